@@ -1,0 +1,193 @@
+"""
+The words of the program as frozen values: requests, tasks, executions, messages.
+
+No I/O and no foreign library here. Times are aware datetimes in UTC; task and
+execution ids are lower-case GUIDs with dashes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+#: What the server answers instead of an execution id when it did not start a task.
+EMPTY_GUID = "00000000-0000-0000-0000-000000000000"
+
+
+class SelectorKind(StrEnum):
+    """How a request names tasks; the values are the keys of the request."""
+
+    TASK_ID = "taskId"
+    TASK_NAME = "taskName"
+    TAG = "tag"
+    CUSTOM_PROPERTY = "customProperty"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """One taskId, taskName, tag, or customProperty (then `name` is the property's)."""
+
+    kind: SelectorKind
+    value: str
+    name: str = ""
+
+    def matches(self, task: Task) -> bool:
+        """
+        Tell whether *task* is one this selector means.
+
+        The server compares without regard to case and may pair a property's
+        name with another property's value, so what it returns is judged again
+        here: `str.casefold`, no Unicode normalisation, name and value on the
+        same object.
+        """
+        wanted = self.value.casefold()
+        if self.kind is SelectorKind.TASK_ID:
+            return task.id == wanted
+        if self.kind is SelectorKind.TASK_NAME:
+            return task.name.casefold() == wanted
+        if self.kind is SelectorKind.TAG:
+            return any(tag.casefold() == wanted for tag in task.tags)
+        return any(
+            name.casefold() == self.name.casefold() and value.casefold() == wanted
+            for name, value in task.custom_properties
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """Give the selector as it stands in `tasksNotFound`."""
+        if self.kind is SelectorKind.CUSTOM_PROPERTY:
+            return {self.kind.value: {"name": self.name, "value": self.value}}
+        return {self.kind.value: self.value}
+
+
+class TaskType(IntEnum):
+    """Kinds of tasks the server is known to have; others may come."""
+
+    RELOAD = 0
+    EXTERNAL_PROGRAM = 1
+    USER_SYNC = 2
+    DISTRIBUTE = 3
+    PRELOAD = 4
+
+
+class ExecutionStatus(IntEnum):
+    """`TaskExecutionStatus` of the QRS; a number not listed here counts as active."""
+
+    NEVER_STARTED = 0
+    TRIGGERED = 1
+    STARTED = 2
+    QUEUED = 3
+    ABORT_INITIATED = 4
+    ABORTING = 5
+    ABORTED = 6
+    FINISHED_SUCCESS = 7
+    FINISHED_FAIL = 8
+    SKIPPED = 9
+    RETRY = 10
+    ERROR = 11
+    RESET = 12
+    DISTRIBUTION_QUEUE = 13
+    DISTRIBUTION_RUNNING = 14
+
+
+#: Statuses after which nothing more happens (8 may be followed by a retry while the session lives).
+ENDED = frozenset({0, 6, 7, 8, 9, 11, 12})
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """
+    What Qlik makes of one run, as the server shows it now.
+
+    `id` is the execution session's id, None where only a task's
+    `lastExecutionResult` was seen, which does not carry it. `began` is server
+    time: the creation of the session or result, else the start of the result.
+    `session` tells whether its session is still there, i.e. it is active
+    whatever `status` says. `status` is a number of `ExecutionStatus` or unknown.
+    """
+
+    id: str | None
+    result_id: str | None
+    began: datetime | None
+    status: int
+    session: bool = False
+    user: str = ""
+    node: str = ""
+    started: datetime | None = None
+    stopped: datetime | None = None
+    duration_ms: int | None = None
+    message: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Tell whether it still runs or waits; an unknown status counts as active."""
+        return self.session or self.status not in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """
+    A Qlik task; everything but `id` and `name` may be missing on the wire.
+
+    `custom_properties` are (name, value) pairs, one for each value. `last` is
+    the newest execution the server showed with the task. `app_available` is
+    None where the task has no app or the server does not say.
+    """
+
+    id: str
+    name: str
+    task_type: int | None = None
+    enabled: bool | None = None
+    tags: tuple[str, ...] = ()
+    custom_properties: tuple[tuple[str, str], ...] = ()
+    last: Execution | None = None
+    app_available: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    All the server shows about one task: itself, its sessions, its results.
+
+    `task` is None when the server says that there is no such task.
+    `executions` are merged by execution id, newest first. `sessions_readable`
+    is False for kinds of tasks without sessions.
+    """
+
+    task: Task | None
+    executions: tuple[Execution, ...] = ()
+    sessions_readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """
+    One PUBLISH as it arrived.
+
+    `generation` counts the connections of this process, since an
+    acknowledgement is valid only on the connection that brought the message.
+    `properties` is a stable text of all MQTT 5 properties, to compare
+    redeliveries. `expiry_seconds` is what was left of Message Expiry.
+    """
+
+    topic: str
+    payload: bytes
+    packet_id: int
+    generation: int
+    dup: bool = False
+    retain: bool = False
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    expiry_seconds: int | None = None
+    properties: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One message to publish: QoS 1, never retained; `id` is the outbox row."""
+
+    id: int
+    topic: str
+    payload: bytes
+    request_id: str
+    correlation: bytes | None = None

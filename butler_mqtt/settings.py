@@ -1,0 +1,161 @@
+"""
+What can be configured, as frozen values with their defaults.
+
+`config` reads them from a file; nothing else makes them up. Durations are
+seconds. Secrets are kept out of `repr`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class MqttTls:
+    """TLS towards the broker; the files are PEM."""
+
+    enable: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mqtt:
+    """Section `mqttConfig`."""
+
+    enable: bool = True
+    broker_host: str = "localhost"
+    broker_port: int = 1883
+    protocol_version: str = "5"  #: "5" or "3.1.1"
+    client_id: str = "butler-mqtt"
+    session_expiry_seconds: int = 604800
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: MqttTls = MqttTls()
+    task_start_topic: str = "qliksense/task/start"
+    task_start_reply_topic: str = "qliksense/task/start/reply"
+    task_event_topic: str = "qliksense/task/event"
+    status_topic: str = "qliksense/butler/status"
+    reply_topic_allow: tuple[str, ...] = ("qliksense/#",)
+    max_payload_bytes: int = 262144
+    receive_maximum: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and how long one read of the QRS is repeated."""
+
+    attempts: int = 5
+    max_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Qrs:
+    """Sections `configQRS` and `cert`."""
+
+    host: str = "localhost"
+    port: int = 4242
+    server_name: str | None = None
+    use_ssl: bool = True
+    reject_unauthorized: bool = True
+    headers: tuple[tuple[str, str], ...] = (("X-Qlik-User", "UserDirectory=INTERNAL; UserId=sa_repository"),)
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 30.0
+    retry: Retry = Retry()
+    client_cert: Path | None = None
+    client_cert_key: Path | None = None
+    client_cert_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartTaskFilter:
+    """
+    Section `startTaskFilter`: which tasks may be started.
+
+    `task_ids` are lower-case GUIDs; `custom_properties` are (name, value).
+    Enabled with empty lists, nothing may start.
+    """
+
+    enable: bool = False
+    task_ids: frozenset[str] = frozenset()
+    tags: tuple[str, ...] = ()
+    custom_properties: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartTask:
+    """Section `startTask`: limits and habits of starting."""
+
+    max_tasks_per_request: int = 200
+    max_open_requests: int = 100000
+    max_concurrent_starts: int = 4
+    request_deadline_seconds: float = 3600.0
+    max_age_seconds: float | None = None
+    if_running: str = "queue"  #: "queue" or "skip"
+    max_concurrent_reloads: int | str = 0  #: 0 no limit, a number, or "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Section `journal`; `url` is an SQLAlchemy URL, already resolved to a file."""
+
+    url: str = "sqlite:///butler-mqtt.sqlite"
+    retention_days: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RestTls:
+    """TLS of the REST listener; the files are PEM, `ca` asks for client certificates."""
+
+    enable: bool = False
+    cert: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One bearer token: its name for the audit and its SHA-256 in lower-case hex."""
+
+    name: str
+    sha256: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Section `restServerConfig`."""
+
+    enable: bool = False
+    server_host: str = "127.0.0.1"
+    server_port: int = 8080
+    max_body_bytes: int = 262144
+    rest_wait_seconds: float = 30.0
+    allow_unauthenticated: bool = False
+    tls: RestTls = RestTls()
+    tokens: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """Section `monitoring`."""
+
+    enable: bool = False
+    host: str = "127.0.0.1"
+    port: int = 9464
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole file; `ignored` names Butler's sections and keys that mean nothing here."""
+
+    log_level: str = "info"
+    mqtt: Mqtt = Mqtt()
+    qrs: Qrs = Qrs()
+    start_task_filter: StartTaskFilter = StartTaskFilter()
+    start_task: StartTask = StartTask()
+    journal: Journal = Journal()
+    rest: Rest = Rest()
+    monitoring: Monitoring = Monitoring()
+    ignored: tuple[str, ...] = ()
