@@ -53,12 +53,17 @@ class ConfigError(ButlerError):
 
 
 class RequestError(ButlerError):
-    """A request refused as a whole; `code` is one of the documented reply codes."""
+    """
+    A request refused as a whole; `code` is one of the documented reply codes.
 
-    def __init__(self, code: str, error: str, details: str) -> None:
+    `request_id` is the sender's own where it could be read from the request.
+    """
+
+    def __init__(self, code: str, error: str, details: str, request_id: str | None = None) -> None:
         self.code = code
         self.error = error
         self.details = details
+        self.request_id = request_id
         super().__init__(f"{code}: {details}")
 
 

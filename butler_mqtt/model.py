@@ -191,3 +191,40 @@ class Publication:
     payload: bytes
     request_id: str
     correlation: bytes | None = None
+
+
+class Match(StrEnum):
+    """How several selectors of one kind, or several kinds, are joined."""
+
+    ANY = "any"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    What a sender asks, after validation.
+
+    `selectors` stand in the order asked, each once. `if_running` is None when
+    the sender left it to the configuration. `document` is the normalised JSON
+    object: parsing it again gives an equal request. `fingerprint` is equal for
+    two requests that mean the same (design: without `issuedAt`, `expiresAt`,
+    `replyTopic`, `wait`).
+    """
+
+    document: str
+    fingerprint: str
+    request_id: str | None = None
+    sender: str | None = None
+    selectors: tuple[Selector, ...] = ()
+    match_tag: Match = Match.ANY
+    match_custom_property: Match = Match.ANY
+    match_criteria: Match = Match.ANY
+    all_must_exist: bool = False
+    if_running: str | None = None
+    dry_run: bool = False
+    wait: str = "started"
+    issued_at: datetime | None = None
+    expires_at: datetime | None = None
+    not_before: datetime | None = None
+    reply_topic: str | None = None
