@@ -1,0 +1,177 @@
+"""
+JSON read strictly, with the exact place of what is wrong.
+
+The standard library's reader accepts NaN, numbers that become infinite, lone
+surrogates and duplicate keys, and follows nesting as deep as the stack goes.
+Here all of these are refused. The text is read at the speed of the C reader;
+only a text known to be bad is gone through again to find the place.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import NoReturn
+
+#: Levels of arrays and objects, the outermost counted.
+MAX_DEPTH = 16
+#: The longest integer; Python itself refuses longer ones since reading them takes quadratic time.
+MAX_DIGITS = 4300
+
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]|-?Infinity|NaN|-?[0-9][0-9.eE+-]*+', re.DOTALL)
+_SURROGATES = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\.", re.DOTALL)
+
+
+class JsonError(ValueError):
+    """A text that is not strict JSON; `line` and `column` count characters from 1."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        self.message = message
+        self.line = line
+        self.column = column
+        super().__init__(f"line {line}, column {column}: {message}")
+
+
+class _RefusedError(Exception):
+    """Says why; the C reader calls back without telling where it is."""
+
+
+def decode(payload: bytes) -> str:
+    """Give the text of UTF-8 bytes without its BOM; raises JsonError at the first bad byte."""
+    payload = payload.removeprefix(codecs.BOM_UTF8)
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        message = f"byte 0x{payload[error.start]:02x} is not UTF-8"
+        before = payload[: error.start].decode()
+        raise _error(message, before, len(before)) from None
+
+
+def loads(text: str) -> object:
+    """Read one JSON value; raises JsonError."""
+    try:
+        value: object = _READER.decode(text)
+    except json.JSONDecodeError as error:
+        message = error.msg.removesuffix(" at")
+        if message == "Extra data":
+            message = "the text goes on after the end of the JSON value"
+        raise JsonError(message, error.lineno, error.colno) from None
+    except (_RefusedError, RecursionError) as error:
+        reason = str(error) if isinstance(error, _RefusedError) else "nested too deep"
+        raise _first_fault(text) or JsonError(reason, 1, 1) from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
+        raise _first_fault(text) or JsonError("nested too deep", 1, 1)
+    if "\\u" in text:
+        _refuse_lone_surrogates(text)
+    return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise _RefusedError("a key occurs twice")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise _RefusedError(f"{name} is not JSON")
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise _RefusedError(f"the number {digits[:40]} is too large")
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise _RefusedError(f"an integer of {len(digits)} characters; at most {MAX_DIGITS} are allowed")
+    try:
+        return int(digits)
+    except ValueError:  # the interpreter was started with a lower limit
+        raise _RefusedError(f"an integer of {len(digits)} characters is too long") from None
+
+
+_READER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
+)
+
+
+def _too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        items = (item for holder in level for item in _items(holder))
+        level = [item for item in items if isinstance(item, dict | list)]
+    return bool(level)
+
+
+def _items(holder: object) -> Iterable[object]:
+    if isinstance(holder, dict):
+        return holder.values()
+    return holder if isinstance(holder, list) else ()
+
+
+def _refuse_lone_surrogates(text: str) -> None:
+    # Escapes occur only inside strings, and the text has been read, so no tokens are needed.
+    for escape in _SURROGATES.finditer(text):
+        if escape[1]:
+            raise _error(f"{escape[1]} is half a character (lone surrogate)", text, escape.start())
+
+
+def _first_fault(text: str) -> JsonError | None:
+    """Find the first thing refused here that the C reader accepts; syntax is not judged."""
+    keys: list[set[str] | None] = [None]  # of each open object; None for an array and the outside
+    key_next = False
+    for token in _TOKEN.finditer(text):
+        word, place = token[0], token.start()
+        if word in ("{", "["):
+            if len(keys) > MAX_DEPTH:
+                return _error(f"nested deeper than {MAX_DEPTH} levels", text, place)
+            key_next = word == "{"
+            keys.append(set() if key_next else None)
+        elif word in ("}", "]"):
+            key_next = False
+            if len(keys) > 1:
+                keys.pop()
+        elif word == ",":
+            key_next = keys[-1] is not None
+        else:
+            fault = _key_fault(word, keys[-1] if key_next else None) or _number_fault(word)
+            if fault:
+                return _error(fault, text, place)
+            key_next = False
+    return None
+
+
+def _key_fault(word: str, seen: set[str] | None) -> str | None:
+    if seen is None:
+        return None
+    key = json.loads(word)
+    if key in seen:
+        return f"the key {key[:40]!r} occurs twice"
+    seen.add(key)
+    return None
+
+
+def _number_fault(word: str) -> str | None:
+    try:
+        if word.startswith('"'):
+            return None
+        if word.endswith(("y", "N")):
+            _constant(word)
+        elif word.strip("-0123456789"):
+            _float(word)
+        else:
+            _integer(word)
+    except _RefusedError as refused:
+        return str(refused)
+    return None
+
+
+def _error(message: str, text: str, position: int) -> JsonError:
+    line_start = text.rfind("\n", 0, position) + 1
+    return JsonError(message, text.count("\n", 0, position) + 1, position - line_start + 1)

@@ -1,0 +1,279 @@
+"""
+From the bytes of a request to a `model.Request`, or to the exact reason why not.
+
+Pure. The schema decides about keys, types and characters; times, rules across
+keys and the number of selectors are decided here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+from butler_mqtt import requestschema, strictjson
+from butler_mqtt.errors import RequestError
+from butler_mqtt.model import Match, Request, Selector, SelectorKind
+
+#: What a request may ask for beyond the first version: a key, or one value of a key.
+FEATURES = frozenset({"stages", "cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"})
+#: The features that are built; the others are refused with `not_supported`, never ignored.
+SUPPORTED: frozenset[str] = frozenset()
+
+#: Problems named in one refusal.
+MAX_PROBLEMS = 5
+
+_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
+    r"([Zz]|[+-]([01][0-9]|2[0-3]):([0-5][0-9]))"
+)
+
+_ERRORS = {
+    "invalid_json": "Invalid JSON",
+    "invalid_request": "Invalid request",
+    "invalid_task_id": "Invalid task ID format",
+    "not_supported": "Not supported",
+    "too_large": "Request too large",
+    "too_many_tasks": "Too many tasks",
+}
+_DEFAULTS = {"allMustExist": False, "dryRun": False, "stopRunning": False, "wait": "started"}
+_TIMES = ("issuedAt", "expiresAt", "notBefore")
+_NOT_IN_FINGERPRINT = frozenset({"requestId", "issuedAt", "expiresAt", "replyTopic", "wait"})
+_BESIDE_CANCEL = frozenset({"cancel", "stopRunning", "requestId", "sender", *_TIMES[:2], "replyTopic"})
+_WRITER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_NEEDED = "at least one taskId, taskName, tag or customProperty"
+_REPEATS = 10  # entries read per selector allowed, so that a flood of duplicates costs little
+
+
+def parse(
+    payload: bytes,
+    *,
+    max_bytes: int,
+    path_task_id: str | None = None,
+    max_selectors: int = 200,
+    supported: frozenset[str] = SUPPORTED,
+) -> Request:
+    """
+    Read one request.
+
+    Args:
+        payload: The body as it arrived: a JSON object or a bare GUID; it may
+            be empty when there is a path id.
+        max_bytes: The longest payload read.
+        path_task_id: The task id of a REST path; it goes before those of the body.
+        max_selectors: How many different selectors one request may have.
+        supported: Those of `FEATURES` that are built.
+
+    Raises:
+        RequestError: `invalid_json`, `invalid_request`, `invalid_task_id`,
+            `not_supported`, `too_large` or `too_many_tasks`, with the sender's
+            `request_id` where the body had a valid one. Nothing else is raised.
+    """
+    if len(payload) > max_bytes:
+        raise _refusal("too_large", f"the request has {len(payload)} bytes, {max_bytes} are allowed")
+    body = _read(payload, empty_is_object=path_task_id is not None)
+    try:
+        _refuse_unsupported(body, supported)
+        _refuse_flood(body, max_selectors)
+        times = _check(body, path_task_id)
+        return _request(body, times, path_task_id, max_selectors)
+    except RequestError as refused:
+        refused.request_id = _request_id(body)
+        raise
+
+
+def _read(payload: bytes, *, empty_is_object: bool) -> Any:
+    try:
+        text = strictjson.decode(payload)
+        bare = text.strip()
+        if requestschema.GUID.match(bare):
+            return {SelectorKind.TASK_ID.value: [bare]}
+        if not bare and empty_is_object:
+            return {}
+        return strictjson.loads(text)
+    except strictjson.JsonError as error:
+        details = str(error) if payload else "the request is empty"
+        raise _refusal("invalid_json", details) from None
+
+
+def _request_id(body: object) -> str | None:
+    found = body.get("requestId") if isinstance(body, dict) else None
+    return found if isinstance(found, str) and requestschema.REQUEST_ID.match(found) else None
+
+
+def _refuse_unsupported(body: object, supported: frozenset[str]) -> None:
+    if not isinstance(body, dict):
+        return
+    asked = [key for key, value in body.items() if key in FEATURES - supported]
+    asked += [
+        f"{key}: {body[key]}"
+        for key in ("wait", "ifRunning")
+        if isinstance(body.get(key), str) and f"{key}: {body[key]}" in FEATURES - supported
+    ]
+    if asked:
+        names = ", ".join(f"'{name}'" for name in asked)
+        raise _refusal("not_supported", f"this version does not support {names}")
+
+
+def _refuse_flood(body: object, max_selectors: int) -> None:
+    if not isinstance(body, dict):
+        return
+    stages = body.get("stages")
+    holders = [body, *(stages if isinstance(stages, list) else ())]
+    entries = sum(
+        len(holder[kind])
+        for holder in holders
+        if isinstance(holder, dict)
+        for kind in SelectorKind
+        if isinstance(holder.get(kind), list)
+    )
+    if max(entries, len(holders)) > max_selectors * _REPEATS:
+        raise _too_many(entries, max_selectors)
+
+
+def _too_many(count: int, allowed: int) -> RequestError:
+    return _refusal("too_many_tasks", f"the request has {count} selectors, {allowed} are allowed")
+
+
+def _refusal(code: str, details: str) -> RequestError:
+    return RequestError(code, _ERRORS[code], details)
+
+
+def _check(body: Any, path_task_id: str | None) -> dict[str, datetime]:
+    """Give the times of a body that is well-formed; raises RequestError naming the problems."""
+    bad_ids, problems = requestschema.faults(body)
+    if path_task_id is not None and not requestschema.GUID.match(path_task_id):
+        bad_ids.insert(0, f"path id is {requestschema.shown(path_task_id)}")
+    times: dict[str, datetime] = {}
+    for key in _TIMES:
+        text = body.get(key) if isinstance(body, dict) else None
+        if isinstance(text, str):
+            try:
+                times[key] = _time(text)
+            except ValueError as error:
+                problems.append(f"{key} is {requestschema.shown(text)}: {error}")
+    if problems:
+        problems += [f"{bad}, not a GUID" for bad in bad_ids]
+        raise _refusal("invalid_request", "; ".join(problems[:MAX_PROBLEMS]))
+    if bad_ids:
+        details = "Task ID must be a valid GUID: " + "; ".join(bad_ids[:MAX_PROBLEMS])
+        raise _refusal("invalid_task_id", details)
+    return times
+
+
+def _time(text: str) -> datetime:
+    """Read an RFC 3339 time; raises ValueError with a reason to show."""
+    parts = _TIME.fullmatch(text)
+    if not parts:
+        raise ValueError("not an RFC 3339 time with offset, such as 2031-01-31T08:00:00+01:00")
+    year, month, day, hour, minute, second = (int(part) for part in parts.groups()[:6])
+    offset = timedelta(hours=int(parts[9] or 0), minutes=int(parts[10] or 0))
+    zone = timezone(-offset if parts[8].startswith("-") else offset)
+    micros = int((parts[7] or "0")[:6].ljust(6, "0"))
+    leap = second == 60
+    try:
+        time = datetime(year, month, day, hour, minute, second - leap, micros, zone).astimezone(UTC)
+        if not leap:
+            return time
+        if (time.hour, time.minute) != (23, 59):
+            raise ValueError("second 60 exists only at 23:59 UTC")
+        return time.replace(microsecond=0) + timedelta(seconds=1)
+    except OverflowError:
+        raise ValueError("outside the years 1 to 9999") from None
+
+
+# From a well-formed body to the request.
+
+
+def _request(
+    body: dict[str, Any], times: dict[str, datetime], path_task_id: str | None, max_selectors: int
+) -> Request:
+    selectors = _selectors(body, path_task_id)
+    stages = [(_selectors(stage, None), stage.get("onFailure", "stop")) for stage in body.get("stages", ())]
+    count = len(selectors) + sum(len(wanted) for wanted, _ in stages)
+    if count > max_selectors:
+        raise _too_many(count, max_selectors)
+    match = {key: how for key, how in body.get("match", {}).items() if how != "any"}
+    normal = {key: value for key, value in body.items() if _DEFAULTS.get(key) != value}
+    for key in ("match", "stages", *SelectorKind):
+        normal.pop(key, None)
+    normal |= _grouped(selectors)
+    normal |= {key: _written(time) for key, time in times.items()}
+    if match:
+        normal["match"] = match
+    if stages:
+        normal["stages"] = [
+            _grouped(wanted) | ({} if on_failure == "stop" else {"onFailure": on_failure})
+            for wanted, on_failure in stages
+        ]
+    _check_together(normal, [bool(wanted) for wanted, _ in stages])
+    meaning = {key: value for key, value in normal.items() if key not in _NOT_IN_FINGERPRINT}
+    return Request(
+        document=_WRITER.encode(normal),
+        fingerprint=hashlib.sha256(_WRITER.encode(meaning).encode()).hexdigest(),
+        request_id=body.get("requestId"),
+        sender=body.get("sender"),
+        selectors=selectors,
+        match_tag=Match(match.get("tag", "any")),
+        match_custom_property=Match(match.get("customProperty", "any")),
+        match_criteria=Match(match.get("criteria", "any")),
+        all_must_exist=body.get("allMustExist", False),
+        if_running=body.get("ifRunning"),
+        dry_run=body.get("dryRun", False),
+        wait=body.get("wait", "started"),
+        issued_at=times.get("issuedAt"),
+        expires_at=times.get("expiresAt"),
+        not_before=times.get("notBefore"),
+        reply_topic=body.get("replyTopic"),
+    )
+
+
+def _selectors(holder: dict[str, Any], path_task_id: str | None) -> tuple[Selector, ...]:
+    """Give each selector once, kind by kind, so that the order of keys does not matter."""
+    found: dict[tuple[str, str, str], Selector] = {}
+    for kind in SelectorKind:
+        wanted = holder.get(kind, [])
+        entries = wanted if isinstance(wanted, list) else [wanted]
+        if kind is SelectorKind.TASK_ID:
+            ids = entries if path_task_id is None else [path_task_id, *entries]
+            selectors = [Selector(kind, task_id.lower()) for task_id in ids]
+        elif kind is SelectorKind.CUSTOM_PROPERTY:
+            selectors = [Selector(kind, entry["value"], entry["name"]) for entry in entries]
+        else:
+            selectors = [Selector(kind, entry) for entry in entries]
+        for selector in selectors:
+            found.setdefault((kind, selector.name.casefold(), selector.value.casefold()), selector)
+    return tuple(found.values())
+
+
+def _grouped(selectors: Iterable[Selector]) -> dict[str, object]:
+    """Write selectors as the keys of a request, always as arrays."""
+    grouped: dict[str, list[object]] = {}
+    for selector in selectors:
+        grouped.setdefault(selector.kind.value, []).append(selector.as_json()[selector.kind.value])
+    return dict(grouped)
+
+
+def _check_together(normal: dict[str, object], stages_filled: list[bool]) -> None:
+    """Apply the rules across keys."""
+    named = [kind.value for kind in SelectorKind if kind in normal]
+    if "cancel" in normal:
+        if beside := sorted(set(normal) - _BESIDE_CANCEL):
+            raise _refusal("invalid_request", f"'cancel' stands alone, not with {', '.join(beside)}")
+    elif "stopRunning" in normal:
+        raise _refusal("invalid_request", "'stopRunning' is only for 'cancel'")
+    elif stages_filled:
+        if named:
+            raise _refusal("invalid_request", f"'stages' excludes {', '.join(named)} beside it")
+        if not all(stages_filled):
+            place = f"stages[{stages_filled.index(False)}]"
+            raise _refusal("invalid_request", f"{place} names no task: it needs {_NEEDED}")
+    elif not named:
+        raise _refusal("invalid_request", f"the request names no task: it needs {_NEEDED}")
+
+
+def _written(time: datetime) -> str:
+    return time.isoformat().removesuffix("+00:00") + "Z"
