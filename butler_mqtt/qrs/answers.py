@@ -1,0 +1,150 @@
+"""
+HTTP answers of the QRS -> values or errors, by what the caller may do next.
+
+Error bodies are plain text or HTML, so the status is looked at before
+anything is parsed.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
+from butler_mqtt.qrs.transport import Answer
+from butler_mqtt.qrs.wire import guid, text
+
+#: Characters of a body that may stand in a message.
+MAX_BODY_TEXT = 200
+#: Statuses of a server or proxy that is starting, overloaded or without a repository behind it.
+PASSING = frozenset({502, 503, 504})
+
+
+class PassingOutage(QlikUnavailable):
+    """An outage that may be over in a moment: a read is repeated within the call."""
+
+
+def is_html(answer: Answer) -> bool:
+    """Tell whether a proxy's page came instead of an answer of the repository."""
+    return "html" in answer.content_type.lower() or answer.body[:64].lstrip()[:1] == b"<"
+
+
+def said(answer: Answer) -> str:
+    """Quote the body for a message: one line, bounded, no control characters; a page is only named."""
+    if is_html(answer):
+        return "an HTML page"
+    words = text(answer.body[: 4 * MAX_BODY_TEXT].decode("utf-8", "replace"), MAX_BODY_TEXT)
+    return f"'{words}'" if words else "no text"
+
+
+def value_of(answer: Answer, call: str) -> object:
+    """
+    Give the JSON of an answer to a read, None for 204.
+
+    Raises:
+        PassingOutage: 429, 502, 503, 504, or a 2xx that is not JSON.
+        QlikUnavailable: Another 5xx.
+        QlikRefused: Any other status.
+    """
+    if answer.status == 204:
+        return None
+    if 200 <= answer.status < 300:
+        if not is_html(answer):
+            try:
+                value: object = json.loads(answer.body)
+            except (ValueError, RecursionError):
+                pass
+            else:
+                return value
+        raise PassingOutage(
+            f"{call}: {answer.status} with {said(answer)} instead of JSON;"
+            " a proxy answers for the repository, or the repository is starting"
+        )
+    if answer.status in PASSING:
+        raise PassingOutage(
+            f"{call}: {answer.status} {said(answer)}; the repository is starting, overloaded or down",
+            retry_seconds(answer),
+        )
+    raise _error(answer, call)
+
+
+def execution_of(answer: Answer, call: str) -> str | None:
+    """
+    Give the execution id of an answer to a start, None for 204.
+
+    Raises:
+        QlikUnavailable: 429: nothing was started.
+        QlikRefused: Any other 4xx: nothing was started.
+        OutcomeUnknown: Any other answer that does not carry an id.
+    """
+    if answer.status == 204:
+        return None
+    if 200 <= answer.status < 300:
+        try:
+            value: object = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            value = None
+        execution = guid(value.get("value") if isinstance(value, dict) else value)
+        if execution is not None:
+            return execution
+        raise OutcomeUnknown(f"{call}: {answer.status} with {said(answer)} instead of an execution id")
+    if 400 <= answer.status < 500:
+        raise _error(answer, call)
+    raise OutcomeUnknown(f"{call}: {answer.status} {said(answer)}; the task may have been started")
+
+
+def _error(answer: Answer, call: str) -> QlikError:
+    status, words = answer.status, said(answer)
+    line = f"{call}: {status} {words}"
+    if status == 429:
+        return PassingOutage(f"{line}; the server asks us to slow down", retry_seconds(answer))
+    if status >= 500:
+        return QlikUnavailable(f"{line}; look into the repository's log")
+    return QlikRefused(line + _advice(status, words), status)
+
+
+def _advice(status: int, words: str) -> str:
+    if status < 400:
+        return (
+            "; the server sends us elsewhere, as a proxy does that wants a login:"
+            " configQRS.port must be the repository's own (4242)"
+        )
+    if status == 401:
+        return (
+            "; the server wants a login: configQRS.port must be the repository's own (4242)"
+            " and cert.clientCert a certificate of this site"
+        )
+    if status == 403 and "xsrf" in words.lower():
+        return (
+            "; the xrfkey of query and header did not arrive as sent:"
+            " a proxy on the way changes the address or drops X-Qlik-Xrfkey"
+        )
+    if status == 403:
+        return (
+            "; the user in header X-Qlik-User (configQRS.headers) lacks the right:"
+            " read on ReloadTask*, ExecutionResult*, ExecutionSession*, and update on tasks to start them"
+        )
+    return ""
+
+
+def retry_seconds(answer: Answer) -> float | None:
+    """Read Retry-After, seconds or an HTTP date, as seconds from now; None when absent or unreadable."""
+    value = answer.retry_after.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    moment = http_date(value)
+    if moment is None:
+        return None
+    # Server time against server time, where the answer has both.
+    now = http_date(answer.date) or datetime.now(UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def http_date(value: str) -> datetime | None:
+    """Read an HTTP date as UTC; None when absent or unreadable."""
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,260 @@
+"""`Qrs`, shared by all threads, and `Connection`, one for each thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import tenacity
+
+from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
+from butler_mqtt.model import Execution, Look, Selector, SelectorKind, Task, TaskType
+from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, value_of
+from butler_mqtt.qrs.lists import Form, TaskLists
+from butler_mqtt.qrs.state import ServerState
+from butler_mqtt.qrs.transport import ExchangeFailed, Transport
+from butler_mqtt.settings import Qrs as Settings
+
+log = logging.getLogger("butler_mqtt.qrs")
+
+#: First pause between two attempts of a read, seconds; it doubles, with as much again by chance.
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 10.0
+#: Executions asked for in one query.
+MAX_EXECUTIONS = 50
+#: A list this long may have been cut by the server.
+MAYBE_CUT = 100
+
+#: What leads from an execution session to its task, by kind; the other kinds have no sessions that are known.
+_SESSION_OF = {
+    TaskType.RELOAD: "reloadTask.id",
+    TaskType.EXTERNAL_PROGRAM: "externalProgramTask.id",
+    TaskType.USER_SYNC: "userSyncTask.id",
+}
+
+
+class Qrs(ServerState):
+    """
+    What all connections share: settings, the server's clock, whether it is reached.
+
+    `stop` ends the pauses between retries. `first_pause` is in seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        stop: threading.Event,
+        *,
+        first_pause: float = FIRST_PAUSE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(f"{settings.host}:{settings.port}", monotonic)
+        self.settings = settings
+        self.stop = stop
+        self.first_pause = first_pause
+        self.form = Form()
+        if settings.use_ssl and not settings.reject_unauthorized:
+            log.warning(
+                "configQRS.rejectUnauthorized is false: the certificate of %s is not checked,"
+                " anyone on the way can read and start tasks",
+                settings.host,
+                extra={"action": "qrs_unverified"},
+            )
+
+    def connection(self) -> Connection:
+        """Make a connection for one thread; it connects at its first call."""
+        return Connection(self)
+
+
+class Connection:
+    """The calls, for one thread: its own keep-alive connection."""
+
+    def __init__(self, qrs: Qrs) -> None:
+        settings = qrs.settings
+        self._qrs = qrs
+        self._transport = Transport(settings, qrs.monotonic)
+        self._lists = TaskLists(self._read, qrs.form)
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(PassingOutage),
+            stop=tenacity.stop_any(
+                tenacity.stop_after_attempt(settings.retry.attempts),
+                tenacity.stop_before_delay(settings.retry.max_seconds),
+                tenacity.stop_when_event_set(qrs.stop),
+            ),
+            wait=_Pause(qrs.first_pause),
+            sleep=tenacity.sleep_using_event(qrs.stop),
+            reraise=True,
+        )
+
+    def find(self, selectors: Sequence[Selector]) -> dict[Selector, tuple[Task, ...] | QlikRefused]:
+        """
+        Find the tasks of each selector; an empty tuple is the server's own "no such task".
+
+        A selector whose query the server refuses (400) gets that error as its
+        value and does not harm the others. An empty answer can also mean that
+        the user in X-Qlik-User may not read the task: the server does not say.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses every question (401, 403, no such endpoint).
+        """
+        return self._lists.find(selectors)
+
+    def start(self, task: Task) -> str | None:
+        """
+        Ask the server to run *task* once, now; one attempt.
+
+        Kinds without execution sessions (distribute, preload, unknown) are
+        started without asking for an id, the others through
+        `start/synchronous`, which does not wait for the run either.
+
+        Returns:
+            The execution id in lower case, `model.EMPTY_GUID` when the server
+            did not start the task, None when the kind has no id.
+
+        Raises:
+            QlikUnavailable: Nothing was started: nothing was sent, or 429.
+            QlikRefused: The server answered 4xx, not 429; nothing was started.
+            OutcomeUnknown: The task may be running.
+        """
+        by_id = task.task_type is None or task.task_type in _SESSION_OF
+        path = f"/task/{task.id}/start{'/synchronous' if by_id else ''}"
+        call = self._call("POST", path)
+        try:
+            answer = self._transport.exchange("POST", path)
+        except ExchangeFailed as error:
+            self._qrs.note_failure(str(error))
+            if error.sent:
+                raise OutcomeUnknown(f"{call}: {error}; the task may have been started") from error
+            raise QlikUnavailable(f"{call}: {error}") from error
+        self._qrs.note_answer(answer)
+        try:
+            return execution_of(answer, call)
+        except (OutcomeUnknown, QlikUnavailable):
+            self._transport.close()
+            raise
+
+    def look(self, task: Task) -> Look:
+        """
+        Read all that the server shows about *task*: itself, its sessions, its results.
+
+        For distribute, preload and unknown kinds sessions are asked for too, but none
+        proves nothing: `sessions_readable` is False then.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses to tell.
+        """
+        selector = Selector(SelectorKind.TASK_ID, task.id)
+        found = self.find([selector])[selector]
+        if isinstance(found, QlikRefused):
+            raise found
+        kind = found[0].task_type if found else task.task_type
+        sessions, readable = self._sessions(task.id, kind)
+        results = self._full("executionresult", f"taskID eq {task.id}", "&orderby=startTime%20desc")
+        return Look(
+            task=found[0] if found else None,
+            executions=wire.executions(sessions, results),
+            sessions_readable=readable,
+        )
+
+    def _sessions(self, task_id: str, kind: int | None) -> tuple[object, bool]:
+        path = _SESSION_OF.get(TaskType(kind)) if kind in _SESSION_OF else None
+        if path is not None:
+            return self._full("executionsession", filters.any_of(path, [task_id])), True
+        try:
+            every = " or ".join(filters.any_of(path, [task_id]) for path in _SESSION_OF.values())
+            return self._full("executionsession", every), kind is None
+        except QlikRefused as error:
+            if error.status != 400:
+                raise
+            return [], False
+
+    def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
+        """
+        Read executions by id, two calls for each 50; None for one the server does not show.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses to tell.
+        """
+        known: dict[str, Execution | None] = dict.fromkeys(ids)
+        asked = list(known)
+        for start in range(0, len(asked), MAX_EXECUTIONS):
+            group = asked[start : start + MAX_EXECUTIONS]
+            sessions = self._by_id("executionsession", "id", group)
+            results = self._by_id("executionresult", "executionID", group)
+            for execution in wire.executions(sessions, results):
+                if execution.id in known:
+                    known[execution.id] = execution
+        return known
+
+    def _by_id(self, entity: str, path: str, ids: Sequence[str]) -> list[object]:
+        rows = self._full(entity, filters.any_of(path, ids))
+        if len(rows) < MAYBE_CUT or len(ids) == 1:
+            return rows
+        middle = len(ids) // 2
+        return self._by_id(entity, path, ids[:middle]) + self._by_id(entity, path, ids[middle:])
+
+    def about(self) -> dict[str, object]:
+        """
+        Read what the server says about itself, e.g. `buildVersion`.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses to tell.
+        """
+        about = self._read("/about")
+        return about if isinstance(about, dict) else {}
+
+    def close(self) -> None:
+        """Close the connection; a later call opens a new one."""
+        self._transport.close()
+
+    def _full(self, entity: str, text: str, order: str = "") -> list[object]:
+        rows = self._read(f"/{entity}/full", f"filter={filters.encode(text)}{order}")
+        return rows if isinstance(rows, list) else []
+
+    def _read(self, path: str, query: str = "", body: bytes | None = None) -> object:
+        """Make one read, repeated while the outage may pass; *body* makes it a POST that changes nothing."""
+        return self._retrying(self._read_once, path, query, body)
+
+    def _read_once(self, path: str, query: str, body: bytes | None) -> object:
+        method = "GET" if body is None else "POST"
+        call = self._call(method, path)
+        try:
+            answer = self._transport.exchange(method, path, query, body)
+        except ExchangeFailed as error:
+            self._qrs.note_failure(str(error))
+            raise PassingOutage(f"{call}: {error}") from error
+        self._qrs.note_answer(answer)
+        try:
+            value = value_of(answer, call)
+            if path.endswith("/full") and not isinstance(value, list):
+                raise PassingOutage(f"{call}: {answer.status} with {said(answer)} instead of a list")
+        except QlikUnavailable:
+            # Whoever answered so may not be the repository: ask over a new connection next time.
+            self._transport.close()
+            raise
+        return value
+
+    def _call(self, method: str, path: str) -> str:
+        """Name the call for an error, without its query: that holds what senders wrote."""
+        return f"{method} {self._qrs.settings.host}:{self._qrs.settings.port}/qrs{path}"
+
+
+class _Pause(tenacity.wait.wait_base):
+    """Exponential pauses with jitter; the server's own Retry-After when it is longer."""
+
+    def __init__(self, first: float) -> None:
+        self._backoff = tenacity.wait_exponential(multiplier=first, max=LONGEST_PAUSE)
+        self._jitter = tenacity.wait_random(0, first)
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        pause = self._backoff(retry_state) + self._jitter(retry_state)
+        error = retry_state.outcome.exception() if retry_state.outcome is not None else None
+        asked = error.retry_after if isinstance(error, QlikUnavailable) else None
+        return pause if asked is None else max(pause, asked)

@@ -1,0 +1,93 @@
+"""What can go wrong on the way to the server, in an operator's words, with what to do about it."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from http.client import HTTPException
+
+from requests import exceptions as rx
+from urllib3.exceptions import HTTPError
+
+from butler_mqtt.qrs.wire import text
+from butler_mqtt.settings import Qrs as Settings
+
+#: What each exception of `requests` means to an operator; the first class of the MRO that is here counts.
+FAILURES: Mapping[type[BaseException], str] = {
+    rx.RequestException: "the call failed",
+    rx.ConnectionError: "no connection, or it was cut",
+    rx.ProxyError: "the proxy failed",
+    rx.SSLError: "TLS failed",
+    rx.Timeout: "no answer in time",
+    rx.ConnectTimeout: "no connection in time",
+    rx.ReadTimeout: "no answer in time",
+    rx.ChunkedEncodingError: "the answer was cut off",
+    rx.ContentDecodingError: "the answer cannot be decoded",
+    rx.HTTPError: "the answer is not HTTP",
+    rx.InvalidJSONError: "the answer is not JSON",
+    rx.JSONDecodeError: "the answer is not JSON",
+    rx.URLRequired: "the address cannot be used",
+    rx.MissingSchema: "the address cannot be used",
+    rx.InvalidSchema: "the address cannot be used",
+    rx.InvalidURL: "the address cannot be used",
+    rx.InvalidProxyURL: "the address cannot be used",
+    rx.InvalidHeader: "a configured header cannot be sent",
+    rx.TooManyRedirects: "the server sends us around",
+    rx.StreamConsumedError: "the answer was read twice",
+    rx.RetryError: "the call failed",
+    rx.UnrewindableBodyError: "the call failed",
+}
+#: Everything a call can raise; ValueError: a host name or header that cannot be written.
+RAISED = (rx.RequestException, HTTPError, HTTPException, OSError, ValueError)
+
+
+def explain(error: BaseException, settings: Settings) -> str:
+    """Say what went wrong on the way to the server and what to do; one line, no URL in it."""
+    meaning = next((FAILURES[kind] for kind in type(error).__mro__ if kind in FAILURES), "the call failed")
+    cause = _deepest(error)
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {text(str(cause), 200)}{_tls_advice(cause, settings)}"
+    if isinstance(cause, TimeoutError) or isinstance(error, rx.Timeout):
+        return (
+            f"no answer in time (connectTimeoutSeconds {settings.connect_timeout_seconds:g},"
+            f" readTimeoutSeconds {settings.read_timeout_seconds:g}): {text(str(cause), 200)}"
+        )
+    advice = ""
+    if isinstance(cause, OSError) and not isinstance(cause, ConnectionResetError | BrokenPipeError):
+        advice = "; check configQRS.host and port, the network, and that the Repository Service runs"
+    return f"{meaning}: {text(str(cause) or type(cause).__name__, 200)}{advice}"
+
+
+def _deepest(error: BaseException) -> BaseException:
+    """Follow what the libraries wrapped: only the innermost text says what happened."""
+    seen = {id(error)}
+    while True:
+        inner = [getattr(error, "reason", None), error.__cause__, *reversed(error.args)]
+        found = next((one for one in inner if isinstance(one, BaseException) and id(one) not in seen), None)
+        if found is None:
+            return error
+        seen.add(id(found))
+        error = found
+
+
+def _tls_advice(error: ssl.SSLError, settings: Settings) -> str:
+    """Tell what to change; the numbers are OpenSSL's X509_V_ERR_*."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        if "alert" in str(error).lower():
+            return (
+                f"; the server refused our certificate: cert.clientCert ({settings.client_cert})"
+                " must be exported from this site's QMC and not expired"
+            )
+        return ""
+    code = getattr(error, "verify_code", 0)
+    if code in {62, 64}:  # host name, IP address
+        return "; put the name in the server's certificate into configQRS.serverName"
+    if code in {2, 18, 19, 20, 21}:  # no way from the certificate to the CA
+        return f"; cert.clientCertCA ({settings.client_cert_ca}) must be the root.pem of this Qlik site"
+    if 79 <= code <= 94:  # checks of RFC 5280 that only VERIFY_X509_STRICT makes
+        return (
+            "; this Python verifies strictly (VERIFY_X509_STRICT, the default since 3.13) and refuses the"
+            f" CA or server certificate of this Qlik site (CA: {settings.client_cert_ca}): run with"
+            " Python 3.12 or older, or have the site's certificates made anew"
+        )
+    return ""

@@ -1,0 +1,220 @@
+"""
+Tasks by selectors, whichever way this server lists them.
+
+Three traps of the QRS are handled here. A filter that it does not understand
+is refused as a whole, so the refused query is cut in halves until the bad
+selector is alone. The documented form of `/qrs/task` lacks custom properties,
+which servers give nevertheless: where one does not, the concrete kinds are
+asked. And lists may be cut silently, so their length is compared with a count.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from butler_mqtt.errors import QlikRefused
+from butler_mqtt.model import Selector, SelectorKind, Task
+from butler_mqtt.qrs import filters, wire
+
+log = logging.getLogger("butler_mqtt.qrs")
+
+#: Entity paths and names of the concrete kinds; distribute and preload tasks are reload tasks to the server.
+KINDS: Mapping[str, str] = {
+    "reloadtask": "ReloadTask",
+    "externalprogramtask": "ExternalProgramTask",
+    "usersynctask": "UserSyncTask",
+}
+#: A list this long may have been cut. The one report of a limit says 100 by default; it can be set.
+MAYBE_CUT = 10
+#: Statuses of a server that does not understand a filter or finds the address too long.
+NOT_UNDERSTOOD = frozenset({400, 414})
+
+Entries = list[Mapping[str, object]]
+Refusals = dict[Selector, QlikRefused]
+
+
+class Read(Protocol):
+    """A retrying read: the JSON of the answer, or `QlikUnavailable` or `QlikRefused`."""
+
+    def __call__(self, path: str, query: str = "", body: bytes | None = None) -> object:
+        """Read /qrs*path*; *query* is encoded already, *body* makes it a POST."""
+        ...
+
+
+@dataclass
+class Form:
+    """What this process has learned about the server; a lost write between threads only costs a query."""
+
+    #: True: only the concrete kinds show everything. False: they show no more. None: no need to ask yet.
+    concrete: bool | None = None
+
+
+class _ListCut(QlikRefused):
+    """The server shows fewer tasks than it counts, and gave no way to the rest."""
+
+
+@dataclass
+class TaskLists:
+    """Finds tasks for one connection; `form` is shared by all."""
+
+    read: Read
+    form: Form = field(default_factory=Form)
+
+    def find(self, selectors: Iterable[Selector]) -> dict[Selector, tuple[Task, ...] | QlikRefused]:
+        """
+        Find the tasks of each selector.
+
+        Raises:
+            QlikUnavailable: The server could not be asked.
+            QlikRefused: The server refuses whatever is asked (rights, xrfkey, no such endpoint).
+        """
+        wanted = list(dict.fromkeys(selectors))
+        entries: Entries = []
+        refused: Refusals = {}
+        for group in filters.groups([one for one in wanted if filters.can_be_asked(one)]):
+            rows, refusals = self._group(group)
+            entries += rows
+            refused |= refusals
+        tasks = {task.id: task for raw in entries if (task := wire.task(raw)) is not None}
+        return {one: refused.get(one) or _matching(one, tasks) for one in wanted}
+
+    def _group(self, group: Sequence[Selector]) -> tuple[Entries, Refusals]:
+        if self.form.concrete:
+            # Kinds of tasks that are not in KINDS are seen in the common list only,
+            # which is known not to understand custom properties.
+            plain = [one for one in group if one.kind is not SelectorKind.CUSTOM_PROPERTY]
+            entries, refused = self._ask("task", plain) if plain else ([], {})
+            rows, refusals = self._concrete(group)
+            return entries + rows, {
+                one: error for one, error in refusals.items() if one in refused or one not in plain
+            }
+        entries, refused = self._ask("task", group)
+        lacking = any(not wire.shows_everything(raw) for raw in entries)
+        unknown = any(one.kind is SelectorKind.CUSTOM_PROPERTY for one in refused)
+        if self.form.concrete is None and (lacking or unknown):
+            return self._learn(group, entries, refused)
+        return entries, refused
+
+    def _learn(
+        self, group: Sequence[Selector], entries: Entries, refused: Refusals
+    ) -> tuple[Entries, Refusals]:
+        try:
+            rows, refusals = self._concrete(group)
+        except QlikRefused as error:
+            if error.status in {401, 403}:
+                raise
+            # No such lists here: what the common list shows is all there is.
+            self.form.concrete = False
+            return entries, refused
+        if any(wire.shows_everything(raw) for raw in rows) or len(refusals) < len(refused):
+            self.form.concrete = True
+            log.info(
+                "The common task list of the Qlik server shows too little: reading %s from now on",
+                ", ".join(KINDS),
+                extra={"action": "qrs_form"},
+            )
+        elif rows:
+            self.form.concrete = False
+        # The concrete form of a task stands later, and so replaces the common one.
+        return entries + rows, {one: error for one, error in refusals.items() if one in refused}
+
+    def _concrete(self, group: Sequence[Selector]) -> tuple[Entries, Refusals]:
+        answers = [self._ask(path, group) for path in KINDS]
+        # A kind that does not know a property refuses the filter, and so has no such task.
+        everywhere = set.intersection(*(set(refused) for _, refused in answers))
+        return (
+            [raw for entries, _ in answers for raw in entries],
+            {one: refusal for one, refusal in answers[0][1].items() if one in everywhere},
+        )
+
+    def _ask(self, path: str, group: Sequence[Selector]) -> tuple[Entries, Refusals]:
+        try:
+            return self._list(path, group), {}
+        except QlikRefused as error:
+            if error.status not in NOT_UNDERSTOOD and not isinstance(error, _ListCut):
+                raise
+            if len(group) == 1:
+                return [], {group[0]: error}
+        middle = len(group) // 2
+        (left, refused), (right, others) = self._ask(path, group[:middle]), self._ask(path, group[middle:])
+        return left + right, refused | others
+
+    def _list(self, path: str, group: Sequence[Selector]) -> Entries:
+        query = f"filter={filters.encode(filters.join(group))}"
+        entries = wire.objects(self.read(f"/{path}/full", query))
+        all_found = len(entries) >= len(group) and all(one.kind is SelectorKind.TASK_ID for one in group)
+        if len(entries) < MAYBE_CUT or all_found:
+            return entries
+        try:
+            total = wire.number(wire.part(self.read(f"/{path}/count", query), "value"))
+        except QlikRefused as error:
+            log.warning(
+                "A list of %d tasks cannot be checked for completeness: %s",
+                len(entries),
+                error,
+                extra={"action": "qrs_count"},
+            )
+            return entries
+        if total is None or total <= len(entries):
+            return entries
+        return entries + self._rest(path, query, entries, total)
+
+    def _rest(self, path: str, query: str, entries: Entries, total: int) -> Entries:
+        """Read what a cut list left out: all ids by pages, then the missing tasks by id."""
+        limit = len(entries)
+        seen = {wire.guid(raw.get("id")) for raw in entries}
+        try:
+            missing = [one for one in self._ids(path, query, total) if one not in seen]
+        except QlikRefused as error:
+            raise _cut(limit, total, error.status) from error
+        rest: Entries = []
+        step = min(limit, filters.MAX_TERMS)
+        for start in range(0, len(missing), step):
+            ids = filters.any_of("id", missing[start : start + step])
+            rest += wire.objects(self.read(f"/{path}/full", f"filter={filters.encode(ids)}"))
+        if limit + len(missing) < total:
+            raise _cut(limit + len(missing), total, 200)
+        return rest
+
+    def _ids(self, path: str, query: str, total: int) -> list[str]:
+        names = ("id", "name")
+        body = json.dumps(
+            {
+                "entity": KINDS.get(path, "Task"),
+                "columns": [{"name": one, "columnType": "Property", "definition": one} for one in names],
+            }
+        ).encode()
+        ids: dict[str, None] = {}
+        skip = 0
+        while skip < total:
+            page = f"{query}&skip={skip}&take={filters.MAX_TERMS}&sortColumn=name&orderAscending=true"
+            rows = wire.part(self.read(f"/{path}/table", page, body), "rows")
+            if not isinstance(rows, list) or not rows:
+                break
+            ids |= dict.fromkeys(
+                one
+                for row in rows
+                if isinstance(row, list) and row and (one := wire.guid(row[0])) is not None
+            )
+            skip += len(rows)
+        return list(ids)
+
+
+def _cut(shown: int, total: int, status: int) -> _ListCut:
+    return _ListCut(
+        f"the Qlik server shows only {shown} of the {total} tasks it counts: raise its MaxRecordLimit,"
+        " or name fewer tasks",
+        status,
+    )
+
+
+def _matching(selector: Selector, tasks: Mapping[str, Task]) -> tuple[Task, ...]:
+    """Judge again what came back: the server compares loosely and pairs a name with another's value."""
+    if selector.kind is SelectorKind.TASK_ID:
+        task = tasks.get(selector.value.lower())
+        return (task,) if task is not None and selector.matches(task) else ()
+    return tuple(task for task in tasks.values() if selector.matches(task))

@@ -1,0 +1,264 @@
+"""
+One keep-alive connection to the QRS: TLS, sending, and what went wrong on the way.
+
+`requests`' adapter is used without its Session, which costs more CPU than the
+call itself and lets the environment (REQUESTS_CA_BUNDLE, proxies, .netrc)
+override what is configured.
+
+Whether anything was sent cannot be told from the exception: `ConnectionError`
+covers both a refused connection and an answer cut off, and `ReadTimeout` also
+a TLS handshake that hangs. So the connection itself notes its first write.
+"""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from requests import PreparedRequest, Response
+from requests import exceptions as rx
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from butler_mqtt.errors import ButlerError, QlikUnavailable
+from butler_mqtt.qrs.faults import RAISED, explain
+from butler_mqtt.qrs.wire import text
+from butler_mqtt.settings import Qrs as Settings
+
+#: A connection idle for longer is not used again: the server or a firewall may be dropping it right now,
+#: and a start written into it would be in doubt.
+MAX_IDLE_SECONDS = 30.0
+#: More than any list of tasks; a body beyond it is not ours to hold in memory.
+MAX_BODY = 64 * 1024 * 1024
+_CHUNK = 1 << 16
+
+
+class ExchangeFailed(ButlerError):
+    """No whole answer came; `sent` tells whether a byte of the request may have left."""
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        self.sent = sent
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, whole; absent headers are empty strings."""
+
+    status: int
+    body: bytes
+    content_type: str = ""
+    date: str = ""
+    retry_after: str = ""
+    location: str = ""
+
+
+class _Progress:
+    """What the connection has done during the call in hand."""
+
+    sent = False
+
+
+class _PlainConnection(HTTPConnection):
+    def __init__(self, *args: Any, progress: _Progress, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._progress = progress
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()  # where the base class does it too late to tell a connection refused
+        self._progress.sent = True
+        super().send(data)
+
+
+class _TlsConnection(HTTPSConnection):
+    def __init__(self, *args: Any, progress: _Progress, settings: Settings, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._progress = progress
+        self._settings = settings
+
+    def connect(self) -> None:
+        # A context for each connection reads the files again: a renewed certificate needs no restart.
+        self.ssl_context = tls_context(self._settings)
+        super().connect()
+
+    def send(self, data: Any) -> None:
+        self._progress.sent = True
+        super().send(data)
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+    def _validate_conn(self, conn: Any) -> None:
+        # The base class also warns on each call without verification; `Qrs` says it once.
+        if conn.is_closed:
+            conn.connect()
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """
+    Make the TLS context: TLS 1.2 or later, our certificate, their CA.
+
+    Raises:
+        QlikUnavailable: A certificate file cannot be used.
+    """
+    step = f"cert.clientCertCA ({settings.client_cert_ca})"
+    try:
+        ca = settings.client_cert_ca
+        context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if not settings.reject_unauthorized:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if settings.client_cert is not None:
+            step = f"cert.clientCert ({settings.client_cert}) with clientCertKey ({settings.client_cert_key})"
+            # An empty password instead of none: OpenSSL would ask for one on the terminal and wait.
+            context.load_cert_chain(settings.client_cert, settings.client_cert_key, password="")
+    except (OSError, ValueError) as error:
+        raise QlikUnavailable(
+            f"{step} cannot be used: {text(str(error))}; check the file, its permissions and that it is PEM"
+            " without a password"
+        ) from error
+    return context
+
+
+class _Adapter(HTTPAdapter):
+    """`requests`' adapter bound to one server, without what it works out anew for each call."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self.progress = _Progress()
+        self._pool: HTTPConnectionPool
+        if settings.use_ssl:
+            self._pool = _TlsPool(
+                settings.host,
+                settings.port,
+                maxsize=1,
+                cert_reqs="CERT_REQUIRED" if settings.reject_unauthorized else "CERT_NONE",
+                server_hostname=settings.server_name,
+                progress=self.progress,
+                settings=settings,
+            )
+        else:
+            self._pool = _PlainPool(settings.host, settings.port, maxsize=1, progress=self.progress)
+
+    def get_connection_with_tls_context(self, *_args: Any, **_options: Any) -> HTTPConnectionPool:
+        return self._pool
+
+    def cert_verify(self, *_args: Any, **_options: Any) -> None:
+        """Leave TLS to our own context."""
+
+    def request_url(self, request: PreparedRequest, proxies: Mapping[str, str] | None) -> str:  # noqa: ARG002
+        return request.url or "/"
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        # The base class also parses cookies, which the repository's own port does not set.
+        response = Response()
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.raw = resp
+        response.request = req
+        return response
+
+    def close(self) -> None:
+        self._pool.close()
+        super().close()
+
+
+class Transport:
+    """
+    Sends one call at a time to one server and gives back the whole answer; for one thread.
+
+    The timeouts of the settings are seconds to connect (TLS included) and
+    seconds between bytes, not a total.
+    """
+
+    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+        self._headers = {
+            "User-Agent": "butler-mqtt",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Content-Type": "application/json",
+            **dict(settings.headers),
+        }
+        self._timeout = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
+        self._adapter: _Adapter | None = None
+        self._used = 0.0
+
+    def exchange(self, method: str, path: str, query: str = "", body: bytes | None = None) -> Answer:
+        """
+        Make one call of /qrs*path*; *query* is encoded already.
+
+        Raises:
+            ExchangeFailed: No whole answer; the connection is closed.
+        """
+        if self._adapter is not None and self._monotonic() - self._used > MAX_IDLE_SECONDS:
+            self.close()
+        adapter = self._adapter
+        try:
+            if adapter is None:
+                adapter = self._adapter = _Adapter(self._settings)
+            adapter.progress.sent = False
+            answer = _whole(adapter.send(self._request(method, path, query, body), timeout=self._timeout))
+        except BaseException as error:
+            self.close()
+            sent = adapter is not None and adapter.progress.sent
+            if isinstance(error, QlikUnavailable):
+                raise ExchangeFailed(str(error), sent=sent) from error
+            if isinstance(error, RAISED):
+                raise ExchangeFailed(explain(error, self._settings), sent=sent) from error
+            raise
+        self._used = self._monotonic()
+        return answer
+
+    def _request(self, method: str, path: str, query: str, body: bytes | None) -> PreparedRequest:
+        # Hex digits are all an xrfkey may have, and enough: 64 bits for a check that only asks for a match.
+        # It stands first, since a server that stumbles over a filter must still find it.
+        key = secrets.token_hex(8)
+        request = PreparedRequest()
+        request.method = method
+        request.url = f"/qrs{path}?xrfkey={key}{'&' if query else ''}{query}"
+        # A plain dict: no caller looks a header up in another letter case.
+        request.headers = {**self._headers, "X-Qlik-Xrfkey": key}  # type: ignore[assignment]
+        request.body = body
+        if body is not None:
+            request.headers["Content-Length"] = str(len(body))
+        return request
+
+    def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
+        adapter, self._adapter = self._adapter, None
+        if adapter is not None:
+            adapter.close()
+
+
+def _whole(response: Response) -> Answer:
+    """Read the body to its end: only then the connection is free again."""
+    chunks, length = [], 0
+    for chunk in response.iter_content(_CHUNK):
+        chunks.append(chunk)
+        length += len(chunk)
+        if length > MAX_BODY:
+            response.raw.close()
+            raise rx.ContentDecodingError(f"more than {MAX_BODY} bytes")
+    headers = response.headers
+    return Answer(
+        status=response.status_code,
+        body=b"".join(chunks),
+        content_type=headers.get("Content-Type", ""),
+        date=headers.get("Date", ""),
+        retry_after=headers.get("Retry-After", ""),
+        location=headers.get("Location", ""),
+    )
