@@ -1,7 +1,7 @@
 """
 The schema of requests, and what it refuses in words.
 
-The only module that knows jsonschema. The schema is loaded and compiled once.
+The schema is loaded and compiled once, at import.
 """
 
 from __future__ import annotations
