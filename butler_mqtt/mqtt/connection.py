@@ -1,0 +1,287 @@
+"""
+One connection to the broker and the thread that keeps it.
+
+paho-mqtt's own reconnecting is not used: it would send queued publications
+again behind our back, and acknowledgements of an old connection on a new one.
+Each attempt has a client object of its own, which dies with its connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from paho.mqtt import client as paho
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from butler_mqtt import settings
+from butler_mqtt.errors import BrokerError
+from butler_mqtt.mqtt.client import Limits, connect, guarded, named, new_client, tls_reason
+
+logger = logging.getLogger("butler_mqtt.mqtt")
+
+CONNACK_TIMEOUT_SECONDS = 10.0
+#: The longest one turn of the network loop waits for traffic.
+TURN_SECONDS = 0.5
+#: A connection that lasted this long ends the series of failures that backoff grows with.
+STABLE_SECONDS = 5.0
+MAX_BACKOFF_SECONDS = 60.0
+
+#: CONNACK reasons that pass by themselves: unavailable, busy, quota, use another server, rate exceeded.
+_PASSING = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
+
+_random = secrets.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """
+    How a connection, or an attempt at one, ended.
+
+    `refused`: the broker or TLS said no, so waiting alone mends nothing.
+    `lasted` is seconds since it was accepted, None when it never was. `code` is
+    the MQTT reason code the broker gave. `ours`: we closed it.
+    """
+
+    reason: str
+    refused: bool = False
+    lasted: float | None = None
+    code: int | None = None
+    ours: bool = False
+
+
+class Peer(Protocol):
+    """What uses a connection; all methods are called on the connection's thread."""
+
+    def prepare(self, client: paho.Client) -> None:
+        """Set callbacks and will, before CONNECT."""
+
+    def accepted(self, client: paho.Client, session_present: bool, limits: Limits) -> None:
+        """Take the CONNACK, before any message of that connection; a callback of paho."""
+
+    def turned(self) -> None:
+        """Do what is due; after every turn of the network loop, outside paho's callbacks."""
+
+    def ended(self, ended: Ended) -> bool:
+        """Take the end of an attempt; False ends the thread."""
+
+
+class Connection:
+    """
+    A thread that connects, serves the connection until it ends, waits and connects again.
+
+    Args:
+        mqtt: Where to connect and as whom.
+        client_id: The MQTT client id of this connection.
+        keep_session: Ask the broker to keep subscriptions and messages while we are away.
+        peer: What uses the connection.
+        on_fatal: Called when the thread dies of an exception; the connection stays dead.
+    """
+
+    def __init__(
+        self,
+        mqtt: settings.Mqtt,
+        *,
+        client_id: str,
+        keep_session: bool,
+        peer: Peer,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.client_id = client_id
+        self.is_v5 = mqtt.protocol_version == "5"
+        self._mqtt = mqtt
+        self._keep_session = keep_session
+        self._peer = peer
+        self._on_fatal = on_fatal
+        self._stopping = threading.Event()
+        self._client: paho.Client | None = None
+        self._accepted_at: float | None = None
+        self._ended: Ended | None = None
+        self._failures = 0
+        self._progress = time.monotonic()
+        self._last_refusal = ""
+        self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
+
+    @property
+    def where(self) -> str:
+        """Name the broker for people."""
+        return f"{self._mqtt.broker_host}:{self._mqtt.broker_port}"
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the network thread runs."""
+        return self._thread.is_alive()
+
+    def progress(self) -> float:
+        """
+        Give the monotonic time of the last turn, for a watchdog.
+
+        Turns follow each other within a second; while connecting, name
+        resolution and each address of the host may take their timeouts.
+        """
+        return self._progress
+
+    def start(self) -> None:
+        """Begin to connect; raises RuntimeError when called twice."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Disconnect and end the thread, waiting at most *timeout* seconds; harmless when repeated."""
+        self._stopping.set()
+        client = self._client
+        if client is not None:
+            client.disconnect()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    @property
+    def stopping(self) -> bool:
+        """Tell whether `stop` was called."""
+        return self._stopping.is_set()
+
+    def leave(self, reason: str, *, refused: bool = False) -> None:
+        """Close the connection from the network thread; the attempt ends with *reason*."""
+        self._ended = Ended(reason, refused=refused, lasted=self._lasted(), ours=True)
+        if self._client is not None:
+            self._client.disconnect()
+
+    def pause(self, seconds: float) -> None:
+        """Wait on the network thread, showing progress; a stop cuts it short."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stopping.wait(min(left, TURN_SECONDS)):
+            self._progress = time.monotonic()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                ended = self._attempt()
+                self._log_end(ended)
+                if not self._peer.ended(ended):
+                    return
+                self.pause(self._backoff(ended))
+        except BaseException as error:
+            logger.critical(
+                "The MQTT network thread of %s died: %r",
+                self.client_id,
+                error,
+                exc_info=True,
+                extra={"action": "mqtt_thread_died"},
+            )
+            self._on_fatal(error)
+
+    def _backoff(self, ended: Ended) -> float:
+        """Give the seconds to wait: soon at first, then exponential with full jitter."""
+        if ended.lasted is not None and ended.lasted >= STABLE_SECONDS and not ended.refused:
+            self._failures = 0
+        ceiling = min(2.0**self._failures, MAX_BACKOFF_SECONDS)
+        self._failures = min(self._failures + 1, 10)
+        return _random.uniform(0.2, ceiling)
+
+    def _attempt(self) -> Ended:
+        """Connect once and serve the connection until it ends."""
+        self._ended = None
+        self._accepted_at = None
+        self._progress = time.monotonic()
+        try:
+            client = new_client(self._mqtt, self.client_id, keep_session=self._keep_session)
+            client.on_connect = guarded(self._on_connect)
+            client.on_disconnect = guarded(self._on_disconnect)
+            self._peer.prepare(client)
+            self._client = client
+            connect(client, self._mqtt, keep_session=self._keep_session)
+            self._serve(client)
+        except BrokerError as error:
+            return Ended(str(error), refused=True)
+        except ssl.SSLError as error:
+            # A broker that goes down during the handshake just ends the stream.
+            refused = self._accepted_at is None and not isinstance(error, ssl.SSLEOFError)
+            return Ended(f"TLS failed: {tls_reason(error)}", refused=refused, lasted=self._lasted())
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot express
+            return Ended(str(error) or type(error).__name__, lasted=self._lasted())
+        finally:
+            self._client = None
+        if self._ended is not None:
+            return self._ended
+        if self._accepted_at is None:
+            version = f"MQTT {self._mqtt.protocol_version}{' with TLS' if self._mqtt.tls.enable else ''}"
+            return Ended(f"the broker did not answer CONNECT; does it speak {version} on this port?")
+        return Ended("the connection was closed", lasted=self._lasted())
+
+    def _serve(self, client: paho.Client) -> None:
+        """Turn the network loop until the connection is gone."""
+        deadline = time.monotonic() + CONNACK_TIMEOUT_SECONDS
+        asked_to_stop = False
+        while client.loop(TURN_SECONDS) == paho.MQTT_ERR_SUCCESS and client.socket() is not None:
+            now = self._progress = time.monotonic()
+            self._peer.turned()
+            if self._stopping.is_set() and not asked_to_stop:
+                asked_to_stop = True
+                deadline = now + 1.0
+                client.disconnect()
+            if now > deadline and (self._accepted_at is None or asked_to_stop):
+                return
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _userdata: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._ended = Ended(
+                f"the broker refused the connection: {named(reason)}",
+                refused=reason.value not in _PASSING,
+                code=reason.value,
+            )
+            return
+        self._accepted_at = time.monotonic()
+        logger.info(
+            "Connected to %s as %s, MQTT %s, %s session",
+            self.where,
+            self.client_id,
+            self._mqtt.protocol_version,
+            "resumed" if flags.session_present else "new",
+            extra={"action": "mqtt_connected"},
+        )
+        self._peer.accepted(client, flags.session_present, Limits.of(properties))
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server and self._ended is None:
+            self._ended = Ended(
+                f"the broker closed the connection: {named(reason)}", lasted=self._lasted(), code=reason.value
+            )
+
+    def _lasted(self) -> float | None:
+        return None if self._accepted_at is None else time.monotonic() - self._accepted_at
+
+    def _log_end(self, ended: Ended) -> None:
+        """Log a refusal as an error once per reason, everything that time mends as information."""
+        if self.stopping:
+            return
+        again = ended.refused and ended.reason == self._last_refusal
+        self._last_refusal = ended.reason if ended.refused else ""
+        lost = "mqtt_unreachable" if ended.lasted is None else "mqtt_lost"
+        logger.log(
+            logging.ERROR if ended.refused and not again else logging.INFO,
+            "MQTT broker %s, client id %s: %s; trying again",
+            self.where,
+            self.client_id,
+            ended.reason,
+            extra={"action": "mqtt_refused" if ended.refused else lost},
+        )
