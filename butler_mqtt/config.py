@@ -1,0 +1,239 @@
+"""
+The configuration file as `settings.Settings`.
+
+Read once and checked whole: every problem is reported together, with its
+line. Nothing here keeps or shows a secret that it does not hand on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from . import config_checks, config_shape, settings, yamlfile
+from .errors import ConfigError, Problem
+from .yamlfile import Document, Place
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    Values = TypeVar("Values", bound=DataclassInstance)
+
+#: Butler's own file has 60 kB.
+_MAX_FILE_BYTES: Final = 1_048_576
+_MAX_SECRET_BYTES: Final = 65_536
+_JOURNAL_FILE: Final = "butler-mqtt.sqlite"
+_LOG_LEVELS: Final = {"verbose": "debug", "silly": "debug"}
+
+
+def load(path: Path, environ: Mapping[str, str], *, check_files: bool = True) -> settings.Settings:
+    """
+    Read the configuration file at *path*.
+
+    Args:
+        path: YAML in UTF-8 with the root key `Butler`; relative paths in it
+            start from its folder.
+        environ: What `${VAR}` stands for, and `STATE_DIRECTORY` and
+            `CREDENTIALS_DIRECTORY` of systemd.
+        check_files: Whether certificates, passwords and tokens in files are
+            looked at; without, such passwords and tokens are missing.
+
+    Raises:
+        ConfigError: The file cannot be used; it names every problem found.
+    """
+    try:
+        document = yamlfile.parse(_text(path))
+        if document.value is None:
+            raise yamlfile.YamlError(Problem("file", "is empty; everything stands under the key `Butler`"))
+    except yamlfile.YamlError as error:
+        raise ConfigError(str(path), [error.problem]) from None
+    butler, ignored = config_shape.shaped(document, environ)
+    reading = _Reading(document, butler, path.absolute().parent, environ, check_files)
+    values = reading.values(ignored)
+    config_checks.check(values, document, butler, check_files=check_files)
+    if document.problems:
+        raise ConfigError(str(path), sorted(document.problems, key=lambda problem: problem.line or 0))
+    return values
+
+
+def _text(path: Path) -> str:
+    try:
+        content = _bytes(path, _MAX_FILE_BYTES)
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        problem = Problem("file", f"is not UTF-8: byte 0x{content[error.start]:02x}; save it as UTF-8", line)
+    except (OSError, ValueError) as error:
+        problem = Problem("file", config_checks.reason(error))
+    raise yamlfile.YamlError(problem)
+
+
+def _bytes(path: Path, limit: int) -> bytes:
+    """Read a file of at most *limit* bytes; a device without end is not read to its end."""
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"is larger than {limit} bytes")
+    return content
+
+
+def _snake(key: str) -> str:
+    """Give the name of the setting for a key: `clientCertCA` is `client_cert_ca`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
+
+
+class _Reading:
+    """Makes settings of one file's values; what is not in the file keeps its default."""
+
+    def __init__(
+        self,
+        document: Document,
+        butler: dict[str, Any],
+        folder: Path,
+        environ: Mapping[str, str],
+        check_files: bool,
+    ) -> None:
+        self._document = document
+        self._butler = butler
+        self._folder = folder
+        self._environ = environ
+        self._check_files = check_files
+
+    def values(self, ignored: tuple[str, ...]) -> settings.Settings:
+        defaults = settings.Settings()
+        level = self._butler.get("logLevel", defaults.log_level)
+        return settings.Settings(
+            log_level=_LOG_LEVELS.get(level, level),
+            mqtt=self._mqtt(defaults.mqtt),
+            qrs=self._qrs(defaults.qrs),
+            start_task_filter=self._filter(defaults.start_task_filter),
+            start_task=self._filled(defaults.start_task, self._butler["startTask"]),
+            journal=self._journal(defaults.journal),
+            rest=self._rest(defaults.rest),
+            monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
+            ignored=ignored,
+        )
+
+    def _filled(self, defaults: Values, section: Mapping[str, Any], **made: object) -> Values:
+        """Give *defaults* with what *section* says, and with the values *made* of it elsewhere."""
+        kinds = {field.name: str(field.type) for field in fields(defaults)}
+        given = {
+            name: self._typed(value, kinds[name])
+            for key, value in section.items()
+            if (name := _snake(key)) in kinds and name not in made
+        }
+        return replace(defaults, **given, **made)
+
+    def _typed(self, value: Any, kind: str) -> Any:
+        """Give a value of the file as the type its field is declared with."""
+        if value is None:
+            return None
+        if "Path" in kind:
+            return self._folder / value
+        if "float" in kind:
+            return float(value)
+        if kind.startswith("tuple"):
+            return tuple(value)
+        return str(value) if kind == "str" else value
+
+    def _mqtt(self, defaults: settings.Mqtt) -> settings.Mqtt:
+        section = self._butler["mqttConfig"]
+        password = section.get("password")
+        file = section.get("passwordFile")
+        if file is not None and password is None and section.get("enable", defaults.enable):
+            password = self._secret(file, ("Butler", "mqttConfig", "passwordFile"))
+        tls = self._filled(defaults.tls, section["tls"])
+        return self._filled(defaults, section, tls=tls, password=password)
+
+    def _qrs(self, defaults: settings.Qrs) -> settings.Qrs:
+        section = self._butler["configQRS"] | self._butler["cert"]
+        static = section["headers"].get("static")
+        headers = (
+            defaults.headers if static is None else tuple((item["name"], item["value"]) for item in static)
+        )
+        return self._filled(
+            defaults, section, headers=headers, retry=self._filled(defaults.retry, section["retry"])
+        )
+
+    def _filter(self, defaults: settings.StartTaskFilter) -> settings.StartTaskFilter:
+        section = self._butler["startTaskFilter"]
+        allowed = section["allowTask"]
+        return self._filled(
+            defaults,
+            section,
+            task_ids=frozenset(task_id.lower() for task_id in allowed.get("taskId", ())),
+            tags=tuple(allowed.get("tag", ())),
+            custom_properties=tuple(
+                (pair["name"], pair["value"]) for pair in allowed.get("customProperty", ())
+            ),
+        )
+
+    def _journal(self, defaults: settings.Journal) -> settings.Journal:
+        section = self._butler["journal"]
+        url = section.get("url")
+        place: Place = ("Butler", "journal", "url")
+        if url is None:
+            # systemd gives several directories separated by colons.
+            state = self._environ.get("STATE_DIRECTORY", "").split(":")[0]
+            file = (Path(state) if state else self._folder) / _JOURNAL_FILE
+        elif found := re.fullmatch(r"sqlite(?:\+pysqlite)?:///(?!:memory:|file:)(.+)", url):
+            file = self._folder / found[1]
+        else:
+            file = Path(_JOURNAL_FILE)
+            scheme = re.match(r"[A-Za-z0-9+.-]+(?=:)", url)
+            what = (
+                f"is a URL of {scheme[0]!r}" if scheme and scheme[0] != "sqlite" else "names no SQLite file"
+            )
+            self._document.blame(place, f"{what}; allowed: null, or sqlite:///<file>")
+        if "?" in str(file):
+            self._document.blame(
+                place, "the journal's path holds `?`, which ends a path in a URL; choose another"
+            )
+        return self._filled(defaults, section, url=f"sqlite:///{file}")
+
+    def _rest(self, defaults: settings.Rest) -> settings.Rest:
+        section = self._butler["restServerConfig"]
+        tokens = [
+            settings.Token(item["name"], sha256)
+            for index, item in enumerate(section["auth"].get("tokens", ()))
+            if (sha256 := self._sha256(item, index, section.get("enable", defaults.enable)))
+        ]
+        return self._filled(
+            defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
+        )
+
+    def _sha256(self, item: Mapping[str, Any], index: int, enabled: bool) -> str | None:
+        place: Place = ("Butler", "restServerConfig", "auth", "tokens", index)
+        sha256, file = item.get("sha256"), item.get("tokenFile")
+        if (sha256 is None) == (file is None):
+            self._document.blame(place, "needs one of sha256 and tokenFile")
+        elif file is None:
+            return str(sha256).lower()
+        elif enabled and (token := self._secret(file, (*place, "tokenFile"))):
+            if re.fullmatch(r"[!-~]+", token):
+                return hashlib.sha256(token.encode()).hexdigest()
+            self._document.blame(
+                (*place, "tokenFile"), f"file {self._folder / file} holds more than one word of ASCII"
+            )
+        return None
+
+    def _secret(self, file: str, place: Place) -> str | None:
+        """Read a secret from a file, less the newline at its end."""
+        if not self._check_files:
+            return None
+        path = self._folder / file
+        try:
+            secret = _bytes(path, _MAX_SECRET_BYTES).decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            self._document.blame(place, f"file {path} is not UTF-8")
+        except (OSError, ValueError) as error:
+            self._document.blame(place, f"file {path} {config_checks.reason(error)}")
+        else:
+            if secret:
+                return secret
+            self._document.blame(place, f"file {path} is empty")
+        return None

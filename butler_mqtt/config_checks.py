@@ -1,0 +1,237 @@
+"""
+What the schema cannot say about a configuration: values that must fit each other, and files.
+
+What is switched off is not checked here: a file made for Butler may hold
+anything there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final
+
+from . import topics
+from .model import EMPTY_GUID
+from .settings import Mqtt, Qrs, Rest, Settings
+from .yamlfile import Document, Place
+
+_MQTT: Final = ("Butler", "mqttConfig")
+_QRS: Final = ("Butler", "configQRS")
+_CERT: Final = ("Butler", "cert")
+_REST: Final = ("Butler", "restServerConfig")
+_MONITORING: Final = ("Butler", "monitoring")
+#: Headers that the program or its HTTP client writes itself, in lower case.
+_OWN_HEADERS: Final = frozenset(
+    {"connection", "content-length", "host", "transfer-encoding", "x-qlik-xrfkey"}
+)
+
+
+def check(values: Settings, document: Document, butler: dict[str, Any], *, check_files: bool) -> None:
+    """
+    Blame in *document* whatever does not fit together in *values*.
+
+    *butler* holds what the file says, to tell what was left out. Places that
+    are already blamed are not blamed for what follows from it.
+    """
+    if values.mqtt.enable:
+        _topics(values.mqtt, document)
+        _credentials(document, butler["mqttConfig"])
+        if values.mqtt.tls.enable:
+            _pair(document, (*_MQTT, "tls"), "certFile", "keyFile", butler["mqttConfig"]["tls"])
+    _headers(values.qrs, document)
+    if values.qrs.use_ssl:
+        _given(document, _CERT, ("clientCert", "clientCertKey"), butler["cert"], "useSSL: true")
+    _tokens(document, butler["restServerConfig"])
+    if values.rest.enable:
+        _strangers(values.rest, document, butler["restServerConfig"])
+        if values.rest.tls.enable:
+            section = butler["restServerConfig"]["tls"]
+            _given(document, (*_REST, "tls"), ("cert", "key"), section, "tls.enable: true")
+        _listeners(values, document)
+    if check_files:
+        for place, file in _files(values):
+            if document.sound(place) and (fault := _pem_fault(file)):
+                document.blame(place, f"file {file} {fault}")
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Say in words why a file could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    if isinstance(error, IsADirectoryError):
+        return "is a directory, not a file"
+    if isinstance(error, PermissionError):
+        return "must not be read by the user this program runs as; change its owner or mode"
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    return str(error)
+
+
+def _topics(mqtt: Mqtt, document: Document) -> None:
+    named = {
+        "taskStartTopic": mqtt.task_start_topic,
+        "taskStartReplyTopic": mqtt.task_start_reply_topic,
+        "statusTopic": mqtt.status_topic,
+        "taskEventTopic": mqtt.task_event_topic,
+    }
+    for key, topic in named.items():
+        # Events go to a topic one level longer.
+        fault = topics.problem(f"{topic}/{EMPTY_GUID}" if key == "taskEventTopic" and topic else topic)
+        _topic_fault(document, (*_MQTT, key), topic, fault)
+    for index, allowed in enumerate(mqtt.reply_topic_allow):
+        _topic_fault(document, (*_MQTT, "replyTopicAllow", index), allowed, topics.filter_problem(allowed))
+    for (first, topic), (second, other) in combinations(named.items(), 2):
+        # Events go below taskEventTopic.
+        overlap = topic == other or (second == "taskEventTopic" and topic.startswith(f"{other}/"))
+        here, there = (*_MQTT, first), (*_MQTT, second)
+        if overlap and document.sound(here, there):
+            said = " and ".join(
+                f"{place[-1]} {named[str(place[-1])]!r} ({_written_in(document, place)})"
+                for place in (here, there)
+            )
+            document.blame(
+                here if here in document.lines else there, f"{said} overlap; give each its own topic"
+            )
+
+
+def _written_in(document: Document, place: Place) -> str:
+    return f"line {document.lines[place]}" if place in document.lines else "the default"
+
+
+def _topic_fault(document: Document, place: Place, topic: str, fault: str | None) -> None:
+    if fault is None and topic.startswith("$"):
+        fault = "must not begin with $, which belongs to the broker"
+    if fault and document.sound(place):
+        document.blame(place, f"{topic[:60]!r} {fault}")
+
+
+def _credentials(document: Document, section: dict[str, Any]) -> None:
+    given = [key for key in ("password", "passwordFile") if section.get(key) is not None]
+    if len(given) == 2:
+        line = document.line((*_MQTT, "password"))
+        document.blame((*_MQTT, "passwordFile"), f"stands beside password (line {line}); keep one of them")
+    for key in given[:1]:
+        if section.get("username") is None and document.sound((*_MQTT, "username"), (*_MQTT, key)):
+            document.blame((*_MQTT, key), "is set without username; add username or remove it")
+
+
+def _pair(document: Document, place: Place, first: str, second: str, section: dict[str, Any]) -> None:
+    for key, other in ((first, second), (second, first)):
+        if section.get(key) is not None and section.get(other) is None and document.sound((*place, other)):
+            document.blame(
+                (*place, key), f"is set without {other}; both are needed to log in with a certificate"
+            )
+
+
+def _given(
+    document: Document, place: Place, keys: tuple[str, ...], section: dict[str, Any], because: str
+) -> None:
+    for key in keys:
+        if section.get(key) is None and document.sound((*place, key)):
+            document.blame(
+                (*place, key), f"is missing, and {because} needs it; allowed: the path of a PEM file"
+            )
+
+
+def _headers(qrs: Qrs, document: Document) -> None:
+    place = (*_QRS, "headers", "static")
+    names = [name.lower() for name, _ in qrs.headers]
+    if not document.sound(place):
+        return
+    if "x-qlik-user" not in names:
+        document.blame(
+            place, "lacks the header X-Qlik-User, e.g. UserDirectory=INTERNAL; UserId=sa_repository"
+        )
+    for index, name in enumerate(names):
+        if name in _OWN_HEADERS:
+            document.blame((*place, index), f"{name} is written by this program itself; remove it")
+        elif name in names[:index]:
+            document.blame((*place, index), f"{name} stands twice; remove one of them")
+
+
+def _tokens(document: Document, section: dict[str, Any]) -> None:
+    place = (*_REST, "auth", "tokens")
+    names = [item["name"] for item in section["auth"].get("tokens", ())]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            line = document.line((*place, names.index(name)))
+            document.blame(
+                (*place, index), f"has the name of the token in line {line}; names tell callers apart"
+            )
+
+
+def _strangers(rest: Rest, document: Document, section: dict[str, Any]) -> None:
+    host, allow, tokens = (*_REST, "serverHost"), (*_REST, "allowUnauthenticated"), (*_REST, "auth", "tokens")
+    if section["auth"].get("tokens") or rest.allow_unauthenticated or _loopback(rest.server_host):
+        return
+    if not document.sound(host, allow, tokens):
+        return
+
+    def where(place: Place) -> str:
+        line = document.lines.get(place)
+        return f"in line {line}" if line else f"below line {document.line(_REST)}"
+
+    document.blame(
+        host,
+        f"{rest.server_host!r} lets other machines start tasks without a token; "
+        f"write `auth: {{ tokens: [ {{ name: …, tokenFile: … }} ] }}` {where(tokens)}, "
+        f"or `allowUnauthenticated: true` {where(allow)}, "
+        "or listen on 127.0.0.1",
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _listeners(values: Settings, document: Document) -> None:
+    rest, monitoring = values.rest, values.monitoring
+    one_address = (rest.server_host, rest.server_port) == (monitoring.host, monitoring.port)
+    if monitoring.enable and one_address and document.sound((*_MONITORING, "port"), (*_REST, "serverPort")):
+        line = document.line((*_REST, "serverPort"))
+        document.blame(
+            (*_MONITORING, "port"), f"{monitoring.port} is taken by restServerConfig (line {line})"
+        )
+
+
+def _files(values: Settings) -> Iterator[tuple[Place, Path]]:
+    """Give the PEM files that will be used."""
+    files: list[tuple[Place, Path | None]] = []
+    if values.mqtt.enable and values.mqtt.tls.enable:
+        tls, place = values.mqtt.tls, (*_MQTT, "tls")
+        files += [
+            ((*place, "caFile"), tls.ca_file),
+            ((*place, "certFile"), tls.cert_file),
+            ((*place, "keyFile"), tls.key_file),
+        ]
+    if values.qrs.use_ssl:
+        qrs = values.qrs
+        files += [((*_CERT, "clientCert"), qrs.client_cert), ((*_CERT, "clientCertKey"), qrs.client_cert_key)]
+        if qrs.reject_unauthorized:
+            files.append(((*_CERT, "clientCertCA"), qrs.client_cert_ca))
+    if values.rest.enable and values.rest.tls.enable:
+        server, place = values.rest.tls, (*_REST, "tls")
+        files += [((*place, "cert"), server.cert), ((*place, "key"), server.key), ((*place, "ca"), server.ca)]
+    return ((place, file) for place, file in files if file is not None)
+
+
+def _pem_fault(file: Path) -> str | None:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(1_048_576)
+    except (OSError, ValueError) as error:
+        return reason(error)
+    if b"-----BEGIN " not in content:
+        return "is not PEM (it has no line beginning with -----BEGIN)"
+    if b"ENCRYPTED" in content:
+        # The TLS library would ask for the pass phrase on a terminal that a daemon does not have.
+        return (
+            "is encrypted; write it without a pass phrase, e.g. with `openssl pkey -in old.pem -out new.pem`"
+        )
+    return None

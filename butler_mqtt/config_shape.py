@@ -1,0 +1,238 @@
+"""
+The shape of a configuration: known keys, types and ranges, and what the environment fills in.
+
+`schemas/config.schema.json` says what is allowed; the `description` of each
+part of it is what an operator is told. `schemas/butler-keys.json` lists what
+Butler knows and this program does not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+import jsonschema
+
+from .yamlfile import Document, Place, dotted, scalar
+
+#: `$${` stands for `${`; the form without braces is systemd's own spelling.
+_REFERENCE: Final = re.compile(
+    r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}"
+    r"|^\$(?P<directory>CREDENTIALS_DIRECTORY)(?=/)|\$\{[^}]*\}?"
+)
+#: Keys whose values are never shown, and sections in which only names are.
+_SECRET: Final = frozenset({"password", "sha256", "url"})
+_SECRET_SECTIONS: Final = frozenset({"headers", "auth"})
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Give the JSON schema (draft 2020-12) of the configuration."""
+    return _packaged("config.schema.json")
+
+
+@cache
+def butler_keys() -> dict[str, list[str]]:
+    """Give the keys of Butler's that mean nothing here, by the dotted path of their section."""
+    return {place: keys for place, keys in _packaged("butler-keys.json").items() if isinstance(keys, list)}
+
+
+def shaped(document: Document, environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """
+    Give what stands under `Butler`, with the environment filled in, and what is ignored.
+
+    Sections that are absent or empty are empty dicts, empty lists are lists.
+    Whatever breaks the schema is blamed in *document* and left out, so that
+    the rest can be checked further. Ignored keys are dotted paths below `Butler`.
+    """
+    preparation = _Preparation(document, environ)
+    data = preparation.prepare(schema(), document.value, ())
+    validator = jsonschema.Draft202012Validator(schema())
+    faults = [fault for error in validator.iter_errors(data) for fault in _blame(document, error)]
+    for place in faults:
+        _drop(data, place)
+    butler = data.get("Butler", {}) if isinstance(data, dict) else {}
+    return _with_sections(schema()["properties"]["Butler"], butler), tuple(preparation.ignored)
+
+
+def keys_of(part: Mapping[str, Any], place: Place = ()) -> Iterator[Place]:
+    """Give the place of every key that *part* of the schema knows, sections too, list items left out."""
+    for key, inner in _resolved(part).get("properties", {}).items():
+        yield (*place, key)
+        yield from keys_of(inner, (*place, key))
+
+
+def _packaged(name: str) -> dict[str, Any]:
+    text = resources.files("butler_mqtt").joinpath("schemas", name).read_text("utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def _resolved(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = part.get("$ref")
+    return schema()["$defs"][reference.rpartition("/")[2]] if reference else part
+
+
+def _types(part: Mapping[str, Any]) -> list[str]:
+    types = part.get("type", [])
+    return [types] if isinstance(types, str) else types
+
+
+def _with_sections(part: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """Add an empty section for each one that *part* of the schema knows and *value* lacks."""
+    sections = {key: inner for key, inner in part["properties"].items() if inner.get("type") == "object"}
+    return value | {
+        key: _with_sections(inner, value.get(key, {}))
+        for key, inner in sections.items()
+        if isinstance(value.get(key, {}), dict)
+    }
+
+
+class _Preparation:
+    """One walk through the values along the schema."""
+
+    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+        self.ignored: list[str] = []
+        self._document = document
+        self._environ = environ
+
+    def prepare(self, part: Mapping[str, Any], value: Any, place: Place) -> Any:
+        part = _resolved(part)
+        # A section or list whose entries are all commented out reads as null.
+        if value is None and _types(part) in (["object"], ["array"]):
+            value = {} if _types(part) == ["object"] else []
+        if isinstance(value, dict) and "properties" in part:
+            return self._section(part, value, place)
+        if isinstance(value, list) and "items" in part:
+            return [self.prepare(part["items"], item, (*place, index)) for index, item in enumerate(value)]
+        if isinstance(value, str):
+            return self._text(part, value, place)
+        return value
+
+    def _section(self, part: Mapping[str, Any], value: dict[str, Any], place: Place) -> dict[str, Any]:
+        prepared: dict[str, Any] = {}
+        known = part["properties"]
+        for key, inner in value.items():
+            if key in butler_keys().get(dotted(place), ()):
+                self.ignored.append(dotted((*place[1:], key)))
+            else:
+                # An unknown key stays for the schema to refuse.
+                prepared[key] = self.prepare(known[key], inner, (*place, key)) if key in known else inner
+        # A required key inside a section that is not there shall be missed too.
+        return _with_sections(part, prepared) if place else prepared
+
+    def _text(self, part: Mapping[str, Any], value: str, place: Place) -> Any:
+        def fill(found: re.Match[str]) -> str:
+            if found[0] == "$${":
+                return "${"
+            name = found["name"] or found["directory"]
+            if name is None:
+                self._document.blame(
+                    place, "holds `${` without a variable's name and `}`; `$${` is a plain `${`"
+                )
+                return found[0]
+            if found["default"] is not None:
+                return self._environ.get(name) or found["default"]
+            if name not in self._environ:
+                self._document.blame(place, f"the environment variable {name} is not set")
+            return self._environ.get(name, found[0])
+
+        text = _REFERENCE.sub(fill, value)
+        if place == ("Butler", "logLevel"):
+            text = text.strip().lower()  # as Butler reads it
+        if part.get("format") == "path" and not text:
+            return None
+        return _converted(text, _types(part)) if text != value else text
+
+
+def _converted(text: str, types: list[str]) -> Any:
+    """Read *text* of the environment, where everything is text, as the type that is wanted."""
+    if not text and "null" in types:
+        return None
+    meant = scalar(text)
+    wanted = (bool, "boolean"), (int, "integer"), (int, "number"), (float, "number")
+    return meant if any(type(meant) is kind and name in types for kind, name in wanted) else text
+
+
+def _blame(document: Document, error: jsonschema.ValidationError) -> Iterator[Place]:
+    """Tell one error of the schema in words; give the places that must not be used."""
+    place = tuple(error.absolute_path)
+    part = error.schema if isinstance(error.schema, dict) else {}
+    instance: Any = error.instance
+    if error.validator == "additionalProperties":
+        for key in instance:
+            if key not in part["properties"]:
+                document.blame((*place, key), _unknown(part, place, key))
+                yield (*place, key)
+    elif error.validator == "required":
+        for key in part["required"]:
+            if key not in instance and document.sound((*place, key)):
+                wanted = _resolved(part["properties"][key])["description"]
+                document.blame((*place, key), f"is missing; allowed: {wanted}")
+        if place and isinstance(place[-1], int):
+            yield place
+    else:
+        if document.sound(place):
+            document.blame(
+                place, f"is {_shown(document, place, instance, _types(part))}; allowed: {part['description']}"
+            )
+        yield place
+
+
+def _shown(document: Document, place: Place, value: object, types: list[str]) -> str:
+    """Give the value at *place* as it is written in the file, `***` for a secret."""
+    if isinstance(value, dict | list) or place not in document.written:
+        return "a section of keys" if isinstance(value, dict) else "a list"
+    if place[-1:] and (place[-1] in _SECRET or (_SECRET_SECTIONS & set(place) and place[-1] != "name")):
+        return "***"
+    text = document.written[place]
+    if value is None:
+        return text or "empty"
+    if "@" in text:  # perhaps user:password@host
+        text = "***@" + text.rpartition("@")[2]
+    text = text if len(text) <= 60 else text[:60] + "…"
+    if "${" in text:
+        return f"{text!r}, for which the environment holds something else"
+    if not isinstance(value, str):
+        return text
+    return repr(text) if not types or "string" in types else f"{text!r} (text)"
+
+
+def _unknown(part: Mapping[str, Any], place: Place, key: str) -> str:
+    """Name the known key that was most likely meant, and its place."""
+    here = [(*place, name) for name in (*part["properties"], *butler_keys().get(dotted(place), ()))]
+    everywhere = [*keys_of(schema())]
+    everywhere += [(*outer.split("."), name) for outer, names in butler_keys().items() for name in names]
+    meant = (
+        _near(key, here, 0.75)
+        or next((known for known in everywhere if known[-1] == key), None)
+        or _near(key, here, 0.6)
+        or _near(key, everywhere, 0.6)
+    )
+    if meant is None:
+        return f"unknown key; known here: {', '.join(sorted(part['properties']))}"
+    return f"unknown key; did you mean {dotted(meant)}?"
+
+
+def _near(key: str, places: list[Place], cutoff: float) -> Place | None:
+    by_name = {str(place[-1]).lower(): place for place in reversed(places)}
+    name = key[:100].lower()
+    # `port` means brokerPort, although the two are not alike by their letters.
+    longer = [known for known in by_name if len(name) > 3 and known.endswith(name)]
+    found = longer or difflib.get_close_matches(name, by_name, n=1, cutoff=cutoff)
+    return by_name[found[0]] if found else None
+
+
+def _drop(data: Any, place: Place) -> None:
+    """Remove what stands at *place*; of a list the whole, since its positions name places."""
+    first = next((index for index, step in enumerate(place) if isinstance(step, int)), len(place))
+    *outer, key = place[:first] or ("Butler",)
+    for step in outer:
+        data = data.get(step, {}) if isinstance(data, dict) else {}
+    if isinstance(data, dict):
+        data.pop(key, None)

@@ -1,0 +1,281 @@
+"""
+YAML text as plain values that remember their lines.
+
+The only home of PyYAML. Scalars are read by the core rules of YAML 1.2, as
+Butler's own reader does: `yes`, `12:30` and `2024-01-01` are text. Reading
+costs bounded memory and time whatever the text holds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import yaml
+
+from .errors import Problem
+
+#: The way to a value: keys of mappings and positions in lists.
+Place: TypeAlias = tuple[str | int, ...]
+
+_MAX_DEPTH: Final = 32
+#: Aliases count each time they are used, so that a few of them cannot stand for billions of values.
+_MAX_VALUES: Final = 50_000
+# libyaml's parser is some ten times faster than the pure one; wheels without it exist.
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_UNPRINTABLE: Final = re.compile(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INTEGER: Final = re.compile(r"[-+]?[0-9]{1,30}|0o[0-7]{1,30}|0x[0-9A-Fa-f]{1,30}")
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]{1,30}|[0-9]{1,30}(?:\.[0-9]{0,30})?)(?:[eE][-+]?[0-9]{1,2})?")
+_WORDS: Final = dict.fromkeys(("", "~", "null", "Null", "NULL")) | {
+    word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")
+}
+#: What a reason quotes: a sign or a kind of token (kept), or words of the file.
+_QUOTED: Final = re.compile(r"('.'|'<[a-z ]+>')|'[^']*'|\"[^\"]*\"")
+_PLAIN_TAGS: Final = {
+    "scalar": (None, "!", "tag:yaml.org,2002:str"),
+    "list": (None, "!", "tag:yaml.org,2002:seq"),
+    "mapping": (None, "!", "tag:yaml.org,2002:map"),
+}
+
+
+def dotted(place: Place) -> str:
+    """Write *place* as operators do: `Butler.startTaskFilter.allowTask.tag[0]`."""
+    text = ""
+    for step in place:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text or "file"
+
+
+class YamlError(Exception):
+    """The text is not YAML or more than is allowed; `problem` tells where."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(str(problem))
+
+
+@dataclass(slots=True)
+class Document:
+    """
+    One YAML document.
+
+    `value` holds dicts with text keys, lists, str, int, float, bool and None;
+    `lines` count from 1, a key's own line where there is one. `written` holds
+    the text of each scalar. `problems` are faults that did not stop the
+    reading, and those that were found since with `blame`.
+    """
+
+    value: object = None
+    lines: dict[Place, int] = field(default_factory=dict)
+    written: dict[Place, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    _faulty: set[Place] = field(default_factory=set)
+
+    def blame(self, place: Place, message: str) -> None:
+        """Add a problem of the value at *place*."""
+        self.problems.append(Problem(dotted(place), message, self.line(place)))
+        self._faulty.add(place)
+
+    def sound(self, *places: Place) -> bool:
+        """Tell whether nothing was blamed at *places*, inside them or around them."""
+        return not any(
+            place[: len(faulty)] == faulty or faulty[: len(place)] == place
+            for faulty in self._faulty
+            for place in places
+        )
+
+    def line(self, place: Place) -> int | None:
+        """Give the line of *place*, or of the nearest that stands in the text and holds it."""
+        return next(
+            (self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines), None
+        )
+
+
+@dataclass(slots=True)
+class _Scalar:
+    line: int
+    text: str
+    value: object
+
+
+@dataclass(slots=True)
+class _List:
+    line: int
+    items: list[_Node] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Mapping:
+    line: int
+    #: Keys and values in turn.
+    items: list[_Node] = field(default_factory=list)
+
+
+_Node: TypeAlias = _Scalar | _List | _Mapping
+
+
+def parse(text: str) -> Document:
+    """
+    Read one YAML document.
+
+    Raises:
+        YamlError: The text is not YAML, holds more than one document, tags,
+            or more or deeper values than a configuration needs.
+    """
+    if found := _UNPRINTABLE.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise _refused(f"the character U+{ord(found[0]):04X} is not allowed in YAML; remove it", line)
+    tree = _Tree()
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            tree.take(event, event.start_mark.line + 1 if event.start_mark else 1)
+    except yaml.MarkedYAMLError as error:
+        raise YamlError(_syntax(error, text)) from None  # the cause may quote a secret of the file
+    document = Document()
+    if tree.root is not None:
+        document.value = _Builder(document).build(tree.root, ())
+    return document
+
+
+def scalar(text: str) -> object:
+    """Give what *text* without quotes means by the core rules of YAML 1.2."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text, 0) if text[:2] in {"0o", "0x"} else int(text)
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        return int(number) if number.is_integer() else number
+    return text
+
+
+class _Tree:
+    """Builds nodes from parser events; composing by recursion could exhaust the stack."""
+
+    def __init__(self) -> None:
+        self.root: _Node | None = None
+        self._documents = 0
+        self._anchors: dict[str, _Node | None] = {}
+        self._open: list[tuple[_List | _Mapping, str | None]] = []
+
+    def take(self, event: yaml.Event, line: int) -> None:
+        if isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                raise _refused("a second document begins here; only one is allowed", line)
+        elif isinstance(event, yaml.AliasEvent):
+            node = self._anchors.get(event.anchor or "")
+            if node is None:
+                raise _refused("an alias (`*name`) needs its anchor (`&name`) before it, not around it", line)
+            self._add(node)
+        elif isinstance(event, yaml.ScalarEvent):
+            _check_tag(event.tag, "scalar", line)
+            plain = event.tag is None and event.implicit[0]
+            self._add(_Scalar(line, event.value, scalar(event.value) if plain else event.value), event.anchor)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            _check_tag(event.tag, "list", line)
+            self._begin(_List(line), event.anchor)
+        elif isinstance(event, yaml.MappingStartEvent):
+            _check_tag(event.tag, "mapping", line)
+            self._begin(_Mapping(line), event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            self._add(*self._open.pop())
+
+    def _begin(self, node: _List | _Mapping, anchor: str | None) -> None:
+        if len(self._open) >= _MAX_DEPTH:
+            raise _refused(f"nested deeper than {_MAX_DEPTH} levels", node.line)
+        self._open.append((node, anchor))
+        if anchor:
+            self._anchors[anchor] = None  # an earlier one of that name ends here
+
+    def _add(self, node: _Node, anchor: str | None = None) -> None:
+        if anchor:
+            self._anchors[anchor] = node
+        if self._open:
+            self._open[-1][0].items.append(node)
+        else:
+            self.root = node
+
+
+def _check_tag(tag: str | None, kind: str, line: int) -> None:
+    if tag not in _PLAIN_TAGS[kind]:
+        raise _refused("YAML tags (`!name`) are not allowed; put text with `!` in quotes", line)
+
+
+def _refused(message: str, line: int) -> YamlError:
+    return YamlError(Problem("file", message, line))
+
+
+class _Builder:
+    """Turns the tree into values, following aliases within the limits."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._values = 0
+        self._depth = 0
+
+    def build(self, node: _Node, place: Place) -> object:
+        self._values += 1
+        if self._values > _MAX_VALUES:
+            raise _refused(f"more than {_MAX_VALUES} values, aliases counted in full", node.line)
+        if self._depth > _MAX_DEPTH:
+            raise _refused(f"nested deeper than {_MAX_DEPTH} levels", node.line)
+        self._document.lines.setdefault(place, node.line)
+        if isinstance(node, _Scalar):
+            self._document.written[place] = node.text
+            return node.value
+        self._depth += 1
+        value: object
+        if isinstance(node, _List):
+            value = [self.build(item, (*place, index)) for index, item in enumerate(node.items)]
+        else:
+            value = self._mapping(node, place)
+        self._depth -= 1
+        return value
+
+    def _mapping(self, node: _Mapping, place: Place) -> dict[str, object]:
+        pairs = list(zip(node.items[::2], node.items[1::2], strict=True))
+        sources = [value for key, value in pairs if isinstance(key, _Scalar) and key.text == "<<"]
+        values = self._merged(sources, place)
+        first: dict[str, int] = {}
+        for key, value in pairs:
+            if not isinstance(key, _Scalar):
+                self._problem(place, "a key must be plain text", key.line)
+            elif key.text in first:
+                message = f"stands twice, first in line {first[key.text]}; remove one of them"
+                self._problem((*place, key.text), message, key.line)
+            elif key.text != "<<":
+                first[key.text] = key.line
+                self._document.lines[*place, key.text] = key.line
+                values[key.text] = self.build(value, (*place, key.text))
+        return values
+
+    def _merged(self, sources: list[_Node], place: Place) -> dict[str, object]:
+        """Give what `<<` brings into the mapping at *place*; of several mappings the first wins."""
+        values: dict[str, object] = {}
+        for source in sources:
+            for mapping in reversed(source.items if isinstance(source, _List) else [source]):
+                if isinstance(mapping, _Mapping):
+                    built = self.build(mapping, place)
+                    values |= built if isinstance(built, dict) else {}
+                else:
+                    self._problem(place, "`<<` takes a mapping", mapping.line)
+        return values
+
+    def _problem(self, place: Place, message: str, line: int) -> None:
+        self._document.problems.append(Problem(dotted(place), message, line))
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str) -> Problem:
+    """Name the place and the reason, without the words that PyYAML quotes from the file."""
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    reason = _QUOTED.sub(lambda found: found[1] or "'…'", str(error.problem or "no reason given"))
+    lines = text.split("\n")
+    around = lines[line - 1] if line <= len(lines) else ""
+    indentation = around[: len(around) - len(around.lstrip())]
+    if "\t" in indentation + around[column - 1 : column]:
+        reason = "a tab is used for indentation or as the beginning of a value; use blanks"
+    return Problem(f"column {column}", f"not YAML: {reason}", line)
