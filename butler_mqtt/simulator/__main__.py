@@ -1,0 +1,59 @@
+"""`python -m butler_mqtt.simulator`: the simulator without the rest of the program."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from .server import ServeOptions, serve
+
+
+def options(arguments: list[str]) -> ServeOptions:
+    """Read the command line; exits with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="simulate-qrs",
+        description="A stand-in for the Qlik Sense Repository Service.",
+        epilog="Example: simulate-qrs --port 0 --certs certs --tasks site.yaml --switch alreadyRunning=same",
+    )
+    default = ServeOptions()
+    parser.add_argument("--host", default=default.host, help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=default.port, help="0 takes a free one (%(default)s)")
+    parser.add_argument("--tasks", type=Path, help="YAML file with the tasks (a built-in sample)")
+    parser.add_argument(
+        "--certs",
+        type=Path,
+        default=default.certs,
+        help="folder of certificates, made when empty (%(default)s)",
+    )
+    parser.add_argument("--no-tls", action="store_true", help="plain HTTP, no client certificates")
+    parser.add_argument(
+        "--admin-port", type=int, help="further plain port on 127.0.0.1 for /admin, 0 takes a free one"
+    )
+    parser.add_argument("--ledger", type=Path, help="file that gets one JSON line per execution")
+    parser.add_argument(
+        "--switch", action="append", default=[], metavar="NAME=POSITION", help="first position of a switch"
+    )
+    given = parser.parse_args(arguments)
+    switches = {}
+    for text in given.switch:
+        name, equals, position = text.partition("=")
+        if not equals:
+            parser.error(f"--switch {text}: not NAME=POSITION")
+        switches[name] = yaml.safe_load(position)
+    return ServeOptions(
+        host=given.host,
+        port=given.port,
+        tasks=given.tasks,
+        certs=given.certs,
+        tls=not given.no_tls,
+        admin_port=given.admin_port,
+        ledger=given.ledger,
+        switches=switches,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(serve(options(sys.argv[1:])))

@@ -1,0 +1,195 @@
+"""A Qlik site: its tasks, tags, custom properties, executions, and the rules of starting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .calls import CallRecord, Calls, Ledger
+from .changes import Changes
+from .clock import Agenda, Clock
+from .collection import Collection
+from .definitions import SiteDefinition, TaskDefinition, derived_id
+from .executions import Execution, Executions
+from .matching import Dialect
+from .switches import Switches
+from .tasks import EMPTY_GUID, CustomPropertyDefinition, Tag, Task, custom_property_definition, tag
+
+#: Who "else" starts and stops tasks when the admin endpoint is not told a name.
+FOREIGN_USER = "LAB\\someone"
+
+
+class Site:
+    """
+    Everything behind the endpoints; all of it belongs to one thread.
+
+    Args:
+        definition: What is there at the beginning and again after `reset`.
+        ledger: Takes one line per execution that begins.
+    """
+
+    def __init__(
+        self,
+        definition: SiteDefinition,
+        *,
+        clock: Clock | None = None,
+        ledger: Ledger | None = None,
+        switches: Switches | None = None,
+    ) -> None:
+        self.definition = definition
+        self.clock = clock or Clock()
+        self.agenda = Agenda(self.clock)
+        self.calls = Calls()
+        self._ledger = ledger or Ledger(None)
+        self._first_switches = switches or Switches()
+        self._populate()
+
+    def _populate(self) -> None:
+        self.set_switches(self._first_switches)
+        self.tasks: Collection[Task] = Collection(
+            (("id",), ("name",), ("tags", "name"), ("customProperties", "value"))
+        )
+        self.tags: Collection[Tag] = Collection()
+        self.properties: Collection[CustomPropertyDefinition] = Collection()
+        self._known_properties: frozenset[str] = frozenset()
+        self.changes = Changes(self.clock, lambda: self.switches)
+        self.executions = Executions(
+            self.clock, self.agenda, self.definition.nodes, lambda: self.switches, self.changes.record
+        )
+        for name in self.definition.tags:
+            self.tags.add(tag(name, self.clock.stamp()))
+        for name, choices in self.definition.custom_properties.items():
+            self._define(name, choices)
+        for task in self.definition.tasks:
+            self.put_task(task)
+        self.changes.clear()
+
+    def set_switches(self, switches: Switches) -> None:
+        """Put all switches into new positions."""
+        self.switches = switches
+        self.clock.offset_seconds = switches.clock_offset_seconds
+        if hasattr(self, "executions"):
+            self.executions.dispatch()
+
+    def dialect(self) -> Dialect:
+        """Give what the switches say about filters."""
+        return Dialect(
+            same_object=self.switches.pairing == "sameObject",
+            doubled_quotes=self.switches.doubled_quote == "accepted",
+            known_properties=(
+                self._known_properties if self.switches.property_shorthand == "accepted" else None
+            ),
+        )
+
+    def reset(self) -> None:
+        """Go back to the beginning: tasks, switches, executions, calls."""
+        self.agenda.clear()
+        self.changes.lose_subscriptions()
+        self.calls = Calls()
+        self._populate()
+
+    # -- tasks
+
+    def put_task(self, definition: TaskDefinition) -> Task:
+        """Add a task, or replace the one with its id; what runs goes on."""
+        now = self.clock.stamp()
+        for name in dict(definition.custom_properties):
+            self._define(name, [value for key, value in definition.custom_properties if key == name])
+        choices = {
+            name: found.document["choiceValues"]
+            for name in dict(definition.custom_properties)
+            if (found := self.properties.get(derived_id("customProperty", name)))
+        }
+        for name in definition.tags:
+            if self.tags.get(derived_id("tag", name)) is None:
+                self.tags.add(tag(name, now))
+        task = Task(definition, now, choices)
+        before = self.tasks.get(task.id)
+        if before is not None:
+            task.show(before.last)
+            task.attempts = before.attempts
+        self.tasks.add(task)
+        self.changes.record(1 if before is None else 2, task.schema_path, task, ())
+        return task
+
+    def delete_task(self, task: Task) -> None:
+        """Delete a task; what runs of it is aborted."""
+        self.tasks.remove(task.id)
+        for execution in self.executions.alive(task):
+            self.executions.stop(execution, 3)
+        self.changes.record(3, task.schema_path, task, ())
+
+    def _define(self, name: str, choices: Sequence[str]) -> None:
+        found = self.properties.get(derived_id("customProperty", name))
+        if found is None:
+            self.properties.add(custom_property_definition(name, list(choices), self.clock.stamp()))
+            self._known_properties |= {name.casefold()}
+            return
+        # Tasks share this list, so their definitions stay equal.
+        known: list[str] = found.document["choiceValues"]
+        known += [value for value in choices if value not in known]
+        found.changed()
+
+    # -- starting and stopping
+
+    def start(self, task: Task, user: str, call: CallRecord | None, *, synchronous: bool) -> str:
+        """
+        Start *task* if it can be, as the QRS does.
+
+        Args:
+            task: Which.
+            user: Whose session it will be, directory and id joined by a backslash.
+            call: The call that asked; None for a start from elsewhere.
+            synchronous: Whether an execution id is wanted.
+
+        Returns:
+            The id of the execution session, or the empty GUID.
+        """
+        counts = self.calls.counts(task.id)
+        if call is not None:
+            counts.requests += 1
+        execution_id = self._start(task, user, call, synchronous=synchronous)
+        if execution_id == EMPTY_GUID:
+            counts.empty += 1
+        return execution_id
+
+    def _start(self, task: Task, user: str, call: CallRecord | None, *, synchronous: bool) -> str:
+        app = task.document.get("app")
+        if not task.document["enabled"] or (app is not None and app["availabilityStatus"] != 1):
+            return EMPTY_GUID
+        if self.switches.scheduler == "absent":
+            return EMPTY_GUID
+        if synchronous and task.kind not in self.switches.session_types:
+            # No session, no id to give: the synchronous way refuses these types.
+            return EMPTY_GUID
+        alive = self.executions.alive(task)
+        if alive and self.switches.already_running != "second":
+            return alive[0].id if self.switches.already_running == "same" else EMPTY_GUID
+        execution = self.executions.start(task, user)
+        self._count(execution, call)
+        return execution.id
+
+    def _count(self, execution: Execution, call: CallRecord | None) -> None:
+        counts = self.calls.counts(execution.task.id)
+        counts.executions += 1
+        if call is None:
+            counts.foreign += 1
+        else:
+            call.execution_ids += (execution.id,)
+        self._ledger.append(
+            {
+                "time": self.clock.stamp(),
+                "taskId": execution.task.id,
+                "taskName": execution.task.document["name"],
+                "executionId": execution.id,
+                "user": execution.user,
+                "call": None if call is None else call.index,
+                "foreign": call is None,
+            }
+        )
+
+    def stop(self, task: Task) -> int:
+        """Abort all that runs of *task*; gives how many executions that were."""
+        alive = self.executions.alive(task)
+        for execution in alive:
+            self.executions.stop(execution)
+        return len(alive)

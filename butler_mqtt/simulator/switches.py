@@ -1,0 +1,98 @@
+"""What nobody knows for sure about the QRS, or what differs between sites, to be switched."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_type_hints
+
+
+class SwitchError(Exception):
+    """There is no such switch, or it has no such position; the text says which."""
+
+
+def camel(name: str) -> str:
+    """Give the name a field has in JSON: `result_lag_seconds` is `resultLagSeconds`."""
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
+
+
+@dataclass(frozen=True)
+class Switches:
+    """
+    All switches with their defaults.
+
+    Units are part of the name; `None` means "no limit" or "as the tasks file
+    says". The table in docs/simulator.md tells what each does.
+    """
+
+    pairing: Literal["any", "sameObject"] = "any"
+    property_shorthand: Literal["accepted", "refused"] = "accepted"
+    doubled_quote: Literal["refused", "accepted"] = "refused"
+    already_running: Literal["empty", "same", "second"] = "empty"
+    synchronous_body: Literal["object", "string"] = "object"
+    unknown_task: Literal["404", "400"] = "404"
+    list_limit: int | None = None
+    result_lag_seconds: float = 0.0
+    retry_results: Literal["several", "one"] = "several"
+    results_kept: int = 10_000
+    task_model: Literal["concrete", "base"] = "concrete"
+    clock_offset_seconds: float = 0.0
+    duration_factor: float = 1.0
+    max_concurrent_engines: int | None = None
+    engine_timeout_minutes: float = 30.0
+    scheduler: Literal["present", "absent"] = "present"
+    session_types: tuple[int, ...] = (0, 1, 2)
+    user_header: Literal["required", "optional"] = "required"
+    rights: Literal["full", "read", "none"] = "full"
+    script_log: Literal["both", "old", "new"] = "both"
+    script_log_lag_seconds: float = 0.0
+    duplicate_callbacks: bool = False
+    listener: Literal["up", "abort", "refuse"] = "up"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give every switch with its position."""
+        return {camel(name): position for name, position in dataclasses.asdict(self).items()}
+
+    def changed(self, positions: dict[str, Any]) -> Switches:
+        """
+        Give these switches with some in new *positions*.
+
+        Raises:
+            SwitchError: One is unknown or does not fit; nothing is changed.
+        """
+        fields = {camel(field): (field, hint) for field, hint in get_type_hints(Switches).items()}
+        fitted: dict[str, Any] = {}
+        for name, position in positions.items():
+            if name not in fields:
+                raise SwitchError(f"no switch {name!r}; there are: {', '.join(fields)}")
+            field, hint = fields[name]
+            fitted[field] = _fitted(name, position, hint)
+        return dataclasses.replace(self, **fitted)
+
+
+def _fitted(name: str, position: Any, hint: Any) -> Any:
+    choices = get_args(hint)
+    if hint is bool and isinstance(position, bool):
+        return position
+    if name == "sessionTypes" and isinstance(position, (list, tuple)):
+        if all(type(one) is int for one in position):
+            return tuple(position)
+    elif choices and all(isinstance(choice, str) for choice in choices):
+        # YAML and JSON make numbers of 404 and 400.
+        if str(position) in choices:
+            return str(position)
+        raise SwitchError(f"{name}: {position!r} is none of {', '.join(choices)}")
+    elif position is None and type(None) in choices:
+        return None
+    elif isinstance(position, (int, float)) and not isinstance(position, bool):
+        return _number(name, position, whole=hint is int or int in choices)
+    raise SwitchError(f"{name}: {position!r} does not fit")
+
+
+def _number(name: str, position: float, *, whole: bool) -> float:
+    if whole and int(position) != position:
+        raise SwitchError(f"{name}: {position!r} is not a whole number")
+    if position < 0 and name != "clockOffsetSeconds":
+        raise SwitchError(f"{name}: {position!r} is negative")
+    return int(position) if whole else float(position)
