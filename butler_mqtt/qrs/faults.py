@@ -47,6 +47,9 @@ def explain(error: BaseException, settings: Settings) -> str:
     cause = _deepest(error)
     if isinstance(cause, ssl.SSLError):
         return f"TLS failed: {text(str(cause), 200)}{_tls_advice(cause, settings)}"
+    if isinstance(cause, ValueError):
+        # Its text may quote a header, and headers may hold secrets.
+        return f"configQRS.host or one of configQRS.headers cannot be sent ({type(cause).__name__})"
     if isinstance(cause, TimeoutError) or isinstance(error, rx.Timeout):
         return (
             f"no answer in time (connectTimeoutSeconds {settings.connect_timeout_seconds:g},"

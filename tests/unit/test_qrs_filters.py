@@ -28,7 +28,8 @@ SHAPES = {
     SelectorKind.TASK_ID: "( id eq {} )",
     SelectorKind.TASK_NAME: "( name eq {} )",
     SelectorKind.TAG: "( tags.name eq {} )",
-    SelectorKind.CUSTOM_PROPERTY: "( customProperties.definition.name eq {} and customProperties.value eq {} )",
+    SelectorKind.CUSTOM_PROPERTY: "( customProperties.definition.name eq {}"
+    " and customProperties.value eq {} )",
 }
 
 
