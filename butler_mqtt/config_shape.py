@@ -53,8 +53,9 @@ def shaped(document: Document, environ: Mapping[str, str]) -> tuple[dict[str, An
     preparation = _Preparation(document, environ)
     data = preparation.prepare(schema(), document.value, ())
     validator = jsonschema.Draft202012Validator(schema())
-    faults = [fault for error in validator.iter_errors(data) for fault in _blame(document, error)]
-    for place in faults:
+    for error in validator.iter_errors(data):
+        _blame(document, error)
+    for place in document.faulty:
         _drop(data, place)
     butler = data.get("Butler", {}) if isinstance(data, dict) else {}
     return _with_sections(schema()["properties"]["Butler"], butler), tuple(preparation.ignored)
@@ -159,8 +160,8 @@ def _converted(text: str, types: list[str]) -> Any:
     return meant if any(type(meant) is kind and name in types for kind, name in wanted) else text
 
 
-def _blame(document: Document, error: jsonschema.ValidationError) -> Iterator[Place]:
-    """Tell one error of the schema in words; give the places that must not be used."""
+def _blame(document: Document, error: jsonschema.ValidationError) -> None:
+    """Tell one error of the schema in words."""
     place = tuple(error.absolute_path)
     part = error.schema if isinstance(error.schema, dict) else {}
     instance: Any = error.instance
@@ -168,20 +169,14 @@ def _blame(document: Document, error: jsonschema.ValidationError) -> Iterator[Pl
         for key in instance:
             if key not in part["properties"]:
                 document.blame((*place, key), _unknown(part, place, key))
-                yield (*place, key)
     elif error.validator == "required":
         for key in part["required"]:
             if key not in instance and document.sound((*place, key)):
                 wanted = _resolved(part["properties"][key])["description"]
                 document.blame((*place, key), f"is missing; allowed: {wanted}")
-        if place and isinstance(place[-1], int):
-            yield place
-    else:
-        if document.sound(place):
-            document.blame(
-                place, f"is {_shown(document, place, instance, _types(part))}; allowed: {part['description']}"
-            )
-        yield place
+    elif document.sound(place):
+        shown = _shown(document, place, instance, _types(part))
+        document.blame(place, f"is {shown}; allowed: {part['description']}")
 
 
 def _shown(document: Document, place: Place, value: object, types: list[str]) -> str:

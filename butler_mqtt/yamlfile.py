@@ -64,32 +64,32 @@ class Document:
     `value` holds dicts with text keys, lists, str, int, float, bool and None;
     `lines` count from 1, a key's own line where there is one. `written` holds
     the text of each scalar. `problems` are faults that did not stop the
-    reading, and those that were found since with `blame`.
+    reading, and those found since with `blame`, whose places are in `faulty`.
     """
 
     value: object = None
     lines: dict[Place, int] = field(default_factory=dict)
     written: dict[Place, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    _faulty: set[Place] = field(default_factory=set)
+    faulty: set[Place] = field(default_factory=set)
 
     def blame(self, place: Place, message: str) -> None:
         """Add a problem of the value at *place*."""
         self.problems.append(Problem(dotted(place), message, self.line(place)))
-        self._faulty.add(place)
+        self.faulty.add(place)
 
     def sound(self, *places: Place) -> bool:
         """Tell whether nothing was blamed at *places*, inside them or around them."""
         return not any(
             place[: len(faulty)] == faulty or faulty[: len(place)] == place
-            for faulty in self._faulty
+            for faulty in self.faulty
             for place in places
         )
 
     def line(self, place: Place) -> int | None:
         """Give the line of *place*, or of the nearest that stands in the text and holds it."""
         return next(
-            (self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines), None
+            (self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), None
         )
 
 

@@ -1,0 +1,107 @@
+"""config.yaml, the schema, docs/configuration.md and the defaults of the settings agree."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from butler_mqtt import config, yamlfile
+from butler_mqtt.config_shape import keys_of, schema
+from butler_mqtt.settings import Journal, Qrs, Settings
+from tests.unit.configfile import PEM
+
+ROOT = Path(__file__).parents[2]
+#: They have no default: every site has its own.
+SITE = {"configQRS.host", "cert.clientCert", "cert.clientCertKey", "cert.clientCertCA"}
+
+
+def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Give the values by their dotted keys; lists are values."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= leaves(inner, f"{prefix}.{key}" if prefix else key)
+    return found
+
+
+def in_file() -> dict[str, Any]:
+    value = yamlfile.parse((ROOT / "config.yaml").read_text("utf-8")).value
+    assert isinstance(value, dict)
+    return leaves(value["Butler"])
+
+
+def in_schema() -> set[str]:
+    places = {yamlfile.dotted(place) for place in keys_of(schema()["properties"]["Butler"])}
+    return {place for place in places if not any(other.startswith(f"{place}.") for other in places)}
+
+
+def in_docs() -> dict[str, str]:
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w.]+)` \| (?:`(.*?)`|—) \|.*\|.*\.\ \|$", text, re.MULTILINE)
+    return {key: default for key, default in rows if key in in_schema()}
+
+
+def test_the_file_and_the_schema_have_the_same_keys() -> None:
+    assert set(in_file()) == in_schema()
+
+
+def test_the_documentation_explains_every_key() -> None:
+    assert set(in_docs()) == in_schema()
+
+
+def test_the_documentation_tells_the_defaults_of_the_file() -> None:
+    told = {key: default for key, default in in_docs().items() if key not in SITE}
+    meant = {
+        key: yamlfile.parse(f"a: {default}").value for key, default in told.items() if "{" not in default
+    }
+    written = in_file()
+    assert meant == {key: {"a": written[key]} for key in meant}
+    (headers,) = set(told) - set(meant)
+    (static,) = written[headers]
+    assert told[headers] == f"[{{name: {static['name']}, value: {static['value']}}}]"
+
+
+def test_values_of_the_file_are_the_defaults_of_the_settings() -> None:
+    loaded = config.load(ROOT / "config.yaml", {}, check_files=False)
+    site = Qrs(
+        host="sense.example.com",
+        client_cert=ROOT / "client.pem",
+        client_cert_key=ROOT / "client_key.pem",
+        client_cert_ca=ROOT / "root.pem",
+    )
+    journal = Journal(url=f"sqlite:///{ROOT}/butler-mqtt.sqlite")
+    assert loaded == replace(Settings(), qrs=site, journal=journal)
+
+
+def test_a_file_without_any_key_but_those_of_the_site_means_the_same(tmp_path: Path) -> None:
+    text = (ROOT / "config.yaml").read_text("utf-8")
+    (tmp_path / "whole.yaml").write_text(text, "utf-8")
+    short = {"configQRS": {"host": "sense.example.com"}}
+    cert = {"clientCert": "client.pem", "clientCertKey": "client_key.pem", "clientCertCA": "root.pem"}
+    (tmp_path / "short.yaml").write_text(json.dumps({"Butler": short | {"cert": cert}}), "utf-8")
+    whole = config.load(tmp_path / "whole.yaml", {}, check_files=False)
+    assert config.load(tmp_path / "short.yaml", {}, check_files=False) == whole
+
+
+def test_the_file_works_with_its_certificates_beside_it(tmp_path: Path) -> None:
+    text = (ROOT / "config.yaml").read_text("utf-8").replace("sense.example.com", "sense.test")
+    (tmp_path / "config.yaml").write_text(text, "utf-8")
+    for name in ("client.pem", "client_key.pem", "root.pem"):
+        (tmp_path / name).write_text(PEM)
+    assert config.load(tmp_path / "config.yaml", {}).qrs.host == "sense.test"
+
+
+def test_every_part_of_the_schema_tells_an_operator_what_is_allowed() -> None:
+    def silent(part: Any, place: str) -> list[str]:
+        if isinstance(part, list):
+            return [found for inner in part for found in silent(inner, place)]
+        if not isinstance(part, dict):
+            return []
+        own = [place] if "type" in part and "description" not in part and "anyOf" not in place else []
+        return own + [found for key, inner in part.items() for found in silent(inner, f"{place}/{key}")]
+
+    assert silent(schema(), "") == []
