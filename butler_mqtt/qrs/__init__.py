@@ -11,6 +11,7 @@ each thread takes a `Connection` of its own.
     answers    HTTP answers -> values or errors
     state      the server's clock, and whether it is reached
     lists      tasks by selectors, whichever way this server lists them
+    scriptlog  the script log of a reload
     client     Qrs and Connection
 """
 

@@ -69,6 +69,20 @@ def value_of(answer: Answer, call: str) -> object:
     raise _error(answer, call)
 
 
+def text_of(answer: Answer, call: str) -> str:
+    """
+    Give the text of an answer to a download; errors as of `value_of`.
+
+    Raises:
+        QlikUnavailable: 429 or a 5xx.
+        QlikRefused: Any other status than 2xx.
+    """
+    if 200 <= answer.status < 300:
+        return answer.body.decode("utf-8-sig", "replace")
+    value_of(answer, call)
+    return ""
+
+
 def execution_of(answer: Answer, call: str) -> str | None:
     """
     Give the execution id of an answer to a start, None for 204.

@@ -11,11 +11,11 @@ import tenacity
 
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.model import Execution, Look, Selector, SelectorKind, Task, TaskType
-from butler_mqtt.qrs import filters, wire
-from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, value_of
+from butler_mqtt.qrs import filters, scriptlog, wire
+from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
 from butler_mqtt.qrs.lists import Form, TaskLists
 from butler_mqtt.qrs.state import ServerState
-from butler_mqtt.qrs.transport import ExchangeFailed, Transport
+from butler_mqtt.qrs.transport import Answer, ExchangeFailed, Transport
 from butler_mqtt.settings import Qrs as Settings
 
 log = logging.getLogger("butler_mqtt.qrs")
@@ -199,6 +199,21 @@ class Connection:
         middle = len(ids) // 2
         return self._by_id(entity, path, ids[:middle]) + self._by_id(entity, path, ids[middle:])
 
+    def script_log(self, task_id: str, execution: Execution, lines: int = 50) -> list[str] | None:
+        """
+        Read the last *lines* of the script log of a reload; None while the server has none.
+
+        A log can appear some seconds after the end of its reload: when to ask
+        again is left to the caller.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses to tell (401, 403).
+        """
+        if execution.result_id is None:
+            return None
+        return scriptlog.last_lines(self._read, self._read_text, task_id, execution.result_id, lines)
+
     def about(self) -> dict[str, object]:
         """
         Read what the server says about itself, e.g. `buildVersion`.
@@ -218,21 +233,22 @@ class Connection:
         rows = self._read(f"/{entity}/full", f"filter={filters.encode(text)}{order}")
         return rows if isinstance(rows, list) else []
 
-    def _read(self, path: str, query: str = "", body: bytes | None = None) -> object:
-        """Make one read, repeated while the outage may pass; *body* makes it a POST that changes nothing."""
-        return self._retrying(self._read_once, path, query, body)
+    def _read(self, path: str, query: str = "") -> object:
+        return self._retrying(self._read_once, path, query, value_of)
 
-    def _read_once(self, path: str, query: str, body: bytes | None) -> object:
-        method = "GET" if body is None else "POST"
-        call = self._call(method, path)
+    def _read_text(self, path: str, query: str = "") -> object:
+        return self._retrying(self._read_once, path, query, text_of)
+
+    def _read_once(self, path: str, query: str, parse: Callable[[Answer, str], object]) -> object:
+        call = self._call("GET", path)
         try:
-            answer = self._transport.exchange(method, path, query, body)
+            answer = self._transport.exchange("GET", path, query)
         except ExchangeFailed as error:
             self._qrs.note_failure(str(error))
             raise PassingOutage(f"{call}: {error}") from error
         self._qrs.note_answer(answer)
         try:
-            value = value_of(answer, call)
+            value = parse(answer, call)
             if path.endswith("/full") and not isinstance(value, list):
                 raise PassingOutage(f"{call}: {answer.status} with {said(answer)} instead of a list")
         except QlikUnavailable:

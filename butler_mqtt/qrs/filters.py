@@ -46,13 +46,19 @@ def term(selector: Selector) -> str:
 
 def any_of(path: str, ids: Iterable[str]) -> str:
     """Give a filter for objects whose *path* is any of *ids*, which must be checked GUIDs."""
-    terms = []
-    for one in ids:
-        if not one.replace("-", "").isalnum() or not one.isascii():
-            # Only a caller that skipped the check of ids gets here: an injection must not pass as an error.
-            raise RuntimeError(f"not a GUID in a filter: {one!r}")
-        terms.append(f"({path} eq {one})")
-    return _OR.join(terms)
+    return _OR.join(f"({path} eq {_bare(one)})" for one in ids)
+
+
+def none_of(path: str, ids: Iterable[str]) -> str:
+    """Give a filter for objects whose *path* is none of *ids*, which must be checked GUIDs."""
+    return " and ".join(f"{path} ne {_bare(one)}" for one in ids)
+
+
+def _bare(identity: str) -> str:
+    if not identity.replace("-", "").isalnum() or not identity.isascii():
+        # Only a caller that skipped the check of ids gets here: an injection must not pass as an error.
+        raise RuntimeError(f"not a GUID in a filter: {identity!r}")
+    return identity
 
 
 def join(selectors: Iterable[Selector]) -> str:

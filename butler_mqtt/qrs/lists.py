@@ -10,7 +10,6 @@ asked. And lists may be cut silently, so their length is compared with a count.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +21,13 @@ from butler_mqtt.qrs import filters, wire
 
 log = logging.getLogger("butler_mqtt.qrs")
 
-#: Entity paths and names of the concrete kinds; distribute and preload tasks are reload tasks to the server.
-KINDS: Mapping[str, str] = {
-    "reloadtask": "ReloadTask",
-    "externalprogramtask": "ExternalProgramTask",
-    "usersynctask": "UserSyncTask",
-}
+#: Paths of the concrete kinds; distribute and preload tasks are reload tasks to the server.
+KINDS = ("reloadtask", "externalprogramtask", "usersynctask")
 #: A list this long may have been cut. The one report of a limit says 100 by default; it can be set.
 MAYBE_CUT = 10
+#: Tasks left out of a question by their ids, about 11 KB of the URL. Together with a list of 100 this
+#: reaches beyond the tasks that one request may start by default (200).
+MAX_EXCLUDED = 200
 #: Statuses of a server that does not understand a filter or finds the address too long.
 NOT_UNDERSTOOD = frozenset({400, 414})
 
@@ -40,8 +38,8 @@ Refusals = dict[Selector, QlikRefused]
 class Read(Protocol):
     """A retrying read: the JSON of the answer, or `QlikUnavailable` or `QlikRefused`."""
 
-    def __call__(self, path: str, query: str = "", body: bytes | None = None) -> object:
-        """Read /qrs*path*; *query* is encoded already, *body* makes it a POST."""
+    def __call__(self, path: str, query: str = "") -> object:
+        """Read /qrs*path*; *query* is encoded already."""
         ...
 
 
@@ -161,55 +159,36 @@ class TaskLists:
             return entries
         if total is None or total <= len(entries):
             return entries
-        return entries + self._rest(path, query, entries, total)
+        return self._rest(path, group, entries, total)
 
-    def _rest(self, path: str, query: str, entries: Entries, total: int) -> Entries:
-        """Read what a cut list left out: all ids by pages, then the missing tasks by id."""
-        limit = len(entries)
-        seen = {wire.guid(raw.get("id")) for raw in entries}
-        try:
-            missing = [one for one in self._ids(path, query, total) if one not in seen]
-        except QlikRefused as error:
-            raise _cut(limit, total, error.status) from error
-        rest: Entries = []
-        step = min(limit, filters.MAX_TERMS)
-        for start in range(0, len(missing), step):
-            ids = filters.any_of("id", missing[start : start + step])
-            rest += wire.objects(self.read(f"/{path}/full", f"filter={filters.encode(ids)}"))
-        if limit + len(missing) < total:
-            raise _cut(limit + len(missing), total, 200)
-        return rest
-
-    def _ids(self, path: str, query: str, total: int) -> list[str]:
-        names = ("id", "name")
-        body = json.dumps(
-            {
-                "entity": KINDS.get(path, "Task"),
-                "columns": [{"name": one, "columnType": "Property", "definition": one} for one in names],
-            }
-        ).encode()
-        ids: dict[str, None] = {}
-        skip = 0
-        while skip < total:
-            page = f"{query}&skip={skip}&take={filters.MAX_TERMS}&sortColumn=name&orderAscending=true"
-            rows = wire.part(self.read(f"/{path}/table", page, body), "rows")
-            if not isinstance(rows, list) or not rows:
+    def _rest(self, path: str, group: Sequence[Selector], entries: Entries, total: int) -> Entries:
+        """Read what a cut list left out: the same question again, without the tasks seen so far."""
+        found = list(entries)
+        seen = _ids(found)
+        while len(seen) < total and len(seen) <= MAX_EXCLUDED:
+            text = f"({filters.join(group)}) and {filters.none_of('id', sorted(seen))}"
+            try:
+                rows = wire.objects(self.read(f"/{path}/full", f"filter={filters.encode(text)}"))
+            except QlikRefused as error:
+                if error.status not in NOT_UNDERSTOOD:
+                    raise
                 break
-            ids |= dict.fromkeys(
-                one
-                for row in rows
-                if isinstance(row, list) and row and (one := wire.guid(row[0])) is not None
+            new = _ids(rows) - seen
+            if not new:
+                break
+            found += rows
+            seen |= new
+        if len(seen) < total:
+            raise _ListCut(
+                f"the Qlik server shows only {len(seen)} of the {total} tasks it counts: raise its"
+                " MaxRecordLimit, or name fewer tasks",
+                200,
             )
-            skip += len(rows)
-        return list(ids)
+        return found
 
 
-def _cut(shown: int, total: int, status: int) -> _ListCut:
-    return _ListCut(
-        f"the Qlik server shows only {shown} of the {total} tasks it counts: raise its MaxRecordLimit,"
-        " or name fewer tasks",
-        status,
-    )
+def _ids(entries: Entries) -> set[str]:
+    return {identity for raw in entries if (identity := wire.guid(raw.get("id"))) is not None}
 
 
 def _matching(selector: Selector, tasks: Mapping[str, Task]) -> tuple[Task, ...]:

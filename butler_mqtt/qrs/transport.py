@@ -197,7 +197,7 @@ class Transport:
         self._adapter: _Adapter | None = None
         self._used = 0.0
 
-    def exchange(self, method: str, path: str, query: str = "", body: bytes | None = None) -> Answer:
+    def exchange(self, method: str, path: str, query: str = "") -> Answer:
         """
         Make one call of /qrs*path*; *query* is encoded already.
 
@@ -211,7 +211,7 @@ class Transport:
             if adapter is None:
                 adapter = self._adapter = _Adapter(self._settings)
             adapter.progress.sent = False
-            answer = _whole(adapter.send(self._request(method, path, query, body), timeout=self._timeout))
+            answer = _whole(adapter.send(self._request(method, path, query), timeout=self._timeout))
         except BaseException as error:
             self.close()
             sent = adapter is not None and adapter.progress.sent
@@ -223,7 +223,7 @@ class Transport:
         self._used = self._monotonic()
         return answer
 
-    def _request(self, method: str, path: str, query: str, body: bytes | None) -> PreparedRequest:
+    def _request(self, method: str, path: str, query: str) -> PreparedRequest:
         # Hex digits are all an xrfkey may have, and enough: 64 bits for a check that only asks for a match.
         # It stands first, since a server that stumbles over a filter must still find it.
         key = secrets.token_hex(8)
@@ -232,9 +232,6 @@ class Transport:
         request.url = f"/qrs{path}?xrfkey={key}{'&' if query else ''}{query}"
         # A plain dict: no caller looks a header up in another letter case.
         request.headers = {**self._headers, "X-Qlik-Xrfkey": key}  # type: ignore[assignment]
-        request.body = body
-        if body is not None:
-            request.headers["Content-Length"] = str(len(body))
         return request
 
     def close(self) -> None:

@@ -391,7 +391,7 @@ def test_a_configured_header_that_cannot_be_sent_has_sent_nothing_and_is_not_sho
 def test_a_ca_that_only_strict_verification_refuses_is_named(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sense-CA")])
-    now = dt.dt.now(dt.UTC)
+    now = dt.datetime.now(dt.UTC)
     plain_ca = (
         x509.CertificateBuilder()
         .subject_name(name)
