@@ -68,8 +68,11 @@ class Runner(Protocol):
     def alive(self) -> bool:
         """Tell whether it runs."""
 
-    def end(self, number: signal.Signals) -> None:
-        """Send SIGTERM or SIGKILL and wait for the end."""
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+
+    def wait(self) -> None:
+        """Wait for the end."""
 
     def log(self) -> str:
         """Give what it has logged."""
@@ -98,9 +101,12 @@ class Process:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def end(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
+
+    def wait(self) -> None:
+        if self._process is not None:
             self._process.wait(10)
 
     def log(self) -> str:
@@ -108,7 +114,8 @@ class Process:
 
     def close(self) -> None:
         if self.alive():
-            self.end(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
+            self.wait()
 
 
 class Container:
@@ -136,9 +143,12 @@ class Container:
     def alive(self) -> bool:
         return self._container is not None and self._container.status == "running"
 
-    def end(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
         if self._container is not None:
             self._container.get_wrapped_container().kill(int(number))
+
+    def wait(self) -> None:
+        if self._container is not None:
             self._container.wait()
 
     def log(self) -> str:
@@ -185,7 +195,7 @@ class Mosquitto:
         passwords: User name → password; then nobody gets in without.
         acl: Text of an ACL file. mosquitto does not judge subscriptions by it: use `refused_subscriptions`.
         refused_subscriptions: Topics that SUBSCRIBE is refused for, for everybody.
-        tls: A listener with a certificate for localhost and 127.0.0.1, made on the spot.
+        tls: A listener with a certificate for *names*, made on the spot.
         client_certificates: With *tls*: ask for client certificates of the same CA.
         persistent: Keep sessions and messages through SIGKILL.
         extra: More configuration lines.
@@ -201,6 +211,7 @@ class Mosquitto:
         acl: str = "",
         refused_subscriptions: tuple[str, ...] = (),
         tls: bool = False,
+        names: tuple[str, ...] = ("localhost", "127.0.0.1"),
         client_certificates: bool = False,
         persistent: bool = False,
         extra: str = "",
@@ -226,7 +237,7 @@ class Mosquitto:
         if refused_subscriptions:
             lines += self._dynamic_security(refused_subscriptions)
         if tls:
-            lines += self._write_certificates()
+            lines += self._write_certificates(names)
         if persistent:
             lines += ["persistence true", f"persistence_location {directory}/"]
             lines += ["autosave_on_changes true", "autosave_interval 1"]
@@ -246,11 +257,21 @@ class Mosquitto:
 
     def stop(self) -> None:
         """End it in order, as a service manager does."""
-        self._runner.end(signal.SIGTERM)
+        self._runner.signal(signal.SIGTERM)
+        self._runner.wait()
 
     def kill(self) -> None:
         """End it at once; what it had not saved is lost."""
-        self._runner.end(signal.SIGKILL)
+        self._runner.signal(signal.SIGKILL)
+        self._runner.wait()
+
+    def freeze(self) -> None:
+        """Let it do nothing, its connections left open, until `thaw`; `kill` works as well."""
+        self._runner.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._runner.signal(signal.SIGCONT)
 
     def close(self) -> None:
         """End it if it runs and free what it holds."""
@@ -259,6 +280,10 @@ class Mosquitto:
     def log(self) -> str:
         """Give what it has logged."""
         return self._runner.log()
+
+    def saves(self) -> int:
+        """Count how often a persistent one has begun to write its store."""
+        return self.log().count("Saving in-memory database")
 
     def settings(self, **changes: object) -> settings.Mqtt:
         """Give settings that connect here; *changes* are further fields of `settings.Mqtt`."""
@@ -293,9 +318,9 @@ class Mosquitto:
             )
         return self._write("passwords", "\n".join([*lines, ""]))
 
-    def _write_certificates(self) -> list[str]:
+    def _write_certificates(self, names: tuple[str, ...]) -> list[str]:
         authority = trustme.CA()
-        server = authority.issue_cert("localhost", "127.0.0.1")
+        server = authority.issue_cert(*names)
         client = authority.issue_cert("butler-mqtt.test")
         authority.cert_pem.write_to_path(str(self.directory / "ca.pem"))
         server.private_key_and_cert_chain_pem.write_to_path(str(self.directory / "server.pem"))

@@ -140,12 +140,24 @@ def tls_reason(error: ssl.SSLError) -> str:
     return str(error)
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails, which paho leaves to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def _tls_context(tls: settings.MqttTls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:
         raise BrokerError(f"mqttConfig.tls.caFile {tls.ca_file} cannot be used: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _TlsSocket
     if tls.cert_file is not None:
         try:
             # With an empty password an encrypted key fails, instead of asking on the terminal.

@@ -218,7 +218,7 @@ class Connection:
         """Turn the network loop until the connection is gone."""
         deadline = time.monotonic() + CONNACK_TIMEOUT_SECONDS
         asked_to_stop = False
-        while client.loop(TURN_SECONDS) == paho.MQTT_ERR_SUCCESS and client.socket() is not None:
+        while (rc := client.loop(TURN_SECONDS)) == paho.MQTT_ERR_SUCCESS and client.socket() is not None:
             now = self._progress = time.monotonic()
             self._peer.turned()
             if self._stopping.is_set() and not asked_to_stop:
@@ -227,6 +227,9 @@ class Connection:
                 client.disconnect()
             if now > deadline and (self._accepted_at is None or asked_to_stop):
                 return
+        if rc == paho.MQTT_ERR_PROTOCOL and self._ended is None:
+            reason = "the broker sent a packet that cannot be read"
+            self._ended = Ended(reason, lasted=self._lasted(), ours=True)
 
     def _on_connect(
         self,

@@ -8,6 +8,7 @@ at the 99th percentile). A QoS 1 publication counts as done at its PUBACK.
 from __future__ import annotations
 
 import logging
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -112,23 +113,23 @@ class Replies:
             False when not connected or when too many are on their way: wait for
             `on_room`. True when one of the other callables will tell the outcome.
         """
-        topic = publication.topic
-        properties = PublicationProperties(publication) if self._connection.is_v5 else None
         with self._lock:
             client = self._client
             if client is None or len(self._in_flight) >= self._window:
                 return False
-            reason = self._too_large(publication, properties)
-            if reason is None:
-                try:
-                    info = client.publish(topic, publication.payload, qos=1, properties=properties)
-                except (ValueError, UnicodeError) as error:  # a topic that can never be published to
-                    reason = str(error)
-                else:
+            try:
+                properties = PublicationProperties(publication) if self._connection.is_v5 else None
+                reason = self._too_large(publication, properties)
+                if reason is None:
+                    info = client.publish(
+                        publication.topic, publication.payload, qos=1, properties=properties
+                    )
                     if info.rc != paho.MQTT_ERR_SUCCESS:
                         return False  # the connection has just ended; paho's copy dies with the client object
                     self._in_flight[info.mid] = publication.id
                     return True
+            except (ValueError, struct.error) as error:
+                reason = f"no MQTT packet can carry it: {error}"
         self._on_refused(publication.id, reason, True)
         return True
 

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from butler_mqtt.mqtt.connection import Ended
+from butler_mqtt.mqtt.status import Status, parse
+from butler_mqtt.mqtt.takeover import Takeover
+
+NOW = datetime(2025, 1, 1, 12, tzinfo=UTC)
+OURS = Status("online", "ours", NOW, "1")
+LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(days=1)
+
+
+def short(code: int | None = None, *, ours: bool = False) -> Ended:
+    return Ended("closed", lasted=0.1, code=code, ours=ours)
+
+
+def test_our_own_status_is_no_evidence() -> None:
+    assert Takeover(OURS).seen(OURS, retained=True) is None
+    assert Takeover(OURS).seen(OURS, retained=False) is None
+
+
+@pytest.mark.parametrize("word", ["online", "offline"])
+def test_a_retained_status_of_a_newer_daemon_is_evidence(word: str) -> None:
+    assert "theirs" in str(Takeover(OURS).seen(Status(word, "theirs", LATER, "1"), retained=True))
+
+
+@pytest.mark.parametrize("word", ["online", "offline"])
+def test_a_retained_status_of_a_predecessor_is_no_evidence(word: str) -> None:
+    assert Takeover(OURS).seen(Status(word, "theirs", EARLIER, "1"), retained=True) is None
+
+
+def test_a_live_birth_of_another_daemon_is_evidence_whenever_it_began() -> None:
+    assert Takeover(OURS).seen(Status("online", "theirs", EARLIER, "1"), retained=False)
+
+
+def test_a_late_will_of_a_predecessor_is_no_evidence() -> None:
+    assert Takeover(OURS).seen(Status("offline", "theirs", EARLIER, "1"), retained=False) is None
+
+
+def test_the_reason_session_taken_over_is_evidence_at_once() -> None:
+    assert Takeover(OURS).closed(short(0x8E))
+
+
+def test_three_silent_short_connections_in_a_row_are_evidence() -> None:
+    takeover = Takeover(OURS)
+    assert [takeover.closed(short()) is not None for _ in range(3)] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        Ended("connection refused"),
+        Ended("closed", lasted=6.0),
+        short(0x8B),
+        short(ours=True),
+    ],
+    ids=["failed attempt", "long connection", "broker gave a reason", "closed by us"],
+)
+def test_anything_else_in_between_begins_the_count_anew(between: Ended) -> None:
+    takeover = Takeover(OURS)
+    ends = [short(), short(), between, short(), short(), short()]
+    assert [takeover.closed(end) is not None for end in ends] == [False] * 5 + [True]
+
+
+def test_a_status_survives_its_own_text() -> None:
+    assert parse(OURS.payload()) == OURS
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"online",
+        b"[]",
+        b"{}",
+        b"null",
+        b"\xff",
+        b'{"status": "online", "instance": "x", "startedAt": 7}',
+        b'{"status": "online", "instance": "x", "startedAt": "2025-01-01T00:00:00"}',
+        b"[" * 100_000,
+    ],
+)
+def test_foreign_text_on_the_status_topic_is_no_status(payload: bytes) -> None:
+    assert parse(payload) is None
