@@ -37,6 +37,15 @@ MAX_IDLE_SECONDS = 30.0
 MAX_BODY = 64 * 1024 * 1024
 _CHUNK = 1 << 16
 
+_XRFKEY = "X-Qlik-Xrfkey"
+#: Sent with every call unless configured otherwise; lists are not compressed, which would cost both sides time.
+_HEADERS = {
+    "User-Agent": "butler-mqtt",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+}
+
 
 class ExchangeFailed(ButlerError):
     """No whole answer came; `sent` tells whether a byte of the request may have left."""
@@ -186,12 +195,10 @@ class Transport:
     def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._monotonic = monotonic
+        configured = {name.lower() for name, _ in settings.headers}
         self._headers = {
-            "User-Agent": "butler-mqtt",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
-            **dict(settings.headers),
+            **{name: value for name, value in _HEADERS.items() if name.lower() not in configured},
+            **{name: value for name, value in settings.headers if name.lower() != _XRFKEY.lower()},
         }
         self._timeout = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
         self._adapter: _Adapter | None = None
@@ -231,7 +238,7 @@ class Transport:
         request.method = method
         request.url = f"/qrs{path}?xrfkey={key}{'&' if query else ''}{query}"
         # A plain dict: no caller looks a header up in another letter case.
-        request.headers = {**self._headers, "X-Qlik-Xrfkey": key}  # type: ignore[assignment]
+        request.headers = {**self._headers, _XRFKEY: key}  # type: ignore[assignment]
         return request
 
     def close(self) -> None:

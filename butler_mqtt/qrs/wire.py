@@ -38,6 +38,8 @@ def text(value: object, limit: int = MAX_MESSAGE) -> str:
     """Give a string on one line without control characters, at most *limit* long; "" for anything else."""
     if not isinstance(value, str):
         return ""
+    if len(value) <= limit and value.isprintable():
+        return " ".join(value.split())
     # Bounded first: a body may be megabytes of one line.
     line = "".join(c if c.isprintable() else " " for c in value[: 4 * limit])
     line = " ".join(line.split())

@@ -36,6 +36,8 @@ class Call:
     headers: dict[str, str]
     body: bytes
     connection: int
+    #: Header names in lower case, as often as they came.
+    names: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -102,12 +104,14 @@ class Server:
         if not line:
             return False
         method, target, _ = line.decode("ascii").split()
-        headers = {}
+        headers: dict[str, str] = {}
+        names = []
         while (line := reader.readline().strip()) != b"":  # type: ignore[attr-defined] # a buffered reader
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
+            names.append(name.lower())
         body = reader.read(int(headers.get("content-length", "0")))  # type: ignore[attr-defined] # a buffered reader
-        call = Call(method, target, headers, body, connection)
+        call = Call(method, target, headers, body, connection, tuple(names))
         self.calls.append(call)
         answer = self.answers(call)
         if answer == HANG:

@@ -93,6 +93,17 @@ def test_kinds_without_sessions_are_started_without_asking_for_an_id(
     assert server.calls[0].path == f"/task/{TASK.id}/start"
 
 
+def test_configured_headers_replace_ours_whatever_their_letter_case_but_never_the_key(
+    server: Server, site: Files | None
+) -> None:
+    headers = (("x-qlik-user", "UserId=me"), ("accept", "text/json"), ("x-qlik-xrfkey", "0" * 16))
+    client(server, site, headers=headers).connection().start(TASK)
+    (call,) = server.calls
+    assert (call.headers["x-qlik-user"], call.headers["accept"]) == ("UserId=me", "text/json")
+    assert call.headers["x-qlik-xrfkey"] == call.query["xrfkey"] != "0" * 16
+    assert len(call.names) == len(set(call.names))
+
+
 def test_the_empty_guid_is_handed_on(server: Server, connection: Connection) -> None:
     server.answers = lambda _: reply(201, EMPTY_GUID)
     assert connection.start(TASK) == EMPTY_GUID
