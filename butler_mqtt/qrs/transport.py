@@ -38,7 +38,7 @@ MAX_BODY = 64 * 1024 * 1024
 _CHUNK = 1 << 16
 
 _XRFKEY = "X-Qlik-Xrfkey"
-#: Sent with every call unless configured otherwise; lists are not compressed, which would cost both sides time.
+#: Sent with every call unless configured otherwise; compressing lists would cost both sides time.
 _HEADERS = {
     "User-Agent": "butler-mqtt",
     "Accept": "application/json",
