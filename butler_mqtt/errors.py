@@ -9,7 +9,7 @@ Every exception of the program, cut by what the caller may do next.
     │   ├── QlikRefused        the server said no: repeating changes nothing   .status
     │   └── OutcomeUnknown     it left, no usable answer: never repeat a start
     ├── BrokerError            MQTT refused or lost
-    └── JournalError           nothing can be recorded: acknowledge nothing
+    └── JournalError           nothing can be recorded: acknowledge nothing    .mendable
 
 Imports nothing of ours.
 """
@@ -96,8 +96,13 @@ class BrokerError(ButlerError):
 
 
 class JournalError(ButlerError):
-    """The journal cannot be read or written; `path` names the file."""
+    """
+    The journal cannot be read or written.
 
-    def __init__(self, message: str, path: str = "") -> None:
-        self.path = path
+    `mendable` tells whether waiting can help (a full disk can be emptied) or
+    not (a damaged file, a second daemon, a newer format).
+    """
+
+    def __init__(self, message: str, *, mendable: bool = False) -> None:
+        self.mendable = mendable
         super().__init__(message)

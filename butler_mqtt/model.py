@@ -7,6 +7,7 @@ execution ids are lower-case GUIDs with dashes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -143,6 +144,11 @@ class Task:
     last: Execution | None = None
     app_available: bool | None = None
 
+    @property
+    def has_sessions(self) -> bool:
+        """Tell whether executions of this kind of task have an id (`ExecutionSession` knows no others)."""
+        return self.task_type in {None, TaskType.RELOAD, TaskType.EXTERNAL_PROGRAM, TaskType.USER_SYNC}
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -184,13 +190,19 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One message to publish: QoS 1, never retained; `id` is the outbox row."""
+    """
+    One message to publish: QoS 1, never retained.
+
+    `id` is the row of the outbox, `delivery` the delivery it answers (None for
+    an event).
+    """
 
     id: int
     topic: str
     payload: bytes
     request_id: str
     correlation: bytes | None = None
+    delivery: int | None = None
 
 
 class Match(StrEnum):
@@ -228,3 +240,26 @@ class Request:
     expires_at: datetime | None = None
     not_before: datetime | None = None
     reply_topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """
+    One delivery of a request at one of our doors, before anything is known of it.
+
+    `message` is there for the MQTT door. For the REST door `path_task_id` and
+    `request_id` come from the path and the `Idempotency-Key`, `principal` is
+    the name of the caller's token, `on_stored` is called with the request id
+    once the request is on disk, `on_reply` with the reply's JSON text.
+    `received_at` is milliseconds since 1970.
+    """
+
+    door: str
+    payload: bytes
+    received_at: int
+    message: Message | None = None
+    path_task_id: str | None = None
+    request_id: str | None = None
+    principal: str | None = None
+    on_stored: Callable[[str], None] | None = None
+    on_reply: Callable[[str], None] | None = None

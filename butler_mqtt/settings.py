@@ -60,7 +60,9 @@ class Qrs:
     server_name: str | None = None
     use_ssl: bool = True
     reject_unauthorized: bool = True
-    headers: tuple[tuple[str, str], ...] = (("X-Qlik-User", "UserDirectory=INTERNAL; UserId=sa_repository"),)
+    headers: tuple[tuple[str, str], ...] = field(
+        default=(("X-Qlik-User", "UserDirectory=INTERNAL; UserId=sa_repository"),), repr=False
+    )
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 30.0
     retry: Retry = Retry()

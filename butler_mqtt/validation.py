@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -83,6 +84,13 @@ def parse(
     except RequestError as refused:
         refused.request_id = _request_id(body)
         raise
+
+
+def reread(document: str) -> Request:
+    """Read a request again from its own `Request.document`, whatever the limits are today."""
+    return parse(
+        document.encode(), max_bytes=sys.maxsize, max_selectors=sys.maxsize // 10, supported=FEATURES
+    )
 
 
 def _read(payload: bytes, *, empty_is_object: bool) -> Any:

@@ -1,0 +1,5 @@
+"""`python -m butler_mqtt`: the same as the command `butler-mqtt`."""
+
+from butler_mqtt.cli import main
+
+main()

@@ -1,0 +1,80 @@
+"""What happens to the pipeline: everything that its one loop takes in besides arrivals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from butler_mqtt.errors import QlikError, QlikRefused
+from butler_mqtt.model import Look, Selector, Task
+
+Answers = Mapping[Selector, tuple[Task, ...] | QlikRefused]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionBegan:
+    """The broker accepted a connection; `present` when it kept our session."""
+
+    generation: int
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The server answered, or did not answer, which tasks some selectors mean; `asked_at` is monotonic."""
+
+    asked_at: float
+    answers: Answers | QlikError
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """
+    The outcome of one POST.
+
+    `answer` is an execution id, None for an answer without one, or the error.
+    `look` is what the server showed right after an empty execution id.
+    """
+
+    run: int
+    answer: str | QlikError | None
+    look: Look | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the server shows about the task of a run in doubt, or why it could not be read."""
+
+    run: int
+    look: Look | QlikError
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The broker has taken the publication with this id."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The broker did not take a publication; `final` when trying again cannot help."""
+
+    id: int
+    reason: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection ended with these publications unconfirmed."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The broker can take publications again."""
+
+
+Event = SessionBegan | Found | Posted | Looked | Confirmed | Refused | Lost | Room

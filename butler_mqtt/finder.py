@@ -1,0 +1,256 @@
+"""
+From requests to their tasks: what waits to be found shares one query.
+
+Requests are decided strictly in the order of arrival, so that two requests for
+one task start it in that order.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Protocol
+
+from butler_mqtt import resolution
+from butler_mqtt.clock import now_ms
+from butler_mqtt.errors import QlikError, QlikRefused, RequestError
+from butler_mqtt.events import Answers, Event, Found
+from butler_mqtt.ledger import Ledger
+from butler_mqtt.model import Selector, Task
+from butler_mqtt.records import OpenRequest, OpenStart
+from butler_mqtt.settings import Settings
+
+#: Seconds for which an answer that names tasks may be used again (design G7); one that names none never is.
+CACHE_SECONDS = 5.0
+#: Starts decided and not yet carried out, above which requests wait to be decided.
+MAX_PLANNED = 1000
+#: Selectors asked for at once.
+MAX_SELECTORS = 400
+#: Longest pause between two tries while the server does not answer, in seconds.
+MAX_PAUSE_SECONDS = 10.0
+
+_log = logging.getLogger("butler_mqtt.finder")
+
+
+class Tasks(Protocol):
+    """The side of the Qlik server that finds tasks."""
+
+    def find(self, selectors: list[Selector]) -> Answers:
+        """Give the tasks of each selector; raises QlikUnavailable or QlikRefused."""
+
+    def about(self) -> dict[str, object]:
+        """Ask for nothing but an answer, which carries the server's time; raises as `find`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    selectors: list[Selector]
+    requests: frozenset[int]
+    asked_at: float
+
+
+class Finder:
+    """
+    Holds the requests whose tasks are not known and asks the server for them.
+
+    Args:
+        settings: The allow-list and limits.
+        ledger: Where decisions are recorded.
+        emit: Hands an event to the pipeline; called from the finder's thread.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, emit: Callable[[Event], None]) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._emit = emit
+        self._waiting: deque[OpenRequest] = deque()
+        self._cache: dict[Selector, tuple[tuple[Task, ...], float]] = {}
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._job: _Job | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._answered = time.monotonic()
+        self._decided: list[OpenStart] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    # ---- the thread that asks
+
+    def work(self, tasks: Tasks) -> None:
+        """Ask the server, job by job, until `stop`; runs in a thread of its own."""
+        while (job := self._jobs.get()) is not None:
+            try:
+                answers: Answers | QlikError = tasks.find(job.selectors) if job.selectors else {}
+                if not job.selectors:
+                    tasks.about()
+            except QlikError as error:
+                answers = error
+            self._emit(Found(job.asked_at, answers))
+
+    def stop(self) -> None:
+        """Let `work` end after the job in hand."""
+        self._jobs.put(None)
+
+    # ---- turns of the pipeline
+
+    def add(self, requests: Iterable[OpenRequest]) -> None:
+        """Take requests in, in order of arrival."""
+        self._waiting.extend(requests)
+
+    def reset(self) -> None:
+        """Forget the requests; they are read again from the journal."""
+        self._waiting.clear()
+
+    def found(self, event: Found) -> None:
+        """Take in what the server answered; `turn` decides with it."""
+        job, self._job = self._job, None
+        if job is None:
+            return
+        if isinstance(event.answers, QlikRefused):
+            self._succeeded()
+            refusal = event.answers
+            self._decide(dict.fromkeys(job.selectors, refusal), job)
+        elif isinstance(event.answers, QlikError):
+            self._failures += 1
+            pause = min(MAX_PAUSE_SECONDS, 0.25 * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311 -- jitter
+            self._retry_at = time.monotonic() + pause
+            _log.info(
+                "%s requests wait for Qlik Sense: %s; next try in %.1f s",
+                len(self._waiting),
+                event.answers,
+                pause,
+                extra={"action": "qrs_waiting"},
+            )
+        else:
+            self._succeeded()
+            for selector, answer in event.answers.items():
+                if isinstance(answer, tuple) and answer:
+                    self._cache[selector] = (answer, event.asked_at)
+            self._decide(event.answers, job)
+
+    def give_up(self) -> None:
+        """Refuse the requests that are too late."""
+        now, monotonic = now_ms(), time.monotonic()
+        deadline = self._settings.start_task.request_deadline_seconds
+        late: list[OpenRequest] = []
+        for opened in self._waiting:
+            if opened.expires_at is not None and opened.expires_at <= now:
+                error = RequestError(
+                    "expired", "Request expired", "its tasks had not been found when its time was over"
+                )
+            elif monotonic - max(opened.entered, self._answered) >= deadline:
+                error = RequestError(
+                    "qrs_unavailable",
+                    "Qlik Sense cannot be reached",
+                    f"the Qlik Repository Service did not answer for {deadline:g} s "
+                    "(startTask.requestDeadlineSeconds); nothing was started, send the request again later",
+                )
+            else:
+                continue
+            self._ledger.refused(opened, error)
+            late.append(opened)
+        if late:
+            gone = {opened.id for opened in late}
+            self._waiting = deque(opened for opened in self._waiting if opened.id not in gone)
+
+    def turn(self, planned: int, *, clock_needed: bool) -> list[OpenStart]:
+        """
+        Decide what can be decided and ask for the rest.
+
+        Args:
+            planned: Starts decided earlier that are not carried out yet.
+            clock_needed: They wait for a first answer of the server.
+
+        Returns:
+            The starts decided in this turn.
+        """
+        decided = self._decided
+        self._decided = []
+        while self._waiting and planned + len(decided) < MAX_PLANNED:
+            answers = self._cached(self._waiting[0])
+            if answers is None:
+                break
+            decided += self._decide_one(self._waiting.popleft(), answers)
+        if clock_needed or (self._waiting and planned + len(decided) < MAX_PLANNED):
+            self._ask()
+        return decided
+
+    # ---- helpers
+
+    def _succeeded(self) -> None:
+        self._failures = 0
+        self._retry_at = 0.0
+        self._answered = time.monotonic()
+
+    def _decide(self, answers: Answers, job: _Job) -> None:
+        """Decide the requests of *job*, which stand at the head of those waiting."""
+        while self._waiting and self._waiting[0].id in job.requests:
+            opened = self._waiting.popleft()
+            known: dict[Selector, tuple[Task, ...] | QlikRefused] = {}
+            for selector in opened.request.selectors:
+                known[selector] = answers[selector] if selector in answers else self._cache[selector][0]
+            self._decided += self._decide_one(opened, known)
+
+    def _decide_one(self, opened: OpenRequest, answers: Answers) -> list[OpenStart]:
+        try:
+            decision = resolution.decide(
+                opened.request,
+                _without_refusals(answers),
+                allow=self._settings.start_task_filter,
+                max_tasks=self._settings.start_task.max_tasks_per_request,
+            )
+        except RequestError as error:
+            self._ledger.refused(opened, error)
+            return []
+        return self._ledger.decided(opened, decision)
+
+    def _cached(self, opened: OpenRequest) -> Mapping[Selector, tuple[Task, ...]] | None:
+        oldest = time.monotonic() - CACHE_SECONDS
+        answers = {}
+        for selector in opened.request.selectors:
+            entry = self._cache.get(selector)
+            if entry is None or entry[1] < oldest:
+                return None
+            answers[selector] = entry[0]
+        return answers
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        if self._job is not None or now < self._retry_at:
+            return
+        self._cache = {
+            selector: entry for selector, entry in self._cache.items() if entry[1] >= now - CACHE_SECONDS
+        }
+        wanted: dict[Selector, None] = {}
+        requests = set()
+        for opened in self._waiting:
+            missing = [selector for selector in opened.request.selectors if selector not in self._cache]
+            if wanted and len(wanted) + len(missing) > MAX_SELECTORS:
+                break
+            wanted.update(dict.fromkeys(missing or opened.request.selectors))
+            requests.add(opened.id)
+        self._job = _Job(list(wanted), frozenset(requests), now)
+        # Reading may go on whatever becomes of this transaction.
+        self._jobs.put(self._job)
+
+
+def _without_refusals(answers: Answers) -> Mapping[Selector, tuple[Task, ...]]:
+    tasks: dict[Selector, tuple[Task, ...]] = {}
+    for selector, answer in answers.items():
+        if isinstance(answer, QlikRefused):
+            raise refused_by_qlik(answer)
+        tasks[selector] = answer
+    return tasks
+
+
+def refused_by_qlik(error: QlikRefused) -> RequestError:
+    """Say with one of the reply codes what the server refused."""
+    if error.status in {401, 403}:
+        return RequestError("qrs_forbidden", "Qlik Sense refused access", str(error))
+    return RequestError("qrs_rejected", "Qlik Sense rejected the request", str(error))

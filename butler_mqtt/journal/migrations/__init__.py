@@ -1,0 +1,1 @@
+"""Alembic's folder: how a journal of an older format becomes one of today's."""

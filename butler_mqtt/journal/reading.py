@@ -1,0 +1,122 @@
+"""What the daemon reads from its journal: each function one query, rows as plain mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
+
+from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, sessions, starts
+
+Row = Mapping[str, Any]
+
+
+def _rows(connection: Connection, query: Select[Any]) -> Sequence[Row]:
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def holders(connection: Connection, request_ids: Collection[str]) -> dict[str, Row]:
+    """Give the requests that hold one of *request_ids*, by it."""
+    query = select(
+        requests.c.id, requests.c.request_id, requests.c.fingerprint, requests.c.state, requests.c.reply
+    ).where(requests.c.request_id.in_(request_ids), requests.c.holds_id.is_(True))
+    return {row["request_id"]: row for row in _rows(connection, query)}
+
+
+def open_count(connection: Connection) -> int:
+    """Count the requests that have no reply yet."""
+    query = select(func.count()).select_from(requests).where(requests.c.state.in_(["received", "decided"]))
+    return connection.execute(query).scalar() or 0
+
+
+def received(connection: Connection, *, after: int, limit: int) -> Sequence[Row]:
+    """Give requests whose tasks are not known yet, in order of arrival, with ids above *after*."""
+    return _rows(
+        connection,
+        select(requests)
+        .where(requests.c.state == "received", requests.c.id > after)
+        .order_by(requests.c.id)
+        .limit(limit),
+    )
+
+
+def decided(connection: Connection) -> Sequence[Row]:
+    """Give requests with starts that have no outcome; the pipeline keeps their number small."""
+    return _rows(connection, select(requests).where(requests.c.state == "decided").order_by(requests.c.id))
+
+
+def expired(connection: Connection, *, now: int, limit: int) -> Sequence[Row]:
+    """Give requests that wait for their tasks to be found and whose time is over."""
+    return _rows(
+        connection,
+        select(requests)
+        .where(
+            requests.c.expires_at.isnot(None),
+            requests.c.closed_at.is_(None),
+            requests.c.expires_at <= now,
+            requests.c.state == "received",
+        )
+        .limit(limit),
+    )
+
+
+def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
+    """Give the deliveries of these requests that have no reply yet."""
+    return _rows(
+        connection,
+        select(
+            deliveries.c.id,
+            deliveries.c.request,
+            deliveries.c.door,
+            deliveries.c.reply_topic,
+            deliveries.c.correlation,
+        )
+        .where(deliveries.c.request.in_(request_rows), deliveries.c.answered_at.is_(None))
+        .order_by(deliveries.c.id),
+    )
+
+
+def starts_of(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
+    """Give the starts of these requests in the order decided."""
+    return _rows(connection, select(starts).where(starts.c.request.in_(request_rows)).order_by(starts.c.id))
+
+
+def open_runs(connection: Connection) -> Sequence[Row]:
+    """Give the runs between intent and outcome."""
+    return _rows(connection, select(runs).where(runs.c.state.in_(["intended", "posted"])).order_by(runs.c.id))
+
+
+def known_executions(connection: Connection, execution_ids: Collection[str]) -> dict[str, int]:
+    """Give the run of each of these executions that the journal knows."""
+    query = select(runs.c.execution_id, runs.c.id).where(
+        runs.c.execution_id.isnot(None), runs.c.execution_id.in_(execution_ids)
+    )
+    return {row["execution_id"]: row["id"] for row in _rows(connection, query)}
+
+
+def newest_session(connection: Connection) -> int:
+    """Give the id of the newest session with the broker, 0 if there was none."""
+    return connection.execute(select(func.max(sessions.c.id))).scalar() or 0
+
+
+def recent_deliveries(connection: Connection, *, session: int, limit: int) -> Sequence[Row]:
+    """Give packet id and digest of the last deliveries of a session, oldest first."""
+    query = (
+        select(deliveries.c.packet_id, deliveries.c.digest)
+        .where(deliveries.c.session == session)
+        .order_by(deliveries.c.id.desc())
+        .limit(limit)
+    )
+    return list(reversed(_rows(connection, query)))
+
+
+def unpublished(connection: Connection, *, after: int, limit: int) -> Sequence[Row]:
+    """Give rows of the outbox that are to be published, oldest first, with ids above *after*."""
+    return _rows(
+        connection,
+        select(outbox)
+        .where(outbox.c.quarantined_at.is_(None), outbox.c.id > after)
+        .order_by(outbox.c.id)
+        .limit(limit),
+    )

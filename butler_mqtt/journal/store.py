@@ -1,0 +1,232 @@
+"""
+The journal file: opened, locked, brought to the newest format, written.
+
+SQLite in WAL mode with `synchronous=FULL`: a transaction that has been
+committed survives a power cut (https://www.sqlite.org/pragma.html#pragma_synchronous).
+One process writes, which a lock file beside the journal ensures; others may
+read at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from butler_mqtt import posix
+from butler_mqtt.errors import JournalError
+from butler_mqtt.journal import tables
+from butler_mqtt.journal.unit import Unit
+
+#: The newest format; `migrations/versions` holds the way to it.
+FORMAT = "0001"
+
+#: With less free space than this nothing new is acknowledged, so that what is open can still be finished.
+LOW_DISK_BYTES = 32 * 1024 * 1024
+
+_log = logging.getLogger("butler_mqtt.journal")
+
+#: SQLite's words for states that end by themselves or by an operator's hand, without a restart.
+_MENDABLE = ("disk is full", "readonly database", "disk I/O error", "locked", "unable to open")
+
+
+class Journal:
+    """
+    The writer's side of the journal.
+
+    Args:
+        url: `sqlite:///FILE`.
+        low_disk_bytes: Free space below which `has_room` says no.
+    """
+
+    def __init__(self, url: str, *, low_disk_bytes: int = LOW_DISK_BYTES) -> None:
+        self.path = Path(make_url(url).database or "butler-mqtt.sqlite").absolute()
+        self._low_disk_bytes = low_disk_bytes
+        self._lock: int | None = None
+        self._engine: Engine | None = None
+        self._connection: Connection | None = None
+
+    def open(self) -> None:
+        """
+        Take the lock, open the file, bring it to the newest format.
+
+        Raises:
+            JournalError: Another daemon holds it, it is damaged, newer than
+                this program, or cannot be written.
+        """
+        with self._translated():
+            if self._lock is None:
+                self._lock = self._take_lock()
+            self._engine = writing_engine(self.path)
+            self._connection = self._engine.connect()
+            self._migrate(self._connection)
+
+    def close(self) -> None:
+        """Close the file and give back the lock; closing twice is fine."""
+        self._disconnect()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def reopen(self) -> None:
+        """
+        Open the file again after a failed transaction.
+
+        What a failed COMMIT left behind is known only by reading the file, so
+        the connection is thrown away rather than used further.
+
+        Raises:
+            JournalError: As `open`.
+        """
+        self._disconnect()
+        self.open()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """
+        Begin a write transaction; committed, durably, when the block ends.
+
+        Raises:
+            JournalError: Nothing of the block may be taken as written; call
+                `reopen` and read again.
+        """
+        if self._connection is None:
+            raise JournalError(f"the journal {self.path} is not open", mendable=True)
+        with self._translated(), self._connection.begin():
+            yield self._connection
+
+    def write(self, unit: Unit) -> None:
+        """Make all changes of *unit* durable in one transaction; raises as `transaction`."""
+        with self.transaction() as connection:
+            unit.write(connection)
+
+    def has_room(self) -> bool:
+        """Tell whether the disk has space to take new requests."""
+        try:
+            return posix.free_bytes(self.path.parent) >= self._low_disk_bytes
+        except OSError:
+            return False
+
+    def _disconnect(self) -> None:
+        try:
+            if self._connection is not None:
+                self._connection.close()
+            if self._engine is not None:
+                self._engine.dispose()
+        except SQLAlchemyError as error:
+            _log.debug("closing the journal after a fault: %s", error)
+        self._connection = None
+        self._engine = None
+
+    def _take_lock(self) -> int:
+        try:
+            return posix.lock(Path(f"{self.path}.lock"))
+        except BlockingIOError:
+            raise JournalError(
+                f"the journal {self.path} is in use by another butler-mqtt; "
+                "stop that one, or give this one its own journal.url"
+            ) from None
+        except OSError as error:
+            raise JournalError(
+                f"the journal {self.path} cannot be written: {error.strerror}: {error.filename}; "
+                "check that the folder exists and belongs to the service's user",
+                mendable=self._engine is not None,
+            ) from error
+
+    def _migrate(self, connection: Connection) -> None:
+        with connection.begin():
+            known = connection.execute(
+                text("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'")
+            ).first()
+            version = (
+                connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+                if known
+                else None
+            )
+        if version == FORMAT:
+            return
+        if version is not None and version > FORMAT:
+            raise JournalError(
+                f"the journal {self.path} has format {version}, written by a newer butler-mqtt; "
+                f"this one reads up to {FORMAT}: install the newer version again, or move the file away"
+            )
+        # Loaded here only: Alembic costs a tenth of the daemon's memory and is needed once a release.
+        from butler_mqtt.journal import upgrade  # noqa: PLC0415
+
+        upgrade.upgrade(connection, FORMAT)
+        _log.info(
+            "journal %s brought from format %s to %s",
+            self.path,
+            version or "none",
+            FORMAT,
+            extra={"action": "journal_migrated"},
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise journal_error(self.path, error) from error
+
+
+def journal_error(path: Path, error: DBAPIError) -> JournalError:
+    """Say what a failure of SQLite means for the operator of the journal at *path*."""
+    reason = str(error.orig)
+    mendable = any(words in reason for words in _MENDABLE)
+    if isinstance(error.orig, sqlite3.DatabaseError) and (
+        "malformed" in reason or "not a database" in reason
+    ):
+        advice = "the file is damaged: stop the daemon, move it with its -wal and -shm away, restore a backup"
+    elif "full" in reason:
+        advice = "free some space; nothing is acknowledged until then and the broker keeps what arrives"
+    elif mendable:
+        advice = "check the disk and that the file and its folder belong to the service's user"
+    else:
+        advice = "this is a fault of the program; nothing unwritten was acknowledged"
+    return JournalError(f"the journal {path} cannot be used: {reason}; {advice}", mendable=mendable)
+
+
+def writing_engine(path: Path) -> Engine:
+    """Give an engine with one connection that writes durably and begins transactions at once."""
+    engine = create_engine(
+        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 10}
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own transaction handling would commit before DDL and begin too late.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def reading_engine(path: Path) -> Engine:
+    """Give an engine that reads the journal at *path*, also while a daemon writes it."""
+    return create_engine(
+        f"sqlite:///file:{path}?mode=ro&uri=true",
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False, "timeout": 10},
+    )
+
+
+def highest_ids(connection: Connection) -> dict[str, int]:
+    """Give the highest id in use in each table, by the table's name."""
+    return {
+        table.name: connection.execute(select(table.c.id).order_by(table.c.id.desc()).limit(1)).scalar() or 0
+        for table in tables.metadata.sorted_tables
+    }

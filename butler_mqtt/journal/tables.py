@@ -1,0 +1,165 @@
+"""
+The tables of the journal.
+
+Times are whole milliseconds since 1970 UTC. Ids are given by the program, so
+that rows of one transaction can refer to each other before they are written.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text, text
+
+metadata = MetaData()
+
+#: One row for each session the broker kept for us; redeliveries are recognised within one.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("started_at", Integer, nullable=False),
+)
+
+#: What a sender asked; `holds_id` is false where a repetition is a real retry. `reply` is for those who
+#: wait until it is decided, `final_reply` for those who wait until the executions ended.
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("holds_id", Boolean, nullable=False),
+    Column("fingerprint", Text),
+    Column("document", Text),
+    Column("sender", Text),
+    Column("door", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("code", Text),
+    Column("received_at", Integer, nullable=False),
+    Column("expires_at", Integer),
+    Column("decided_at", Integer),
+    Column("closed_at", Integer),
+    Column("finished_at", Integer),
+    Column("not_found", Text),
+    Column("reply", Text),
+    Column("final_reply", Text),
+)
+Index("requests_by_request_id", requests.c.request_id)
+Index(
+    "requests_one_holder",
+    requests.c.request_id,
+    unique=True,
+    sqlite_where=requests.c.holds_id.is_(True),
+)
+Index(
+    "requests_open",
+    requests.c.state,
+    requests.c.id,
+    sqlite_where=requests.c.state.in_(["received", "decided"]),
+)
+Index(
+    "requests_expiring",
+    requests.c.expires_at,
+    sqlite_where=text("expires_at IS NOT NULL AND closed_at IS NULL"),
+)
+
+#: One arrival of a request, with its own reply address. `answered_at`: its reply was written into the outbox
+#: or given to the caller; `confirmed_at`: the broker took it.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request", Integer, ForeignKey("requests.id"), nullable=False),
+    Column("door", Text, nullable=False),
+    Column("principal", Text),
+    Column("received_at", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("topic", Text),
+    Column("session", Integer),
+    Column("packet_id", Integer),
+    Column("digest", LargeBinary),
+    Column("reply_topic", Text),
+    Column("correlation", LargeBinary),
+    Column("wait", Text, nullable=False),
+    Column("answered_at", Integer),
+    Column("confirmed_at", Integer),
+)
+Index("deliveries_by_request", deliveries.c.request)
+Index("deliveries_by_session", deliveries.c.session, deliveries.c.id)
+
+#: One task within one request. `kinds` are the kinds of selectors that matched it, separated by commas;
+#: `behind` is the execution it waits for.
+starts = Table(
+    "starts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request", Integer, ForeignKey("requests.id"), nullable=False),
+    Column("task_id", Text, nullable=False),
+    Column("task_name", Text, nullable=False),
+    Column("task_type", Integer),
+    Column("kinds", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("run", Integer, ForeignKey("runs.id")),
+    Column("behind", Text),
+    Column("execution_id", Text),
+    Column("adopted", Boolean, nullable=False, default=False),
+    Column("code", Text),
+    Column("details", Text),
+    Column("changed_at", Integer, nullable=False),
+)
+Index("starts_waiting", starts.c.task_id, starts.c.id, sqlite_where=starts.c.state == "waiting")
+Index("starts_by_request", starts.c.request)
+Index("starts_by_task", starts.c.task_id, starts.c.id)
+Index("starts_by_run", starts.c.run)
+
+#: One POST to the server: the intent and what the server showed before it, then the execution it led to.
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("task_id", Text, nullable=False),
+    Column("task_type", Integer),
+    Column("state", Text, nullable=False),
+    Column("intended_at", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("baseline_result", Text),
+    Column("baseline_began", Integer),
+    Column("server_date", Integer),
+    Column("execution_id", Text),
+    Column("answered_at", Integer),
+    Column("details", Text),
+    Column("status", Integer),
+    Column("result", Text),
+    Column("node", Text),
+    Column("started_at", Integer),
+    Column("stopped_at", Integer),
+    Column("duration_ms", Integer),
+    Column("message", Text),
+    Column("ended_at", Integer),
+)
+Index("runs_executing", runs.c.id, sqlite_where=runs.c.state == "executing")
+Index("runs_by_task", runs.c.task_id, runs.c.id)
+Index("runs_by_execution", runs.c.execution_id, sqlite_where=runs.c.execution_id.isnot(None))
+Index(
+    "runs_one_open_for_a_task",
+    runs.c.task_id,
+    unique=True,
+    sqlite_where=runs.c.state.in_(["intended", "posted"]),
+)
+
+#: What is still to be published; a row goes when the broker has confirmed it.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request", Integer, ForeignKey("requests.id"), nullable=False),
+    Column("delivery", Integer, ForeignKey("deliveries.id")),
+    Column("kind", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("correlation", LargeBinary),
+    Column("created_at", Integer, nullable=False),
+    Column("refusals", Integer, nullable=False, default=0),
+    Column("quarantined_at", Integer),
+    Column("reason", Text),
+)
+Index("outbox_by_request", outbox.c.request)

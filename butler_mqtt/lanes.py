@@ -1,0 +1,73 @@
+"""Starts that wait for their turn: one lane for each task, lanes served in turn."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from butler_mqtt.records import OpenStart
+
+
+class Lanes:
+    """
+    Keeps starts of one task in order of arrival and apart in time.
+
+    A task is taken by `take` and stays taken until `release`: between them no
+    other start of it is given out.
+    """
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, deque[OpenStart]] = {}
+        self._taken: set[str] = set()
+        self._ready: deque[str] = deque()
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def add(self, start: OpenStart) -> None:
+        """Let *start* wait at the end of its task's lane."""
+        task_id = start.task.id
+        lane = self._lanes.setdefault(task_id, deque())
+        lane.append(start)
+        self._waiting += 1
+        if len(lane) == 1 and task_id not in self._taken:
+            self._ready.append(task_id)
+
+    def take(self) -> OpenStart | None:
+        """Give the start whose turn it is, None if every lane is empty or taken."""
+        while self._ready:
+            task_id = self._ready.popleft()
+            lane = self._lanes.get(task_id)
+            if lane:
+                self._taken.add(task_id)
+                self._waiting -= 1
+                return lane.popleft()
+        return None
+
+    def occupy(self, task_id: str) -> None:
+        """Take a task without a start: one read from the journal is under way already."""
+        self._taken.add(task_id)
+
+    def release(self, task_id: str) -> None:
+        """Let the next start of the task have its turn."""
+        self._taken.discard(task_id)
+        if self._lanes.get(task_id):
+            self._ready.append(task_id)
+        else:
+            self._lanes.pop(task_id, None)
+
+    def remove(self, chosen: Callable[[OpenStart], bool]) -> list[OpenStart]:
+        """Take out all waiting starts for which *chosen* is true."""
+        removed: list[OpenStart] = []
+        for task_id, lane in list(self._lanes.items()):
+            gone = [start for start in lane if chosen(start)]
+            if gone:
+                removed += gone
+                left = deque(start for start in lane if start not in gone)
+                self._lanes[task_id] = left
+                if not left and task_id not in self._taken:
+                    del self._lanes[task_id]
+                    self._ready.remove(task_id)
+        self._waiting -= len(removed)
+        return removed

@@ -1,0 +1,157 @@
+"""
+Messages on their way to the broker: published until it has taken them.
+
+A message the broker refuses is offered again a bounded number of times, then
+set aside; meanwhile later messages of the same request wait and those of other
+requests pass.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import count
+
+from sqlalchemy import Connection
+
+from butler_mqtt.events import Refused
+from butler_mqtt.journal import reading
+from butler_mqtt.ledger import Ledger
+from butler_mqtt.model import Publication
+
+#: Messages kept in memory; more are read from the journal when these have gone.
+MAX_IN_MEMORY = 2000
+#: Refusals after which a message is set aside.
+MAX_REFUSALS = 5
+#: Seconds to the second try, doubled for each further one.
+FIRST_PAUSE_SECONDS = 1.0
+
+
+class Outbox:
+    """
+    Publishes the rows of the outbox in order.
+
+    Args:
+        ledger: Where it is recorded what the broker took or refused.
+        publish: Hands a message to the broker; False when there is no room or no connection.
+    """
+
+    def __init__(self, ledger: Ledger, publish: Callable[[Publication], bool]) -> None:
+        self._ledger = ledger
+        self._publish = publish
+        self._pending: deque[Publication] = deque()
+        self._in_flight: dict[int, Publication] = {}
+        self._refusals: dict[int, int] = {}
+        self._again: list[tuple[float, int, Publication]] = []
+        self._sequence = count()
+        #: Requests with a refused message, and their messages that wait for it.
+        self._held: dict[str, deque[Publication]] = {}
+        self._last_read = 0
+        self._more = False
+
+    def __len__(self) -> int:
+        return (
+            len(self._pending)
+            + len(self._in_flight)
+            + len(self._again)
+            + sum(len(waiting) for waiting in self._held.values())
+        )
+
+    def load(self, connection: Connection) -> None:
+        """Begin with what the journal holds; what was in flight is published again."""
+        self._pending.clear()
+        self._in_flight.clear()
+        self._again.clear()
+        self._held.clear()
+        self._last_read = 0
+        self._more = True
+        self.refill(connection)
+
+    def refill(self, connection: Connection) -> None:
+        """Read further messages from the journal when few are left in memory."""
+        if not self._more or len(self._pending) > MAX_IN_MEMORY // 2:
+            return
+        rows = reading.unpublished(connection, after=self._last_read, limit=MAX_IN_MEMORY)
+        for row in rows:
+            self._last_read = row["id"]
+            self._refusals[row["id"]] = row["refusals"]
+            self._pending.append(
+                Publication(
+                    row["id"],
+                    row["topic"],
+                    row["payload"],
+                    row["request_id"],
+                    row["correlation"],
+                    row["delivery"],
+                )
+            )
+        self._more = len(rows) == MAX_IN_MEMORY
+
+    def add(self, publications: Iterable[Publication]) -> None:
+        """Take in messages that are on disk now."""
+        for publication in publications:
+            if self._more or len(self._pending) >= MAX_IN_MEMORY:
+                # They are behind others that are only on disk; reading keeps the order.
+                self._more = True
+                return
+            self._pending.append(publication)
+            self._last_read = publication.id
+
+    def pump(self) -> None:
+        """Publish as many as the broker has room for."""
+        now = time.monotonic()
+        while self._again and self._again[0][0] <= now:
+            if not self._offer(self._again[0][2]):
+                return
+            heapq.heappop(self._again)
+        while self._pending:
+            publication = self._pending[0]
+            if publication.request_id in self._held:
+                self._held[publication.request_id].append(self._pending.popleft())
+            elif self._offer(publication):
+                self._pending.popleft()
+            else:
+                return
+
+    def confirmed(self, identity: int) -> None:
+        """Take note that the broker has taken a message."""
+        publication = self._in_flight.pop(identity, None)
+        if publication is not None:
+            self._ledger.published(publication)
+            self._release(publication)
+
+    def refused(self, event: Refused) -> None:
+        """Take note that the broker refused a message: offer it again later, or set it aside."""
+        publication = self._in_flight.pop(event.id, None)
+        if publication is None:
+            return
+        refusals = self._refusals.get(event.id, 0) + 1
+        if event.final or refusals >= MAX_REFUSALS:
+            self._ledger.quarantined(publication, event.reason)
+            self._release(publication)
+            return
+        self._refusals[event.id] = refusals
+        self._ledger.refused_by_broker(publication, refusals)
+        self._held.setdefault(publication.request_id, deque())
+        due = time.monotonic() + FIRST_PAUSE_SECONDS * 2 ** (refusals - 1)
+        heapq.heappush(self._again, (due, next(self._sequence), publication))
+
+    def lost(self, identities: Iterable[int]) -> None:
+        """Take note that the connection ended before these were confirmed: they go first."""
+        gone = [self._in_flight.pop(identity) for identity in identities if identity in self._in_flight]
+        self._pending.extendleft(sorted(gone, key=lambda publication: publication.id, reverse=True))
+
+    def _offer(self, publication: Publication) -> bool:
+        # Registered before publishing: the confirmation comes from another thread.
+        self._in_flight[publication.id] = publication
+        if self._publish(publication):
+            return True
+        self._in_flight.pop(publication.id, None)
+        return False
+
+    def _release(self, publication: Publication) -> None:
+        self._refusals.pop(publication.id, None)
+        for waiting in reversed(self._held.pop(publication.request_id, ())):
+            self._pending.appendleft(waiting)

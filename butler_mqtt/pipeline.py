@@ -1,0 +1,344 @@
+"""
+The one loop: gather what happened, decide, commit, and only then act.
+
+Everything that has an effect outside (an acknowledgement, a POST, a publication,
+an answer to a caller) is done after the transaction that records it is on disk.
+A process that is killed at any instant therefore finds in its journal
+everything it has told anybody, and at most intents it has not carried out.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from butler_mqtt.errors import JournalError, RequestError
+from butler_mqtt.events import Confirmed, Event, Found, Looked, Lost, Posted, Refused, Room, SessionBegan
+from butler_mqtt.finder import Finder
+from butler_mqtt.intake import Intake
+from butler_mqtt.journal import Journal
+from butler_mqtt.journal.store import highest_ids
+from butler_mqtt.ledger import Ledger
+from butler_mqtt.model import Arrival, Publication
+from butler_mqtt.outbox import Outbox
+from butler_mqtt.recovery import Recovery
+from butler_mqtt.settings import Settings
+from butler_mqtt.starter import Starter
+
+#: Events taken into one transaction.
+MAX_EVENTS = 500
+#: Requests kept in memory while their tasks are not known; more stay in the journal only.
+MAX_WAITING = 1000
+#: Seconds between two looks for what is too late.
+TIDY_SECONDS = 0.2
+#: Seconds between two tries to write the journal again.
+REPAIR_SECONDS = 1.0
+
+_log = logging.getLogger("butler_mqtt.pipeline")
+
+
+class Acknowledging(Protocol):
+    """The side of the MQTT door that acknowledges messages."""
+
+    def acknowledge(self, packet_id: int, generation: int) -> None:
+        """Send the PUBACK of a message of the connection *generation*."""
+
+
+class Pipeline:
+    """
+    Takes requests from arrival to reply; owns all state, in one thread.
+
+    Args:
+        settings: The whole configuration.
+        journal: Not yet open.
+        publish: Hands a message to the broker; False when there is no room.
+        server_time: The Qlik server's clock as last seen.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        *,
+        publish: Callable[[Publication], bool],
+        server_time: Callable[[], datetime | None],
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._queue: SimpleQueue[Arrival | Event | None] = SimpleQueue()
+        self._ledger = Ledger()
+        self.finder = Finder(settings, self._ledger, self._queue.put)
+        self.starter = Starter(
+            settings.start_task,
+            self._ledger,
+            emit=self._queue.put,
+            server_time=server_time,
+            our_user=_user_id(settings),
+        )
+        self._intake = Intake(settings, self._ledger)
+        self._outbox = Outbox(self._ledger, publish)
+        self._recovery = Recovery(self._ledger, self.finder, self.starter)
+        self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
+        self._held: deque[Arrival] = deque()
+        self._tidied = 0.0
+        self._disk_has_room = True
+        self._stopping = False
+        self._draining = False
+        self._drained = threading.Event()
+        #: Monotonic time of the last finished turn, for the watchdog.
+        self.progress = time.monotonic()
+        #: Why nothing can be recorded, None while it can.
+        self.fault: str | None = None
+
+    # ---- called from other threads
+
+    def emit(self, happened: Arrival | Event) -> None:
+        """Hand in an arrival or event; never blocks and never fails."""
+        self._queue.put(happened)
+
+    def drain(self, timeout: float) -> bool:
+        """
+        Carry out nothing new, and wait for what is in hand.
+
+        Args:
+            timeout: Seconds.
+
+        Returns:
+            Whether every POST has its outcome on disk and every reply is with the broker.
+        """
+        self._draining = True
+        self._queue.put(None)
+        return self._drained.wait(timeout)
+
+    def stop(self) -> None:
+        """Let `run` end after the turn in hand; what is open goes on after the next start."""
+        self._stopping = True
+        self._queue.put(None)
+
+    def close(self) -> None:
+        """Close the journal, after `run` has ended."""
+        self._journal.close()
+
+    # ---- the loop
+
+    def open(self, acknowledging: Acknowledging | None) -> None:
+        """
+        Open the journal and read what is open.
+
+        Raises:
+            JournalError: The journal cannot be used.
+        """
+        if acknowledging is not None:
+            self._acknowledge = acknowledging.acknowledge
+        self._journal.open()
+        self._reload()
+
+    def run(self) -> None:
+        """
+        Turn until `stop`.
+
+        Raises:
+            JournalError: The journal cannot be used and waiting cannot mend it.
+        """
+        while not self._stopping:
+            happened = self._gather()
+            try:
+                self._turn(happened)
+            except JournalError as error:
+                self._repair(error, happened)
+            except Exception:  # noqa: BLE001 -- a fault must not end the daemon while the journal is fine
+                _log.exception("a turn failed; it is repeated one event at a time", extra={"action": "bug"})
+                self._one_by_one(happened)
+            self.progress = time.monotonic()
+
+    def _gather(self) -> list[Arrival | Event]:
+        happened: list[Arrival | Event] = []
+        try:
+            first = self._queue.get(timeout=TIDY_SECONDS)
+            while True:
+                if first is not None:
+                    happened.append(first)
+                if len(happened) >= MAX_EVENTS:
+                    break
+                first = self._queue.get_nowait()
+        except Empty:
+            pass
+        return happened
+
+    def _turn(self, happened: Sequence[Arrival | Event], *, again: bool = False) -> None:
+        ledger = self._ledger
+        ledger.begin()
+        with self._journal.transaction() as connection:
+            taken = self._take_in(happened, connection, again=again)
+            self._move_on(connection)
+            ledger.unit.write(connection)
+        for arrival in taken:
+            if arrival.message is not None:
+                self._acknowledge(arrival.message.packet_id, arrival.message.generation)
+        for effect in ledger.effects:
+            effect()
+        self._outbox.add(ledger.publications)
+        self._outbox.pump()
+
+    def _take_in(
+        self, happened: Sequence[Arrival | Event], connection: Connection, *, again: bool
+    ) -> list[Arrival]:
+        """Apply what happened, in order; give the arrivals that are recorded with this turn."""
+        arrivals: list[Arrival] = []
+        posted: list[Posted] = []
+        taken: list[Arrival] = []
+
+        def receive() -> None:
+            self._receive(connection, arrivals, again=again)
+            taken.extend(arrivals)
+            arrivals.clear()
+
+        if self._held and self._has_room():
+            arrivals.extend(self._held)
+            self._held.clear()
+        for one in happened:
+            if isinstance(one, Arrival):
+                if self._held or not self._has_room(len(arrivals)):
+                    self._held.append(one)
+                else:
+                    arrivals.append(one)
+            elif isinstance(one, Posted):
+                posted.append(one)
+            elif isinstance(one, SessionBegan):
+                # Messages of the connection before belong to the session before.
+                receive()
+                self._session_began(one)
+            else:
+                self._apply(one, connection)
+        self.starter.posted(posted, connection)
+        receive()
+        return taken
+
+    def _apply(self, event: Event, connection: Connection) -> None:
+        match event:
+            case Confirmed(identity):
+                self._outbox.confirmed(identity)
+            case Found():
+                self.finder.found(event)
+            case Looked():
+                self.starter.settler.looked(event, connection)
+            case Refused():
+                self._outbox.refused(event)
+            case Lost(identities):
+                self._outbox.lost(identities)
+            case Room():
+                pass  # the turn itself publishes what there is room for
+
+    def _move_on(self, connection: Connection) -> None:
+        now = time.monotonic()
+        if now - self._tidied >= TIDY_SECONDS:
+            self._tidied = now
+            self._disk_has_room = self._journal.has_room()
+            self.finder.give_up()
+            self.starter.give_up()
+            self._recovery.expire(connection)
+        self._recovery.refill(connection, MAX_WAITING)
+        self._outbox.refill(connection)
+        if self._draining:
+            if not self.starter.in_hand and not self._outbox:
+                self._drained.set()
+            return
+        decided = self.finder.turn(self.starter.planned, clock_needed=self.starter.clock_needed)
+        self.starter.add(decided)
+        self.starter.turn()
+
+    def _receive(self, connection: Connection, arrivals: list[Arrival], *, again: bool) -> None:
+        opened = self._intake.receive(connection, arrivals, again=again) if arrivals else []
+        if opened:
+            self._recovery.arrived(opened, MAX_WAITING)
+
+    def _session_began(self, event: SessionBegan) -> None:
+        # What was not recorded was not acknowledged either: the broker delivers it again.
+        self._held = deque(
+            arrival
+            for arrival in self._held
+            if arrival.message is None or arrival.message.generation == event.generation
+        )
+        self._intake.session_changed(event.present)
+
+    def _has_room(self, coming: int = 0) -> bool:
+        if self._ledger.open_count + coming >= self._settings.start_task.max_open_requests:
+            return False
+        return self._disk_has_room
+
+    # ---- when a turn fails
+
+    def _reload(self) -> None:
+        """Read what is open from the journal, in place of what was in memory."""
+        with self._journal.transaction() as connection:
+            self._ledger.begin()
+            self._ledger.number_from(highest_ids(connection))
+            self._intake.load(connection)
+            self._recovery.load(connection, MAX_WAITING)
+            self._outbox.load(connection)
+            self._ledger.unit.write(connection)
+
+    def _repair(self, error: JournalError, happened: Sequence[Arrival | Event]) -> None:
+        """Open the journal again until it can be written, then repeat the turn that failed."""
+        while not self._stopping:
+            if not error.mendable:
+                raise error
+            if self.fault is None:
+                _log.error("%s", error, extra={"action": "journal_failed"})
+            self.fault = str(error)
+            try:
+                self._journal.reopen()
+                self._reload()
+                self._turn(happened, again=True)
+            except JournalError as next_error:
+                error = next_error
+                self.progress = time.monotonic()
+                time.sleep(REPAIR_SECONDS)
+            else:
+                self.fault = None
+                _log.warning("the journal can be written again", extra={"action": "journal_mended"})
+                return
+
+    def _one_by_one(self, happened: Sequence[Arrival | Event]) -> None:
+        """Repeat a failed turn in parts, so that one bad event costs the others nothing."""
+        self._reload()
+        for one in happened:
+            try:
+                self._turn([one], again=True)
+            except JournalError as error:
+                self._repair(error, [one])
+            except Exception:  # noqa: BLE001 -- as in `run`
+                _log.exception("dropped after a fault: %s", type(one).__name__, extra={"action": "bug"})
+                self._reload()
+                if isinstance(one, Arrival):
+                    self._refuse_after_fault(one)
+
+    def _refuse_after_fault(self, arrival: Arrival) -> None:
+        error = RequestError(
+            "internal_error", "Internal error", "the request could not be processed; see the log"
+        )
+        self._ledger.begin()
+        with self._journal.transaction() as connection:
+            self._intake.refuse(arrival, error)
+            self._ledger.unit.write(connection)
+        if arrival.message is not None:
+            self._acknowledge(arrival.message.packet_id, arrival.message.generation)
+        for effect in self._ledger.effects:
+            effect()
+        self._outbox.add(self._ledger.publications)
+
+
+def _user_id(settings: Settings) -> str:
+    """Give the user id of the `X-Qlik-User` header, which sessions show behind the directory."""
+    for name, value in settings.qrs.headers:
+        if name.lower() == "x-qlik-user":
+            return value.rpartition("=")[2].strip()
+    return ""

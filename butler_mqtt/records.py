@@ -1,0 +1,121 @@
+"""What is open right now, in memory: the changing counterparts of the journal's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from butler_mqtt.errors import QlikRefused
+from butler_mqtt.model import Request, Task
+from butler_mqtt.settlement import Baseline
+from butler_mqtt.states import RequestState, RunState, StartState
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """
+    What is worked out about an arrival before its row is written.
+
+    `payload` is as sent, cut where it was too large. `digest` compares
+    redeliveries within `session`. `entered` is monotonic. `expires_at` comes
+    from MQTT 5 Message Expiry.
+    """
+
+    payload: bytes
+    entered: float
+    digest: bytes | None = None
+    session: int | None = None
+    reply_topic: str | None = None
+    expires_at: int | None = None
+
+
+@dataclass(slots=True)
+class Delivery:
+    """
+    Where a reply goes.
+
+    A delivery of the MQTT door has a `reply_topic`; one of the REST door has
+    `on_reply` while its caller waits.
+    """
+
+    id: int
+    reply_topic: str | None = None
+    correlation: bytes | None = None
+    on_reply: Callable[[str], None] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class OpenRequest:
+    """
+    A request without a reply.
+
+    `entered` is the monotonic time at which it came in, counted back from the
+    journal for those read again, so that a restart does not make it younger.
+    """
+
+    id: int
+    request_id: str
+    request: Request
+    state: RequestState
+    received_at: int
+    entered: float
+    expires_at: int | None = None
+    deliveries: list[Delivery] = field(default_factory=list)
+    starts: list[OpenStart] = field(default_factory=list)
+    not_found: list[Mapping[str, object]] = field(default_factory=list)
+    undecided: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class OpenStart:
+    """One task within an open request."""
+
+    id: int
+    owner: OpenRequest
+    task: Task
+    state: StartState
+    run: int | None = None
+    execution_id: str | None = None
+    adopted: bool = False
+    code: str | None = None
+    details: str | None = None
+
+
+class Doubt(Enum):
+    """Why the answer to a POST does not tell what became of it."""
+
+    #: No usable answer came, or the process ended before it.
+    OUTCOME = "outcome"
+    #: The empty execution id: not started, for a reason to be found.
+    EMPTY = "empty"
+    #: An execution id that may be that of an execution that ran before.
+    CLAIMED = "claimed"
+    #: 400 or 404: no such task, or a fault of the call.
+    REFUSED = "refused"
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """
+    One POST and what is done to learn its outcome.
+
+    `since` is the monotonic time of the intent. While the outcome is in
+    `doubt`: `looks` counts the looks at the server that found nothing,
+    `failures` the looks in a row that could not reach it, `claimed` is the
+    execution id it answered with, `refusal` what it said instead of one.
+    """
+
+    id: int
+    task: Task
+    starts: list[OpenStart]
+    state: RunState
+    baseline: Baseline
+    intended_at: int
+    since: float
+    attempts: int = 1
+    doubt: Doubt | None = None
+    looks: int = 0
+    failures: int = 0
+    claimed: str | None = None
+    refusal: QlikRefused | None = None

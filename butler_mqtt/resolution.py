@@ -1,0 +1,170 @@
+"""
+From a request and the server's answers to what shall be started: pure.
+
+The one gate (the allow-list) is here, applied to resolved tasks, the same for
+every door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from butler_mqtt.errors import RequestError
+from butler_mqtt.model import Match, Request, Selector, SelectorKind, Task
+from butler_mqtt.settings import StartTaskFilter
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    Which tasks of a request shall be started, which may not, which selectors mean none.
+
+    `kinds` tells by task id which kinds of selectors matched it.
+    """
+
+    tasks: tuple[Task, ...]
+    denied: tuple[Task, ...]
+    not_found: tuple[Selector, ...]
+    kinds: Mapping[str, tuple[SelectorKind, ...]]
+
+
+class RefusedDecision(RequestError):
+    """A refusal that names what was not found or not allowed."""
+
+    def __init__(
+        self,
+        code: str,
+        error: str,
+        details: str,
+        *,
+        decision: Decision,
+    ) -> None:
+        self.decision = decision
+        super().__init__(code, error, details)
+
+
+def allowed(task: Task, allow: StartTaskFilter) -> bool:
+    """Tell whether *task* may be started; enabled with empty lists, nothing may."""
+    if not allow.enable or task.id in allow.task_ids:
+        return True
+    selectors = [Selector(SelectorKind.TAG, tag) for tag in allow.tags]
+    selectors += [
+        Selector(SelectorKind.CUSTOM_PROPERTY, value, name) for name, value in allow.custom_properties
+    ]
+    return any(selector.matches(task) for selector in selectors)
+
+
+def decide(
+    request: Request,
+    answers: Mapping[Selector, tuple[Task, ...]],
+    *,
+    allow: StartTaskFilter,
+    max_tasks: int,
+) -> Decision:
+    """
+    Join the answers as the request says, and let the gate judge every task.
+
+    Args:
+        request: A validated request with at least one selector.
+        answers: The tasks of each of its selectors.
+        allow: The allow-list.
+        max_tasks: Largest number of different tasks one request may mean.
+
+    Raises:
+        RequestError: `ambiguous_task_name`, `too_many_tasks`.
+        RefusedDecision: `all_must_exist`, `all_denied`.
+    """
+    _refuse_ambiguous_names(request, answers)
+    matched, not_found = _join(request, answers)
+    if len(matched) > max_tasks:
+        raise RequestError(
+            "too_many_tasks",
+            "Too many tasks",
+            f"the request means {len(matched)} tasks; startTask.maxTasksPerRequest allows {max_tasks}",
+        )
+    tasks = tuple(task for task in matched if allowed(task, allow))
+    denied = tuple(task for task in matched if not allowed(task, allow))
+    decision = Decision(tasks, denied, not_found, _kinds(matched, request, answers))
+    if request.all_must_exist and (not_found or denied):
+        raise RefusedDecision(
+            "all_must_exist",
+            "Not all tasks can be started",
+            f"allMustExist is set: {len(not_found)} of the selectors match no task, "
+            f"{len(denied)} of the matched tasks may not be started",
+            decision=decision,
+        )
+    if denied and not tasks:
+        raise RefusedDecision(
+            "all_denied",
+            "No matching task may be started",
+            "startTaskFilter.allowTask allows none of the matching tasks: "
+            + ", ".join(f"{task.name} ({task.id})" for task in denied[:5]),
+            decision=decision,
+        )
+    return decision
+
+
+def _refuse_ambiguous_names(request: Request, answers: Mapping[Selector, tuple[Task, ...]]) -> None:
+    for selector in request.selectors:
+        if selector.kind is SelectorKind.TASK_NAME and len(answers[selector]) > 1:
+            ids = ", ".join(sorted(task.id for task in answers[selector]))
+            raise RequestError(
+                "ambiguous_task_name",
+                "Ambiguous task name",
+                f"{len(answers[selector])} tasks are named '{selector.value}': {ids}; use taskId or a tag",
+            )
+
+
+def _kinds(
+    matched: Iterable[Task], request: Request, answers: Mapping[Selector, tuple[Task, ...]]
+) -> dict[str, tuple[SelectorKind, ...]]:
+    by_kind = {
+        kind: {
+            task.id for selector in request.selectors if selector.kind is kind for task in answers[selector]
+        }
+        for kind in SelectorKind
+    }
+    return {task.id: tuple(kind for kind, ids in by_kind.items() if task.id in ids) for task in matched}
+
+
+def _join(
+    request: Request, answers: Mapping[Selector, tuple[Task, ...]]
+) -> tuple[list[Task], tuple[Selector, ...]]:
+    """Give the different tasks in the order asked, and the selectors that mean none."""
+    groups: list[list[Task]] = []
+    not_found: list[Selector] = []
+    for kind, match in (
+        (SelectorKind.TASK_ID, Match.ANY),
+        (SelectorKind.TASK_NAME, Match.ANY),
+        (SelectorKind.TAG, request.match_tag),
+        (SelectorKind.CUSTOM_PROPERTY, request.match_custom_property),
+    ):
+        selectors = [selector for selector in request.selectors if selector.kind is kind]
+        if not selectors:
+            continue
+        if match is Match.ALL:
+            group = _intersection([answers[selector] for selector in selectors])
+            # No single one of them is at fault when each matches, but no task has all.
+            not_found += [] if group else selectors
+        else:
+            group = _union(answers[selector] for selector in selectors)
+            not_found += [selector for selector in selectors if not answers[selector]]
+        groups.append(group)
+    if request.match_criteria is Match.ALL:
+        matched = _intersection(groups)
+        if not matched:
+            not_found = list(request.selectors)
+    else:
+        matched = _union(groups)
+    return matched, tuple(not_found)
+
+
+def _union(groups: Iterable[Iterable[Task]]) -> list[Task]:
+    return list({task.id: task for group in groups for task in group}.values())
+
+
+def _intersection(groups: Iterable[Iterable[Task]]) -> list[Task]:
+    first, *others = [list(group) for group in groups]
+    ids = [{task.id for task in other} for other in others]
+    return [task for task in _union([first]) if all(task.id in known for known in ids)]

@@ -1,0 +1,215 @@
+"""Settles runs whose outcome the answer did not tell, by looking at what the server shows."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import time
+from collections.abc import Callable
+from itertools import count
+from queue import SimpleQueue
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from butler_mqtt.clock import now_ms
+from butler_mqtt.errors import QlikError, QlikRefused
+from butler_mqtt.events import Event, Looked
+from butler_mqtt.journal import reading
+from butler_mqtt.ledger import Ledger
+from butler_mqtt.model import Look, Task
+from butler_mqtt.records import Doubt, Run
+from butler_mqtt.settlement import Finding, Settled, reason_not_started, settle
+
+#: Seconds between the two looks that must find nothing before a start is repeated (design 5.2).
+BETWEEN_LOOKS_SECONDS = 5.0
+#: An intent older than this is not posted again.
+MAX_AGE_MS = 10 * 60 * 1000
+#: Longest pause between two tries while the server cannot be reached, in seconds.
+MAX_PAUSE_SECONDS = 10.0
+
+_log = logging.getLogger("butler_mqtt.settler")
+
+
+class Looking(Protocol):
+    """The side of the Qlik server that shows what became of a task."""
+
+    def look(self, task: Task) -> Look:
+        """Read a task with its sessions and results; raises QlikUnavailable or QlikRefused."""
+
+
+class Settler:
+    """
+    Looks at the server until a run in doubt has an outcome.
+
+    Args:
+        ledger: Where outcomes are recorded.
+        emit: Hands an event to the pipeline; called from the settler's thread.
+        done: Told of each run that has its outcome.
+        post_again: Told of each run that began nothing and is to be posted once more.
+        deadline: Seconds without an answer from the server after which it stays unknown.
+        our_user: User id under which we start, to prefer our own execution.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        emit: Callable[[Event], None],
+        done: Callable[[Run], None],
+        post_again: Callable[[Run], None],
+        deadline: float,
+        our_user: str = "",
+    ) -> None:
+        self._ledger = ledger
+        self._emit = emit
+        self._done = done
+        self._post_again = post_again
+        self._deadline = deadline
+        self._our_user = our_user
+        self._runs: dict[int, Run] = {}
+        self._due: list[tuple[float, int, int]] = []
+        self._sequence = count()
+        self._jobs: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    # ---- the thread that looks
+
+    def work(self, qlik: Looking) -> None:
+        """Look, job by job, until `stop`; runs in a thread of its own."""
+        while (job := self._jobs.get()) is not None:
+            run_id, task = job
+            try:
+                look: Look | QlikError = qlik.look(task)
+            except QlikError as error:
+                look = error
+            self._emit(Looked(run_id, look))
+
+    def stop(self) -> None:
+        """Let `work` end after the job in hand."""
+        self._jobs.put(None)
+
+    # ---- turns of the pipeline
+
+    def reset(self) -> None:
+        """Forget all runs; they are read again from the journal."""
+        self._runs.clear()
+        self._due.clear()
+
+    def doubt(self, run: Run, doubt: Doubt) -> None:
+        """Take a run in whose outcome is in doubt, and look at once."""
+        run.doubt = doubt
+        run.looks = run.failures = 0
+        self._runs[run.id] = run
+        self._look_in(0.0, run)
+
+    def turn(self) -> None:
+        """Hand over the looks that are due."""
+        now = time.monotonic()
+        while self._due and self._due[0][0] <= now:
+            _, _, run_id = heapq.heappop(self._due)
+            if run_id in self._runs:
+                self._jobs.put((run_id, self._runs[run_id].task))
+
+    def looked(self, event: Looked, connection: Connection) -> None:
+        """Judge what a look showed."""
+        run = self._runs.get(event.run)
+        if run is None:
+            return
+        if isinstance(event.look, Look):
+            run.failures = 0
+            self.judge(run, event.look, connection)
+        elif isinstance(event.look, QlikRefused):
+            self._cannot_be_read(run, event.look)
+        elif time.monotonic() - run.since >= self._deadline:
+            self._finish(run)
+            if run.doubt is Doubt.OUTCOME:
+                self._ledger.unknown(run, f"the outcome could not be read: {event.look}")
+            else:
+                self._ledger.not_started(run, *self._said(run))
+            self._done(run)
+        else:
+            run.failures += 1
+            self._look_in(min(MAX_PAUSE_SECONDS, 0.25 * 2**run.failures), run)
+
+    def judge(self, run: Run, look: Look, connection: Connection) -> None:
+        """Give *run* its outcome from what the server shows, or decide to look or post again."""
+        known = reading.known_executions(connection, {one.id for one in look.executions if one.id})
+        others = {execution for execution, owner in known.items() if owner != run.id}
+        settled = settle(look, run.baseline, others, self._our_user)
+        if settled.finding is Finding.NOTHING and run.doubt is Doubt.OUTCOME:
+            self._nothing_yet(run, look)
+            return
+        self._finish(run)
+        self._conclude(run, settled, look)
+        self._done(run)
+
+    # ---- helpers
+
+    def _conclude(self, run: Run, settled: Settled, look: Look) -> None:
+        execution = settled.execution
+        if settled.finding is Finding.ADOPT and execution is not None:
+            self._ledger.executing(run, execution.id, adopted=execution.id != run.claimed)
+            self._say(run, f"settled: execution {execution.id} is taken as its own", "run_adopted")
+        elif settled.finding is Finding.NO_TASK:
+            self._ledger.not_started(run, "task_not_found", "the server says that there is no such task")
+        elif run.doubt is Doubt.REFUSED:
+            self._ledger.not_started(run, *self._said(run))
+        elif settled.finding is Finding.RUNS_ALREADY:
+            self._ledger.skipped(run, execution)
+        else:
+            self._ledger.not_started(run, *reason_not_started(look))
+
+    def _nothing_yet(self, run: Run, look: Look) -> None:
+        run.looks += 1
+        if run.looks < 2:
+            self._look_in(BETWEEN_LOOKS_SECONDS, run)
+            return
+        self._finish(run)
+        provable = look.sessions_readable and run.baseline.dated
+        if provable and now_ms() - run.intended_at < MAX_AGE_MS:
+            self._say(run, "settled: it began nothing, so it is posted again", "run_repeated")
+            self._ledger.again(run)
+            self._post_again(run)
+        else:
+            self._ledger.unknown(
+                run,
+                "the server shows no execution, and whether the start had effect cannot be told: "
+                "look at the task in the QMC before asking for it again",
+            )
+            self._done(run)
+
+    def _cannot_be_read(self, run: Run, error: QlikRefused) -> None:
+        self._finish(run)
+        if run.doubt is Doubt.OUTCOME:
+            self._ledger.unknown(run, f"the outcome cannot be read: {error}")
+        elif run.doubt is Doubt.CLAIMED and run.claimed is not None:
+            self._ledger.executing(run, run.claimed)
+        else:
+            self._ledger.not_started(run, *self._said(run))
+        self._done(run)
+
+    def _said(self, run: Run) -> tuple[str, str]:
+        """Give code and details of what the server answered to the POST itself."""
+        if run.refusal is not None:
+            return "qrs_rejected", str(run.refusal)
+        return "not_started", "the server answered with the empty execution id; its reason cannot be read"
+
+    def _finish(self, run: Run) -> None:
+        self._runs.pop(run.id, None)
+
+    def _look_in(self, seconds: float, run: Run) -> None:
+        heapq.heappush(self._due, (time.monotonic() + seconds, next(self._sequence), run.id))
+
+    def _say(self, run: Run, text: str, action: str) -> None:
+        for start in run.starts:
+            _log.warning(
+                "request %s, task %s (%s): %s",
+                start.owner.request_id,
+                run.task.name,
+                run.task.id,
+                text,
+                extra={"action": action, "request_id": start.owner.request_id},
+            )

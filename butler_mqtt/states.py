@@ -1,0 +1,106 @@
+"""
+The states of a request, a start and a run, and which may follow which.
+
+`ledger` is the only module that changes a state; the diagrams of `docs/states.md`
+are held to the tables here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class RequestState(StrEnum):
+    """Where a request is on its way."""
+
+    #: On disk and acknowledged; its tasks are not known yet.
+    RECEIVED = "received"
+    #: Its starts are on disk; at least one has no outcome yet.
+    DECIDED = "decided"
+    #: Everything decided and its reply written.
+    CLOSED = "closed"
+    #: Turned down as a whole, with a code; nothing was started.
+    REFUSED = "refused"
+
+
+class StartState(StrEnum):
+    """What became of one task within one request."""
+
+    #: To be started; waits for its turn.
+    PLANNED = "planned"
+    #: Waits behind a run, for a slot or for its time.
+    WAITING = "waiting"
+    #: The server began an execution for it.
+    RUNNING = "running"
+    #: The execution ended well.
+    SUCCEEDED = "succeeded"
+    #: The execution ended with an error.
+    FAILED = "failed"
+    #: The execution was stopped by hand or by its timeout.
+    ABORTED = "aborted"
+    #: The scheduler decided not to run the execution.
+    SKIPPED_BY_QLIK = "skippedByQlik"
+    #: The allow-list does not let this task be started.
+    DENIED = "denied"
+    #: It ran already and the sender asked to leave it then.
+    SKIPPED = "skipped"
+    #: The server did not start it; the code tells why.
+    NOT_STARTED = "notStarted"
+    #: Its time ran out before it began.
+    EXPIRED = "expired"
+    #: A sender took it back before it began.
+    CANCELLED = "cancelled"
+    #: It may or may not run; the server could not tell.
+    UNKNOWN = "unknown"
+    #: A dry run: it would have been started.
+    WOULD_START = "wouldStart"
+
+
+class RunState(StrEnum):
+    """How far one POST to the server got."""
+
+    #: On disk before the POST; it may or may not have left.
+    INTENDED = "intended"
+    #: It left and no usable answer came back; being settled.
+    POSTED = "posted"
+    #: The server gave its execution, or said yes for a kind of task without one.
+    EXECUTING = "executing"
+    #: The execution is over.
+    ENDED = "ended"
+    #: The server began nothing.
+    NONE = "none"
+    #: It could not be settled; it is not repeated.
+    UNKNOWN = "unknown"
+
+
+_R = RequestState
+_S = StartState
+_N = RunState
+
+REQUEST_MOVES: Mapping[RequestState | None, frozenset[RequestState]] = {
+    None: frozenset({_R.RECEIVED, _R.REFUSED}),
+    _R.RECEIVED: frozenset({_R.DECIDED, _R.CLOSED, _R.REFUSED}),
+    _R.DECIDED: frozenset({_R.CLOSED, _R.REFUSED}),
+}
+
+START_MOVES: Mapping[StartState | None, frozenset[StartState]] = {
+    None: frozenset({_S.PLANNED, _S.WAITING, _S.DENIED, _S.WOULD_START}),
+    _S.PLANNED: frozenset(
+        {_S.WAITING, _S.RUNNING, _S.SKIPPED, _S.NOT_STARTED, _S.EXPIRED, _S.CANCELLED, _S.UNKNOWN}
+    ),
+    _S.WAITING: frozenset(
+        {_S.PLANNED, _S.RUNNING, _S.SKIPPED, _S.NOT_STARTED, _S.EXPIRED, _S.CANCELLED, _S.UNKNOWN}
+    ),
+    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.ABORTED, _S.SKIPPED_BY_QLIK, _S.UNKNOWN}),
+}
+
+RUN_MOVES: Mapping[RunState | None, frozenset[RunState]] = {
+    None: frozenset({_N.INTENDED}),
+    _N.INTENDED: frozenset({_N.POSTED, _N.EXECUTING, _N.NONE, _N.UNKNOWN}),
+    _N.POSTED: frozenset({_N.INTENDED, _N.EXECUTING, _N.NONE, _N.UNKNOWN}),
+    _N.EXECUTING: frozenset({_N.ENDED, _N.UNKNOWN}),
+}
+
+#: Run states between intent and outcome: at most one run of a task is in them.
+RUN_OPEN = frozenset({_N.INTENDED, _N.POSTED})
