@@ -34,6 +34,7 @@ class Clock:
         self.monotonic = monotonic
         self.offset_seconds = 0.0
         self._header: tuple[int, bytes] = (-1, b"")
+        self._stamp: tuple[int, str] = (-1, "")
 
     def now(self) -> float:
         """Give the server's time in seconds since 1970, offset included."""
@@ -41,7 +42,11 @@ class Clock:
 
     def stamp(self) -> str:
         """Give the server's time the QRS way."""
-        return stamp(datetime.fromtimestamp(self.now(), UTC))
+        millisecond = int(self.now() * 1000)
+        if self._stamp[0] != millisecond:
+            # A start writes a dozen of them within one millisecond.
+            self._stamp = (millisecond, stamp(datetime.fromtimestamp(millisecond / 1000, UTC)))
+        return self._stamp[1]
 
     def date_header(self) -> bytes:
         """Give the value of the `Date` header."""

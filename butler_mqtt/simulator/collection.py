@@ -122,8 +122,11 @@ class Collection(Generic[E]):
     def _candidates(self, condition: Bound) -> set[str] | None:
         """Give the ids of all that may meet *condition*, None when no index knows."""
         if isinstance(condition, Comparison):
-            index = self._indexes.get(condition.keys) if condition.operator == "eq" else None
-            return None if index is None else set(index.get(condition.wanted, ()))
+            index = self._indexes.get(condition.keys)
+            if index is None or condition.operator not in ("eq", "in"):
+                return None
+            wanted = condition.wanted if condition.operator == "in" else (condition.wanted,)
+            return {entity_id for one in wanted for entity_id in index.get(one, ())}
         if isinstance(condition, Both):
             known = [ids for ids in map(self._candidates, condition.parts) if ids is not None]
             return min(known, key=len) if known else None

@@ -34,6 +34,8 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "sw": lambda found, wanted: found.startswith(wanted),
     "ew": lambda found, wanted: found.endswith(wanted),
     "so": lambda found, wanted: wanted in found,
+    # Not of the language: what a chain of `x eq A or x eq B …` becomes.
+    "in": lambda found, wanted: found in wanted,
 }
 
 
@@ -208,7 +210,7 @@ def _bound(node: filters.Expression, schema: Schema, dialect: Dialect, refusal: 
     if isinstance(node, filters.And):
         return Both(tuple(_bound(part, schema, dialect, refusal) for part in node.parts), dialect.same_object)
     if isinstance(node, filters.Or):
-        return Either(tuple(_bound(part, schema, dialect, refusal) for part in node.parts))
+        return _either([_bound(part, schema, dialect, refusal) for part in node.parts])
     if node.path[0] == "@":
         return _shorthand(node, schema, dialect, refusal)
     try:
@@ -216,6 +218,23 @@ def _bound(node: filters.Expression, schema: Schema, dialect: Dialect, refusal: 
     except LookupError:
         raise refusal from None
     return Comparison(keys, collection, node.operator, _wanted(found, node.operator, node.value, refusal))
+
+
+def _either(parts: list[Bound]) -> Bound:
+    """Join *parts*; many ids of one property become one look into a set."""
+    chains: dict[tuple[str, ...], list[Comparison]] = {}
+    others: list[Bound] = []
+    for part in parts:
+        if isinstance(part, Comparison) and part.operator == "eq":
+            chains.setdefault(part.keys, []).append(part)
+        else:
+            others.append(part)
+    joined: list[Bound] = [
+        Comparison(keys, chain[0].collection, "in", frozenset(one.wanted for one in chain))
+        for keys, chain in chains.items()
+    ]
+    parts = joined + others
+    return parts[0] if len(parts) == 1 else Either(tuple(parts))
 
 
 def _shorthand(

@@ -155,6 +155,8 @@ class _Protocol(HttpToolsProtocol):
         if self.cycle is not None:
             # uvicorn would otherwise complain about a call without an answer.
             self.cycle.disconnected = True
+        if self.transport.is_closing():
+            return
         connection = self.transport.get_extra_info("socket")
         if reset and connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -60,6 +60,8 @@ class Site:
         for name, choices in self.definition.custom_properties.items():
             self._define(name, choices)
         for task in self.definition.tasks:
+            self._define_all(task)
+        for task in self.definition.tasks:
             self.put_task(task)
         self.changes.clear()
 
@@ -92,8 +94,7 @@ class Site:
     def put_task(self, definition: TaskDefinition) -> Task:
         """Add a task, or replace the one with its id; what runs goes on."""
         now = self.clock.stamp()
-        for name in dict(definition.custom_properties):
-            self._define(name, [value for key, value in definition.custom_properties if key == name])
+        self._define_all(definition)
         choices = {
             name: found.document["choiceValues"]
             for name in dict(definition.custom_properties)
@@ -118,13 +119,16 @@ class Site:
             self.executions.stop(execution, 3)
         self.changes.record(3, task.schema_path, task, ())
 
+    def _define_all(self, definition: TaskDefinition) -> None:
+        for name, value in definition.custom_properties:
+            self._define(name, [value])
+
     def _define(self, name: str, choices: Sequence[str]) -> None:
         found = self.properties.get(derived_id("customProperty", name))
         if found is None:
             self.properties.add(custom_property_definition(name, list(choices), self.clock.stamp()))
             self._known_properties |= {name.casefold()}
             return
-        # Tasks share this list, so their definitions stay equal.
         known: list[str] = found.document["choiceValues"]
         known += [value for value in choices if value not in known]
         found.changed()

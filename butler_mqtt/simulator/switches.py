@@ -73,9 +73,10 @@ class Switches:
 
 def _fitted(name: str, position: Any, hint: Any) -> Any:
     choices = get_args(hint)
-    if hint is bool and isinstance(position, bool):
-        return position
-    if name == "sessionTypes" and isinstance(position, (list, tuple)):
+    if hint is bool:
+        if isinstance(position, bool):
+            return position
+    elif name == "sessionTypes" and isinstance(position, (list, tuple)):
         if all(type(one) is int for one in position):
             return tuple(position)
     elif choices and all(isinstance(choice, str) for choice in choices):
