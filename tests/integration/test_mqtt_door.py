@@ -245,3 +245,20 @@ def test_the_network_thread_shows_progress_while_nothing_happens(broker: Mosquit
         keeper.open()
         seen = keeper.door.progress()
         until(lambda: keeper.door.progress() > seen, seconds=3, what="progress")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_burst_acknowledged_from_another_thread_does_not_come_again(tmp_path: Path, version: str) -> None:
+    with Mosquitto(tmp_path / "burst", extra="max_queued_messages 0") as broker:
+        mqtt = broker.settings(protocol_version=version)
+        with doorkeeper(mqtt) as first, plain_client(broker) as sender:
+            first.open()
+            for number in range(500):
+                sender.publish(TOPIC, str(number))
+            for number in range(500):
+                message = first.take()
+                assert message.payload == str(number).encode()
+                first.acknowledge(message)
+        with doorkeeper(mqtt) as second:
+            second.open()
+            assert nothing_more(second.messages)
