@@ -27,7 +27,8 @@ RESULTS = {"aborted": 6, "success": 7, "fail": 8, "skipped": 9, "error": 11, "re
 _GUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _TEXTS = {"type": "array", "items": {"type": "string"}}
 _ONE_OR_MORE = {"type": ["string", "array"], "items": {"type": "string"}}
-_TASK: dict[str, Any] = {
+#: JSON schema of a task as it is described.
+TASK_DESCRIPTION: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": ["name"],
@@ -73,9 +74,9 @@ _NODE = {
     },
 }
 _GENERATE = {
-    **_TASK,
+    **TASK_DESCRIPTION,
     "required": ["name", "count"],
-    "properties": {**_TASK["properties"], "count": {"type": "integer", "minimum": 1}},
+    "properties": {**TASK_DESCRIPTION["properties"], "count": {"type": "integer", "minimum": 1}},
 }
 _SITE = {
     "type": "object",
@@ -84,7 +85,7 @@ _SITE = {
         "nodes": {"type": "array", "minItems": 1, "items": _NODE},
         "tags": _TEXTS,
         "customProperties": {"type": "object", "additionalProperties": _TEXTS},
-        "tasks": {"type": "array", "items": _TASK},
+        "tasks": {"type": "array", "items": TASK_DESCRIPTION},
         "generate": {"type": "array", "items": _GENERATE},
     },
 }
@@ -164,7 +165,7 @@ def task_definition(raw: Any, *, salt: str = "") -> TaskDefinition:
     Raises:
         DefinitionError: It does not fit.
     """
-    _check(raw, _TASK)
+    _check(raw, TASK_DESCRIPTION)
     name = str(raw["name"])
     kind = TASK_KINDS[raw.get("type", "reload")]
     result = raw.get("result", "success")

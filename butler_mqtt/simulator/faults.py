@@ -21,7 +21,8 @@ BODIES = {
     502: "Bad gateway",
     503: "Service unavailable",
 }
-_SCHEMA: dict[str, Any] = {
+#: JSON schema of a fault as it is planted.
+DESCRIPTION: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": ["kind"],
@@ -133,7 +134,9 @@ class Faults:
         Raises:
             FaultError: The description does not fit.
         """
-        error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(_SCHEMA).iter_errors(raw))
+        error = jsonschema.exceptions.best_match(
+            jsonschema.Draft202012Validator(DESCRIPTION).iter_errors(raw)
+        )
         if error is not None:
             raise FaultError(f"{error.json_path}: {error.message}")
         retry_after = raw.get("retryAfter")
