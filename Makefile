@@ -1,0 +1,56 @@
+# make demo    a tour: broker, Qlik stand-in and daemon on this machine, about half a minute
+# make test    all tests, against a real mosquitto
+# make check   ruff and mypy
+# make clean   remove what the others made
+#
+# Nothing has to be done before. Python 3.11 or newer is found by itself; PYTHON=… chooses another.
+
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+
+# Debian keeps mosquitto where only root looks.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin
+
+.PHONY: help demo test check clean mosquitto
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/.demo
+	@$(RUN) butler_mqtt demo $(ARGS)
+
+test: $(VENV)/.dev mosquitto
+	@$(RUN) pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp for each set of packages; it is renewed when pyproject.toml changes.
+$(VENV)/.%: pyproject.toml
+	@test -n "$(PYTHON)" || { echo 'Python 3.11 or newer is needed: apt-get install python3 python3-venv' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { $(PYTHON) -c 'import sys; \
+		print("Python lacks venv: apt-get install python%d.%d-venv" % sys.version_info[:2])' >&2; exit 1; }
+	@$(RUN) pip --version >/dev/null 2>&1 || { echo 'Making $(VENV) with $(PYTHON) …'; \
+		$(PYTHON) -m venv --clear $(VENV); }
+	@echo 'Installing the packages of "$*" into $(VENV), a minute or two the first time …'
+	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+mosquitto:
+	@command -v mosquitto >/dev/null && command -v mosquitto_pub >/dev/null || { \
+		if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+			echo 'Installing mosquitto, the broker that the tests use …'; \
+			export DEBIAN_FRONTEND=noninteractive; \
+			apt-get install -y -qq mosquitto mosquitto-clients >/dev/null 2>&1 || { apt-get update -qq && \
+				apt-get install -y -qq mosquitto mosquitto-clients >/dev/null; }; \
+		else \
+			echo 'The tests need mosquitto: sudo apt-get install mosquitto mosquitto-clients' >&2; exit 1; \
+		fi; }
