@@ -166,5 +166,5 @@ def sorter(orderby: str, schema: Schema) -> Callable[[list[E]], list[E]]:
 
 
 def _sort_key(entity: Entity, keys: tuple[str, ...]) -> tuple[bool, Any]:
-    value = next(values(entity.document, keys), None)
-    return (value is not None, value)
+    found = values(entity.document, keys)
+    return (True, found[0]) if found else (False, None)

@@ -171,6 +171,7 @@ def _ping(_site: Site, _call: Call) -> Answer:
 
 def _scheduler_services(site: Site, _call: Call) -> Answer:
     limit = site.switches.max_concurrent_engines
+    timeout = site.switches.engine_timeout_minutes
     created = "2024-01-01T10:00:00.000Z"
     services: list[dict[str, object]] = [
         {
@@ -184,7 +185,7 @@ def _scheduler_services(site: Site, _call: Call) -> Answer:
                 "id": derived_id("schedulerSettings", node.id),
                 "schedulerServiceType": 2 if number == 0 else 1,
                 "maxConcurrentEngines": node.definition.max_concurrent_engines if limit is None else limit,
-                "engineTimeout": site.switches.engine_timeout_minutes,
+                "engineTimeout": timeout if timeout % 1 else int(timeout),
                 "logVerbosity": {},
                 "schemaPath": "SchedulerService.Settings",
             },

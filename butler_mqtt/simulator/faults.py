@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,7 +125,7 @@ class Faults:
         self._faults: dict[int, Fault] = {}
         self._next_id = 1
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Fault]:
         return iter(self._faults.values())
 
     def plant(self, raw: Any) -> Fault:

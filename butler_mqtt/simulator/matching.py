@@ -8,7 +8,7 @@ it into predicates over JSON documents. Strings compare without regard to case.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -144,17 +144,15 @@ def folded(value: Any) -> Any:
     return value.casefold() if isinstance(value, str) else value
 
 
-def values(root: Any, keys: tuple[str, ...]) -> Iterator[Any]:
-    """Yield every value that *keys* lead to, through references and collections, in compared form."""
-    if root is None:
-        return
-    if isinstance(root, (list, tuple)):
-        for item in root:
-            yield from values(item, keys)
-    elif not keys:
-        yield folded(root)
-    else:
-        yield from values(root.get(keys[0]), keys[1:])
+def values(root: Any, keys: tuple[str, ...]) -> Sequence[Any]:
+    """Give every value that *keys* lead to, through references and collections, in compared form."""
+    for position, key in enumerate(keys):
+        if root is None:
+            return ()
+        if isinstance(root, list):
+            return [value for item in root for value in values(item, keys[position:])]
+        root = root.get(key)
+    return () if root is None else (folded(root),)
 
 
 def _elements(document: Document, prefix: tuple[str, ...]) -> Iterator[Document]:

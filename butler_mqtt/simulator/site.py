@@ -44,7 +44,7 @@ class Site:
         self._populate()
 
     def _populate(self) -> None:
-        self.set_switches(self._first_switches)
+        self._take(self._first_switches)
         self.tasks: Collection[Task] = Collection(
             (("id",), ("name",), ("tags", "name"), ("customProperties", "value"))
         )
@@ -67,10 +67,13 @@ class Site:
 
     def set_switches(self, switches: Switches) -> None:
         """Put all switches into new positions."""
+        self._take(switches)
+        # There may be more engines now.
+        self.executions.dispatch()
+
+    def _take(self, switches: Switches) -> None:
         self.switches = switches
         self.clock.offset_seconds = switches.clock_offset_seconds
-        if hasattr(self, "executions"):
-            self.executions.dispatch()
 
     def dialect(self) -> Dialect:
         """Give what the switches say about filters."""

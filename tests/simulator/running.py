@@ -73,7 +73,8 @@ def running(certs: Path, *arguments: str) -> Iterator[Running]:
         yield Running(process, url, admin_url, certs)
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        _, complaints = process.communicate(timeout=10)
+    assert complaints == "", "the simulator complained on stderr"
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:

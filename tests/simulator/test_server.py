@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,38 @@ def test_the_ledger_has_every_execution_even_after_a_kill(
     assert [line["executionId"] for line in lines[4:]] == [*ids, foreign]
     assert lines[-1]["foreign"]
     assert {line["taskId"] for line in lines} == {LONG}
+
+
+def test_ledger_and_counts_agree_when_connections_are_cut_under_load(tmp_path: Path, certs: Path) -> None:
+    ledger = tmp_path / "ledger"
+    (tmp_path / "site.yaml").write_text(
+        "generate: [{count: 120, name: 'T {n}', durationSeconds: 0}]", "utf-8"
+    )
+    with running(certs, "--tasks", str(tmp_path / "site.yaml"), "--ledger", str(ledger)) as started:
+        client = Client(started)
+        ids = [task["id"] for task in client.admin("GET", "/tasks")]
+        for when in ("before", "after"):
+            client.plant(
+                kind="cut", path="*/start/synchronous", when=when, count=None, probability=0.2, seed=1
+            )
+
+        def start(share: list[str]) -> int:
+            mine, answered = Client(started), 0
+            for task_id in share:
+                with contextlib.suppress(requests.ConnectionError):
+                    answered += mine.call("POST", f"task/{task_id}/start/synchronous").status_code == 201
+            mine.close()
+            return answered
+
+        with ThreadPoolExecutor(4) as pool:
+            answered = sum(pool.map(start, [ids[number::4] for number in range(4)]))
+        counts = client.admin("GET", "/starts")
+        cut = len(client.admin("GET", "/calls?status=0")["calls"])
+        client.close()
+    lines = [json.loads(line) for line in ledger.read_text("utf-8").splitlines()]
+    assert answered + cut == len(ids)
+    assert answered < len(lines) == counts["executions"] < len(ids)
+    assert len({line["taskId"] for line in lines}) == len(lines)
 
 
 def test_it_stops_with_0_when_asked_to(certs: Path, simulator: Running) -> None:
