@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from butler_mqtt import __version__
+from butler_mqtt import __version__, logs
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.logs import LogFormat
 from butler_mqtt.settings import Settings
 
 app = typer.Typer(
@@ -47,14 +48,22 @@ def root(
 
 
 @app.command(epilog="Example: butler-mqtt run -c config.yaml")
-def run(config: ConfigOption = Path("config.yaml")) -> None:
+def run(
+    config: ConfigOption = Path("config.yaml"),
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(
+            "--log-format", help="Log lines for people or for machines.", envvar="BUTLER_MQTT_LOG_FORMAT"
+        ),
+    ] = LogFormat.TEXT,
+) -> None:
     """Run the daemon until it is told to stop."""
-    from butler_mqtt import logs  # noqa: PLC0415 -- the other commands need none of this
+    from butler_mqtt import config as files  # noqa: PLC0415 -- the other commands need none of this
     from butler_mqtt.daemon import Daemon  # noqa: PLC0415 -- as above
 
     settings = read_settings(config)
-    logs.set_up(settings.log_level)
-    raise typer.Exit(Daemon(settings).run())
+    logs.set_up(settings.log_level, log_format)
+    raise typer.Exit(Daemon(settings, reread=lambda: files.load(config, os.environ)).run())
 
 
 def read_settings(path: Path) -> Settings:

@@ -8,24 +8,37 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import Any
 
-from butler_mqtt import __version__
+from butler_mqtt import __version__, logs, probe, reload
 from butler_mqtt.clock import now_ms
-from butler_mqtt.errors import JournalError
+from butler_mqtt.errors import ConfigError, JournalError
 from butler_mqtt.events import Confirmed, Lost, Refused, Room, SessionBegan
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.journal import Journal
 from butler_mqtt.model import Arrival, Message, Publication
 from butler_mqtt.mqtt import Door, DoorState, Replies
+from butler_mqtt.notify import Notify
 from butler_mqtt.pipeline import Pipeline
 from butler_mqtt.qrs import Qrs
 from butler_mqtt.settings import Settings
+from butler_mqtt.watchdog import Calls, Progress
 
 #: Seconds for which a broker may refuse us before the process ends: an operator has to act.
 REFUSED_SECONDS = 60.0
-#: Seconds for work in hand when stopping.
-STOP_SECONDS = 20.0
+#: Seconds for work in hand when stopping, and for everything until the end; `TimeoutStopSec=` is longer.
+DRAIN_SECONDS = 20.0
+STOP_SECONDS = 35.0
+#: Seconds without a turn after which the pipeline is taken for hung; a turn takes milliseconds.
+PATIENCE_SECONDS = 60.0
+#: As much for a connection to the broker, which may have to wait for name servers and addresses.
+MQTT_PATIENCE_SECONDS = 180.0
+#: Seconds asked for at a time while starting; a journal may have to be brought to a newer format.
+OPENING_SECONDS = 600.0
+EXTEND_SECONDS = 60.0
 
 _log = logging.getLogger("butler_mqtt.daemon")
 
@@ -36,16 +49,35 @@ class Daemon:
 
     Args:
         settings: The whole configuration.
+        reread: Reads and checks it again, for SIGHUP; raises ConfigError.
+        notify: The way to the service manager.
+        patience: Seconds for which the pipeline may show no progress.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reread: Callable[[], Settings] | None = None,
+        notify: Notify | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         self._settings = settings
+        self._reread = reread
+        self._notify = notify or Notify(os.environ)
         self._stop = threading.Event()
-        self._wake = threading.Event()
+        #: What the main thread is to look at: a signal's number, or None. A handler must not touch an Event,
+        #: whose lock the main thread may be holding; this queue can be put to from anywhere.
+        self._wake: SimpleQueue[int | None] = SimpleQueue()
         self._exit_code = ExitCode.OK
+        self._ending = False
         self._threads: list[threading.Thread] = []
+        self._progress = Progress()
+        self._stuck: tuple[str, ...] = ()
+        self._fed = 0.0
         self._refused_since: float | None = None
         self._was_ready = False
+        self._announced = False
         self._qrs = Qrs(settings.qrs, self._stop)
         self._door: Door | None = None
         self._replies: Replies | None = None
@@ -57,6 +89,7 @@ class Daemon:
             publish=self._replies.publish if self._replies else _nowhere,
             server_time=self._qrs.server_time,
         )
+        self._progress.watch("pipeline", lambda: self._pipeline.progress, patience)
 
     def run(self) -> ExitCode:
         """Run until a signal or a fault that cannot be mended; give the exit code."""
@@ -67,19 +100,18 @@ class Daemon:
                 ", ".join(settings.ignored),
                 extra={"action": "config_ignored"},
             )
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self._notify.extend(OPENING_SECONDS)
+        self._notify.status(f"opening the journal {settings.journal.url.removeprefix('sqlite:///')}")
         try:
             self._pipeline.open(self._door)
         except JournalError as error:
             _log.critical("%s", error, extra={"action": "journal_failed"})
             return ExitCode.JOURNAL
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
         self._start_threads()
         _log.info("butler-mqtt %s started", __version__, extra={"action": "started"})
-        while not self._stop.is_set():
-            self._wake.wait(1.0)
-            self._wake.clear()
-            self._look_after_door()
+        self._watch()
         self._stop_in_order()
         return self._exit_code
 
@@ -92,7 +124,7 @@ class Daemon:
             version=__version__,
             on_message=self._on_message,
             on_session=lambda generation, present: self._pipeline.emit(SessionBegan(generation, present)),
-            on_state=lambda _state: self._wake.set(),
+            on_state=lambda _state: self._wake.put(None),
             on_fatal=self._on_fatal,
         )
         self._replies = Replies(
@@ -109,16 +141,28 @@ class Daemon:
         self._pipeline.emit(Arrival("mqtt", message.payload, now_ms(), message))
 
     def _start_threads(self) -> None:
-        pipeline, qrs = self._pipeline, self._qrs
+        pipeline = self._pipeline
         self._spawn("pipeline", pipeline.run)
-        self._spawn("finder", lambda: pipeline.finder.work(qrs.connection()))
-        self._spawn("settler", lambda: pipeline.starter.settler.work(qrs.connection()))
+        self._worker("finder", pipeline.finder.work)
+        self._worker("settler", pipeline.starter.settler.work)
         for number in range(self._settings.start_task.max_concurrent_starts):
-            self._spawn(f"starter-{number + 1}", lambda: pipeline.starter.work(qrs.connection()))
+            self._worker(f"starter-{number + 1}", pipeline.starter.work)
+        self._worker("probe", lambda qlik: probe.work(self._qrs, qlik, self._stop))
         if self._replies is not None:
             self._replies.start()
+            self._progress.watch("MQTT replies", self._replies.progress, MQTT_PATIENCE_SECONDS)
         if self._door is not None:
             self._door.start()
+            self._progress.watch("MQTT door", self._door.progress, MQTT_PATIENCE_SECONDS)
+
+    def _worker(self, name: str, work: Callable[[Any], None]) -> None:
+        """Run *work* in a thread that has a connection to Qlik of its own."""
+        calls = Calls(self._qrs.connection())
+        qrs = self._settings.qrs
+        # One call may read several lists, each with its retries.
+        one = qrs.retry.max_seconds + qrs.connect_timeout_seconds + qrs.read_timeout_seconds
+        self._progress.watch(name, calls.since, max(600.0, 4 * one))
+        self._spawn(name, partial(work, calls))
 
     def _spawn(self, name: str, work: Callable[[], None]) -> None:
         def supervised() -> None:
@@ -138,6 +182,21 @@ class Daemon:
         thread.start()
 
     # ---- watching
+
+    def _watch(self) -> None:
+        tick = min(1.0, (self._notify.watchdog_seconds or 60.0) / 4)
+        while not self._stop.is_set():
+            try:
+                number = self._wake.get(timeout=tick)
+            except Empty:
+                number = None
+            if number in {signal.SIGTERM, signal.SIGINT}:
+                self._end(ExitCode.OK)
+            elif number == signal.SIGHUP:
+                self._reload()
+            self._look_after_door()
+            self._look_after_threads()
+            self._report()
 
     def _look_after_door(self) -> None:
         door = self._door
@@ -168,10 +227,93 @@ class Daemon:
             )
             self._end(ExitCode.UNAVAILABLE)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _look_after_threads(self) -> None:
+        """Feed the watchdog as long as every thread gets on."""
+        stuck = self._progress.stuck()
+        if stuck and not self._stuck:
+            _log.critical(
+                "hung: %s; the watchdog is not fed any more, systemd ends and restarts the process",
+                ", ".join(stuck),
+                extra={"action": "hung"},
+            )
+        elif self._stuck and not stuck:
+            _log.warning("all threads get on again", extra={"action": "hung"})
+        self._stuck = stuck
+        seconds = self._notify.watchdog_seconds
+        if seconds is not None and not stuck and time.monotonic() - self._fed >= seconds / 4:
+            self._fed = time.monotonic()
+            self._notify.alive()
+
+    def _report(self) -> None:
+        """Tell the service manager what we do, and that we are ready once we are."""
         if self._stop.is_set():
+            return
+        if not self._announced:
+            if self._door is None or self._door.ready:
+                self._announced = True
+                self._notify.ready()
+            else:
+                self._notify.extend(EXTEND_SECONDS)
+        self._notify.status(self.status())
+
+    def status(self) -> str:
+        """Say in one line what the daemon does now, what it waits for first."""
+        parts = [f"hung: {', '.join(self._stuck)}"] if self._stuck else []
+        if self._pipeline.fault is not None:
+            parts.append(self._pipeline.fault)
+        mqtt = self._settings.mqtt
+        if self._door is not None and not self._door.ready:
+            where = f"{mqtt.broker_host}:{mqtt.broker_port}"
+            parts.append(f"{self._door.state.replace('_', ' ')}, broker {where}: {self._door.reason}")
+        if not parts:
+            parts.append("ready")
+        parts.append(f"{len(self._pipeline.finder)} open requests")
+        since = self._qrs.unreachable_since
+        if since is not None:
+            clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - time.monotonic() + since))
+            parts.append(f"Qlik server {self._qrs.place} unreachable since {clock}")
+        return ", ".join(parts)
+
+    # ---- signals
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._ending and number != signal.SIGHUP:
             os._exit(ExitCode.FAILED)  # the second one: whoever sends it does not want to wait
-        self._end(ExitCode.OK)
+        self._ending = self._ending or number != signal.SIGHUP
+        self._wake.put(number)
+
+    def _reload(self) -> None:
+        """Read the configuration again and use what can be used without a restart."""
+        if self._reread is None:
+            return
+        if self._announced:
+            self._notify.reloading()
+        try:
+            self._apply(self._reread())
+        except ConfigError as error:
+            _log.error(
+                "the configuration is not reloaded, everything stays as it was: %s",
+                error,
+                extra={"action": "reload_refused"},
+            )
+        if self._announced:
+            self._notify.ready()
+
+    def _apply(self, read: Settings) -> None:
+        running = reload.live(self._settings, read)
+        changed = list(reload.differences(self._settings, running))
+        waiting = list(reload.differences(running, read))
+        logs.set_level(running.log_level)
+        self._settings = running
+        _log.info(
+            "configuration reloaded; changed: %s; certificates are read at each new connection",
+            ", ".join(changed) or "nothing",
+            extra={"action": "reloaded"},
+        )
+        if waiting:
+            _log.warning(
+                "these changes wait for a restart: %s", ", ".join(waiting), extra={"action": "restart_needed"}
+            )
 
     def _on_fatal(self, error: BaseException) -> None:
         _log.critical("ending after a fault: %s", error, exc_info=error, extra={"action": "bug"})
@@ -181,16 +323,20 @@ class Daemon:
         if not self._stop.is_set():
             self._exit_code = code
         self._stop.set()
-        self._wake.set()
+        self._wake.put(None)
 
     # ---- stopping
 
     def _stop_in_order(self) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        self._ending = True
+        self._notify.stopping()
+        self._notify.status(f"stopping, {len(self._pipeline.finder)} open requests")
         _log.info("stopping: nothing new is started", extra={"action": "stopping"})
-        if self._exit_code is ExitCode.OK and not self._pipeline.drain(STOP_SECONDS):
+        if self._exit_code is ExitCode.OK and not self._pipeline.drain(DRAIN_SECONDS):
             _log.warning(
                 "work in hand did not end in %.0f s; it is in the journal and goes on after the next start",
-                STOP_SECONDS,
+                DRAIN_SECONDS,
                 extra={"action": "stopping"},
             )
         if self._door is not None:
@@ -203,7 +349,7 @@ class Daemon:
         for _ in range(self._settings.start_task.max_concurrent_starts):
             self._pipeline.starter.stop()
         for thread in self._threads:
-            thread.join(2.0)
+            thread.join(max(0.1, min(2.0, deadline - time.monotonic())))
         self._pipeline.close()
         _log.info("stopped", extra={"action": "stopped"})
 

@@ -1,27 +1,157 @@
-"""How the program writes its log: one line for people, with the request it is about."""
+"""
+How the program writes its log: one line for people or for machines, to standard error.
+
+Where systemd reads it, every line begins with its priority (sd-daemon(3)), those
+of a traceback too. Nothing that comes from outside can end a line: what cannot
+be printed is written as an escape, and the lines of a traceback are indented.
+"""
 
 from __future__ import annotations
 
+import faulthandler
+import json
 import logging
+import os
 import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from types import TracebackType
 
-#: Butler's names for levels beside Python's own.
-LEVELS = {
-    "error": logging.ERROR,
-    "warn": logging.WARNING,
-    "warning": logging.WARNING,
-    "info": logging.INFO,
-    "verbose": logging.DEBUG,
-    "debug": logging.DEBUG,
-    "silly": logging.DEBUG,
-}
+#: Levels of the configuration, `settings.Settings.log_level`.
+LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+
+#: Python's levels as priorities of syslog(3), from the highest down; below them is 7, debug.
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+#: Written in full at most; a message from outside must not fill the disk.
+_MAX_MESSAGE = 8192
+
+_log = logging.getLogger("butler_mqtt.logs")
 
 
-def set_up(level: str) -> None:
-    """Write the program's log lines of *level* and above to standard error."""
+class LogFormat(StrEnum):
+    """How a line looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def set_up(level: str, form: LogFormat = LogFormat.TEXT, environ: Mapping[str, str] = os.environ) -> None:
+    """
+    Write log lines to standard error, and see to it that nothing ends without one.
+
+    Args:
+        level: One of `LEVELS`; other libraries' lines are written from warnings up.
+        form: Text for people, or one JSON object per line.
+        environ: `JOURNAL_STREAM` tells whether systemd's journal reads standard error.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger("butler_mqtt")
+    handler.setFormatter(Formatter(form, journal=_is_journal(environ)))
+    root = logging.getLogger()
     root.handlers = [handler]
-    root.propagate = False
-    root.setLevel(LEVELS.get(level.lower(), logging.INFO))
+    root.setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    set_level(level)
+    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught_in_thread
+    # A watchdog ends us with SIGABRT: the place where each thread hangs is then on standard error.
+    faulthandler.enable()
+
+
+def set_level(level: str) -> None:
+    """Write the program's own lines from *level* up from now on."""
+    logging.getLogger("butler_mqtt").setLevel(LEVELS[level])
+
+
+class Formatter(logging.Formatter):
+    """
+    Makes the lines of one record.
+
+    Args:
+        form: Text or JSON.
+        journal: Begin each line with its priority, and leave the time to the journal.
+    """
+
+    def __init__(self, form: LogFormat, *, journal: bool) -> None:
+        super().__init__()
+        self._form = form
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the record as lines, without a newline at the end."""
+        lines = [self._json(record)] if self._form is LogFormat.JSON else self._text(record)
+        prefix = f"<{_priority(record.levelno)}>" if self._journal else ""
+        return "\n".join(prefix + line for line in lines)
+
+    def _text(self, record: logging.LogRecord) -> list[str]:
+        head = f"{record.name}: "
+        if not self._journal:
+            head = f"{_time(record)} {record.levelname} {head}"
+        fields = " ".join(f"{name}={escaped(value)}" for name, value in _fields(record).items())
+        first = f"{head}{escaped(_message(record))}{f' [{fields}]' if fields else ''}"
+        return [first, *(f"    {escaped(line)}" for line in _traceback(record).splitlines())]
+
+    def _json(self, record: logging.LogRecord) -> str:
+        value = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+            **_fields(record),
+        }
+        if trace := _traceback(record):
+            value["traceback"] = trace
+        return json.dumps(value)
+
+
+def escaped(text: str) -> str:
+    """Write what cannot be printed, line ends and terminal codes among it, as Python escapes."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _message(record: logging.LogRecord) -> str:
+    message = record.getMessage()
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}… (cut)"
+
+
+def _fields(record: logging.LogRecord) -> dict[str, str]:
+    values = {name: getattr(record, name, None) for name in ("action", "request_id")}
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    if record.exc_info and record.exc_info[0] is not None:
+        return "".join(traceback.format_exception(*record.exc_info)).rstrip()
+    return ""
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _priority(level: int) -> int:
+    return next((priority for limit, priority in _PRIORITIES if level >= limit), 7)
+
+
+def _is_journal(environ: Mapping[str, str]) -> bool:
+    """Tell whether standard error is the stream that `JOURNAL_STREAM` names (systemd.exec(5))."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _log.critical("ended by a fault: %s", error, exc_info=(kind, error, trace), extra={"action": "bug"})
+
+
+def _uncaught_in_thread(given: threading.ExceptHookArgs) -> None:
+    name = given.thread.name if given.thread is not None else "unknown"
+    info = None if given.exc_value is None else (given.exc_type, given.exc_value, given.exc_traceback)
+    _log.critical("the thread %s ended by a fault", name, exc_info=info, extra={"action": "bug"})

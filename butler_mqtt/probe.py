@@ -1,0 +1,46 @@
+"""Asks the Qlik server for a sign of life while nobody else does: an outage shows before a request comes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Protocol
+
+from butler_mqtt.errors import QlikError
+
+#: Silence, in seconds, after which the server is asked.
+QUIET_SECONDS = 60.0
+
+
+class Server(Protocol):
+    """What every answer tells about the server."""
+
+    @property
+    def reached_at(self) -> float | None:
+        """When it answered last (monotonic seconds)."""
+
+    @property
+    def unreachable_since(self) -> float | None:
+        """When it stopped answering (monotonic seconds)."""
+
+
+class Asking(Protocol):
+    """The side of the Qlik server that answers without doing anything."""
+
+    def about(self) -> dict[str, object]:
+        """Ask for nothing but an answer; raises QlikUnavailable or QlikRefused."""
+
+
+def work(server: Server, asking: Asking, stop: threading.Event, quiet_seconds: float = QUIET_SECONDS) -> None:
+    """Ask at once and then whenever the server has been silent, until *stop*; runs in a thread of its own."""
+    while not stop.is_set():
+        reached = server.reached_at
+        if reached is None or server.unreachable_since is not None or _past(reached) >= quiet_seconds:
+            with contextlib.suppress(QlikError):  # `server` has taken note and says so in the log
+                asking.about()
+        stop.wait(quiet_seconds / 4)
+
+
+def _past(moment: float) -> float:
+    return time.monotonic() - moment

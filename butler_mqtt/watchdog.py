@@ -1,0 +1,70 @@
+"""
+Proof of progress of every thread.
+
+A process that is alive and does nothing is worse than one that has ended. So
+each thread shows when it last got on, or since when it has a call in hand, and
+the service manager is told that we are well only while all of them do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class Progress:
+    """
+    What each thread shows for itself.
+
+    `monotonic` is the clock that the proofs are given by, in seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._proofs: dict[str, tuple[Callable[[], float | None], float]] = {}
+
+    def watch(self, name: str, since: Callable[[], float | None], seconds: float) -> None:
+        """
+        Watch the thread *name*.
+
+        Args:
+            name: For the log.
+            since: When it last got on, or began the call it has in hand; None while it has nothing to do.
+            seconds: How long ago that may be.
+        """
+        self._proofs[name] = (since, seconds)
+
+    def stuck(self) -> tuple[str, ...]:
+        """Name the threads that have not got on for longer than they may, each with the seconds."""
+        now = self._monotonic()
+        return tuple(
+            f"{name} ({now - moment:.0f} s)"
+            for name, (since, seconds) in self._proofs.items()
+            if (moment := since()) is not None and now - moment > seconds
+        )
+
+
+class Calls:
+    """Stands in for *target* and passes its calls on, to know since when one is in hand; for one thread."""
+
+    def __init__(self, target: object, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._target = target
+        self._monotonic = monotonic
+        self._since: float | None = None
+
+    def since(self) -> float | None:
+        """Give the monotonic time at which the call in hand began; None between calls."""
+        return self._since
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._target, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._since = self._monotonic()
+            try:
+                return method(*arguments, **options)
+            finally:
+                self._since = None
+
+        return call
