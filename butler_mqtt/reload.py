@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass, replace
 
 from butler_mqtt.settings import Settings
 
-#: Fields of the settings by the section of the file they are read from, where the two differ.
+#: Where the file has what the settings have elsewhere or under another name.
 _SECTIONS = {
     "log_level": "logLevel",
     "mqtt": "mqttConfig",
@@ -16,7 +16,17 @@ _SECTIONS = {
     "start_task_filter": "startTaskFilter",
     "rest": "restServerConfig",
 }
-_CERT = {"client_cert": "clientCert", "client_cert_key": "clientCertKey", "client_cert_ca": "clientCertCA"}
+_ELSEWHERE = {
+    "configQRS.clientCert": "cert.clientCert",
+    "configQRS.clientCertKey": "cert.clientCertKey",
+    "configQRS.clientCertCa": "cert.clientCertCA",
+    "configQRS.headers": "configQRS.headers.static",
+    "configQRS.useSsl": "configQRS.useSSL",
+    "restServerConfig.tokens": "restServerConfig.auth.tokens",
+    "startTaskFilter.taskIds": "startTaskFilter.allowTask.taskId",
+    "startTaskFilter.tags": "startTaskFilter.allowTask.tag",
+    "startTaskFilter.customProperties": "startTaskFilter.allowTask.customProperty",
+}
 
 
 def live(running: Settings, read: Settings) -> Settings:
@@ -43,11 +53,6 @@ def differences(running: object, read: object, path: str = "") -> Iterator[str]:
 def _path(outer: str, name: str) -> str:
     if not outer:
         return _SECTIONS.get(name, name)
-    if name in _CERT:
-        return f"cert.{_CERT[name]}"
-    if name == "headers":
-        return f"{outer}.headers.static"
-    if name == "use_ssl":
-        return f"{outer}.useSSL"
     first, *rest = name.split("_")
-    return f"{outer}.{first}{''.join(word.capitalize() for word in rest)}"
+    path = f"{outer}.{first}{''.join(word.capitalize() for word in rest)}"
+    return _ELSEWHERE.get(path, path)
