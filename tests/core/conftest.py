@@ -1,0 +1,47 @@
+"""The core of the daemon, stepped by hand, with pauses a test can wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from butler_mqtt import outbox, pipeline, settler
+from butler_mqtt.settings import Settings
+from tests.fakes import House
+
+MakeHouse = Callable[..., House]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses that an operator does not configure; their lengths have tests of their own."""
+    monkeypatch.setattr(pipeline, "TIDY_SECONDS", 0.005)
+    monkeypatch.setattr(pipeline, "REPAIR_SECONDS", 0.0)
+    monkeypatch.setattr(settler, "BETWEEN_LOOKS_SECONDS", 0.02)
+    monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+@pytest.fixture
+def make_house(tmp_path: Path) -> Iterator[MakeHouse]:
+    """Give a function that makes a running house of settings."""
+    houses: list[House] = []
+
+    def make(settings: Settings | None = None) -> House:
+        folder = tmp_path / str(len(houses))
+        folder.mkdir()
+        house = House(folder, settings or Settings())
+        house.start()
+        houses.append(house)
+        return house
+
+    yield make
+    for house in houses:
+        house.pipeline.close()
+
+
+@pytest.fixture
+def house(make_house: MakeHouse) -> House:
+    """Give a running house of the default settings."""
+    return make_house()
