@@ -40,19 +40,12 @@ class Manager:
     def waits_for(self, line: str, *, seconds: float = 15, after: int = 0) -> int:
         """Wait for a line that begins with *line*, from number *after* on; give its number."""
 
-        def found() -> int | None:
-            return next(
-                (
-                    number
-                    for number, one in enumerate(self.told())
-                    if number >= after and one.startswith(line)
-                ),
-                None,
-            )
+        def found() -> list[int]:
+            return [
+                number for number, one in enumerate(self.told()) if number >= after and one.startswith(line)
+            ]
 
-        number = until(lambda: (found() is not None and [found()]) or None, seconds=seconds, what=line)[0]
-        assert number is not None
-        return number
+        return until(found, seconds=seconds, what=line)[0]
 
     def status(self) -> str:
         """Give the newest STATUS."""
