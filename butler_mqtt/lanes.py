@@ -39,19 +39,25 @@ class Lanes:
         while self._ready:
             task_id = self._ready.popleft()
             lane = self._lanes.get(task_id)
-            if lane:
+            if lane and task_id not in self._taken:
                 self._taken.add(task_id)
                 self._waiting -= 1
                 return lane.popleft()
         return None
+
+    def is_taken(self, task_id: str) -> bool:
+        """Tell whether a run of the task is under way."""
+        return task_id in self._taken
 
     def occupy(self, task_id: str) -> None:
         """Take a task without a start: one read from the journal is under way already."""
         self._taken.add(task_id)
 
     def release(self, task_id: str) -> None:
-        """Let the next start of the task have its turn."""
-        self._taken.discard(task_id)
+        """Let the next start of the task have its turn; nothing happens unless the task is taken."""
+        if task_id not in self._taken:
+            return
+        self._taken.remove(task_id)
         if self._lanes.get(task_id):
             self._ready.append(task_id)
         else:
@@ -59,15 +65,17 @@ class Lanes:
 
     def remove(self, chosen: Callable[[OpenStart], bool]) -> list[OpenStart]:
         """Take out all waiting starts for which *chosen* is true."""
-        removed: list[OpenStart] = []
-        for task_id, lane in list(self._lanes.items()):
-            gone = [start for start in lane if chosen(start)]
-            if gone:
-                removed += gone
-                left = deque(start for start in lane if start not in gone)
-                self._lanes[task_id] = left
-                if not left and task_id not in self._taken:
-                    del self._lanes[task_id]
-                    self._ready.remove(task_id)
-        self._waiting -= len(removed)
+        return [start for task_id in list(self._lanes) for start in self.remove_of(task_id, chosen)]
+
+    def remove_of(self, task_id: str, chosen: Callable[[OpenStart], bool]) -> list[OpenStart]:
+        """Take out the waiting starts of one task for which *chosen* is true."""
+        lane = self._lanes.get(task_id, ())
+        removed = [start for start in lane if chosen(start)]
+        if removed:
+            left = deque(start for start in lane if not chosen(start))
+            self._lanes[task_id] = left
+            if not left and task_id not in self._taken:
+                del self._lanes[task_id]
+                self._ready.remove(task_id)
+            self._waiting -= len(removed)
         return removed

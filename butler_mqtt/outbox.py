@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import heapq
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from itertools import count
+from typing import Protocol
 
 from sqlalchemy import Connection
 
 from butler_mqtt.events import Refused
 from butler_mqtt.journal import reading
-from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Publication
 
 #: Messages kept in memory; more are read from the journal when these have gone.
@@ -29,25 +31,45 @@ MAX_REFUSALS = 5
 FIRST_PAUSE_SECONDS = 1.0
 
 
+class Records(Protocol):
+    """Where it is recorded what became of a message."""
+
+    def published(self, publication: Publication) -> None:
+        """Record that the broker has taken a message."""
+
+    def refused_by_broker(self, publication: Publication, refusals: int) -> None:
+        """Record that the broker did not take a message; it will be offered again."""
+
+    def quarantined(self, publication: Publication, reason: str) -> None:
+        """Set a message aside that the broker will not take."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A request's message that was refused, and its later ones, which wait for it."""
+
+    first: Publication
+    waiting: list[Publication] = field(default_factory=list)
+
+
 class Outbox:
     """
     Publishes the rows of the outbox in order.
 
     Args:
-        ledger: Where it is recorded what the broker took or refused.
+        records: Where it is recorded what the broker took or refused.
         publish: Hands a message to the broker; False when there is no room or no connection.
     """
 
-    def __init__(self, ledger: Ledger, publish: Callable[[Publication], bool]) -> None:
-        self._ledger = ledger
+    def __init__(self, records: Records, publish: Callable[[Publication], bool]) -> None:
+        self._records = records
         self._publish = publish
         self._pending: deque[Publication] = deque()
         self._in_flight: dict[int, Publication] = {}
         self._refusals: dict[int, int] = {}
         self._again: list[tuple[float, int, Publication]] = []
         self._sequence = count()
-        #: Requests with a refused message, and their messages that wait for it.
-        self._held: dict[str, deque[Publication]] = {}
+        self._held: dict[str, _Held] = {}
         self._last_read = 0
         self._more = False
 
@@ -56,13 +78,14 @@ class Outbox:
             len(self._pending)
             + len(self._in_flight)
             + len(self._again)
-            + sum(len(waiting) for waiting in self._held.values())
+            + sum(len(held.waiting) for held in self._held.values())
         )
 
     def load(self, connection: Connection) -> None:
         """Begin with what the journal holds; what was in flight is published again."""
         self._pending.clear()
         self._in_flight.clear()
+        self._refusals.clear()
         self._again.clear()
         self._held.clear()
         self._last_read = 0
@@ -76,7 +99,8 @@ class Outbox:
         rows = reading.unpublished(connection, after=self._last_read, limit=MAX_IN_MEMORY)
         for row in rows:
             self._last_read = row["id"]
-            self._refusals[row["id"]] = row["refusals"]
+            if row["refusals"]:
+                self._refusals[row["id"]] = row["refusals"]
             self._pending.append(
                 Publication(
                     row["id"],
@@ -103,13 +127,19 @@ class Outbox:
         """Publish as many as the broker has room for."""
         now = time.monotonic()
         while self._again and self._again[0][0] <= now:
-            if not self._offer(self._again[0][2]):
+            publication = self._again[0][2]
+            held = self._held[publication.request_id]
+            if held.first is not publication:
+                # An earlier one of its request was refused after it.
+                insort(held.waiting, publication, key=_place)
+            elif not self._offer(publication):
                 return
             heapq.heappop(self._again)
         while self._pending:
             publication = self._pending[0]
-            if publication.request_id in self._held:
-                self._held[publication.request_id].append(self._pending.popleft())
+            held = self._held.get(publication.request_id)
+            if held is not None and publication.id > held.first.id:
+                insort(held.waiting, self._pending.popleft(), key=_place)
             elif self._offer(publication):
                 self._pending.popleft()
             else:
@@ -119,7 +149,7 @@ class Outbox:
         """Take note that the broker has taken a message."""
         publication = self._in_flight.pop(identity, None)
         if publication is not None:
-            self._ledger.published(publication)
+            self._records.published(publication)
             self._release(publication)
 
     def refused(self, event: Refused) -> None:
@@ -129,19 +159,24 @@ class Outbox:
             return
         refusals = self._refusals.get(event.id, 0) + 1
         if event.final or refusals >= MAX_REFUSALS:
-            self._ledger.quarantined(publication, event.reason)
+            self._records.quarantined(publication, event.reason)
             self._release(publication)
             return
         self._refusals[event.id] = refusals
-        self._ledger.refused_by_broker(publication, refusals)
-        self._held.setdefault(publication.request_id, deque())
+        self._records.refused_by_broker(publication, refusals)
+        held = self._held.setdefault(publication.request_id, _Held(publication))
+        if held.first.id < publication.id:
+            # An earlier one of its request is not through yet: this one goes after it.
+            insort(held.waiting, publication, key=_place)
+            return
+        held.first = publication
         due = time.monotonic() + FIRST_PAUSE_SECONDS * 2 ** (refusals - 1)
         heapq.heappush(self._again, (due, next(self._sequence), publication))
 
     def lost(self, identities: Iterable[int]) -> None:
         """Take note that the connection ended before these were confirmed: they go first."""
         gone = [self._in_flight.pop(identity) for identity in identities if identity in self._in_flight]
-        self._pending.extendleft(sorted(gone, key=lambda publication: publication.id, reverse=True))
+        self._pending.extendleft(sorted(gone, key=_place, reverse=True))
 
     def _offer(self, publication: Publication) -> bool:
         # Registered before publishing: the confirmation comes from another thread.
@@ -152,6 +187,13 @@ class Outbox:
         return False
 
     def _release(self, publication: Publication) -> None:
+        """Let the messages go on that waited for this one, which is through or set aside."""
         self._refusals.pop(publication.id, None)
-        for waiting in reversed(self._held.pop(publication.request_id, ())):
-            self._pending.appendleft(waiting)
+        held = self._held.get(publication.request_id)
+        if held is not None and held.first.id == publication.id:
+            del self._held[publication.request_id]
+            self._pending.extendleft(reversed(held.waiting))
+
+
+def _place(publication: Publication) -> int:
+    return publication.id

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from butler_mqtt import outbox, pipeline, settler
+from butler_mqtt.journal import Journal
 from butler_mqtt.settings import Settings
 from tests.fakes import House
 
@@ -45,3 +46,12 @@ def make_house(tmp_path: Path) -> Iterator[MakeHouse]:
 def house(make_house: MakeHouse) -> House:
     """Give a running house of the default settings."""
     return make_house()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """Give an open journal without content."""
+    opened = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
+    opened.open()
+    yield opened
+    opened.close()
