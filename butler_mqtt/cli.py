@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,11 +27,52 @@ app = typer.Typer(
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", envvar="BUTLER_MQTT_CONFIG")
 ]
+TagOption = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="TEXT", help="Tasks with this tag; may be repeated.")
+]
+TaskIdOption = Annotated[
+    list[str] | None, typer.Option("--task-id", metavar="GUID", help="The task with this id (GUID).")
+]
+TaskNameOption = Annotated[
+    list[str] | None, typer.Option("--task-name", metavar="TEXT", help="The task with this name.")
+]
+CustomPropertyOption = Annotated[
+    list[str] | None,
+    typer.Option("--custom-property", metavar="NAME=VALUE", help="Tasks with this custom property value."),
+]
+MatchOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--match",
+        metavar="KIND=any|all",
+        help="Whether any (default) or all must fit; KIND is tag, customProperty, or criteria "
+        "(all: only tasks that every kind of option means).",
+    ),
+]
+AllMustExistOption = Annotated[
+    bool, typer.Option("--all-must-exist", help="Start nothing if anything is not found or not allowed.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of a table.")]
+
+
+class BrokerChoice(StrEnum):
+    """Which broker the demo runs with."""
+
+    AUTO = "auto"
+    MOSQUITTO = "mosquitto"
+    EMBEDDED = "embedded"
+
+
+class IfRunning(StrEnum):
+    """What a request means for a task that runs already."""
+
+    QUEUE = "queue"
+    SKIP = "skip"
 
 
 def main() -> None:
     """Run the program; the entry of the console script."""
-    app()
+    app(prog_name="butler-mqtt")
 
 
 @app.callback(invoke_without_command=True)
@@ -66,12 +108,126 @@ def run(
     raise typer.Exit(Daemon(settings, reread=lambda: files.load(config, os.environ)).run())
 
 
-def read_settings(path: Path) -> Settings:
+@app.command(epilog="Example: butler-mqtt demo --broker embedded")
+def demo(
+    broker: Annotated[
+        BrokerChoice,
+        typer.Option("--broker", help="auto: mosquitto when it is installed, else a small one in Python."),
+    ] = BrokerChoice.AUTO,
+) -> None:
+    """Show it at work on this machine: broker, Qlik stand-in, daemon, and what they say."""
+    from butler_mqtt.demo import demo as tour  # noqa: PLC0415 -- as above
+
+    raise typer.Exit(tour(broker.value))
+
+
+@app.command(epilog="Example: butler-mqtt start -c config.yaml --tag daily-reports --dry-run")
+def start(
+    tag: TagOption = None,
+    task_id: TaskIdOption = None,
+    task_name: TaskNameOption = None,
+    custom_property: CustomPropertyOption = None,
+    match: MatchOption = None,
+    all_must_exist: AllMustExistOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide everything, start nothing.")] = False,
+    if_running: Annotated[
+        IfRunning | None,
+        typer.Option("--if-running", help="For a task that runs already; else the daemon's own rule."),
+    ] = None,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="The same id again starts nothing a second time.")
+    ] = None,
+    sender: Annotated[str | None, typer.Option("--sender", help="Free text for the daemon's audit.")] = None,
+    expires_at: Annotated[
+        str | None,
+        typer.Option("--expires-at", metavar="TIME", help="Not begun by then: not begun at all (RFC 3339)."),
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the reply.")] = 60.0,
+    as_json: JsonOption = False,
+    config: ConfigOption = Path("config.yaml"),
+) -> None:
+    """Ask the running daemon over MQTT, as any sender does, and show its reply."""
+    from butler_mqtt.commands import start as command  # noqa: PLC0415 -- as above
+
+    document = _request(tag, task_id, task_name, custom_property, match, all_must_exist)
+    if dry_run:
+        document["dryRun"] = True
+    more = {"ifRunning": if_running, "requestId": request_id, "sender": sender, "expiresAt": expires_at}
+    document |= {key: value for key, value in more.items() if value is not None}
+    # The files of `cert` are the daemon's: a sender on another machine has none.
+    settings = read_settings(config, check_files=False)
+    raise typer.Exit(command.start(settings.mqtt, document, timeout=timeout, as_json=as_json))
+
+
+@app.command(epilog="Example: butler-mqtt resolve -c config.yaml --custom-property taskGroup=nightly")
+def resolve(
+    tag: TagOption = None,
+    task_id: TaskIdOption = None,
+    task_name: TaskNameOption = None,
+    custom_property: CustomPropertyOption = None,
+    match: MatchOption = None,
+    all_must_exist: AllMustExistOption = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = Path("config.yaml"),
+) -> None:
+    """Ask the Qlik server which tasks a request means, which are denied, which run; start nothing."""
+    from butler_mqtt.commands import resolve as command  # noqa: PLC0415 -- as above
+
+    document = _request(tag, task_id, task_name, custom_property, match, all_must_exist)
+    raise typer.Exit(command.resolve(read_settings(config), document, as_json=as_json))
+
+
+@app.command(
+    "simulate-qrs",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def simulate_qrs(context: typer.Context) -> None:
+    """Run a stand-in for the Qlik Repository Service, for tests and trials."""
+    from butler_mqtt.simulator.__main__ import options  # noqa: PLC0415 -- as above
+    from butler_mqtt.simulator.server import serve  # noqa: PLC0415 -- as above
+
+    raise typer.Exit(serve(options(context.args)))
+
+
+def _request(
+    tag: list[str] | None,
+    task_id: list[str] | None,
+    task_name: list[str] | None,
+    custom_property: list[str] | None,
+    match: list[str] | None,
+    all_must_exist: bool,
+) -> dict[str, Any]:
+    """Make the request that the options mean; the daemon judges it as it judges any other."""
+    document: dict[str, Any] = {"tag": tag, "taskId": task_id, "taskName": task_name}
+    pairs = _pairs(custom_property, "--custom-property")
+    document["customProperty"] = [{"name": name, "value": value} for name, value in pairs]
+    document = {kind: values for kind, values in document.items() if values}
+    if not document:
+        raise typer.BadParameter("name at least one: --tag, --task-id, --task-name, or --custom-property")
+    if match:
+        document["match"] = dict(_pairs(match, "--match"))
+    if all_must_exist:
+        document["allMustExist"] = True
+    return document
+
+
+def _pairs(texts: list[str] | None, option: str) -> list[tuple[str, str]]:
+    pairs = []
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"'{text}' has no =", param_hint=option)
+        pairs.append((name, value))
+    return pairs
+
+
+def read_settings(path: Path, *, check_files: bool = True) -> Settings:
     """Read the configuration, or end with exit code 78 and every problem on standard error."""
     from butler_mqtt import config as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
 
     try:
-        return files.load(path, os.environ)
+        return files.load(path, os.environ, check_files=check_files)
     except ConfigError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(ExitCode.CONFIG) from error

@@ -1,0 +1,101 @@
+"""How results of commands are printed: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+#: Columns when the output goes into a file or a pipe: no line is broken there.
+_PIPE_WIDTH = 240
+_STYLES = {
+    "started": "green",
+    "wouldStart": "green",
+    "queued": "yellow",
+    "running": "yellow",
+    "alreadyRunning": "yellow",
+}
+
+
+def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print a reply, or what `resolve` found, to standard output."""
+    if as_json:
+        print(json.dumps(answer, ensure_ascii=False))  # noqa: T201 -- for programs, one line
+        return
+    console = _console()
+    request = f"request {answer['requestId']}" if "requestId" in answer else "the request"
+    if "error" in answer:
+        console.print(plain(f"{request} was refused: {answer['error']} ({answer['code']})", "bold red"))
+        console.print(plain(answer["details"]))
+    else:
+        started = f", {answer['totalTasksStarted']} started" if "totalTasksStarted" in answer else ""
+        console.print(plain(f"{request}: {answer['status']}{started}", "bold"))
+    rows = [
+        row for key, entries in answer.items() if isinstance(entries, list) for row in _rows(key, entries)
+    ]
+    if rows:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("task", "status", "execution, or reason", "task id"):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def complain(text: str) -> None:
+    """Print what went wrong to standard error."""
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(plain(text))
+
+
+def progress() -> Progress:
+    """Give a line on standard error that shows what is waited for; nothing where nobody looks."""
+    console = Console(stderr=True, markup=False, highlight=False)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def plain(text: object, style: str = "") -> Text:
+    """Give text of others as it is: no markup, no control characters that a terminal would obey."""
+    shown = "".join(
+        one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in str(text)
+    )
+    return Text(shown, style)
+
+
+def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[Text, Text, Text, Text]]:
+    if key == "tasksNotFound":
+        return [(_selector(entry), plain("not found", "red"), plain(""), plain("")) for entry in entries]
+    return [
+        (
+            plain(entry["taskName"]),
+            plain(entry["status"], _STYLES.get(entry["status"], "red")),
+            plain(_facts(entry)),
+            plain(entry["taskId"]),
+        )
+        for entry in entries
+    ]
+
+
+def _selector(entry: Mapping[str, Any]) -> Text:
+    (kind, value), *_ = entry.items()
+    if isinstance(value, dict):
+        value = f"{value['name']}={value['value']}"
+    return plain(f"{kind} {value}")
+
+
+def _facts(entry: Mapping[str, Any]) -> str:
+    if "details" in entry:
+        return f"{entry.get('code', '')}: {entry['details']}"
+    facts = [str(entry[key]) for key in ("executionId", "reason", "behind", "result") if entry.get(key)]
+    return ", ".join([*facts, "adopted"] if entry.get("adopted") else facts)
+
+
+def _console() -> Console:
+    console = Console(markup=False, highlight=False)
+    return console if console.is_terminal else Console(markup=False, highlight=False, width=_PIPE_WIDTH)

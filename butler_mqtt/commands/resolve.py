@@ -1,0 +1,77 @@
+"""`butler-mqtt resolve`: which tasks a request means, which are denied, which run; starts nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+
+from butler_mqtt import replies, resolution, validation
+from butler_mqtt.commands import printing
+from butler_mqtt.errors import QlikError, QlikRefused, RequestError
+from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.model import Request, Task
+from butler_mqtt.qrs import Connection, Qrs
+from butler_mqtt.resolution import Decision
+from butler_mqtt.settings import Settings
+
+
+def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool) -> ExitCode:
+    """
+    Ask the Qlik server which tasks a request means, and print them.
+
+    Returns:
+        OK when there are tasks that the request may start, FAILED when there
+        are none or it would be refused, UNAVAILABLE without an answer.
+    """
+    limits = settings.start_task
+    try:
+        request = validation.parse(
+            json.dumps(document).encode(),
+            max_bytes=settings.mqtt.max_payload_bytes,
+            max_selectors=limits.max_tasks_per_request,
+        )
+        qrs = Qrs(settings.qrs, threading.Event())
+        with closing(qrs.connection()) as connection, printing.progress() as progress:
+            progress.add_task(f"asking {settings.qrs.host}:{settings.qrs.port}")
+            decision = _decide(request, connection, settings)
+            tasks = [_seen(task, connection) for task in decision.tasks]
+    except RequestError as error:
+        answer = replies.refusal("", error)
+        del answer["requestId"]
+        printing.show(answer, as_json=as_json)
+        return ExitCode.FAILED
+    except QlikError as error:
+        printing.complain(str(error))
+        return ExitCode.UNAVAILABLE
+    missing = replies.not_found(decision.not_found)
+    denied = [replies.denied(task) for task in decision.denied]
+    status = "failed" if not tasks else "partial" if missing or denied else "ok"
+    answer = {"status": status, "tasks": tasks, "tasksDenied": denied, "tasksNotFound": missing}
+    printing.show(answer, as_json=as_json)
+    return ExitCode.OK if tasks else ExitCode.FAILED
+
+
+def _decide(request: Request, connection: Connection, settings: Settings) -> Decision:
+    answers = {}
+    for selector, found in connection.find(request.selectors).items():
+        if isinstance(found, QlikRefused):
+            raise found
+        answers[selector] = found
+    return resolution.decide(
+        request,
+        answers,
+        allow=settings.start_task_filter,
+        max_tasks=settings.start_task.max_tasks_per_request,
+    )
+
+
+def _seen(task: Task, connection: Connection) -> dict[str, object]:
+    entry: dict[str, object] = {"taskId": task.id, "taskName": task.name, "status": "wouldStart"}
+    running = next((one for one in connection.look(task).executions if one.active), None)
+    if running is not None:
+        entry |= {"status": "running", "executionId": running.id}
+    elif task.enabled is False:
+        entry["status"] = "disabled"
+    return entry

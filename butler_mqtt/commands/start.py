@@ -1,0 +1,53 @@
+"""`butler-mqtt start`: publish a request as any sender does, wait for the reply."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from butler_mqtt.commands import printing
+from butler_mqtt.errors import BrokerError
+from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.mqtt.asking import Sender
+from butler_mqtt.settings import Mqtt
+
+
+def start(mqtt: Mqtt, document: Mapping[str, object], *, timeout: float, as_json: bool) -> ExitCode:
+    """
+    Ask the daemon behind a broker to start tasks, and print its reply.
+
+    Args:
+        mqtt: The broker and the topics.
+        document: The request; it gets a `requestId` when it has none.
+        timeout: Seconds to wait for the reply.
+        as_json: Print the reply as one line of JSON, else as a table.
+
+    Returns:
+        OK when all was done as asked, FAILED when something was denied, failed,
+        not found or refused, UNAVAILABLE without broker or reply.
+    """
+    document = {"requestId": f"cli-{secrets.token_hex(8)}", **document}
+    try:
+        with printing.progress() as progress:
+            task = progress.add_task(f"connecting to {mqtt.broker_host}:{mqtt.broker_port}")
+            with Sender(mqtt) as sender:
+                ticket = sender.ask(document)
+                request_id = document["requestId"]
+                progress.update(task, description=f"request {request_id} is published; waiting for the reply")
+                payload = sender.receive(ticket, timeout)
+                presence = sender.presence()
+    except BrokerError as error:
+        printing.complain(str(error))
+        return ExitCode.UNAVAILABLE
+    if payload is None:
+        printing.complain(
+            f"no reply to request {request_id} within {timeout:g} s; {presence}.\n"
+            "The broker has the request, a daemon will carry it out. The same command with "
+            f"--request-id {request_id} asks for the reply again; it starts nothing twice."
+        )
+        return ExitCode.UNAVAILABLE
+    answer: dict[str, Any] = json.loads(payload)
+    printing.show(answer, as_json=as_json)
+    return ExitCode.OK if answer.get("status") == "ok" else ExitCode.FAILED

@@ -1,0 +1,65 @@
+"""What was sent, answered, promised and really started; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def gist(reply: Mapping[str, Any]) -> dict[str, object]:
+    """Give what matters of a reply: how it went, and names and codes of its tasks in order."""
+    if "error" in reply:
+        return {"code": reply["code"]}
+    lists = {
+        "started": [task["taskName"] for task in reply["tasksStarted"]],
+        "denied": [task["taskName"] for task in reply.get("tasksDenied", [])],
+        "failed": [f"{task['taskName']}: {task['code']}" for task in reply.get("tasksFailed", [])],
+        "notFound": [next(iter(entry.values())) for entry in reply["tasksNotFound"]],
+    }
+    named = {name: sorted(map(str, tasks)) for name, tasks in lists.items() if tasks}
+    return {"status": reply["status"], **named}
+
+
+@dataclass
+class Account:
+    """The books of the tour; `starts` is execution id → (request id, task id), as the replies say."""
+
+    sent: int = 0
+    replies: int = 0
+    starts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    mistakes: list[str] = field(default_factory=list)
+
+    def enter(self, reply: Mapping[str, Any]) -> None:
+        """Take a reply into the books."""
+        self.replies += 1
+        for task in reply.get("tasksStarted", []):
+            start = (reply["requestId"], task["taskId"])
+            known = self.starts.setdefault(task["executionId"], start)
+            if known != start:
+                self.mistakes.append(
+                    f"execution {task['executionId']} answers two requests: {known}, {start}"
+                )
+
+    def close(self, heard: int, executions: Mapping[str, str]) -> None:
+        """
+        Compare with what was heard and what ran.
+
+        Args:
+            heard: Replies that came, wanted or not.
+            executions: Execution id → task id, all that the server ever ran.
+        """
+        if not self.sent == self.replies == heard:
+            self.mistakes.append(f"{self.sent} messages sent, {heard} replies heard, {self.replies} expected")
+        for execution, (request, task) in self.starts.items():
+            if executions.get(execution) != task:
+                self.mistakes.append(
+                    f"{request} was told that {task} runs as {execution}; the server ran no such"
+                )
+        for execution, task in executions.items():
+            if execution not in self.starts:
+                self.mistakes.append(f"the server ran {task} as {execution}; no reply tells of it")
+        pairs = list(self.starts.values())
+        for request, task in set(pairs):
+            if pairs.count((request, task)) > 1:
+                self.mistakes.append(f"{request} started {task} {pairs.count((request, task))} times")

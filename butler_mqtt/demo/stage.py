@@ -1,0 +1,263 @@
+"""The programs of the tour, as real processes in a folder of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import yaml
+
+from butler_mqtt.errors import ButlerError
+from butler_mqtt.settings import Mqtt
+
+#: Seconds for a program to be up, to be down, or to do what the story says.
+PATIENCE_SECONDS = 20.0
+#: The executions of the built-in site take this part of their time, so that nobody has to wait.
+DURATION_FACTOR = 0.1
+_T = TypeVar("_T")
+_SBIN = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
+
+
+class StageError(ButlerError):
+    """A program of the tour did not do what it was started for."""
+
+
+class Program:
+    """
+    One process with its log; it gets no Ctrl-C of ours, since we end it in order.
+
+    Args:
+        name: What people call it; its log is `<name>.log` in *folder*.
+        command: The command line.
+        folder: Its working directory.
+    """
+
+    def __init__(self, name: str, command: list[str], folder: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name.replace(' ', '-')}.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603 -- programs of our own
+                command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def running(self) -> bool:
+        """Tell whether it runs."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """End it at once, as a power failure would."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> None:
+        """End it in order, by force when that takes too long."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        self.kill()
+
+    def await_line(self, beginning: str) -> str:
+        """Wait for a line of its log and give what follows *beginning*."""
+
+        def found() -> list[str]:
+            lines = self.log.read_text(errors="replace").splitlines() if self._alive() else []
+            return [line.removeprefix(beginning) for line in lines if line.startswith(beginning)]
+
+        return until(found, f"{self.name} prints '{beginning}…'")[0]
+
+    def await_port(self, port: int) -> None:
+        """Wait until it accepts connections."""
+
+        def accepts() -> bool:
+            with socket.socket() as probe:
+                return self._alive() and probe.connect_ex(("127.0.0.1", port)) == 0
+
+        until(accepts, f"{self.name} listens")
+
+    def _alive(self) -> bool:
+        if not self.running():
+            raise StageError(f"{self.name} ended with exit code {self.process.returncode}")
+        return True
+
+
+class Qlik:
+    """The stand-in for the Qlik server, seen from backstage."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "butler_mqtt.simulator", "--port", "0", "--admin-port", "0"]
+        command += ["--certs", "certificates", "--switch", f"durationFactor={DURATION_FACTOR}"]
+        self.program = Program("qlik stand-in", command, folder)
+        listening = self.program.await_line("QRS simulator listening on ")
+        self.port = urlsplit(listening).port
+        self._admin_port = urlsplit(self.program.await_line("QRS simulator admin on ")).port
+
+    def switch(self, **positions: object) -> None:
+        """Put switches of the simulator into positions."""
+        self._call("PUT", "switches", positions)
+
+    def plant(self, **fault: object) -> None:
+        """Plant a fault."""
+        self._call("POST", "faults", fault)
+
+    def executions(self) -> dict[str, str]:
+        """Give the id and the task's id of everything that ever began to run."""
+        return {one["executionID"]: one["taskID"] for one in self._call("GET", "executions")}
+
+    def idle(self) -> bool:
+        """Tell whether nothing runs."""
+        return not self._call("GET", "executions?active=true")
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self._admin_port, timeout=PATIENCE_SECONDS)
+        with contextlib.closing(connection):
+            connection.request(method, f"/admin/{path}", None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            text = answer.read()
+        if answer.status >= 300:
+            raise StageError(f"the Qlik stand-in answers {answer.status} to {method} {path}: {text[:200]!r}")
+        return json.loads(text) if text else None
+
+
+class Stage:
+    """
+    Everything that runs; a context manager, which ends it all.
+
+    Args:
+        folder: An empty folder.
+        broker: `mosquitto`, `embedded`, or `auto` for whichever is there.
+        allow: The section `startTaskFilter.allowTask`.
+    """
+
+    def __init__(self, folder: Path, broker: str, allow: dict[str, object]) -> None:
+        self._folder = folder
+        self._allow = allow
+        self._programs: list[Program] = []
+        self.broker, self._broker_command = _choose(broker)
+        self._daemon: Program | None = None
+
+    @property
+    def broker_keeps(self) -> bool:
+        """Tell whether it keeps messages for a daemon that is away: amqtt drops them or marks them as old."""
+        return self.broker == "mosquitto"
+
+    def __enter__(self) -> Stage:
+        """
+        Start all three.
+
+        Raises:
+            StageError: One of them does not come up.
+        """
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._end)
+            port = _free_port()
+            (self._folder / "mosquitto.conf").write_text(
+                f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
+            )
+            broker = Program("broker", [*self._broker_command, *self._broker_arguments(port)], self._folder)
+            self._programs.append(broker)
+            broker.await_port(port)
+            self.qlik = Qlik(self._folder)
+            self._programs.append(self.qlik.program)
+            version = "5" if self.broker == "mosquitto" else "3.1.1"
+            self.mqtt = Mqtt(broker_host="127.0.0.1", broker_port=port, protocol_version=version)
+            self._write_configuration()
+            self.start_daemon()
+            undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all, the daemon first."""
+        self._end()
+
+    def start_daemon(self) -> None:
+        """Start the daemon; it is ready when its status says `online`."""
+        command = [sys.executable, "-m", "butler_mqtt", "run", "-c", "config.yaml"]
+        self._daemon = Program("daemon", command, self._folder)
+        self._programs.append(self._daemon)
+
+    def daemon_runs(self) -> bool:
+        """Tell whether the daemon's process is there."""
+        return self._daemon is not None and self._daemon.running()
+
+    def kill_daemon(self) -> None:
+        """Kill the daemon with SIGKILL."""
+        if self._daemon is not None:
+            self._daemon.kill()
+
+    def logs(self, lines: int = 15) -> str:
+        """Give the last lines of every log."""
+        tails = []
+        for log in sorted(self._folder.glob("*.log")):
+            tail = log.read_text(errors="replace").splitlines()[-lines:]
+            tails.append("\n".join([f"--- {log.stem}", *tail]))
+        return "\n".join(tails)
+
+    def _end(self) -> None:
+        # A second Ctrl-C must not leave processes behind.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        while self._programs:
+            self._programs.pop().end()
+        signal.signal(signal.SIGINT, before)
+
+    def _broker_arguments(self, port: int) -> list[str]:
+        return ["-c", "mosquitto.conf"] if self.broker == "mosquitto" else [str(port)]
+
+    def _write_configuration(self) -> None:
+        document = {
+            "mqttConfig": {
+                "brokerHost": self.mqtt.broker_host,
+                "brokerPort": self.mqtt.broker_port,
+                "protocolVersion": self.mqtt.protocol_version,
+            },
+            "configQRS": {"host": "localhost", "port": self.qlik.port},
+            "cert": {
+                "clientCert": "certificates/client.pem",
+                "clientCertKey": "certificates/client_key.pem",
+                "clientCertCA": "certificates/root.pem",
+            },
+            "startTaskFilter": {"enable": True, "allowTask": self._allow},
+        }
+        (self._folder / "config.yaml").write_text(yaml.safe_dump({"Butler": document}, sort_keys=False))
+
+
+def until(fact: Callable[[], _T], what: str) -> _T:
+    """Wait until *fact* gives something true, and give that; StageError when it does not come about."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (value := fact()):
+        if time.monotonic() > deadline:
+            raise StageError(f"not within {PATIENCE_SECONDS:.0f} s: {what}")
+        time.sleep(0.02)
+    return value
+
+
+def _choose(broker: str) -> tuple[str, list[str]]:
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path=_SBIN)
+    if broker != "embedded" and program is not None:
+        return "mosquitto", [program]
+    if broker != "mosquitto" and importlib.util.find_spec("amqtt") is not None:
+        return "embedded", [sys.executable, "-m", "butler_mqtt.demo.broker"]
+    ways = {
+        "mosquitto": "mosquitto is not installed: apt-get install mosquitto",
+        "embedded": "the embedded broker is not installed: pip install 'butler-mqtt[demo]'",
+        "auto": "no MQTT broker is there: apt-get install mosquitto, or pip install 'butler-mqtt[demo]'",
+    }
+    raise StageError(ways[broker])
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

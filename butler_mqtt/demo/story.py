@@ -1,0 +1,253 @@
+"""The tour: tells its chapters and checks that each comes out as told."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from butler_mqtt.demo.account import Account, gist
+from butler_mqtt.demo.chapters import ALLOW, FINANCE, SALES, TROUBLES, WAYS, Chapter
+from butler_mqtt.demo.stage import PATIENCE_SECONDS, Stage, StageError, until
+from butler_mqtt.demo.telling import Telling
+from butler_mqtt.errors import BrokerError
+from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.mqtt.asking import OTHERS, Sender
+
+
+class WrongTurn(StageError):
+    """Something happened that the story does not tell."""
+
+
+def demo(broker: str) -> ExitCode:
+    """
+    Give the tour.
+
+    Args:
+        broker: `mosquitto`, `embedded`, or `auto`.
+
+    Returns:
+        OK when everything happened as told; FAILED when not; UNAVAILABLE when
+        there is no broker to show it with.
+    """
+    telling = Telling()
+    began = time.monotonic()
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory(prefix="butler-mqtt-demo-") as folder:
+        try:
+            stage = Stage(Path(folder), broker, ALLOW)
+        except StageError as error:
+            telling.wrong(str(error))
+            return ExitCode.UNAVAILABLE
+        try:
+            _prologue(telling, stage)
+            with stage, Sender(stage.mqtt, hear_all=True) as sender:
+                return _Tour(stage, sender, telling).tell(began)
+        except (StageError, BrokerError) as error:
+            telling.wrong(str(error))
+            telling.say("The last lines of the logs:")
+            print(stage.logs())  # noqa: T201 -- as they are, neither wrapped nor coloured
+            return ExitCode.FAILED
+
+
+class _Tour:
+    """The chapters, on a stage."""
+
+    def __init__(self, stage: Stage, sender: Sender, telling: Telling) -> None:
+        self._stage = stage
+        self._sender = sender
+        self._telling = telling
+        self._account = Account()
+        self._topic = stage.mqtt.task_start_topic
+
+    def tell(self, began: float) -> ExitCode:
+        self._await_daemon("")
+        for chapter in WAYS:
+            self._simple(chapter)
+        self._bare_id()
+        for chapter in TROUBLES:
+            self._simple(chapter)
+        self._twice()
+        self._outage()
+        self._crash()
+        return self._settle_up(began)
+
+    # ---- chapters
+
+    def _bare_id(self) -> None:
+        self._chapter(
+            "A bare id, as Butler's senders publish it",
+            "Programs written for Butler send nothing but an id and name no place for a reply. They work "
+            "unchanged, and the reply is on a topic for everybody.",
+        )
+        reply = self._answered(lambda: self._publish(f"{SALES}\n"))
+        self._expect(reply, {"status": "ok", "started": ["Sales Report Update"]})
+        self._telling.right(f"Who cares can read it on {self._stage.mqtt.task_start_reply_topic}.")
+
+    def _twice(self) -> None:
+        self._chapter(
+            "The same request twice",
+            "The sender heard nothing, or lost its memory, and publishes the same request again. Its "
+            "requestId tells that it is the same.",
+        )
+        document = {"requestId": "erp-10", "taskId": SALES}
+        first = self._answered(lambda: self._ask(document))
+        self._expect(first, {"status": "ok", "started": ["Sales Report Update"]})
+        before = len(self._stage.qlik.executions())
+        again = self._answered(lambda: self._ask(document))
+        self._must(again == first, "the second reply differs from the first")
+        self._must(len(self._stage.qlik.executions()) == before, "the task was started again")
+        self._telling.right(f"The same reply, and the Qlik server still counts {before} executions.")
+
+    def _outage(self) -> None:
+        self._chapter(
+            "The Qlik server is down",
+            "It is being restarted just when a request comes.",
+        )
+        self._stage.qlik.switch(listener="refuse")
+        self._telling.happens("The Qlik server is switched off.")
+        began = time.monotonic()
+        ticket = self._ask({"requestId": "erp-11", "taskId": FINANCE})
+        self._must(self._sender.receive(ticket, 1.5) is None, "there was a reply while the server was down")
+        self._telling.happens("1.5 s later: no reply. The request is on disk and waits; it is not refused.")
+        self._stage.qlik.switch(listener="up")
+        self._telling.happens("The Qlik server is back.")
+        reply = self._receive(ticket, began)
+        self._expect(reply, {"status": "ok", "started": ["Financial Dashboard Reload"]})
+        self._telling.right("Started as soon as it could be, without anybody asking again.")
+
+    def _crash(self) -> None:
+        self._chapter(
+            "The daemon is killed in mid-work",
+            "The worst moment: it has told the Qlik server to start a task and has not heard the answer.",
+        )
+        stage = self._stage
+        stage.qlik.plant(kind="slow", path="*/start/synchronous", when="after", seconds=10)
+        before = len(stage.qlik.executions())
+        began = time.monotonic()
+        in_hand = self._ask({"requestId": "erp-12", "tag": "urgent"})
+        until(lambda: len(stage.qlik.executions()) > before, "the start arrives at the Qlik server")
+        instance = self._sender.daemon.instance if self._sender.daemon else ""
+        stage.kill_daemon()
+        self._telling.happens("kill -9. The task runs, and nobody is there who knows for whom.")
+        meanwhile = None
+        if stage.broker_keeps:
+            meanwhile = self._ask({"requestId": "erp-13", "taskId": SALES})
+            self._telling.happens("This second request came while the daemon was dead: the broker keeps it.")
+        stage.start_daemon()
+        self._await_daemon(instance)
+        self._telling.happens("The daemon is started again.")
+        reply = self._receive(in_hand, began)
+        self._expect(reply, {"status": "ok", "started": ["Regulatory Report"]})
+        if meanwhile is not None:
+            self._expect(
+                self._receive(meanwhile, began), {"status": "ok", "started": ["Sales Report Update"]}
+            )
+        self._must(
+            len(stage.qlik.executions()) == before + 1 + stage.broker_keeps, "a task was started twice"
+        )
+        self._telling.right(
+            "Nothing lost, nothing twice: the execution that was under way was found and is reported"
+            f"{' as `adopted`' if reply['tasksStarted'][0].get('adopted') else ''}."
+        )
+
+    def _settle_up(self, began: float) -> ExitCode:
+        account, qlik = self._account, self._stage.qlik
+        until(qlik.idle, "all executions end")
+        # A reply too many would come now.
+        self._sender.wait(lambda: self._sender.received > account.sent, 0.5)
+        executions = qlik.executions()
+        account.close(self._sender.received, executions)
+        self._telling.title("The account")
+        self._telling.account(
+            {
+                "messages sent": account.sent,
+                "replies received": self._sender.received,
+                "task starts the replies tell of, each with its execution id": len(account.starts),
+                "executions the Qlik server has really seen, the same ones": len(executions),
+            }
+        )
+        for mistake in account.mistakes:
+            self._telling.wrong(mistake)
+        if account.mistakes:
+            raise WrongTurn("the account does not balance")
+        self._telling.right("Every message answered once, every task started once per request.")
+        self._telling.say(
+            f"   {time.monotonic() - began:.0f} s. README.md says how to use it with your own servers."
+        )
+        return ExitCode.OK
+
+    # ---- what chapters are made of
+
+    def _simple(self, chapter: Chapter) -> None:
+        self._chapter(chapter.title, chapter.text)
+        self._expect(self._answered(lambda: self._ask(chapter.request)), chapter.expected)
+        self._telling.right(chapter.meaning)
+
+    def _chapter(self, title: str, text: str) -> None:
+        # What still runs would be another story: chapters do not wait for each other's tasks.
+        until(self._stage.qlik.idle, "the executions of the last chapter end")
+        self._telling.chapter(title, text)
+
+    def _ask(self, document: Mapping[str, object]) -> bytes:
+        self._telling.published(self._topic, json.dumps(document, ensure_ascii=False))
+        self._account.sent += 1
+        return self._sender.ask(document)
+
+    def _publish(self, text: str) -> bytes:
+        self._telling.published(self._topic, text.strip())
+        self._account.sent += 1
+        self._sender.publish(text.encode())
+        return OTHERS
+
+    def _answered(self, send: Callable[[], bytes]) -> dict[str, Any]:
+        began = time.monotonic()
+        return self._receive(send(), began)
+
+    def _receive(self, ticket: bytes, began: float) -> dict[str, Any]:
+        payload = self._sender.receive(ticket, PATIENCE_SECONDS)
+        if payload is None:
+            raise WrongTurn(f"no reply within {PATIENCE_SECONDS:.0f} s; {self._sender.presence()}")
+        reply: dict[str, Any] = json.loads(payload)
+        self._telling.replied(reply, time.monotonic() - began)
+        self._account.enter(reply)
+        return reply
+
+    def _expect(self, reply: Mapping[str, Any], expected: Mapping[str, object]) -> None:
+        self._must(gist(reply) == expected, f"expected was {dict(expected)}, not {gist(reply)}")
+
+    def _must(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise WrongTurn(otherwise)
+
+    def _await_daemon(self, old_instance: str) -> None:
+        def online() -> bool:
+            self._must(self._stage.daemon_runs(), "the daemon has ended by itself")
+            daemon = self._sender.daemon
+            return daemon is not None and daemon.status == "online" and daemon.instance != old_instance
+
+        if not self._sender.wait(online, PATIENCE_SECONDS):
+            raise WrongTurn(f"the daemon does not come up; {self._sender.presence()}")
+
+
+def _prologue(telling: Telling, stage: Stage) -> None:
+    telling.title("butler-mqtt: other systems start Qlik Sense tasks")
+    telling.say(
+        "MQTT is a way for programs to leave each other notes: one publishes a text on a named topic, a "
+        "program in the middle, the broker, hands it to whoever has subscribed to that topic, and keeps it "
+        "for those who are away."
+    )
+    name = "mosquitto" if stage.broker == "mosquitto" else "a small one in Python, mosquitto is better"
+    telling.say(
+        f"For this tour three programs start on this machine: a broker ({name}), a stand-in for a Qlik Sense "
+        "server, and the daemon butler-mqtt between the two. We play the system that wants tasks started."
+    )
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,84 @@
+"""How the tour is printed: colours on a terminal, plain text elsewhere."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_WIDTH = 96
+
+
+class Telling:
+    """Prints the story to standard output, step by step."""
+
+    def __init__(self) -> None:
+        # What is published and answered is shown as it is: square brackets are not rich's markup.
+        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._chapters = 0
+
+    def title(self, text: str) -> None:
+        """Print the title of all."""
+        self._console.print(f"\n{text}", style="bold")
+
+    def say(self, text: str) -> None:
+        """Print a paragraph."""
+        self._console.print(textwrap.fill(text, _WIDTH))
+
+    def chapter(self, title: str, text: str) -> None:
+        """Begin a chapter."""
+        self._chapters += 1
+        self._console.print(f"\n{self._chapters}. {title}", style="bold cyan")
+        self.say(text)
+
+    def published(self, topic: str, payload: str) -> None:
+        """Show what a sender publishes."""
+        self._console.print(f"   → published on {topic}", style="dim")
+        self._block(payload, "yellow")
+
+    def replied(self, answer: Mapping[str, object], seconds: float) -> None:
+        """Show a reply and how long it took."""
+        self._console.print(f"   ← the reply, {seconds:.2f} s later", style="dim")
+        self._block(pretty(answer), "green")
+
+    def happens(self, text: str) -> None:
+        """Tell what happens backstage."""
+        self._console.print(textwrap.fill(f"! {text}", _WIDTH, initial_indent="   "), style="magenta")
+
+    def right(self, text: str) -> None:
+        """Tell what was just seen and checked."""
+        lines = textwrap.fill(text, _WIDTH, initial_indent="   ✓ ", subsequent_indent="     ")
+        self._console.print(lines, style="bold green")
+
+    def wrong(self, text: str) -> None:
+        """Tell what is not as it should be."""
+        self._console.print(f"   ✗ {text}", style="bold red")
+
+    def account(self, rows: Mapping[str, int]) -> None:
+        """Print the figures at the end."""
+        table = Table(box=None, show_header=False, padding=(0, 2))
+        table.add_column(justify="right")
+        table.add_column()
+        for what, count in rows.items():
+            table.add_row(Text(str(count), style="bold"), Text(what))
+        self._console.print(table)
+
+    def _block(self, text: str, style: str) -> None:
+        self._console.print(textwrap.indent(text, " " * 6), style=style)
+
+
+def pretty(answer: Mapping[str, object]) -> str:
+    """Write a reply with a line for each key and for each task."""
+    lines = []
+    for key, value in answer.items():
+        if isinstance(value, list) and value:
+            entries = ",\n".join(f"    {json.dumps(entry, ensure_ascii=False)}" for entry in value)
+            text = f"[\n{entries}\n  ]"
+        else:
+            text = json.dumps(value, ensure_ascii=False)
+        lines.append(f'  "{key}": {text}')
+    return "{\n" + ",\n".join(lines) + "\n}"
