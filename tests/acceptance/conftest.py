@@ -1,0 +1,111 @@
+"""What the acceptance tests share: one simulator, and one broker with one daemon for each version of MQTT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.rig import Daemon, Qlik
+from tests.acceptance.sender import Sender
+from tests.brokers import Mosquitto
+from tests.simulator.running import running
+
+SITE = """
+nodes: [{name: Central, hostName: sense1.lab.local, maxConcurrentEngines: 200}]
+tasks: []
+"""
+
+
+@dataclass
+class Place:
+    """A broker, a daemon on it, and a sender."""
+
+    version: str
+    broker: Mosquitto
+    daemon: Daemon
+    sender: Sender
+
+
+@pytest.fixture(scope="session")
+def qlik_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qlik]:
+    folder = tmp_path_factory.mktemp("qlik")
+    (folder / "site.yaml").write_text(SITE)
+    with running(folder / "certs", "--tasks", str(folder / "site.yaml")) as simulator:
+        server = Qlik(simulator)
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def qlik(qlik_server: Qlik) -> Iterator[Qlik]:
+    """The simulator, calm before and after each test."""
+    qlik_server.calm()
+    yield qlik_server
+    qlik_server.calm()
+
+
+@pytest.fixture(scope="session")
+def places(qlik_server: Qlik, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
+    made: dict[str, Place] = {}
+    with ExitStack() as stack:
+
+        def place(version: str) -> Place:
+            if version not in made:
+                folder = tmp_path_factory.mktemp(f"mqtt-{version}")
+                broker = stack.enter_context(Mosquitto(folder / "broker", extra="max_queued_messages 0"))
+                daemon = Daemon(
+                    folder / "daemon", qlik_server, broker, mqttConfig={"protocolVersion": version}
+                )
+                stack.callback(daemon.close)
+                daemon.start()
+                made[version] = Place(
+                    version, broker, daemon, stack.enter_context(Sender(broker.port, version))
+                )
+            assert made[version].daemon.runs(), made[version].daemon.log()
+            return made[version]
+
+        yield place
+
+
+@pytest.fixture
+def place(qlik: Qlik, places: Callable[[str], Place]) -> Place:
+    """A daemon and a sender that speak MQTT 5."""
+    return places("5")
+
+
+@pytest.fixture(params=["5", "3.1.1"])
+def each(request: pytest.FixtureRequest, qlik: Qlik, places: Callable[[str], Place]) -> Place:
+    """A daemon and a sender, once with MQTT 5 and once with 3.1.1."""
+    return places(request.param)
+
+
+@pytest.fixture
+def sender(place: Place) -> Sender:
+    return place.sender
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """A broker of the test's own, whose sessions outlive a kill."""
+    with Mosquitto(tmp_path / "broker", persistent=True) as made:
+        yield made
+
+
+@pytest.fixture
+def make_daemon(qlik: Qlik, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Make daemons of the test's own; ended when the test ends."""
+    with ExitStack() as stack:
+        count = 0
+
+        def make(broker: Mosquitto | int, **sections: dict[str, object]) -> Daemon:
+            nonlocal count
+            count += 1
+            daemon = Daemon(tmp_path / f"daemon-{count}", qlik, broker, **sections)
+            stack.callback(daemon.close)
+            return daemon
+
+        yield make
