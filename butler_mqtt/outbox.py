@@ -128,18 +128,16 @@ class Outbox:
         now = time.monotonic()
         while self._again and self._again[0][0] <= now:
             publication = self._again[0][2]
-            held = self._held[publication.request_id]
-            if held.first is not publication:
+            if self._waits(publication):
                 # An earlier one of its request was refused after it.
-                insort(held.waiting, publication, key=_place)
+                insort(self._held[publication.request_id].waiting, publication, key=_place)
             elif not self._offer(publication):
                 return
             heapq.heappop(self._again)
         while self._pending:
             publication = self._pending[0]
-            held = self._held.get(publication.request_id)
-            if held is not None and publication.id > held.first.id:
-                insort(held.waiting, self._pending.popleft(), key=_place)
+            if self._waits(publication):
+                insort(self._held[publication.request_id].waiting, self._pending.popleft(), key=_place)
             elif self._offer(publication):
                 self._pending.popleft()
             else:
@@ -177,6 +175,11 @@ class Outbox:
         """Take note that the connection ended before these were confirmed: they go first."""
         gone = [self._in_flight.pop(identity) for identity in identities if identity in self._in_flight]
         self._pending.extendleft(sorted(gone, key=_place, reverse=True))
+
+    def _waits(self, publication: Publication) -> bool:
+        """Tell whether an earlier message of its request was refused and is not through yet."""
+        held = self._held.get(publication.request_id)
+        return held is not None and publication.id > held.first.id
 
     def _offer(self, publication: Publication) -> bool:
         # Registered before publishing: the confirmation comes from another thread.

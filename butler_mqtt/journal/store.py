@@ -15,9 +15,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, select, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select, text
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from butler_mqtt import posix
@@ -35,6 +36,10 @@ _log = logging.getLogger("butler_mqtt.journal")
 
 #: SQLite's words for states that end by themselves or by an operator's hand, without a restart.
 _MENDABLE = ("disk is full", "readonly database", "disk I/O error", "locked", "unable to open")
+
+
+#: What SQLite raises for a damaged file, beside `OperationalError` for the other troubles of a file.
+_OF_THE_FILE = (DatabaseError, DBAPIError)
 
 
 class Journal:
@@ -96,6 +101,8 @@ class Journal:
         Raises:
             JournalError: Nothing of the block may be taken as written; call
                 `reopen` and read again.
+            RuntimeError: A row breaks a rule of the tables, which is a fault of
+                the program; nothing of the block was written.
         """
         if self._connection is None:
             raise JournalError(f"the journal {self.path} is not open", mendable=True)
@@ -174,7 +181,10 @@ class Journal:
         try:
             yield
         except DBAPIError as error:
-            raise journal_error(self.path, error) from error
+            if isinstance(error, OperationalError) or type(error) in _OF_THE_FILE:
+                raise journal_error(self.path, error) from error
+            # Not the journal is at fault but what was to be written: the next transaction can succeed.
+            raise RuntimeError(f"the journal {self.path} refused a row: {error.orig}") from error
 
 
 def journal_error(path: Path, error: DBAPIError) -> JournalError:
@@ -188,7 +198,7 @@ def journal_error(path: Path, error: DBAPIError) -> JournalError:
     elif "full" in reason:
         advice = "free some space; nothing is acknowledged until then and the broker keeps what arrives"
     elif mendable:
-        advice = "check the disk and that the file and its folder belong to the service's user"
+        advice = "check the disk, and that the file, its -wal and -shm, and the folder belong to the service's user"
     else:
         advice = "this is a fault of the program; nothing unwritten was acknowledged"
     return JournalError(f"the journal {path} cannot be used: {reason}; {advice}", mendable=mendable)
@@ -197,16 +207,24 @@ def journal_error(path: Path, error: DBAPIError) -> JournalError:
 def writing_engine(path: Path) -> Engine:
     """Give an engine with one connection that writes durably and begins transactions at once."""
     engine = create_engine(
-        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 10}
+        URL.create("sqlite", database=str(path)),
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False, "timeout": 10},
     )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         # The driver's own transaction handling would commit before DDL and begin too late.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        try:
+            # First of all: it has an effect only before the first page of a new file is written.
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        except sqlite3.Error:
+            # Nobody else closes it, and it would keep a -wal with the rights the file has now.
+            connection.close()
+            raise
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -218,7 +236,7 @@ def writing_engine(path: Path) -> Engine:
 def reading_engine(path: Path) -> Engine:
     """Give an engine that reads the journal at *path*, also while a daemon writes it."""
     return create_engine(
-        f"sqlite:///file:{path}?mode=ro&uri=true",
+        URL.create("sqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"}),
         poolclass=NullPool,
         connect_args={"check_same_thread": False, "timeout": 10},
     )

@@ -1,0 +1,41 @@
+"""Journals in real files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from butler_mqtt.journal import Journal
+
+MakeJournal = Callable[..., Journal]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Give the place of a journal that does not exist yet."""
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def make_journal(file: Path) -> Iterator[MakeJournal]:
+    """Give a function that makes a journal, closed at the end of the test."""
+    made: list[Journal] = []
+
+    def make(path: Path = file, *, low_disk_bytes: int = 0) -> Journal:
+        journal = Journal(f"sqlite:///{path}", low_disk_bytes=low_disk_bytes)
+        made.append(journal)
+        return journal
+
+    yield make
+    for journal in made:
+        journal.close()
+
+
+@pytest.fixture
+def journal(make_journal: MakeJournal) -> Journal:
+    """Give an open journal without content."""
+    journal = make_journal()
+    journal.open()
+    return journal

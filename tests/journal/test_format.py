@@ -1,0 +1,92 @@
+"""The format of the journal and the way to it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, inspect
+
+from butler_mqtt.errors import JournalError
+from butler_mqtt.journal import Journal, tables
+from butler_mqtt.journal.store import FORMAT
+from tests.journal.conftest import MakeJournal
+
+MIGRATIONS = Path(tables.__file__).parent / "migrations"
+
+
+def described(engine: Engine) -> dict[str, object]:
+    """Give columns, keys and indexes of every table, in a form that can be compared."""
+    found = inspect(engine)
+    whole: dict[str, object] = {}
+    for table in found.get_table_names():
+        if table == "alembic_version":
+            continue
+        whole[table] = (
+            [
+                (column["name"], str(column["type"]), column["nullable"])
+                for column in found.get_columns(table)
+            ],
+            found.get_pk_constraint(table)["constrained_columns"],
+            sorted(
+                (key["constrained_columns"], key["referred_table"]) for key in found.get_foreign_keys(table)
+            ),
+            sorted(
+                (
+                    str(index["name"]),
+                    index["column_names"],
+                    bool(index["unique"]),
+                    str(index["dialect_options"].get("sqlite_where", "")).casefold().replace(" = 1", " is 1"),
+                )
+                for index in found.get_indexes(table)
+            ),
+        )
+    return whole
+
+
+def test_the_migrations_make_the_tables_the_program_uses(journal: Journal, tmp_path: Path) -> None:
+    migrated = create_engine(f"sqlite:///{journal.path}")
+    direct = create_engine(f"sqlite:///{tmp_path / 'direct.sqlite'}")
+    tables.metadata.create_all(direct)
+    assert described(migrated) == described(direct)
+    with migrated.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    migrated.dispose()
+    direct.dispose()
+
+
+def test_the_newest_migration_is_the_format_the_program_writes() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [FORMAT]
+    # Compared as text when a journal is opened.
+    revisions = [script.revision for script in scripts.walk_revisions()]
+    assert revisions == sorted(revisions, reverse=True)
+    assert {len(revision) for revision in revisions} == {4}
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(file: Path, make_journal: MakeJournal) -> None:
+    with sqlite3.connect(file) as other:
+        other.execute("CREATE TABLE outbox (something TEXT)")
+    other.close()
+    with pytest.raises(JournalError, match="already exists"):
+        make_journal().open()
+    with sqlite3.connect(file) as other:
+        names = [row[0] for row in other.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    other.close()
+    assert names == ["outbox"]
+
+
+def test_opening_a_journal_of_the_newest_format_migrates_nothing(
+    journal: Journal, make_journal: MakeJournal, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.close()
+    with caplog.at_level("INFO", "butler_mqtt.journal"):
+        make_journal().open()
+    assert "brought from format" not in caplog.text
