@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from butler_mqtt import __version__, logs, probe, reload
 from butler_mqtt.clock import now_ms
@@ -19,6 +19,7 @@ from butler_mqtt.errors import ConfigError, JournalError
 from butler_mqtt.events import Confirmed, Lost, Refused, Room, SessionBegan
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.journal import Journal
+from butler_mqtt.metrics import Metrics
 from butler_mqtt.model import Arrival, Message, Publication
 from butler_mqtt.mqtt import Door, DoorState, Replies
 from butler_mqtt.notify import Notify
@@ -26,6 +27,9 @@ from butler_mqtt.pipeline import Pipeline
 from butler_mqtt.qrs import Qrs
 from butler_mqtt.settings import Settings
 from butler_mqtt.watchdog import Calls, Progress
+
+if TYPE_CHECKING:
+    from butler_mqtt.listeners import Listeners
 
 #: Seconds for which a broker may refuse us before the process ends: an operator has to act.
 REFUSED_SECONDS = 60.0
@@ -83,11 +87,15 @@ class Daemon:
         self._replies: Replies | None = None
         if settings.mqtt.enable:
             self._connect_mqtt()
+        self._metrics = Metrics()
+        self._listeners: Listeners | None = None
+        self._journal = Journal(settings.journal.url)
         self._pipeline = Pipeline(
             settings,
-            Journal(settings.journal.url),
+            self._journal,
             publish=self._replies.publish if self._replies else _nowhere,
             server_time=self._qrs.server_time,
+            counting=self._metrics,
         )
         self._progress.watch("pipeline", lambda: self._pipeline.progress, patience)
 
@@ -110,6 +118,7 @@ class Daemon:
             _log.critical("%s", error, extra={"action": "journal_failed"})
             return ExitCode.JOURNAL
         self._start_threads()
+        self._start_listeners()
         _log.info("butler-mqtt %s started", __version__, extra={"action": "started"})
         self._watch()
         self._stop_in_order()
@@ -145,6 +154,7 @@ class Daemon:
         self._spawn("pipeline", pipeline.run)
         self._worker("finder", pipeline.finder.work)
         self._worker("settler", pipeline.starter.settler.work)
+        self._worker("follower", pipeline.starter.follower.work)
         for number in range(self._settings.start_task.max_concurrent_starts):
             self._worker(f"starter-{number + 1}", pipeline.starter.work)
         self._worker("probe", lambda qlik: probe.work(self._qrs, qlik, self._stop))
@@ -154,6 +164,33 @@ class Daemon:
         if self._door is not None:
             self._door.start()
             self._progress.watch("MQTT door", self._door.progress, MQTT_PATIENCE_SECONDS)
+
+    def _start_listeners(self) -> None:
+        if not (self._settings.rest.enable or self._settings.monitoring.enable):
+            return
+        # Loaded here only: a web server costs a fifth of the daemon's memory.
+        from butler_mqtt.http.listener import ListenerError  # noqa: PLC0415
+        from butler_mqtt.listeners import Listeners, Sources  # noqa: PLC0415 -- as above
+
+        sources = Sources(
+            emit=self._pipeline.emit,
+            stuck=self._progress.stuck,
+            fault=lambda: self._pipeline.fault,
+            accepting=lambda: not self._ending and getattr(self._pipeline, "accepting", True),
+            progress=lambda: self._pipeline.progress,
+            subscription=lambda: None if self._door is None else str(self._door.state),
+            reachable=lambda: self._qrs.reachable,
+            reached_at=lambda: self._qrs.reached_at,
+        )
+        try:
+            self._listeners = Listeners(
+                self._settings, sources, self._metrics, self._journal.path, self._on_fatal
+            )
+        except ListenerError as error:
+            _log.critical("%s", error, extra={"action": "listener_failed"})
+            self._end(ExitCode.UNAVAILABLE)
+        else:
+            self._listeners.start()
 
     def _worker(self, name: str, work: Callable[[Any], None]) -> None:
         """Run *work* in a thread that has a connection to Qlik of its own."""
@@ -343,9 +380,12 @@ class Daemon:
             self._door.stop()
         if self._replies is not None:
             self._replies.stop()
+        if self._listeners is not None:
+            self._listeners.stop(5.0)
         self._pipeline.stop()
         self._pipeline.finder.stop()
         self._pipeline.starter.settler.stop()
+        self._pipeline.starter.follower.stop()
         for _ in range(self._settings.start_task.max_concurrent_starts):
             self._pipeline.starter.stop()
         for thread in self._threads:

@@ -1,0 +1,89 @@
+"""HTTP answers: the error object of a refusal and the status of every code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from butler_mqtt.errors import RequestError
+
+#: Status by code (design 4.2); a code not named here is 400.
+STATUS: Mapping[str, int] = {
+    "unauthorized": 401,
+    "all_denied": 403,
+    "all_must_exist": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "request_id_conflict": 409,
+    "expired": 410,
+    "too_large": 413,
+    "rate_limited": 429,
+    "headers_too_large": 431,
+    "internal_error": 500,
+    "qrs_forbidden": 502,
+    "qrs_rejected": 502,
+    "qrs_unavailable": 503,
+    "not_recorded": 503,
+    "shutting_down": 503,
+}
+#: Seconds after which a caller may try again, where the code does not bring its own.
+RETRY_AFTER: Mapping[str, int] = {
+    "rate_limited": 1,
+    "qrs_unavailable": 30,
+    "not_recorded": 5,
+    "shutting_down": 10,
+}
+
+#: Answers are for the caller alone and are never to be taken for anything but what they say they are.
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Refusal(RequestError):
+    """A request that the door itself turns down; `headers` go with the answer."""
+
+    def __init__(
+        self,
+        code: str,
+        error: str,
+        details: str,
+        *,
+        request_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.headers = dict(headers or {})
+        super().__init__(code, error, details, request_id)
+
+
+def status_of(reply: Mapping[str, object]) -> int:
+    """Give the status of a reply (design 4.2): 200 unless the request was refused as a whole."""
+    code = reply.get("code")
+    return STATUS.get(code, 400) if isinstance(code, str) else 200
+
+
+def json_answer(
+    content: Mapping[str, object] | str, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with a JSON object, or with one that is text already."""
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return Response(text, status, {**_HEADERS, **(headers or {})}, "application/json")
+
+
+def reply_answer(reply: str, headers: Mapping[str, str]) -> Response:
+    """Answer with the pipeline's reply *reply*, unchanged."""
+    read = json.loads(reply)
+    code = read.get("code")
+    extra = {"Retry-After": str(RETRY_AFTER[code])} if code in RETRY_AFTER else {}
+    return json_answer(reply, status_of(read), {**headers, **extra})
+
+
+def refusal_answer(refusal: RequestError) -> Response:
+    """Answer with the error object of *refusal*."""
+    content: dict[str, object] = {} if refusal.request_id is None else {"requestId": refusal.request_id}
+    content |= {"error": refusal.error, "details": refusal.details, "code": refusal.code}
+    headers = dict(refusal.headers) if isinstance(refusal, Refusal) else {}
+    if refusal.code in RETRY_AFTER:
+        headers.setdefault("Retry-After", str(RETRY_AFTER[refusal.code]))
+    return json_answer(content, STATUS.get(refusal.code, 400), headers)

@@ -1,0 +1,137 @@
+"""The two applications: the REST door with its pages, and the monitoring pages alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from butler_mqtt import requestschema
+from butler_mqtt.errors import JournalError, RequestError
+from butler_mqtt.http import openapi, page
+from butler_mqtt.http.answers import Refusal, json_answer, refusal_answer
+from butler_mqtt.http.core import Check, Core
+from butler_mqtt.http.guard import Guard, Rate
+from butler_mqtt.http.starting import Starting
+from butler_mqtt.settings import Rest
+
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: The page is text alone: whatever a browser would load for it is refused.
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+
+_log = logging.getLogger("butler_mqtt.http")
+
+
+def rest(core: Core, settings: Rest, ending: asyncio.Event, *, rate: Rate | None = None) -> ASGIApp:
+    """Make the application of the REST listener."""
+    start = Starting(core, settings.max_body_bytes, settings.rest_wait_seconds, ending)
+    both = ["POST", "PUT"]
+
+    async def read(request: Request) -> Response:
+        return await _state(core, request.path_params["request_id"])
+
+    async def document(_request: Request) -> Response:
+        return json_answer(openapi.document())
+
+    async def docs(_request: Request) -> Response:
+        return HTMLResponse(
+            page.render(openapi.document()), headers={"Content-Security-Policy": _PAGE_POLICY}
+        )
+
+    routes = [
+        Route("/v4/reloadtask/start", start.__call__, methods=both),
+        Route("/v4/reloadtask/{task_id}/start", start.__call__, methods=both),
+        Route("/v4/requests/{request_id}", read, methods=["GET"]),
+        Route("/openapi.json", document, methods=["GET"]),
+        Route("/docs", docs, methods=["GET"]),
+        *_monitoring_routes(core),
+    ]
+    return Guard(_application(routes, core.refused), settings, rate or Rate(), core.refused)
+
+
+def monitoring(core: Core) -> ASGIApp:
+    """Make the application of the monitoring listener."""
+    return _application(_monitoring_routes(core), lambda _code: None)
+
+
+def _application(routes: Sequence[Route], refused: Callable[[str], None]) -> Starlette:
+    async def on_http(request: Request, error: Exception) -> Response:
+        return _http_fault(request, error)
+
+    async def on_refusal(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestError)  # noqa: S101 -- registered for nothing else
+        refused(error.code)
+        return refusal_answer(error)
+
+    async def on_bug(_request: Request, _error: Exception) -> Response:
+        refused("internal_error")
+        return refusal_answer(
+            Refusal("internal_error", "Internal error", "the request could not be processed; see the log")
+        )
+
+    app = Starlette(
+        routes=routes,
+        exception_handlers={HTTPException: on_http, RequestError: on_refusal, Exception: on_bug},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _http_fault(request: Request, error: Exception) -> Response:
+    """Answer an unknown path or a wrong method; OPTIONS asks for just that."""
+    assert isinstance(error, HTTPException)  # noqa: S101 -- registered for nothing else
+    allowed = (error.headers or {}).get("Allow", "")
+    if error.status_code == 405 and request.method == "OPTIONS":
+        return Response(status_code=204, headers={"Allow": f"{allowed}, OPTIONS"})
+    if error.status_code == 405:
+        details = f"{request.method} is not for this path; {allowed} is"
+        refusal = Refusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
+    else:
+        details = f"there is nothing at {requestschema.shown(request.url.path)}; /docs lists what there is"
+        refusal = Refusal("not_found", "Not found", details)
+    return refusal_answer(refusal)
+
+
+async def _state(core: Core, request_id: str) -> Response:
+    try:
+        state = await asyncio.to_thread(core.inquire, request_id)
+    except JournalError as error:
+        raise Refusal("not_recorded", "Journal cannot be read", str(error)) from error
+    if state is None:
+        details = f"no request {requestschema.shown(request_id)} is known; it may be older than retentionDays"
+        raise Refusal("not_found", "Not found", details)
+    return json_answer(state)
+
+
+def _monitoring_routes(core: Core) -> list[Route]:
+    async def healthz(_request: Request) -> Response:
+        return _checked(core.health())
+
+    async def readyz(_request: Request) -> Response:
+        return _checked(core.readiness())
+
+    async def metrics(_request: Request) -> Response:
+        text = await asyncio.to_thread(core.exposition)
+        return Response(text, headers={"Cache-Control": "no-store", "Content-Type": _METRICS_TYPE})
+
+    return [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+    ]
+
+
+def _checked(checks: Sequence[Check]) -> Response:
+    well = all(check.fault is None for check in checks)
+    content = {
+        "status": "ok" if well else "failed",
+        "checks": {one.name: one.fault or "ok" for one in checks},
+    }
+    return json_answer(content, 200 if well else 503)

@@ -1,0 +1,29 @@
+"""When certificates expire; the only home of cryptography in the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+
+
+def remaining(files: Mapping[str, Path | None]) -> dict[str, float]:
+    """
+    Give the seconds until the certificates in *files* expire, the earliest where a file holds several.
+
+    Negative for one that has expired; files that cannot be read are left out:
+    who needs them says so in the log.
+    """
+    now = datetime.now(UTC)
+    found: dict[str, float] = {}
+    for name, file in files.items():
+        if file is None:
+            continue
+        try:
+            certificates = x509.load_pem_x509_certificates(file.read_bytes())
+        except (OSError, ValueError):
+            continue
+        found[name] = min((one.not_valid_after_utc - now).total_seconds() for one in certificates)
+    return found

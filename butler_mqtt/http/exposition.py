@@ -1,0 +1,170 @@
+"""The metrics in Prometheus' text format."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from butler_mqtt import __version__
+from butler_mqtt.metrics import BOUNDS, Counts, Histogram
+
+_PREFIX = "butler_mqtt"
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """
+    What is so at this moment; None where it is not known or does not apply.
+
+    `states` are yes or no by metric name; `numbers` are by metric name.
+    `certificates` gives the seconds until each expires, by the key of the
+    configuration that names it. `outbox` counts messages by state.
+    """
+
+    states: Mapping[str, bool | None] = field(default_factory=dict)
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+    outbox: Mapping[str, int] = field(default_factory=dict)
+    certificates: Mapping[str, float] = field(default_factory=dict)
+
+
+#: What each yes-or-no says when it is 1.
+STATES: Mapping[str, str] = {
+    "broker_connected": "Whether the MQTT broker has accepted us.",
+    "subscribed": "Whether requests arrive from the broker.",
+    "qrs_reachable": "Whether the Qlik server answered the last call.",
+    "journal_writable": "Whether requests can be recorded.",
+    "accepting_requests": "Whether new requests are taken in.",
+    "healthy": "Whether /healthz says ok.",
+    "ready": "Whether /readyz says ok.",
+}
+NUMBERS: Mapping[str, str] = {
+    "open_requests": "Requests that have no reply yet.",
+    "oldest_open_request_age_seconds": "Age of the oldest request without a reply; 0 when there is none.",
+    "executions_followed": "Executions that are followed to their end.",
+    "last_turn_age_seconds": "Time since the pipeline last got on.",
+    "qrs_last_answer_age_seconds": "Time since the Qlik server last answered.",
+}
+
+
+def exposition(counts: Counts, levels: Levels) -> bytes:
+    """Write all metrics."""
+    registry = CollectorRegistry()
+    registry.register(_Given([*_levels(levels), *_counts(counts)]))
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+class _Given(Collector):
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _levels(levels: Levels) -> Iterator[Metric]:
+    build = {"version": __version__, "python": platform.python_version()}
+    yield InfoMetricFamily(f"{_PREFIX}_build", "The running version.", build)
+    for name, meaning in STATES.items():
+        state = levels.states.get(name)
+        if state is not None:
+            yield GaugeMetricFamily(f"{_PREFIX}_{name}", meaning, float(state))
+    for name, meaning in NUMBERS.items():
+        number = levels.numbers.get(name)
+        if number is not None:
+            yield GaugeMetricFamily(f"{_PREFIX}_{name}", meaning, number)
+    outbox = GaugeMetricFamily(
+        f"{_PREFIX}_outbox_messages",
+        "Messages kept for the broker: waiting, or quarantined because it will not take them.",
+        labels=["state"],
+    )
+    for state_name, number in levels.outbox.items():
+        outbox.add_metric([state_name], number)
+    yield outbox
+    certificates = GaugeMetricFamily(
+        f"{_PREFIX}_certificate_remaining_seconds",
+        "Time until a certificate expires, by the key of the configuration that names it.",
+        labels=["certificate"],
+    )
+    for key, seconds in levels.certificates.items():
+        certificates.add_metric([key], seconds)
+    yield certificates
+
+
+def _counts(counts: Counts) -> Iterator[Metric]:
+    yield _counter(
+        "deliveries_received", "Deliveries recorded.", ["door"], {(k,): v for k, v in counts.received.items()}
+    )
+    yield _counter(
+        "deliveries_answered",
+        "Deliveries answered: ok, partial, failed, or the code of the refusal.",
+        ["door", "code"],
+        counts.answered,
+    )
+    yield _counter(
+        "starts", "Starts by what became of them.", ["outcome"], {(k,): v for k, v in counts.starts.items()}
+    )
+    yield _counter(
+        "executions_ended",
+        "Executions followed to their end.",
+        ["result"],
+        {(k,): v for k, v in counts.ended.items()},
+    )
+    yield _histogram(
+        "receipt_to_post_seconds",
+        "Time from the receipt of a request to the POST that starts its task.",
+        [],
+        {(): counts.to_post},
+    )
+    yield _histogram(
+        "receipt_to_reply_seconds",
+        "Time from the receipt of a delivery to its reply.",
+        ["door"],
+        {(door,): histogram for door, histogram in counts.to_reply.items()},
+    )
+    yield _histogram(
+        "qrs_call_duration_seconds",
+        "Time of one call of the Qlik server; status none: no answer.",
+        ["method", "endpoint", "status"],
+        counts.calls,
+    )
+
+
+def _counter(
+    name: str,
+    meaning: str,
+    labels: list[str],
+    values: Mapping[tuple[str], int] | Mapping[tuple[str, str], int],
+) -> Metric:
+    family = CounterMetricFamily(f"{_PREFIX}_{name}", meaning, labels=labels)
+    for key, value in sorted(values.items()):
+        family.add_metric(list(key), value)
+    return family
+
+
+def _histogram(
+    name: str,
+    meaning: str,
+    labels: list[str],
+    histograms: Mapping[tuple[()], Histogram]
+    | Mapping[tuple[str], Histogram]
+    | Mapping[tuple[str, str, str], Histogram],
+) -> Metric:
+    family = HistogramMetricFamily(f"{_PREFIX}_{name}", meaning, labels=labels)
+    edges = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
+    for key, histogram in sorted(histograms.items()):
+        buckets = list(zip(edges, map(float, accumulate(histogram.counts)), strict=True))
+        family.add_metric(list(key), buckets, histogram.total)
+    return family

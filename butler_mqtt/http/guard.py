@@ -1,0 +1,202 @@
+"""Who may ask, and how often: bearer tokens, client certificates, a rate for each caller."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from butler_mqtt.errors import RequestError
+from butler_mqtt.http.answers import Refusal, refusal_answer
+from butler_mqtt.settings import Rest, Token
+
+#: Requests a caller may make in the long run, each second, and at once after a pause. Far above what a
+#: sender needs (a morning's backlog of 10,000 passes in 6 s): it stops a sender that runs wild.
+RATE = 1000.0
+BURST = 4000.0
+#: Callers remembered; the one not seen for longest is forgotten first.
+MAX_CALLERS = 10_000
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_log = logging.getLogger("butler_mqtt.http")
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    filled_at: float
+
+
+class Rate:
+    """
+    A token bucket for each caller.
+
+    Args:
+        rate: Requests per second in the long run.
+        burst: Requests at once after a pause.
+        monotonic: The clock, in seconds.
+    """
+
+    def __init__(
+        self, rate: float = RATE, burst: float = BURST, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._monotonic = monotonic
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def wait(self, caller: str) -> float:
+        """Count one request of *caller*; give the seconds until it may ask again, 0 when it may now."""
+        now = self._monotonic()
+        bucket = self._buckets.setdefault(caller, _Bucket(self._burst, now))
+        self._buckets.move_to_end(caller)
+        if len(self._buckets) > MAX_CALLERS:
+            self._buckets.popitem(last=False)
+        bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.filled_at) * self._rate)
+        bucket.filled_at = now
+        if bucket.tokens >= 1:
+            bucket.tokens -= 1
+            return 0.0
+        return (1 - bucket.tokens) / self._rate
+
+
+def token_name(token: str, known: Sequence[Token]) -> str | None:
+    """Give the name of a token, None when it is not known; takes as long for each one that is not."""
+    digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+    found = None
+    for one in known:
+        if hmac.compare_digest(digest, one.sha256):
+            found = one.name
+    return found
+
+
+class Guard:
+    """
+    Lets a request through, with the name of its caller in `scope["state"]["principal"]`.
+
+    Args:
+        app: What is guarded.
+        rest: Tokens, and whether client certificates count.
+        rate: How often each caller may ask.
+        refused: Counts refusals, by code.
+    """
+
+    #: Open to everybody, so that a supervisor needs no token.
+    OPEN = frozenset({"/healthz", "/readyz"})
+
+    def __init__(self, app: ASGIApp, rest: Rest, rate: Rate, refused: Callable[[str], None]) -> None:
+        self._app = app
+        self._tokens = rest.tokens
+        self._certificates = rest.tls.enable and rest.tls.ca is not None
+        self._rate = rate
+        self._refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, 429 or 400, or pass the request on."""
+        if scope["type"] != "http":
+            return
+        request = HTTPConnection(scope)
+        method: str = scope["method"]
+        try:
+            principal = self._caller(request, method) if scope["path"] not in self.OPEN else None
+            self._limit(principal or f"address {_address(request)}")
+            if principal is None and method not in _SAFE:
+                _refuse_other_sites(request)
+        except RequestError as refusal:
+            self._refused(refusal.code)
+            await refusal_answer(refusal)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["principal"] = principal
+        await self._app(scope, receive, send)
+
+    def _caller(self, request: HTTPConnection, method: str) -> str | None:
+        """Give the caller's name, None where everybody may ask; raises RequestError `unauthorized`."""
+        tls = request.scope.get("extensions", {}).get("tls", {})
+        certified = tls.get("client_cert_name")
+        if self._certificates and isinstance(certified, str):
+            return certified
+        if not self._tokens and not self._certificates:
+            return None
+        token = _token(request.headers.get("authorization", ""), method)
+        name = None if token is None else token_name(token, self._tokens)
+        if name is not None:
+            return name
+        self._limit(f"address {_address(request)}")
+        _log.warning(
+            "a caller from %s was refused: %s",
+            _address(request),
+            "its token is not known" if token else "it sent no token",
+            extra={"action": "rest_unauthorized"},
+        )
+        raise Refusal(
+            "unauthorized",
+            "Unauthorized",
+            "the token is not one of restServerConfig.auth.tokens"
+            if token
+            else "send the header 'Authorization: Bearer <token>'"
+            + (" or a client certificate" if self._certificates else ""),
+            headers={"WWW-Authenticate": _challenge(method)},
+        )
+
+    def _limit(self, caller: str) -> None:
+        seconds = self._rate.wait(caller)
+        if seconds:
+            raise Refusal(
+                "rate_limited",
+                "Too many requests",
+                f"more than {RATE:.0f} requests a second; try again later",
+                headers={"Retry-After": str(max(1, round(seconds)))},
+            )
+
+
+def _token(header: str, method: str) -> str | None:
+    """Give the token of an Authorization header, None when there is none."""
+    scheme, _, value = header.strip().partition(" ")
+    value = value.strip()
+    if scheme.lower() == "bearer":
+        return value or None
+    # A browser can only send Basic; it does so by itself, also for other sites, hence not for requests
+    # that change something.
+    if scheme.lower() == "basic" and method in _SAFE:
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2] or None
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+    return None
+
+
+def _challenge(method: str) -> str:
+    bearer = 'Bearer realm="butler-mqtt"'
+    return f'{bearer}, Basic realm="butler-mqtt, token as password"' if method in _SAFE else bearer
+
+
+def _refuse_other_sites(request: HTTPConnection) -> None:
+    """
+    Refuse what a page of another site makes a browser send.
+
+    Without tokens a browser on this machine would otherwise start tasks for
+    any page it shows. Programs send no Origin.
+    """
+    origin = request.headers.get("origin")
+    if origin is None or urlsplit(origin).netloc == request.headers.get("host"):
+        return
+    raise Refusal(
+        "cross_origin",
+        "Request from another site",
+        "requests that browsers send for other sites are not taken without a token",
+    )
+
+
+def _address(request: HTTPConnection) -> str:
+    return request.client.host if request.client else "unknown"

@@ -1,0 +1,283 @@
+"""`POST` and `PUT` to the three start paths: from HTTP to an arrival, and from the reply to HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from butler_mqtt import requestschema, strictjson
+from butler_mqtt.clock import now_ms
+from butler_mqtt.errors import RequestError
+from butler_mqtt.http import butler
+from butler_mqtt.http.answers import Refusal, json_answer, reply_answer, status_of
+from butler_mqtt.http.core import Core
+from butler_mqtt.http.delivery import Delivery
+from butler_mqtt.model import Arrival
+
+#: Seconds within which a request must be on disk; a commit takes milliseconds.
+STORE_SECONDS = 10.0
+
+#: Charsets of which UTF-8 text is made (RFC 8259 allows no other than UTF-8).
+_CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
+
+_log = logging.getLogger("butler_mqtt.http")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One HTTP request, read; `butler` is there when its body is Butler's array."""
+
+    body: bytes
+    path_task_id: str | None
+    key: str | None
+    at_once: bool
+    butler: butler.Asked | None = None
+
+
+class Starting:
+    """
+    The start endpoints.
+
+    Args:
+        core: The way into the pipeline.
+        max_body_bytes: The longest body read.
+        wait_seconds: How long a caller waits for the reply before it gets 202.
+        ending: Set when the listener ends: nobody waits any longer.
+    """
+
+    def __init__(self, core: Core, max_body_bytes: int, wait_seconds: float, ending: asyncio.Event) -> None:
+        self._core = core
+        self._max_body_bytes = max_body_bytes
+        self._wait_seconds = wait_seconds
+        self._ending = ending
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request; raises RequestError for what the door turns down."""
+        began = time.monotonic()
+        received_at = now_ms()
+        key = _idempotency_key(request)
+        try:
+            asked = await self._read(request, key)
+            self._refuse_when_blocked()
+            if asked.butler is not None:
+                return await self._start_butlers(request, asked, asked.butler, received_at, began)
+            request_id, reply = await self._hand_in(request, asked, asked.body, received_at, began)
+            return _accepted(request_id, asked) if reply is None else reply_answer(reply, _place(request_id))
+        except RequestError as refusal:
+            refusal.request_id = refusal.request_id or key or str(uuid.uuid4())
+            raise
+
+    async def _start_butlers(
+        self, request: Request, asked: _Asked, wanted: butler.Asked, received_at: int, began: float
+    ) -> Response:
+        if wanted.key_values:
+            _log.warning(
+                "%d keyvaluestore items of a request were ignored: there is no key-value store here",
+                wanted.key_values,
+                extra={"action": "rest_key_values_ignored"},
+            )
+        body = wanted.request()
+        if body is None:
+            return json_answer(butler.answer(wanted, None))
+        request_id, reply = await self._hand_in(request, asked, body.encode(), received_at, began)
+        if reply is None:
+            return _accepted(request_id, asked)
+        read = strictjson.loads(reply)
+        if not isinstance(read, dict) or (
+            status_of(read) != 200 and read["code"] not in {"all_denied", "all_must_exist"}
+        ):
+            return reply_answer(reply, _place(request_id))
+        state = await asyncio.to_thread(self._core.inquire, request_id)
+        return json_answer(butler.answer(wanted, state), headers=_place(request_id))
+
+    async def _hand_in(
+        self, request: Request, asked: _Asked, body: bytes, received_at: int, began: float
+    ) -> tuple[str, str | None]:
+        """Give the request to the pipeline; give its id and the reply, None when that takes longer."""
+        delivery = Delivery()
+        self._core.emit(
+            Arrival(
+                "rest",
+                body,
+                received_at,
+                path_task_id=None if asked.butler is not None else asked.path_task_id,
+                # An id of our own makes a transaction that is repeated meet the request it may have written.
+                request_id=asked.key or str(uuid.uuid4()),
+                principal=request.scope["state"].get("principal"),
+                on_stored=delivery.on_stored,
+                on_reply=delivery.on_reply,
+            )
+        )
+        request_id = await delivery.stored(STORE_SECONDS)
+        if request_id is None:
+            raise _not_recorded(certain=delivery.give_up())
+        seconds = 0.0 if asked.at_once else self._wait_seconds - (time.monotonic() - began)
+        return request_id, await delivery.reply(max(0.0, seconds), self._ending)
+
+    def _refuse_when_blocked(self) -> None:
+        if self._ending.is_set():
+            raise Refusal(
+                "shutting_down", "Shutting down", "the daemon is being stopped; nothing was started"
+            )
+        obstacle = self._core.obstacle()
+        if obstacle is not None:
+            raise Refusal("not_recorded", "Request cannot be recorded", f"{obstacle}; nothing was started")
+
+    # ---- reading
+
+    async def _read(self, request: Request, key: str | None) -> _Asked:
+        _check_charset(request.headers.get("content-type", ""))
+        path_task_id = request.path_params.get("task_id")
+        path_task_id = None if path_task_id == "-" else path_task_id
+        body = await _body(request, self._max_body_bytes)
+        asked = _Asked(body, path_task_id, key, _prefers_async(request))
+        all_ids = _flag(request.query_params.get("allTaskIdsMustExist"))
+        array = _begins_with(body, b"[")
+        if array:
+            return _Asked(
+                body,
+                path_task_id,
+                key,
+                asked.at_once,
+                butler.read(_array(body), path_task_id, all_ids=all_ids),
+            )
+        if all_ids and body.strip():
+            raise RequestError(
+                "invalid_request",
+                "Invalid request",
+                'allTaskIdsMustExist goes with Butler\'s array body; an object says "allMustExist": true',
+            )
+        if key is not None and b'"requestId"' in body:
+            _check_same_id(body, key)
+        return asked
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Read the body, but not beyond *limit* bytes."""
+    announced = request.headers.get("content-length", "")
+    size = int(announced) if announced.isascii() and announced.isdigit() else 0
+    chunks: list[bytes] = []
+    read = 0
+    try:
+        if size <= limit:
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                read += len(chunk)
+                if read > limit:
+                    break
+    except ClientDisconnect:
+        raise Refusal("request_timeout", "Request incomplete", "the body ended too early") from None
+    if max(size, read) > limit:
+        raise RequestError(
+            "too_large",
+            "Request too large",
+            f"the body has {f'{size}' if size else f'more than {limit}'} bytes, {limit} are allowed",
+        )
+    return b"".join(chunks)
+
+
+def _array(body: bytes) -> list[Any]:
+    try:
+        read = strictjson.loads(strictjson.decode(body))
+    except strictjson.JsonError as error:
+        raise RequestError("invalid_json", "Invalid JSON", str(error)) from None
+    assert isinstance(read, list)  # noqa: S101 -- narrows the type: the text begins with [
+    return read
+
+
+def _check_same_id(body: bytes, key: str) -> None:
+    try:
+        read = strictjson.loads(strictjson.decode(body))
+    except strictjson.JsonError:
+        return  # the pipeline answers it, with the place
+    given = read.get("requestId") if isinstance(read, dict) else None
+    if isinstance(given, str) and given != key:
+        raise Refusal(
+            "invalid_request",
+            "Invalid request",
+            f"the header Idempotency-Key is {requestschema.shown(key)} and requestId in the body is "
+            f"{requestschema.shown(given)}; send one of them, or the same in both",
+        )
+
+
+def _begins_with(body: bytes, sign: bytes) -> bool:
+    return body.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(sign)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    """Give the request id of the header, without the quotes of a structured field."""
+    value = request.headers.get("idempotency-key")
+    if value is None:
+        return None
+    key = value.strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not requestschema.REQUEST_ID.match(key):
+        raise Refusal(
+            "invalid_request",
+            "Invalid request",
+            f"Idempotency-Key is {requestschema.shown(value)}: 1 to 128 of A-Z a-z 0-9 . _ : - are allowed",
+        )
+    return key
+
+
+def _prefers_async(request: Request) -> bool:
+    wishes = ",".join(request.headers.getlist("prefer"))
+    return any(wish.strip().lower() == "respond-async" for wish in wishes.replace(";", ",").split(","))
+
+
+def _flag(value: str | None) -> bool:
+    if value is None or value == "false":
+        return False
+    if value == "true":
+        return True
+    raise RequestError(
+        "invalid_request",
+        "Invalid request",
+        f"allTaskIdsMustExist is {requestschema.shown(value)}, not true or false",
+    )
+
+
+def _check_charset(content_type: str) -> None:
+    for part in content_type.split(";")[1:]:
+        name, _, value = part.partition("=")
+        charset = value.strip().strip('"').lower()
+        if name.strip().lower() == "charset" and charset not in _CHARSETS:
+            raise RequestError(
+                "invalid_request",
+                "Invalid request",
+                f"Content-Type names the charset {requestschema.shown(charset)}; JSON is UTF-8",
+            )
+
+
+# ---- answering
+
+
+def _place(request_id: str) -> Mapping[str, str]:
+    return {"Content-Location": f"/v4/requests/{request_id}"}
+
+
+def _accepted(request_id: str, asked: _Asked) -> Response:
+    headers = {"Location": f"/v4/requests/{request_id}", "Retry-After": "1"}
+    if asked.at_once:
+        headers["Preference-Applied"] = "respond-async"
+    return json_answer({"requestId": request_id, "status": "accepted"}, 202, headers)
+
+
+def _not_recorded(*, certain: bool) -> Refusal:
+    if certain:
+        details = f"the journal did not take it within {STORE_SECONDS:g} s; nothing was started"
+    else:
+        details = (
+            f"the journal has not confirmed it within {STORE_SECONDS:g} s and may still have taken it; "
+            "repeat it with the same Idempotency-Key"
+        )
+    return Refusal("not_recorded", "Request cannot be recorded", details)

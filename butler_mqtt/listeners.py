@@ -1,0 +1,218 @@
+"""The listeners of the daemon, joined to its parts; loaded only when one of them is enabled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from butler_mqtt import inquiry
+from butler_mqtt.clock import now_ms
+from butler_mqtt.errors import JournalError
+from butler_mqtt.http import application
+from butler_mqtt.http.core import Check, Core
+from butler_mqtt.http.expiry import remaining
+from butler_mqtt.http.exposition import Levels, exposition
+from butler_mqtt.http.listener import Listener
+from butler_mqtt.journal.history import History
+from butler_mqtt.metrics import Metrics
+from butler_mqtt.model import Arrival
+from butler_mqtt.settings import Settings
+
+#: Seconds for which Qlik may be silent before readiness is lost; after one minute of silence it is asked.
+QLIK_SECONDS = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """
+    What the daemon's parts show of themselves; called from the listeners' threads.
+
+    `stuck` names threads that do not get on. `fault` says why the journal
+    cannot be written, `accepting` whether new requests are taken in, `progress`
+    is the monotonic time of the last turn. `subscription` is `ready` or the
+    state that the door is in instead, None without MQTT. `reached_at` is the
+    monotonic time at which Qlik answered last, `reachable` whether it answered
+    the last call.
+    """
+
+    emit: Callable[[Arrival], None]
+    stuck: Callable[[], tuple[str, ...]]
+    fault: Callable[[], str | None]
+    accepting: Callable[[], bool]
+    progress: Callable[[], float]
+    subscription: Callable[[], str | None]
+    reachable: Callable[[], bool]
+    reached_at: Callable[[], float | None]
+
+
+class Listeners:
+    """
+    REST and monitoring, each where it is enabled.
+
+    Args:
+        settings: The whole configuration.
+        sources: The daemon's parts.
+        metrics: What is counted.
+        journal: The journal's file.
+        on_fatal: Told when a listener's thread ends by a fault.
+
+    Raises:
+        ListenerError: An address or a certificate cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sources: Sources,
+        metrics: Metrics,
+        journal: Path,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._metrics = metrics
+        self._history = History(journal)
+        core = Core(
+            emit=sources.emit,
+            obstacle=self._obstacle,
+            inquire=self._inquire,
+            refused=lambda code: metrics.refused("rest", code),
+            health=self._health,
+            readiness=self._readiness,
+            exposition=self._exposition,
+        )
+        self._listeners: list[Listener] = []
+        rest, monitoring = settings.rest, settings.monitoring
+        try:
+            if rest.enable:
+
+                def door(ending: asyncio.Event) -> ASGIApp:
+                    return application.rest(core, rest, ending)
+
+                self._listeners.append(
+                    Listener(
+                        "REST", door, rest.server_host, rest.server_port, on_fatal=on_fatal, tls=rest.tls
+                    )
+                )
+            if monitoring.enable:
+                self._listeners.append(
+                    Listener(
+                        "monitoring",
+                        lambda _ending: application.monitoring(core),
+                        monitoring.host,
+                        monitoring.port,
+                        on_fatal=on_fatal,
+                    )
+                )
+        except BaseException:
+            self.stop(0)
+            raise
+
+    def start(self) -> None:
+        """Serve."""
+        for listener in self._listeners:
+            listener.start()
+
+    def stop(self, timeout: float) -> None:
+        """End; answers under way have *timeout* seconds."""
+        for listener in self._listeners:
+            listener.stop(timeout)
+
+    # ---- what the pages show
+
+    def _obstacle(self) -> str | None:
+        fault = self._sources.fault()
+        if fault is not None:
+            return "the journal cannot be written"
+        return None if self._sources.accepting() else "the disk is nearly full, or too many requests are open"
+
+    def _inquire(self, request_id: str) -> Mapping[str, object] | None:
+        record = self._history.record(request_id)
+        return None if record is None else inquiry.state(record)
+
+    def _health(self) -> list[Check]:
+        checks = [
+            Check("threads", "hung: " + ", ".join(stuck) if (stuck := self._sources.stuck()) else None),
+            Check("journal", "cannot be written" if self._sources.fault() is not None else None),
+        ]
+        subscription = self._sources.subscription()
+        if subscription is not None:
+            refused = subscription in {"refused", "taken_over", "given_up"}
+            checks.append(Check("subscription", subscription.replace("_", " ") if refused else None))
+        return checks
+
+    def _readiness(self) -> list[Check]:
+        checks = [one for one in self._health() if one.name != "subscription"]
+        if not self._sources.accepting():
+            checks.append(Check("intake", "no room for new requests"))
+        subscription = self._sources.subscription()
+        if subscription is not None:
+            checks.append(
+                Check("subscription", None if subscription == "ready" else subscription.replace("_", " "))
+            )
+        checks.append(Check("qlik", self._qlik_fault()))
+        return checks
+
+    def _qlik_fault(self) -> str | None:
+        reached_at = self._sources.reached_at()
+        if reached_at is None:
+            return "not reached yet"
+        if not self._sources.reachable() or time.monotonic() - reached_at > QLIK_SECONDS:
+            return f"not reached for {time.monotonic() - reached_at:.0f} s"
+        return None
+
+    def _exposition(self) -> bytes:
+        return exposition(self._metrics.counts(), self._levels())
+
+    def _levels(self) -> Levels:
+        sources, settings = self._sources, self._settings
+        now = time.monotonic()
+        subscription = sources.subscription()
+        reached_at = sources.reached_at()
+        numbers: dict[str, float | None] = {
+            "last_turn_age_seconds": now - sources.progress(),
+            "qrs_last_answer_age_seconds": None if reached_at is None else now - reached_at,
+        }
+        outbox: dict[str, int] = {}
+        try:
+            backlog = self._history.backlog()
+        except JournalError:
+            pass  # journal_writable tells; the other numbers are still worth having
+        else:
+            oldest = backlog.oldest_open
+            numbers["open_requests"] = backlog.open_requests
+            numbers["oldest_open_request_age_seconds"] = (
+                0.0 if oldest is None else max(0.0, (now_ms() - oldest) / 1000)
+            )
+            numbers["executions_followed"] = backlog.executing
+            outbox = {"waiting": backlog.outbox, "quarantined": backlog.quarantined}
+        return Levels(
+            states={
+                "broker_connected": None if subscription is None else subscription in {"ready", "refused"},
+                "subscribed": None if subscription is None else subscription == "ready",
+                "qrs_reachable": sources.reachable(),
+                "journal_writable": sources.fault() is None,
+                "accepting_requests": sources.accepting(),
+                "healthy": all(one.fault is None for one in self._health()),
+                "ready": all(one.fault is None for one in self._readiness()),
+            },
+            numbers=numbers,
+            outbox=outbox,
+            certificates=remaining(
+                {
+                    "cert.clientCert": settings.qrs.client_cert if settings.qrs.use_ssl else None,
+                    "cert.clientCertCA": settings.qrs.client_cert_ca if settings.qrs.use_ssl else None,
+                    "mqttConfig.tls.certFile": settings.mqtt.tls.cert_file
+                    if settings.mqtt.tls.enable
+                    else None,
+                    "mqttConfig.tls.caFile": settings.mqtt.tls.ca_file if settings.mqtt.tls.enable else None,
+                    "restServerConfig.tls.cert": settings.rest.tls.cert if settings.rest.tls.enable else None,
+                    "restServerConfig.tls.ca": settings.rest.tls.ca if settings.rest.tls.enable else None,
+                }
+            ),
+        )
