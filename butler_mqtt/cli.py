@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from butler_mqtt import __version__, logs
+from butler_mqtt import __version__, logs, tokens
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.logs import LogFormat
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(tokens.app, name="token")
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", envvar="BUTLER_MQTT_CONFIG")

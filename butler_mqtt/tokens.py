@@ -1,0 +1,49 @@
+"""`butler-mqtt token`: bearer tokens for the REST door."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from typing import Annotated
+
+import typer
+
+from butler_mqtt.exitcodes import ExitCode
+
+#: Random bytes of a token: nobody guesses 256 bits.
+TOKEN_BYTES = 32
+#: Begins every token, so that one that got into the wrong place is found by searching for it.
+PREFIX = "butler-mqtt_"
+MAX_NAME = 128
+
+app = typer.Typer(
+    help="Bearer tokens for the REST door.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def tokens() -> None:
+    """Bearer tokens for the REST door."""
+
+
+@app.command(epilog="Example: butler-mqtt token add erp")
+def add(
+    name: Annotated[str, typer.Argument(help="Who will use it; stands in the journal beside each request.")],
+) -> None:
+    """Make a token and print it, once, with the line that belongs into the configuration."""
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        typer.echo(f"NAME has 1 to {MAX_NAME} printable characters", err=True)
+        raise typer.Exit(ExitCode.USAGE)
+    token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    # A JSON string is a YAML string too, whatever the name holds.
+    entry = f"{{ name: {json.dumps(name, ensure_ascii=False)}, sha256: {digest} }}"
+    typer.echo(f"Token: {token}")
+    typer.echo("It is shown this once and stored nowhere. The caller sends it as")
+    typer.echo(f"  Authorization: Bearer {token}")
+    typer.echo("Add this to restServerConfig.auth.tokens in the configuration and restart the daemon:")
+    typer.echo(f"  - {entry}")
