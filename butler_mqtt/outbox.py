@@ -82,9 +82,8 @@ class Outbox:
         )
 
     def load(self, connection: Connection) -> None:
-        """Begin with what the journal holds; what was in flight is published again."""
+        """Begin with what the journal holds; what this process has handed to the broker is still on its way."""
         self._pending.clear()
-        self._in_flight.clear()
         self._refusals.clear()
         self._again.clear()
         self._held.clear()
@@ -101,6 +100,8 @@ class Outbox:
             self._last_read = row["id"]
             if row["refusals"]:
                 self._refusals[row["id"]] = row["refusals"]
+            if row["id"] in self._in_flight:
+                continue
             self._pending.append(
                 Publication(
                     row["id"],

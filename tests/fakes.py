@@ -61,7 +61,7 @@ class Site:
     def __init__(self) -> None:
         self.clock: datetime | None = BEGINNING
         self.tasks: dict[str, Task] = {}
-        self.executions: dict[str, list[Execution]] = {}
+        self.history: dict[str, list[Execution]] = {}
         self.posts: list[str] = []
         self.script: deque[QlikError | Callable[[Site, Task], str | None]] = deque()
         self.finding: deque[QlikError] = deque()
@@ -78,7 +78,7 @@ class Site:
         """Make a task and give its id."""
         task_id = guid(len(self.tasks) + 1, 0xAAAA)
         self.tasks[task_id] = Task(task_id, name, **{"task_type": 0, "enabled": True, **fields})
-        self.executions[task_id] = []
+        self.history[task_id] = []
         return task_id
 
     def change(self, task_id: str, **fields: Any) -> None:
@@ -102,19 +102,19 @@ class Site:
             user=user,
             started=self.clock,
         )
-        self.executions[task_id].insert(0, execution)
+        self.history[task_id].insert(0, execution)
         if not self.lasting:
             self.end(task_id)
         return execution.id or ""
 
     def end(self, task_id: str, status: int = 7) -> None:
         """End the task's newest execution."""
-        newest, *older = self.executions[task_id]
-        self.executions[task_id] = [replace(newest, status=status, session=False, stopped=self.clock), *older]
+        newest, *older = self.history[task_id]
+        self.history[task_id] = [replace(newest, status=status, session=False, stopped=self.clock), *older]
 
     def running(self, task_id: str) -> Execution | None:
         """Give the task's active execution."""
-        return next((one for one in self.executions[task_id] if one.active), None)
+        return next((one for one in self.history[task_id] if one.active), None)
 
     # ---- what the daemon calls
 
@@ -162,13 +162,17 @@ class Site:
         known = self.tasks.get(task.id)
         return Look(
             self._shown(known) if known else None,
-            tuple(self.executions.get(task.id, ())),
+            tuple(self.history.get(task.id, ())),
             sessions_readable=task.has_sessions,
         )
 
-    def executions_of(self, ids: Sequence[str]) -> dict[str, Execution | None]:
-        everything = {one.id: one for many in self.executions.values() for one in many}
+    def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
+        everything = {one.id: one for many in self.history.values() for one in many}
         return {identity: everything.get(identity) for identity in ids}
+
+    def script_log(self, task_id: str, execution: Execution, lines: int) -> list[str] | None:
+        del task_id, execution, lines
+        return []
 
     def _answer(self, faults: deque[QlikError]) -> None:
         if faults:
@@ -177,7 +181,7 @@ class Site:
             raise QlikUnavailable("connection refused")
 
     def _shown(self, task: Task) -> Task:
-        executions = self.executions[task.id]
+        executions = self.history[task.id]
         # A result does not name its execution there.
         return replace(task, last=replace(executions[0], id=None, session=False) if executions else None)
 
@@ -207,13 +211,15 @@ class Broker:
     """
     What the daemon sees of a broker: acknowledgements it sends, publications it hands over.
 
-    `published` are all publications handed over in order, repetitions too;
+    `published` are all replies handed over in order, repetitions too, `events`
+    the events;
     `in_flight` those not confirmed. With `room` 0 none is taken.
     """
 
     def __init__(self) -> None:
         self.acknowledged: list[tuple[int, int]] = []
         self.published: list[Publication] = []
+        self.events: list[Publication] = []
         self.confirmed: list[Publication] = []
         self.in_flight: dict[int, Publication] = {}
         self.room = 10**9
@@ -227,7 +233,7 @@ class Broker:
     def publish(self, publication: Publication) -> bool:
         if self.room <= len(self.in_flight):
             return False
-        self.published.append(publication)
+        (self.events if publication.delivery is None else self.published).append(publication)
         self.in_flight[publication.id] = publication
         return True
 
@@ -303,19 +309,6 @@ def _failing(connection: Connection, failure: BaseException) -> Connection:
 # ---- the daemon's core
 
 
-class Stepped(Pipeline):
-    """A pipeline whose loop is turned by hand."""
-
-    def turn(self) -> None:
-        happened = self._gather()
-        try:
-            self._turn(happened)
-        except JournalError as error:
-            self._repair(error, happened)
-        except Exception:  # noqa: BLE001 -- as in `run`
-            self._one_by_one(happened)
-
-
 @dataclass
 class House:
     """
@@ -330,7 +323,7 @@ class House:
     site: Site = field(default_factory=Site)
     broker: Broker = field(default_factory=Broker)
     generation: int = 0
-    pipeline: Stepped = field(init=False)
+    pipeline: Pipeline = field(init=False)
     journal: FaultyJournal = field(init=False)
     _packet_ids: Iterator[int] = field(default_factory=lambda: count(1))
 
@@ -342,7 +335,7 @@ class House:
         """Begin the daemon; by default the broker keeps the session except the first time."""
         present = self.generation > 0 if session_present is None else session_present
         self.journal = FaultyJournal(f"sqlite:///{self.path}")
-        self.pipeline = Stepped(
+        self.pipeline = Pipeline(
             self.settings, self.journal, publish=self.broker.publish, server_time=self.site.server_time
         )
         self.pipeline.open(self.broker)
@@ -395,7 +388,7 @@ class House:
 
     def turn(self) -> None:
         """Let the loop turn once."""
-        self.pipeline.turn()
+        self.pipeline.turn(0.005)
 
     def find(self) -> None:
         """Let the thread that asks for tasks work off its jobs."""
@@ -412,12 +405,18 @@ class House:
         self.pipeline.starter.settler.stop()
         self.pipeline.starter.settler.work(self.site)
 
+    def follow(self) -> None:
+        """Let the thread that follows executions work off its jobs."""
+        self.pipeline.starter.follower.stop()
+        self.pipeline.starter.follower.work(self.site)
+
     def step(self) -> None:
         """Turn once and let every thread work off its jobs."""
         self.turn()
         self.find()
         self.post()
         self.look()
+        self.follow()
 
     def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
         """Step until *condition* is true."""
@@ -427,13 +426,13 @@ class House:
             self.step()
 
     def replied(self, replies: int = 1) -> list[dict[str, Any]]:
-        """Step until so many publications have been handed to the broker; give them."""
-        self.until(lambda: len(self.broker.published) >= replies)
+        """Step until so many replies have been handed to the broker; give them."""
+        self.until(lambda: len(self.replies()) >= replies)
         return self.replies()
 
     def ask(self, body: object, **fields: Any) -> dict[str, Any]:
         """Send a request, step until its reply is published, give the reply."""
-        before = len(self.broker.published)
+        before = len(self.replies())
         self.send(body, **fields)
         return self.replied(before + 1)[-1]
 
@@ -445,8 +444,12 @@ class House:
     # ---- what a test reads
 
     def replies(self) -> list[dict[str, Any]]:
-        """Give all published payloads in order."""
-        return [json.loads(publication.payload) for publication in self.broker.published]
+        """Give all published replies in order, repetitions too."""
+        return [json.loads(one.payload) for one in self.broker.published if one.delivery is not None]
+
+    def events(self) -> list[dict[str, Any]]:
+        """Give all published events in order, repetitions too."""
+        return [json.loads(one.payload) for one in self.broker.published if one.delivery is None]
 
     def rows(self, table: Table) -> list[Mapping[str, Any]]:
         """Read a table of the journal as another process would."""
@@ -460,5 +463,5 @@ class House:
 
     def rows_unpublished(self) -> list[Mapping[str, Any]]:
         """Read the messages that were never handed to the broker."""
-        known = {publication.id for publication in self.broker.published}
+        known = {publication.id for publication in self.broker.published + self.broker.events}
         return [row for row in self.rows(tables.outbox) if row["id"] not in known]

@@ -198,7 +198,9 @@ def journal_error(path: Path, error: DBAPIError) -> JournalError:
     elif "full" in reason:
         advice = "free some space; nothing is acknowledged until then and the broker keeps what arrives"
     elif mendable:
-        advice = "check the disk, and that the file, its -wal and -shm, and the folder belong to the service's user"
+        advice = (
+            "check the disk, and that the file, its -wal and -shm, and folder belong to the service's user"
+        )
     else:
         advice = "this is a fault of the program; nothing unwritten was acknowledged"
     return JournalError(f"the journal {path} cannot be used: {reason}; {advice}", mendable=mendable)
