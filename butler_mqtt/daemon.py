@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from butler_mqtt import __version__, logs, probe, reload
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import ConfigError, JournalError
-from butler_mqtt.events import Confirmed, Lost, Refused, Room, SessionBegan
+from butler_mqtt.events import Confirmed, Lost, Reconfigured, Refused, Room, SessionBegan
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.journal import Journal
 from butler_mqtt.metrics import Metrics
@@ -82,12 +82,12 @@ class Daemon:
         self._refused_since: float | None = None
         self._was_ready = False
         self._announced = False
-        self._qrs = Qrs(settings.qrs, self._stop)
+        self._metrics = Metrics()
+        self._qrs = Qrs(settings.qrs, self._stop, on_call=self._metrics.qrs_call)
         self._door: Door | None = None
         self._replies: Replies | None = None
         if settings.mqtt.enable:
             self._connect_mqtt()
-        self._metrics = Metrics()
         self._listeners: Listeners | None = None
         self._journal = Journal(settings.journal.url)
         self._pipeline = Pipeline(
@@ -178,6 +178,7 @@ class Daemon:
             fault=lambda: self._pipeline.fault,
             accepting=lambda: not self._ending and getattr(self._pipeline, "accepting", True),
             progress=lambda: self._pipeline.progress,
+            broker_connected=lambda: None if self._replies is None else self._replies.connected,
             subscription=lambda: None if self._door is None else str(self._door.state),
             reachable=lambda: self._qrs.reachable,
             reached_at=lambda: self._qrs.reached_at,
@@ -304,7 +305,7 @@ class Daemon:
             parts.append(f"{self._door.state.replace('_', ' ')}, broker {where}: {self._door.reason}")
         if not parts:
             parts.append("ready")
-        parts.append(f"{len(self._pipeline.finder)} open requests")
+        parts.append(f"{self._pipeline.open_requests} open requests")
         since = self._qrs.unreachable_since
         if since is not None:
             clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - time.monotonic() + since))
@@ -341,6 +342,8 @@ class Daemon:
         changed = list(reload.differences(self._settings, running))
         waiting = list(reload.differences(running, read))
         logs.set_level(running.log_level)
+        if running.start_task_filter != self._settings.start_task_filter:
+            self._pipeline.emit(Reconfigured(running))
         self._settings = running
         _log.info(
             "configuration reloaded; changed: %s; certificates are read at each new connection",
@@ -368,7 +371,7 @@ class Daemon:
         deadline = time.monotonic() + STOP_SECONDS
         self._ending = True
         self._notify.stopping()
-        self._notify.status(f"stopping, {len(self._pipeline.finder)} open requests")
+        self._notify.status(f"stopping, {self._pipeline.open_requests} open requests")
         _log.info("stopping: nothing new is started", extra={"action": "stopping"})
         if self._exit_code is ExitCode.OK and not self._pipeline.drain(DRAIN_SECONDS):
             _log.warning(

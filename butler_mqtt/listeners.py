@@ -34,8 +34,9 @@ class Sources:
 
     `stuck` names threads that do not get on. `fault` says why the journal
     cannot be written, `accepting` whether new requests are taken in, `progress`
-    is the monotonic time of the last turn. `subscription` is `ready` or the
-    state that the door is in instead, None without MQTT. `reached_at` is the
+    is the monotonic time of the last turn. `broker_connected` and `subscription`
+    are None without MQTT; the latter is `ready` or the
+    state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
     the last call.
     """
@@ -45,6 +46,7 @@ class Sources:
     fault: Callable[[], str | None]
     accepting: Callable[[], bool]
     progress: Callable[[], float]
+    broker_connected: Callable[[], bool | None]
     subscription: Callable[[], str | None]
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
@@ -193,7 +195,7 @@ class Listeners:
             outbox = {"waiting": backlog.outbox, "quarantined": backlog.quarantined}
         return Levels(
             states={
-                "broker_connected": None if subscription is None else subscription in {"ready", "refused"},
+                "broker_connected": sources.broker_connected(),
                 "subscribed": None if subscription is None else subscription == "ready",
                 "qrs_reachable": sources.reachable(),
                 "journal_writable": sources.fault() is None,

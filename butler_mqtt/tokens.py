@@ -43,7 +43,7 @@ def add(
     # A JSON string is a YAML string too, whatever the name holds.
     entry = f"{{ name: {json.dumps(name, ensure_ascii=False)}, sha256: {digest} }}"
     typer.echo(f"Token: {token}")
-    typer.echo("It is shown this once and stored nowhere. The caller sends it as")
-    typer.echo(f"  Authorization: Bearer {token}")
+    typer.echo("It is shown this once and stored nowhere.")
+    typer.echo("The caller sends it in the header `Authorization: Bearer TOKEN`.")
     typer.echo("Add this to restServerConfig.auth.tokens in the configuration and restart the daemon:")
     typer.echo(f"  - {entry}")

@@ -15,7 +15,7 @@ from butler_mqtt.qrs import filters, scriptlog, wire
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
 from butler_mqtt.qrs.lists import Form, TaskLists
 from butler_mqtt.qrs.state import ServerState
-from butler_mqtt.qrs.transport import Answer, ExchangeFailed, Transport
+from butler_mqtt.qrs.transport import Answer, ExchangeFailed, OnCall, Transport
 from butler_mqtt.settings import Qrs as Settings
 
 log = logging.getLogger("butler_mqtt.qrs")
@@ -40,7 +40,7 @@ class Qrs(ServerState):
     """
     What all connections share: settings, the server's clock, whether it is reached.
 
-    `stop` ends the pauses between retries. `first_pause` is in seconds.
+    `stop` ends the pauses between retries. `first_pause` is in seconds. `on_call` is told of each call.
     """
 
     def __init__(
@@ -50,11 +50,13 @@ class Qrs(ServerState):
         *,
         first_pause: float = FIRST_PAUSE,
         monotonic: Callable[[], float] = time.monotonic,
+        on_call: OnCall | None = None,
     ) -> None:
         super().__init__(f"{settings.host}:{settings.port}", monotonic)
         self.settings = settings
         self.stop = stop
         self.first_pause = first_pause
+        self.on_call = on_call
         self.form = Form()
         if settings.use_ssl and not settings.reject_unauthorized:
             log.warning(
@@ -75,7 +77,7 @@ class Connection:
     def __init__(self, qrs: Qrs) -> None:
         settings = qrs.settings
         self._qrs = qrs
-        self._transport = Transport(settings, qrs.monotonic)
+        self._transport = Transport(settings, qrs.monotonic, qrs.on_call)
         self._lists = TaskLists(self._read, qrs.form)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(PassingOutage),

@@ -47,6 +47,10 @@ _HEADERS = {
 }
 
 
+#: Told of each call: method, path, HTTP status (`none` without an answer), seconds.
+OnCall = Callable[[str, str, str, float], None]
+
+
 class ExchangeFailed(ButlerError):
     """No whole answer came; `sent` tells whether a byte of the request may have left."""
 
@@ -189,12 +193,18 @@ class Transport:
     Sends one call at a time to one server and gives back the whole answer; for one thread.
 
     The timeouts of the settings are seconds to connect (TLS included) and
-    seconds between bytes, not a total.
+    seconds between bytes, not a total. `on_call` is told of each call.
     """
 
-    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        monotonic: Callable[[], float] = time.monotonic,
+        on_call: OnCall | None = None,
+    ) -> None:
         self._settings = settings
         self._monotonic = monotonic
+        self._on_call = on_call
         configured = {name.lower() for name, _ in settings.headers}
         self._headers = {
             **{name: value for name, value in _HEADERS.items() if name.lower() not in configured},
@@ -214,11 +224,14 @@ class Transport:
         if self._adapter is not None and self._monotonic() - self._used > MAX_IDLE_SECONDS:
             self.close()
         adapter = self._adapter
+        began = self._monotonic()
+        status = "none"
         try:
             if adapter is None:
                 adapter = self._adapter = _Adapter(self._settings)
             adapter.progress.sent = False
             answer = _whole(adapter.send(self._request(method, path, query), timeout=self._timeout))
+            status = str(answer.status)
         except BaseException as error:
             self.close()
             sent = adapter is not None and adapter.progress.sent
@@ -227,6 +240,9 @@ class Transport:
             if isinstance(error, RAISED):
                 raise ExchangeFailed(explain(error, self._settings), sent=sent) from error
             raise
+        finally:
+            if self._on_call is not None:
+                self._on_call(method, path, status, self._monotonic() - began)
         self._used = self._monotonic()
         return answer
 
