@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Mapping
 from contextlib import closing
@@ -25,6 +26,8 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
         OK when there are tasks that the request may start, FAILED when there
         are none or it would be refused, UNAVAILABLE without an answer.
     """
+    # What goes wrong is an error at the end, too: not twice.
+    logging.getLogger("butler_mqtt").addHandler(logging.NullHandler())
     limits = settings.start_task
     try:
         request = validation.parse(
