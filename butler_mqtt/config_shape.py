@@ -217,8 +217,9 @@ def _unknown(part: Mapping[str, Any], place: Place, key: str) -> str:
 def _near(key: str, places: list[Place], cutoff: float) -> Place | None:
     by_name = {str(place[-1]).lower(): place for place in reversed(places)}
     name = key[:100].lower()
-    # `port` means brokerPort, although the two are not alike by their letters.
-    longer = [known for known in by_name if len(name) > 3 and known.endswith(name)]
+    # `port` means brokerPort, although the two are not alike by their letters; transport has no such word.
+    word = name[:1].upper() + name[1:]
+    longer = [known for known, place in by_name.items() if len(name) > 3 and str(place[-1]).endswith(word)]
     found = longer or difflib.get_close_matches(name, by_name, n=1, cutoff=cutoff)
     return by_name[found[0]] if found else None
 

@@ -29,6 +29,8 @@ class Mqtt:
     broker_host: str = "localhost"
     broker_port: int = 1883
     protocol_version: str = "5"  #: "5" or "3.1.1"
+    transport: str = "tcp"  #: "tcp" or "websockets"
+    websocket_path: str = "/mqtt"
     client_id: str = "butler-mqtt"
     session_expiry_seconds: int = 604800
     username: str | None = None
@@ -97,6 +99,7 @@ class StartTask:
     max_age_seconds: float | None = None
     if_running: str = "queue"  #: "queue" or "skip"
     max_concurrent_reloads: int | str = 0  #: 0 no limit, a number, or "auto"
+    script_log_lines: int = 20  #: last lines of the script log told with a failed reload, 0 for none
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ def test_the_watchdog_starves_when_the_pipeline_hangs_and_the_log_names_it(
         daemon.signal(signal.SIGABRT)
         assert daemon.ends() == -signal.SIGABRT
         assert re.search(
-            r"Thread 0x.*\n(  File .*\n)*  File .*pipeline.py\", line \d+ in _turn", daemon.log()
+            r"Thread 0x.*\n(  File .*\n)*  File .*pipeline.py\", line \d+ in run", daemon.log()
         )
 
 
