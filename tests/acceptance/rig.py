@@ -70,9 +70,7 @@ class Qlik:
     def tasks(self, count: int, **fields: Any) -> list[str]:
         """Add several at once and give their ids."""
         fields = {"durationSeconds": 0.01, **fields}
-        made = [
-            {"id": str(uuid.uuid4()), "name": f"Task {next(_numbers)}", **fields} for _ in range(count)
-        ]
+        made = [{"id": str(uuid.uuid4()), "name": f"Task {next(_numbers)}", **fields} for _ in range(count)]
         self.admin("POST", "/tasks", made)
         return [str(one["id"]) for one in made]
 

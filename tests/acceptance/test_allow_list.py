@@ -47,7 +47,9 @@ def test_a_task_passes_by_its_id_its_tag_or_its_property_however_it_was_asked_fo
     by_id = qlik.task(tags=[group])
     by_tag = qlik.task(tags=[group, "Söhne & O'Brien"])
     by_pair = qlik.task(tags=[group], customProperties={"Stage": ["test", "production"]})
-    crossed = qlik.task(f"Crossed {version}", tags=[group], customProperties={"Stage": "dev", "Other": "production"})
+    crossed = qlik.task(
+        f"Crossed {version}", tags=[group], customProperties={"Stage": "dev", "Other": "production"}
+    )
     plain = qlik.task("Plain", tags=[group])
     make_daemon(
         broker,

@@ -75,7 +75,9 @@ def test_duplicates_that_come_in_one_burst_start_once(each: Place, qlik: Qlik) -
     task = qlik.task()
     for _ in range(20):
         each.sender.publish({"requestId": f"burst-{task}", "taskId": task}, wait=False)
-    answers = each.sender.wait_for(20, lambda got: f"burst-{task}".encode() in got.payload and got.topic == REPLY)
+    answers = each.sender.wait_for(
+        20, lambda got: f"burst-{task}".encode() in got.payload and got.topic == REPLY
+    )
     assert len({got.payload for got in answers}) == 1
     assert qlik.posts(task) == 1
 
@@ -142,12 +144,10 @@ def test_many_redeliveries_are_all_recognised_and_what_is_new_among_them_is_star
         relay.flow()
         relay.refuse(refused=False)
         until(
-            lambda: {
-                entry["taskId"]
-                for got in sender.heard(REPLY)
-                for entry in got.json.get("tasksStarted", ())
-            }
-            == set(tasks),
+            lambda: (
+                {entry["taskId"] for got in sender.heard(REPLY) for entry in got.json.get("tasksStarted", ())}
+                == set(tasks)
+            ),
             seconds=30,
             what="every task started",
         )

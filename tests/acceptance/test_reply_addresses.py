@@ -52,7 +52,9 @@ def test_a_sender_of_3_1_1_names_its_reply_topic_in_the_request(each: Place) -> 
 
 
 def test_a_response_topic_wins_over_a_reply_topic(sender: Sender) -> None:
-    sender.publish({"tag": "nobody-has-it", "replyTopic": "qliksense/loser"}, ResponseTopic="qliksense/winner")
+    sender.publish(
+        {"tag": "nobody-has-it", "replyTopic": "qliksense/loser"}, ResponseTopic="qliksense/winner"
+    )
     sender.wait(lambda got: got.topic == "qliksense/winner")
     sender.settle()
     assert sender.heard("qliksense/loser") == []

@@ -11,7 +11,7 @@ from tests.acceptance.rig import Qlik
 from tests.acceptance.sender import Sender
 
 AWKWARD = [
-    "O'Brien & Söhne #1 \\ \"x\"",
+    'O\'Brien & Söhne #1 \\ "x"',
     "100% + 1 = ?",
     "%41%27",
     "a+b c",
