@@ -56,8 +56,11 @@ class RequestError(ButlerError):
     """
     A request refused as a whole; `code` is one of the documented reply codes.
 
-    `request_id` is the sender's own where it could be read from the request.
+    `request_id` and `reply_topic` are the sender's own where they could be
+    read from the request.
     """
+
+    reply_topic: str | None = None
 
     def __init__(self, code: str, error: str, details: str, request_id: str | None = None) -> None:
         self.code = code

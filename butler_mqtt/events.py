@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from butler_mqtt.errors import QlikError, QlikRefused
-from butler_mqtt.model import Look, Selector, Task
+from butler_mqtt.model import Execution, Look, Selector, Task
+from butler_mqtt.settings import Settings
 
 Answers = Mapping[Selector, tuple[Task, ...] | QlikRefused]
 
@@ -21,8 +22,13 @@ class SessionBegan:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The server answered, or did not answer, which tasks some selectors mean; `asked_at` is monotonic."""
+    """
+    The server answered, or did not answer, which tasks some selectors mean.
 
+    `job` is the number of the question, `asked_at` its monotonic time.
+    """
+
+    job: int
     asked_at: float
     answers: Answers | QlikError
 
@@ -47,6 +53,26 @@ class Looked:
 
     run: int
     look: Look | QlikError
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """
+    What the server shows about executions, by id, or why it could not be read.
+
+    `logs` has the last lines of the script logs of failed reloads; one that
+    should have a log and stands not in it has none yet.
+    """
+
+    shown: Mapping[str, Execution | None] | QlikError
+    logs: Mapping[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityRead:
+    """How many reloads the site runs at one time; 0 when it does not tell."""
+
+    reloads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +103,23 @@ class Room:
     """The broker can take publications again."""
 
 
-Event = SessionBegan | Found | Posted | Looked | Confirmed | Refused | Lost | Room
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """An operator changed the file and asked for it to be read again."""
+
+    settings: Settings
+
+
+Event = (
+    SessionBegan
+    | CapacityRead
+    | Found
+    | Posted
+    | Looked
+    | Followed
+    | Reconfigured
+    | Confirmed
+    | Refused
+    | Lost
+    | Room
+)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -49,6 +50,7 @@ class Tasks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    number: int
     selectors: list[Selector]
     requests: frozenset[int]
     asked_at: float
@@ -72,6 +74,7 @@ class Finder:
         self._cache: dict[Selector, tuple[tuple[Task, ...], float]] = {}
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._job: _Job | None = None
+        self._numbers = count()
         self._failures = 0
         self._retry_at = 0.0
         self._answered = time.monotonic()
@@ -91,7 +94,7 @@ class Finder:
                     tasks.about()
             except QlikError as error:
                 answers = error
-            self._emit(Found(job.asked_at, answers))
+            self._emit(Found(job.number, job.asked_at, answers))
 
     def stop(self) -> None:
         """Let `work` end after the job in hand."""
@@ -106,12 +109,18 @@ class Finder:
     def reset(self) -> None:
         """Forget the requests; they are read again from the journal."""
         self._waiting.clear()
+        self._decided = []
+
+    def reconfigured(self, settings: Settings) -> None:
+        """Decide from now on with another allow-list."""
+        self._settings = settings
 
     def found(self, event: Found) -> None:
         """Take in what the server answered; `turn` decides with it."""
-        job, self._job = self._job, None
-        if job is None:
+        job = self._job
+        if job is None or job.number != event.job:
             return
+        self._job = None
         if isinstance(event.answers, QlikRefused):
             self._succeeded()
             refusal = event.answers
@@ -192,9 +201,7 @@ class Finder:
         """Decide the requests of *job*, which stand at the head of those waiting."""
         while self._waiting and self._waiting[0].id in job.requests:
             opened = self._waiting.popleft()
-            known: dict[Selector, tuple[Task, ...] | QlikRefused] = {}
-            for selector in opened.request.selectors:
-                known[selector] = answers[selector] if selector in answers else self._cache[selector][0]
+            known = {selector: answers[selector] for selector in opened.request.selectors}
             self._decided += self._decide_one(opened, known)
 
     def _decide_one(self, opened: OpenRequest, answers: Answers) -> list[OpenStart]:
@@ -230,12 +237,12 @@ class Finder:
         wanted: dict[Selector, None] = {}
         requests = set()
         for opened in self._waiting:
-            missing = [selector for selector in opened.request.selectors if selector not in self._cache]
-            if wanted and len(wanted) + len(missing) > MAX_SELECTORS:
+            selectors = opened.request.selectors
+            if wanted and len(wanted) + len(selectors) > MAX_SELECTORS:
                 break
-            wanted.update(dict.fromkeys(missing or opened.request.selectors))
+            wanted.update(dict.fromkeys(selectors))
             requests.add(opened.id)
-        self._job = _Job(list(wanted), frozenset(requests), now)
+        self._job = _Job(next(self._numbers), list(wanted), frozenset(requests), now)
         # Reading may go on whatever becomes of this transaction.
         self._jobs.put(self._job)
 

@@ -13,9 +13,8 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from sqlalchemy import Connection
 
@@ -25,8 +24,12 @@ from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import reading, tables
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Arrival, Message, Request
-from butler_mqtt.records import Address, OpenRequest
+from butler_mqtt.records import Address, Delivery, OpenRequest
 from butler_mqtt.settings import Settings
+from butler_mqtt.turn import Turn
+
+#: Connections of this process whose session is remembered.
+MAX_CONNECTIONS = 16
 
 _log = logging.getLogger("butler_mqtt.intake")
 
@@ -43,28 +46,40 @@ class _Parsed:
 class Intake:
     """Turns arrivals into rows of the ledger, a turn's worth at a time."""
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, turn: Turn, ledger: Ledger) -> None:
         self._settings = settings
+        self._turn = turn
         self._ledger = ledger
+        #: The newest session with the broker, and that of each connection of this process with whether
+        #: the broker had kept it.
         self._session = 0
-        self._session_present = False
-        self._recent: deque[tuple[int, bytes]] = deque(maxlen=settings.mqtt.receive_maximum)
+        self._connections: dict[int, tuple[int, bool]] = {}
+        #: Packet id and digest of the last messages of each session.
+        self._recent: dict[int, deque[tuple[int, bytes]]] = {}
+        #: Deliveries of this turn that wait for the end of requests which are not in memory.
+        self.late: list[tuple[int, Delivery]] = []
 
     def load(self, connection: Connection) -> None:
-        """Read which messages of the newest session were recorded last."""
+        """Read the newest session; forget what a turn that failed had worked out."""
         self._session = reading.newest_session(connection)
+        self._connections = {
+            generation: (session, present)
+            for generation, (session, present) in self._connections.items()
+            if session <= self._session
+        }
         self._recent.clear()
-        for row in reading.recent_deliveries(
-            connection, session=self._session, limit=self._recent.maxlen or 0
-        ):
-            self._recent.append((row["packet_id"], row["digest"]))
+        self.late.clear()
 
-    def session_changed(self, present: bool) -> None:
+    def session_changed(self, generation: int, present: bool) -> None:
         """Note that a connection with the broker began, with or without the old session."""
-        self._session_present = present and self._session > 0
-        if not self._session_present:
+        if generation in self._connections:
+            return  # a turn that is repeated although it had been written
+        present = present and self._session > 0
+        if not present:
             self._session = self._ledger.session_began()
-            self._recent.clear()
+        self._connections[generation] = (self._session, present)
+        for old in sorted(self._connections)[:-MAX_CONNECTIONS]:
+            del self._connections[old]
 
     def receive(
         self, connection: Connection, arrivals: Sequence[Arrival], *, again: bool = False
@@ -81,13 +96,13 @@ class Intake:
         Returns:
             The new requests, whose tasks are to be found.
         """
-        parsed = [self._parse(arrival) for arrival in arrivals if self._is_new(arrival, again)]
+        parsed = [self._parse(arrival) for arrival in arrivals if self._is_new(connection, arrival, again)]
         asked = {one.request_id for one in parsed if one.request is not None}
-        known = _Known(connection, asked, self._ledger)
+        known = _Known(connection, asked, self._turn)
         opened = [self._record(one, known) for one in parsed]
         for one in parsed:
             if one.arrival.on_stored is not None:
-                self._ledger.effects.append(partial(one.arrival.on_stored, one.request_id))
+                self._turn.after(one.arrival.on_stored, one.request_id)
         return [one for one in opened if one is not None]
 
     def refuse(self, arrival: Arrival, error: RequestError) -> None:
@@ -95,7 +110,9 @@ class Intake:
         address = self._address(arrival, None, self._settings.mqtt.max_payload_bytes)
         self._ledger.malformed(arrival, error, arrival.request_id or str(uuid.uuid4()), address)
 
-    def _is_new(self, arrival: Arrival, again: bool) -> bool:
+    def _is_new(self, connection: Connection, arrival: Arrival, again: bool) -> bool:
+        if arrival.given_up is not None and arrival.given_up():
+            return False
         message = arrival.message
         if message is None:
             return True
@@ -107,17 +124,29 @@ class Intake:
                 extra={"action": "retained_ignored"},
             )
             return False
-        if (again or (message.dup and self._session_present)) and (
-            message.packet_id,
-            _digest(message),
-        ) in self._recent:
+        session, present = self._connections.get(message.generation, (self._session, False))
+        recent = self._recent_of(connection, session)
+        mark = (message.packet_id, _digest(message))
+        if message.packet_id and (again or (message.dup and present)) and mark in recent:
             _log.info(
                 "packet %s was delivered again by the broker; it is recorded already",
                 message.packet_id,
                 extra={"action": "redelivery_recognised"},
             )
             return False
+        recent.append(mark)
         return True
+
+    def _recent_of(self, connection: Connection, session: int) -> deque[tuple[int, bytes]]:
+        """Give the last messages of a session; as many as the broker may send without an answer."""
+        if session not in self._recent:
+            limit = self._settings.mqtt.receive_maximum
+            rows = reading.recent_deliveries(connection, session=session, limit=limit)
+            self._recent = {
+                known: marks for known, marks in self._recent.items() if known >= session - MAX_CONNECTIONS
+            }
+            self._recent[session] = deque(((row["packet_id"], row["digest"]) for row in rows), maxlen=limit)
+        return self._recent[session]
 
     def _parse(self, arrival: Arrival) -> _Parsed:
         request: Request | None = None
@@ -140,24 +169,26 @@ class Intake:
             error = RequestError("internal_error", "Internal error", "the request could not be read")
         given = (request.request_id if request else None) or (error.request_id if error else None)
         request_id = given or arrival.request_id or str(uuid.uuid4())
-        return _Parsed(arrival, self._address(arrival, request, limit), request_id, request, error)
+        address = self._address(arrival, request, limit, error.reply_topic if error else None)
+        return _Parsed(arrival, address, request_id, request, error)
 
-    def _address(self, arrival: Arrival, request: Request | None, limit: int) -> Address:
+    def _address(
+        self, arrival: Arrival, request: Request | None, limit: int, reply_topic: str | None = None
+    ) -> Address:
         entered = time.monotonic() - max(0, now_ms() - arrival.received_at) / 1000
         message = arrival.message
         if message is None:
             return Address(arrival.payload[:limit], entered)
-        digest = _digest(message)
-        self._recent.append((message.packet_id, digest))
+        session, _ = self._connections.get(message.generation, (self._session, False))
         expires_at = None
         if message.expiry_seconds is not None:
             expires_at = arrival.received_at + message.expiry_seconds * 1000
-        wishes = [message.response_topic, request.reply_topic if request else None]
+        wishes = [message.response_topic, request.reply_topic if request else reply_topic]
         return Address(
             arrival.payload[:limit],
             entered,
-            digest,
-            self._session,
+            _digest(message),
+            session,
             self._reply_topic([wish for wish in wishes if wish]),
             expires_at,
         )
@@ -193,7 +224,12 @@ class Intake:
             ledger.malformed(one.arrival, conflict, one.request_id, one.address, request)
             return None
         if holder is not None:
-            ledger.repeated(one.arrival, holder.row, one.request_id, one.address, request.wait, holder.answer)
+            delivery = ledger.repeated(one.arrival, holder.row, one.request_id, one.address, request.wait)
+            answer = holder.answer if request.wait == "started" else holder.final_answer
+            if answer is not None:
+                ledger.mailing.answer(delivery, holder.row, one.request_id, answer, "repeated")
+            elif holder.answer is not None and holder.row not in ledger.finishing:
+                self.late.append((holder.row, delivery))
             return None
         opened = ledger.received(one.arrival, request, one.request_id, one.address)
         late = self._too_late(opened, request)
@@ -223,32 +259,40 @@ class Intake:
 class _Holder:
     row: int
     fingerprint: str
-    answer: str | None
+    answer: str | None = None
+    final_answer: str | None = None
 
 
 class _Known:
     """The requests that hold the ids of one turn: those on disk and those recorded in this turn."""
 
-    def __init__(self, connection: Connection, request_ids: set[str], ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, connection: Connection, request_ids: set[str], turn: Turn) -> None:
+        self._turn = turn
         self._rows = reading.holders(connection, request_ids) if request_ids else {}
         self._new: dict[str, tuple[OpenRequest, str]] = {}
 
     def holder(self, request_id: str) -> _Holder | None:
         if request_id in self._new:
             opened, fingerprint = self._new[request_id]
-            holder = _Holder(opened.id, fingerprint, None)
+            holder = _Holder(opened.id, fingerprint)
         elif request_id in self._rows:
             row = self._rows[request_id]
-            holder = _Holder(row["id"], row["fingerprint"], row["reply"])
+            final = row["reply"] if row["state"] == "refused" else row["final_reply"]
+            holder = _Holder(row["id"], row["fingerprint"], row["reply"], final)
         else:
             return None
         # It may have been answered, or let go of its id, earlier in this turn.
-        changed = self._ledger.unit.changed(tables.requests, holder.row)
+        changed = self._turn.unit.changed(tables.requests, holder.row)
         if not changed.get("holds_id", True):
             return None
-        answer = changed.get("reply")
-        return _Holder(holder.row, holder.fingerprint, answer) if isinstance(answer, str) else holder
+        answer = changed.get("reply", holder.answer)
+        last = "reply" if changed.get("state") == "refused" else "final_reply"
+        final = changed.get(last, holder.final_answer)
+        return replace(
+            holder,
+            answer=answer if isinstance(answer, str) else None,
+            final_answer=final if isinstance(final, str) else None,
+        )
 
     def add(self, opened: OpenRequest, fingerprint: str) -> None:
         self._new[opened.request_id] = (opened, fingerprint)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from butler_mqtt.records import OpenStart
+from butler_mqtt.states import StartState
 
 
 class Lanes:
@@ -44,6 +45,10 @@ class Lanes:
                 self._waiting -= 1
                 return lane.popleft()
         return None
+
+    def planned(self) -> list[OpenStart]:
+        """Give the starts of all lanes that have not been told to wait."""
+        return [start for lane in self._lanes.values() for start in lane if start.state is StartState.PLANNED]
 
     def is_taken(self, task_id: str) -> bool:
         """Tell whether a run of the task is under way."""

@@ -1,88 +1,81 @@
 """
-Every change of state, written here and nowhere else.
+Every change of state of requests, starts and runs: written here and nowhere else.
 
-The ledger gathers the changes of one turn of the pipeline as rows (`unit`) and,
-beside them, what may be done only once they are on disk: messages to publish
-(`publications`) and callers to tell (`effects`).
+Rows and what may be done after the commit are gathered in a `Turn`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
-from functools import partial
-from itertools import count
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
-from butler_mqtt import replies
+from butler_mqtt import announcements, replies
 from butler_mqtt.clock import now_ms, to_ms
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.unit import Unit
-from butler_mqtt.model import Arrival, Execution, Publication, Request, Task
-from butler_mqtt.records import Address, Delivery, OpenRequest, OpenStart, Run
+from butler_mqtt.mailing import Mailing
+from butler_mqtt.model import Arrival, Execution, Request, Task
+from butler_mqtt.records import Address, Delivery, OpenRequest, OpenStart, Run, Watch
 from butler_mqtt.resolution import Decision, RefusedDecision
 from butler_mqtt.settlement import Baseline
 from butler_mqtt.states import REQUEST_MOVES, RUN_MOVES, START_MOVES, RequestState, RunState, StartState
+from butler_mqtt.turn import Turn
 
-#: Codes after which the same `requestId` is a real retry (design 4.1).
-RETRYABLE = frozenset(
-    {
-        "invalid_json",
-        "invalid_request",
-        "invalid_task_id",
-        "too_large",
-        "not_supported",
-        "rate_limited",
-        "request_id_conflict",
-        "qrs_unavailable",
-    }
-)
+#: Codes after which the same `requestId` is a real retry, as it is after a malformed request.
+RETRYABLE = frozenset({"rate_limited", "qrs_unavailable"})
 
 #: A request all of whose starts ended with one of these is refused as a whole.
 _WHOLE = {
-    "expired": ("Request expired", "nothing had begun when the time of the request was over"),
-    "qrs_unavailable": ("Qlik Sense cannot be reached", ""),
-    "cancelled": ("Request cancelled", "nothing had begun when it was taken back"),
+    "expired": "Request expired",
+    "qrs_unavailable": "Qlik Sense cannot be reached",
+    "cancelled": "Request cancelled",
 }
+
+#: Start states in which an execution may still come or go on.
+_UNFINISHED = frozenset({StartState.PLANNED, StartState.WAITING, StartState.RUNNING})
 
 _log = logging.getLogger("butler_mqtt.ledger")
 
 
 class Ledger:
-    """The open requests and all changes to them."""
+    """
+    The open requests and all changes to them.
 
-    def __init__(self) -> None:
-        self.unit = Unit()
-        self.publications: list[Publication] = []
-        self.effects: list[Callable[[], None]] = []
+    Args:
+        turn: Gathers the rows.
+        event_topic: Above the topics of events; None tells none.
+        if_running: What a request means that does not say.
+    """
+
+    def __init__(self, turn: Turn, *, event_topic: str | None = None, if_running: str = "queue") -> None:
+        self._turn = turn
+        self.mailing = Mailing(turn)
+        self._event_topic = event_topic
+        self._skip_if_running = if_running == "skip"
+        #: Requests without a reply, and those with one that somebody wants when all has ended.
         self.open: dict[int, OpenRequest] = {}
+        self.finishing: dict[int, OpenRequest] = {}
         self.open_count = 0
-        self._next: dict[str, count[int]] = {}
 
-    def begin(self) -> None:
-        """Forget what the last turn gathered."""
-        self.unit = Unit()
-        self.publications = []
-        self.effects = []
-
-    def number_from(self, highest: Mapping[str, int]) -> None:
-        """Give new rows ids above those in *highest*, by table name."""
-        self._next = {name: count(last + 1) for name, last in highest.items()}
-
-    # ---- sessions and arrivals
+    # ---- arrivals
 
     def session_began(self) -> int:
         """Record a new session with the broker and give its id."""
-        identity = next(self._next["sessions"])
-        self.unit.insert(tables.sessions, {"id": identity, "started_at": now_ms()})
+        identity = self._turn.new_id(tables.sessions)
+        self._turn.unit.insert(tables.sessions, {"id": identity, "started_at": now_ms()})
         return identity
 
     def received(self, arrival: Arrival, request: Request, request_id: str, address: Address) -> OpenRequest:
         """Record a new request with its first delivery."""
-        identity = next(self._next["requests"])
-        expires_at = _earliest(to_ms(request.expires_at), address.expires_at)
-        self._insert_request(identity, arrival, request_id, request, RequestState.RECEIVED, expires_at)
+        identity = self._turn.new_id(tables.requests)
+        expires_at = min(
+            (moment for moment in (to_ms(request.expires_at), address.expires_at) if moment is not None),
+            default=None,
+        )
+        self._insert_request(identity, arrival, request_id, request, RequestState.RECEIVED)
+        self._turn.unit.update(tables.requests, identity, expires_at=expires_at)
         opened = OpenRequest(
             identity,
             request_id,
@@ -94,7 +87,7 @@ class Ledger:
         )
         self.open[identity] = opened
         self.open_count += 1
-        opened.deliveries.append(self._insert_delivery(identity, arrival, address, request.wait))
+        opened.deliveries.append(self.mailing.delivered(identity, arrival, address, request.wait))
         return opened
 
     def malformed(
@@ -106,42 +99,34 @@ class Ledger:
         request: Request | None = None,
     ) -> None:
         """Record a delivery that is refused on arrival, with its reply."""
-        identity = next(self._next["requests"])
+        identity = self._turn.new_id(tables.requests)
         answer = replies.encode(replies.refusal(request_id, error))
-        self._insert_request(identity, arrival, request_id, request, RequestState.REFUSED, None)
-        self.unit.update(
+        self._insert_request(identity, arrival, request_id, request, RequestState.REFUSED)
+        self._turn.unit.update(
             tables.requests,
             identity,
-            holds_id=error.code not in RETRYABLE,
+            # Another request may hold it; and what could not be read may be sent again, mended.
+            holds_id=False,
             code=error.code,
             reply=answer,
             closed_at=now_ms(),
         )
-        delivery = self._insert_delivery(identity, arrival, address, "started")
-        self._answer(delivery, identity, request_id, answer)
-        _log.warning(
-            "request %s refused: %s: %s",
-            request_id,
-            error.code,
-            error.details,
-            extra={"action": "request_refused", "request_id": request_id},
-        )
+        delivery = self.mailing.delivered(identity, arrival, address, "started")
+        self.mailing.answer(delivery, identity, request_id, answer, error.code)
+        _say_refused(request_id, error)
 
-    def repeated(
-        self, arrival: Arrival, row: int, request_id: str, address: Address, wait: str, answer: str | None
-    ) -> None:
-        """Record one more delivery of the request *row*; *answer* is its stored reply, if there is one."""
-        delivery = self._insert_delivery(row, arrival, address, wait)
-        if answer is not None:
-            self._answer(delivery, row, request_id, answer)
-        elif row in self.open:
-            self.open[row].deliveries.append(delivery)
+    def repeated(self, arrival: Arrival, row: int, request_id: str, address: Address, wait: str) -> Delivery:
+        """Record one more delivery of the request *row*, which is still to be answered."""
+        delivery = self.mailing.delivered(row, arrival, address, wait)
         _log.info(
-            "request %s came again: %s",
+            "request %s came again",
             request_id,
-            "it shares the reply to come" if answer is None else "answered with the stored reply",
             extra={"action": "request_repeated", "request_id": request_id},
         )
+        opened = self.open.get(row) or self.finishing.get(row)
+        if opened is not None:
+            opened.deliveries.append(delivery)
+        return delivery
 
     # ---- requests
 
@@ -152,14 +137,10 @@ class Ledger:
             for task in error.decision.denied:
                 self._insert_start(opened, task, StartState.DENIED, error.decision)
         answer = replies.encode(replies.refusal(opened.request_id, error))
-        self._finish(opened, answer, error.code)
-        _log.warning(
-            "request %s refused: %s: %s",
-            opened.request_id,
-            error.code,
-            error.details,
-            extra={"action": "request_refused", "request_id": opened.request_id},
-        )
+        self._close(opened, answer, error.code)
+        self._answer_all(opened, answer, error.code)
+        self._let_go(opened)
+        _say_refused(opened.request_id, error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
         """
@@ -170,7 +151,7 @@ class Ledger:
         """
         self._move_request(opened, RequestState.DECIDED)
         opened.not_found = list(replies.not_found(decision.not_found))
-        self.unit.update(
+        self._turn.unit.update(
             tables.requests,
             opened.id,
             decided_at=now_ms(),
@@ -180,18 +161,72 @@ class Ledger:
         planned = [self._insert_start(opened, task, wanted, decision) for task in decision.tasks]
         for task in decision.denied:
             self._insert_start(opened, task, StartState.DENIED, decision)
-        opened.undecided = 0 if opened.request.dry_run else len(planned)
-        self._close_if_done(opened)
+        self.reply_if_decided(opened)
         return [] if opened.request.dry_run else planned
+
+    def reply_if_decided(self, opened: OpenRequest) -> None:
+        """Write the reply of a request once none of its starts is undecided."""
+        if opened.state is RequestState.CLOSED:
+            self.finish_if_ended(opened)
+            return
+        if any(start.state is StartState.PLANNED for start in opened.starts):
+            return
+        whole = _whole_refusal(opened)
+        if whole is not None:
+            self.refused(opened, whole)
+            return
+        self._move_request(opened, RequestState.CLOSED)
+        answer = _reply(opened)
+        opened.reply = replies.encode(answer)
+        self._close(opened, opened.reply, None)
+        self._answer_all(opened, opened.reply, str(answer["status"]), wait="started")
+        _log.info(
+            "request %s answered: %s, %s started of %s",
+            opened.request_id,
+            answer["status"],
+            answer["totalTasksStarted"],
+            len(opened.starts),
+            extra={"action": "request_answered", "request_id": opened.request_id},
+        )
+        if opened.deliveries:
+            self.finishing[opened.id] = opened
+            self.finish_if_ended(opened)
+        else:
+            self._let_go(opened)
+
+    def finish_if_ended(self, opened: OpenRequest, *, anyway: bool = False) -> None:
+        """Answer those who wait for the end, once nothing of the request goes on any more."""
+        if not anyway and any(_goes_on(start) for start in opened.starts):
+            return
+        reply = _reply(opened)
+        answer = replies.encode(reply)
+        self._turn.unit.update(tables.requests, opened.id, final_reply=answer)
+        self._answer_all(opened, answer, str(reply["status"]))
+        self._let_go(opened)
 
     # ---- starts and runs
 
-    def intended(self, starts: list[OpenStart], baseline: Baseline, since: float) -> Run:
+    def waits(
+        self, start: OpenStart, reason: str, behind: str | None = None, asked: datetime | None = None
+    ) -> None:
+        """Record that a start waits: behind an execution, for a slot, or for its time."""
+        first = start.state is not StartState.WAITING
+        start.reason, start.behind, start.run = reason, behind, None
+        if first or start.asked is None:
+            start.asked = asked
+        self._turn.unit.update(
+            tables.starts, start.id, run=None, reason=reason, behind=behind, asked_at=to_ms(start.asked)
+        )
+        if first:
+            self._tell("queued", start.task, [start], reason=reason, behind=behind)
+            self._settle([start], StartState.WAITING)
+
+    def intended(self, starts: Sequence[OpenStart], baseline: Baseline, since: float) -> Run:
         """Record that the task of *starts* is about to be started by one POST."""
-        identity = next(self._next["runs"])
+        identity = self._turn.new_id(tables.runs)
         task = starts[0].task
-        run = Run(identity, task, starts, RunState.INTENDED, baseline, now_ms(), since=since)
-        self.unit.insert(
+        run = Run(identity, task, list(starts), RunState.INTENDED, baseline, now_ms(), since)
+        self._turn.unit.insert(
             tables.runs,
             {
                 "id": identity,
@@ -207,125 +242,167 @@ class Ledger:
         )
         for start in starts:
             start.run = identity
-            self.unit.update(tables.starts, start.id, run=identity)
+            self._turn.unit.update(tables.starts, start.id, run=identity)
         return run
 
     def again(self, run: Run) -> None:
         """Record that a run whose POST began nothing is about to be posted once more."""
         self._move_run(run, RunState.INTENDED)
         run.attempts += 1
-        run.looks = 0
-        self.unit.update(tables.runs, run.id, attempts=run.attempts)
+        self._turn.unit.update(tables.runs, run.id, attempts=run.attempts)
 
     def posted(self, run: Run, details: str) -> None:
         """Record that a POST left and nobody knows yet what became of it."""
         if run.state is not RunState.POSTED:
             self._move_run(run, RunState.POSTED)
-        self.unit.update(tables.runs, run.id, details=details)
+        self._turn.unit.update(tables.runs, run.id, details=details)
 
     def executing(self, run: Run, execution_id: str | None, *, adopted: bool = False) -> None:
-        """Record that the server began an execution (without an id for kinds of tasks that have none)."""
-        self._move_run(run, RunState.EXECUTING)
-        self.unit.update(tables.runs, run.id, execution_id=execution_id, answered_at=now_ms())
-        for start in run.starts:
-            start.execution_id = execution_id
-            start.adopted = adopted
-            self._settle_start(start, StartState.RUNNING, None, None)
+        """
+        Record that the server began an execution.
 
-    def skipped(self, run: Run, execution: Execution | None) -> None:
-        """Record that the task ran already and was left alone, as asked."""
+        Without an id (kinds of tasks that have none) it cannot be followed, so
+        the run is over as far as can be told.
+        """
+        self._move_run(run, RunState.EXECUTING)
+        if execution_id is None:
+            self._move_run(run, RunState.ENDED)
+        self._turn.unit.update(
+            tables.runs, run.id, execution_id=execution_id, answered_at=now_ms(), events="started"
+        )
+        self._tell("started", run.task, run.starts, execution_id)
+        self.running(run.starts, run.id, execution_id, adopted=adopted)
+
+    def running(
+        self, starts: Sequence[OpenStart], run: int, execution_id: str | None, *, adopted: bool
+    ) -> None:
+        """Record that an execution serves *starts*."""
+        for start in starts:
+            start.run, start.execution_id, start.adopted = run, execution_id, adopted
+            self._turn.unit.update(
+                tables.starts, start.id, run=run, execution_id=execution_id, adopted=adopted
+            )
+        self._settle(starts, StartState.RUNNING)
+
+    def began_nothing(self, run: Run) -> None:
+        """Record that a run began nothing because the task ran already; its starts go their own ways."""
         self._move_run(run, RunState.NONE)
-        self.unit.update(tables.runs, run.id, answered_at=now_ms())
-        for start in run.starts:
-            start.execution_id = execution.id if execution else None
-            self._settle_start(start, StartState.SKIPPED, None, None)
+        self._turn.unit.update(tables.runs, run.id, answered_at=now_ms())
+
+    def skipped(self, starts: Sequence[OpenStart], execution_id: str | None) -> None:
+        """Record that the task ran already and was left alone, as asked."""
+        for start in starts:
+            start.execution_id = execution_id
+            self._turn.unit.update(tables.starts, start.id, execution_id=execution_id)
+        self._settle(starts, StartState.SKIPPED)
 
     def not_started(
         self, run: Run, code: str, details: str, state: StartState = StartState.NOT_STARTED
     ) -> None:
         """Record that the run began nothing, and why."""
-        self._move_run(run, RunState.NONE)
-        self.unit.update(tables.runs, run.id, answered_at=now_ms(), details=details)
-        for start in run.starts:
-            self._settle_start(start, state, code, details)
+        self.began_nothing(run)
+        self._turn.unit.update(tables.runs, run.id, details=details)
+        self.dropped(run.starts, code, details, state)
+
+    def dropped(self, starts: Sequence[OpenStart], code: str, details: str, state: StartState) -> None:
+        """Record that starts will not be carried out; those told as queued are told so."""
+        told = [start for start in starts if start.state is StartState.WAITING]
+        kind = state.value if state in {StartState.EXPIRED, StartState.CANCELLED} else "failed"
+        if told:
+            self._tell(kind, told[0].task, told, code=code, message=details)
+        self._settle(starts, state, code, details)
 
     def unknown(self, run: Run, details: str) -> None:
         """Record that nobody can tell what became of the run; it is not repeated."""
         self._move_run(run, RunState.UNKNOWN)
-        self.unit.update(tables.runs, run.id, answered_at=now_ms(), details=details)
-        for start in run.starts:
-            self._settle_start(start, StartState.UNKNOWN, "outcome_unknown", details)
+        self._turn.unit.update(tables.runs, run.id, answered_at=now_ms(), details=details)
+        self._tell("unknown", run.task, run.starts, code="outcome_unknown", message=details)
+        self._settle(run.starts, StartState.UNKNOWN, "outcome_unknown", details)
 
-    def dropped(self, start: OpenStart, code: str, details: str, state: StartState) -> None:
-        """Record that a start without a run will not be carried out."""
-        self._settle_start(start, state, code, details)
+    def progressed(self, watch: Watch, kind: str) -> None:
+        """Tell, once, that an execution runs or is retried."""
+        if kind in watch.told:
+            return
+        watch.told.add(kind)
+        if watch.run is not None:
+            self._turn.unit.update(tables.runs, watch.run, events=",".join(sorted(watch.told)))
+            self._tell(kind, watch.task, watch.starts, watch.execution_id)
 
-    # ---- the outbox
-
-    def published(self, publication: Publication) -> None:
-        """Record that the broker has taken a message."""
-        self.unit.delete(tables.outbox, publication.id)
-        if publication.delivery is not None:
-            self.unit.update(tables.deliveries, publication.delivery, confirmed_at=now_ms())
-
-    def refused_by_broker(self, publication: Publication, refusals: int) -> None:
-        """Record that the broker did not take a message; it will be offered again."""
-        self.unit.update(tables.outbox, publication.id, refusals=refusals)
-
-    def quarantined(self, publication: Publication, reason: str) -> None:
-        """Set a message aside that the broker will not take."""
-        self.unit.update(tables.outbox, publication.id, quarantined_at=now_ms(), reason=reason)
-        _log.error(
-            "the reply to request %s cannot be published on %s: %s; it is kept in the outbox",
-            publication.request_id,
-            publication.topic,
-            reason,
-            extra={"action": "reply_quarantined", "request_id": publication.request_id},
+    def ended(self, watch: Watch, execution: Execution | None, script_log: Sequence[str]) -> None:
+        """Record how an execution ended; None when the server does not show it any more."""
+        if watch.run is None:
+            return
+        state, kind = StartState.UNKNOWN, "unknown"
+        if execution is not None:
+            state, kind = announcements.ENDS.get(execution.status, (state, kind))
+        self._turn.unit.update(
+            tables.runs,
+            watch.run,
+            state=RunState.ENDED,
+            events=",".join(sorted({*watch.told, kind})),
+            result=state,
+            ended_at=now_ms(),
         )
+        if execution is not None:
+            self._turn.unit.update(
+                tables.runs,
+                watch.run,
+                node=execution.node,
+                started_at=to_ms(execution.started),
+                stopped_at=to_ms(execution.stopped),
+                duration_ms=execution.duration_ms,
+                message=execution.message,
+            )
+        self._turn.after(self._turn.counting.ended, state.value)
+        told = announcements.outcome(execution, abort_reason=watch.abort_reason)
+        self._tell(kind, watch.task, watch.starts, watch.execution_id, **told, scriptLog=list(script_log))
+        for start in watch.starts:
+            start.outcome = execution if start.owner is not None else None
+        self._settle(watch.starts, state, None if execution else "outcome_unknown")
 
     # ---- helpers
 
-    def _settle_start(
-        self, start: OpenStart, state: StartState, code: str | None, details: str | None
+    def _settle(
+        self,
+        starts: Iterable[OpenStart],
+        state: StartState,
+        code: str | None = None,
+        details: str | None = None,
     ) -> None:
-        if state not in START_MOVES.get(start.state, ()):
-            raise RuntimeError(f"start {start.id}: {start.state} cannot become {state}")
-        start.state, start.code, start.details = state, code, details
-        self.unit.update(
-            tables.starts,
-            start.id,
-            state=state,
-            execution_id=start.execution_id,
-            adopted=start.adopted,
-            code=code,
-            details=details,
-            changed_at=now_ms(),
-        )
-        owner = start.owner
-        owner.undecided -= 1
-        self._close_if_done(owner)
+        for start in starts:
+            if state not in START_MOVES.get(start.state, ()):
+                raise RuntimeError(f"start {start.id}: {start.state} cannot become {state}")
+            if start.state is not StartState.RUNNING:
+                self._turn.after(self._turn.counting.start, _counted_as(start, state))
+            start.state, start.code, start.details = state, code, details
+            self._turn.unit.update(
+                tables.starts, start.id, state=state, code=code, details=details, changed_at=now_ms()
+            )
+        for owner in {start.owner.id: start.owner for start in starts if start.owner is not None}.values():
+            self.reply_if_decided(owner)
 
-    def _close_if_done(self, opened: OpenRequest) -> None:
-        if opened.undecided:
+    def _tell(
+        self,
+        kind: str,
+        task: Task,
+        starts: Sequence[OpenStart],
+        execution_id: str | None = None,
+        **more: object,
+    ) -> None:
+        if self._event_topic is None or not starts:
             return
-        whole = _whole_refusal(opened)
-        if whole is not None:
-            self.refused(opened, whole)
-            return
-        answer = replies.reply(opened.request_id, map(_report, opened.starts), opened.not_found)
-        self._move_request(opened, RequestState.CLOSED)
-        self._finish(opened, replies.encode(answer), None)
-        _log.info(
-            "request %s answered: %s, %s started of %s",
-            opened.request_id,
-            answer["status"],
-            answer["totalTasksStarted"],
-            len(opened.starts),
-            extra={"action": "request_answered", "request_id": opened.request_id},
+        event = announcements.event(
+            kind,
+            task,
+            list(dict.fromkeys(start.request_id for start in starts)),
+            execution_id=execution_id,
+            **more,
         )
+        first = starts[0]
+        self.mailing.announce(first.request_row, first.request_id, f"{self._event_topic}/{task.id}", event)
 
-    def _finish(self, opened: OpenRequest, answer: str, code: str | None) -> None:
-        self.unit.update(
+    def _close(self, opened: OpenRequest, answer: str, code: str | None) -> None:
+        self._turn.unit.update(
             tables.requests,
             opened.id,
             reply=answer,
@@ -333,41 +410,19 @@ class Ledger:
             holds_id=code not in RETRYABLE,
             closed_at=now_ms(),
         )
-        for delivery in opened.deliveries:
-            self._answer(delivery, opened.id, opened.request_id, answer)
         self.open.pop(opened.id, None)
         self.open_count -= 1
 
-    def _answer(self, delivery: Delivery, row: int, request_id: str, answer: str) -> None:
-        self.unit.update(tables.deliveries, delivery.id, answered_at=now_ms())
-        if delivery.reply_topic is None:
-            if delivery.on_reply is not None:
-                self.effects.append(partial(delivery.on_reply, answer))
-            return
-        publication = Publication(
-            next(self._next["outbox"]),
-            delivery.reply_topic,
-            answer.encode(),
-            request_id,
-            delivery.correlation,
-            delivery.id,
-        )
-        self.publications.append(publication)
-        self.unit.insert(
-            tables.outbox,
-            {
-                "id": publication.id,
-                "request": row,
-                "delivery": delivery.id,
-                "kind": "reply",
-                "topic": publication.topic,
-                "payload": publication.payload,
-                "request_id": request_id,
-                "correlation": publication.correlation,
-                "created_at": now_ms(),
-                "refusals": 0,
-            },
-        )
+    def _answer_all(self, opened: OpenRequest, answer: str, code: str, *, wait: str | None = None) -> None:
+        for delivery in opened.deliveries:
+            if wait is None or delivery.wait == wait:
+                self.mailing.answer(delivery, opened.id, opened.request_id, answer, code)
+        opened.deliveries = [one for one in opened.deliveries if wait is not None and one.wait != wait]
+
+    def _let_go(self, opened: OpenRequest) -> None:
+        self.finishing.pop(opened.id, None)
+        for start in opened.starts:
+            start.owner = None
 
     def _insert_request(
         self,
@@ -376,11 +431,10 @@ class Ledger:
         request_id: str,
         request: Request | None,
         state: RequestState,
-        expires_at: int | None,
     ) -> None:
         if state not in REQUEST_MOVES[None]:
             raise RuntimeError(f"a request cannot begin as {state}")
-        self.unit.insert(
+        self._turn.unit.insert(
             tables.requests,
             {
                 "id": identity,
@@ -392,42 +446,30 @@ class Ledger:
                 "door": arrival.door,
                 "state": state,
                 "received_at": arrival.received_at,
-                "expires_at": expires_at,
             },
         )
-
-    def _insert_delivery(self, row: int, arrival: Arrival, address: Address, wait: str) -> Delivery:
-        identity = next(self._next["deliveries"])
-        message = arrival.message
-        self.unit.insert(
-            tables.deliveries,
-            {
-                "id": identity,
-                "request": row,
-                "door": arrival.door,
-                "principal": arrival.principal,
-                "received_at": arrival.received_at,
-                "payload": address.payload,
-                "topic": message.topic if message else None,
-                "session": address.session if message else None,
-                "packet_id": message.packet_id if message else None,
-                "digest": address.digest,
-                "reply_topic": address.reply_topic,
-                "correlation": message.correlation if message else None,
-                "wait": wait,
-            },
-        )
-        correlation = message.correlation if message else None
-        return Delivery(identity, address.reply_topic, correlation, arrival.on_reply)
 
     def _insert_start(
         self, owner: OpenRequest, task: Task, state: StartState, decision: Decision
     ) -> OpenStart:
         if state not in START_MOVES[None]:
             raise RuntimeError(f"a start cannot begin as {state}")
-        start = OpenStart(next(self._next["starts"]), owner, task, state)
+        wish = owner.request.if_running
+        start = OpenStart(
+            self._turn.new_id(tables.starts),
+            owner,
+            owner.id,
+            owner.request_id,
+            task,
+            state,
+            expires_at=owner.expires_at,
+            not_before=to_ms(owner.request.not_before),
+            skip_if_running=self._skip_if_running if wish is None else wish == "skip",
+        )
         owner.starts.append(start)
-        self.unit.insert(
+        if state is not StartState.PLANNED:
+            self._turn.after(self._turn.counting.start, state.value)
+        self._turn.unit.insert(
             tables.starts,
             {
                 "id": start.id,
@@ -435,7 +477,7 @@ class Ledger:
                 "task_id": task.id,
                 "task_name": task.name,
                 "task_type": task.task_type,
-                "kinds": ",".join(decision.kinds.get(task.id, ())),
+                "kinds": ",".join(decision.matched_by.get(task.id, ())),
                 "state": state,
                 "adopted": False,
                 "changed_at": now_ms(),
@@ -447,28 +489,53 @@ class Ledger:
         if state not in REQUEST_MOVES.get(opened.state, ()):
             raise RuntimeError(f"request {opened.request_id}: {opened.state} cannot become {state}")
         opened.state = state
-        self.unit.update(tables.requests, opened.id, state=state)
+        self._turn.unit.update(tables.requests, opened.id, state=state)
 
     def _move_run(self, run: Run, state: RunState) -> None:
         if state not in RUN_MOVES.get(run.state, ()):
             raise RuntimeError(f"run {run.id}: {run.state} cannot become {state}")
         run.state = state
-        self.unit.update(tables.runs, run.id, state=state)
+        self._turn.unit.update(tables.runs, run.id, state=state)
+
+
+def _counted_as(start: OpenStart, state: StartState) -> str:
+    if state is StartState.RUNNING:
+        return "adopted" if start.adopted else "started"
+    return state.value
+
+
+def _goes_on(start: OpenStart) -> bool:
+    """Tell whether an execution may still come or end; one without an id cannot be followed."""
+    if start.state is StartState.RUNNING:
+        return start.execution_id is not None
+    return start.state in _UNFINISHED
 
 
 def _whole_refusal(opened: OpenRequest) -> RequestError | None:
     """Give the refusal of a request for which nothing at all was begun, for one common reason."""
-    codes = {start.code for start in opened.starts if start.state is not StartState.DENIED}
+    codes = {start.code for start in opened.starts}
     if len(codes) != 1 or opened.not_found:
         return None
     code = codes.pop()
-    if code not in _WHOLE or any(start.state is StartState.DENIED for start in opened.starts):
+    if code not in _WHOLE:
         return None
-    error, details = _WHOLE[code]
-    return RequestError(code, error, details or opened.starts[0].details or error)
+    return RequestError(code, _WHOLE[code], opened.starts[0].details or _WHOLE[code])
+
+
+def _reply(opened: OpenRequest) -> dict[str, object]:
+    return replies.reply(opened.request_id, map(_report, opened.starts), opened.not_found)
 
 
 def _report(start: OpenStart) -> replies.StartReport:
+    result: dict[str, object] = {}
+    outcome = start.outcome
+    if outcome is not None and start.state is not StartState.RUNNING:
+        result = {
+            "result": start.state.value,
+            "durationMs": outcome.duration_ms,
+            "node": outcome.node,
+            "message": outcome.message,
+        }
     return replies.StartReport(
         start.task.id,
         start.task.name,
@@ -477,8 +544,17 @@ def _report(start: OpenStart) -> replies.StartReport:
         start.adopted,
         start.code,
         start.details,
+        start.reason,
+        start.behind,
+        result,
     )
 
 
-def _earliest(*moments: int | None) -> int | None:
-    return min((moment for moment in moments if moment is not None), default=None)
+def _say_refused(request_id: str, error: RequestError) -> None:
+    _log.warning(
+        "request %s refused: %s: %s",
+        request_id,
+        error.code,
+        error.details,
+        extra={"action": "request_refused", "request_id": request_id},
+    )

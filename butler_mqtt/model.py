@@ -105,6 +105,8 @@ class Execution:
     time: the creation of the session or result, else the start of the result.
     `session` tells whether its session is still there, i.e. it is active
     whatever `status` says. `status` is a number of `ExecutionStatus` or unknown.
+    `message` is the most telling of `details`, which are in order of time;
+    `abort_reason` is the session's: 0 none, 1 by hand, 2 timeout, 3 task deleted.
     """
 
     id: str | None
@@ -118,6 +120,8 @@ class Execution:
     stopped: datetime | None = None
     duration_ms: int | None = None
     message: str = ""
+    details: tuple[str, ...] = ()
+    abort_reason: int = 0
 
     @property
     def active(self) -> bool:
@@ -232,7 +236,7 @@ class Request:
     match_tag: Match = Match.ANY
     match_custom_property: Match = Match.ANY
     match_criteria: Match = Match.ANY
-    all_must_exist: bool = False
+    all_must_exist: bool | str = False
     if_running: str | None = None
     dry_run: bool = False
     wait: str = "started"
@@ -251,7 +255,8 @@ class Arrival:
     `request_id` come from the path and the `Idempotency-Key`, `principal` is
     the name of the caller's token, `on_stored` is called with the request id
     once the request is on disk, `on_reply` with the reply's JSON text.
-    `received_at` is milliseconds since 1970.
+    `given_up` tells whether the caller was told meanwhile that nothing was
+    taken. `received_at` is milliseconds since 1970.
     """
 
     door: str
@@ -263,3 +268,4 @@ class Arrival:
     principal: str | None = None
     on_stored: Callable[[str], None] | None = None
     on_reply: Callable[[str], None] | None = None
+    given_up: Callable[[], bool] | None = None

@@ -82,7 +82,7 @@ class Outbox:
         )
 
     def load(self, connection: Connection) -> None:
-        """Begin with what the journal holds; what this process has handed to the broker is still on its way."""
+        """Begin with what the journal holds; what this process handed to the broker is on its way still."""
         self._pending.clear()
         self._refusals.clear()
         self._again.clear()

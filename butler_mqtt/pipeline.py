@@ -12,16 +12,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from sqlalchemy import Connection
 
-from butler_mqtt.errors import JournalError, RequestError
-from butler_mqtt.events import Confirmed, Event, Found, Looked, Lost, Posted, Refused, Room, SessionBegan
+from butler_mqtt.errors import JournalError, QlikError, RequestError
+from butler_mqtt.events import (
+    CapacityRead,
+    Confirmed,
+    Event,
+    Followed,
+    Found,
+    Looked,
+    Lost,
+    Posted,
+    Reconfigured,
+    Refused,
+    Room,
+    SessionBegan,
+)
 from butler_mqtt.finder import Finder
 from butler_mqtt.intake import Intake
 from butler_mqtt.journal import Journal
@@ -32,6 +47,7 @@ from butler_mqtt.outbox import Outbox
 from butler_mqtt.recovery import Recovery
 from butler_mqtt.settings import Settings
 from butler_mqtt.starter import Starter
+from butler_mqtt.turn import Counting, Turn
 
 #: Events taken into one transaction.
 MAX_EVENTS = 500
@@ -61,6 +77,7 @@ class Pipeline:
         journal: Not yet open.
         publish: Hands a message to the broker; False when there is no room.
         server_time: The Qlik server's clock as last seen.
+        counting: What is counted for those who watch over the daemon.
     """
 
     def __init__(
@@ -70,22 +87,31 @@ class Pipeline:
         *,
         publish: Callable[[Publication], bool],
         server_time: Callable[[], datetime | None],
+        counting: Counting | None = None,
     ) -> None:
         self._settings = settings
         self._journal = journal
         self._queue: SimpleQueue[Arrival | Event | None] = SimpleQueue()
-        self._ledger = Ledger()
+        self._rows = Turn(counting)
+        self._ledger = Ledger(
+            self._rows,
+            event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
+            if_running=settings.start_task.if_running,
+        )
         self.finder = Finder(settings, self._ledger, self._queue.put)
         self.starter = Starter(
             settings.start_task,
+            self._rows,
             self._ledger,
             emit=self._queue.put,
             server_time=server_time,
             our_user=_user_id(settings),
         )
-        self._intake = Intake(settings, self._ledger)
-        self._outbox = Outbox(self._ledger, publish)
-        self._recovery = Recovery(self._ledger, self.finder, self.starter)
+        self._intake = Intake(settings, self._rows, self._ledger)
+        self._outbox = Outbox(self._ledger.mailing, publish)
+        self._recovery = Recovery(
+            self._ledger, self.finder, self.starter, if_running=settings.start_task.if_running
+        )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._held: deque[Arrival] = deque()
         self._tidied = 0.0
@@ -93,15 +119,29 @@ class Pipeline:
         self._stopping = False
         self._draining = False
         self._drained = threading.Event()
+        self._mended = threading.Event()
         #: Monotonic time of the last finished turn, for the watchdog.
         self.progress = time.monotonic()
         #: Why nothing can be recorded, None while it can.
         self.fault: str | None = None
 
+    @property
+    def open_requests(self) -> int:
+        """Count the requests without a reply."""
+        return self._ledger.open_count
+
+    @property
+    def accepting(self) -> bool:
+        """Tell whether a request handed in now would be recorded soon."""
+        return self.fault is None and not self._draining and self._has_room()
+
     # ---- called from other threads
 
     def emit(self, happened: Arrival | Event) -> None:
         """Hand in an arrival or event; never blocks and never fails."""
+        if isinstance(happened, Arrival) and happened.message is None and happened.request_id is None:
+            # Fixed before it is recorded, so that a repeated turn meets what the first one may have written.
+            happened = replace(happened, request_id=str(uuid.uuid4()))
         self._queue.put(happened)
 
     def drain(self, timeout: float) -> bool:
@@ -121,6 +161,7 @@ class Pipeline:
     def stop(self) -> None:
         """Let `run` end after the turn in hand; what is open goes on after the next start."""
         self._stopping = True
+        self._mended.set()
         self._queue.put(None)
 
     def close(self) -> None:
@@ -149,20 +190,24 @@ class Pipeline:
             JournalError: The journal cannot be used and waiting cannot mend it.
         """
         while not self._stopping:
-            happened = self._gather()
-            try:
-                self._turn(happened)
-            except JournalError as error:
-                self._repair(error, happened)
-            except Exception:  # noqa: BLE001 -- a fault must not end the daemon while the journal is fine
-                _log.exception("a turn failed; it is repeated one event at a time", extra={"action": "bug"})
-                self._one_by_one(happened)
-            self.progress = time.monotonic()
+            self.turn()
 
-    def _gather(self) -> list[Arrival | Event]:
+    def turn(self, timeout: float = TIDY_SECONDS) -> None:
+        """Take in what was handed in, waiting at most *timeout* seconds for the first, and carry it out."""
+        happened = self._gather(timeout)
+        try:
+            self._carry_out(happened)
+        except JournalError as error:
+            self._repair(error, happened)
+        except Exception:  # noqa: BLE001 -- a fault must not end the daemon while the journal is fine
+            _log.exception("a turn failed; it is repeated one event at a time", extra={"action": "bug"})
+            self._one_by_one(happened)
+        self.progress = time.monotonic()
+
+    def _gather(self, timeout: float) -> list[Arrival | Event]:
         happened: list[Arrival | Event] = []
         try:
-            first = self._queue.get(timeout=TIDY_SECONDS)
+            first = self._queue.get(timeout=timeout)
             while True:
                 if first is not None:
                     happened.append(first)
@@ -173,63 +218,89 @@ class Pipeline:
             pass
         return happened
 
-    def _turn(self, happened: Sequence[Arrival | Event], *, again: bool = False) -> None:
-        ledger = self._ledger
-        ledger.begin()
+    def _carry_out(self, happened: Sequence[Arrival | Event], *, again: bool = False) -> None:
+        rows = self._rows
+        rows.begin()
         with self._journal.transaction() as connection:
-            taken = self._take_in(happened, connection, again=again)
-            self._move_on(connection)
-            ledger.unit.write(connection)
+            self._tidy(connection)
+            taken, held = self._take_in(happened, connection, again=again)
+            self._move_on()
+            rows.unit.write(connection)
+        self._held = held
+        self._act(taken)
+
+    def _act(self, taken: Sequence[Arrival]) -> None:
+        """Do what waited for the commit; a fault in one thing must not undo or stop another."""
         for arrival in taken:
             if arrival.message is not None:
-                self._acknowledge(arrival.message.packet_id, arrival.message.generation)
-        for effect in ledger.effects:
-            effect()
-        self._outbox.add(ledger.publications)
-        self._outbox.pump()
+                _guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
+        for effect in self._rows.effects:
+            _guarded(effect)
+        self._outbox.add(self._rows.publications)
+        _guarded(self._outbox.pump)
+
+    def _tidy(self, connection: Connection) -> None:
+        """Work off the backlog; before anything new is taken in, so that what is read is all there is."""
+        self._recovery.refill(connection, MAX_WAITING)
+        self._outbox.refill(connection)
+        now = time.monotonic()
+        if now - self._tidied >= TIDY_SECONDS:
+            self._tidied = now
+            self._disk_has_room = self._journal.has_room()
+            self._recovery.expire(connection)
+            self.finder.give_up()
+            self.starter.give_up()
 
     def _take_in(
         self, happened: Sequence[Arrival | Event], connection: Connection, *, again: bool
-    ) -> list[Arrival]:
-        """Apply what happened, in order; give the arrivals that are recorded with this turn."""
+    ) -> tuple[list[Arrival], deque[Arrival]]:
+        """Apply what happened, in order; give the arrivals recorded with this turn and those held back."""
         arrivals: list[Arrival] = []
-        posted: list[Posted] = []
         taken: list[Arrival] = []
+        held = deque(self._held)
+        posted = [one for one in happened if isinstance(one, Posted)]
 
         def receive() -> None:
             self._receive(connection, arrivals, again=again)
             taken.extend(arrivals)
             arrivals.clear()
 
-        if self._held and self._has_room():
-            arrivals.extend(self._held)
-            self._held.clear()
+        while held and self._has_room(len(arrivals)):
+            arrivals.append(held.popleft())
         for one in happened:
             if isinstance(one, Arrival):
-                if self._held or not self._has_room(len(arrivals)):
-                    self._held.append(one)
+                if held or not self._has_room(len(arrivals)):
+                    held.append(one)
                 else:
                     arrivals.append(one)
-            elif isinstance(one, Posted):
-                posted.append(one)
             elif isinstance(one, SessionBegan):
                 # Messages of the connection before belong to the session before.
                 receive()
-                self._session_began(one)
-            else:
+                held = deque(arrival for arrival in held if _survives(arrival, one))
+                self._intake.session_changed(one.generation, one.present)
+            elif not isinstance(one, Posted):
                 self._apply(one, connection)
         self.starter.posted(posted, connection)
         receive()
-        return taken
+        return taken, held
 
-    def _apply(self, event: Event, connection: Connection) -> None:
+    def _apply(self, event: Event, connection: Connection) -> None:  # noqa: C901 -- one case an event
         match event:
             case Confirmed(identity):
                 self._outbox.confirmed(identity)
             case Found():
                 self.finder.found(event)
+                self.starter.no_clock = not isinstance(event.answers, QlikError)
             case Looked():
                 self.starter.settler.looked(event, connection)
+            case Followed():
+                self.starter.follower.followed(event)
+                if not isinstance(event.shown, QlikError):
+                    self.starter.heard()
+            case CapacityRead(reloads):
+                self.starter.capacity_read(reloads)
+            case Reconfigured(settings):
+                self.finder.reconfigured(settings)
             case Refused():
                 self._outbox.refused(event)
             case Lost(identities):
@@ -237,16 +308,7 @@ class Pipeline:
             case Room():
                 pass  # the turn itself publishes what there is room for
 
-    def _move_on(self, connection: Connection) -> None:
-        now = time.monotonic()
-        if now - self._tidied >= TIDY_SECONDS:
-            self._tidied = now
-            self._disk_has_room = self._journal.has_room()
-            self.finder.give_up()
-            self.starter.give_up()
-            self._recovery.expire(connection)
-        self._recovery.refill(connection, MAX_WAITING)
-        self._outbox.refill(connection)
+    def _move_on(self) -> None:
         if self._draining:
             if not self.starter.in_hand and not self._outbox:
                 self._drained.set()
@@ -259,15 +321,9 @@ class Pipeline:
         opened = self._intake.receive(connection, arrivals, again=again) if arrivals else []
         if opened:
             self._recovery.arrived(opened, MAX_WAITING)
-
-    def _session_began(self, event: SessionBegan) -> None:
-        # What was not recorded was not acknowledged either: the broker delivers it again.
-        self._held = deque(
-            arrival
-            for arrival in self._held
-            if arrival.message is None or arrival.message.generation == event.generation
-        )
-        self._intake.session_changed(event.present)
+        if self._intake.late:
+            self._recovery.join(connection, self._intake.late)
+            self._intake.late.clear()
 
     def _has_room(self, coming: int = 0) -> bool:
         if self._ledger.open_count + coming >= self._settings.start_task.max_open_requests:
@@ -279,12 +335,15 @@ class Pipeline:
     def _reload(self) -> None:
         """Read what is open from the journal, in place of what was in memory."""
         with self._journal.transaction() as connection:
-            self._ledger.begin()
-            self._ledger.number_from(highest_ids(connection))
+            self._rows.begin()
+            self._rows.number_from(highest_ids(connection))
             self._intake.load(connection)
             self._recovery.load(connection, MAX_WAITING)
+            self._rows.unit.write(connection)
+        self._rows.publications = []  # the outbox reads them with the others
+        with self._journal.transaction() as connection:
             self._outbox.load(connection)
-            self._ledger.unit.write(connection)
+        self._act(())
 
     def _repair(self, error: JournalError, happened: Sequence[Arrival | Event]) -> None:
         """Open the journal again until it can be written, then repeat the turn that failed."""
@@ -297,11 +356,15 @@ class Pipeline:
             try:
                 self._journal.reopen()
                 self._reload()
-                self._turn(happened, again=True)
+                self._carry_out(happened, again=True)
             except JournalError as next_error:
                 error = next_error
                 self.progress = time.monotonic()
-                time.sleep(REPAIR_SECONDS)
+                self._mended.wait(REPAIR_SECONDS)
+            except Exception:  # noqa: BLE001 -- as in `turn`
+                _log.exception("a turn failed; it is repeated one event at a time", extra={"action": "bug"})
+                self._one_by_one(happened)
+                return
             else:
                 self.fault = None
                 _log.warning("the journal can be written again", extra={"action": "journal_mended"})
@@ -309,31 +372,41 @@ class Pipeline:
 
     def _one_by_one(self, happened: Sequence[Arrival | Event]) -> None:
         """Repeat a failed turn in parts, so that one bad event costs the others nothing."""
-        self._reload()
         for one in happened:
             try:
-                self._turn([one], again=True)
+                self._reload()
+                self._carry_out([one], again=True)
             except JournalError as error:
                 self._repair(error, [one])
-            except Exception:  # noqa: BLE001 -- as in `run`
+            except Exception:  # noqa: BLE001 -- as in `turn`
                 _log.exception("dropped after a fault: %s", type(one).__name__, extra={"action": "bug"})
                 self._reload()
                 if isinstance(one, Arrival):
                     self._refuse_after_fault(one)
+        if not happened:
+            self._reload()
 
     def _refuse_after_fault(self, arrival: Arrival) -> None:
         error = RequestError(
             "internal_error", "Internal error", "the request could not be processed; see the log"
         )
-        self._ledger.begin()
+        self._rows.begin()
         with self._journal.transaction() as connection:
             self._intake.refuse(arrival, error)
-            self._ledger.unit.write(connection)
-        if arrival.message is not None:
-            self._acknowledge(arrival.message.packet_id, arrival.message.generation)
-        for effect in self._ledger.effects:
-            effect()
-        self._outbox.add(self._ledger.publications)
+            self._rows.unit.write(connection)
+        self._act([arrival])
+
+
+def _guarded(call: Callable[..., None], *arguments: object) -> None:
+    try:
+        call(*arguments)
+    except Exception:  # noqa: BLE001 -- what is on disk stays true whatever a caller does with it
+        _log.exception("a call after the commit failed", extra={"action": "bug"})
+
+
+def _survives(arrival: Arrival, began: SessionBegan) -> bool:
+    """Tell whether a held arrival is not delivered again by the broker: it was never acknowledged."""
+    return arrival.message is None or arrival.message.generation == began.generation
 
 
 def _user_id(settings: Settings) -> str:

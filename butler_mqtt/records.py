@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
 from butler_mqtt.errors import QlikRefused
-from butler_mqtt.model import Request, Task
+from butler_mqtt.model import Execution, Request, Task
 from butler_mqtt.settlement import Baseline
 from butler_mqtt.states import RequestState, RunState, StartState
 
@@ -40,6 +41,9 @@ class Delivery:
     """
 
     id: int
+    door: str
+    received_at: int
+    wait: str = "started"
     reply_topic: str | None = None
     correlation: bytes | None = None
     on_reply: Callable[[str], None] | None = None
@@ -61,6 +65,7 @@ class OpenRequest:
     received_at: int
     entered: float
     expires_at: int | None = None
+    reply: str | None = None
     deliveries: list[Delivery] = field(default_factory=list)
     starts: list[OpenStart] = field(default_factory=list)
     not_found: list[Mapping[str, object]] = field(default_factory=list)
@@ -69,17 +74,35 @@ class OpenRequest:
 
 @dataclass(slots=True, eq=False)
 class OpenStart:
-    """One task within an open request."""
+    """
+    One task within a request.
+
+    `owner` is None once the request has its reply and nobody waits for the
+    end: many starts may wait for long, and a request is large.
+    `entered` is the monotonic time at which it stood ready to begin; `asked`
+    is the server's time at which it began to wait, `outcome` its
+    execution as last seen, kept only while `owner` is.
+    """
 
     id: int
-    owner: OpenRequest
+    owner: OpenRequest | None
+    request_row: int
+    request_id: str
     task: Task
     state: StartState
+    expires_at: int | None = None
+    not_before: int | None = None
+    entered: float = 0.0
+    skip_if_running: bool = False
     run: int | None = None
     execution_id: str | None = None
     adopted: bool = False
     code: str | None = None
     details: str | None = None
+    reason: str | None = None
+    behind: str | None = None
+    asked: datetime | None = None
+    outcome: Execution | None = None
 
 
 class Doubt(Enum):
@@ -101,9 +124,10 @@ class Run:
     One POST and what is done to learn its outcome.
 
     `since` is the monotonic time of the intent. While the outcome is in
-    `doubt`: `looks` counts the looks at the server that found nothing,
-    `failures` the looks in a row that could not reach it, `claimed` is the
-    execution id it answered with, `refusal` what it said instead of one.
+    `doubt`: `in_doubt_since` is when the server last told anything about it,
+    `nothing_since` when a look first found nothing, `failures` the looks in a
+    row that could not reach it, `claimed` the execution id it answered with,
+    `refusal` what it said instead of one. Times are monotonic.
     """
 
     id: int
@@ -115,7 +139,32 @@ class Run:
     since: float
     attempts: int = 1
     doubt: Doubt | None = None
-    looks: int = 0
+    in_doubt_since: float = 0.0
+    nothing_since: float | None = None
     failures: int = 0
     claimed: str | None = None
     refusal: QlikRefused | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """
+    An execution that is followed to its end.
+
+    `run` is None for one that others began and something of ours waits
+    behind. `told` are the states already told in events. Times are monotonic;
+    `gone_since` is when its session was first found gone without a result,
+    `look` is the number of the look to come, 0 while one is under way.
+    """
+
+    execution_id: str
+    task: Task
+    since: float
+    run: int | None = None
+    starts: list[OpenStart] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+    waited_for: bool = False
+    gone_since: float | None = None
+    look: int = 0
+    logs_asked: int = 0
+    abort_reason: int = 0

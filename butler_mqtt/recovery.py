@@ -11,18 +11,18 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
 from butler_mqtt import validation
-from butler_mqtt.clock import from_ms, now_ms
+from butler_mqtt.clock import from_ms, now_ms, to_ms
 from butler_mqtt.errors import RequestError
 from butler_mqtt.finder import Finder
 from butler_mqtt.journal import reading
 from butler_mqtt.journal.reading import Row
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import Task
+from butler_mqtt.model import Execution, Task
 from butler_mqtt.records import Delivery, OpenRequest, OpenStart, Run
 from butler_mqtt.settlement import Baseline
 from butler_mqtt.starter import Starter
@@ -37,10 +37,11 @@ _log = logging.getLogger("butler_mqtt.recovery")
 class Recovery:
     """Fills the finder and the starter from the journal."""
 
-    def __init__(self, ledger: Ledger, finder: Finder, starter: Starter) -> None:
+    def __init__(self, ledger: Ledger, finder: Finder, starter: Starter, *, if_running: str) -> None:
         self._ledger = ledger
         self._finder = finder
         self._starter = starter
+        self._if_running = if_running
         self._last_read = 0
         self._more = False
 
@@ -50,32 +51,27 @@ class Recovery:
         self._finder.reset()
         self._starter.reset()
         ledger.open.clear()
+        ledger.finishing.clear()
         ledger.open_count = reading.open_count(connection)
-        decided = reading.decided(connection)
-        runs = {row["id"]: row for row in reading.open_runs(connection)}
-        opened = self._opened(connection, decided)
-        starts = reading.starts_of(connection, [row["id"] for row in decided])
-        under_way: dict[int, list[OpenStart]] = defaultdict(list)
-        planned: list[OpenStart] = []
-        for row in starts:
-            start = _start(row, opened[row["request"]])
-            if start.state is StartState.PLANNED:
-                if start.run is not None and start.run in runs:
-                    under_way[start.run].append(start)
-                else:
-                    planned.append(start)
-        for identity, waiting in under_way.items():
-            self._starter.load(_run(runs[identity], waiting))
-        self._starter.add(planned)
+        kept = self._opened(connection, reading.decided(connection))
+        ledger.open.update(kept)
+        finishing = self._opened(connection, reading.waiting_for_the_end(connection))
+        ledger.finishing.update(finishing)
+        # One object for each start, whichever way it is found.
+        starts = self._starts(connection, {**kept, **finishing})
+        planned, waiting = self._begin(connection, starts)
+        self._follow(connection, starts)
+        for opened in finishing.values():
+            ledger.finish_if_ended(opened)
         self._last_read = 0
         self._more = True
         self.refill(connection, limit)
-        if ledger.open_count:
+        if ledger.open_count or waiting:
             _log.info(
-                "%s requests are open: %s starts wait, %s are being settled",
+                "%s requests are open: %s starts stand ready, %s wait",
                 ledger.open_count,
-                len(planned),
-                len(under_way),
+                planned,
+                waiting,
                 extra={"action": "journal_read"},
             )
 
@@ -96,34 +92,125 @@ class Recovery:
         rows = reading.received(connection, after=self._last_read, limit=limit)
         if rows:
             self._last_read = rows[-1]["id"]
-            self._finder.add(self._opened(connection, rows).values())
+            opened = self._opened(connection, rows)
+            self._ledger.open.update(opened)
+            self._finder.add(opened.values())
         self._more = len(rows) == limit
 
     def expire(self, connection: Connection) -> None:
-        """Refuse requests of the backlog whose time is over."""
+        """Answer what is too late: requests of the backlog, and those who wait for an end."""
+        now = now_ms()
+        for opened in list(self._ledger.finishing.values()):
+            if opened.expires_at is not None and opened.expires_at <= now:
+                self._ledger.finish_if_ended(opened, anyway=True)
         if not self._more:
             return
-        rows = [
-            row
-            for row in reading.expired(connection, now=now_ms(), limit=MAX_EXPIRED)
-            if row["id"] not in self._ledger.open
-        ]
+        rows = reading.expired(connection, now=now, after=self._last_read, limit=MAX_EXPIRED)
         for opened in self._opened(connection, rows).values():
-            self._ledger.refused(
-                opened,
-                RequestError(
-                    "expired", "Request expired", "its tasks had not been found when its time was over"
-                ),
+            error = RequestError(
+                "expired", "Request expired", "its tasks had not been found when its time was over"
             )
+            self._ledger.refused(opened, error)
+
+    def join(self, connection: Connection, late: Sequence[tuple[int, Delivery]]) -> None:
+        """Let deliveries of requests that have their reply already wait for the end of the executions."""
+        rows = reading.by_ids(connection, {row for row, _ in late})
+        for row in rows:
+            opened = _request(row)
+            opened.deliveries = [delivery for request, delivery in late if request == row["id"]]
+            self._starts(connection, {opened.id: opened})
+            self._ledger.finishing[opened.id] = opened
+            self._starter.follower.adopt(opened.starts)
+            self._ledger.finish_if_ended(opened)
+
+    # ---- helpers
+
+    def _begin(self, connection: Connection, starts: dict[int, OpenStart]) -> tuple[int, int]:
+        """Hand over runs without outcome, waiting starts and planned ones; give how many of the latter."""
+        runs = {row["id"]: row for row in reading.open_runs(connection)}
+        waiting = reading.starts_in(connection, StartState.WAITING)
+        for row in waiting:
+            if row["id"] not in starts:
+                starts[row["id"]] = self._start(row, None)
+        under_way: dict[int, list[OpenStart]] = defaultdict(list)
+        planned: list[OpenStart] = []
+        for start in list(starts.values()):
+            if start.run in runs and start.state in {StartState.PLANNED, StartState.WAITING}:
+                under_way[start.run or 0].append(start)
+            elif start.state is StartState.PLANNED:
+                planned.append(start)
+            elif start.state is StartState.WAITING:
+                self._starter.wait_again(start)
+        for identity, served in under_way.items():
+            self._starter.load(_run(runs[identity], served))
+        self._starter.add(planned)
+        return len(planned), len(waiting)
+
+    def _follow(self, connection: Connection, starts: dict[int, OpenStart]) -> None:
+        runs = {row["id"]: row for row in reading.executing_runs(connection)}
+        served: dict[int, list[OpenStart]] = defaultdict(list)
+        for row in reading.starts_in(connection, StartState.RUNNING) if runs else ():
+            if row["run"] in runs:
+                start = starts.get(row["id"]) or self._start(row, None)
+                served[row["run"]].append(start)
+        for identity, those in served.items():
+            run = runs[identity]
+            told = set((run["events"] or "").split(",")) - {""}
+            self._starter.follower.follow(run["execution_id"], those[0].task, identity, those, told)
 
     def _opened(self, connection: Connection, rows: Iterable[Row]) -> dict[int, OpenRequest]:
         opened = {row["id"]: _request(row) for row in rows}
         for row in reading.unanswered(connection, list(opened)) if opened else ():
             opened[row["request"]].deliveries.append(
-                Delivery(row["id"], row["reply_topic"], row["correlation"])
+                Delivery(
+                    row["id"],
+                    row["door"],
+                    row["received_at"],
+                    row["wait"],
+                    row["reply_topic"],
+                    row["correlation"],
+                )
             )
-        self._ledger.open.update(opened)
         return opened
+
+    def _starts(self, connection: Connection, opened: Mapping[int, OpenRequest]) -> dict[int, OpenStart]:
+        rows = reading.starts_of(connection, list(opened)) if opened else ()
+        runs = {row["run"] for row in rows if row["run"] is not None}
+        ended = {row["id"]: row for row in reading.runs_by_ids(connection, runs)} if runs else {}
+        starts = {}
+        for row in rows:
+            owner = opened[row["request"]]
+            start = self._start({**row, **_of_request(owner)}, owner)
+            start.outcome = _outcome(ended.get(row["run"]))
+            owner.starts.append(start)
+            starts[start.id] = start
+        return starts
+
+    def _start(self, row: Row, owner: OpenRequest | None) -> OpenStart:
+        request = owner.request if owner is not None else validation.reread(row["document"])
+        return OpenStart(
+            row["id"],
+            owner,
+            row["request"],
+            row["request_id"],
+            Task(row["task_id"], row["task_name"], row["task_type"]),
+            StartState(row["state"]),
+            expires_at=row["expires_at"],
+            not_before=to_ms(request.not_before),
+            skip_if_running=(request.if_running or self._if_running) == "skip",
+            run=row["run"],
+            execution_id=row["execution_id"],
+            adopted=row["adopted"],
+            code=row["code"],
+            details=row["details"],
+            reason=row["reason"],
+            behind=row["behind"],
+            asked=from_ms(row["asked_at"]),
+        )
+
+
+def _of_request(opened: OpenRequest) -> dict[str, object]:
+    return {"request_id": opened.request_id, "expires_at": opened.expires_at}
 
 
 def _request(row: Row) -> OpenRequest:
@@ -137,25 +224,25 @@ def _request(row: Row) -> OpenRequest:
         row["received_at"],
         time.monotonic() - age,
         row["expires_at"],
+        row["reply"],
         not_found=json.loads(row["not_found"] or "[]"),
     )
 
 
-def _start(row: Row, owner: OpenRequest) -> OpenStart:
-    start = OpenStart(
-        row["id"],
-        owner,
-        Task(row["task_id"], row["task_name"], row["task_type"]),
-        StartState(row["state"]),
-        row["run"],
-        row["execution_id"],
-        row["adopted"],
-        row["code"],
-        row["details"],
+def _outcome(run: Row | None) -> Execution | None:
+    if run is None or run["state"] != RunState.ENDED:
+        return None
+    return Execution(
+        run["execution_id"],
+        None,
+        None,
+        0,
+        node=run["node"] or "",
+        started=from_ms(run["started_at"]),
+        stopped=from_ms(run["stopped_at"]),
+        duration_ms=run["duration_ms"],
+        message=run["message"] or "",
     )
-    owner.starts.append(start)
-    owner.undecided += start.state is StartState.PLANNED
-    return start
 
 
 def _run(row: Row, starts: list[OpenStart]) -> Run:

@@ -41,7 +41,12 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class StartReport:
-    """One start as the reply tells it; `code` is `task_not_found` for a task that is gone."""
+    """
+    One start as the reply tells it.
+
+    `code` is `task_not_found` for a task that is gone; `result` is what is
+    known of an execution that ended.
+    """
 
     task_id: str
     task_name: str
@@ -50,6 +55,9 @@ class StartReport:
     adopted: bool = False
     code: str | None = None
     details: str | None = None
+    reason: str | None = None
+    behind: str | None = None
+    result: Mapping[str, object] | None = None
 
     def as_json(self) -> dict[str, object]:
         """Give the entry for its list."""
@@ -62,10 +70,14 @@ class StartReport:
             entry["executionId"] = self.execution_id
         if self.adopted:
             entry["adopted"] = True
+        if self.state is StartState.WAITING:
+            entry["reason"] = self.reason
+            entry["behind"] = self.behind
         if self.code is not None:
             entry["code"] = self.code
         if self.details is not None:
             entry["details"] = self.details
+        entry.update(self.result or {})
         return entry
 
 

@@ -79,7 +79,9 @@ def _told(fault: ValidationError) -> Iterator[str]:
             allowed = " or ".join(f"an {name}" if name[0] in "ao" else f"a {name}" for name in names)
             yield f"{place} must be {allowed}, is {_kind(found)}"
         case "enum":
-            allowed = " or ".join(f"'{value}'" for value in expected)
+            allowed = " or ".join(
+                f"'{value}'" if isinstance(value, str) else json.dumps(value) for value in expected
+            )
             yield f"{place} must be {allowed}, is {shown(found)}"
         case "minLength":
             yield f"{place} is empty"

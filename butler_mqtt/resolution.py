@@ -8,7 +8,7 @@ every door.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from butler_mqtt.errors import RequestError
 from butler_mqtt.model import Match, Request, Selector, SelectorKind, Task
@@ -20,13 +20,14 @@ class Decision:
     """
     Which tasks of a request shall be started, which may not, which selectors mean none.
 
-    `kinds` tells by task id which kinds of selectors matched it.
+    `matched_by` tells by task id which selectors matched it: their kind and
+    position in the request, as `tag:2`.
     """
 
     tasks: tuple[Task, ...]
     denied: tuple[Task, ...]
     not_found: tuple[Selector, ...]
-    kinds: Mapping[str, tuple[SelectorKind, ...]]
+    matched_by: Mapping[str, tuple[str, ...]]
 
 
 class RefusedDecision(RequestError):
@@ -85,8 +86,11 @@ def decide(
         )
     tasks = tuple(task for task in matched if allowed(task, allow))
     denied = tuple(task for task in matched if not allowed(task, allow))
-    decision = Decision(tasks, denied, not_found, _kinds(matched, request, answers))
-    if request.all_must_exist and (not_found or denied):
+    decision = Decision(tasks, denied, not_found, _matched_by(matched, request, answers))
+    if request.all_must_exist == "taskId":
+        decision = _hold_back_ids(decision)
+        tasks, denied = decision.tasks, decision.denied
+    elif request.all_must_exist and (not_found or denied):
         raise RefusedDecision(
             "all_must_exist",
             "Not all tasks can be started",
@@ -105,6 +109,27 @@ def decide(
     return decision
 
 
+def _hold_back_ids(decision: Decision) -> Decision:
+    """Where an id does not exist, start none of those that were asked for by id only (Butler's REST flag)."""
+    if all(selector.kind is not SelectorKind.TASK_ID for selector in decision.not_found):
+        return decision
+    held = tuple(
+        task
+        for task in decision.tasks
+        if all(place.startswith(f"{SelectorKind.TASK_ID}:") for place in decision.matched_by[task.id])
+    )
+    tasks = tuple(task for task in decision.tasks if task not in held)
+    kept = replace(decision, tasks=tasks, denied=decision.denied + held)
+    if not tasks:
+        raise RefusedDecision(
+            "all_must_exist",
+            "Not all tasks can be started",
+            "allMustExist is taskId, and a task id does not exist",
+            decision=kept,
+        )
+    return kept
+
+
 def _refuse_ambiguous_names(request: Request, answers: Mapping[Selector, tuple[Task, ...]]) -> None:
     for selector in request.selectors:
         if selector.kind is SelectorKind.TASK_NAME and len(answers[selector]) > 1:
@@ -116,16 +141,15 @@ def _refuse_ambiguous_names(request: Request, answers: Mapping[Selector, tuple[T
             )
 
 
-def _kinds(
+def _matched_by(
     matched: Iterable[Task], request: Request, answers: Mapping[Selector, tuple[Task, ...]]
-) -> dict[str, tuple[SelectorKind, ...]]:
-    by_kind = {
-        kind: {
-            task.id for selector in request.selectors if selector.kind is kind for task in answers[selector]
-        }
-        for kind in SelectorKind
-    }
-    return {task.id: tuple(kind for kind, ids in by_kind.items() if task.id in ids) for task in matched}
+) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {task.id: [] for task in matched}
+    for position, selector in enumerate(request.selectors):
+        for task in answers[selector]:
+            if task.id in found:
+                found[task.id].append(f"{selector.kind}:{position}")
+    return {task_id: tuple(places) for task_id, places in found.items()}
 
 
 def _join(

@@ -57,7 +57,9 @@ class Settled:
     execution: Execution | None = None
 
 
-def settle(look: Look, baseline: Baseline, known: Collection[str], our_user: str = "") -> Settled:
+def settle(
+    look: Look, baseline: Baseline, known: Collection[str], our_user: str = "", *, adopt: bool = True
+) -> Settled:
     """
     Judge what the server shows about the task of a run.
 
@@ -66,17 +68,52 @@ def settle(look: Look, baseline: Baseline, known: Collection[str], our_user: str
         baseline: What it showed before.
         known: Execution ids that belong to other runs of the journal.
         our_user: User id of ours, preferred among several candidates.
+        adopt: Whether the POST can have begun an execution.
     """
     if look.task is None:
         return Settled(Finding.NO_TASK)
-    candidates = [one for one in look.executions if _began_since(one, baseline, known)]
+    candidates = [] if not adopt else [one for one in look.executions if _began_since(one, baseline, known)]
     if candidates:
         ours = [one for one in candidates if our_user and our_user.casefold() in one.user.casefold()]
         return Settled(Finding.ADOPT, (ours or candidates)[-1])
-    active = [one for one in look.executions if one.active]
-    if active:
-        return Settled(Finding.RUNS_ALREADY, active[0])
-    return Settled(Finding.NOTHING)
+    running = _running(look)
+    return Settled(Finding.NOTHING) if running is None else Settled(Finding.RUNS_ALREADY, running)
+
+
+def _running(look: Look) -> Execution | None:
+    """Give the execution that runs: one with a session, else one the task itself shows as active."""
+    for execution in look.executions:
+        if execution.session:
+            return execution
+    last = look.task.last if look.task is not None else None
+    if last is None or not last.active or not _may_run(look):
+        return None
+    same = [one for one in look.executions if one.result_id == last.result_id]
+    return same[0] if same else last
+
+
+def _may_run(look: Look) -> bool:
+    """Tell whether nothing speaks against a start: the result of a lost execution can stay active."""
+    return look.task is not None and look.task.enabled is not False and look.task.app_available is not False
+
+
+def ended_since(look: Look, baseline: Baseline) -> bool:
+    """Tell whether an execution ended about when, or after, the server was asked to start another."""
+    if baseline.server_date is None or not _may_run(look):
+        return False
+    earliest = baseline.server_date - SERVER_CLOCK_SLACK
+    return any(one.stopped is not None and one.stopped >= earliest for one in look.executions)
+
+
+def serves(execution: Execution, asked: datetime | None) -> bool:
+    """
+    Tell whether an execution certainly began after the server's time *asked*.
+
+    That time comes from whole seconds, rounded down, so that a second is added.
+    """
+    return (
+        asked is not None and execution.began is not None and execution.began > asked + timedelta(seconds=1)
+    )
 
 
 def _began_since(execution: Execution, baseline: Baseline, known: Collection[str]) -> bool:

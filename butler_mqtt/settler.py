@@ -16,10 +16,9 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.events import Event, Looked
 from butler_mqtt.journal import reading
-from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import Look, Task
+from butler_mqtt.model import Execution, Look, Task
 from butler_mqtt.records import Doubt, Run
-from butler_mqtt.settlement import Finding, Settled, reason_not_started, settle
+from butler_mqtt.settlement import Finding, Settled, ended_since, reason_not_started, settle
 
 #: Seconds between the two looks that must find nothing before a start is repeated (design 5.2).
 BETWEEN_LOOKS_SECONDS = 5.0
@@ -27,6 +26,8 @@ BETWEEN_LOOKS_SECONDS = 5.0
 MAX_AGE_MS = 10 * 60 * 1000
 #: Longest pause between two tries while the server cannot be reached, in seconds.
 MAX_PAUSE_SECONDS = 10.0
+#: POSTs answered with the empty id because of an execution that had ended by the look.
+MAX_MISSED = 3
 
 _log = logging.getLogger("butler_mqtt.settler")
 
@@ -38,33 +39,41 @@ class Looking(Protocol):
         """Read a task with its sessions and results; raises QlikUnavailable or QlikRefused."""
 
 
+class Verdicts(Protocol):
+    """What becomes of a run once its outcome is known."""
+
+    def began(self, run: Run, execution_id: str | None, *, adopted: bool) -> None:
+        """Take note that an execution began."""
+
+    def busy(self, run: Run, execution: Execution) -> None:
+        """Take note that an execution of the task ran already."""
+
+    def not_started(self, run: Run, code: str, details: str) -> None:
+        """Take note that nothing began, and why."""
+
+    def unknown(self, run: Run, details: str) -> None:
+        """Take note that nobody can tell."""
+
+    def post_again(self, run: Run) -> None:
+        """Take note that nothing began and the run is to be posted once more."""
+
+
 class Settler:
     """
     Looks at the server until a run in doubt has an outcome.
 
     Args:
-        ledger: Where outcomes are recorded.
+        verdicts: Told the outcome.
         emit: Hands an event to the pipeline; called from the settler's thread.
-        done: Told of each run that has its outcome.
-        post_again: Told of each run that began nothing and is to be posted once more.
         deadline: Seconds without an answer from the server after which it stays unknown.
         our_user: User id under which we start, to prefer our own execution.
     """
 
     def __init__(
-        self,
-        ledger: Ledger,
-        *,
-        emit: Callable[[Event], None],
-        done: Callable[[Run], None],
-        post_again: Callable[[Run], None],
-        deadline: float,
-        our_user: str = "",
+        self, verdicts: Verdicts, *, emit: Callable[[Event], None], deadline: float, our_user: str = ""
     ) -> None:
-        self._ledger = ledger
+        self._verdicts = verdicts
         self._emit = emit
-        self._done = done
-        self._post_again = post_again
         self._deadline = deadline
         self._our_user = our_user
         self._runs: dict[int, Run] = {}
@@ -101,7 +110,9 @@ class Settler:
     def doubt(self, run: Run, doubt: Doubt) -> None:
         """Take a run in whose outcome is in doubt, and look at once."""
         run.doubt = doubt
-        run.looks = run.failures = 0
+        run.failures = 0
+        run.nothing_since = None
+        run.in_doubt_since = time.monotonic()
         self._runs[run.id] = run
         self._look_in(0.0, run)
 
@@ -120,16 +131,10 @@ class Settler:
             return
         if isinstance(event.look, Look):
             run.failures = 0
+            run.in_doubt_since = time.monotonic()
             self.judge(run, event.look, connection)
-        elif isinstance(event.look, QlikRefused):
+        elif isinstance(event.look, QlikRefused) or time.monotonic() - run.in_doubt_since >= self._deadline:
             self._cannot_be_read(run, event.look)
-        elif time.monotonic() - run.since >= self._deadline:
-            self._finish(run)
-            if run.doubt is Doubt.OUTCOME:
-                self._ledger.unknown(run, f"the outcome could not be read: {event.look}")
-            else:
-                self._ledger.not_started(run, *self._said(run))
-            self._done(run)
         else:
             run.failures += 1
             self._look_in(min(MAX_PAUSE_SECONDS, 0.25 * 2**run.failures), run)
@@ -138,67 +143,63 @@ class Settler:
         """Give *run* its outcome from what the server shows, or decide to look or post again."""
         known = reading.known_executions(connection, {one.id for one in look.executions if one.id})
         others = {execution for execution, owner in known.items() if owner != run.id}
-        settled = settle(look, run.baseline, others, self._our_user)
+        # The first POST was answered with "not started": only one that was repeated can have begun something.
+        may_have_begun = run.doubt is not Doubt.EMPTY or run.attempts > 1
+        settled = settle(look, run.baseline, others, self._our_user, adopt=may_have_begun)
         if settled.finding is Finding.NOTHING and run.doubt is Doubt.OUTCOME:
             self._nothing_yet(run, look)
             return
-        self._finish(run)
+        self._runs.pop(run.id, None)
         self._conclude(run, settled, look)
-        self._done(run)
 
     # ---- helpers
 
     def _conclude(self, run: Run, settled: Settled, look: Look) -> None:
         execution = settled.execution
         if settled.finding is Finding.ADOPT and execution is not None:
-            self._ledger.executing(run, execution.id, adopted=execution.id != run.claimed)
-            self._say(run, f"settled: execution {execution.id} is taken as its own", "run_adopted")
+            if execution.id != run.claimed:
+                self._say(run, f"settled: execution {execution.id} is taken as its own", "run_adopted")
+            self._verdicts.began(run, execution.id, adopted=execution.id != run.claimed)
         elif settled.finding is Finding.NO_TASK:
-            self._ledger.not_started(run, "task_not_found", "the server says that there is no such task")
+            self._verdicts.not_started(run, "task_not_found", "the server says that there is no such task")
         elif run.doubt is Doubt.REFUSED:
-            self._ledger.not_started(run, *self._said(run))
-        elif settled.finding is Finding.RUNS_ALREADY:
-            self._ledger.skipped(run, execution)
+            self._verdicts.not_started(run, *_said(run))
+        elif settled.finding is Finding.RUNS_ALREADY and execution is not None:
+            self._verdicts.busy(run, execution)
+        elif run.attempts < MAX_MISSED and ended_since(look, run.baseline):
+            # What kept the POST from starting anything had ended before the look.
+            self._verdicts.post_again(run)
         else:
-            self._ledger.not_started(run, *reason_not_started(look))
+            self._verdicts.not_started(run, *reason_not_started(look))
 
     def _nothing_yet(self, run: Run, look: Look) -> None:
-        run.looks += 1
-        if run.looks < 2:
-            self._look_in(BETWEEN_LOOKS_SECONDS, run)
+        now = time.monotonic()
+        if run.nothing_since is None:
+            run.nothing_since = now
+        left = run.nothing_since + BETWEEN_LOOKS_SECONDS - now
+        if left > 0:
+            self._look_in(left, run)
             return
-        self._finish(run)
+        self._runs.pop(run.id, None)
         provable = look.sessions_readable and run.baseline.dated
         if provable and now_ms() - run.intended_at < MAX_AGE_MS:
             self._say(run, "settled: it began nothing, so it is posted again", "run_repeated")
-            self._ledger.again(run)
-            self._post_again(run)
+            self._verdicts.post_again(run)
         else:
-            self._ledger.unknown(
+            self._verdicts.unknown(
                 run,
                 "the server shows no execution, and whether the start had effect cannot be told: "
                 "look at the task in the QMC before asking for it again",
             )
-            self._done(run)
 
-    def _cannot_be_read(self, run: Run, error: QlikRefused) -> None:
-        self._finish(run)
-        if run.doubt is Doubt.OUTCOME:
-            self._ledger.unknown(run, f"the outcome cannot be read: {error}")
-        elif run.doubt is Doubt.CLAIMED and run.claimed is not None:
-            self._ledger.executing(run, run.claimed)
-        else:
-            self._ledger.not_started(run, *self._said(run))
-        self._done(run)
-
-    def _said(self, run: Run) -> tuple[str, str]:
-        """Give code and details of what the server answered to the POST itself."""
-        if run.refusal is not None:
-            return "qrs_rejected", str(run.refusal)
-        return "not_started", "the server answered with the empty execution id; its reason cannot be read"
-
-    def _finish(self, run: Run) -> None:
+    def _cannot_be_read(self, run: Run, error: QlikError) -> None:
         self._runs.pop(run.id, None)
+        if run.doubt is Doubt.OUTCOME:
+            self._verdicts.unknown(run, f"the outcome cannot be read: {error}")
+        elif run.doubt is Doubt.CLAIMED and run.claimed is not None:
+            self._verdicts.began(run, run.claimed, adopted=False)
+        else:
+            self._verdicts.not_started(run, *_said(run))
 
     def _look_in(self, seconds: float, run: Run) -> None:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._sequence), run.id))
@@ -207,9 +208,16 @@ class Settler:
         for start in run.starts:
             _log.warning(
                 "request %s, task %s (%s): %s",
-                start.owner.request_id,
+                start.request_id,
                 run.task.name,
                 run.task.id,
                 text,
-                extra={"action": action, "request_id": start.owner.request_id},
+                extra={"action": action, "request_id": start.request_id},
             )
+
+
+def _said(run: Run) -> tuple[str, str]:
+    """Give code and details of what the server answered to the POST itself."""
+    if run.refusal is not None:
+        return "qrs_rejected", str(run.refusal)
+    return "not_started", "the server answered with the empty execution id; its reason cannot be read"

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from functools import partial
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -23,20 +22,27 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.events import Event, Posted
 from butler_mqtt.finder import refused_by_qlik
+from butler_mqtt.follower import Follower
 from butler_mqtt.journal import reading
 from butler_mqtt.lanes import Lanes
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import EMPTY_GUID, Look, Task
+from butler_mqtt.model import EMPTY_GUID, Execution, Look, Task
 from butler_mqtt.records import Doubt, OpenStart, Run
 from butler_mqtt.settings import StartTask
-from butler_mqtt.settlement import Baseline
+from butler_mqtt.settlement import Baseline, serves
 from butler_mqtt.settler import Settler
 from butler_mqtt.states import RunState, StartState
+from butler_mqtt.turn import Turn
+from butler_mqtt.waiting import Waiting
 
 #: Longest pause between two tries while the server cannot be reached, in seconds.
 MAX_PAUSE_SECONDS = 10.0
+#: Seconds between two questions for the site's capacity (`maxConcurrentReloads: auto`).
+CAPACITY_SECONDS = 300.0
+#: More than ever begin in one turn.
+MAX_RELOADS = 1_000_000
 
-_NO_REASON = ("internal_error", "it was given up without a reason", StartState.NOT_STARTED)
+_EXPIRED = ("expired", "it had not begun when the time of the request was over", StartState.EXPIRED)
 
 _log = logging.getLogger("butler_mqtt.starter")
 
@@ -57,6 +63,7 @@ class Starter:
 
     Args:
         settings: Limits and deadlines.
+        turn: Gathers what is to be done after the commit.
         ledger: Where intents and outcomes are recorded.
         emit: Hands an event to the pipeline; called from the starter's threads.
         server_time: The server's clock as last seen.
@@ -66,6 +73,7 @@ class Starter:
     def __init__(
         self,
         settings: StartTask,
+        turn: Turn,
         ledger: Ledger,
         *,
         emit: Callable[[Event], None],
@@ -73,10 +81,12 @@ class Starter:
         our_user: str = "",
     ) -> None:
         self._settings = settings
+        self._turn = turn
         self._ledger = ledger
         self._emit = emit
         self._server_time = server_time
         self._lanes = Lanes()
+        self._waiting = Waiting()
         self._runs: dict[int, Run] = {}
         #: Runs given to the threads in this turn or before, and those really handed over.
         self._posting: set[int] = set()
@@ -86,14 +96,13 @@ class Starter:
         self._failures = 0
         self._paused_until = 0.0
         self._answered = time.monotonic()
-        self.settler = Settler(
-            ledger,
-            emit=emit,
-            done=self._done,
-            post_again=self._repeat.append,
-            deadline=settings.request_deadline_seconds,
-            our_user=our_user,
-        )
+        given = settings.max_concurrent_reloads
+        self._capacity = given if isinstance(given, int) else 0
+        self._ask_capacity_at = 0.0
+        #: The server answered and did not tell its time.
+        self.no_clock = False
+        self.follower = Follower(ledger, emit=emit, freed=self._freed, log_lines=settings.script_log_lines)
+        self.settler = Settler(self, emit=emit, deadline=settings.request_deadline_seconds, our_user=our_user)
 
     @property
     def planned(self) -> int:
@@ -103,7 +112,7 @@ class Starter:
     @property
     def clock_needed(self) -> bool:
         """Tell whether starts wait for a first answer of the server, whose time belongs to each intent."""
-        return bool(len(self._lanes) or self._repeat) and self._server_time() is None
+        return bool(len(self._lanes) or self._repeat) and self._server_time() is None and not self.no_clock
 
     @property
     def in_hand(self) -> int:
@@ -118,8 +127,9 @@ class Starter:
             run_id, task = job
             look = None
             try:
-                answer: str | QlikError | None = qlik.start(task)
-                if answer == EMPTY_GUID:
+                look = _disabled(qlik, task)
+                answer: str | QlikError | None = EMPTY_GUID if look is not None else qlik.start(task)
+                if answer == EMPTY_GUID and look is None:
                     look = _try_look(qlik, task)
             except QlikError as error:
                 answer = error
@@ -134,20 +144,21 @@ class Starter:
     def add(self, starts: Iterable[OpenStart]) -> None:
         """Take planned starts in, in order of arrival."""
         for start in starts:
-            if not start.task.has_sessions and start.task.enabled is False:
-                # The asynchronous call answers 204 for a disabled task too, which would be a lie to pass on.
-                details = f"the task '{start.task.name}' is disabled: enable it in the QMC"
-                self._ledger.dropped(start, "task_disabled", details, StartState.NOT_STARTED)
+            if start.not_before is not None and start.not_before > now_ms():
+                self._ledger.waits(start, "notBefore")
+                self._waiting.until(start, start.not_before)
             else:
-                self._lanes.add(start)
+                self._enter(start)
 
-    def reset(self) -> None:
-        """Forget everything but what the threads have in hand; the rest is read again from the journal."""
-        self._lanes = Lanes()
-        self._runs.clear()
-        self._repeat.clear()
-        self._posting = set(self._handed)
-        self.settler.reset()
+    def wait_again(self, start: OpenStart) -> None:
+        """Take a waiting start in that was read from the journal."""
+        if start.reason == "notBefore":
+            self._waiting.until(start, start.not_before or 0)
+        elif start.reason == "running":
+            self._block(start.task, start.behind)
+            self._waiting.add(start)
+        else:
+            self._enter(start)
 
     def load(self, run: Run) -> None:
         """Take in a run read from the journal that has no outcome."""
@@ -159,6 +170,16 @@ class Starter:
             self._ledger.posted(run, "the daemon ended before the outcome was recorded")
         self.settler.doubt(run, Doubt.OUTCOME)
 
+    def reset(self) -> None:
+        """Forget everything but what the threads have in hand; the rest is read again from the journal."""
+        self._lanes = Lanes()
+        self._waiting = Waiting()
+        self._runs.clear()
+        self._repeat.clear()
+        self._posting = set(self._handed)
+        self.settler.reset()
+        self.follower.reset()
+
     def posted(self, events: Sequence[Posted], connection: Connection) -> None:
         """Take in the outcomes of POSTs."""
         claimed = {event.answer for event in events if isinstance(event.answer, str)} - {EMPTY_GUID}
@@ -166,56 +187,172 @@ class Starter:
         for event in events:
             self._posting.discard(event.run)
             # Kept until the outcome is on disk: should that fail, the event is applied once more.
-            self._ledger.effects.append(partial(self._handed.discard, event.run))
+            self._turn.after(self._handed.discard, event.run)
             run = self._runs.get(event.run)
             if run is not None and run.state is RunState.INTENDED:
                 self._outcome(run, event, known, connection)
 
     def give_up(self) -> None:
         """Drop what is too late and has not begun."""
-        late = partial(_too_late, now=now_ms(), silent_since=self._answered, settings=self._settings)
-        for start in self._lanes.remove(lambda start: late(start) is not None):
-            self._ledger.dropped(start, *(late(start) or _NO_REASON))
-        for run in [run for run in self._repeat if late(run.starts[0]) is not None]:
-            self._repeat.remove(run)
-            self._ledger.not_started(run, *(late(run.starts[0]) or _NO_REASON))
-            self._done(run)
+        for start in self._waiting.expired():
+            self._ledger.dropped([start], *_EXPIRED)
+        now, silent_since = now_ms(), self._answered
+        for start in self._lanes.remove(lambda start: self._verdict(start, now, silent_since) is not None):
+            self._ledger.dropped([start], *(self._verdict(start, now, silent_since) or _EXPIRED))
+        for run in list(self._repeat):
+            self._give_up_run(run, now)
 
     def turn(self) -> None:
         """Hand over what may be looked at or posted."""
+        for start in self._waiting.due():
+            self._enter(start)
         self.settler.turn()
-        if time.monotonic() < self._paused_until:
+        self.follower.turn()
+        if time.monotonic() < self._paused_until or self.clock_needed:
             return
         # While the server does not answer one POST probes; else some wait in hand to hide the commit.
         limit = 1 if self._failures else 2 * self._settings.max_concurrent_starts
-        if self.clock_needed:
-            return
-        while len(self._posting) < limit:
+        room = self._room_for_reloads()
+        while len(self._posting) < limit and (self._repeat or room > 0):
+            room -= 1
             run = self._repeat.popleft() if self._repeat else self._next_run()
             if run is None:
                 return
             self._posting.add(run.id)
-            self._ledger.effects.append(partial(self._hand_over, run.id, run.task))
+            self._turn.after(self._hand_over, run)
+
+    def heard(self) -> None:
+        """Note that the server answered a follower's question: it is not silent."""
+        self._answered = time.monotonic()
+
+    def capacity_read(self, reloads: int) -> None:
+        """Let so many executions of ours run at one time; 0: as many as the server takes."""
+        self._capacity = reloads
+
+    # ---- verdicts on runs, also from the settler
+
+    def began(self, run: Run, execution_id: str | None, *, adopted: bool) -> None:
+        """Record that an execution began for a run, and follow it."""
+        self._ledger.executing(run, execution_id, adopted=adopted)
+        if execution_id is not None:
+            self.follower.follow(execution_id, run.task, run.id, run.starts, {"started"})
+        self._done(run)
+
+    def busy(self, run: Run, execution: Execution) -> None:
+        """Let the starts of a run that met a running execution share it, skip, or wait behind it."""
+        shared = [start for start in run.starts if serves(execution, _asked(start, run))]
+        others = [start for start in run.starts if start not in shared]
+        if shared and execution.id is not None:
+            self._share(run, execution.id, shared)
+        else:
+            others = run.starts
+            self._ledger.began_nothing(run)
+        self._ledger.skipped([start for start in others if start.skip_if_running], execution.id)
+        waiting = [start for start in others if not start.skip_if_running]
+        if waiting:
+            self._block(run.task, execution.id)
+        for start in waiting:
+            self._wait_behind(start, execution.id)
+        # The others in the lane know now what the server would answer them.
+        if waiting:
+            for start in self._lanes.remove_of(run.task.id, lambda start: not start.skip_if_running):
+                self._wait_behind(start, execution.id)
+        self._done(run)
+
+    def not_started(
+        self, run: Run, code: str, details: str, state: StartState = StartState.NOT_STARTED
+    ) -> None:
+        """Record that a run began nothing."""
+        self._ledger.not_started(run, code, details, state)
+        self._done(run)
+
+    def unknown(self, run: Run, details: str) -> None:
+        """Record that nobody can tell what became of a run."""
+        self._ledger.unknown(run, details)
+        self._done(run)
+
+    def post_again(self, run: Run) -> None:
+        """Post a run once more that began nothing."""
+        self._ledger.again(run)
+        self._repeat.append(run)
 
     # ---- helpers
 
-    def _hand_over(self, run_id: int, task: Task) -> None:
-        self._handed.add(run_id)
-        self._jobs.put((run_id, task))
+    def _room_for_reloads(self) -> int:
+        """Give how many more executions of ours may begin; tell those that have to wait for that."""
+        if self._settings.max_concurrent_reloads == "auto" and time.monotonic() >= self._ask_capacity_at:
+            self._ask_capacity_at = time.monotonic() + CAPACITY_SECONDS
+            self.follower.ask_capacity()
+        if not self._capacity:
+            return MAX_RELOADS
+        room = self._capacity - self.follower.executing - len(self._runs)
+        if room <= 0:
+            for start in self._lanes.planned():
+                self._ledger.waits(start, "capacity", None, self._server_time())
+        return room
+
+    def _enter(self, start: OpenStart) -> None:
+        task = start.task
+        if not task.has_sessions and task.enabled is False:
+            # The asynchronous call answers 204 for a disabled task too, which would be a lie to pass on.
+            details = f"the task '{task.name}' is disabled: enable it in the QMC"
+            self._ledger.dropped([start], "task_disabled", details, StartState.NOT_STARTED)
+            return
+        blocked, behind = self._waiting.behind(task.id)
+        if blocked and not start.skip_if_running:
+            self._wait_behind(start, behind)
+        else:
+            start.entered = start.owner.entered if start.owner is not None else time.monotonic()
+            self._lanes.add(start)
+
+    def _wait_behind(self, start: OpenStart, execution_id: str | None) -> None:
+        self._ledger.waits(start, "running", execution_id, self._server_time())
+        self._waiting.add(start)
+
+    def _block(self, task: Task, execution_id: str | None) -> None:
+        self._waiting.block(task, execution_id)
+        if execution_id is not None:
+            self.follower.wait_for(execution_id, task)
+
+    def _freed(self, task_id: str, execution_id: str) -> None:
+        self._waiting.free(task_id, execution_id)
+
+    def _share(self, run: Run, execution_id: str, starts: list[OpenStart]) -> None:
+        """Let an execution that another began serve *starts* too."""
+        watch = self.follower.get(execution_id)
+        if watch is not None and watch.run is not None:
+            self._ledger.began_nothing(run)
+            self._ledger.running(starts, watch.run, execution_id, adopted=True)
+            watch.starts.extend(starts)
+        else:
+            run.starts = starts
+            self._ledger.executing(run, execution_id, adopted=True)
+            self.follower.follow(execution_id, run.task, run.id, starts, {"started"})
+
+    def _hand_over(self, run: Run) -> None:
+        self._handed.add(run.id)
+        self._jobs.put((run.id, run.task))
+        self._turn.counting.posted(max(0.0, time.monotonic() - run.starts[0].entered))
 
     def _next_run(self) -> Run | None:
-        start = self._lanes.take()
-        while start is not None and (late := _expired(start, now_ms())) is not None:
-            self._ledger.dropped(start, *late)
-            self._lanes.release(start.task.id)
+        starts = self._waiting.take(self._lanes.is_taken)
+        if starts:
+            self._lanes.occupy(starts[0].task.id)
+        else:
             start = self._lanes.take()
-        if start is None:
-            return None
-        last = start.task.last
+            while start is not None and start.expires_at is not None and start.expires_at <= now_ms():
+                self._ledger.dropped([start], *_EXPIRED)
+                self._lanes.release(start.task.id)
+                start = self._lanes.take()
+            if start is None:
+                return None
+            # Whatever waits for this task is served by an execution that begins now.
+            starts = [start, *self._waiting.join(start.task.id)]
+        last = starts[0].task.last
         baseline = Baseline(
             last.result_id if last else None, last.began if last else None, self._server_time()
         )
-        run = self._ledger.intended([start], baseline, time.monotonic())
+        run = self._ledger.intended(starts, baseline, time.monotonic())
         self._runs[run.id] = run
         return run
 
@@ -237,8 +374,7 @@ class Starter:
             run.claimed = answer
             self.settler.doubt(run, Doubt.CLAIMED)
         elif answer is None or isinstance(answer, str):
-            self._ledger.executing(run, answer)
-            self._done(run)
+            self.began(run, answer, adopted=False)
         elif isinstance(answer, QlikRefused):
             self._refused(run, answer)
         else:
@@ -248,7 +384,7 @@ class Starter:
                 run.task.name,
                 run.task.id,
                 answer,
-                extra={"action": "run_in_doubt", "request_id": run.starts[0].owner.request_id},
+                extra={"action": "run_in_doubt", "request_id": run.starts[0].request_id},
             )
             self.settler.doubt(run, Doubt.OUTCOME)
 
@@ -265,7 +401,7 @@ class Starter:
             run.task.id,
             error,
             min(MAX_PAUSE_SECONDS, pause),
-            extra={"action": "qrs_waiting", "request_id": run.starts[0].owner.request_id},
+            extra={"action": "qrs_waiting", "request_id": run.starts[0].request_id},
         )
 
     def _refused(self, run: Run, error: QlikRefused) -> None:
@@ -275,36 +411,60 @@ class Starter:
             self.settler.doubt(run, Doubt.REFUSED)
             return
         refusal = refused_by_qlik(error)
-        self._ledger.not_started(run, refusal.code, refusal.details)
-        self._done(run)
+        self.not_started(run, refusal.code, refusal.details)
 
     def _done(self, run: Run) -> None:
         self._runs.pop(run.id, None)
         self._lanes.release(run.task.id)
 
+    def _give_up_run(self, run: Run, now: int) -> None:
+        """Drop a run nothing of which was sent: all of it, or the starts whose time is over."""
+        deadline = self._settings.request_deadline_seconds
+        if time.monotonic() - max(run.since, self._answered) >= deadline:
+            self._repeat.remove(run)
+            self.not_started(run, *self._unreached())
+            return
+        late = [start for start in run.starts if start.expires_at is not None and start.expires_at <= now]
+        if len(late) == len(run.starts):
+            self._repeat.remove(run)
+            self.not_started(run, *_EXPIRED)
+        elif late:
+            run.starts = [start for start in run.starts if start not in late]
+            self._ledger.dropped(late, *_EXPIRED)
 
-def _expired(start: OpenStart, now: int) -> tuple[str, str, StartState] | None:
-    expires_at = start.owner.expires_at
-    if expires_at is None or expires_at > now:
-        return None
-    return "expired", "it had not begun when the time of the request was over", StartState.EXPIRED
+    def _verdict(self, start: OpenStart, now: int, silent_since: float) -> tuple[str, str, StartState] | None:
+        if start.expires_at is not None and start.expires_at <= now:
+            return _EXPIRED
+        late = time.monotonic() - max(start.entered, silent_since)
+        return self._unreached() if late >= self._settings.request_deadline_seconds else None
 
-
-def _too_late(
-    start: OpenStart, *, now: int, silent_since: float, settings: StartTask
-) -> tuple[str, str, StartState] | None:
-    if (expired := _expired(start, now)) is not None:
-        return expired
-    deadline = settings.request_deadline_seconds
-    if time.monotonic() - max(start.owner.entered, silent_since) >= deadline:
+    def _unreached(self) -> tuple[str, str, StartState]:
+        deadline = self._settings.request_deadline_seconds
         details = f"the Qlik Repository Service took no start for {deadline:g} s; nothing was started"
         return "qrs_unavailable", details, StartState.NOT_STARTED
-    return None
+
+
+def _asked(start: OpenStart, run: Run) -> datetime | None:
+    """Give the server's time at which *start* certainly had been asked for."""
+    return start.asked if start.state is StartState.WAITING else run.baseline.server_date
 
 
 def _ran_before(run: Run) -> bool:
     """Tell whether the task ran before the POST, so that an execution id may be the old one's."""
     return run.task.last is not None and run.task.last.active
+
+
+def _disabled(qlik: Starting, task: Task) -> Look | None:
+    """
+    Give what the server shows of a disabled task of a kind without executions.
+
+    Read from the journal, a task does not say whether it is enabled, and its
+    asynchronous start answers 204 in any case.
+    """
+    if task.has_sessions or task.enabled is not None:
+        return None
+    look = qlik.look(task)
+    return look if look.task is not None and look.task.enabled is False else None
 
 
 def _try_look(qlik: Starting, task: Task) -> Look | None:

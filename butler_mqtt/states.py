@@ -97,7 +97,7 @@ START_MOVES: Mapping[StartState | None, frozenset[StartState]] = {
 
 RUN_MOVES: Mapping[RunState | None, frozenset[RunState]] = {
     None: frozenset({_N.INTENDED}),
-    _N.INTENDED: frozenset({_N.POSTED, _N.EXECUTING, _N.NONE, _N.UNKNOWN}),
+    _N.INTENDED: frozenset({_N.INTENDED, _N.POSTED, _N.EXECUTING, _N.NONE, _N.UNKNOWN}),
     _N.POSTED: frozenset({_N.INTENDED, _N.EXECUTING, _N.NONE, _N.UNKNOWN}),
     _N.EXECUTING: frozenset({_N.ENDED, _N.UNKNOWN}),
 }

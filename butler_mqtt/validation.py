@@ -22,7 +22,7 @@ from butler_mqtt.model import Match, Request, Selector, SelectorKind
 #: What a request may ask for beyond the first version: a key, or one value of a key.
 FEATURES = frozenset({"stages", "cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"})
 #: The features that are built; the others are refused with `not_supported`, never ignored.
-SUPPORTED: frozenset[str] = frozenset()
+SUPPORTED: frozenset[str] = frozenset({"notBefore", "wait: finished", "ifRunning: queue"})
 
 #: Problems named in one refusal.
 MAX_PROBLEMS = 5
@@ -83,6 +83,8 @@ def parse(
         return _request(body, times, path_task_id, max_selectors)
     except RequestError as refused:
         refused.request_id = _request_id(body)
+        topic = body.get("replyTopic") if isinstance(body, dict) else None
+        refused.reply_topic = topic if isinstance(topic, str) else None
         raise
 
 

@@ -19,8 +19,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, Table, select
 
+from butler_mqtt import finder, follower, outbox, pipeline, settler, starter
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.events import Confirmed, Lost, Refused, Room, SessionBegan
@@ -40,6 +42,20 @@ def guid(number: int, group: int = 0) -> str:
     return f"{number:08x}-{group:04x}-4000-8000-000000000000"
 
 
+def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses that no operator configures, so that a test can wait for them."""
+    monkeypatch.setattr(pipeline, "TIDY_SECONDS", 0.002)
+    monkeypatch.setattr(pipeline, "REPAIR_SECONDS", 0.0)
+    monkeypatch.setattr(settler, "BETWEEN_LOOKS_SECONDS", 0.01)
+    monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(follower, "LEAST_SECONDS", 0.002)
+    monkeypatch.setattr(follower, "MOST_SECONDS", 0.01)
+    monkeypatch.setattr(follower, "TOGETHER_SECONDS", 0.0)
+    monkeypatch.setattr(follower, "LOG_PAUSE_SECONDS", 0.002)
+    for module in (finder, starter, settler):
+        monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", 0.005)
+
+
 class Crash(BaseException):
     """The process is killed here: nothing after it happens."""
 
@@ -55,7 +71,8 @@ class Site:
     holds what the next starts do instead of the ordinary: a `QlikError` is
     raised without effect, a callable is called with the site and the task.
     `finding` and `looking` hold errors that the next calls of these raise.
-    With `lasting` False executions end as soon as they have begun.
+    With `lasting` False executions end as soon as they have begun. `on_start` is
+    called with every start that reaches the server.
     """
 
     def __init__(self) -> None:
@@ -70,6 +87,7 @@ class Site:
         self.looks = 0
         self.down = False
         self.lasting = True
+        self.on_start: Callable[[Task], None] = lambda _task: None
         self._numbers = count(1)
 
     # ---- what a test arranges
@@ -134,6 +152,7 @@ class Site:
         }
 
     def start(self, task: Task) -> str | None:
+        self.on_start(task)
         if self.script:
             scripted = self.script.popleft()
             if isinstance(scripted, QlikError):

@@ -19,7 +19,12 @@ def _rows(connection: Connection, query: Select[Any]) -> Sequence[Row]:
 def holders(connection: Connection, request_ids: Collection[str]) -> dict[str, Row]:
     """Give the requests that hold one of *request_ids*, by it."""
     query = select(
-        requests.c.id, requests.c.request_id, requests.c.fingerprint, requests.c.state, requests.c.reply
+        requests.c.id,
+        requests.c.request_id,
+        requests.c.fingerprint,
+        requests.c.state,
+        requests.c.reply,
+        requests.c.final_reply,
     ).where(requests.c.request_id.in_(request_ids), requests.c.holds_id.is_(True))
     return {row["request_id"]: row for row in _rows(connection, query)}
 
@@ -46,8 +51,8 @@ def decided(connection: Connection) -> Sequence[Row]:
     return _rows(connection, select(requests).where(requests.c.state == "decided").order_by(requests.c.id))
 
 
-def expired(connection: Connection, *, now: int, limit: int) -> Sequence[Row]:
-    """Give requests that wait for their tasks to be found and whose time is over."""
+def expired(connection: Connection, *, now: int, after: int, limit: int) -> Sequence[Row]:
+    """Give requests with ids above *after* whose tasks are not known and whose time is over."""
     return _rows(
         connection,
         select(requests)
@@ -56,6 +61,7 @@ def expired(connection: Connection, *, now: int, limit: int) -> Sequence[Row]:
             requests.c.closed_at.is_(None),
             requests.c.expires_at <= now,
             requests.c.state == "received",
+            requests.c.id > after,
         )
         .limit(limit),
     )
@@ -69,6 +75,8 @@ def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequenc
             deliveries.c.id,
             deliveries.c.request,
             deliveries.c.door,
+            deliveries.c.received_at,
+            deliveries.c.wait,
             deliveries.c.reply_topic,
             deliveries.c.correlation,
         )
@@ -80,6 +88,41 @@ def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequenc
 def starts_of(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
     """Give the starts of these requests in the order decided."""
     return _rows(connection, select(starts).where(starts.c.request.in_(request_rows)).order_by(starts.c.id))
+
+
+def by_ids(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
+    """Give requests by their rows' ids."""
+    return _rows(connection, select(requests).where(requests.c.id.in_(request_rows)).order_by(requests.c.id))
+
+
+def waiting_for_the_end(connection: Connection) -> Sequence[Row]:
+    """Give the requests that have a reply and a delivery that waits for the end of their executions."""
+    waiting = select(deliveries.c.request).where(
+        deliveries.c.wait == "finished", deliveries.c.answered_at.is_(None)
+    )
+    query = select(requests).where(requests.c.id.in_(waiting), requests.c.state == "closed")
+    return _rows(connection, query.order_by(requests.c.id))
+
+
+def starts_in(connection: Connection, state: str) -> Sequence[Row]:
+    """Give all starts in *state*, with what is needed of their requests, in the order decided."""
+    query = (
+        select(starts, requests.c.request_id, requests.c.expires_at, requests.c.document)
+        .join(requests, requests.c.id == starts.c.request)
+        .where(starts.c.state == state)
+        .order_by(starts.c.id)
+    )
+    return _rows(connection, query)
+
+
+def executing_runs(connection: Connection) -> Sequence[Row]:
+    """Give the runs whose executions have not ended."""
+    return _rows(connection, select(runs).where(runs.c.state == "executing").order_by(runs.c.id))
+
+
+def runs_by_ids(connection: Connection, run_rows: Collection[int]) -> Sequence[Row]:
+    """Give runs by their ids."""
+    return _rows(connection, select(runs).where(runs.c.id.in_(run_rows)))
 
 
 def open_runs(connection: Connection) -> Sequence[Row]:

@@ -37,7 +37,6 @@ requests = Table(
     Column("expires_at", Integer),
     Column("decided_at", Integer),
     Column("closed_at", Integer),
-    Column("finished_at", Integer),
     Column("not_found", Text),
     Column("reply", Text),
     Column("final_reply", Text),
@@ -83,10 +82,16 @@ deliveries = Table(
     Column("confirmed_at", Integer),
 )
 Index("deliveries_by_request", deliveries.c.request)
+Index(
+    "deliveries_waiting_for_the_end",
+    deliveries.c.request,
+    sqlite_where=text("wait = 'finished' AND answered_at IS NULL"),
+)
 Index("deliveries_by_session", deliveries.c.session, deliveries.c.id)
 
-#: One task within one request. `kinds` are the kinds of selectors that matched it, separated by commas;
-#: `behind` is the execution it waits for.
+#: One task within one request. `kinds` names the selectors that matched it, as `tag:2`;
+#: `reason` says what it waits for, `behind` is the execution it waits behind and `asked_at` the server's time
+#: at which it began to wait.
 starts = Table(
     "starts",
     metadata,
@@ -99,6 +104,8 @@ starts = Table(
     Column("state", Text, nullable=False),
     Column("run", Integer, ForeignKey("runs.id")),
     Column("behind", Text),
+    Column("reason", Text),
+    Column("asked_at", Integer),
     Column("execution_id", Text),
     Column("adopted", Boolean, nullable=False, default=False),
     Column("code", Text),
@@ -111,6 +118,7 @@ Index("starts_by_task", starts.c.task_id, starts.c.id)
 Index("starts_by_run", starts.c.run)
 
 #: One POST to the server: the intent and what the server showed before it, then the execution it led to.
+#: `events` are the states already told, separated by commas.
 runs = Table(
     "runs",
     metadata,
@@ -126,7 +134,7 @@ runs = Table(
     Column("execution_id", Text),
     Column("answered_at", Integer),
     Column("details", Text),
-    Column("status", Integer),
+    Column("events", Text),
     Column("result", Text),
     Column("node", Text),
     Column("started_at", Integer),

@@ -18,6 +18,8 @@ from sqlalchemy.dialects import sqlite
 
 from butler_mqtt.journal import tables
 
+__all__ = ["Table", "Unit", "Value"]
+
 Value = str | int | bytes | bool | None
 
 #: Parents before children; deletions run the other way round.

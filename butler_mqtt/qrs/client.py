@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import tenacity
 
@@ -25,6 +26,8 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
 #: Executions asked for in one query.
 MAX_EXECUTIONS = 50
+#: Looks at executions of which one reads the sessions of all.
+ALL_SESSIONS_EVERY = 10
 #: A list this long may have been cut by the server.
 MAYBE_CUT = 100
 
@@ -78,6 +81,7 @@ class Connection:
         settings = qrs.settings
         self._qrs = qrs
         self._transport = Transport(settings, qrs.monotonic, qrs.on_call)
+        self._looks = 0
         self._lists = TaskLists(self._read, qrs.form)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(PassingOutage),
@@ -177,21 +181,34 @@ class Connection:
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         """
-        Read executions by id, two calls for each 50; None for one the server does not show.
+        Read executions by id; None for one the server does not show.
+
+        One call for each 50, and one more for those of them whose results say
+        that they ended, or that have none: with its session an execution may
+        be retried, without it it is over. Now and then the sessions of all are
+        read, since a result stays active when the server loses its execution.
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
             QlikRefused: The server refuses to tell.
         """
+        self._looks += 1
         known: dict[str, Execution | None] = dict.fromkeys(ids)
         asked = list(known)
         for start in range(0, len(asked), MAX_EXECUTIONS):
             group = asked[start : start + MAX_EXECUTIONS]
-            sessions = self._by_id("executionsession", "id", group)
             results = self._by_id("executionresult", "executionID", group)
+            shown = {one.id: one for one in wire.executions([], results) if one.id is not None}
+            alive = {one for one in group if one in shown and shown[one].active}
+            if self._looks % ALL_SESSIONS_EVERY == 0:
+                alive = set()
+            doubtful = [one for one in group if one not in alive]
+            sessions = self._by_id("executionsession", "id", doubtful) if doubtful else []
             for execution in wire.executions(sessions, results):
                 if execution.id in known:
-                    known[execution.id] = execution
+                    known[execution.id] = (
+                        replace(execution, session=True) if execution.id in alive else execution
+                    )
         return known
 
     def _by_id(self, entity: str, path: str, ids: Sequence[str]) -> list[object]:
@@ -215,6 +232,17 @@ class Connection:
         if execution.result_id is None:
             return None
         return scriptlog.last_lines(self._read, self._read_text, task_id, execution.result_id, lines)
+
+    def capacity(self) -> int:
+        """
+        Read how many reloads the site runs at one time, by its scheduler nodes; 0 if it does not tell.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses to tell.
+        """
+        services = wire.objects(self._read("/schedulerservice/full"))
+        return sum(wire.number(wire.part(one, "settings", "maxConcurrentEngines")) or 0 for one in services)
 
     def about(self) -> dict[str, object]:
         """

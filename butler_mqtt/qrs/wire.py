@@ -100,6 +100,10 @@ def task(raw: Mapping[str, object]) -> Task | None:
     )
 
 
+#: Messages of one result that are kept.
+MAX_DETAILS = 20
+
+
 def shows_everything(raw: Mapping[str, object]) -> bool:
     """Tell whether a task is in its concrete form: the documented common form has no custom properties."""
     return "customProperties" in raw and "tags" in raw
@@ -136,7 +140,19 @@ def result(raw: Mapping[str, object]) -> Execution:
         stopped=time(raw.get("stopTime")),
         duration_ms=number(raw.get("duration")),
         message=_message(raw.get("details")),
+        details=_details(raw.get("details")),
     )
+
+
+def _details(details: object) -> tuple[str, ...]:
+    """Give the last messages in order of time."""
+    oldest = datetime.min.replace(tzinfo=UTC)
+    rows = [
+        (time(item.get("detailCreatedDate")) or oldest, place, message)
+        for place, item in enumerate(objects(details))
+        if (message := text(item.get("message")))
+    ]
+    return tuple(message for _, _, message in sorted(rows)[-MAX_DETAILS:])
 
 
 def _message(details: object) -> str:
@@ -209,4 +225,6 @@ def _merge(rows: Iterable[Execution], session: Mapping[str, object] | None, owne
         stopped=newest.stopped if newest else None,
         duration_ms=newest.duration_ms if newest else None,
         message=newest.message if newest else "",
+        details=newest.details if newest else (),
+        abort_reason=(number(session.get("abortReason")) or 0) if session is not None else 0,
     )

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt import outbox, pipeline, settler
 from butler_mqtt.journal import Journal
 from butler_mqtt.settings import Settings
-from tests.fakes import House
+from tests.fakes import House, shorten_pauses
 
 MakeHouse = Callable[..., House]
 
@@ -18,10 +17,7 @@ MakeHouse = Callable[..., House]
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that an operator does not configure; their lengths have tests of their own."""
-    monkeypatch.setattr(pipeline, "TIDY_SECONDS", 0.005)
-    monkeypatch.setattr(pipeline, "REPAIR_SECONDS", 0.0)
-    monkeypatch.setattr(settler, "BETWEEN_LOOKS_SECONDS", 0.02)
-    monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.01)
+    shorten_pauses(monkeypatch)
 
 
 @pytest.fixture

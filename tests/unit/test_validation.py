@@ -246,7 +246,7 @@ def test_what_is_not_strict_json_is_refused_with_its_place(payload: bytes, detai
         ),
         ({"tag": "a", "match": {"taskId": "all"}}, "match: unknown key 'taskId'"),
         ({"tag": "a", "dryRun": 1}, "dryRun must be a boolean, is the number 1"),
-        ({"tag": "a", "allMustExist": "true"}, "allMustExist must be a boolean, is a string"),
+        ({"tag": "a", "allMustExist": "true"}, "allMustExist must be false or true or 'taskId', is 'true'"),
         ({"tag": "a", "ifRunning": "wait"}, "ifRunning must be 'queue' or 'skip', is 'wait'"),
         ({"tag": "a", "wait": ["finished"]}, "wait must be 'started' or 'finished', is an array"),
         ({"tag": "a", "issuedAt": 5}, "issuedAt must be a string, is the number 5"),
@@ -340,7 +340,7 @@ def test_the_problem_deepest_in_the_request_is_named_first() -> None:
         {"tags": 5},
         {},
         {"tag": "a", "issuedAt": "x"},
-        {"tag": "a", "wait": "finished"},
+        {"tag": "a", "cancel": "erp-0"},
         {"tag": ["a", "b", "c"]},
     ],
 )

@@ -24,7 +24,6 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Integer),
         sa.Column("decided_at", sa.Integer),
         sa.Column("closed_at", sa.Integer),
-        sa.Column("finished_at", sa.Integer),
         sa.Column("not_found", sa.Text),
         sa.Column("reply", sa.Text),
         sa.Column("final_reply", sa.Text),
@@ -56,7 +55,7 @@ def upgrade() -> None:
         sa.Column("execution_id", sa.Text),
         sa.Column("answered_at", sa.Integer),
         sa.Column("details", sa.Text),
-        sa.Column("status", sa.Integer),
+        sa.Column("events", sa.Text),
         sa.Column("result", sa.Text),
         sa.Column("node", sa.Text),
         sa.Column("started_at", sa.Integer),
@@ -102,6 +101,12 @@ def upgrade() -> None:
     )
     op.create_index("deliveries_by_request", "deliveries", ["request"])
     op.create_index("deliveries_by_session", "deliveries", ["session", "id"])
+    op.create_index(
+        "deliveries_waiting_for_the_end",
+        "deliveries",
+        ["request"],
+        sqlite_where=sa.text("wait = 'finished' AND answered_at IS NULL"),
+    )
     op.create_table(
         "starts",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -113,6 +118,8 @@ def upgrade() -> None:
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("run", sa.Integer, sa.ForeignKey("runs.id")),
         sa.Column("behind", sa.Text),
+        sa.Column("reason", sa.Text),
+        sa.Column("asked_at", sa.Integer),
         sa.Column("execution_id", sa.Text),
         sa.Column("adopted", sa.Boolean, nullable=False),
         sa.Column("code", sa.Text),

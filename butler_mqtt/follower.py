@@ -1,0 +1,285 @@
+"""
+Follows executions to their end: ours, adopted ones, and those something waits behind.
+
+Many ids share one query, looks grow apart with age, and the journal says after
+a restart what is to be followed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
+from queue import SimpleQueue
+from typing import Protocol
+
+from butler_mqtt import announcements
+from butler_mqtt.errors import QlikError, QlikRefused
+from butler_mqtt.events import CapacityRead, Event, Followed
+from butler_mqtt.ledger import Ledger
+from butler_mqtt.model import Execution, ExecutionStatus, Task, TaskType
+from butler_mqtt.records import OpenStart, Watch
+
+#: Seconds between two looks at one execution: the least, the most, and the most while something waits behind.
+LEAST_SECONDS = 1.0
+MOST_SECONDS = 30.0
+MOST_WAITED_FOR_SECONDS = 10.0
+#: The pause grows to this share of the execution's age.
+SHARE_OF_AGE = 0.1
+#: Executions looked at in one job.
+MAX_EXECUTIONS = 500
+#: Looks due within this many seconds go together.
+TOGETHER_SECONDS = 0.5
+#: Seconds after the end of a session for which its result may still be missing (it lags, or was purged).
+RESULT_LAG_SECONDS = 60.0
+#: How often and how far apart a missing script log is asked for, seconds.
+LOG_TRIES = 3
+LOG_PAUSE_SECONDS = 2.0
+
+_FAILED = frozenset({ExecutionStatus.FINISHED_FAIL, ExecutionStatus.ERROR})
+
+_log = logging.getLogger("butler_mqtt.follower")
+
+
+class Following(Protocol):
+    """The side of the Qlik server that shows executions."""
+
+    def executions(self, ids: Sequence[str]) -> Mapping[str, Execution | None]:
+        """Read executions by id; raises QlikUnavailable or QlikRefused."""
+
+    def script_log(self, task_id: str, execution: Execution, lines: int) -> list[str] | None:
+        """Read the last lines of a script log, None while there is none; raises as `executions`."""
+
+    def capacity(self) -> int:
+        """Read how many reloads the site runs at one time; raises as `executions`."""
+
+
+class Follower:
+    """
+    Looks at executions until they have ended.
+
+    Args:
+        ledger: Where progress and ends are recorded.
+        emit: Hands an event to the pipeline; called from the follower's thread.
+        freed: Told the task and execution when one ended that something waited for.
+        log_lines: Last lines of the script log told with a failed reload; 0 asks for none.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        emit: Callable[[Event], None],
+        freed: Callable[[str, str], None],
+        log_lines: int,
+    ) -> None:
+        self._ledger = ledger
+        self._emit = emit
+        self._freed = freed
+        self._log_lines = log_lines
+        self._watches: dict[str, Watch] = {}
+        self._due: list[tuple[float, int, str]] = []
+        self._sequence = count(1)
+        self._jobs: SimpleQueue[list[tuple[str, Task]] | None] = SimpleQueue()
+        self._busy = False
+        self._failures = 0
+        self._retry_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    @property
+    def executing(self) -> int:
+        """Count the executions that we began or adopted and that have not ended."""
+        return sum(watch.run is not None for watch in self._watches.values())
+
+    # ---- the thread that looks
+
+    def work(self, qlik: Following) -> None:
+        """Look, job by job, until `stop`; runs in a thread of its own."""
+        while (job := self._jobs.get()) is not None:
+            if not job:
+                self._read_capacity(qlik)
+                continue
+            logs: dict[str, list[str]] = {}
+            try:
+                shown = qlik.executions([one for one, _ in job])
+                for execution_id, task in job:
+                    lines = self._script_log(qlik, task, shown.get(execution_id))
+                    if lines is not None:
+                        logs[execution_id] = lines
+            except QlikError as error:
+                self._emit(Followed(error, {}))
+            else:
+                self._emit(Followed(shown, logs))
+
+    def ask_capacity(self) -> None:
+        """Have the thread read how many reloads the site runs at one time."""
+        self._jobs.put([])
+
+    def stop(self) -> None:
+        """Let `work` end after the job in hand."""
+        self._jobs.put(None)
+
+    def _read_capacity(self, qlik: Following) -> None:
+        try:
+            self._emit(CapacityRead(qlik.capacity()))
+        except QlikError as error:
+            _log.info(
+                "how many reloads the site runs at one time cannot be read: %s",
+                error,
+                extra={"action": "capacity_unknown"},
+            )
+
+    def _script_log(self, qlik: Following, task: Task, execution: Execution | None) -> list[str] | None:
+        """Read the log of a failed reload; a log that cannot be had costs nothing else."""
+        if execution is None or execution.active or execution.status not in _FAILED:
+            return None
+        if not self._log_lines or task.task_type not in {None, TaskType.RELOAD}:
+            return []
+        try:
+            return qlik.script_log(task.id, execution, self._log_lines)
+        except QlikRefused as error:
+            _log.info(
+                "the script log of task %s (%s) cannot be read: %s",
+                task.name,
+                task.id,
+                error,
+                extra={"action": "script_log_refused"},
+            )
+            return []
+
+    # ---- turns of the pipeline
+
+    def reset(self) -> None:
+        """Forget all executions; they are read again from the journal."""
+        self._watches.clear()
+        self._due.clear()
+
+    def get(self, execution_id: str) -> Watch | None:
+        """Give the watch over an execution, if it is followed."""
+        return self._watches.get(execution_id)
+
+    def follow(
+        self, execution_id: str, task: Task, run: int | None, starts: Iterable[OpenStart], told: set[str]
+    ) -> None:
+        """Follow an execution that serves *starts*; *told* are the events already sent."""
+        watch = self._watch(execution_id, task)
+        watch.run = run
+        watch.starts.extend(starts)
+        watch.told |= told
+
+    def adopt(self, starts: Iterable[OpenStart]) -> None:
+        """Let these objects stand for the starts with the same ids: somebody wants to know their end."""
+        for start in starts:
+            watch = self._watches.get(start.execution_id or "")
+            if watch is not None:
+                watch.starts = [start if one.id == start.id else one for one in watch.starts]
+
+    def wait_for(self, execution_id: str, task: Task) -> None:
+        """Follow an execution because something waits behind it."""
+        watch = self._watch(execution_id, task)
+        if not watch.waited_for:
+            watch.waited_for = True
+            self._look_in(LEAST_SECONDS, watch)
+
+    def turn(self) -> None:
+        """Hand over the looks that are due."""
+        now = time.monotonic()
+        if self._busy or now < self._retry_at or not self._due or self._due[0][0] > now:
+            return
+        job: dict[str, Task] = {}
+        while self._due and self._due[0][0] <= now + TOGETHER_SECONDS and len(job) < MAX_EXECUTIONS:
+            _, number, execution_id = heapq.heappop(self._due)
+            watch = self._watches.get(execution_id)
+            if watch is not None and watch.look == number:
+                watch.look = 0
+                job[execution_id] = watch.task
+        if job:
+            self._busy = True
+            self._jobs.put(list(job.items()))
+
+    def followed(self, event: Followed) -> None:
+        """Take in what a look showed."""
+        self._busy = False
+        if isinstance(event.shown, QlikError):
+            self._failed(event.shown)
+            return
+        self._failures = 0
+        for execution_id, execution in event.shown.items():
+            watch = self._watches.get(execution_id)
+            if watch is not None:
+                self._judge(watch, execution, event.logs.get(execution_id))
+
+    # ---- helpers
+
+    def _judge(self, watch: Watch, execution: Execution | None, log: list[str] | None) -> None:
+        if execution is not None and execution.abort_reason:
+            watch.abort_reason = execution.abort_reason
+        if execution is None or (not execution.session and execution.active):
+            # The session is gone and its result is not final: it lags, or has been purged.
+            self._without_result(watch)
+            return
+        watch.gone_since = None
+        if execution.active:
+            kind = announcements.PROGRESS.get(execution.status)
+            if kind is not None:
+                self._ledger.progressed(watch, kind)
+            self._look_in(self._pause(watch), watch)
+        elif execution.status in _FAILED and log is None and watch.logs_asked < LOG_TRIES:
+            watch.logs_asked += 1
+            self._look_in(LOG_PAUSE_SECONDS, watch)
+        else:
+            self._end(watch, execution, log or [])
+
+    def _without_result(self, watch: Watch) -> None:
+        now = time.monotonic()
+        if watch.gone_since is None:
+            watch.gone_since = now
+        if watch.waited_for:
+            # Whatever its result will be, it does not run any more.
+            watch.waited_for = False
+            self._freed(watch.task.id, watch.execution_id)
+        if watch.run is None or now - watch.gone_since >= RESULT_LAG_SECONDS:
+            self._end(watch, None, [])
+        else:
+            self._look_in(LEAST_SECONDS, watch)
+
+    def _end(self, watch: Watch, execution: Execution | None, log: Sequence[str]) -> None:
+        self._watches.pop(watch.execution_id, None)
+        self._ledger.ended(watch, execution, log)
+        if watch.waited_for:
+            self._freed(watch.task.id, watch.execution_id)
+
+    def _failed(self, error: QlikError) -> None:
+        self._failures += 1
+        pause = MOST_SECONDS if isinstance(error, QlikRefused) else min(10.0, 0.5 * 2**self._failures)
+        self._retry_at = time.monotonic() + pause
+        _log.info(
+            "%s executions cannot be followed at the moment: %s; next try in %.0f s",
+            len(self._watches),
+            error,
+            pause,
+            extra={"action": "qrs_waiting"},
+        )
+        for watch in self._watches.values():
+            if not watch.look:
+                self._look_in(pause, watch)
+
+    def _watch(self, execution_id: str, task: Task) -> Watch:
+        watch = self._watches.get(execution_id)
+        if watch is None:
+            slim = Task(task.id, task.name, task.task_type)
+            watch = self._watches[execution_id] = Watch(execution_id, slim, time.monotonic())
+            self._look_in(LEAST_SECONDS, watch)
+        return watch
+
+    def _pause(self, watch: Watch) -> float:
+        most = MOST_WAITED_FOR_SECONDS if watch.waited_for else MOST_SECONDS
+        return min(most, max(LEAST_SECONDS, SHARE_OF_AGE * (time.monotonic() - watch.since)))
+
+    def _look_in(self, seconds: float, watch: Watch) -> None:
+        watch.look = next(self._sequence)
+        heapq.heappush(self._due, (time.monotonic() + seconds, watch.look, watch.execution_id))

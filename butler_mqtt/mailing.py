@@ -1,0 +1,127 @@
+"""Deliveries and the messages that answer them, as rows; events likewise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from butler_mqtt import replies
+from butler_mqtt.clock import now_ms
+from butler_mqtt.journal import tables
+from butler_mqtt.model import Arrival, Publication
+from butler_mqtt.records import Address, Delivery
+from butler_mqtt.turn import Turn
+
+_log = logging.getLogger("butler_mqtt.mailing")
+
+
+class Mailing:
+    """
+    Writes deliveries, and the rows of the outbox.
+
+    A message is written in the same transaction as the state it reports.
+    """
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    def delivered(self, row: int, arrival: Arrival, address: Address, wait: str) -> Delivery:
+        """Record that the request *row* arrived, once more or for the first time."""
+        identity = self._turn.new_id(tables.deliveries)
+        message = arrival.message
+        correlation = message.correlation if message else None
+        self._turn.unit.insert(
+            tables.deliveries,
+            {
+                "id": identity,
+                "request": row,
+                "door": arrival.door,
+                "principal": arrival.principal,
+                "received_at": arrival.received_at,
+                "payload": address.payload,
+                "topic": message.topic if message else None,
+                "session": address.session if message else None,
+                "packet_id": message.packet_id if message else None,
+                "digest": address.digest,
+                "reply_topic": address.reply_topic,
+                "correlation": correlation,
+                "wait": wait,
+            },
+        )
+        self._turn.after(self._turn.counting.received, arrival.door)
+        return Delivery(
+            identity,
+            arrival.door,
+            arrival.received_at,
+            wait,
+            address.reply_topic,
+            correlation,
+            arrival.on_reply,
+        )
+
+    def answer(self, delivery: Delivery, row: int, request_id: str, answer: str, code: str) -> None:
+        """Give *delivery* its one reply; *code* is its code or status, for those who count."""
+        now = now_ms()
+        self._turn.unit.update(tables.deliveries, delivery.id, answered_at=now)
+        seconds = max(0, now - delivery.received_at) / 1000
+        self._turn.after(self._turn.counting.answered, delivery.door, code, seconds)
+        if delivery.reply_topic is None:
+            if delivery.on_reply is not None:
+                self._turn.after(delivery.on_reply, answer)
+            return
+        self._publish(
+            "reply",
+            row,
+            Publication(
+                self._turn.new_id(tables.outbox),
+                delivery.reply_topic,
+                answer.encode(),
+                request_id,
+                delivery.correlation,
+                delivery.id,
+            ),
+        )
+
+    def announce(self, row: int, request_id: str, topic: str, event: Mapping[str, object]) -> None:
+        """Tell everybody who listens to *topic* about an execution; *row* is a request it belongs to."""
+        identity = self._turn.new_id(tables.outbox)
+        self._publish("event", row, Publication(identity, topic, replies.encode(event).encode(), request_id))
+
+    def published(self, publication: Publication) -> None:
+        """Record that the broker has taken a message."""
+        self._turn.unit.delete(tables.outbox, publication.id)
+        if publication.delivery is not None:
+            self._turn.unit.update(tables.deliveries, publication.delivery, confirmed_at=now_ms())
+
+    def refused_by_broker(self, publication: Publication, refusals: int) -> None:
+        """Record that the broker did not take a message; it will be offered again."""
+        self._turn.unit.update(tables.outbox, publication.id, refusals=refusals)
+
+    def quarantined(self, publication: Publication, reason: str) -> None:
+        """Set a message aside that the broker will not take."""
+        self._turn.unit.update(tables.outbox, publication.id, quarantined_at=now_ms(), reason=reason)
+        _log.error(
+            "request %s: a message for %s cannot be published: %s; it is kept in the outbox",
+            publication.request_id,
+            publication.topic,
+            reason,
+            extra={"action": "message_quarantined", "request_id": publication.request_id},
+        )
+
+    def _publish(self, kind: str, row: int, publication: Publication) -> None:
+        self._turn.publications.append(publication)
+        self._turn.unit.insert(
+            tables.outbox,
+            {
+                "id": publication.id,
+                "request": row,
+                "delivery": publication.delivery,
+                "kind": kind,
+                "topic": publication.topic,
+                "payload": publication.payload,
+                "request_id": publication.request_id,
+                "correlation": publication.correlation,
+                "created_at": now_ms(),
+                "refusals": 0,
+            },
+        )

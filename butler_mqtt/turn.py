@@ -1,0 +1,88 @@
+"""What one turn of the pipeline gathers: rows to write, and what may be done once they are on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol
+
+from butler_mqtt.journal.unit import Table, Unit
+from butler_mqtt.model import Publication
+
+
+class Counting(Protocol):
+    """What is counted for those who watch over the daemon; never raises."""
+
+    def received(self, door: str) -> None:
+        """Count a delivery recorded."""
+
+    def answered(self, door: str, code: str, seconds: float) -> None:
+        """Count a delivery answered, with the code or status of its reply, *seconds* after it came."""
+
+    def start(self, outcome: str) -> None:
+        """Count a start that has its outcome."""
+
+    def ended(self, result: str) -> None:
+        """Count an execution that was followed to its end."""
+
+    def posted(self, seconds: float) -> None:
+        """Count a POST handed over, *seconds* after its oldest request came."""
+
+
+class NotCounting:
+    """Counts nothing."""
+
+    def received(self, door: str) -> None:
+        """Do nothing."""
+
+    def answered(self, door: str, code: str, seconds: float) -> None:
+        """Do nothing."""
+
+    def start(self, outcome: str) -> None:
+        """Do nothing."""
+
+    def ended(self, result: str) -> None:
+        """Do nothing."""
+
+    def posted(self, seconds: float) -> None:
+        """Do nothing."""
+
+
+class Turn:
+    """
+    The changes of one turn.
+
+    `unit` holds the rows, `publications` the messages and `effects` the calls
+    that must wait for the commit. What is counted is counted after it too, so
+    that a turn that is repeated counts once.
+    """
+
+    def __init__(self, counting: Counting | None = None) -> None:
+        self.counting = counting or NotCounting()
+        self._last: dict[str, int] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what the last turn gathered."""
+        self.unit = Unit()
+        self.publications: list[Publication] = []
+        self.effects: list[Callable[[], None]] = []
+
+    def after(self, call: Callable[..., None], *arguments: object) -> None:
+        """Have *call* done once the rows are on disk."""
+        self.effects.append(partial(call, *arguments))
+
+    def number_from(self, highest: Mapping[str, int]) -> None:
+        """
+        Give new rows ids above those in *highest*, by table name.
+
+        Ids given out before are not given out again: the broker's word on a
+        message may still be on its way when its row is gone.
+        """
+        for name, last in highest.items():
+            self._last[name] = max(last, self._last.get(name, 0))
+
+    def new_id(self, table: Table) -> int:
+        """Give the id of a new row."""
+        self._last[table.name] = identity = self._last[table.name] + 1
+        return identity
