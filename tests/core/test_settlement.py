@@ -1,0 +1,177 @@
+"""What became of a POST whose answer does not tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from butler_mqtt.model import Execution, Look, Task
+from butler_mqtt.settlement import (
+    SERVER_CLOCK_SLACK,
+    Baseline,
+    Finding,
+    reason_not_started,
+    settle,
+)
+
+INTENT = datetime(2024, 3, 1, 12, 0, 0, tzinfo=UTC)
+TASK = Task("t", "Sales", 0, enabled=True)
+
+
+def execution(
+    name: str,
+    seconds: float | None = 1,
+    status: int = 2,
+    user: str = "LAB\\x",
+    *,
+    session: bool | None = None,
+) -> Execution:
+    began = None if seconds is None else INTENT + timedelta(seconds=seconds)
+    return Execution(
+        name, f"result {name}", began, status, session=status == 2 if session is None else session, user=user
+    )
+
+
+def look(*executions: Execution, task: Task | None = TASK, sessions_readable: bool = True) -> Look:
+    return Look(task, executions, sessions_readable)
+
+
+BEFORE = execution("old", -100, 7)
+BASELINE = Baseline("result old", BEFORE.began, INTENT)
+
+
+def test_an_execution_that_began_after_the_intent_is_adopted() -> None:
+    new = execution("new")
+    settled = settle(look(new, BEFORE), BASELINE, ())
+    assert (settled.finding, settled.execution) == (Finding.ADOPT, new)
+
+
+def test_an_execution_that_has_ended_meanwhile_is_adopted_too() -> None:
+    assert settle(look(execution("new", 1, 7), BEFORE), BASELINE, ()).finding is Finding.ADOPT
+
+
+def test_an_execution_of_another_run_of_ours_is_not_adopted() -> None:
+    assert settle(look(execution("new", 1, 7)), BASELINE, {"new"}).finding is Finding.NOTHING
+
+
+def test_the_stored_execution_is_not_adopted() -> None:
+    same = replace(BEFORE, began=INTENT + timedelta(seconds=50))
+    assert settle(look(same), BASELINE, ()).finding is Finding.NOTHING
+
+
+def test_an_execution_older_than_the_stored_one_is_not_adopted() -> None:
+    baseline = Baseline("result old", INTENT + timedelta(seconds=10), None)
+    assert settle(look(execution("older", 9, 7)), baseline, ()).finding is Finding.NOTHING
+    assert settle(look(execution("as old", 10, 7)), baseline, ()).finding is Finding.ADOPT
+
+
+@pytest.mark.parametrize(("seconds", "finding"), [(-2, Finding.ADOPT), (-2.001, Finding.NOTHING)])
+def test_the_servers_clock_at_the_intent_counts_less_two_seconds(seconds: float, finding: Finding) -> None:
+    baseline = Baseline(None, None, INTENT)
+    assert settle(look(execution("new", seconds, 7)), baseline, ()).finding is finding
+    assert timedelta(seconds=2) == SERVER_CLOCK_SLACK
+
+
+def test_without_any_time_of_the_server_nothing_is_adopted() -> None:
+    assert settle(look(execution("new", 1, 7)), Baseline("result old"), ()).finding is Finding.NOTHING
+    assert settle(look(execution("new", None, 7)), BASELINE, ()).finding is Finding.NOTHING
+
+
+def test_an_execution_without_an_id_is_not_adopted() -> None:
+    new = replace(execution("new", 1, 7), id=None)
+    assert settle(look(new), BASELINE, ()).finding is Finding.NOTHING
+
+
+def test_of_several_executions_ours_is_preferred_and_then_the_oldest() -> None:
+    newest, ours, older_ours, oldest = (
+        execution("newest", 9),
+        execution("ours", 8, user="INTERNAL\\sa_repository"),
+        execution("older ours", 7, user="internal\\SA_Repository"),
+        execution("oldest", 6),
+    )
+    shown = look(newest, ours, older_ours, oldest)
+    assert settle(shown, BASELINE, (), "sa_repository").execution == older_ours
+    assert settle(shown, BASELINE, (), "").execution == oldest
+    assert settle(shown, BASELINE, (), "nobody").execution == oldest
+
+
+def test_a_user_whose_name_holds_ours_is_somebody_else() -> None:
+    theirs, first = (
+        execution("theirs", 9, user="INTERNAL\\sa_scheduler"),
+        execution("first", 6, user="LAB\\a"),
+    )
+    assert settle(look(theirs, first), BASELINE, (), "sa").execution == first
+
+
+def test_an_execution_from_before_that_still_runs_is_named() -> None:
+    running = execution("old", -100)
+    settled = settle(look(running), Baseline("result old", running.began, INTENT), ())
+    assert (settled.finding, settled.execution) == (Finding.RUNS_ALREADY, running)
+
+
+def test_a_task_the_server_does_not_know_any_more_is_named() -> None:
+    assert settle(look(execution("new"), task=None), BASELINE, ()).finding is Finding.NO_TASK
+
+
+def test_nothing_new_and_nothing_running_is_nothing() -> None:
+    assert settle(look(BEFORE), BASELINE, ()).finding is Finding.NOTHING
+    assert settle(look(), BASELINE, ()).finding is Finding.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("task", "code"),
+    [
+        (replace(TASK, enabled=False), "task_disabled"),
+        (replace(TASK, app_available=False), "app_missing"),
+        (replace(TASK, enabled=False, app_available=False), "task_disabled"),
+        (replace(TASK, enabled=None), "not_started"),
+        (replace(TASK, app_available=True), "not_started"),
+        (None, "not_started"),
+    ],
+)
+def test_only_a_reason_the_server_shows_is_named(task: Task | None, code: str) -> None:
+    assert reason_not_started(look(task=task))[0] == code
+
+
+EXECUTIONS = st.lists(
+    st.builds(
+        execution,
+        st.sampled_from(["a", "b", "c", "d"]),
+        st.one_of(st.none(), st.floats(-200, 200)),
+        st.sampled_from([2, 3, 7, 8]),
+        st.sampled_from(["LAB\\x", "INTERNAL\\us"]),
+    ),
+    unique_by=lambda one: one.id,
+    max_size=4,
+)
+
+
+@given(
+    executions=EXECUTIONS,
+    known=st.sets(st.sampled_from(["a", "b", "c"])),
+    baseline=st.builds(
+        Baseline,
+        st.sampled_from([None, "result a"]),
+        st.one_of(st.none(), st.floats(-200, 0).map(lambda s: INTENT + timedelta(seconds=s))),
+        st.sampled_from([None, INTENT]),
+    ),
+)
+def test_what_is_adopted_is_never_an_execution_from_before(
+    executions: list[Execution], known: set[str], baseline: Baseline
+) -> None:
+    settled = settle(look(*executions), baseline, known, "us")
+    if settled.finding is Finding.ADOPT:
+        adopted = settled.execution
+        assert adopted is not None
+        assert adopted.began is not None
+        assert adopted.id not in known
+        assert adopted.result_id != baseline.result_id
+        assert baseline.began is None or adopted.began >= baseline.began
+        assert baseline.server_date is None or adopted.began >= baseline.server_date - timedelta(seconds=2)
+        assert baseline.began or baseline.server_date
+    elif settled.finding is Finding.NOTHING:
+        assert not any(one.session for one in executions)
