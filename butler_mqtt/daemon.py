@@ -176,7 +176,7 @@ class Daemon:
             emit=self._pipeline.emit,
             stuck=self._progress.stuck,
             fault=lambda: self._pipeline.fault,
-            accepting=lambda: not self._ending and getattr(self._pipeline, "accepting", True),
+            accepting=lambda: not self._ending and self._pipeline.accepting,
             progress=lambda: self._pipeline.progress,
             broker_connected=lambda: None if self._replies is None else self._replies.connected,
             subscription=lambda: None if self._door is None else str(self._door.state),

@@ -29,9 +29,16 @@ _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors '
 _log = logging.getLogger("butler_mqtt.http")
 
 
-def rest(core: Core, settings: Rest, ending: asyncio.Event, *, rate: Rate | None = None) -> ASGIApp:
-    """Make the application of the REST listener."""
-    start = Starting(core, settings.max_body_bytes, settings.rest_wait_seconds, ending)
+def rest(
+    core: Core,
+    settings: Rest,
+    ending: asyncio.Event,
+    *,
+    rate: Rate | None = None,
+    starting: Starting | None = None,
+) -> ASGIApp:
+    """Make the application of the REST listener; *rate* and *starting* are made when absent."""
+    start = starting or Starting(core, settings.max_body_bytes, settings.rest_wait_seconds, ending)
     both = ["POST", "PUT"]
 
     async def read(request: Request) -> Response:

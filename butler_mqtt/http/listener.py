@@ -13,23 +13,19 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from butler_mqtt.errors import ButlerError
-from butler_mqtt.http.protocol import Protocol
+from butler_mqtt.http.protocol import Limits, Protocol
 from butler_mqtt.http.sockets import BACKLOG, LimitedSocket, listen
 from butler_mqtt.http.tls import Certificates
 from butler_mqtt.settings import RestTls
 
-#: Connections held at the same time; each waiting caller is one.
-MAX_CONNECTIONS = 500
-#: Seconds a connection may be idle between two requests.
-IDLE_SECONDS = 15
-#: Seconds for a TLS handshake.
-HANDSHAKE_SECONDS = 10.0
 #: Seconds between two looks at the certificate files.
 FOLLOW_SECONDS = 2.0
 #: Seconds for answers under way when stopping.
 GRACE_SECONDS = 3
 
 _log = logging.getLogger("butler_mqtt.http")
+# What clients get wrong is told to them; here only our own faults are news.
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 class ListenerError(ButlerError):
@@ -40,22 +36,26 @@ class _Server(uvicorn.Server):
     """uvicorn's server on a socket of ours; handshakes have their time, certificates may change."""
 
     def __init__(
-        self, config: uvicorn.Config, listener: LimitedSocket, certificates: Certificates | None
+        self,
+        config: uvicorn.Config,
+        listener: LimitedSocket,
+        certificates: Certificates | None,
+        limits: Limits,
     ) -> None:
         super().__init__(config)
+        self._limits = limits
         self._listener = listener
         self._certificates = certificates
-        self._following: asyncio.TimerHandle | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 (uvicorn's signature)
         await self.lifespan.startup()
         tls = self._certificates
         server = await asyncio.get_running_loop().create_server(
-            lambda: Protocol(self.config, self.server_state, {}),
+            lambda: Protocol(self._limits, self.config, self.server_state, {}),
             sock=self._listener,
             backlog=BACKLOG,
             ssl=None if tls is None else tls.context,
-            ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+            ssl_handshake_timeout=None if tls is None else self._limits.head_seconds,
         )
         self.servers = [server]
         self.started = True
@@ -78,6 +78,7 @@ class Listener:
         port: The port; 0 takes a free one, see `port`.
         on_fatal: Told what ended the thread, if anything did.
         tls: TLS, where it is enabled.
+        limits: What one client may take.
 
     Raises:
         ListenerError: It cannot be opened.
@@ -92,7 +93,9 @@ class Listener:
         *,
         on_fatal: Callable[[BaseException], None],
         tls: RestTls | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        self._limits = limits or Limits()
         self._name = name
         self._make = make
         self._on_fatal = on_fatal
@@ -104,7 +107,7 @@ class Listener:
                 "check restServerConfig.tls"
             ) from error
         try:
-            self._socket = listen(host, port, MAX_CONNECTIONS)
+            self._socket = listen(host, port, self._limits.connections)
         except OSError as error:
             raise ListenerError(
                 f"{name}: cannot listen on {host}:{port}: {error.strerror or error}; "
@@ -164,7 +167,8 @@ class Listener:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
-        self._server = _Server(self._config(self._make(self._ending)), self._socket, self._certificates)
+        config = self._config(self._make(self._ending))
+        self._server = _Server(config, self._socket, self._certificates, self._limits)
         if self._stopping:
             return
         self._loop.call_soon(self._running.set)
@@ -181,6 +185,6 @@ class Listener:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=IDLE_SECONDS,
+            timeout_keep_alive=self._limits.idle_seconds,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

@@ -11,27 +11,38 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-#: Bytes of the request line and all headers.
-MAX_HEAD_BYTES = 16 * 1024
-#: Bytes of a body that are read and thrown away after it was refused, so that the refusal can be read.
-MAX_DISCARDED_BYTES = 32 * 1024 * 1024
-#: Seconds for the head, counted from the connection or from the head's first byte.
-HEAD_SECONDS = 10.0
-#: Seconds for the body, counted from the end of the head.
-BODY_SECONDS = 30.0
-#: Seconds for which a client may leave an answer unread.
-UNREAD_SECONDS = 30.0
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may take; bytes and seconds."""
+
+    #: The request line and all headers.
+    head_bytes: int = 16 * 1024
+    #: A body is read this far and thrown away after it was refused, so that the refusal can be read.
+    discarded_bytes: int = 32 * 1024 * 1024
+    #: For the TLS handshake, and again for the head, counted from the connection or the head's first byte.
+    head_seconds: float = 10.0
+    #: For the body, counted from the end of the head.
+    body_seconds: float = 30.0
+    #: For which an answer may be left unread.
+    unread_seconds: float = 30.0
+    #: Between two requests.
+    idle_seconds: int = 15
+    #: Connections held at the same time, of all clients; each waiting caller is one.
+    connections: int = 500
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection, within *limits*."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, limits: Limits, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._limits = limits
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._in_head = True
@@ -48,7 +59,7 @@ class Protocol(HttpToolsProtocol):
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self._client_name = _common_name(tls.getpeercert())
-        self._expect("head", HEAD_SECONDS)
+        self._expect("head", self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget all timers."""
@@ -61,14 +72,14 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._end(431, "headers_too_large", f"request line and headers exceed {MAX_HEAD_BYTES} bytes")
+        if self._in_head and self._head_bytes > self._limits.head_bytes:
+            self._refuse_head()
 
     def pause_writing(self) -> None:
         """Give the client some time to read."""
         super().pause_writing()
         if self._unread is None:
-            self._unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+            self._unread = self.loop.call_later(self._limits.unread_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on writing."""
@@ -81,10 +92,10 @@ class Protocol(HttpToolsProtocol):
         """Begin a request."""
         super().on_message_begin()
         self._in_head = True
-        self._head_bytes = self._header_bytes = self._body_bytes = 0
+        self._header_bytes = self._body_bytes = 0
         if self._client_name is not None:
             self.scope["extensions"] = {"tls": {"client_cert_name": self._client_name}}
-        self._expect("head", HEAD_SECONDS)
+        self._expect("head", self._limits.head_seconds)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count, also when the whole head came in one piece."""
@@ -94,10 +105,11 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Let the application have the request, unless its head is too long."""
         self._in_head = False
-        if self._header_bytes + len(self.url) > MAX_HEAD_BYTES:
-            self._end(431, "headers_too_large", f"request line and headers exceed {MAX_HEAD_BYTES} bytes")
+        self._head_bytes = 0
+        if self._header_bytes + len(self.url) > self._limits.head_bytes:
+            self._refuse_head()
             return
-        self._expect("body", BODY_SECONDS)
+        self._expect("body", self._limits.body_seconds)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -105,7 +117,7 @@ class Protocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         if self.transport.is_closing():
             return
-        if self._body_bytes > MAX_DISCARDED_BYTES:
+        if self._body_bytes > self._limits.discarded_bytes:
             self.transport.abort()
             return
         super().on_body(body)
@@ -131,6 +143,10 @@ class Protocol(HttpToolsProtocol):
             self._end(408, "request_timeout", f"the {what} of the request did not come within {seconds:g} s")
         else:
             self.transport.abort()
+
+    def _refuse_head(self) -> None:
+        limit = self._limits.head_bytes
+        self._end(431, "headers_too_large", f"request line and headers exceed {limit} bytes")
 
     def _end(self, status: int, code: str, details: str) -> None:
         if self.transport.is_closing():

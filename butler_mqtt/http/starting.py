@@ -51,9 +51,19 @@ class Starting:
         max_body_bytes: The longest body read.
         wait_seconds: How long a caller waits for the reply before it gets 202.
         ending: Set when the listener ends: nobody waits any longer.
+        store_seconds: Within which a request must be on disk.
     """
 
-    def __init__(self, core: Core, max_body_bytes: int, wait_seconds: float, ending: asyncio.Event) -> None:
+    def __init__(
+        self,
+        core: Core,
+        max_body_bytes: int,
+        wait_seconds: float,
+        ending: asyncio.Event,
+        *,
+        store_seconds: float = STORE_SECONDS,
+    ) -> None:
+        self._store_seconds = store_seconds
         self._core = core
         self._max_body_bytes = max_body_bytes
         self._wait_seconds = wait_seconds
@@ -114,11 +124,12 @@ class Starting:
                 principal=request.scope["state"].get("principal"),
                 on_stored=delivery.on_stored,
                 on_reply=delivery.on_reply,
+                given_up=delivery.given_up,
             )
         )
-        request_id = await delivery.stored(STORE_SECONDS)
+        request_id = await delivery.stored(self._store_seconds)
         if request_id is None:
-            raise _not_recorded(certain=delivery.give_up())
+            raise _not_recorded(self._store_seconds, certain=delivery.give_up())
         seconds = 0.0 if asked.at_once else self._wait_seconds - (time.monotonic() - began)
         return request_id, await delivery.reply(max(0.0, seconds), self._ending)
 
@@ -272,12 +283,12 @@ def _accepted(request_id: str, asked: _Asked) -> Response:
     return json_answer({"requestId": request_id, "status": "accepted"}, 202, headers)
 
 
-def _not_recorded(*, certain: bool) -> Refusal:
+def _not_recorded(seconds: float, *, certain: bool) -> Refusal:
     if certain:
-        details = f"the journal did not take it within {STORE_SECONDS:g} s; nothing was started"
+        details = f"the journal did not take it within {seconds:g} s; nothing was started"
     else:
         details = (
-            f"the journal has not confirmed it within {STORE_SECONDS:g} s and may still have taken it; "
+            f"the journal has not confirmed it within {seconds:g} s and may still have taken it; "
             "repeat it with the same Idempotency-Key"
         )
     return Refusal("not_recorded", "Request cannot be recorded", details)

@@ -1,0 +1,1 @@
+"""Tests of the REST door and of monitoring."""
