@@ -15,8 +15,6 @@ from tests.brokers import Mosquitto, until
 MakeDaemon = Callable[..., Daemon]
 
 
-
-
 def test_requests_published_while_the_daemon_is_away_are_carried_out_later(
     make_daemon: MakeDaemon, broker: Mosquitto, qlik: Qlik
 ) -> None:
@@ -38,7 +36,8 @@ def test_a_broker_killed_in_the_middle_of_the_work_costs_no_reply_and_no_second_
     tasks = qlik.tasks(60)
     daemon = make_daemon(broker, mqttConfig={"protocolVersion": version}).start()
     bodies = [
-        {"requestId": f"kill-{task}", "taskId": task, "replyTopic": f"qliksense/test/{task}"} for task in tasks
+        {"requestId": f"kill-{task}", "taskId": task, "replyTopic": f"qliksense/test/{task}"}
+        for task in tasks
     ]
     with Sender(broker.port, version, client_id="patient") as sender:
         slow = [

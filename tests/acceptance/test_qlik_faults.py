@@ -168,9 +168,7 @@ def test_a_server_that_is_down_at_start_is_waited_for(
     assert len(qlik.start_calls(task)) == 1
 
 
-def test_a_server_that_goes_away_between_finding_and_starting_is_waited_for(
-    place: Place, qlik: Qlik
-) -> None:
+def test_a_server_that_goes_away_between_finding_and_starting_is_waited_for(place: Place, qlik: Qlik) -> None:
     """Nothing can have been sent, so that the start may be repeated at once."""
     sender = place.sender
     task = qlik.task()
