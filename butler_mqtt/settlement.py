@@ -74,10 +74,15 @@ def settle(
         return Settled(Finding.NO_TASK)
     candidates = [] if not adopt else [one for one in look.executions if _began_since(one, baseline, known)]
     if candidates:
-        ours = [one for one in candidates if our_user and our_user.casefold() in one.user.casefold()]
+        ours = [one for one in candidates if our_user and _name(one.user) == our_user.casefold()]
         return Settled(Finding.ADOPT, (ours or candidates)[-1])
     running = _running(look)
     return Settled(Finding.NOTHING) if running is None else Settled(Finding.RUNS_ALREADY, running)
+
+
+def _name(user: str) -> str:
+    """Give the name of a user whom the server shows with the directory before it."""
+    return user.rpartition("\\")[2].casefold()
 
 
 def _running(look: Look) -> Execution | None:
