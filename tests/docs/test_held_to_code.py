@@ -1,0 +1,222 @@
+"""Pages that list what the program has: exit codes, log actions, reply codes, keys, topics, commands."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from butler_mqtt import config, logs
+from butler_mqtt.config_shape import keys_of, schema
+from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.http import answers
+from butler_mqtt.settings import Mqtt
+from butler_mqtt.yamlfile import dotted
+from tests.docs.blocks import ROOT, Block, blocks, pages
+
+PACKAGE = ROOT / "butler_mqtt"
+DOCS = ROOT / "docs"
+OURS = [page for page in pages() if page.name != "README.md" or page.parent.name == "mosquitto"]
+BLOCKS = [block for page in OURS for block in blocks(page)]
+#: Commands of the contract, some with commands of their own.
+COMMANDS = {"run", "demo", "check", "init", "start", "resolve", "requests", "simulate-qrs", "token"}
+SHARE = "/opt/butler-mqtt/share/butler-mqtt/"
+
+
+def rows(page: str, heading: str = "") -> list[list[str]]:
+    """Give the cells of all tables of a page, or of its part below *heading*."""
+    text = (DOCS / page).read_text("utf-8")
+    if heading:
+        text = re.split(r"^#+ ", text.partition(f"\n{heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def words(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def sources() -> Iterator[ast.Module]:
+    """Give the parsed modules of the daemon; the simulator and the tour are programs of their own."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if file.relative_to(PACKAGE).parts[0] not in {"simulator", "demo"}:
+            yield ast.parse(file.read_text("utf-8"))
+
+
+def strings(node: ast.AST) -> set[str]:
+    return {
+        one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str)
+    }
+
+
+def actions_of(module: ast.Module) -> Iterator[str]:
+    """Give what stands for `action` in `extra`: as text, through a variable, or through an argument."""
+    passed = False
+    for node in ast.walk(module):
+        if not isinstance(node, ast.Dict):
+            continue
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value == "action":
+                yield from strings(value)
+                names = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
+                passed = passed or "action" in names
+                for other in ast.walk(module):
+                    if isinstance(other, ast.Assign) and names & {
+                        target.id for target in other.targets if isinstance(target, ast.Name)
+                    }:
+                        yield from strings(other.value)
+    for node in ast.walk(module):
+        if passed and isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "_say":
+            yield from strings(node.args[-1])
+
+
+def codes_of(call: ast.Call) -> set[str]:
+    """Give the reply codes that a call names: by its first argument, or by `code=`."""
+    found: set[str] = set()
+    name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+    if name in {"RequestError", "RefusedDecision", "_refusal"} and call.args:
+        found |= strings(call.args[0])
+    for keyword in call.keywords:
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant):
+            found |= strings(keyword.value)
+    return {one for one in found if re.fullmatch(r"[a-z]+(_[a-z]+)*", one)}
+
+
+def test_every_log_action_is_documented_and_no_other() -> None:
+    written = {action for module in sources() for action in actions_of(module)}
+    documented = [words(row[0])[0] for row in rows("operations.md", "### Actions")[1:]]
+    assert sorted(written - set(documented)) == []
+    assert documented == sorted(written)
+
+
+def test_every_exit_code_is_documented_and_no_other() -> None:
+    documented = {int(row[0]) for row in rows("exit-codes.md")[1:]}
+    assert documented == {int(code) for code in ExitCode} | {134}
+
+
+def test_the_codes_that_systemd_leaves_alone_are_those_of_the_unit() -> None:
+    left = {int(row[0]) for row in rows("exit-codes.md")[1:] if row[3] == "leaves it"}
+    assert left == {ExitCode.USAGE, ExitCode.CLIENT_ID_IN_USE, ExitCode.CONFIG}
+
+
+def test_every_reply_code_of_the_program_is_documented() -> None:
+    used: set[str] = set()
+    for module in sources():
+        for node in ast.walk(module):
+            if isinstance(node, ast.Call):
+                used |= codes_of(node)
+    documented = {words(row[0])[0] for row in rows("replies.md", "## Codes")[1:]}
+    # A task that is gone stands in tasksNotFound, without its code.
+    assert used - documented - {"task_not_found"} == set()
+    assert {"ambiguous_task_name", "outcome_unknown", "previous_stage_failed"} <= documented
+
+
+def test_the_rest_statuses_are_those_of_the_program() -> None:
+    for code, _, *rest in rows("replies.md", "## Codes")[1:]:
+        if rest[0]:
+            assert answers.STATUS.get(words(code)[0], 400) == int(rest[0]), code
+
+
+def test_every_event_is_documented_as_the_schema_has_it() -> None:
+    text = (PACKAGE / "schemas/event.schema.json").read_text("utf-8")
+    events = yaml.safe_load(text)["properties"]["event"]["enum"]
+    assert [words(row[0])[0] for row in rows("mqtt.md", "## Events")[1:]] == events
+
+
+def test_the_topics_are_the_defaults() -> None:
+    defaults = Mqtt()
+    documented = {words(row[1])[0]: words(row[0] or "`-`") for row in rows("mqtt.md", "## Topics")[1:]}
+    assert documented["taskStartTopic"] == [defaults.task_start_topic]
+    assert documented["taskStartReplyTopic"] == [defaults.task_start_reply_topic]
+    assert documented["taskEventTopic"] == [f"{defaults.task_event_topic}/<taskId>"]
+    assert documented["statusTopic"] == [defaults.status_topic]
+    assert documented["replyTopicAllow"] == list(defaults.reply_topic_allow)
+
+
+def test_log_levels_of_the_configuration_are_those_of_the_log() -> None:
+    assert {"error", "warn", "info", "debug"} == set(logs.LEVELS)
+
+
+def test_every_key_that_a_page_names_exists() -> None:
+    known = {dotted(place).removeprefix("Butler.") for place in keys_of(schema()["properties"]["Butler"])}
+    sections = {key.split(".")[0] for key in known}
+    for page in OURS:
+        for word in re.findall(r"`([A-Za-z]+(?:\.[A-Za-z]+)+)`", page.read_text("utf-8")):
+            if word.split(".")[0] in sections and page.name != "configuration.md":
+                assert word in known, f"{page.name}: {word}"
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in OURS:
+        text = page.read_text("utf-8")
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if target.startswith("https://"):
+                continue
+            path, _, anchor = target.partition("#")
+            file = (page.parent / path).resolve() if path else page
+            assert file.is_file(), f"{page.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", file.read_text("utf-8"), re.MULTILINE)
+                slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                assert anchor in slugs, f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_every_shell_block_says_how_it_is_tried(block: Block) -> None:
+    # run: executed by a test; root: changes a machine; service: asks the service manager.
+    if block.language in {"sh", "console"}:
+        assert block.mark in {"run", "root", "service"}
+        done = subprocess.run(["sh", "-n"], input=block.text, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    else:
+        assert block.mark == ""
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "sh"], ids=str)
+def test_shell_blocks_name_files_and_commands_that_exist(block: Block) -> None:
+    for path in re.findall(rf"{SHARE}([\w./-]+)", block.text):
+        assert (ROOT / path).exists(), path
+    for command in re.findall(r"^(?:/opt/butler-mqtt/bin/)?butler-mqtt (\S+)", block.text, re.MULTILINE):
+        assert command in COMMANDS
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for block in BLOCKS if block.language == "yaml" and block.text.startswith("Butler:")],
+    ids=str,
+)
+def test_configuration_examples_are_valid(block: Block, tmp_path: Path) -> None:
+    value = yaml.safe_load(block.text)
+    value["Butler"].setdefault("configQRS", {}).setdefault("host", "sense.example.com")
+    value["Butler"].setdefault("cert", {"clientCert": "client.pem", "clientCertKey": "client_key.pem"})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(value))
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert config.load(tmp_path / "config.yaml", environ, check_files=False).qrs.host == "sense.example.com"
+
+
+def test_credentials_in_the_examples_are_those_that_the_unit_loads() -> None:
+    unit = (ROOT / "systemd/butler-mqtt.service").read_text("utf-8")
+    loaded = set(re.findall(r"^LoadCredential=([^:]+):", unit, re.MULTILINE))
+    named = {
+        name
+        for page in OURS
+        if page.name != "configuration.md"
+        for name in re.findall(r"\$CREDENTIALS_DIRECTORY/([\w.-]+)", page.read_text("utf-8"))
+    }
+    assert named == loaded
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in OURS if page.name != "simulator.md"], ids=lambda page: page.name
+)
+def test_a_line_holds_one_sentence(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            plain = re.sub(r"`[^`]*`", "x", line)
+            assert not re.search(r"[a-z)]\. [A-Z]", plain), line
