@@ -8,10 +8,20 @@ from typing import Any
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 EMPTY_GUID = "00000000-0000-0000-0000-000000000000"
 CODES = frozenset(
-    "invalid_json invalid_request invalid_task_id too_large not_supported expired cancelled request_id_conflict "
-    "ambiguous_task_name all_must_exist all_denied too_many_tasks unauthorized rate_limited qrs_unavailable "
-    "qrs_forbidden qrs_rejected task_disabled already_running app_missing not_started outcome_unknown "
-    "previous_stage_failed internal_error".split()
+    {
+        *("invalid_json", "invalid_request", "invalid_task_id", "too_large", "not_supported", "expired"),
+        *("cancelled", "request_id_conflict", "ambiguous_task_name", "all_must_exist", "all_denied"),
+        *(
+            "too_many_tasks",
+            "unauthorized",
+            "rate_limited",
+            "qrs_unavailable",
+            "qrs_forbidden",
+            "qrs_rejected",
+        ),
+        *("task_disabled", "already_running", "app_missing", "not_started", "outcome_unknown"),
+        *("previous_stage_failed", "internal_error"),
+    }
 )
 _STATUSES = {
     "tasksStarted": {"started"},

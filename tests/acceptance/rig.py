@@ -227,6 +227,13 @@ class Daemon:
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def end(self) -> None:
+        """Kill it if it runs, while somebody else waits for its end."""
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.wait(10)
+
     def close(self) -> None:
         """End it if it runs."""
         if self._process is not None:

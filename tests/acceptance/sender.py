@@ -122,7 +122,7 @@ class Sender:
         qos: int = 1,
         retain: bool = False,
         wait: bool = True,
-        **properties: object,
+        **properties: Any,
     ) -> None:
         """Publish and wait until the broker has it; *properties* are MQTT 5's, in paho's spelling."""
         body = json.dumps(payload) if isinstance(payload, Mapping) else payload
@@ -136,7 +136,7 @@ class Sender:
             sent.wait_for_publish(10)
             assert sent.is_published(), "the broker did not take the request"
 
-    def send(self, body: bytes | str | Mapping[str, object], **properties: object) -> str:
+    def send(self, body: bytes | str | Mapping[str, object], **properties: Any) -> str:
         """Publish a request with a reply topic of its own and give that (3.1.1: for JSON objects only)."""
         topic = new_reply_topic()
         if self.version == "5":
@@ -148,7 +148,7 @@ class Sender:
         return topic
 
     def ask(
-        self, body: bytes | str | Mapping[str, object], *, seconds: float = 20.0, **properties: object
+        self, body: bytes | str | Mapping[str, object], *, seconds: float = 20.0, **properties: Any
     ) -> dict[str, Any]:
         """Publish a request and wait for its reply, whose shape is checked."""
         return self.answer(self.send(body, **properties), seconds=seconds)

@@ -114,9 +114,9 @@ def test_a_redelivery_after_a_cut_before_the_acknowledgement_is_recognised(
         daemon.wait_log(RECOGNISED)
         sender.wait(lambda got: got.topic == REPLY and task.encode() in got.payload)
         sender.settle()
-        assert len(sender.heard(REPLY)) >= 1
         assert qlik.posts(task) == 1
-        assert len(daemon.rows("SELECT id FROM requests WHERE document LIKE '%" + task + "%'")) == 1
+        documents = [document for (document,) in daemon.rows("SELECT document FROM requests")]
+        assert sum(task in document for document in documents) == 1
         # The redelivery was acknowledged: nothing comes again on the next connection.
         mark = daemon.mark()
         relay.cut()

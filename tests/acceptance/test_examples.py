@@ -42,13 +42,13 @@ EXAMPLES: dict[str, tuple[str, list[str]]] = {
     "several ids": (f'{{"taskId": ["{DASHBOARD}", "{SALES}"]}}', [DASHBOARD, SALES]),
     "several tags": ('{"tag": ["financial-reports", "daily-refresh"]}', [DASHBOARD, SALES]),
     "custom properties": (
-        '{"customProperty": [{"name": "taskGroup", "value": "operational-dashboards"}, '
-        '{"name": "priority", "value": "high"}]}',
+        """{"customProperty": [{"name": "taskGroup", "value": "operational-dashboards"},
+            {"name": "priority", "value": "high"}]}""",
         [DASHBOARD, SALES],
     ),
     "combined criteria": (
-        f'{{"taskId": ["{DASHBOARD}"], "tag": ["urgent"], '
-        '"customProperty": [{"name": "department", "value": "finance"}]}',
+        f"""{{"taskId": ["{DASHBOARD}"], "tag": ["urgent"],
+            "customProperty": [{{"name": "department", "value": "finance"}}]}}""",
         [DASHBOARD, SALES, FINANCE],
     ),
     "webhook": (

@@ -1,4 +1,4 @@
-"""The journal cannot be written, or not be read: said exactly, and nothing is acknowledged that is not stored."""
+"""The journal cannot be written or read: said exactly, and nothing is acknowledged that is not stored."""
 
 from __future__ import annotations
 

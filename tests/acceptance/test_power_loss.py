@@ -1,4 +1,4 @@
-"""Power loss: whatever is left of the write-ahead log behind the last acknowledged commit, nothing is lost."""
+"""Power loss: whatever is left of the log behind the last acknowledged commit, nothing is lost."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_log_cut_anywhere_behind_the_last_acknowledged_commit_opens_with_all_t
 def test_a_daemon_that_starts_on_a_cut_log_answers_all_that_was_acknowledged(
     make_daemon: MakeDaemon, broker: Mosquitto, qlik: Qlik, tmp_path: Path
 ) -> None:
-    """The server has carried out more than the journal knows: adopted, or told as it is, and never repeated."""
+    """The server has carried out more than the journal knows: adopted, and never repeated."""
     tasks = qlik.tasks(12, result="never")
     daemon = make_daemon(broker).start()
     with Sender(broker.port) as sender:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -124,7 +125,7 @@ def test_without_a_limit_of_age_an_old_request_is_taken(sender: Sender, qlik: Ql
 
 
 def test_max_age_seconds_refuses_what_was_issued_too_long_ago(
-    make_daemon: type[Daemon], broker: Mosquitto, qlik: Qlik
+    make_daemon: Callable[..., Daemon], broker: Mosquitto, qlik: Qlik
 ) -> None:
     make_daemon(broker, startTask={"maxAgeSeconds": 30}).start()
     task = qlik.task()
@@ -137,7 +138,7 @@ def test_max_age_seconds_refuses_what_was_issued_too_long_ago(
 
 
 def test_message_expiry_counts_as_expires_at_while_the_server_is_away(
-    make_daemon: type[Daemon], broker: Mosquitto, qlik: Qlik
+    make_daemon: Callable[..., Daemon], broker: Mosquitto, qlik: Qlik
 ) -> None:
     task = qlik.task()
     qlik.switch(listener="refuse")
