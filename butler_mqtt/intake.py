@@ -226,9 +226,12 @@ class Intake:
         if holder is not None:
             delivery = ledger.repeated(one.arrival, holder.row, one.request_id, one.address, request.wait)
             answer = holder.answer if request.wait == "started" else holder.final_answer
+            opened = ledger.open.get(holder.row) or ledger.finishing.get(holder.row)
             if answer is not None:
                 ledger.mailing.answer(delivery, holder.row, one.request_id, answer, "repeated")
-            elif holder.answer is not None and holder.row not in ledger.finishing:
+            elif opened is not None:
+                opened.deliveries.append(delivery)
+            elif holder.answer is not None:
                 self.late.append((holder.row, delivery))
             return None
         opened = ledger.received(one.arrival, request, one.request_id, one.address)

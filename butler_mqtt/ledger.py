@@ -123,9 +123,6 @@ class Ledger:
             request_id,
             extra={"action": "request_repeated", "request_id": request_id},
         )
-        opened = self.open.get(row) or self.finishing.get(row)
-        if opened is not None:
-            opened.deliveries.append(delivery)
         return delivery
 
     # ---- requests

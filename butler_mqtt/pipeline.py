@@ -44,6 +44,7 @@ from butler_mqtt.journal.store import highest_ids
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Arrival, Publication
 from butler_mqtt.outbox import Outbox
+from butler_mqtt.records import Delivery
 from butler_mqtt.recovery import Recovery
 from butler_mqtt.settings import Settings
 from butler_mqtt.starter import Starter
@@ -114,6 +115,8 @@ class Pipeline:
         )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._held: deque[Arrival] = deque()
+        #: Deliveries of the last turn that wait for the end of requests which are not in memory.
+        self._late: list[tuple[int, Delivery]] = []
         self._tidied = 0.0
         self._disk_has_room = True
         self._stopping = False
@@ -227,6 +230,7 @@ class Pipeline:
             self._move_on()
             rows.unit.write(connection)
         self._held = held
+        self._late, self._intake.late = self._intake.late, []
         self._act(taken)
 
     def _act(self, taken: Sequence[Arrival]) -> None:
@@ -240,7 +244,9 @@ class Pipeline:
         _guarded(self._outbox.pump)
 
     def _tidy(self, connection: Connection) -> None:
-        """Work off the backlog; before anything new is taken in, so that what is read is all there is."""
+        """Work off what is on disk only; before anything new is taken in, so that reading finds all."""
+        if self._late:
+            self._recovery.join(connection, self._late)
         self._recovery.refill(connection, MAX_WAITING)
         self._outbox.refill(connection)
         now = time.monotonic()
@@ -321,9 +327,6 @@ class Pipeline:
         opened = self._intake.receive(connection, arrivals, again=again) if arrivals else []
         if opened:
             self._recovery.arrived(opened, MAX_WAITING)
-        if self._intake.late:
-            self._recovery.join(connection, self._intake.late)
-            self._intake.late.clear()
 
     def _has_room(self, coming: int = 0) -> bool:
         if self._ledger.open_count + coming >= self._settings.start_task.max_open_requests:
@@ -337,6 +340,7 @@ class Pipeline:
         with self._journal.transaction() as connection:
             self._rows.begin()
             self._rows.number_from(highest_ids(connection))
+            self._late = []
             self._intake.load(connection)
             self._recovery.load(connection, MAX_WAITING)
             self._rows.unit.write(connection)
