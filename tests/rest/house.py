@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
