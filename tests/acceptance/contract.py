@@ -19,7 +19,7 @@ CODES = frozenset(
             "qrs_forbidden",
             "qrs_rejected",
         ),
-        *("task_disabled", "already_running", "app_missing", "not_started", "outcome_unknown"),
+        *("qrs_rejected", "task_disabled", "already_running", "app_missing", "not_started", "outcome_unknown"),
         *("previous_stage_failed", "internal_error"),
     }
 )
