@@ -189,6 +189,9 @@ class Site:
         everything = {one.id: one for many in self.history.values() for one in many}
         return {identity: everything.get(identity) for identity in ids}
 
+    def capacity(self) -> int:
+        return 4
+
     def script_log(self, task_id: str, execution: Execution, lines: int) -> list[str] | None:
         del task_id, execution, lines
         return []
