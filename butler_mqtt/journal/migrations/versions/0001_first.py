@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("not_found", sa.Text),
         sa.Column("reply", sa.Text),
         sa.Column("final_reply", sa.Text),
+        sa.Column("tags", sa.Text, sa.Computed("json_extract(document, '$.tag')", persisted=True)),
     )
     op.create_index("requests_by_request_id", "requests", ["request_id"])
     op.create_index(
@@ -35,6 +36,11 @@ def upgrade() -> None:
         ["expires_at"],
         sqlite_where=sa.text("expires_at IS NOT NULL AND closed_at IS NULL"),
     )
+    op.create_index(
+        "requests_closed", "requests", ["closed_at"], sqlite_where=sa.text("closed_at IS NOT NULL")
+    )
+    op.create_index("requests_search", "requests", ["received_at", "state", "door", "code", "sender"])
+    op.create_index("requests_by_tags", "requests", ["tags"], sqlite_where=sa.text("tags IS NOT NULL"))
     op.create_index(
         "requests_one_holder", "requests", ["request_id"], unique=True, sqlite_where=sa.text("holds_id IS 1")
     )
@@ -128,7 +134,13 @@ def upgrade() -> None:
     )
     op.create_index("starts_by_request", "starts", ["request"])
     op.create_index("starts_by_run", "starts", ["run"])
-    op.create_index("starts_by_task", "starts", ["task_id", "id"])
+    op.create_index("starts_by_task", "starts", ["task_id", "request"])
+    op.create_index(
+        "starts_ended",
+        "starts",
+        ["state", "code", "request"],
+        sqlite_where=sa.text("state NOT IN ('planned', 'waiting', 'running')"),
+    )
     op.create_index("starts_waiting", "starts", ["task_id", "id"], sqlite_where=sa.text("state = 'waiting'"))
     op.create_table(
         "outbox",
@@ -146,6 +158,12 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text),
     )
     op.create_index("outbox_by_request", "outbox", ["request"])
+    op.create_index(
+        "outbox_quarantined",
+        "outbox",
+        ["quarantined_at"],
+        sqlite_where=sa.text("quarantined_at IS NOT NULL"),
+    )
 
 
 def downgrade() -> None:
