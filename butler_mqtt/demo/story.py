@@ -70,6 +70,7 @@ class _Tour:
         for chapter in WAYS:
             self._simple(chapter)
         self._bare_id()
+        self._to_the_end()
         for chapter in TROUBLES:
             self._simple(chapter)
         self._twice()
@@ -88,6 +89,19 @@ class _Tour:
         reply = self._answered(lambda: self._publish(f"{SALES}\n"))
         self._expect(reply, {"status": "ok", "started": ["Sales Report Update"]})
         self._telling.right(f"Who cares can read it on {self._stage.mqtt.task_start_reply_topic}.")
+
+    def _to_the_end(self) -> None:
+        self._chapter(
+            "Until it is done",
+            "With `wait`, the reply comes when the execution has ended, and says how.",
+        )
+        document = {"requestId": "erp-14", "taskId": SALES, "wait": "finished"}
+        reply = self._answered(lambda: self._ask(document))
+        self._must(reply["tasksStarted"][0].get("result") == "succeeded", "the execution did not succeed")
+        self._telling.right(
+            "Others can follow it, too: all that happens to a task is told on "
+            f"{self._stage.mqtt.task_event_topic}/<task id>."
+        )
 
     def _twice(self) -> None:
         self._chapter(

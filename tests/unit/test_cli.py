@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from butler_mqtt import __version__, validation
 from butler_mqtt.cli import app
 from butler_mqtt.exitcodes import ExitCode
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.settings import Mqtt, Rest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -111,6 +111,8 @@ def test_the_readmes_shell_lines_are_real_commands() -> None:
         elif program == "butler-mqtt":
             command = group.commands[arguments[0]]  # type: ignore[attr-defined] # the command is a group
             command.make_context(arguments[0], arguments[1:])
+        elif program == "curl":
+            assert arguments[2] == f"http://localhost:{Rest().server_port}/v4/reloadtask/-/start"
         elif program in {"mosquitto_pub", "mosquitto_sub"}:
             topic = arguments[arguments.index("-t") + 1]
             assert topic in {Mqtt().task_start_topic, Mqtt().task_start_reply_topic}
@@ -120,15 +122,17 @@ def test_the_readmes_shell_lines_are_real_commands() -> None:
         "venv/bin/pip",
         "export",
         "butler-mqtt",
+        "curl",
         "mosquitto_pub",
         "mosquitto_sub",
     }
 
 
 def test_the_readmes_requests_are_valid() -> None:
-    payloads = [line[line.index("-m") + 1] for line in shell_lines() if line[0] == "mosquitto_pub"]
+    options = {"mosquitto_pub": "-m", "curl": "-d"}
+    payloads = [line[line.index(options[line[0]]) + 1] for line in shell_lines() if line[0] in options]
     payloads += [block for block in blocks("json") if "status" not in json.loads(block)]
-    assert len(payloads) == 3
+    assert len(payloads) == 4
     for payload in payloads:
         assert validation.parse(payload.encode(), max_bytes=10_000).selectors
 
