@@ -20,6 +20,8 @@ from butler_mqtt.settings import RestTls
 
 #: Seconds between two looks at the certificate files.
 FOLLOW_SECONDS = 2.0
+#: Seconds for a client to close its side of TLS.
+GOODBYE_SECONDS = 1.0
 #: Seconds for answers under way when stopping.
 GRACE_SECONDS = 3
 
@@ -56,6 +58,7 @@ class _Server(uvicorn.Server):
             backlog=BACKLOG,
             ssl=None if tls is None else tls.context,
             ssl_handshake_timeout=None if tls is None else self._limits.head_seconds,
+            ssl_shutdown_timeout=None if tls is None else GOODBYE_SECONDS,
         )
         self.servers = [server]
         self.started = True

@@ -1,4 +1,4 @@
-"""What the tests with the real daemon share: one simulator with the built-in site, one daemon with both doors."""
+"""What the tests with the real daemon share: one simulator with the built-in site, one daemon."""
 
 from __future__ import annotations
 
