@@ -1,0 +1,35 @@
+"""Requests made up from the API's description, valid and not, against the running daemon: no answer is 5xx."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.rest.house import House
+
+
+def test_nothing_that_the_description_allows_or_forbids_is_answered_5xx(house: House, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")),
+            "run",
+            f"{house.url}/openapi.json",
+            "--phases=examples,coverage,fuzzing",
+            "--checks=not_a_server_error,content_type_conformance,response_schema_conformance",
+            "--max-examples=40",
+            "--mode=all",
+            "--seed=1",
+            "--generation-database=none",
+            "--request-timeout=30",
+            "--no-color",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert house.daemon.runs()
+    assert house.daemon.logged("action=bug") == 0
