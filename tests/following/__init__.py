@@ -1,0 +1,1 @@
+"""Executions followed to their end, and what waits behind them."""
