@@ -40,6 +40,7 @@ from butler_mqtt.events import (
 from butler_mqtt.finder import Finder
 from butler_mqtt.intake import Intake
 from butler_mqtt.journal import Journal
+from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.store import highest_ids
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Arrival, Publication
@@ -114,6 +115,7 @@ class Pipeline:
             self._ledger, self.finder, self.starter, if_running=settings.start_task.if_running
         )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
+        self._retention = Retention(settings.journal.retention_days)
         self._held: deque[Arrival] = deque()
         #: Deliveries of the last turn that wait for the end of requests which are not in memory.
         self._late: list[tuple[int, Delivery]] = []
@@ -256,6 +258,7 @@ class Pipeline:
             self._recovery.expire(connection)
             self.finder.give_up()
             self.starter.give_up()
+            self._retention.step(connection)
 
     def _take_in(
         self, happened: Sequence[Arrival | Event], connection: Connection, *, again: bool
@@ -367,6 +370,7 @@ class Pipeline:
                 self._mended.wait(REPAIR_SECONDS)
             except Exception:  # noqa: BLE001 -- as in `turn`
                 _log.exception("a turn failed; it is repeated one event at a time", extra={"action": "bug"})
+                self.fault = None
                 self._one_by_one(happened)
                 return
             else:
@@ -384,21 +388,27 @@ class Pipeline:
                 self._repair(error, [one])
             except Exception:  # noqa: BLE001 -- as in `turn`
                 _log.exception("dropped after a fault: %s", type(one).__name__, extra={"action": "bug"})
-                self._reload()
                 if isinstance(one, Arrival):
                     self._refuse_after_fault(one)
-        if not happened:
+        try:
             self._reload()
+        except JournalError as error:
+            self._repair(error, [])
 
     def _refuse_after_fault(self, arrival: Arrival) -> None:
         error = RequestError(
             "internal_error", "Internal error", "the request could not be processed; see the log"
         )
-        self._rows.begin()
-        with self._journal.transaction() as connection:
-            self._intake.refuse(arrival, error)
-            self._rows.unit.write(connection)
-        self._act([arrival])
+        try:
+            self._reload()
+            self._rows.begin()
+            with self._journal.transaction() as connection:
+                self._intake.refuse(arrival, error)
+                self._rows.unit.write(connection)
+        except Exception:  # noqa: BLE001 -- one request that cannot even be refused must not end the daemon
+            _log.exception("a request can neither be recorded nor acknowledged", extra={"action": "bug"})
+        else:
+            self._act([arrival])
 
 
 def _guarded(call: Callable[..., None], *arguments: object) -> None:
