@@ -1,0 +1,128 @@
+"""
+The bare clients that everything is held against: nothing but the calls themselves.
+
+`python -m benchmarks.bare BROKER_PORT SERVER_PORT CERTS` is the smallest thing
+that does what people use: subscribe, and POST each message's task.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from requests.adapters import HTTPAdapter
+
+from benchmarks.rig import START_TOPIC
+
+KEY = "0123456789abcdef"
+HEADERS = {
+    "X-Qlik-Xrfkey": KEY,
+    "X-Qlik-User": "UserDirectory=INTERNAL; UserId=sa_repository",
+    "Content-Type": "application/json",
+}
+
+Post = Callable[[str], None]
+
+
+def path_of(task_id: str) -> str:
+    """Give the path that starts a task."""
+    return f"/qrs/task/{task_id}/start/synchronous?xrfkey={KEY}"
+
+
+def with_session(port: int, certs: Path) -> Post:
+    """Post through `requests.Session`."""
+    session = requests.Session()
+    session.trust_env = False
+    session.cert = (str(certs / "client.pem"), str(certs / "client_key.pem"))
+    session.verify = str(certs / "root.pem")
+
+    def post(task_id: str) -> None:
+        answer = session.post(f"https://127.0.0.1:{port}{path_of(task_id)}", headers=HEADERS, timeout=10)
+        assert answer.status_code == 201, answer.text
+
+    return post
+
+
+def with_adapter(port: int, certs: Path) -> Post:
+    """Post through the adapter of `requests`, with prepared requests."""
+    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
+
+    def post(task_id: str) -> None:
+        request = requests.Request("POST", f"https://127.0.0.1:{port}{path_of(task_id)}", headers=HEADERS)
+        answer = adapter.send(
+            request.prepare(),
+            timeout=10,
+            verify=str(certs / "root.pem"),
+            cert=(str(certs / "client.pem"), str(certs / "client_key.pem")),
+        )
+        # Reading it gives the connection back.
+        assert answer.content, answer.status_code
+
+    return post
+
+
+def with_http_client(port: int, certs: Path) -> Post:
+    """Post through the standard library."""
+    context = ssl.create_default_context(cafile=str(certs / "root.pem"))
+    context.load_cert_chain(certs / "client.pem", certs / "client_key.pem")
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+
+    def post(task_id: str) -> None:
+        connection.request("POST", path_of(task_id), headers=HEADERS)
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 201, body
+
+    return post
+
+
+CLIENTS: dict[str, Callable[[int, Path], Post]] = {
+    "requests.Session": with_session,
+    "requests HTTPAdapter": with_adapter,
+    "http.client": with_http_client,
+}
+
+
+def loop(make: Callable[[int, Path], Post], port: int, certs: Path, tasks: Sequence[str]) -> float:
+    """Post *tasks* one after another over one connection; give POSTs per second."""
+    post = make(port, certs)
+    post(tasks[0])
+    began = time.monotonic()
+    for task_id in tasks[1:]:
+        post(task_id)
+    return (len(tasks) - 1) / (time.monotonic() - began)
+
+
+def subscribe_and_post(broker_port: int, server_port: int, certs: Path) -> None:
+    """Post for each message, within its callback, for ever; prints a line when subscribed."""
+    post = with_http_client(server_port, certs)
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bare", protocol=MQTTProtocolVersion.MQTTv5)
+
+    def on_socket_open(_client: paho.Client, _userdata: object, sock: Any) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def on_message(_client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        post(message.payload.decode())
+
+    def on_connect(client: paho.Client, *_: Any) -> None:
+        client.subscribe(START_TOPIC, 1)
+
+    client.on_socket_open = on_socket_open
+    client.on_message = on_message
+    client.on_connect = on_connect
+    client.on_subscribe = lambda *_: print("subscribed", flush=True)
+    client.connect("127.0.0.1", broker_port)
+    client.loop_forever()
+
+
+if __name__ == "__main__":
+    subscribe_and_post(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,325 @@
+"""
+`python -m benchmarks.speed`: how fast the daemon is, each number beside the bare client of the same run.
+
+Parts: burst, latency, memory, ready, journal, tags. With `--quick` fewer
+requests, for a look; the targets are meant for the whole run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import bare, filling
+from benchmarks.report import Line, Report
+from benchmarks.rig import TAGGED, Daemon, Place, batches
+from benchmarks.sender import Sender
+
+#: A burst and the least share of the bare loop's rate that it should reach.
+BURST = 3000
+BURST_RATIO = 0.5
+#: Times the bare loop's latency at 20 requests a second.
+P50_RATIO, P99_RATIO = 2.0, 3.0
+#: MB after 20,000 requests, and what may be added since the first 10,000.
+MEMORY, MEMORY_GROWTH = 120.0, 5.0
+READY = 1.5
+#: Share of the rate that may be lost from 1,000 to 100,000 requests in the journal.
+JOURNAL_LOSS = 0.2
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything: requests of a burst, in memory, in the journal; seconds at each rate."""
+
+    burst: int = BURST
+    memory: tuple[int, int] = (10_000, 20_000)
+    ready: int = 20_000
+    journal: tuple[int, int] = (1_000, 100_000)
+    seconds: tuple[tuple[int, float], ...] = ((1, 20.0), (20, 20.0), (200, 8.0))
+    tagged: int = 60
+    rounds: int = 3
+
+
+QUICK = Scale(500, (1000, 2000), 2000, (1000, 10_000), ((20, 5.0), (200, 2.0)), 10, 1)
+
+
+def burst(place: Place, scale: Scale) -> Iterator[Line]:
+    """Publish requests at once: each for a task of its own, then all for ten tasks."""
+    rates = {
+        name: bare.loop(make, place.server.port, place.server.certs, place.tasks[: scale.burst + 1])
+        for name, make in bare.CLIENTS.items()
+    }
+    for name, rate in rates.items():
+        yield Line(f"bare keep-alive loop, {name}", rate, "POST/s")
+    daemon = place.daemon()
+    daemon.start()
+    with Sender(place.broker.port) as sender:
+        warm_up(sender, place)
+        answered, started, loops, used = [], [], [], []
+        for _ in range(scale.rounds):
+            loops.append(_loop(place, scale))
+            before = daemon.cpu()
+            seconds, posts = _burst(place, sender, place.tasks[: scale.burst])
+            used.append((daemon.cpu() - before) / scale.burst * 1000)
+            answered.append(scale.burst / seconds)
+            started.append(scale.burst / posts)
+            quiet(daemon)
+        loops.append(_loop(place, scale))
+        best = max(*rates.values(), statistics.mean(loops))
+        rate = statistics.median(started)
+        yield Line(
+            f"burst of {scale.burst}, each its own task: POSTs",
+            rate,
+            "POST/s",
+            best,
+            rate / best,
+            f">= {BURST_RATIO}",
+            rate / best >= BURST_RATIO,
+        )
+        rate = statistics.median(answered)
+        yield Line("  the same, to the last reply", rate, "reply/s", best, rate / best)
+        yield Line("  processor time of the daemon for each", statistics.median(used), "ms")
+        few = list(itertools.islice(itertools.cycle(place.tasks[:10]), scale.burst))
+        seconds, _ = _burst(place, sender, few)
+        yield Line(
+            "  on 10 tasks (they queue and share runs): replies", scale.burst / seconds, "reply/s", best
+        )
+        assert not [one for one in sender.others if "tasksQueued" not in one], sender.others[:3]
+    daemon.stop()
+
+
+def _loop(place: Place, scale: Scale) -> float:
+    return bare.loop(
+        bare.with_http_client, place.server.port, place.server.certs, place.tasks[: scale.burst + 1]
+    )
+
+
+def _burst(place: Place, sender: Sender, tasks: Sequence[str]) -> tuple[float, float]:
+    """Give the seconds to the last reply and to the last POST."""
+    mark = place.server.mark()
+    began = time.monotonic_ns()
+    seconds = sender.burst({"taskId": task} for task in tasks)
+    return seconds, (place.server.posts(mark)[-1][0] - began) / 1e9
+
+
+def latency(place: Place, scale: Scale) -> Iterator[Line]:
+    """Measure from PUBLISH to the POST's arrival at the server, beside a loop that subscribes and posts."""
+    few = place.tasks[:10]
+    bares: dict[int, list[float]] = {}
+    ports = [str(place.broker.port), str(place.server.port), str(place.server.certs)]
+    loop = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.bare", *ports], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert loop.stdout is not None
+        assert loop.stdout.readline() == "subscribed\n"
+        with Sender(place.broker.port) as sender:
+            _delays(place, sender.send_bare, few, 10, 1.0)
+            for rate, seconds in scale.seconds:
+                bares[rate] = _delays(place, sender.send_bare, few, rate, seconds)
+    finally:
+        loop.kill()
+        loop.communicate()
+    daemon = place.daemon()
+    daemon.start()
+    with Sender(place.broker.port) as sender:
+        warm_up(sender, place)
+        for name, tasks in (("10 tasks", few), ("tasks new to it", place.tasks[100:])):
+            for rate, seconds in scale.seconds:
+                ours = _delays(place, lambda task: sender.send({"taskId": task}), tasks, rate, seconds)
+                yield from _compared(f"{rate}/s, {name}", ours, bares[rate], judged=rate == 20)
+    daemon.stop()
+
+
+def _delays(
+    place: Place, send: Callable[[str], int], tasks: Sequence[str], rate: int, seconds: float
+) -> list[float]:
+    """Publish at a steady rate; give the milliseconds until each POST arrived."""
+    sent: dict[str, deque[int]] = defaultdict(deque)
+    mark = place.server.mark()
+    count = int(rate * seconds)
+    due = time.monotonic()
+    for task in itertools.islice(itertools.cycle(tasks), count):
+        pause = due - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
+        sent[task].append(send(task))
+        due += 1 / rate
+    deadline = time.monotonic() + 30
+    while len(posts := place.server.posts(mark)) < count and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(posts) == count, f"{len(posts)} POSTs of {count}"
+    # The order of each task's requests is kept.
+    return [(moment - sent[task].popleft()) / 1e6 for moment, task in posts]
+
+
+def _compared(name: str, ours: list[float], bares: list[float], *, judged: bool) -> Iterator[Line]:
+    for percent, allowed in ((50, P50_RATIO), (99, P99_RATIO)):
+        value, base = percentile(ours, percent), percentile(bares, percent)
+        ratio = value / base
+        target, met = (f"<= {allowed:g}", ratio <= allowed) if judged else ("", None)
+        yield Line(f"PUBLISH to POST at {name}, p{percent}", value, "ms", base, ratio, target, met)
+
+
+def memory(place: Place, scale: Scale) -> Iterator[Line]:
+    """Watch the daemon's memory over many requests."""
+    daemon = place.daemon()
+    daemon.start()
+    sizes: dict[int, float] = {}
+    with Sender(place.broker.port) as sender:
+        yield Line("RSS when ready", daemon.rss(), "MB")
+        sent = 0
+        for target in scale.memory:
+            for part in batches(place.tasks * (target // len(place.tasks) + 1), 1000):
+                sender.burst({"taskId": task} for task in part)
+                sent += len(part)
+                if sent >= target:
+                    break
+            sizes[target] = daemon.rss()
+    daemon.stop()
+    first, last = scale.memory
+    yield Line(f"RSS after {first} requests", sizes[first], "MB")
+    small = sizes[last] <= MEMORY
+    yield Line(f"RSS after {last} requests", sizes[last], "MB", target=f"<= {MEMORY:g}", met=small)
+    growth = sizes[last] - sizes[first]
+    yield Line(
+        "  growth between them", growth, "MB", target=f"<= {MEMORY_GROWTH:g}", met=growth <= MEMORY_GROWTH
+    )
+
+
+def ready(place: Place, scale: Scale) -> Iterator[Line]:
+    """Measure from the start of the process to its line `ready`."""
+    for name, count in (("a new journal", 0), (f"a journal of {scale.ready} requests", scale.ready)):
+        daemon = place.daemon()
+        if count:
+            filling.fill(daemon.journal, count, place.tasks)
+        first = daemon.start()
+        daemon.stop()
+        times = []
+        for _ in range(scale.rounds):
+            times.append(daemon.start())
+            daemon.stop()
+        value = statistics.median(times) if count else first
+        yield Line(f"ready with {name}", value, "s", target=f"<= {READY}", met=value <= READY)
+
+
+def journal(place: Place, scale: Scale) -> Iterator[Line]:
+    """Measure the rate of a burst with few and with many requests in the journal."""
+    rates: dict[int, list[float]] = {count: [] for count in scale.journal}
+    daemons = {}
+    for count in scale.journal:
+        daemons[count] = place.daemon()
+        filling.fill(daemons[count].journal, count, place.tasks)
+    for _ in range(scale.rounds):
+        for count, daemon in daemons.items():
+            daemon.start()
+            with Sender(place.broker.port) as sender:
+                warm_up(sender, place)
+                seconds = sender.burst({"taskId": task} for task in place.tasks[: scale.burst])
+                rates[count].append(scale.burst / seconds)
+            quiet(daemon)
+            daemon.stop()
+    few, many = (statistics.median(rates[count]) for count in scale.journal)
+    yield Line(f"burst with {scale.journal[0]} requests in the journal", few, "reply/s")
+    yield Line(
+        f"burst with {scale.journal[1]} requests in the journal",
+        many,
+        "reply/s",
+        few,
+        many / few,
+        f">= {1 - JOURNAL_LOSS:g}",
+        many / few >= 1 - JOURNAL_LOSS,
+    )
+
+
+def tags(place: Place, scale: Scale) -> Iterator[Line]:
+    """Measure requests that name their tasks by a tag."""
+    daemon = place.daemon()
+    daemon.start()
+    with Sender(place.broker.port) as sender:
+        warm_up(sender, place)
+        for count in TAGGED:
+            tasks = place.server.tasks(f"Of {count} ")
+            asked = max(3, scale.tagged // count)
+            base = bare.loop(
+                bare.with_http_client, place.server.port, place.server.certs, (tasks * asked)[:1000]
+            )
+            before, began = sender.started, time.monotonic()
+            for _ in range(asked):
+                # One at a time: together they would share runs.
+                sender.burst([{"tag": f"tag-{count}"}])
+            rate = (sender.started - before) / (time.monotonic() - began)
+            yield Line(f"tag matching {count}, one request at a time", rate, "start/s", base, rate / base)
+    daemon.stop()
+
+
+PARTS: dict[str, Callable[[Place, Scale], Iterator[Line]]] = {
+    "burst": burst,
+    "latency": latency,
+    "memory": memory,
+    "ready": ready,
+    "journal": journal,
+    "tags": tags,
+}
+
+
+def warm_up(sender: Sender, place: Place) -> None:
+    """Let every connection be there before anything is measured."""
+    sender.burst({"taskId": task} for task in place.tasks[-20:])
+
+
+def quiet(daemon: Daemon, seconds: float = 60.0) -> None:
+    """Wait until the daemon has told all ends and has nothing left to publish."""
+    deadline = time.monotonic() + seconds
+    while filling.count_open(daemon.journal):
+        assert time.monotonic() < deadline, "the daemon does not come to rest"
+        threading.Event().wait(0.2)
+
+
+def percentile(values: Sequence[float], percent: int) -> float:
+    """Give the value that *percent* of all do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(len(ordered) * percent / 100))]
+
+
+def main() -> int:
+    """Run the parts asked for; exits with 1 when a target is missed or a part fails."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all)")
+    parser.add_argument("--quick", action="store_true", help="fewer requests")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there; - prints them")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with logs and journals")
+    given = parser.parse_args()
+    unknown = [name for name in given.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    scale = QUICK if given.quick else Scale()
+    report = Report()
+    with Place(tasks=scale.burst + 100, keep=given.keep) as place:
+        if given.keep:
+            print(f"everything is kept in {place.folder}")
+        report.header()
+        for name in given.parts or PARTS:
+            try:
+                report.add(PARTS[name](place, scale))
+            except AssertionError as error:
+                report.failed[name] = str(error)
+                print(f"{name} failed: {error}", flush=True)
+    if given.json == Path("-"):
+        print(report.as_json())
+    elif given.json is not None:
+        given.json.write_text(report.as_json())
+    return 1 if report.failed or any(line.met is False for line in report.lines) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
