@@ -156,7 +156,7 @@ class Daemon:
         self._worker("settler", pipeline.starter.settler.work)
         self._worker("follower", pipeline.starter.follower.work)
         for number in range(self._settings.start_task.max_concurrent_starts):
-            self._worker(f"starter-{number + 1}", pipeline.starter.work)
+            self._worker(f"starter-{number + 1}", pipeline.starter.poster.work)
         self._worker("probe", lambda qlik: probe.work(self._qrs, qlik, self._stop))
         if self._replies is not None:
             self._replies.start()
@@ -390,7 +390,7 @@ class Daemon:
         self._pipeline.starter.settler.stop()
         self._pipeline.starter.follower.stop()
         for _ in range(self._settings.start_task.max_concurrent_starts):
-            self._pipeline.starter.stop()
+            self._pipeline.starter.poster.stop()
         for thread in self._threads:
             thread.join(max(0.1, min(2.0, deadline - time.monotonic())))
         self._pipeline.close()

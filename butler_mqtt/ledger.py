@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from butler_mqtt import announcements, replies
+from butler_mqtt import announcements, answering, replies
 from butler_mqtt.clock import now_ms, to_ms
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
@@ -25,16 +25,6 @@ from butler_mqtt.turn import Turn
 
 #: Codes after which the same `requestId` is a real retry, as it is after a malformed request.
 RETRYABLE = frozenset({"rate_limited", "qrs_unavailable"})
-
-#: A request all of whose starts ended with one of these is refused as a whole.
-_WHOLE = {
-    "expired": "Request expired",
-    "qrs_unavailable": "Qlik Sense cannot be reached",
-    "cancelled": "Request cancelled",
-}
-
-#: Start states in which an execution may still come or go on.
-_UNFINISHED = frozenset({StartState.PLANNED, StartState.WAITING, StartState.RUNNING})
 
 _log = logging.getLogger("butler_mqtt.ledger")
 
@@ -168,12 +158,12 @@ class Ledger:
             return
         if any(start.state is StartState.PLANNED for start in opened.starts):
             return
-        whole = _whole_refusal(opened)
+        whole = answering.whole_refusal(opened)
         if whole is not None:
             self.refused(opened, whole)
             return
         self._move_request(opened, RequestState.CLOSED)
-        answer = _reply(opened)
+        answer = answering.reply(opened)
         opened.reply = replies.encode(answer)
         self._close(opened, opened.reply, None)
         self._answer_all(opened, opened.reply, str(answer["status"]), wait="started")
@@ -193,9 +183,9 @@ class Ledger:
 
     def finish_if_ended(self, opened: OpenRequest, *, anyway: bool = False) -> None:
         """Answer those who wait for the end, once nothing of the request goes on any more."""
-        if not anyway and any(_goes_on(start) for start in opened.starts):
+        if not anyway and any(answering.goes_on(start) for start in opened.starts):
             return
-        reply = _reply(opened)
+        reply = answering.reply(opened)
         answer = replies.encode(reply)
         self._turn.unit.update(tables.requests, opened.id, final_reply=answer)
         self._answer_all(opened, answer, str(reply["status"]))
@@ -499,52 +489,6 @@ def _counted_as(start: OpenStart, state: StartState) -> str:
     if state is StartState.RUNNING:
         return "adopted" if start.adopted else "started"
     return state.value
-
-
-def _goes_on(start: OpenStart) -> bool:
-    """Tell whether an execution may still come or end; one without an id cannot be followed."""
-    if start.state is StartState.RUNNING:
-        return start.execution_id is not None
-    return start.state in _UNFINISHED
-
-
-def _whole_refusal(opened: OpenRequest) -> RequestError | None:
-    """Give the refusal of a request for which nothing at all was begun, for one common reason."""
-    codes = {start.code for start in opened.starts}
-    if len(codes) != 1 or opened.not_found:
-        return None
-    code = codes.pop()
-    if code not in _WHOLE:
-        return None
-    return RequestError(code, _WHOLE[code], opened.starts[0].details or _WHOLE[code])
-
-
-def _reply(opened: OpenRequest) -> dict[str, object]:
-    return replies.reply(opened.request_id, map(_report, opened.starts), opened.not_found)
-
-
-def _report(start: OpenStart) -> replies.StartReport:
-    result: dict[str, object] = {}
-    outcome = start.outcome
-    if outcome is not None and start.state is not StartState.RUNNING:
-        result = {
-            "result": start.state.value,
-            "durationMs": outcome.duration_ms,
-            "node": outcome.node,
-            "message": outcome.message,
-        }
-    return replies.StartReport(
-        start.task.id,
-        start.task.name,
-        start.state,
-        start.execution_id,
-        start.adopted,
-        start.code,
-        start.details,
-        start.reason,
-        start.behind,
-        result,
-    )
 
 
 def _say_refused(request_id: str, error: RequestError) -> None:

@@ -13,20 +13,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from queue import SimpleQueue
-from typing import Protocol
 
 from sqlalchemy import Connection
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.errors import QlikError, QlikRefused, QlikUnavailable
+from butler_mqtt.errors import QlikRefused, QlikUnavailable
 from butler_mqtt.events import Event, Posted
 from butler_mqtt.finder import refused_by_qlik
 from butler_mqtt.follower import Follower
 from butler_mqtt.journal import reading
 from butler_mqtt.lanes import Lanes
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import EMPTY_GUID, Execution, Look, Task
+from butler_mqtt.model import EMPTY_GUID, Execution, Task
+from butler_mqtt.poster import Poster
 from butler_mqtt.records import Doubt, OpenStart, Run
 from butler_mqtt.settings import StartTask
 from butler_mqtt.settlement import Baseline, serves
@@ -45,16 +44,6 @@ MAX_RELOADS = 1_000_000
 _EXPIRED = ("expired", "it had not begun when the time of the request was over", StartState.EXPIRED)
 
 _log = logging.getLogger("butler_mqtt.starter")
-
-
-class Starting(Protocol):
-    """The side of the Qlik server that starts tasks."""
-
-    def start(self, task: Task) -> str | None:
-        """Post one start; raises QlikUnavailable, QlikRefused or OutcomeUnknown."""
-
-    def look(self, task: Task) -> Look:
-        """Read a task with its sessions and results; raises QlikUnavailable or QlikRefused."""
 
 
 class Starter:
@@ -83,16 +72,13 @@ class Starter:
         self._settings = settings
         self._turn = turn
         self._ledger = ledger
-        self._emit = emit
         self._server_time = server_time
         self._lanes = Lanes()
         self._waiting = Waiting()
         self._runs: dict[int, Run] = {}
-        #: Runs given to the threads in this turn or before, and those really handed over.
+        #: Runs given to the threads in this turn or before.
         self._posting: set[int] = set()
-        self._handed: set[int] = set()
         self._repeat: deque[Run] = deque()
-        self._jobs: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
         self._failures = 0
         self._paused_until = 0.0
         self._answered = time.monotonic()
@@ -101,6 +87,7 @@ class Starter:
         self._ask_capacity_at = 0.0
         #: The server answered and did not tell its time.
         self.no_clock = False
+        self.poster = Poster(emit)
         self.follower = Follower(ledger, emit=emit, freed=self._freed, log_lines=settings.script_log_lines)
         self.settler = Settler(self, emit=emit, deadline=settings.request_deadline_seconds, our_user=our_user)
 
@@ -117,27 +104,7 @@ class Starter:
     @property
     def in_hand(self) -> int:
         """Count the POSTs whose outcome is not on disk."""
-        return len(self._handed)
-
-    # ---- the threads that post
-
-    def work(self, qlik: Starting) -> None:
-        """Post, job by job, until `stop`; runs in several threads."""
-        while (job := self._jobs.get()) is not None:
-            run_id, task = job
-            look = None
-            try:
-                look = _disabled(qlik, task)
-                answer: str | QlikError | None = EMPTY_GUID if look is not None else qlik.start(task)
-                if answer == EMPTY_GUID and look is None:
-                    look = _try_look(qlik, task)
-            except QlikError as error:
-                answer = error
-            self._emit(Posted(run_id, answer, look))
-
-    def stop(self) -> None:
-        """Let one thread in `work` end after the job in hand."""
-        self._jobs.put(None)
+        return len(self.poster.in_hand)
 
     # ---- turns of the pipeline
 
@@ -164,7 +131,7 @@ class Starter:
         """Take in a run read from the journal that has no outcome."""
         self._runs[run.id] = run
         self._lanes.occupy(run.task.id)
-        if run.id in self._handed:
+        if run.id in self.poster.in_hand:
             return
         if run.state is RunState.INTENDED:
             self._ledger.posted(run, "the daemon ended before the outcome was recorded")
@@ -176,7 +143,7 @@ class Starter:
         self._waiting = Waiting()
         self._runs.clear()
         self._repeat.clear()
-        self._posting = set(self._handed)
+        self._posting = set(self.poster.in_hand)
         self.settler.reset()
         self.follower.reset()
 
@@ -187,7 +154,7 @@ class Starter:
         for event in events:
             self._posting.discard(event.run)
             # Kept until the outcome is on disk: should that fail, the event is applied once more.
-            self._turn.after(self._handed.discard, event.run)
+            self._turn.after(self.poster.settled, event.run)
             run = self._runs.get(event.run)
             if run is not None and run.state is RunState.INTENDED:
                 self._outcome(run, event, known, connection)
@@ -330,8 +297,7 @@ class Starter:
             self.follower.follow(execution_id, run.task, run.id, starts, {"started"})
 
     def _hand_over(self, run: Run) -> None:
-        self._handed.add(run.id)
-        self._jobs.put((run.id, run.task))
+        self.poster.post(run)
         self._turn.counting.posted(max(0.0, time.monotonic() - run.starts[0].entered))
 
     def _next_run(self) -> Run | None:
@@ -452,23 +418,3 @@ def _asked(start: OpenStart, run: Run) -> datetime | None:
 def _ran_before(run: Run) -> bool:
     """Tell whether the task ran before the POST, so that an execution id may be the old one's."""
     return run.task.last is not None and run.task.last.active
-
-
-def _disabled(qlik: Starting, task: Task) -> Look | None:
-    """
-    Give what the server shows of a disabled task of a kind without executions.
-
-    Read from the journal, a task does not say whether it is enabled, and its
-    asynchronous start answers 204 in any case.
-    """
-    if task.has_sessions or task.enabled is not None:
-        return None
-    look = qlik.look(task)
-    return look if look.task is not None and look.task.enabled is False else None
-
-
-def _try_look(qlik: Starting, task: Task) -> Look | None:
-    try:
-        return qlik.look(task)
-    except QlikError:
-        return None

@@ -419,8 +419,8 @@ class House:
 
     def post(self) -> None:
         """Let the threads that post work off their jobs."""
-        self.pipeline.starter.stop()
-        self.pipeline.starter.work(self.site)
+        self.pipeline.starter.poster.stop()
+        self.pipeline.starter.poster.work(self.site)
 
     def look(self) -> None:
         """Let the thread that looks work off its jobs."""
