@@ -141,7 +141,11 @@ class Container:
             self._container.get_wrapped_container().start()
 
     def alive(self) -> bool:
-        return self._container is not None and self._container.status == "running"
+        if self._container is None:
+            return False
+        container = self._container.get_wrapped_container()
+        container.reload()  # else it is the state it had when it was made
+        return bool(container.status == "running")
 
     def signal(self, number: signal.Signals) -> None:
         if self._container is not None:
@@ -246,7 +250,11 @@ class Mosquitto:
         self._write("mosquitto.conf", "\n".join([*lines, extra, ""]))
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
