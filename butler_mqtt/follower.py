@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from queue import SimpleQueue
 from typing import Protocol
@@ -103,17 +104,23 @@ class Follower:
             if not job:
                 self._read_capacity(qlik)
                 continue
-            logs: dict[str, list[str]] = {}
             try:
                 shown = qlik.executions([one for one, _ in job])
-                for execution_id, task in job:
-                    lines = self._script_log(qlik, task, shown.get(execution_id))
-                    if lines is not None:
-                        logs[execution_id] = lines
             except QlikError as error:
                 self._emit(Followed(error, {}))
-            else:
-                self._emit(Followed(shown, logs))
+                continue
+            failed = [
+                (task, execution)
+                for one, task in job
+                if (execution := shown.get(one)) is not None and self._wants_log(task, execution)
+            ]
+            without = {execution.id for _, execution in failed}
+            self._emit(
+                Followed({one: execution for one, execution in shown.items() if one not in without}, {})
+            )
+            # One by one, so that many logs, or a slow one, keep nothing else back.
+            for task, execution in failed:
+                self._emit(self._with_script_log(qlik, task, execution))
 
     def ask_capacity(self) -> None:
         """Have the thread read how many reloads the site runs at one time."""
@@ -133,15 +140,20 @@ class Follower:
                 extra={"action": "capacity_unknown"},
             )
 
-    def _script_log(self, qlik: Following, task: Task, execution: Execution | None) -> list[str] | None:
-        """Read the log of a failed reload; a log that cannot be had costs nothing else."""
-        if execution is None or execution.active or execution.status not in _FAILED:
-            return None
-        if not self._log_lines or task.task_type not in {None, TaskType.RELOAD}:
-            return []
+    def _wants_log(self, task: Task, execution: Execution) -> bool:
+        return (
+            self._log_lines > 0
+            and task.task_type in {None, TaskType.RELOAD}
+            and not execution.active
+            and execution.status in _FAILED
+        )
+
+    def _with_script_log(self, qlik: Following, task: Task, execution: Execution) -> Followed:
+        """Read the log of a failed reload; one that cannot be had costs nothing else."""
+        lines: list[str] | None
         try:
-            return qlik.script_log(task.id, execution, self._log_lines)
-        except QlikRefused as error:
+            lines = qlik.script_log(task.id, execution, self._log_lines)
+        except QlikError as error:
             _log.info(
                 "the script log of task %s (%s) cannot be read: %s",
                 task.name,
@@ -149,7 +161,10 @@ class Follower:
                 error,
                 extra={"action": "script_log_refused"},
             )
-            return []
+            # What the server cannot give now it may give at the next look.
+            lines = [] if isinstance(error, QlikRefused) else None
+        execution_id = execution.id or ""
+        return Followed({execution_id: execution}, {} if lines is None else {execution_id: lines})
 
     # ---- turns of the pipeline
 
@@ -163,13 +178,26 @@ class Follower:
         return self._watches.get(execution_id)
 
     def follow(
-        self, execution_id: str, task: Task, run: int | None, starts: Iterable[OpenStart], told: set[str]
+        self,
+        execution_id: str,
+        task: Task,
+        run: int | None,
+        starts: Iterable[OpenStart],
+        told: set[str],
+        *,
+        age: float = 0.0,
     ) -> None:
-        """Follow an execution that serves *starts*; *told* are the events already sent."""
+        """Follow an execution, *age* seconds old, that serves *starts*; *told* were its events so far."""
         watch = self._watch(execution_id, task)
+        watch.since = min(watch.since, time.monotonic() - age)
         watch.run = run
         watch.starts.extend(starts)
         watch.told |= told
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Give all starts whose executions are followed."""
+        for watch in self._watches.values():
+            yield from watch.starts
 
     def adopt(self, starts: Iterable[OpenStart]) -> None:
         """Let these objects stand for the starts with the same ids: somebody wants to know their end."""
@@ -228,8 +256,9 @@ class Follower:
             if kind is not None:
                 self._ledger.progressed(watch, kind)
             self._look_in(self._pause(watch), watch)
-        elif execution.status in _FAILED and log is None and watch.logs_asked < LOG_TRIES:
+        elif self._wants_log(watch.task, execution) and log is None and watch.logs_asked < LOG_TRIES:
             watch.logs_asked += 1
+            self._free(watch)
             self._look_in(LOG_PAUSE_SECONDS, watch)
         else:
             self._end(watch, execution, log or [])
@@ -238,10 +267,7 @@ class Follower:
         now = time.monotonic()
         if watch.gone_since is None:
             watch.gone_since = now
-        if watch.waited_for:
-            # Whatever its result will be, it does not run any more.
-            watch.waited_for = False
-            self._freed(watch.task.id, watch.execution_id)
+        self._free(watch)
         if watch.run is None or now - watch.gone_since >= RESULT_LAG_SECONDS:
             self._end(watch, None, [])
         else:
@@ -250,7 +276,12 @@ class Follower:
     def _end(self, watch: Watch, execution: Execution | None, log: Sequence[str]) -> None:
         self._watches.pop(watch.execution_id, None)
         self._ledger.ended(watch, execution, log)
+        self._free(watch)
+
+    def _free(self, watch: Watch) -> None:
+        """Let go what waits behind an execution that does not run any more, whatever its result will be."""
         if watch.waited_for:
+            watch.waited_for = False
             self._freed(watch.task.id, watch.execution_id)
 
     def _failed(self, error: QlikError) -> None:
@@ -282,4 +313,8 @@ class Follower:
 
     def _look_in(self, seconds: float, watch: Watch) -> None:
         watch.look = next(self._sequence)
-        heapq.heappush(self._due, (time.monotonic() + seconds, watch.look, watch.execution_id))
+        moment = time.monotonic() + seconds
+        if seconds >= 4 * LEAST_SECONDS:
+            # Long pauses end at common moments, up to a quarter earlier: fewer and fuller queries.
+            moment -= moment % 2.0 ** math.floor(math.log2(seconds / 4))
+        heapq.heappush(self._due, (moment, watch.look, watch.execution_id))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.model import Task
@@ -15,6 +15,8 @@ from butler_mqtt.states import StartState
 
 #: Seconds after which a task is tried again whose running execution has no id to follow.
 BLIND_SECONDS = 10.0
+#: Starts that may expire, at which those that began meanwhile are forgotten.
+TIDY_AT = 1000
 
 
 @dataclass(slots=True, eq=False)
@@ -23,8 +25,6 @@ class _Group:
 
     task: Task
     behind: str | None
-    free: bool = False
-    since: float = 0.0
     starts: list[OpenStart] = field(default_factory=list)
 
 
@@ -33,20 +33,37 @@ class Waiting:
 
     def __init__(self) -> None:
         self._groups: dict[str, _Group] = {}
+        #: Tasks whose group may go, in the order in which they became free.
+        self._free: dict[str, None] = {}
+        #: Tasks that wait behind an execution without an id, with the monotonic time of their next try.
+        self._blind: deque[tuple[float, str]] = deque()
         self._timed: list[tuple[int, int, OpenStart]] = []
-        self._expiring: list[tuple[int, int, OpenStart]] = []
-        self._sequence = count()
+        #: Each start that may expire once, by its time and id.
+        self._expiring: dict[int, OpenStart] = {}
+        self._expiries: list[tuple[int, int]] = []
+        self._tidy_at = TIDY_AT
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Give all starts that wait here."""
+        for group in self._groups.values():
+            yield from group.starts
+        for _, _, start in self._timed:
+            yield start
 
     def behind(self, task_id: str) -> tuple[bool, str | None]:
         """Tell whether starts of the task have to wait now, and behind which execution."""
         group = self._groups.get(task_id)
-        blocked = group is not None and not group.free
-        return blocked, group.behind if group is not None and blocked else None
+        if group is None or task_id in self._free:
+            return False, None
+        return True, group.behind
 
     def block(self, task: Task, execution_id: str | None) -> None:
         """Let starts of *task* wait behind an execution (None: one without an id)."""
         group = self._groups.setdefault(task.id, _Group(task, execution_id))
-        group.behind, group.free, group.since = execution_id, False, time.monotonic()
+        group.behind = execution_id
+        self._free.pop(task.id, None)
+        if execution_id is None:
+            self._blind.append((time.monotonic() + BLIND_SECONDS, task.id))
 
     def add(self, start: OpenStart) -> None:
         """Let *start* wait with the others of its task, which is blocked."""
@@ -57,14 +74,14 @@ class Waiting:
 
     def until(self, start: OpenStart, moment: int) -> None:
         """Let *start* wait until *moment*, in milliseconds since 1970."""
-        heapq.heappush(self._timed, (moment, next(self._sequence), start))
+        heapq.heappush(self._timed, (moment, start.id, start))
         self._may_expire(start)
 
     def free(self, task_id: str, execution_id: str | None) -> None:
         """Note that an execution has ended: what waits behind it may go."""
         group = self._groups.get(task_id)
         if group is not None and group.behind == execution_id:
-            group.free = True
+            self._free[task_id] = None
 
     def join(self, task_id: str) -> list[OpenStart]:
         """Give all starts that wait for the task, to share a run that begins now."""
@@ -73,23 +90,22 @@ class Waiting:
             return []
         starts = [start for start in group.starts if start.state is StartState.WAITING]
         group.starts = []
-        if group.free:
-            del self._groups[task_id]
+        if task_id in self._free:
+            del self._free[task_id], self._groups[task_id]
         return starts
 
     def take(self, taken: Callable[[str], bool]) -> list[OpenStart]:
         """Give the starts of one task that may go now and is not *taken*; empty if there is none."""
         now = time.monotonic()
-        for task_id, group in list(self._groups.items()):
-            if group.behind is None and now - group.since >= BLIND_SECONDS:
-                group.free = True
-            if group.free and not taken(task_id):
-                starts = self.join(task_id)
-                if starts:
-                    return starts
+        while self._blind and self._blind[0][0] <= now:
+            self.free(self._blind.popleft()[1], None)
+        while (task_id := next((one for one in self._free if not taken(one)), None)) is not None:
+            starts = self.join(task_id)
+            if starts:
+                return starts
         return []
 
-    def due(self) -> Iterable[OpenStart]:
+    def due(self) -> Iterator[OpenStart]:
         """Give the starts whose time has come."""
         now = now_ms()
         while self._timed and self._timed[0][0] <= now:
@@ -101,12 +117,22 @@ class Waiting:
         """Give waiting starts whose request's time is over; those in a run are left to it."""
         now = now_ms()
         gone = []
-        while self._expiring and self._expiring[0][0] <= now:
-            start = heapq.heappop(self._expiring)[2]
+        while self._expiries and self._expiries[0][0] <= now:
+            start = self._expiring.pop(heapq.heappop(self._expiries)[1])
             if start.state is StartState.WAITING and start.run is None:
                 gone.append(start)
         return gone
 
     def _may_expire(self, start: OpenStart) -> None:
-        if start.expires_at is not None:
-            heapq.heappush(self._expiring, (start.expires_at, next(self._sequence), start))
+        if start.expires_at is None or start.id in self._expiring:
+            return
+        self._expiring[start.id] = start
+        heapq.heappush(self._expiries, (start.expires_at, start.id))
+        if len(self._expiries) >= self._tidy_at:
+            # Those that began long before their time was over must not be kept until then.
+            self._expiring = {
+                known: one for known, one in self._expiring.items() if one.state is StartState.WAITING
+            }
+            self._expiries = [entry for entry in self._expiries if entry[1] in self._expiring]
+            heapq.heapify(self._expiries)
+            self._tidy_at = max(TIDY_AT, 2 * len(self._expiries))
