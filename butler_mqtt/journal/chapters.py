@@ -1,0 +1,109 @@
+"""Whole requests as the journal has them, with all that belongs to each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, func, select
+
+from butler_mqtt.journal.reading import Row
+from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
+
+#: Deliveries of one request that are read; one may have come any number of times.
+MAX_DELIVERIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """
+    All about one request, each part in the order in which it was written.
+
+    Deliveries have the `size` of their payload in bytes and `total`, the count
+    of all of them, of which the first `MAX_DELIVERIES` are here. `runs` are
+    those its starts belong to, by id; `shared` are the ids of other requests
+    that share a run, by its id; `messages` are its rows in the outbox.
+    """
+
+    request: Row
+    deliveries: tuple[Row, ...]
+    starts: tuple[Row, ...]
+    runs: dict[int, Row] = field(default_factory=dict)
+    shared: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    messages: tuple[Row, ...] = ()
+
+
+def read(connection: Connection, rows: Sequence[int]) -> list[Chapter]:
+    """Read whole requests, in the order of their ids."""
+    opened = _rows(connection, select(requests).where(requests.c.id.in_(rows)).order_by(requests.c.id))
+    arrived = _by_request(connection, _deliveries(rows))
+    begun = _by_request(connection, _of(starts, rows))
+    messages = _by_request(connection, _of(outbox, rows))
+    run_rows = {row["run"] for many in begun.values() for row in many if row["run"] is not None}
+    posted = {row["id"]: row for row in _rows(connection, select(runs).where(runs.c.id.in_(run_rows)))}
+    shared = _shared(connection, run_rows)
+    chapters = []
+    for row in opened:
+        of_it = {start["run"] for start in begun[row["id"]]}
+        chapters.append(
+            Chapter(
+                row,
+                tuple(arrived[row["id"]]),
+                tuple(begun[row["id"]]),
+                {run: posted[run] for run in of_it if run in posted},
+                {
+                    run: tuple(name for other, name in shared[run] if other != row["id"])
+                    for run in of_it
+                    if len(shared[run]) > 1
+                },
+                tuple(messages[row["id"]]),
+            )
+        )
+    return chapters
+
+
+def _of(table: Table, rows: Sequence[int]) -> Select[Any]:
+    return select(table).where(table.c.request.in_(rows)).order_by(table.c.id)
+
+
+def _deliveries(rows: Sequence[int]) -> Select[Any]:
+    of_one = deliveries.c.request
+    columns = [column for column in deliveries.c if column.name not in {"payload", "digest"}]
+    numbered = (
+        select(
+            *columns,
+            func.length(deliveries.c.payload).label("size"),
+            func.row_number().over(order_by=deliveries.c.id, partition_by=of_one).label("number"),
+            func.count().over(partition_by=of_one).label("total"),
+        )
+        .where(deliveries.c.request.in_(rows))
+        .subquery()
+    )
+    return select(numbered).where(numbered.c.number <= MAX_DELIVERIES).order_by(numbered.c.id)
+
+
+def _shared(connection: Connection, run_rows: set[int]) -> defaultdict[int, list[tuple[int, str]]]:
+    """Give the requests that each of these runs serves, as row and id."""
+    query = (
+        select(starts.c.run, requests.c.id, requests.c.request_id)
+        .join(requests, requests.c.id == starts.c.request)
+        .where(starts.c.run.in_(run_rows))
+        .order_by(starts.c.id)
+    )
+    found: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+    for run, row, request_id in connection.execute(query):
+        found[run].append((row, request_id))
+    return found
+
+
+def _by_request(connection: Connection, query: Select[Any]) -> defaultdict[int, list[Row]]:
+    grouped: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in _rows(connection, query):
+        grouped[row["request"]].append(row)
+    return grouped
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
+    return [dict(row) for row in connection.execute(query).mappings()]

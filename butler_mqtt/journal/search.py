@@ -1,0 +1,331 @@
+"""
+Finds requests in a journal, in use or a copy, and reads whole ones; never writes.
+
+Every search is answered from indexes (`requests_search` has all that lists are
+filtered by), so that it takes less than a second among a million requests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Select,
+    TextClause,
+    create_engine,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from butler_mqtt.errors import JournalError
+from butler_mqtt.journal.chapters import Chapter, read
+from butler_mqtt.journal.store import FORMAT, journal_error, reading_engine
+from butler_mqtt.journal.tables import outbox, requests, runs, starts
+
+OPEN = ("received", "decided")
+REQUEST_STATES = (*OPEN, "closed", "refused")
+#: States of starts that still go on; the partial index `starts_ended` has all others.
+GOING_ON = ("planned", "waiting", "running")
+ENDED = (
+    "succeeded",
+    "failed",
+    "aborted",
+    "skippedByQlik",
+    "denied",
+    "skipped",
+    "notStarted",
+    "expired",
+    "cancelled",
+    "unknown",
+    "wouldStart",
+)
+
+#: Distinct values by jumping from one to the next in an index, which reads one entry for each.
+_TASKS = text(
+    "WITH RECURSIVE each(id) AS (SELECT min(task_id) FROM starts UNION ALL "
+    "SELECT (SELECT min(task_id) FROM starts WHERE task_id > each.id) FROM each WHERE id IS NOT NULL) "
+    "SELECT id, (SELECT task_name FROM starts WHERE task_id = each.id ORDER BY request DESC LIMIT 1) "
+    "FROM each WHERE id IS NOT NULL"
+)
+_TAGS = text(
+    "WITH RECURSIVE each(tags) AS (SELECT min(tags) FROM requests WHERE tags IS NOT NULL UNION ALL "
+    "SELECT (SELECT min(tags) FROM requests WHERE tags > each.tags) FROM each WHERE tags IS NOT NULL) "
+    "SELECT tags FROM each WHERE tags IS NOT NULL"
+)
+#: As the partial index has it; bound parameters would not be known to be the same.
+_HAS_ENDED = text("state NOT IN ('planned', 'waiting', 'running')")
+#: The plus keeps SQLite from fetching whole rows in the order of a list instead of walking the search index.
+_ID = literal_column("+requests.id", requests.c.id.type)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """
+    Which requests are meant; all that is given must hold.
+
+    `states` are those of requests or of starts; `task` is an id or a name
+    without regard to case, `tag` one the sender asked for. `since` (inclusive)
+    and `until` (exclusive) are milliseconds since 1970 of the arrival. `code`
+    is that of the request or of one of its starts.
+    """
+
+    states: tuple[str, ...] = ()
+    task: str | None = None
+    tag: str | None = None
+    since: int | None = None
+    until: int | None = None
+    sender: str | None = None
+    door: str | None = None
+    code: str | None = None
+    quarantined: bool = False
+
+
+class Search:
+    """
+    One connection that reads the journal at *path*; a context manager.
+
+    All methods raise JournalError when the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Self:
+        if not self.path.is_file():
+            raise JournalError(f"there is no journal at {self.path}")
+        with self._translated():
+            self._connection = _connect(self.path)
+            try:
+                self._check_format()
+            except BaseException:
+                self._connection.close()
+                raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def find(
+        self, filters: Filters, limit: int, *, above: int = 0, among: Sequence[int] | None = None
+    ) -> list[int]:
+        """
+        Give the rows of the newest requests that fit, newest first.
+
+        Args:
+            filters: What they have to fulfil.
+            limit: How many at most.
+            above: Only rows with higher ids.
+            among: Only these.
+        """
+        with self._reading() as connection:
+            query = _query(connection, filters)
+            if query is None:
+                return []
+            if above:
+                query = query.where(requests.c.id > above)
+            if among is not None:
+                query = query.where(requests.c.id.in_(among))
+            return [row.id for row in connection.execute(query.limit(limit))]
+
+    def named(self, request_id: str) -> list[int]:
+        """Give the rows of all requests with that id, oldest first."""
+        with self._reading() as connection:
+            query = select(requests.c.id).where(requests.c.request_id == request_id)
+            return list(connection.execute(query.order_by(requests.c.id)).scalars())
+
+    def chapters(self, rows: Sequence[int]) -> list[Chapter]:
+        """Read whole requests, in the order of their ids."""
+        with self._reading() as connection:
+            return read(connection, rows)
+
+    def quarantined(self, request_id: str | None = None) -> list[int]:
+        """Give the rows of the outbox set aside, of one request id or of all, oldest first."""
+        query = select(outbox.c.id).where(outbox.c.quarantined_at.isnot(None)).order_by(outbox.c.id)
+        if request_id is not None:
+            query = query.where(outbox.c.request_id == request_id)
+        with self._reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def still_quarantined(self, rows: Sequence[int]) -> int:
+        """Count those of these rows of the outbox that are set aside still."""
+        query = select(func.count()).where(outbox.c.id.in_(rows), outbox.c.quarantined_at.isnot(None))
+        with self._reading() as connection:
+            return connection.execute(query).scalar_one()
+
+    def each(self, since: int | None, until: int | None, *, batch: int = 200) -> Iterator[Chapter]:
+        """
+        Read all requests in order of arrival, a few at a time.
+
+        No transaction is held between them: what is pruned meanwhile is left
+        out, what arrives meanwhile comes at the end.
+        """
+        place = (since if since is not None else -1, -1)
+        while True:
+            with self._reading() as connection:
+                query = (
+                    select(requests.c.received_at, requests.c.id)
+                    .where(tuple_(requests.c.received_at, requests.c.id) > place)
+                    .order_by(requests.c.received_at, requests.c.id)
+                    .limit(batch)
+                )
+                found = connection.execute(query).all()
+                rows = [row.id for row in found if until is None or row.received_at < until]
+                chapters = {one.request["id"]: one for one in read(connection, rows)}
+            yield from (chapters[row] for row in rows)
+            if len(rows) < batch:
+                return
+            place = (found[-1].received_at, found[-1].id)
+
+    def version(self) -> int:
+        """Give a number that changes whenever another process has written."""
+        with self._reading(whole=False) as connection:
+            return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+
+    # ---- helpers
+
+    @contextmanager
+    def _reading(self, *, whole: bool = True) -> Iterator[Connection]:
+        """Give the connection; with *whole* all queries in the block see one state of the file."""
+        with self._translated():
+            if whole:
+                self._connection.exec_driver_sql("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.rollback()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise journal_error(self.path, error) from error
+
+    def _check_format(self) -> None:
+        known = text("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'")
+        if self._connection.execute(known).first() is None:
+            raise JournalError(f"{self.path} is not a journal of butler-mqtt")
+        version = self._connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        self._connection.rollback()
+        if version != FORMAT:
+            raise JournalError(
+                f"the journal {self.path} has format {version}, this butler-mqtt reads {FORMAT}: "
+                "use the version that writes it; the daemon brings older ones up when it starts"
+            )
+
+
+def _connect(path: Path) -> Connection:
+    connection = reading_engine(path).connect()
+    try:
+        connection.execute(text("SELECT 1 FROM sqlite_master"))
+    except DBAPIError as error:
+        connection.close()
+        if "unable to open" not in str(error.orig) or Path(f"{path}-wal").exists():
+            raise
+        # A copy in a folder where nobody may write: SQLite then needs to be told that nobody does.
+        query = {"mode": "ro", "immutable": "1", "uri": "true"}
+        url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
+        return create_engine(url, poolclass=NullPool).connect()
+    connection.rollback()
+    return connection
+
+
+# ---- searching
+
+
+def _query(connection: Connection, filters: Filters) -> Select[tuple[int]] | None:
+    """Select the ids of requests that fit; None when there is no such task or tag at all."""
+    conditions = _of_the_request(filters)
+    if filters.states:
+        conditions.append(_in_states(filters.states))
+    if filters.code is not None:
+        of_starts = select(starts.c.request).where(
+            _HAS_ENDED, starts.c.state.in_(ENDED), starts.c.code == filters.code
+        )
+        conditions.append(or_(requests.c.code == filters.code, _ID.in_(of_starts)))
+    if filters.task is not None:
+        tasks = _tasks(connection, filters.task)
+        if not tasks:
+            return None
+        conditions.append(_ID.in_(select(starts.c.request).where(starts.c.task_id.in_(tasks))))
+    if filters.tag is not None:
+        tags = _tags(connection, filters.tag)
+        if not tags:
+            return None
+        tagged = requests.alias("tagged")
+        conditions.append(_ID.in_(select(tagged.c.id).where(tagged.c.tags.in_(tags))))
+    if filters.quarantined:
+        conditions.append(_ID.in_(select(outbox.c.request).where(outbox.c.quarantined_at.isnot(None))))
+    newest = (requests.c.received_at.desc(), requests.c.id.desc())
+    return select(requests.c.id).where(*conditions).order_by(*newest)
+
+
+def _of_the_request(filters: Filters) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if filters.since is not None:
+        conditions.append(requests.c.received_at >= filters.since)
+    if filters.until is not None:
+        conditions.append(requests.c.received_at < filters.until)
+    if filters.sender is not None:
+        conditions.append(requests.c.sender == filters.sender)
+    if filters.door is not None:
+        conditions.append(requests.c.door == filters.door)
+    return conditions
+
+
+def _in_states(states: Sequence[str]) -> ColumnElement[bool]:
+    ways: list[ColumnElement[bool] | TextClause] = []
+    of_requests = [state for state in states if state in REQUEST_STATES]
+    ended = [state for state in states if state in ENDED]
+    if set(of_requests) == set(OPEN):
+        ways.append(text("state IN ('received', 'decided')"))
+    elif of_requests:
+        ways.append(requests.c.state.in_(of_requests))
+    if ended:
+        ways.append(_ID.in_(select(starts.c.request).where(_HAS_ENDED, starts.c.state.in_(ended))))
+    if "waiting" in states:
+        ways.append(_ID.in_(select(starts.c.request).where(text("state = 'waiting'"))))
+    if "running" in states:
+        executing = select(runs.c.id).where(text("state = 'executing'"))
+        served = select(starts.c.request).where(starts.c.run.in_(executing), starts.c.state == "running")
+        ways.append(_ID.in_(served))
+    if "planned" in states:
+        undecided = requests.alias("undecided")
+        open_rows = select(undecided.c.id).where(text("undecided.state IN ('received', 'decided')"))
+        planned = select(starts.c.request).where(starts.c.request.in_(open_rows), starts.c.state == "planned")
+        ways.append(_ID.in_(planned))
+    return or_(*ways)
+
+
+def _tasks(connection: Connection, wanted: str) -> list[str]:
+    """Give the ids of tasks with that id, or with that name when it was seen last."""
+    wanted = wanted.casefold()
+    return [task for task, name in connection.execute(_TASKS) if wanted in {task, name.casefold()}]
+
+
+def _tags(connection: Connection, wanted: str) -> list[str]:
+    """Give the lists of tags asked for that hold that tag."""
+    wanted = wanted.casefold()
+    lists = connection.execute(_TAGS).scalars()
+    return [tags for tags in lists if any(tag.casefold() == wanted for tag in json.loads(tags))]
