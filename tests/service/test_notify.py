@@ -154,9 +154,7 @@ def test_the_watchdog_starves_when_the_pipeline_hangs_and_the_log_names_it(
         # As systemd does it; where each thread hangs is then in the log.
         daemon.signal(signal.SIGABRT)
         assert daemon.ends() == -signal.SIGABRT
-        assert re.search(
-            r"Thread 0x.*\n(  File .*\n)*  File .*pipeline.py\", line \d+ in run", daemon.log()
-        )
+        assert re.search(r"Thread 0x.*\n(  File .*\n)*  File .*pipeline.py\", line \d+ in run", daemon.log())
 
 
 def test_stopping_is_told_first_and_then_offline_is_published(
