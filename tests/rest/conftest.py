@@ -52,9 +52,10 @@ def build(qlik: Qlik, tmp_path: Path) -> Iterator[Callable[..., House]]:
     """Make daemons of the test's own, without MQTT, not yet started; ended when the test ends."""
     with ExitStack() as stack:
 
-        def make(**sections: dict[str, object]) -> House:
+        def make(rest: dict[str, object] | None = None, **sections: dict[str, object]) -> House:
             daemon = Daemon(tmp_path / "daemon", qlik, 1, mqttConfig={"enable": False})
             stack.callback(daemon.close)
-            return House(daemon, qlik, **sections)
+            daemon.configure(**sections)
+            return House(daemon, qlik, rest=rest)
 
         yield make

@@ -28,7 +28,6 @@ class House:
         qlik: The server it starts tasks on.
         broker: The broker it is on, if any.
         rest: Keys of `restServerConfig` that differ.
-        sections: Other sections that differ.
     """
 
     def __init__(
@@ -38,7 +37,6 @@ class House:
         *,
         broker: Mosquitto | None = None,
         rest: dict[str, object] | None = None,
-        **sections: dict[str, object],
     ) -> None:
         self.daemon = daemon
         self.qlik = qlik
@@ -52,7 +50,6 @@ class House:
         daemon.configure(
             restServerConfig={"enable": True, "serverPort": self.port, "restWaitSeconds": 10, **(rest or {})},
             monitoring={"enable": True, "port": self.monitoring_port},
-            **sections,
         )
 
     def start(self) -> House:
@@ -83,11 +80,8 @@ class House:
 
     def decided(self, request_id: str, seconds: float = 30.0) -> dict[str, Any]:
         """Wait until a request is decided and give its state."""
-        return until(
-            lambda: found if (found := self.state(request_id)).get("status") != "pending" else None,
-            seconds=seconds,
-            what=f"{request_id} is decided",
-        )
+        until(lambda: self.state(request_id).get("status") != "pending", seconds=seconds, what=request_id)
+        return self.state(request_id)
 
 
 def handshake(port: int, authority: Path) -> bytes:

@@ -215,13 +215,12 @@ def test_the_state_tells_the_end_of_an_execution(house: House) -> None:
     task = house.qlik.task()
     request_id = house.post({"taskId": task}).json()["requestId"]
 
-    def ended() -> dict[str, Any] | None:
-        entry: dict[str, Any] = house.state(request_id)["tasksStarted"][0]
-        return entry if entry["state"] != "running" else None
+    def entry() -> Any:
+        return house.state(request_id)["tasksStarted"][0]
 
-    entry = until(ended, seconds=30)
-    assert (entry["state"], entry["result"]) == ("succeeded", "succeeded")
-    assert entry["durationMs"] >= 0
+    until(lambda: entry()["state"] != "running", seconds=30)
+    assert (entry()["state"], entry()["result"]) == ("succeeded", "succeeded")
+    assert entry()["durationMs"] >= 0
 
 
 def test_a_refused_request_is_told_with_its_code(house: House) -> None:
