@@ -186,7 +186,10 @@ class Finder:
             if answers is None:
                 break
             decided += self._decide_one(self._waiting.popleft(), answers)
-        if clock_needed or (self._waiting and planned + len(decided) < MAX_PLANNED):
+        if self._waiting and planned + len(decided) >= MAX_PLANNED:
+            # Not the server keeps them waiting.
+            self._answered = time.monotonic()
+        elif clock_needed or self._waiting:
             self._ask()
         return decided
 

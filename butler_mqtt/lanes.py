@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from butler_mqtt.records import OpenStart
 from butler_mqtt.states import StartState
@@ -49,6 +49,11 @@ class Lanes:
     def planned(self) -> list[OpenStart]:
         """Give the starts of all lanes that have not been told to wait."""
         return [start for lane in self._lanes.values() for start in lane if start.state is StartState.PLANNED]
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Give the starts of all lanes."""
+        for lane in self._lanes.values():
+            yield from lane
 
     def is_taken(self, task_id: str) -> bool:
         """Tell whether a run of the task is under way."""

@@ -345,7 +345,11 @@ class Ledger:
         self._tell(kind, watch.task, watch.starts, watch.execution_id, **told, scriptLog=list(script_log))
         for start in watch.starts:
             start.outcome = execution if start.owner is not None else None
-        self._settle(watch.starts, state, None if execution else "outcome_unknown")
+        if state is StartState.UNKNOWN:
+            details = "the server does not show how the execution ended: look at the task in the QMC"
+            self._settle(watch.starts, state, "outcome_unknown", details)
+        else:
+            self._settle(watch.starts, state)
 
     # ---- helpers
 

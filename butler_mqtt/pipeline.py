@@ -41,7 +41,6 @@ from butler_mqtt.finder import Finder
 from butler_mqtt.intake import Intake
 from butler_mqtt.journal import Journal
 from butler_mqtt.journal.retention import Retention
-from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.store import highest_ids
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Arrival, Publication
@@ -116,7 +115,6 @@ class Pipeline:
             self._ledger, self.finder, self.starter, if_running=settings.start_task.if_running
         )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
-        self._retention = Retention(settings.journal.retention_days)
         self._retention = Retention(settings.journal.retention_days)
         self._held: deque[Arrival] = deque()
         #: Deliveries of the last turn that wait for the end of requests which are not in memory.
@@ -257,10 +255,9 @@ class Pipeline:
         if now - self._tidied >= TIDY_SECONDS:
             self._tidied = now
             self._disk_has_room = self._journal.has_room()
+            self.starter.give_up()
             self._recovery.expire(connection)
             self.finder.give_up()
-            self.starter.give_up()
-            self._retention.step(connection)
             self._retention.step(connection)
 
     def _take_in(

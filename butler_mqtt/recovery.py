@@ -118,9 +118,13 @@ class Recovery:
         for row in rows:
             opened = _request(row)
             opened.deliveries = [delivery for request, delivery in late if request == row["id"]]
-            self._starts(connection, {opened.id: opened})
+            read = self._starts(connection, {opened.id: opened})
+            # The objects that are in use know what becomes of their starts.
+            in_use = {start.id: start for start in self._starter.known() if start.id in read}
+            opened.starts = [in_use.get(start.id, start) for start in opened.starts]
+            for start in opened.starts:
+                start.owner = opened
             self._ledger.finishing[opened.id] = opened
-            self._starter.follower.adopt(opened.starts)
             self._ledger.finish_if_ended(opened)
 
     # ---- helpers
@@ -156,7 +160,8 @@ class Recovery:
         for identity, those in served.items():
             run = runs[identity]
             told = set((run["events"] or "").split(",")) - {""}
-            self._starter.follower.follow(run["execution_id"], those[0].task, identity, those, told)
+            age = max(0, now_ms() - run["intended_at"]) / 1000
+            self._starter.follower.follow(run["execution_id"], those[0].task, identity, those, told, age=age)
 
     def _opened(self, connection: Connection, rows: Iterable[Row]) -> dict[int, OpenRequest]:
         opened = {row["id"]: _request(row) for row in rows}

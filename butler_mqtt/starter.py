@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -126,6 +126,14 @@ class Starter:
             self._waiting.add(start)
         else:
             self._enter(start)
+
+    def known(self) -> Iterator[OpenStart]:
+        """Give every start that is not over: in lanes, waiting, in a run or served by an execution."""
+        yield from self._lanes.starts()
+        yield from self._waiting.starts()
+        for run in self._runs.values():
+            yield from run.starts
+        yield from self.follower.starts()
 
     def load(self, run: Run) -> None:
         """Take in a run read from the journal that has no outcome."""
@@ -269,7 +277,9 @@ class Starter:
         if blocked and not start.skip_if_running:
             self._wait_behind(start, behind)
         else:
-            start.entered = start.owner.entered if start.owner is not None else time.monotonic()
+            # What has waited was not kept waiting by the server.
+            planned = start.state is StartState.PLANNED and start.owner is not None
+            start.entered = start.owner.entered if planned and start.owner else time.monotonic()
             self._lanes.add(start)
 
     def _wait_behind(self, start: OpenStart, execution_id: str | None) -> None:

@@ -92,9 +92,9 @@ def _record(connection: Connection, request_id: str) -> Record | None:
         .order_by(starts.c.id)
     )
     return Record(
-        request,
-        tuple(connection.execute(arrived).mappings()),
-        tuple(connection.execute(begun).mappings()),
+        dict(request),
+        tuple(dict(row) for row in connection.execute(arrived).mappings()),
+        tuple(dict(row) for row in connection.execute(begun).mappings()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,17 +17,31 @@ def _rows(connection: Connection, query: Select[Any]) -> Sequence[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
+# The queries of every turn, with their values as one JSON array: a list of its own for each number of values
+# would be compiled anew each time, which costs more than the query.
+_HOLDERS = """
+    SELECT id, request_id, fingerprint, state, reply, final_reply FROM requests
+    WHERE request_id IN (SELECT value FROM json_each(?)) AND holds_id IS 1
+"""
+_KNOWN_EXECUTIONS = """
+    SELECT execution_id, id FROM runs
+    WHERE execution_id IN (SELECT value FROM json_each(?)) AND execution_id IS NOT NULL
+"""
+
+
+def _listed(connection: Connection, query: str, values: Collection[str]) -> Sequence[Row]:
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(query, (json.dumps(list(values)),))
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    finally:
+        cursor.close()
+
+
 def holders(connection: Connection, request_ids: Collection[str]) -> dict[str, Row]:
     """Give the requests that hold one of *request_ids*, by it."""
-    query = select(
-        requests.c.id,
-        requests.c.request_id,
-        requests.c.fingerprint,
-        requests.c.state,
-        requests.c.reply,
-        requests.c.final_reply,
-    ).where(requests.c.request_id.in_(request_ids), requests.c.holds_id.is_(True))
-    return {row["request_id"]: row for row in _rows(connection, query)}
+    return {row["request_id"]: row for row in _listed(connection, _HOLDERS, request_ids)}
 
 
 def open_count(connection: Connection) -> int:
@@ -132,10 +147,8 @@ def open_runs(connection: Connection) -> Sequence[Row]:
 
 def known_executions(connection: Connection, execution_ids: Collection[str]) -> dict[str, int]:
     """Give the run of each of these executions that the journal knows."""
-    query = select(runs.c.execution_id, runs.c.id).where(
-        runs.c.execution_id.isnot(None), runs.c.execution_id.in_(execution_ids)
-    )
-    return {row["execution_id"]: row["id"] for row in _rows(connection, query)}
+    rows = _listed(connection, _KNOWN_EXECUTIONS, execution_ids)
+    return {row["execution_id"]: row["id"] for row in rows}
 
 
 def newest_session(connection: Connection) -> int:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import tenacity
 
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.model import Execution, Look, Selector, SelectorKind, Task, TaskType
+from butler_mqtt.model import Execution, ExecutionStatus, Look, Selector, SelectorKind, Task, TaskType
 from butler_mqtt.qrs import filters, scriptlog, wire
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
 from butler_mqtt.qrs.lists import Form, TaskLists
@@ -28,6 +28,7 @@ LONGEST_PAUSE = 10.0
 MAX_EXECUTIONS = 50
 #: Looks at executions of which one reads the sessions of all.
 ALL_SESSIONS_EVERY = 10
+_ABORTING = frozenset({ExecutionStatus.ABORT_INITIATED, ExecutionStatus.ABORTING})
 #: A list this long may have been cut by the server.
 MAYBE_CUT = 100
 
@@ -199,7 +200,9 @@ class Connection:
             group = asked[start : start + MAX_EXECUTIONS]
             results = self._by_id("executionresult", "executionID", group)
             shown = {one.id: one for one in wire.executions([], results) if one.id is not None}
+            # Why an execution is being aborted only its session tells.
             alive = {one for one in group if one in shown and shown[one].active}
+            alive -= {one for one in alive if shown[one].status in _ABORTING}
             if self._looks % ALL_SESSIONS_EVERY == 0:
                 alive = set()
             doubtful = [one for one in group if one not in alive]
