@@ -41,6 +41,8 @@ def test_a_call_gets_the_answer_that_stands_below_it(house: House, call: str, an
     if house.qlik.admin("GET", "/executions?active=true"):
         for task_id in house.qlik.admin("GET", "/starts")["tasks"]:
             house.qlik.end(task_id)
+    if "/v4/requests/erp-4711" in call:
+        house.decided("erp-4711")
     done = subprocess.run(
         ["sh", "-c", call],
         env={"PATH": "/usr/bin:/bin", "BUTLER": house.url, "TOKEN": "none"},
