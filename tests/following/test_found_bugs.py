@@ -205,9 +205,7 @@ def test_an_id_of_a_foreign_execution_that_began_before_a_late_start_does_not_se
 
 
 def test_starts_due_together_are_not_refused_for_a_silence_nobody_asked_in(make_house: MakeHouse) -> None:
-    house = make_house(
-        Settings(start_task=StartTask(request_deadline_seconds=1.0, max_concurrent_reloads=2))
-    )
+    house = make_house(Settings(start_task=StartTask(request_deadline_seconds=1.0, max_concurrent_reloads=2)))
     due = soon(1.5)
     tasks = [house.site.add(f"Task {number}") for number in range(8)]
     house.send({"taskId": tasks, "notBefore": due, "wait": "finished"}, correlation=b"end")
