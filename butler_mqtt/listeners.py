@@ -17,7 +17,9 @@ from butler_mqtt.http import application
 from butler_mqtt.http.core import Check, Core
 from butler_mqtt.http.expiry import remaining
 from butler_mqtt.http.exposition import Levels, exposition
+from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.listener import Listener
+from butler_mqtt.http.protocol import Limits
 from butler_mqtt.journal.history import History
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.model import Arrival
@@ -25,6 +27,8 @@ from butler_mqtt.settings import Settings
 
 #: Seconds for which Qlik may be silent before readiness is lost; after one minute of silence it is asked.
 QLIK_SECONDS = 180.0
+#: Connections of the monitoring listener; a few scrapers and supervisors.
+MONITORING_CONNECTIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +93,14 @@ class Listeners:
             exposition=self._exposition,
         )
         self._listeners: list[Listener] = []
+        self._guard: Guard | None = None
         rest, monitoring = settings.rest, settings.monitoring
         try:
             if rest.enable:
 
                 def door(ending: asyncio.Event) -> ASGIApp:
-                    return application.rest(core, rest, ending)
+                    guard = self._guard = application.rest(core, self._settings.rest, ending)
+                    return guard
 
                 self._listeners.append(
                     Listener(
@@ -109,6 +115,7 @@ class Listeners:
                         monitoring.host,
                         monitoring.port,
                         on_fatal=on_fatal,
+                        limits=Limits(connections=MONITORING_CONNECTIONS),
                     )
                 )
         except BaseException:
@@ -119,6 +126,12 @@ class Listeners:
         """Serve."""
         for listener in self._listeners:
             listener.start()
+
+    def reconfigured(self, settings: Settings) -> None:
+        """Judge callers by other tokens; certificates are followed anyway."""
+        self._settings = settings  # for an application that is still to be made
+        if self._guard is not None:
+            self._guard.reconfigured(settings.rest)
 
     def stop(self, timeout: float) -> None:
         """End; answers under way have *timeout* seconds."""

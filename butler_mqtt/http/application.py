@@ -36,7 +36,7 @@ def rest(
     *,
     rate: Rate | None = None,
     starting: Starting | None = None,
-) -> ASGIApp:
+) -> Guard:
     """Make the application of the REST listener; *rate* and *starting* are made when absent."""
     start = starting or Starting(core, settings.max_body_bytes, settings.rest_wait_seconds, ending)
     both = ["POST", "PUT"]

@@ -102,6 +102,10 @@ class Guard:
         self._rate = rate
         self._refused = refused
 
+    def reconfigured(self, rest: Rest) -> None:
+        """Judge by other tokens from the next request on; called from another thread."""
+        self._tokens = rest.tokens
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, 429 or 400, or pass the request on."""
         if scope["type"] != "http":

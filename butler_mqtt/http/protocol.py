@@ -33,8 +33,9 @@ class Limits:
     unread_seconds: float = 30.0
     #: Between two requests.
     idle_seconds: int = 15
-    #: Connections held at the same time, of all clients; each waiting caller is one.
-    connections: int = 500
+    #: Connections held at the same time, of all clients; each waiting caller is one. All listeners together
+    #: stay well below 1024 descriptors: the MQTT client waits with select(), which knows no more.
+    connections: int = 400
 
 
 class Protocol(HttpToolsProtocol):

@@ -32,7 +32,7 @@ class LimitedSocket(socket.socket):
     anywhere else.
     """
 
-    limit = 500
+    limit = 0
     open = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
