@@ -344,6 +344,8 @@ class Daemon:
         logs.set_level(running.log_level)
         if running.start_task_filter != self._settings.start_task_filter:
             self._pipeline.emit(Reconfigured(running))
+        if self._listeners is not None:
+            self._listeners.reconfigured(running)
         self._settings = running
         _log.info(
             "configuration reloaded; changed: %s; certificates are read at each new connection",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import requests
 
 from butler_mqtt import reload, settings
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, free_port
 from tests.integration.mqtt_parts import plain_client
 from tests.service.parts import Manager, Service, broker_config, manager, service
 from tests.simulator.running import QUICK, TASKS, Running, running
@@ -155,3 +157,31 @@ def test_what_may_change_while_running_is_taken_from_the_new_settings_only_there
         "cert.clientCert",
         "restServerConfig.serverPort",
     ]
+
+
+def test_new_tokens_count_from_the_next_call_on(
+    systemd: Manager, broker: Mosquitto, site: Running, tmp_path: Path
+) -> None:
+    port = free_port()
+
+    def tokens(word: str) -> str:
+        digest = hashlib.sha256(word.encode()).hexdigest()
+        return (
+            f"  restServerConfig: {{ enable: true, serverPort: {port},"
+            f" auth: {{ tokens: [{{ name: erp, sha256: {digest} }}] }} }}\n"
+        )
+
+    def status(word: str) -> int:
+        call = requests.get(
+            f"http://127.0.0.1:{port}/openapi.json", headers={"Authorization": f"Bearer {word}"}, timeout=10
+        )
+        return call.status_code
+
+    with service(broker_config(tmp_path, broker, site, more=tokens("old")), systemd.environ) as daemon:
+        systemd.waits_for("READY=1")
+        daemon.waits_for_log("action=listening")
+        assert (status("old"), status("new")) == (200, 401)
+        broker_config(tmp_path, broker, site, more=tokens("new"))
+        hang_up(daemon, systemd)
+        assert (status("old"), status("new")) == (401, 200)
+        assert "changed: restServerConfig.auth.tokens;" in daemon.log()
