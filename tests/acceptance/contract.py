@@ -11,16 +11,9 @@ CODES = frozenset(
     {
         *("invalid_json", "invalid_request", "invalid_task_id", "too_large", "not_supported", "expired"),
         *("cancelled", "request_id_conflict", "ambiguous_task_name", "all_must_exist", "all_denied"),
-        *(
-            "too_many_tasks",
-            "unauthorized",
-            "rate_limited",
-            "qrs_unavailable",
-            "qrs_forbidden",
-            "qrs_rejected",
-        ),
-        *("qrs_rejected", "task_disabled", "already_running", "app_missing", "not_started", "outcome_unknown"),
-        *("previous_stage_failed", "internal_error"),
+        *("too_many_tasks", "unauthorized", "rate_limited", "qrs_unavailable", "qrs_forbidden"),
+        *("qrs_rejected", "task_disabled", "already_running", "app_missing", "not_started"),
+        *("outcome_unknown", "previous_stage_failed", "internal_error"),
     }
 )
 _STATUSES = {

@@ -210,8 +210,8 @@ class Daemon:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 30.0) -> int:
-        """Wait for the end and give the exit code; minus the signal where one ended it."""
+    def wait(self, seconds: float | None = 30.0) -> int:
+        """Wait for the end (None: for ever) and give the exit code; minus the signal where one ended it."""
         assert self._process is not None
         assert self._reader is not None
         try:

@@ -71,7 +71,7 @@ def test_replies_that_could_not_be_published_are_published_when_the_broker_is_ba
         topic = sender.send({"taskId": task})
         until(lambda: qlik.struck(fault), what="the start is on its way")
         broker.stop()
-        daemon.wait_row("SELECT id FROM outbox")
+        daemon.wait_row("SELECT id FROM outbox WHERE kind = 'reply'")
         assert daemon.runs()
         broker.start()
         assert sender.answer(topic, seconds=30)["totalTasksStarted"] == 1

@@ -15,6 +15,7 @@ import pytest
 from tests.acceptance.rig import READY, Daemon, Qlik
 from tests.acceptance.sender import REPLY, Sender
 from tests.brokers import Mosquitto, until
+from tests.simulator.running import Client
 
 MakeDaemon = Callable[..., Daemon]
 MIB = 1024 * 1024
@@ -35,6 +36,12 @@ def nothing_can_be_written(daemon: Daemon) -> None:
 def all_can_be_written(daemon: Daemon) -> None:
     _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+
+@pytest.fixture
+def sender(broker: Mosquitto) -> Iterator[Sender]:
+    with Sender(broker.port) as sender:
+        yield sender
 
 
 def test_what_cannot_be_stored_is_not_acknowledged_and_is_carried_out_once_it_can_be(
@@ -79,28 +86,57 @@ def test_killed_while_nothing_can_be_stored_the_broker_still_has_the_requests(
     assert qlik.posts(task) == 1
 
 
-def test_a_start_whose_intent_cannot_be_stored_is_not_posted(
-    make_daemon: MakeDaemon, broker: Mosquitto, qlik: Qlik
-) -> None:
-    """Fails when a start is handed over for its POST before the transaction that stores the intent."""
+@pytest.fixture
+def before_the_intent(
+    make_daemon: MakeDaemon, broker: Mosquitto, sender: Sender, qlik: Qlik
+) -> Iterator[tuple[Daemon, str, str]]:
+    """Give a daemon that fails to store an intent, the task it is about, and where the reply is expected."""
     task = qlik.task(result="never")
     qlik.switch(alreadyRunning="second")
     daemon = make_daemon(broker).start()
-    with Sender(broker.port) as sender:
-        fault = qlik.fault("slow", method="GET", path="/qrs/*task*", when="before", seconds=1)
-        topic = sender.send({"taskId": task})
-        until(lambda: qlik.struck(fault), what="the task is being looked for")
-        mark = daemon.mark()
-        nothing_can_be_written(daemon)
-        daemon.wait_log(CANNOT, since=mark)
-        # Tried again and failed again: whatever was handed over has reached the server by then.
-        assert qlik.start_calls(task) == []
-        daemon.kill()
-        assert qlik.start_calls(task) == []
-        daemon.start()
-        assert sender.answer(topic, seconds=30)["totalTasksStarted"] == 1
-    assert (qlik.executions(task), len(qlik.start_calls(task))) == (1, 1)
+    # All its connections to the server are open then, so that a POST takes a millisecond.
+    for topic in [sender.send({"taskId": one}) for one in qlik.tasks(12)]:
+        sender.answer(topic)
+    open_rows = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM runs WHERE ended_at IS NULL)"
+    until(lambda: daemon.rows(open_rows) == [(0,)], what="nothing else is left to be stored")
+    before = acknowledged(broker)
+    fault = qlik.fault("slow", method="GET", path="/qrs/*task*", when="before", seconds=1)
+    topic = sender.send({"taskId": task})
+    until(lambda: qlik.struck(fault), what="the task is being looked for")
+    until(lambda: acknowledged(broker) == before + 1, what="the request is stored and acknowledged")
+    mark = daemon.mark()
+    nothing_can_be_written(daemon)
+    daemon.wait_log(CANNOT, since=mark)
+    yield daemon, task, topic
     qlik.end(task)
+
+
+def test_a_start_whose_intent_cannot_be_stored_is_posted_once_when_it_can_be(
+    before_the_intent: tuple[Daemon, str, str], sender: Sender, qlik: Qlik
+) -> None:
+    """Fails when a start is handed over for its POST before the transaction that stores the intent."""
+    daemon, task, topic = before_the_intent
+    all_can_be_written(daemon)
+    assert sender.answer(topic, seconds=30)["totalTasksStarted"] == 1
+    sender.settle()
+    assert (qlik.executions(task), len(qlik.start_calls(task))) == (1, 1)
+
+
+def test_a_start_whose_intent_cannot_be_stored_is_not_posted_before_a_kill(
+    before_the_intent: tuple[Daemon, str, str], sender: Sender, qlik: Qlik
+) -> None:
+    """Fails when a start is handed over for its POST before the transaction that stores the intent."""
+    daemon, task, topic = before_the_intent
+    for _ in range(3):
+        # Each with a connection of its own, which takes longer than a POST on one that is open.
+        client = Client(qlik.simulator)
+        client.get("about")
+        client.close()
+    assert qlik.start_calls(task) == []
+    daemon.kill()
+    daemon.start()
+    assert sender.answer(topic, seconds=30)["totalTasksStarted"] == 1
+    assert (qlik.executions(task), len(qlik.start_calls(task))) == (1, 1)
 
 
 def test_an_outcome_that_cannot_be_stored_is_not_told_and_not_forgotten(
@@ -257,10 +293,11 @@ def test_a_journal_of_a_newer_format_ends_with_73_and_is_left_as_it_is(
     with contextlib.closing(sqlite3.connect(daemon.journal)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
-    content = daemon.journal.read_bytes()
+        content = list(connection.iterdump())
     assert daemon.start(ready=False).wait() == 73
     assert "9999" in daemon.log()
-    assert daemon.journal.read_bytes() == content
+    with contextlib.closing(sqlite3.connect(daemon.journal)) as connection:
+        assert list(connection.iterdump()) == content
 
 
 def test_a_journal_that_was_deleted_while_the_daemon_was_down_begins_anew(

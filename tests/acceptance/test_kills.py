@@ -157,7 +157,7 @@ def test_killed_after_the_outcome_was_stored_and_before_its_reply_was_published(
     until(lambda: qlik.struck(fault), what="the POST is on its way")
     relay.refuse()
     relay.cut()
-    daemon.wait_row("SELECT id FROM outbox")
+    daemon.wait_row("SELECT id FROM outbox WHERE kind = 'reply'")
     daemon.kill()
     assert sender.heard(topic) == []
     relay.refuse(refused=False)
@@ -180,7 +180,7 @@ def test_killed_after_the_reply_was_published_and_before_the_broker_confirmed_it
     until(lambda: qlik.struck(fault), what="the POST is on its way")
     relay.hold_down()
     sender.answer(topic)
-    assert len(daemon.rows("SELECT id FROM outbox")) == 1
+    assert len(daemon.rows("SELECT id FROM outbox WHERE kind = 'reply'")) == 1
     daemon.kill()
     relay.cut()
     relay.flow()

@@ -119,8 +119,8 @@ def test_a_start_that_is_refused_is_told_with_its_code_and_not_repeated(
     [
         {"kind": "cut"},
         {"kind": "truncate"},
-        {"kind": "hang", "seconds": 3},
-        {"kind": "status", "status": 429, "retryAfter": 1},
+        {"kind": "hang", "seconds": 3, "count": 1},
+        {"kind": "status", "status": 429, "retryAfter": 1, "count": 1},
         {"kind": "status", "status": 502},
         {"kind": "status", "status": 503},
         {"kind": "html"},
@@ -135,7 +135,7 @@ def test_a_fault_while_finding_tasks_is_not_taken_for_not_found(
 ) -> None:
     """An outage is not "not found", and an answer that is no list is not an empty list."""
     task = qlik.task()
-    planted = qlik.fault(**fault, method="GET", path="/qrs/*task*", count=3)
+    planted = qlik.fault(**{"count": 3, **fault}, method="GET", path="/qrs/*task*")
     answer = sender.ask({"taskId": task}, seconds=40)
     assert answer["totalTasksStarted"] == 1, answer
     assert qlik.struck(planted) >= 1
