@@ -45,5 +45,5 @@ def add(
     typer.echo(f"Token: {token}")
     typer.echo("It is shown this once and stored nowhere.")
     typer.echo("The caller sends it in the header `Authorization: Bearer TOKEN`.")
-    typer.echo("Add this to restServerConfig.auth.tokens in the configuration and restart the daemon:")
+    typer.echo("Add this to restServerConfig.auth.tokens in the configuration and reload the daemon:")
     typer.echo(f"  - {entry}")
