@@ -69,6 +69,8 @@ class Intake:
         }
         self._recent.clear()
         self.late.clear()
+        # Now, since what is older than the retention may be gone when the broker delivers again.
+        self._recent_of(connection, self._session)
 
     def session_changed(self, generation: int, present: bool) -> None:
         """Note that a connection with the broker began, with or without the old session."""

@@ -132,7 +132,7 @@ class Recovery:
     def _begin(self, connection: Connection, starts: dict[int, OpenStart]) -> tuple[int, int]:
         """Hand over runs without outcome, waiting starts and planned ones; give how many of the latter."""
         runs = {row["id"]: row for row in reading.open_runs(connection)}
-        waiting = reading.starts_in(connection, StartState.WAITING)
+        waiting = reading.starts_waiting(connection)
         for row in waiting:
             if row["id"] not in starts:
                 starts[row["id"]] = self._start(row, None)
@@ -153,10 +153,9 @@ class Recovery:
     def _follow(self, connection: Connection, starts: dict[int, OpenStart]) -> None:
         runs = {row["id"]: row for row in reading.executing_runs(connection)}
         served: dict[int, list[OpenStart]] = defaultdict(list)
-        for row in reading.starts_in(connection, StartState.RUNNING) if runs else ():
-            if row["run"] in runs:
-                start = starts.get(row["id"]) or self._start(row, None)
-                served[row["run"]].append(start)
+        for row in reading.starts_served(connection) if runs else ():
+            start = starts.get(row["id"]) or self._start(row, None)
+            served[row["run"]].append(start)
         for identity, those in served.items():
             run = runs[identity]
             told = set((run["events"] or "").split(",")) - {""}

@@ -119,15 +119,23 @@ def waiting_for_the_end(connection: Connection) -> Sequence[Row]:
     return _rows(connection, query.order_by(requests.c.id))
 
 
-def starts_in(connection: Connection, state: str) -> Sequence[Row]:
-    """Give all starts in *state*, with what is needed of their requests, in the order decided."""
-    query = (
-        select(starts, requests.c.request_id, requests.c.expires_at, requests.c.document)
-        .join(requests, requests.c.id == starts.c.request)
-        .where(starts.c.state == state)
-        .order_by(starts.c.id)
+def starts_waiting(connection: Connection) -> Sequence[Row]:
+    """Give the starts that wait, in the order decided."""
+    return _rows(connection, _starts_with_requests().where(starts.c.state == "waiting"))
+
+
+def starts_served(connection: Connection) -> Sequence[Row]:
+    """Give the starts whose executions have not ended, in the order decided."""
+    executing = select(runs.c.id).where(runs.c.state == "executing")
+    return _rows(
+        connection,
+        _starts_with_requests().where(starts.c.run.in_(executing), starts.c.state == "running"),
     )
-    return _rows(connection, query)
+
+
+def _starts_with_requests() -> Select[Any]:
+    query = select(starts, requests.c.request_id, requests.c.expires_at, requests.c.document)
+    return query.join(requests, requests.c.id == starts.c.request).order_by(starts.c.id)
 
 
 def executing_runs(connection: Connection) -> Sequence[Row]:
