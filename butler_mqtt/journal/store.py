@@ -38,8 +38,9 @@ _log = logging.getLogger("butler_mqtt.journal")
 _MENDABLE = ("disk is full", "readonly database", "disk I/O error", "locked", "unable to open")
 
 
-#: What SQLite raises for a damaged file, beside `OperationalError` for the other troubles of a file.
-_OF_THE_FILE = (DatabaseError, DBAPIError)
+#: What SQLite raises for a damaged file, beside `OperationalError` for the other troubles of a file;
+#: through SQLAlchemy, or from the driver itself.
+_OF_THE_FILE = (DatabaseError, DBAPIError, sqlite3.DatabaseError)
 
 
 class Journal:
@@ -180,20 +181,19 @@ class Journal:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            if isinstance(error, OperationalError) or type(error) in _OF_THE_FILE:
+        except (DBAPIError, sqlite3.Error) as error:
+            of_the_file = isinstance(error, (OperationalError, sqlite3.OperationalError))
+            if of_the_file or type(error) in _OF_THE_FILE:
                 raise journal_error(self.path, error) from error
             # Not the journal is at fault but what was to be written: the next transaction can succeed.
-            raise RuntimeError(f"the journal {self.path} refused a row: {error.orig}") from error
+            raise RuntimeError(f"the journal {self.path} refused a row: {_driver(error)}") from error
 
 
-def journal_error(path: Path, error: DBAPIError) -> JournalError:
+def journal_error(path: Path, error: DBAPIError | sqlite3.Error) -> JournalError:
     """Say what a failure of SQLite means for the operator of the journal at *path*."""
-    reason = str(error.orig)
+    reason = str(_driver(error))
     mendable = any(words in reason for words in _MENDABLE)
-    if isinstance(error.orig, sqlite3.DatabaseError) and (
-        "malformed" in reason or "not a database" in reason
-    ):
+    if "malformed" in reason or "not a database" in reason:
         advice = "the file is damaged: stop the daemon, move it with its -wal and -shm away, restore a backup"
     elif "full" in reason:
         advice = "free some space; nothing is acknowledged until then and the broker keeps what arrives"
@@ -204,6 +204,11 @@ def journal_error(path: Path, error: DBAPIError) -> JournalError:
     else:
         advice = "this is a fault of the program; nothing unwritten was acknowledged"
     return JournalError(f"the journal {path} cannot be used: {reason}; {advice}", mendable=mendable)
+
+
+def _driver(error: DBAPIError | sqlite3.Error) -> BaseException | None:
+    """Give the driver's own error, without what SQLAlchemy says around it."""
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 def writing_engine(path: Path) -> Engine:

@@ -2,19 +2,18 @@
 One transaction's changes, gathered as rows and written many at a time.
 
 A row that is inserted and changed within one transaction is written once, in
-its last form. Statements are compiled by SQLAlchemy once for each set of
-columns and then run with `executemany`: at a thousand requests a second the
-per-statement cost of building them would be most of the work.
+its last form. Statements are made once for each set of columns and run by the
+driver with `executemany`, without SQLAlchemy: at a thousand requests a second
+its work for each statement would be a third of all.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from sqlalchemy import Connection, Table, bindparam
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Connection, Table
 
 from butler_mqtt.journal import tables
 
@@ -32,27 +31,24 @@ _ORDER: Sequence[Table] = (
     tables.outbox,
 )
 
-_DIALECT = sqlite.dialect(paramstyle="named")
+# Names of tables and columns come from the program, never from outside.
 
 
 @lru_cache(maxsize=256)
 def _insert(table: Table, columns: tuple[str, ...]) -> str:
-    return str(table.insert().compile(dialect=_DIALECT, column_keys=list(columns)))
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 -- see above
 
 
 @lru_cache(maxsize=256)
 def _update(table: Table, columns: tuple[str, ...]) -> str:
-    statement = (
-        table.update()
-        .where(table.c.id == bindparam("row_id"))
-        .values({column: bindparam(f"new_{column}") for column in columns})
-    )
-    return str(statement.compile(dialect=_DIALECT))
+    changes = ", ".join(f"{column} = ?" for column in columns)
+    return f"UPDATE {table.name} SET {changes} WHERE id = ?"  # noqa: S608 -- see above
 
 
 @lru_cache(maxsize=16)
 def _delete(table: Table) -> str:
-    return str(table.delete().where(table.c.id == bindparam("row_id")).compile(dialect=_DIALECT))
+    return f"DELETE FROM {table.name} WHERE id = ?"  # noqa: S608 -- see above
 
 
 class Unit:
@@ -90,27 +86,29 @@ class Unit:
         return self._inserts[table].get(identity) or self._updates[table].get(identity) or {}
 
     def write(self, connection: Connection) -> None:
-        """Run all changes on *connection*, within its transaction."""
+        """Run all changes on *connection*, within its transaction; raises what the driver raises."""
+        cursor = connection.connection.cursor()
         # Updates first: an outcome frees the place in a unique index that the next intent takes.
         for table in _ORDER:
-            updates = (
-                {"row_id": identity, **{f"new_{name}": value for name, value in values.items()}}
-                for identity, values in self._updates[table].items()
-            )
-            for columns, rows in _by_columns(updates):
-                names = tuple(name.removeprefix("new_") for name in columns if name != "row_id")
-                connection.exec_driver_sql(_update(table, names), rows)
+            updates = _Groups()
+            for identity, values in self._updates[table].items():
+                updates[tuple(values)].append((*values.values(), identity))
+            for columns, rows in updates.items():
+                cursor.executemany(_update(table, columns), rows)
         for table in _ORDER:
-            for columns, rows in _by_columns(self._inserts[table].values()):
-                connection.exec_driver_sql(_insert(table, columns), rows)
+            inserts = _Groups()
+            for row in self._inserts[table].values():
+                inserts[tuple(row)].append(tuple(row.values()))
+            for columns, rows in inserts.items():
+                cursor.executemany(_insert(table, columns), rows)
         for table in reversed(_ORDER):
             if self._deletes[table]:
-                gone = [{"row_id": identity} for identity in sorted(self._deletes[table])]
-                connection.exec_driver_sql(_delete(table), gone)
+                cursor.executemany(_delete(table), [(one,) for one in sorted(self._deletes[table])])
+        cursor.close()
 
 
-def _by_columns(rows: Iterable[dict[str, Value]]) -> list[tuple[tuple[str, ...], list[dict[str, Value]]]]:
-    groups: dict[tuple[str, ...], list[dict[str, Value]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row), []).append(row)
-    return list(groups.items())
+class _Groups(defaultdict[tuple[str, ...], list[tuple[Value, ...]]]):
+    """Rows by the columns that they set, in the order in which they first came."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
