@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from butler_mqtt import __version__, logs, tokens
+from butler_mqtt.commands import requests
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.logs import LogFormat
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(requests.app, name="requests", epilog="Example: butler-mqtt requests --state failed --since 2h")
 app.add_typer(tokens.app, name="token", epilog="Example: butler-mqtt token add erp")
 
 ConfigOption = Annotated[

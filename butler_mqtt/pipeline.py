@@ -45,6 +45,7 @@ from butler_mqtt.journal.store import highest_ids
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Arrival, Publication
 from butler_mqtt.outbox import Outbox
+from butler_mqtt.quarantine import Quarantine
 from butler_mqtt.records import Delivery
 from butler_mqtt.recovery import Recovery
 from butler_mqtt.settings import Settings
@@ -116,6 +117,7 @@ class Pipeline:
         )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._retention = Retention(settings.journal.retention_days)
+        self._quarantine = Quarantine(self._rows, journal.path)
         self._held: deque[Arrival] = deque()
         #: Deliveries of the last turn that wait for the end of requests which are not in memory.
         self._late: list[tuple[int, Delivery]] = []
@@ -259,6 +261,7 @@ class Pipeline:
             self._recovery.expire(connection)
             self.finder.give_up()
             self._retention.step(connection)
+            self._quarantine.step(connection)
 
     def _take_in(
         self, happened: Sequence[Arrival | Event], connection: Connection, *, again: bool

@@ -126,27 +126,28 @@ class Search:
     ) -> None:
         self._connection.close()
 
-    def find(
-        self, filters: Filters, limit: int, *, above: int = 0, among: Sequence[int] | None = None
-    ) -> list[int]:
+    def find(self, filters: Filters, limit: int, *, among: Sequence[int] | None = None) -> list[int]:
         """
         Give the rows of the newest requests that fit, newest first.
 
         Args:
             filters: What they have to fulfil.
             limit: How many at most.
-            above: Only rows with higher ids.
             among: Only these.
         """
         with self._reading() as connection:
             query = _query(connection, filters)
             if query is None:
                 return []
-            if above:
-                query = query.where(requests.c.id > above)
             if among is not None:
                 query = query.where(requests.c.id.in_(among))
             return [row.id for row in connection.execute(query.limit(limit))]
+
+    def after(self, row: int, limit: int) -> list[int]:
+        """Give the next rows of requests that came after that one, oldest first."""
+        with self._reading() as connection:
+            query = select(requests.c.id).where(requests.c.id > row).order_by(requests.c.id).limit(limit)
+            return list(connection.execute(query).scalars())
 
     def named(self, request_id: str) -> list[int]:
         """Give the rows of all requests with that id, oldest first."""

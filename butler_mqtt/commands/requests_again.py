@@ -1,0 +1,202 @@
+"""`requests retry`, `resend` and `discard`: what an operator does about what failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from butler_mqtt import posix
+from butler_mqtt.commands import printing
+from butler_mqtt.commands.start import start
+from butler_mqtt.errors import JournalError
+from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.journal import Journal
+from butler_mqtt.journal.chapters import Chapter
+from butler_mqtt.journal.search import OPEN, Search
+from butler_mqtt.journal.store import highest_ids
+from butler_mqtt.quarantine import MAX_MESSAGES, Action, Command, apply, place
+from butler_mqtt.settings import Mqtt
+from butler_mqtt.turn import Turn
+
+#: States of starts that a retry asks for again. Those that nobody can tell about may be running.
+FAILED = frozenset({"failed", "aborted", "skippedByQlik", "notStarted", "expired"})
+#: Seconds for a running daemon to take a command in.
+HANDOVER_SECONDS = 15.0
+#: Limit of `sender`.
+MAX_SENDER = 128
+
+_SELECTORS = ("taskId", "taskName", "tag", "customProperty", "match", "allMustExist")
+_HABITS = ("ifRunning",)
+
+
+def retry(
+    mqtt: Mqtt, journal: Path, request_id: str, *, unknown: bool, timeout: float, as_json: bool
+) -> ExitCode:
+    """
+    Ask for what failed of a request once more, as a new request whose sender names the old.
+
+    Args:
+        mqtt: The broker and the topics.
+        journal: Where the old one stands.
+        request_id: The old one's id; of several the newest that was understood.
+        unknown: Also the tasks of which nobody can tell whether they began.
+        timeout: Seconds to wait for the reply.
+        as_json: Print the reply as one line of JSON.
+
+    Returns:
+        As `start`; FAILED also when nothing of it failed.
+
+    Raises:
+        JournalError: The journal cannot be read.
+    """
+    with Search(journal) as search:
+        chapters = search.chapters(search.named(request_id))
+    understood = [one for one in chapters if one.request["document"] is not None]
+    if not understood:
+        missing = f"no request {request_id} is in {journal}"
+        return _say(missing if not chapters else f"request {request_id} was never understood; send it anew")
+    chapter = understood[-1]
+    if chapter.request["state"] in OPEN:
+        return _say(
+            f"request {request_id} is still open: butler-mqtt requests {request_id} tells what it waits for"
+        )
+    if not mqtt.enable:
+        return _say("mqttConfig.enable is false: send the request again through REST")
+    document = _again(chapter, FAILED | {"unknown"} if unknown else FAILED)
+    if document is None:
+        return _say(_nothing_failed(chapter))
+    document |= {
+        "requestId": f"retry-{secrets.token_hex(8)}",
+        "sender": f"retry of {request_id}"[:MAX_SENDER],
+    }
+    return start(mqtt, document, timeout=timeout, as_json=as_json)
+
+
+def settle(journal: Path, action: Action, request_id: str | None) -> ExitCode:
+    """
+    Send messages again that the broker did not take, or discard them.
+
+    Args:
+        journal: The file; its daemon may be running or not.
+        action: Which of the two.
+        request_id: Whose messages; None for all.
+
+    Returns:
+        FAILED when there are none, or the running daemon does not take the command.
+
+    Raises:
+        JournalError: The journal cannot be read or written.
+    """
+    with Search(journal) as search:
+        messages = search.quarantined(request_id)
+        if not messages:
+            return _say(
+                f"no message{f' of request {request_id}' if request_id else ''} is set aside in {journal}"
+            )
+        done = 0
+        for first in range(0, len(messages), MAX_MESSAGES):
+            some = messages[first : first + MAX_MESSAGES]
+            where = _carry_out(journal, Command(action, tuple(some)))
+            if where is None:
+                return _say(
+                    f"the daemon that holds {journal} did not take the command in {HANDOVER_SECONDS:g} s; "
+                    "it was withdrawn, nothing has changed: look at the daemon's log"
+                )
+            done += len(some) - search.still_quarantined(some)
+    how = "discarded" if action is Action.DISCARD else f"to be published again {where}"
+    typer.echo(f"{done} of {len(messages)} messages: {how}")
+    return ExitCode.OK if done == len(messages) else ExitCode.FAILED
+
+
+def _again(chapter: Chapter, states: frozenset[str]) -> dict[str, Any] | None:
+    """Make the request for what failed; None when nothing did."""
+    document = json.loads(chapter.request["document"])
+    kept = {key: document[key] for key in _HABITS if key in document}
+    failed = list(dict.fromkeys(row["task_id"] for row in chapter.starts if row["state"] in states))
+    if failed:
+        return {"taskId": failed, **kept}
+    if chapter.request["state"] == "refused" and not chapter.starts:
+        # It never came to know its tasks; it means the same as then.
+        return {key: document[key] for key in _SELECTORS if key in document} | kept
+    return None
+
+
+def _nothing_failed(chapter: Chapter) -> str:
+    doubtful = [row["task_name"] for row in chapter.starts if row["state"] == "unknown"]
+    if doubtful:
+        return (
+            f"nobody can tell whether these began: {', '.join(doubtful)}; look at them in the QMC, "
+            "then ask for them again with --unknown"
+        )
+    return f"nothing of request {chapter.request['request_id']} has failed"
+
+
+# ---- handing a command over
+
+
+def _carry_out(journal: Path, command: Command) -> str | None:
+    """Carry a command out here, or have the daemon do it; give when, None when it was not taken."""
+    try:
+        os.close(posix.lock(Path(f"{journal}.lock")))
+    except BlockingIOError:
+        return "now" if _hand_over(place(journal), command) else None
+    except OSError as error:
+        raise JournalError(
+            f"{error.filename}: {error.strerror}; run this as the user of the service"
+        ) from error
+    writer = Journal(f"sqlite:///{journal}")
+    try:
+        writer.open()
+        with writer.transaction() as connection:
+            turn = Turn()
+            turn.number_from(highest_ids(connection))
+            apply(turn, connection, command)
+            turn.unit.write(connection)
+    finally:
+        writer.close()
+    return "when the daemon runs"
+
+
+def _hand_over(file: Path, command: Command) -> bool:
+    """Leave a command for the daemon and wait until it has been taken."""
+    deadline = time.monotonic() + HANDOVER_SECONDS
+    draft = Path(f"{file}.{secrets.token_hex(4)}")
+    try:
+        draft.write_text(command.encode())
+        draft.chmod(0o644)
+        while True:
+            try:
+                # Unlike renaming, it does not take the place of a command of somebody else.
+                os.link(draft, file)
+                break
+            except FileExistsError:
+                if not _pause(deadline):
+                    return False
+    except OSError as error:
+        raise JournalError(f"no command can be left in {file.parent}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+    while file.exists():
+        if not _pause(deadline):
+            with suppress(FileNotFoundError):
+                file.unlink()
+                return False
+    return True
+
+
+def _pause(deadline: float) -> bool:
+    time.sleep(0.05)
+    return time.monotonic() < deadline
+
+
+def _say(text: str) -> ExitCode:
+    printing.complain(text)
+    return ExitCode.FAILED

@@ -1,0 +1,237 @@
+"""`requests`, `requests ID` and `requests export`: what the journal knows, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich import box
+from rich.table import Table
+
+from butler_mqtt.clock import from_ms
+from butler_mqtt.commands import printing
+from butler_mqtt.commands.requests_record import record
+from butler_mqtt.commands.requests_story import Step, moment, steps
+from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.journal.chapters import Chapter
+from butler_mqtt.journal.search import GOING_ON, OPEN, Filters, Search
+
+#: Seconds between two looks at whether the file has changed.
+FOLLOW_SECONDS = 0.5
+#: Requests that are watched for changes while following; the oldest are let go.
+MAX_WATCHED = 1000
+#: New requests read at a time.
+MAX_NEW = 500
+
+Show = Callable[[Sequence[Chapter]], None]
+
+
+def listing(journal: Path, filters: Filters, *, limit: int, as_json: bool, follow: bool) -> ExitCode:
+    """
+    Print the newest requests that fit.
+
+    Args:
+        journal: The file.
+        filters: Which are meant.
+        limit: How many at most.
+        as_json: One line of JSON each, else a table.
+        follow: Go on with what is new and what changes, oldest first, until interrupted.
+
+    Returns:
+        FAILED when there are none and nothing is to be followed.
+
+    Raises:
+        JournalError: The journal cannot be read.
+    """
+    with Search(journal) as search:
+        if follow:
+            _follow(search, filters, limit, _lines if as_json else _rows)
+        chapters = search.chapters(search.find(filters, limit))
+        if not chapters:
+            printing.complain(f"no such request is in {journal}")
+            return ExitCode.FAILED
+        if as_json:
+            _lines(reversed(chapters))
+        else:
+            _table(chapters)
+    return ExitCode.OK
+
+
+def story(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> ExitCode:
+    """
+    Print every step of the requests with one id; arguments and result as of `listing`.
+
+    Raises:
+        JournalError: The journal cannot be read.
+    """
+    with Search(journal) as search:
+        chapters = search.chapters(search.named(request_id))
+        if not chapters:
+            printing.complain(f"no request {request_id} is in {journal}")
+            return ExitCode.FAILED
+        if as_json:
+            typer.echo(json.dumps(_whole(request_id, chapters), ensure_ascii=False))
+            return ExitCode.OK
+        retries = search.chapters(search.find(Filters(sender=f"retry of {request_id}"), 10))
+        told: set[Step] = set()
+        _tell(chapters, told)
+        for retried in retries:
+            typer.echo(f"asked for again by request {retried.request['request_id']}")
+        version = search.version()
+        while follow:
+            version = _wait(search, version)
+            _tell(search.chapters(search.named(request_id)), told, headings=False)
+    return ExitCode.OK
+
+
+def export(journal: Path, since: int | None, until: int | None) -> ExitCode:
+    """
+    Print all requests of a time, oldest first, one line of JSON each.
+
+    Raises:
+        JournalError: The journal cannot be read.
+    """
+    with Search(journal) as search:
+        for chapter in search.each(since, until):
+            _lines([chapter])
+    return ExitCode.OK
+
+
+# ---- following
+
+
+def _follow(search: Search, filters: Filters, limit: int, show: Show) -> NoReturn:
+    """Show what is there, then what comes and what changes; ended by an interrupt."""
+    version = search.version()
+    newest = search.chapters(search.find(filters, limit))
+    show(newest)
+    last = max(search.find(Filters(), 1), default=0)
+    # Requests that go on, fitting or not: one may come to fit when it has its tasks or its code.
+    watched = {one.request["id"]: _signature(one) for one in newest if _goes_on(one)}
+    while True:
+        version = _wait(search, version)
+        changed = [
+            one for one in search.chapters(list(watched)) if _signature(one) != watched[one.request["id"]]
+        ]
+        for rows in _new(search, last):
+            last = rows[-1]
+            changed += search.chapters(rows)
+            _show_fitting(search, filters, changed, show)
+            _watch(watched, changed)
+            changed = []
+        _show_fitting(search, filters, changed, show)
+        _watch(watched, changed)
+
+
+def _show_fitting(search: Search, filters: Filters, chapters: Sequence[Chapter], show: Show) -> None:
+    if chapters:
+        fitting = set(search.find(filters, len(chapters), among=[one.request["id"] for one in chapters]))
+        show([one for one in chapters if one.request["id"] in fitting])
+
+
+def _watch(watched: dict[int, tuple[object, ...]], chapters: Sequence[Chapter]) -> None:
+    for chapter in chapters:
+        watched.pop(chapter.request["id"], None)
+        if _goes_on(chapter):
+            watched[chapter.request["id"]] = _signature(chapter)
+    for row in list(watched)[:-MAX_WATCHED]:
+        del watched[row]
+
+
+def _new(search: Search, last: int) -> Iterable[list[int]]:
+    while rows := search.after(last, MAX_NEW):
+        yield rows
+        last = rows[-1]
+
+
+def _wait(search: Search, version: int) -> int:
+    while (now := search.version()) == version:
+        time.sleep(FOLLOW_SECONDS)
+    return now
+
+
+def _goes_on(chapter: Chapter) -> bool:
+    executing = {
+        row["id"] for row in chapter.runs.values() if row["state"] not in {"ended", "none", "unknown"}
+    }
+    return chapter.request["state"] in OPEN or any(
+        start["state"] in GOING_ON and (start["state"] != "running" or start["run"] in executing)
+        for start in chapter.starts
+    )
+
+
+def _signature(chapter: Chapter) -> tuple[object, ...]:
+    return (chapter.request["state"], *(start["state"] for start in chapter.starts))
+
+
+# ---- printing
+
+
+def _lines(chapters: Iterable[Chapter]) -> None:
+    for chapter in chapters:
+        typer.echo(json.dumps(record(chapter), ensure_ascii=False))
+
+
+def _rows(chapters: Iterable[Chapter]) -> None:
+    for chapter in chapters:
+        typer.echo("  ".join(_plain(cell) for cell in _cells(chapter)))
+
+
+def _table(chapters: Sequence[Chapter]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("arrived", "request", "door, sender", "tasks", "state"):
+        table.add_column(heading, overflow="fold")
+    for chapter in reversed(chapters):
+        table.add_row(*(printing.plain(cell) for cell in _cells(chapter)))
+    printing.for_results().print(table)
+
+
+def _cells(chapter: Chapter) -> tuple[str, str, str, str, str]:
+    request = chapter.request
+    sender = f", {request['sender']}" if request["sender"] else ""
+    names = [start["task_name"] for start in chapter.starts]
+    tasks = names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else "-"
+    counts = Counter(start["state"] for start in chapter.starts)
+    outcome = request["code"] or ", ".join(f"{count} {state}" for state, count in counts.items())
+    state = request["state"] + (f": {outcome}" if outcome else "")
+    aside = sum(row["quarantined_at"] is not None for row in chapter.messages)
+    if aside:
+        state += f"; {aside} messages set aside"
+    return _local(request["received_at"]), request["request_id"], request["door"] + sender, tasks, state
+
+
+def _tell(chapters: Sequence[Chapter], told: set[Step], *, headings: bool = True) -> None:
+    """Print the steps that have not been told yet."""
+    for number, chapter in enumerate(chapters, 1):
+        if headings:
+            which = f" ({number} of {len(chapters)} with this id)" if len(chapters) > 1 else ""
+            request = chapter.request
+            code = f", {request['code']}" if request["code"] else ""
+            sender = f", sender {request['sender']}" if request["sender"] else ""
+            typer.echo(_plain(f"request {request['request_id']}{which}: {request['state']}{code}{sender}"))
+            if request["document"]:
+                typer.echo(_plain(f"  asked: {request['document']}"))
+        for step in steps(chapter):
+            if step not in told:
+                told.add(step)
+                typer.echo(_plain(f"  {_local(step.time)}  {step.text}"))
+
+
+def _whole(request_id: str, chapters: Sequence[Chapter]) -> dict[str, object]:
+    told = [{**record(one), "steps": [step.as_json() for step in steps(one)]} for one in chapters]
+    return {"requestId": request_id, "time": moment(time.time_ns() // 1_000_000), "requests": told}
+
+
+def _local(milliseconds: int) -> str:
+    when = from_ms(milliseconds)
+    return "" if when is None else when.astimezone().isoformat(" ", "milliseconds")
+
+
+def _plain(text: str) -> str:
+    """Take out what a terminal would obey, line breaks too: a name must not look like a step."""
+    return printing.plain(text).plain.replace("\n", " ")

@@ -1,0 +1,72 @@
+"""One request as a JSON object: a line of `requests --json` and of the audit log. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from butler_mqtt.commands.requests_story import moment
+from butler_mqtt.journal.chapters import Chapter
+
+Row = Mapping[str, Any]
+
+
+def record(chapter: Chapter) -> dict[str, object]:
+    """Tell who asked what, when, through which door, for which tasks, with which result."""
+    request = chapter.request
+    return {
+        "requestId": request["request_id"],
+        "receivedAt": moment(request["received_at"]),
+        "door": request["door"],
+        "sender": request["sender"],
+        "principals": sorted({row["principal"] for row in chapter.deliveries if row["principal"]}),
+        "request": json.loads(request["document"]) if request["document"] else None,
+        "state": request["state"],
+        "code": request["code"],
+        "decidedAt": moment(request["decided_at"]),
+        "closedAt": moment(request["closed_at"]),
+        "expiresAt": moment(request["expires_at"]),
+        "tasks": [_task(start, chapter.runs.get(start["run"])) for start in chapter.starts],
+        "tasksNotFound": json.loads(request["not_found"] or "[]"),
+        "deliveries": [_delivery(row) for row in chapter.deliveries],
+        "totalDeliveries": chapter.deliveries[0]["total"] if chapter.deliveries else 0,
+        "messagesSetAside": sum(row["quarantined_at"] is not None for row in chapter.messages),
+        "reply": json.loads(request["reply"]) if request["reply"] else None,
+    }
+
+
+def _task(start: Row, run: Row | None) -> dict[str, object]:
+    told: dict[str, object] = {
+        "taskId": start["task_id"],
+        "taskName": start["task_name"],
+        "state": start["state"],
+    }
+    for key, column in (("code", "code"), ("details", "details"), ("executionId", "execution_id")):
+        if start[column] is not None:
+            told[key] = start[column]
+    if start["adopted"]:
+        told["adopted"] = True
+    if run is not None and run["result"] is not None:
+        told |= {
+            "startedAt": moment(run["started_at"]),
+            "stoppedAt": moment(run["stopped_at"]),
+            "durationMs": run["duration_ms"],
+            "node": run["node"],
+            "message": run["message"],
+        }
+    return told
+
+
+def _delivery(row: Row) -> dict[str, object]:
+    return {
+        "door": row["door"],
+        "principal": row["principal"],
+        "receivedAt": moment(row["received_at"]),
+        "bytes": row["size"],
+        "topic": row["topic"],
+        "replyTopic": row["reply_topic"],
+        "wait": row["wait"],
+        "answeredAt": moment(row["answered_at"]),
+        "confirmedAt": moment(row["confirmed_at"]),
+    }

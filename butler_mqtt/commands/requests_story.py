@@ -1,0 +1,206 @@
+"""One request as a story: every step with its time, put together from what the journal has. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from butler_mqtt.clock import from_ms
+from butler_mqtt.journal.chapters import Chapter
+
+Row = Mapping[str, Any]
+
+_WAITS = {
+    "running": "behind execution {behind}, which ran already",
+    "capacity": "for a place: maxConcurrentReloads executions of ours ran",
+    "notBefore": "for its notBefore",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    One thing that happened.
+
+    `time` is in milliseconds since 1970, `step` one of the documented words,
+    `task_id` the task it is about, if it is about one.
+    """
+
+    time: int
+    step: str
+    text: str
+    task_id: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Give the step for programs."""
+        of_task = {"taskId": self.task_id} if self.task_id else {}
+        return {"time": moment(self.time), "step": self.step, "text": self.text, **of_task}
+
+
+def moment(milliseconds: int | None) -> str | None:
+    """Write a time of the journal as RFC 3339 in UTC; None stays None."""
+    when = from_ms(milliseconds)
+    return None if when is None else when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def steps(chapter: Chapter) -> list[Step]:
+    """Tell what happened to a request, in order of time."""
+    told = [
+        *_arrivals(chapter),
+        *_decision(chapter),
+        *(step for start in chapter.starts for step in _start(chapter, start)),
+        *_end(chapter),
+        *_replies(chapter),
+        *_messages(chapter),
+    ]
+    # Stable: what happened in one transaction stays in the order above.
+    return sorted(told, key=lambda step: step.time)
+
+
+def _arrivals(chapter: Chapter) -> Iterator[Step]:
+    for number, delivery in enumerate(chapter.deliveries, 1):
+        facts = [
+            f"through {delivery['door']}",
+            f"on {delivery['topic']}" if delivery["topic"] else "",
+            f"from {delivery['principal']}" if delivery["principal"] else "",
+            f"{delivery['size']} bytes",
+            f"reply to {delivery['reply_topic']}" if delivery["reply_topic"] else "",
+            "reply wanted when all has finished" if delivery["wait"] == "finished" else "",
+        ]
+        again = f" again (delivery {number})" if number > 1 else ""
+        yield Step(
+            delivery["received_at"],
+            "arrived",
+            f"arrived{again}: " + ", ".join(fact for fact in facts if fact),
+        )
+    left = chapter.deliveries[0]["total"] - len(chapter.deliveries) if chapter.deliveries else 0
+    if left:
+        last = chapter.deliveries[-1]["received_at"]
+        yield Step(last, "arrived", f"arrived {left} times more, not shown here")
+
+
+def _decision(chapter: Chapter) -> Iterator[Step]:
+    request = chapter.request
+    at = request["decided_at"] or request["closed_at"]
+    if at is None:
+        return
+    wanted = [start for start in chapter.starts if start["state"] != "denied"]
+    if request["decided_at"] is not None:
+        names = ", ".join(f"{start['task_name']} ({start['kinds']})" for start in wanted) or "none"
+        yield Step(at, "decided", f"decided: tasks meant: {names}")
+    for selector in json.loads(request["not_found"] or "[]"):
+        yield Step(at, "notFound", f"not found: {json.dumps(selector, ensure_ascii=False)}")
+    for start in chapter.starts:
+        if start["state"] == "denied":
+            text = f"denied: {start['task_name']} ({start['kinds']}): the allow-list does not let it start"
+            yield Step(at, "denied", text, start["task_id"])
+
+
+def _start(chapter: Chapter, start: Row) -> Iterator[Step]:
+    name, task_id = start["task_name"], start["task_id"]
+    if start["reason"] is not None:
+        why = _WAITS[start["reason"]].format(behind=start["behind"])
+        if start["state"] == "waiting":
+            yield Step(start["changed_at"], "waits", f"{name}: waits {why}", task_id)
+        else:
+            at = chapter.request["decided_at"] or start["changed_at"]
+            yield Step(at, "waited", f"{name}: had to wait {why}", task_id)
+    run = chapter.runs.get(start["run"])
+    if run is not None:
+        yield from _run(chapter, start, run)
+    if start["state"] in {"denied", "planned", "waiting", "running"}:
+        return
+    if run is None or run["result"] is None:
+        because = ": ".join(str(start[key]) for key in ("code", "details") if start[key])
+        told = f"{name}: {start['state']}" + (f": {because}" if because else "")
+        if start["state"] == "skipped":
+            told = f"{name}: left alone as asked, it ran already (execution {start['execution_id']})"
+        yield Step(start["changed_at"], start["state"], told, task_id)
+
+
+def _run(chapter: Chapter, start: Row, run: Row) -> Iterator[Step]:
+    name, task_id = start["task_name"], start["task_id"]
+    others = list(chapter.shared.get(run["id"], ()))
+    shared = f", shared with {_some(others)}" if others else ""
+    tries = f", posted {run['attempts']} times" if run["attempts"] > 1 else ""
+    at = run["intended_at"]
+    yield Step(at, "intended", f"{name}: start asked of Qlik (run {run['id']}{tries}{shared})", task_id)
+    doubtful = run["details"] is not None and run["state"] != "none"
+    if doubtful:
+        yield Step(at, "inDoubt", f"{name}: the outcome was in doubt: {run['details']}", task_id)
+    if run["state"] == "posted":
+        yield Step(at, "inDoubt", f"{name}: Qlik is being looked at to settle it", task_id)
+    if run["answered_at"] is None:
+        return
+    if run["state"] in {"executing", "ended"}:
+        settled = "settled: " if doubtful or start["adopted"] else ""
+        began = f"execution {run['execution_id']} began"
+        if run["execution_id"] is None:
+            began = "Qlik said yes; this kind of task has no execution id and cannot be followed"
+        elif start["adopted"]:
+            began = f"execution {run['execution_id']}, which began after the request, is taken as its own"
+        yield Step(run["answered_at"], "began", f"{name}: {settled}{began}", task_id)
+    elif run["state"] == "none" and start["state"] != "notStarted":
+        yield Step(run["answered_at"], "beganNothing", f"{name}: this run began nothing", task_id)
+    if run["result"] is not None:
+        yield Step(run["ended_at"], "ended", f"{name}: {_outcome(run)}", task_id)
+
+
+def _outcome(run: Row) -> str:
+    facts = [f"execution ended: {run['result']}"]
+    if run["duration_ms"] is not None:
+        facts.append(f"after {run['duration_ms'] / 1000:g} s")
+    if run["node"]:
+        facts.append(f"on {run['node']}")
+    if run["started_at"] is not None and run["stopped_at"] is not None:
+        facts.append(f"(by Qlik's clock {moment(run['started_at'])} to {moment(run['stopped_at'])})")
+    return " ".join(facts) + (f": {run['message']}" if run["message"] else "")
+
+
+def _end(chapter: Chapter) -> Iterator[Step]:
+    request = chapter.request
+    if request["closed_at"] is None:
+        return
+    reply = json.loads(request["reply"] or "{}")
+    if request["state"] == "refused":
+        text = f"refused: {reply.get('error', '')} ({request['code']}): {reply.get('details', '')}"
+        yield Step(request["closed_at"], "refused", text)
+    else:
+        started = reply.get("totalTasksStarted", 0)
+        yield Step(request["closed_at"], "closed", f"closed: {reply.get('status')}, {started} started")
+
+
+def _replies(chapter: Chapter) -> Iterator[Step]:
+    waiting = {message["delivery"] for message in chapter.messages}
+    many = len(chapter.deliveries) > 1
+    for number, delivery in enumerate(chapter.deliveries, 1):
+        which = f" to delivery {number}" if many else ""
+        topic = delivery["reply_topic"]
+        if delivery["answered_at"] is None:
+            continue
+        if topic is None:
+            yield Step(delivery["answered_at"], "replied", f"reply{which} given to the caller")
+            continue
+        yield Step(delivery["answered_at"], "replied", f"reply{which} written for {topic}")
+        if delivery["confirmed_at"] is not None:
+            yield Step(delivery["confirmed_at"], "delivered", f"the broker took the reply{which}")
+        elif delivery["id"] not in waiting:
+            yield Step(delivery["answered_at"], "discarded", f"the reply{which} was discarded by an operator")
+
+
+def _messages(chapter: Chapter) -> Iterator[Step]:
+    for message in chapter.messages:
+        what = f"the {message['kind']} for {message['topic']}"
+        if message["quarantined_at"] is not None:
+            text = f"{what} was set aside, the broker does not take it: {message['reason']}"
+            yield Step(message["quarantined_at"], "quarantined", text)
+        else:
+            refusals = f", which refused it {message['refusals']} times" if message["refusals"] else ""
+            yield Step(message["created_at"], "unpublished", f"{what} waits for the broker{refusals}")
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more requests"

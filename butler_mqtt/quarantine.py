@@ -1,0 +1,146 @@
+"""
+What an operator decides about messages that the broker did not take.
+
+The daemon is the only writer of its journal, so `butler-mqtt requests` leaves a
+command in a file beside the journal, which the pipeline takes in with a turn.
+Repeating a command changes nothing, so it is removed after the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from butler_mqtt.clock import now_ms
+from butler_mqtt.journal import quarantine, tables
+from butler_mqtt.model import Publication
+from butler_mqtt.turn import Turn
+
+#: Messages in one command, so that no turn is held up.
+MAX_MESSAGES = 200
+#: Seconds between two looks for a command.
+LOOK_SECONDS = 0.5
+#: A command is a list of numbers; what is larger is none.
+MAX_BYTES = 65536
+
+_log = logging.getLogger("butler_mqtt.quarantine")
+
+
+class Action(StrEnum):
+    """What is to become of messages set aside."""
+
+    RESEND = "resend"
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Messages by their rows in the outbox, and what is to become of them."""
+
+    action: Action
+    messages: tuple[int, ...]
+
+    def encode(self) -> str:
+        """Write it as JSON text."""
+        return json.dumps({"action": self.action, "messages": self.messages})
+
+
+def place(journal: Path) -> Path:
+    """Give the file in which a command to the daemon of *journal* stands."""
+    return Path(f"{journal}.command")
+
+
+def parse(text: bytes) -> Command:
+    """Read a command; raises ValueError when it is none."""
+    try:
+        document = json.loads(text)
+        return Command(Action(document["action"]), tuple(int(row) for row in document["messages"]))
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError("no command") from error
+
+
+def apply(turn: Turn, connection: Connection, command: Command) -> int:
+    """
+    Carry a command out.
+
+    A message that is sent again takes a new place at the end of the outbox,
+    so that it passes like any other.
+
+    Returns:
+        The number of messages that were set aside and are not any more.
+    """
+    rows = quarantine.set_aside(connection, command.messages)
+    for row in rows:
+        turn.unit.delete(tables.outbox, row["id"])
+        if command.action is Action.RESEND:
+            identity = turn.new_id(tables.outbox)
+            fresh = {"id": identity, "refusals": 0, "quarantined_at": None, "reason": None}
+            turn.unit.insert(tables.outbox, {**row, **fresh, "created_at": now_ms()})
+            turn.publications.append(
+                Publication(
+                    identity,
+                    row["topic"],
+                    row["payload"],
+                    row["request_id"],
+                    row["correlation"],
+                    row["delivery"],
+                )
+            )
+        _log.warning(
+            "request %s: an operator %s a message for %s that the broker had not taken: %s",
+            row["request_id"],
+            "discarded" if command.action is Action.DISCARD else "sends again",
+            row["topic"],
+            row["reason"],
+            extra={"action": f"message_{command.action}", "request_id": row["request_id"]},
+        )
+    return len(rows)
+
+
+class Quarantine:
+    """Takes in the commands left beside the journal at *journal*."""
+
+    def __init__(self, turn: Turn, journal: Path) -> None:
+        self._turn = turn
+        self._file = place(journal)
+        self._due = 0.0
+
+    def step(self, connection: Connection) -> None:
+        """Carry out a command that has been left, within the turn's transaction."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + LOOK_SECONDS
+        try:
+            with self._file.open("rb") as file:
+                command = parse(file.read(MAX_BYTES))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            _log.warning(
+                "the command in %s cannot be carried out: %s",
+                self._file,
+                error,
+                extra={"action": "command_refused"},
+            )
+        else:
+            apply(self._turn, connection, Command(command.action, _first(command.messages)))
+        self._turn.after(self._remove)
+
+    def _remove(self) -> None:
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning(
+                "%s cannot be removed: %s", self._file, error.strerror, extra={"action": "command_refused"}
+            )
+
+
+def _first(messages: Collection[int]) -> tuple[int, ...]:
+    return tuple(messages)[:MAX_MESSAGES]
