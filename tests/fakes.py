@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Connection, Table, select
@@ -309,7 +309,7 @@ class FaultyJournal(Journal):
         where, error = (self.faults.popleft() if self.faults else None) or ("", None)
         failure = error or JournalError(f"disk I/O error ({where} the commit)", mendable=True)
         with super().transaction() as connection:
-            yield _failing(connection, failure) if where == "reading" else connection
+            yield cast("Connection", _Failing(connection, failure)) if where == "reading" else connection
             if where == "before":
                 raise failure
         self.committed += 1
@@ -317,15 +317,17 @@ class FaultyJournal(Journal):
             raise failure
 
 
-def _failing(connection: Connection, failure: BaseException) -> Connection:
-    class Failing(Connection):
-        def execute(self, *_args: Any, **_kwargs: Any) -> Any:
-            raise failure
+class _Failing:
+    """A connection on which no statement succeeds; everything else is the real one's."""
 
-        exec_driver_sql = execute
+    def __init__(self, connection: Connection, failure: BaseException) -> None:
+        self._connection = connection
+        self._failure = failure
 
-    del connection
-    return object.__new__(Failing)
+    def __getattr__(self, name: str) -> Any:
+        if name in {"execute", "exec_driver_sql", "connection"}:
+            raise self._failure
+        return getattr(self._connection, name)
 
 
 # ---- the daemon's core
