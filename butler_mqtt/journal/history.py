@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from butler_mqtt.journal.store import journal_error, reading_engine
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
 
 Row = Mapping[str, Any]
-
-_OPEN = ("received", "decided")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +97,20 @@ def _record(connection: Connection, request_id: str) -> Record | None:
 
 
 def _backlog(connection: Connection) -> Backlog:
-    count = func.count()
-    # The condition is written as the partial index has it, or SQLite would read the whole table.
-    opened = connection.execute(
-        select(count, func.min(requests.c.received_at)).where(requests.c.state.in_(_OPEN))
+    # Written out, not with parameters: only then SQLite sees that the partial index holds all of them.
+    is_open = text("state IN ('received', 'decided')")
+    opened, first = connection.execute(
+        select(func.count(), func.min(requests.c.id)).select_from(requests).where(is_open)
     ).one()
-    waiting = select(count).select_from(outbox)
-    return Backlog(
-        opened[0],
-        opened[1],
-        connection.execute(waiting.where(outbox.c.quarantined_at.is_(None))).scalar_one(),
-        connection.execute(waiting.where(outbox.c.quarantined_at.isnot(None))).scalar_one(),
-        connection.execute(select(count).select_from(runs).where(runs.c.state == "executing")).scalar_one(),
-    )
+    # Ids are given in order of arrival, so that the oldest need not be searched for.
+    oldest = None
+    if first is not None:
+        oldest = connection.execute(select(requests.c.received_at).where(requests.c.id == first)).scalar()
+    kept = connection.execute(select(func.count()).select_from(outbox)).scalar_one()
+    quarantined = connection.execute(
+        select(func.count()).select_from(outbox).where(outbox.c.quarantined_at.isnot(None))
+    ).scalar_one()
+    executing = connection.execute(
+        select(func.count()).select_from(runs).where(text("state = 'executing'"))
+    ).scalar_one()
+    return Backlog(opened, oldest, kept - quarantined, quarantined, executing)
