@@ -142,6 +142,7 @@ def test_a_start_whose_intent_cannot_be_stored_is_not_posted_before_a_kill(
 def test_an_outcome_that_cannot_be_stored_is_not_told_and_not_forgotten(
     make_daemon: MakeDaemon, broker: Mosquitto, qlik: Qlik
 ) -> None:
+    """Fails when a reply is published before the transaction that stores the outcome."""
     task = qlik.task()
     daemon = make_daemon(broker).start()
     with Sender(broker.port) as sender:

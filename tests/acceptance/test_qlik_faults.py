@@ -71,7 +71,11 @@ def test_starts_that_are_lost_before_their_effect_are_made_good_once(sender: Sen
 
 
 def test_a_start_that_takes_effect_late_is_adopted_and_not_repeated(sender: Sender, qlik: Qlik) -> None:
-    """The connection is given up after two seconds, the server carries the start out after three."""
+    """
+    The connection is given up after two seconds, the server carries the start out after three.
+
+    Fails when a start is repeated after looks that are not five seconds apart.
+    """
     task = qlik.task(result="never")
     qlik.fault("slow", method="POST", taskId=task, when="before", seconds=3)
     [entry] = sender.ask({"taskId": task}, seconds=40)["tasksStarted"]
