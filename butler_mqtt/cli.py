@@ -145,6 +145,10 @@ def start(
         str | None,
         typer.Option("--expires-at", metavar="TIME", help="Not begun by then: not begun at all (RFC 3339)."),
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Show how the tasks get on until all have ended; 0 if all succeeded."),
+    ] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the reply.")] = 60.0,
     as_json: JsonOption = False,
     config: ConfigOption = Path("config.yaml"),
@@ -159,7 +163,8 @@ def start(
     document |= {key: value for key, value in more.items() if value is not None}
     # The files of `cert` are the daemon's: a sender on another machine has none.
     settings = read_settings(config, check_files=False)
-    raise typer.Exit(command.start(settings.mqtt, document, timeout=timeout, as_json=as_json))
+    code = command.start(settings.mqtt, document, timeout=timeout, as_json=as_json, wait=wait)
+    raise typer.Exit(code)
 
 
 @app.command(epilog="Example: butler-mqtt resolve -c config.yaml --custom-property taskGroup=nightly")

@@ -28,7 +28,7 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(answer, ensure_ascii=False))  # noqa: T201 -- for programs, one line
         return
-    console = _console()
+    console = for_results()
     request = f"request {answer['requestId']}" if "requestId" in answer else "the request"
     if "error" in answer:
         console.print(plain(f"{request} was refused: {answer['error']} ({answer['code']})", "bold red"))
@@ -46,6 +46,12 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+
+
+def for_results() -> Console:
+    """Give standard output; into a file or a pipe no line is broken."""
+    console = Console(markup=False, highlight=False)
+    return console if console.is_terminal else Console(markup=False, highlight=False, width=_PIPE_WIDTH)
 
 
 def complain(text: str) -> None:
@@ -68,9 +74,17 @@ def plain(text: object, style: str = "") -> Text:
     return Text(shown, style)
 
 
+def selector(entry: Mapping[str, Any]) -> Text:
+    """Name a selector of `tasksNotFound`."""
+    (kind, value), *_ = entry.items()
+    if isinstance(value, dict):
+        value = f"{value['name']}={value['value']}"
+    return plain(f"{kind} {value}")
+
+
 def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[Text, Text, Text, Text]]:
     if key == "tasksNotFound":
-        return [(_selector(entry), plain("not found", "red"), plain(""), plain("")) for entry in entries]
+        return [(selector(entry), plain("not found", "red"), plain(""), plain("")) for entry in entries]
     return [
         (
             plain(entry["taskName"]),
@@ -82,20 +96,8 @@ def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[Text, Text, Tex
     ]
 
 
-def _selector(entry: Mapping[str, Any]) -> Text:
-    (kind, value), *_ = entry.items()
-    if isinstance(value, dict):
-        value = f"{value['name']}={value['value']}"
-    return plain(f"{kind} {value}")
-
-
 def _facts(entry: Mapping[str, Any]) -> str:
     if "details" in entry:
         return f"{entry.get('code', '')}: {entry['details']}"
     facts = [str(entry[key]) for key in ("executionId", "reason", "behind", "result") if entry.get(key)]
     return ", ".join([*facts, "adopted"] if entry.get("adopted") else facts)
-
-
-def _console() -> Console:
-    console = Console(markup=False, highlight=False)
-    return console if console.is_terminal else Console(markup=False, highlight=False, width=_PIPE_WIDTH)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
-from butler_mqtt.commands import printing
+from butler_mqtt.commands import printing, waiting
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.mqtt.asking import Sender
 from butler_mqtt.settings import Mqtt
 
 
-def start(mqtt: Mqtt, document: Mapping[str, object], *, timeout: float, as_json: bool) -> ExitCode:
+def start(
+    mqtt: Mqtt, document: Mapping[str, object], *, timeout: float, as_json: bool, wait: bool = False
+) -> ExitCode:
     """
     Ask the daemon behind a broker to start tasks, and print its reply.
 
@@ -23,21 +26,27 @@ def start(mqtt: Mqtt, document: Mapping[str, object], *, timeout: float, as_json
         document: The request; it gets a `requestId` when it has none.
         timeout: Seconds to wait for the reply.
         as_json: Print the reply as one line of JSON, else as a table.
+        wait: Follow the tasks to their end first.
 
     Returns:
-        OK when all was done as asked, FAILED when something was denied, failed,
-        not found or refused, UNAVAILABLE without broker or reply.
+        OK when all was done as asked (with *wait*: when every task succeeded),
+        FAILED when something was denied, failed, not found or refused,
+        UNAVAILABLE without broker or reply.
     """
     document = {"requestId": f"cli-{secrets.token_hex(8)}", **document}
+    request_id = document["requestId"]
     try:
-        with printing.progress() as progress:
-            task = progress.add_task(f"connecting to {mqtt.broker_host}:{mqtt.broker_port}")
-            with Sender(mqtt) as sender:
+        with ExitStack() as stack:
+            with printing.progress() as progress:
+                task = progress.add_task(f"connecting to {mqtt.broker_host}:{mqtt.broker_port}")
+                sender = stack.enter_context(Sender(mqtt, hear_events=wait))
                 ticket = sender.ask(document)
-                request_id = document["requestId"]
                 progress.update(task, description=f"request {request_id} is published; waiting for the reply")
                 payload = sender.receive(ticket, timeout)
                 presence = sender.presence()
+            answer: dict[str, Any] = json.loads(payload) if payload is not None else {}
+            if wait and "tasksStarted" in answer and not document.get("dryRun"):
+                return waiting.until_the_end(mqtt, document, sender, answer, timeout=timeout, as_json=as_json)
     except BrokerError as error:
         printing.complain(str(error))
         return ExitCode.UNAVAILABLE
@@ -48,6 +57,5 @@ def start(mqtt: Mqtt, document: Mapping[str, object], *, timeout: float, as_json
             f"--request-id {request_id} asks for the reply again; it starts nothing twice."
         )
         return ExitCode.UNAVAILABLE
-    answer: dict[str, Any] = json.loads(payload)
     printing.show(answer, as_json=as_json)
     return ExitCode.OK if answer.get("status") == "ok" else ExitCode.FAILED

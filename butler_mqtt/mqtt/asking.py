@@ -40,9 +40,10 @@ class Sender:
     Args:
         mqtt: Where to connect; its client id and session are not touched.
         hear_all: Also hear `taskStartReplyTopic`, where requests without a reply topic are answered.
+        hear_events: Also hear the events of all tasks, as far as the broker lets us.
     """
 
-    def __init__(self, mqtt: settings.Mqtt, *, hear_all: bool = False) -> None:
+    def __init__(self, mqtt: settings.Mqtt, *, hear_all: bool = False, hear_events: bool = False) -> None:
         self._mqtt = mqtt
         self._is_v5 = mqtt.protocol_version == "5"
         token = secrets.token_hex(6)
@@ -52,6 +53,8 @@ class Sender:
         # A refused request may not have told its replyTopic.
         common = {mqtt.task_start_reply_topic} if hear_all or not self._is_v5 else set()
         self._topics = {self.reply_topic, mqtt.status_topic} | common
+        if hear_events:
+            self._topics.add(f"{mqtt.task_event_topic}/+")
         self._client = new_client(mqtt, f"{mqtt.client_id}-ask-{token}", keep_session=False)
         self._client.on_connect = guarded(self._on_connect)
         self._client.on_disconnect = guarded(self._on_disconnect)
@@ -63,6 +66,8 @@ class Sender:
         self._confirmed: dict[int, ReasonCode] = {}
         self._tickets: set[bytes] = set()
         self._replies: defaultdict[bytes, deque[bytes]] = defaultdict(deque)
+        #: Events not yet taken out, oldest first.
+        self.events: deque[bytes] = deque()
         #: What the daemon last said about itself, None when it never did.
         self.daemon: status.Status | None = None
         #: Replies that have arrived so far.
@@ -158,6 +163,10 @@ class Sender:
         self.wait(lambda: bool(self._replies[ticket]), seconds)
         return self._replies[ticket].popleft() if self._replies[ticket] else None
 
+    def has_reply(self, ticket: bytes) -> bool:
+        """Tell whether a reply has come that `receive` would give at once."""
+        return bool(self._replies[ticket])
+
     def wait(self, fact: Callable[[], object], seconds: float) -> bool:
         """
         Serve the connection until *fact* gives something true; False when it has not within *seconds*.
@@ -244,6 +253,9 @@ class Sender:
         payload = bytes(message.payload)
         if message.topic == self._mqtt.status_topic:
             self.daemon = status.parse(payload) or self.daemon
+            return
+        if message.topic.startswith(f"{self._mqtt.task_event_topic}/"):
+            self.events.append(payload)
             return
         self.received += 1
         ticket = getattr(message.properties, "CorrelationData", None) or _request_id(payload)

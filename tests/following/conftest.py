@@ -10,6 +10,7 @@ import pytest
 from butler_mqtt.settings import Settings
 from tests.acceptance.conftest import broker as broker
 from tests.acceptance.conftest import make_daemon as make_daemon
+from tests.acceptance.conftest import each as each
 from tests.acceptance.conftest import place as place
 from tests.acceptance.conftest import places as places
 from tests.acceptance.conftest import qlik as qlik

@@ -1,0 +1,114 @@
+"""How the tasks of one request get on, gathered from replies and events; no I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Lists of a reply whose entries are tasks.
+_LISTS = ("tasksStarted", "tasksWouldStart", "tasksQueued", "tasksSkipped", "tasksDenied", "tasksFailed")
+#: Events after which nothing more comes about a task.
+ENDS = frozenset({"succeeded", "failed", "aborted", "skipped", "expired", "cancelled", "unknown"})
+#: What an event tells beyond the reply that waited for the end.
+_TOLD = ("reason", "details", "scriptLog")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """
+    One task of the request.
+
+    `since` is the monotonic time at which it was first heard that it runs;
+    `facts` are the last event's or the reply's.
+    """
+
+    task_id: str
+    task_name: str
+    state: str
+    since: float | None = None
+    execution_id: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether an end was told, by an event or a reply."""
+        return self.state in ENDS
+
+    def seconds(self, now: float) -> float | None:
+        """Give how long it ran, or runs until *now*; None when it never ran."""
+        if self.facts.get("durationMs") is not None:
+            return float(self.facts["durationMs"]) / 1000
+        return None if self.since is None or self.ended else now - self.since
+
+
+class Outcomes:
+    """The tasks of a request, in the order of the first reply."""
+
+    def __init__(self, request_id: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.request_id = request_id
+        self.tasks: dict[str, Outcome] = {}
+        self._monotonic = monotonic
+        self._ends: dict[str, Mapping[str, Any]] = {}
+
+    def reply(self, answer: Mapping[str, Any]) -> None:
+        """Take in a reply; what it says about an end is the last word."""
+        for name in _LISTS:
+            for entry in answer.get(name, ()):
+                known = self.tasks.get(entry["taskId"])
+                if known is not None and known.ended and "result" not in entry:
+                    continue
+                state = str(entry.get("result") or entry["status"])
+                self._set(entry, "skipped" if state == "skippedByQlik" else state)
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Take in an event; those of other requests are left out."""
+        if self.request_id not in event.get("requestIds", ()):
+            return
+        known = self.tasks.get(event["taskId"])
+        if event["event"] in ENDS:
+            self._ends[event["taskId"]] = event
+        elif known is not None and known.ended:
+            return  # told again after a restart of the daemon
+        self._set(event, str(event["event"]))
+
+    def complete(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the reply that waited for the end, with what only the events told."""
+        more = {
+            task_id: {key: event[key] for key in _TOLD if key in event}
+            for task_id, event in self._ends.items()
+        }
+        completed = dict(answer)
+        for name in _LISTS:
+            if name in answer:
+                completed[name] = [{**more.get(entry["taskId"], {}), **entry} for entry in answer[name]]
+        return completed
+
+    def untold(self) -> bool:
+        """Tell whether a task ended badly whose event, with the reason, has not come yet."""
+        return any(
+            one.state in ENDS - {"succeeded"} and one.execution_id and one.task_id not in self._ends
+            for one in self.tasks.values()
+        )
+
+    def _set(self, source: Mapping[str, Any], state: str) -> None:
+        task_id = source["taskId"]
+        outcome = self.tasks.setdefault(task_id, Outcome(task_id, source["taskName"], state))
+        outcome.state = state
+        outcome.execution_id = source.get("executionId") or outcome.execution_id
+        if state in {"started", "running"} and outcome.since is None:
+            outcome.since = self._monotonic()
+        outcome.facts = {**outcome.facts, **source}
+
+
+def succeeded(answer: Mapping[str, Any]) -> bool:
+    """
+    Tell whether a reply says that all was done: every task ran and succeeded.
+
+    A task that ran already and was left alone, or whose end the server does not
+    show, did not.
+    """
+    if answer.get("status") != "ok" or answer.get("tasksQueued") or answer.get("tasksSkipped"):
+        return False
+    return all(entry.get("result") == "succeeded" for entry in answer["tasksStarted"])

@@ -1,0 +1,198 @@
+"""`start --wait`: shows how the tasks of a request get on until all have ended."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from butler_mqtt.commands import printing
+from butler_mqtt.commands.outcomes import Outcome, Outcomes, succeeded
+from butler_mqtt.errors import BrokerError
+from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.mqtt.asking import Sender
+from butler_mqtt.settings import Mqtt
+
+#: Seconds between two changes of the durations shown.
+TICK_SECONDS = 0.25
+#: Seconds for which the event about a bad end may come after the reply.
+LATE_SECONDS = 2.0
+#: Seconds between two tries to reach a broker that was lost.
+AGAIN_SECONDS = 1.0
+
+_STYLES = {"succeeded": "green", "queued": "yellow", "started": "yellow", "running": "yellow"}
+
+
+def until_the_end(
+    mqtt: Mqtt,
+    document: Mapping[str, object],
+    sender: Sender,
+    first: Mapping[str, Any],
+    *,
+    timeout: float,
+    as_json: bool,
+) -> ExitCode:
+    """
+    Follow a request that has its first reply, and print how it ended.
+
+    The same request is sent once more, to be answered at the end: a daemon that
+    is restarted meanwhile answers it all the same, and starts nothing twice.
+
+    Args:
+        mqtt: The broker and the topics.
+        document: The request as it was sent, with its `requestId`.
+        sender: The connection on which the first reply came.
+        first: That reply.
+        timeout: Seconds for which the broker may be away.
+        as_json: Print the last reply as one line of JSON, else a table.
+
+    Returns:
+        OK when every task succeeded, else FAILED; UNAVAILABLE when the broker is lost.
+    """
+    outcomes = Outcomes(str(document["requestId"]))
+    outcomes.reply(first)
+    question = {**document, "wait": "finished"}
+    console = Console(stderr=True, markup=False, highlight=False)
+    try:
+        with _live(console) if console.is_terminal else nullcontext() as live:
+            answer = _last_reply(mqtt, sender, question, outcomes, live, timeout)
+    except BrokerError as error:
+        printing.complain(f"{error}\n{_goes_on(outcomes)}")
+        return ExitCode.UNAVAILABLE
+    except KeyboardInterrupt:
+        printing.complain(_goes_on(outcomes))
+        return ExitCode.FAILED
+    if as_json:
+        printing.show(outcomes.complete(answer), as_json=True)
+    else:
+        _show(outcomes, answer)
+    return ExitCode.OK if succeeded(answer) else ExitCode.FAILED
+
+
+def _live(console: Console) -> Live:
+    return Live(console=console, transient=True, auto_refresh=False)
+
+
+def _last_reply(
+    mqtt: Mqtt,
+    sender: Sender,
+    question: Mapping[str, object],
+    outcomes: Outcomes,
+    live: Live | None,
+    timeout: float,
+) -> dict[str, Any]:
+    """Wait for the reply at the end; over a new connection when the broker was away."""
+    try:
+        return _hear(sender, question, outcomes, live)
+    except BrokerError:
+        deadline = time.monotonic() + timeout
+    while True:
+        time.sleep(AGAIN_SECONDS)
+        try:
+            with Sender(mqtt, hear_events=True) as again:
+                deadline = time.monotonic() + timeout
+                return _hear(again, question, outcomes, live)
+        except BrokerError:
+            if time.monotonic() >= deadline:
+                raise
+
+
+def _hear(
+    sender: Sender, question: Mapping[str, object], outcomes: Outcomes, live: Live | None
+) -> dict[str, Any]:
+    ticket = sender.ask(question)
+    while not sender.has_reply(ticket):
+        sender.wait(lambda: sender.events or sender.has_reply(ticket), TICK_SECONDS)
+        _take_in(sender, outcomes)
+        if live is not None:
+            live.update(_table(outcomes), refresh=True)
+    answer: dict[str, Any] = json.loads(sender.receive(ticket, 0.0) or b"{}")
+    outcomes.reply(answer)
+
+    def told() -> bool:
+        _take_in(sender, outcomes)
+        return not outcomes.untold()
+
+    sender.wait(told, LATE_SECONDS)
+    return answer
+
+
+def _take_in(sender: Sender, outcomes: Outcomes) -> None:
+    while sender.events:
+        try:
+            event = json.loads(sender.events.popleft())
+        except ValueError:
+            continue  # somebody else's message
+        if isinstance(event, dict) and {"event", "taskId", "taskName"} <= set(event):
+            outcomes.event(event)
+
+
+def _goes_on(outcomes: Outcomes) -> str:
+    return (
+        f"Request {outcomes.request_id} goes on without this command. "
+        f"The same command with --request-id {outcomes.request_id} tells its end and starts nothing twice."
+    )
+
+
+def _table(outcomes: Outcomes) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("task", "state", "seconds", "execution, or reason", "task id"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "seconds" else "left")
+    now = time.monotonic()
+    for one in outcomes.tasks.values():
+        seconds = one.seconds(now)
+        table.add_row(
+            printing.plain(one.task_name),
+            printing.plain(one.state, _STYLES.get(one.state, "red")),
+            "" if seconds is None else f"{seconds:.1f}",
+            printing.plain(_facts(one)),
+            printing.plain(one.task_id),
+        )
+    return table
+
+
+def _facts(one: Outcome) -> str:
+    if one.state == "queued":
+        behind = one.facts.get("behind")
+        return str(one.facts.get("reason", "")) + (f", behind {behind}" if behind else "")
+    return one.execution_id or str(one.facts.get("code") or "")
+
+
+def _show(outcomes: Outcomes, answer: Mapping[str, Any]) -> None:
+    console = printing.for_results()
+    if "error" in answer:
+        printing.show(answer, as_json=False)
+    else:
+        good = sum(one.state == "succeeded" for one in outcomes.tasks.values())
+        line = f"request {outcomes.request_id}: {good} of {len(outcomes.tasks)} succeeded"
+        console.print(printing.plain(line, "bold"))
+    if outcomes.tasks:
+        console.print(_table(outcomes))
+    for entry in answer.get("tasksNotFound", ()):
+        console.print(printing.selector(entry), printing.plain("not found", "red"))
+    for one in outcomes.tasks.values():
+        if one.state != "succeeded":
+            _explain(one, console)
+
+
+def _explain(one: Outcome, console: Console) -> None:
+    """Print why a task did not succeed, and the end of its script log."""
+    console.print(printing.plain(f"{one.task_name}: {one.state}", "bold red"))
+    for name in ("reason", "code", "message", "details"):
+        value = one.facts.get(name)
+        if isinstance(value, list):
+            value = None if one.facts.get("message") else "; ".join(map(str, value))
+        if value:
+            console.print(printing.plain(f"  {name}: {value}"))
+    lines = one.facts.get("scriptLog", ())
+    if lines:
+        console.print(printing.plain(f"  last {len(lines)} lines of the script log:"))
+        for line in lines:
+            console.print(printing.plain(f"    {line}"))
