@@ -6,7 +6,7 @@ from butler_mqtt.events import Confirmed
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
 from tests.core.conftest import MakeHouse
-from tests.fakes import House
+from tests.fakes import House, cut_after_effect
 
 
 def test_a_request_that_means_too_many_tasks_can_come_twice(house: House) -> None:
@@ -150,3 +150,16 @@ def test_a_late_confirmation_is_not_taken_for_that_of_a_newer_message(house: Hou
     house.pipeline.emit(Confirmed(first.id))
     house.turn()
     assert len(house.rows(tables.outbox)) == 1
+
+
+def test_a_run_in_doubt_is_looked_at_although_the_commit_that_says_so_reported_failure(house: House) -> None:
+    task = house.site.add("Sales")
+    house.site.script.append(cut_after_effect)
+    house.send({"taskId": task})
+    house.turn()
+    house.find()
+    house.turn()
+    house.post()
+    house.journal.fail("after")
+    reply = house.replied(1)[0]
+    assert reply["tasksStarted"][0]["adopted"] is True
