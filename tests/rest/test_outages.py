@@ -22,7 +22,7 @@ Build = Callable[..., House]
 def test_while_qlik_is_down_a_request_gets_202_and_is_carried_out_later(build: Build) -> None:
     house = build(rest={"restWaitSeconds": 0.5}).start()
     task = house.qlik.task()
-    house.qlik.switch(listener="refuse")
+    house.qlik.switch(listener="abort")
     answer = house.post({"taskId": task, "requestId": "later"})
     assert (answer.status_code, answer.headers["Location"]) == (202, "/v4/requests/later")
     assert house.state("later")["status"] == "pending"
@@ -38,7 +38,7 @@ def test_while_qlik_is_down_a_request_gets_202_and_is_carried_out_later(build: B
 def test_qlik_down_for_too_long_is_503_and_the_same_id_may_be_used_again(build: Build) -> None:
     house = build(startTask={"requestDeadlineSeconds": 1}).start()
     task = house.qlik.task()
-    house.qlik.switch(listener="refuse")
+    house.qlik.switch(listener="abort")
     answer = house.post({"taskId": task, "requestId": "again"})
     assert (answer.status_code, answer.json()["code"]) == (503, "qrs_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
@@ -99,7 +99,7 @@ def test_a_journal_that_cannot_be_written_gets_503_and_what_was_refused_never_st
 
 def test_a_stop_answers_those_who_wait_and_leaves_nothing_undone(build: Build) -> None:
     house = build(rest={"restWaitSeconds": 60}).start()
-    house.qlik.switch(listener="refuse")
+    house.qlik.switch(listener="abort")
     task = house.qlik.task()
     with ThreadPoolExecutor(5) as callers:
         waiting = [callers.submit(house.post, {"taskId": task, "requestId": f"r-{n}"}) for n in range(5)]
