@@ -1,0 +1,327 @@
+"""
+`python -m benchmarks.chaos --kills N --seed S`: kills under load and faults, and books that add up at the end.
+
+The installed daemon and the broker are killed with SIGKILL, alone and
+together, at random and right after each step of a request's way; the Qlik
+stand-in fails in all ways it knows. Then everything is mended, all has to come
+to rest, and what was sent, answered and started is counted.
+
+The seed repeats every choice; what the machine makes of it differs each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import moments
+from benchmarks.account import Account, settle
+from benchmarks.deliveries import Deliveries
+from benchmarks.filling import count_open
+from benchmarks.rig import Daemon, Server
+from tests.brokers import Mosquitto
+
+#: Requests for each kill, and shared tasks in that mode.
+PER_KILL = 10
+SHARED_TASKS = 25
+#: Kills between two changes of the faults.
+FAULT_PERIOD = 20
+#: No reply for so long, after everything was mended: the sender repeats, if the broker may have lost it.
+PATIENCE_SECONDS = 12.0
+REST_SECONDS = 240.0
+
+#: Kinds of faults: of starts, of reads, and their share of the calls at most.
+START_FAULTS: tuple[dict[str, Any], ...] = (
+    {"kind": "cut", "when": "before"},
+    {"kind": "cut", "when": "after"},
+    {"kind": "hang", "when": "before", "seconds": 1.3},
+    {"kind": "hang", "when": "after", "seconds": 1.3},
+    {"kind": "status", "status": 500, "when": "before"},
+    {"kind": "status", "status": 503, "when": "after"},
+    {"kind": "status", "status": 429, "when": "before"},
+    {"kind": "garbage", "when": "after"},
+    {"kind": "html", "when": "after"},
+    {"kind": "truncate"},
+    {"kind": "empty", "when": "after"},
+    {"kind": "slow", "when": "before", "seconds": 0.3},
+    {"kind": "slow", "when": "after", "seconds": 0.3},
+)
+READ_FAULTS: tuple[dict[str, Any], ...] = (
+    {"kind": "cut"},
+    {"kind": "status", "status": 500},
+    {"kind": "status", "status": 503},
+    {"kind": "garbage"},
+    {"kind": "html"},
+    {"kind": "truncate"},
+    {"kind": "slow", "seconds": 0.2},
+    {"kind": "hang", "seconds": 1.3},
+)
+START_SHARE, READ_SHARE = 0.03, 0.02
+
+
+@dataclass
+class Plan:
+    """What to do: so many kills with this seed; `broker` whether the broker is killed too."""
+
+    kills: int
+    seed: int
+    shared: bool = False
+    broker: bool = True
+    keep: bool = False
+
+
+@dataclass
+class Result:
+    """What happened; `folder` is None where nothing was kept."""
+
+    plan: Plan
+    seconds: float = 0.0
+    killed: Counter[str] = field(default_factory=Counter)
+    account: Account = field(default_factory=Account)
+    folder: Path | None = None
+
+    def text(self) -> str:
+        """Give it as lines."""
+        plan = self.plan
+        lines = [
+            f"{plan.kills} kills, seed {plan.seed}, {'shared tasks' if plan.shared else 'a task per request'}, "
+            f"{'daemon and broker' if plan.broker else 'daemon only'}, {self.seconds:.0f} s"
+        ]
+        lines += [f"  killed {name:<37} {count:>8}" for name, count in self.killed.most_common()]
+        lines.append(self.account.text())
+        lines.append(
+            "everything adds up" if not self.account.faults else f"IT DOES NOT ADD UP: {self.folder}"
+        )
+        return "\n".join(lines)
+
+
+class Chaos:
+    """One run; `run` does all of it."""
+
+    def __init__(self, plan: Plan, *, progress: bool = True) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._chance = random.Random(plan.seed)
+        self._result = Result(plan)
+        self._may_send = threading.Semaphore(0)
+        self._stop = threading.Event()
+        #: Ends of the daemon that nobody ordered.
+        self._deaths: list[str] = []
+        self._killed = False
+        self._end_of_last = 0
+
+    def run(self) -> Result:
+        """Do it and add up; the folder stays when something is wrong."""
+        began = time.monotonic()
+        folder = Path(tempfile.mkdtemp(prefix=f"butler-chaos-{self._plan.seed}-"))
+        try:
+            with ExitStack() as stack:
+                self._build(folder, stack)
+                self._go(stack)
+        except BaseException:
+            print(f"seed {self._plan.seed}: broken off; everything is kept in {folder}", file=sys.stderr)
+            raise
+        self._result.seconds = time.monotonic() - began
+        if self._result.account.faults or self._plan.keep:
+            self._result.folder = folder
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        return self._result
+
+    def _build(self, folder: Path, stack: ExitStack) -> None:
+        plan = self._plan
+        count = SHARED_TASKS if plan.shared else plan.kills * PER_KILL
+        quiet = "log_type none\nmax_queued_messages 0\nmax_inflight_messages 200"
+        site = {
+            "nodes": [{"name": "Central", "maxConcurrentEngines": 100_000}],
+            "generate": [{"name": "Task {n}", "count": count, "durationSeconds": 0.2}],
+        }
+        self._broker = stack.enter_context(Mosquitto(folder / "broker", persistent=True, extra=quiet))
+        self._ledger = folder / "ledger.jsonl"
+        self._ledger.touch()
+        self._server = Server(folder / "server", site, ledger=self._ledger)
+        stack.callback(self._server.close)
+        self._tasks = self._server.tasks("Task ")
+        self._daemon = Daemon(
+            folder / "daemon",
+            self._broker.port,
+            self._server,
+            configQRS={
+                "connectTimeoutSeconds": 1,
+                "readTimeoutSeconds": 1,
+                "retry": {"attempts": 3, "maxSeconds": 3},
+            },
+        )
+        stack.callback(self._daemon.kill)
+        self._deliveries = stack.enter_context(Deliveries(self._broker.port, f"chaos-{plan.seed}"))
+
+    def _go(self, stack: ExitStack) -> None:
+        sending = threading.Thread(target=self._send, name="sending")
+        stack.callback(sending.join)
+        stack.callback(self._stop.set)
+        self._daemon.start()
+        sending.start()
+        for number in range(self._plan.kills):
+            if number % FAULT_PERIOD == 0:
+                self._change_faults()
+            for _ in range(PER_KILL):
+                self._may_send.release()
+            self._kill()
+            self._say(number + 1)
+        self._server.admin("DELETE", "/faults")
+        self._server.admin("PUT", "/switches", {"resultLagSeconds": 0, "listener": "up"})
+        sending.join(120)
+        self._come_to_rest()
+        self._result.account = settle(
+            self._deliveries,
+            self._daemon.journal,
+            self._ledger,
+            shared=self._plan.shared,
+            repeated=self._plan.broker,
+        )
+        bugs = [line for line in self._daemon.log().splitlines() if "action=bug" in line]
+        self._result.account.faults += [f"logged: {line[:300]}" for line in bugs]
+        self._result.account.faults += self._deaths
+
+    # ---- what goes wrong
+
+    def _change_faults(self) -> None:
+        chance = self._chance
+        self._server.admin("DELETE", "/faults")
+        planted = []
+        for kinds, share, where in (
+            (START_FAULTS, START_SHARE, {"method": "POST", "path": "/qrs/task/*"}),
+            (READ_FAULTS, READ_SHARE, {"method": "GET", "path": "/qrs/*"}),
+        ):
+            for kind in chance.sample(kinds, len(kinds) // 2 + 1):
+                probability = chance.uniform(0.2, 1) * share
+                seed = chance.randrange(10**9)
+                planted.append({**where, **kind, "probability": probability, "count": None, "seed": seed})
+        self._server.admin("POST", "/faults", planted)
+        self._server.admin("PUT", "/switches", {"resultLagSeconds": chance.choice((0, 0, 0.3, 1.0))})
+
+    def _kill(self) -> None:
+        chance = self._chance
+        since = self._end_of_last
+        roll = chance.random()
+        outage = chance.random() < 0.04
+        if outage:
+            self._server.admin("PUT", "/switches", {"listener": chance.choice(("refuse", "abort"))})
+        if roll < 0.55:
+            moment = moments.after_a_step(self._daemon, chance.choice(moments.STEPS), chance)
+        elif roll < 0.75:
+            moment = moments.after_a_line(self._daemon, chance.choice(moments.LINES), since, chance)
+        else:
+            moment = moments.at_random(chance)
+        victim = chance.random() if self._plan.broker else 1.0
+        if victim < 0.15:
+            self._broker.kill()
+            if victim < 0.05:
+                self._kill_daemon()
+                moment = f"broker and daemon, {moment}"
+            else:
+                moment = f"broker, {moment}"
+            time.sleep(chance.uniform(0, 0.4))
+            self._broker.start()
+        else:
+            self._kill_daemon()
+        if outage:
+            self._server.admin("PUT", "/switches", {"listener": "up"})
+        self._result.killed[moment.replace(", at random", " at random")] += 1
+        self._start_daemon()
+
+    def _kill_daemon(self) -> None:
+        if not self._daemon.running:
+            self._deaths.append(f"the daemon ended by itself: {self._daemon.log(self._end_of_last)[-400:]}")
+        self._daemon.kill()
+        self._killed = True
+
+    def _start_daemon(self) -> None:
+        if not self._daemon.running:
+            if not self._killed:
+                log = self._daemon.log(self._end_of_last)
+                self._deaths.append(f"the daemon ended by itself: {log[-400:]}")
+            self._killed = False
+            self._end_of_last = self._daemon.log_end()
+            self._daemon.start(ready=False)
+
+    # ---- the load
+
+    def _send(self) -> None:
+        """Publish requests as long as there are any to send; some several times, at once or later."""
+        chance = random.Random(self._plan.seed + 1)
+        earlier: list[tuple[int, str, dict[str, object]]] = []
+        for number in range(self._plan.kills * PER_KILL):
+            while not self._may_send.acquire(timeout=0.1):
+                if self._stop.is_set():
+                    return
+            task = self._tasks[number % len(self._tasks)]
+            body: dict[str, object] = {"taskId": task}
+            if self._plan.broker or chance.random() < 0.8:
+                body["requestId"] = f"chaos-{number}"
+                earlier = [*earlier[-200:], (number, task, body)]
+            self._deliveries.send(number, task, body)
+            if "requestId" in body and chance.random() < 0.1:
+                self._deliveries.send(number, task, body)
+            if earlier and chance.random() < 0.05:
+                self._deliveries.send(*chance.choice(earlier))
+            self._stop.wait(chance.uniform(0, 0.1))
+
+    # ---- the end
+
+    def _come_to_rest(self) -> None:
+        deadline = time.monotonic() + REST_SECONDS
+        while time.monotonic() < deadline:
+            self._start_daemon()
+            if not self._deliveries.open and not count_open(self._daemon.journal):
+                break
+            if self._plan.broker:
+                self._deliveries.repeat(PATIENCE_SECONDS)
+            time.sleep(0.2)
+        self._say(self._plan.kills, end="\n")
+
+    def _say(self, kills: int, end: str = "") -> None:
+        if self._progress and (kills % 10 == 0 or end):
+            sent = len(self._deliveries.all)
+            print(
+                f"\r{kills} kills, {sent} deliveries, {self._deliveries.open} unanswered   ",
+                end=end,
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def main() -> int:
+    """Run once; exits with 1 when the books do not add up."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
+    parser.add_argument("--kills", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=None, help="repeats every choice (a new one)")
+    parser.add_argument("--shared", action="store_true", help=f"all requests share {SHARED_TASKS} tasks")
+    parser.add_argument("--daemon-only", action="store_true", help="leave the broker alone")
+    parser.add_argument("--keep", action="store_true", help="keep the folder in any case")
+    parser.add_argument("--json", type=Path, help="write the numbers there")
+    given = parser.parse_args()
+    seed = random.randrange(10**6) if given.seed is None else given.seed
+    plan = Plan(given.kills, seed, given.shared, not given.daemon_only, given.keep)
+    print(f"seed {seed}", flush=True)
+    result = Chaos(plan).run()
+    print(result.text())
+    if given.json is not None:
+        numbers = {"kills": dict(result.killed), **result.account.numbers, "faults": result.account.faults}
+        given.json.write_text(json.dumps({"seed": seed, "seconds": result.seconds, **numbers}, indent=1))
+    return 1 if result.account.faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
