@@ -1,4 +1,4 @@
-"""A sender that keeps books: what it sent, each delivery with correlation data of its own, and what came back."""
+"""A sender that keeps books: each delivery has correlation data of its own, and what came back for it."""
 
 from __future__ import annotations
 
@@ -99,10 +99,11 @@ class Deliveries:
             self._publish(one)
         return len(late)
 
-    def unanswered(self) -> list[Delivery]:
-        """Give the deliveries without a reply."""
+    def wait_from_now(self) -> None:
+        """Begin anew to be patient with what got no reply."""
         with self._lock:
-            return list(self._open.values())
+            for one in self._open.values():
+                one.sent = time.monotonic()
 
     def _publish(self, delivery: Delivery) -> None:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho leaves it untyped

@@ -1,4 +1,4 @@
-"""The moments at which a daemon is killed: right after a step of a request's way is on disk, or a line is logged."""
+"""The moments of a kill: right after a step of a request's way is on disk, or a line is logged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.rig import READY, Daemon
 
 #: Longest wait for a moment, from the start of the process; then it is killed without it.
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
