@@ -36,6 +36,8 @@ REFUSED_SECONDS = 60.0
 #: Seconds for work in hand when stopping, and for everything until the end; `TimeoutStopSec=` is longer.
 DRAIN_SECONDS = 20.0
 STOP_SECONDS = 35.0
+#: Longest wait of the main thread, in seconds.
+TICK_SECONDS = 1.0
 #: Seconds without a turn after which the pipeline is taken for hung; a turn takes milliseconds.
 PATIENCE_SECONDS = 60.0
 #: As much for a connection to the broker, which may have to wait for name servers and addresses.
@@ -222,7 +224,7 @@ class Daemon:
     # ---- watching
 
     def _watch(self) -> None:
-        tick = min(1.0, (self._notify.watchdog_seconds or 60.0) / 4)
+        tick = min(TICK_SECONDS, (self._notify.watchdog_seconds or 60.0) / 4)
         while not self._stop.is_set():
             try:
                 number = self._wake.get(timeout=tick)
@@ -375,7 +377,7 @@ class Daemon:
         self._notify.stopping()
         self._notify.status(f"stopping, {self._pipeline.open_requests} open requests")
         _log.info("stopping: nothing new is started", extra={"action": "stopping"})
-        if self._exit_code is ExitCode.OK and not self._pipeline.drain(DRAIN_SECONDS):
+        if self._exit_code is ExitCode.OK and not self._drained():
             _log.warning(
                 "work in hand did not end in %.0f s; it is in the journal and goes on after the next start",
                 DRAIN_SECONDS,
@@ -397,6 +399,14 @@ class Daemon:
             thread.join(max(0.1, min(2.0, deadline - time.monotonic())))
         self._pipeline.close()
         _log.info("stopped", extra={"action": "stopped"})
+
+    def _drained(self) -> bool:
+        """Wait for work in hand; in short steps, since a signal may come by another thread and wake nobody."""
+        until = time.monotonic() + DRAIN_SECONDS
+        while not self._pipeline.drain(TICK_SECONDS):
+            if time.monotonic() >= until:
+                return False
+        return True
 
 
 def _nowhere(_publication: Publication) -> bool:
