@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from butler_mqtt import __version__, logs, probe, reload
+from butler_mqtt import __version__, logs, probe, reload, statusline
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import ConfigError, JournalError
 from butler_mqtt.events import Confirmed, Lost, Reconfigured, Refused, Room, SessionBegan
@@ -298,21 +298,21 @@ class Daemon:
 
     def status(self) -> str:
         """Say in one line what the daemon does now, what it waits for first."""
-        parts = [f"hung: {', '.join(self._stuck)}"] if self._stuck else []
-        if self._pipeline.fault is not None:
-            parts.append(self._pipeline.fault)
-        mqtt = self._settings.mqtt
-        if self._door is not None and not self._door.ready:
-            where = f"{mqtt.broker_host}:{mqtt.broker_port}"
-            parts.append(f"{self._door.state.replace('_', ' ')}, broker {where}: {self._door.reason}")
-        if not parts:
-            parts.append("ready")
-        parts.append(f"{self._pipeline.open_requests} open requests")
-        since = self._qrs.unreachable_since
-        if since is not None:
-            clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - time.monotonic() + since))
-            parts.append(f"Qlik server {self._qrs.place} unreachable since {clock}")
-        return ", ".join(parts)
+        mqtt, door = self._settings.mqtt, self._door
+        broker = None
+        if door is not None and not door.ready:
+            broker = (
+                f"{door.state.replace('_', ' ')}, broker {mqtt.broker_host}:{mqtt.broker_port}: {door.reason}"
+            )
+        qrs = self._qrs
+        return statusline.compose(
+            self._stuck,
+            self._pipeline.fault,
+            broker,
+            self._pipeline.open_requests,
+            qrs.place,
+            qrs.unreachable_since,
+        )
 
     # ---- signals
 
@@ -401,7 +401,7 @@ class Daemon:
         _log.info("stopped", extra={"action": "stopped"})
 
     def _drained(self) -> bool:
-        """Wait for work in hand; in short steps, since a signal may come by another thread and wake nobody."""
+        """Wait for work in hand, in short steps: a signal may come by another thread and wake nobody."""
         until = time.monotonic() + DRAIN_SECONDS
         while not self._pipeline.drain(TICK_SECONDS):
             if time.monotonic() >= until:

@@ -1,0 +1,34 @@
+"""The one line in which the daemon says what it does, for `systemctl status`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+
+def compose(
+    stuck: Sequence[str],
+    fault: str | None,
+    broker: str | None,
+    open_requests: int,
+    qlik: str,
+    unreachable_since: float | None,
+) -> str:
+    """
+    Compose the line, what is waited for first.
+
+    Args:
+        stuck: Threads that do not get on.
+        fault: Why nothing can be recorded.
+        broker: What keeps requests from arriving.
+        open_requests: Requests that are not finished.
+        qlik: Host and port of the Qlik server.
+        unreachable_since: When it stopped answering, monotonic seconds; None while it answers.
+    """
+    parts = [f"hung: {', '.join(stuck)}"] if stuck else []
+    parts += [part for part in (fault, broker) if part is not None]
+    parts = [*(parts or ["ready"]), f"{open_requests} open requests"]
+    if unreachable_since is not None:
+        moment = time.localtime(time.time() - time.monotonic() + unreachable_since)
+        parts.append(f"Qlik server {qlik} unreachable since {time.strftime('%Y-%m-%d %H:%M:%S', moment)}")
+    return ", ".join(parts)
