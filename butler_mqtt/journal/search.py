@@ -242,7 +242,8 @@ def _connect(path: Path) -> Connection:
         connection.execute(text("SELECT 1 FROM sqlite_master"))
     except DBAPIError as error:
         connection.close()
-        if "unable to open" not in str(error.orig) or Path(f"{path}-wal").exists():
+        unwritable = any(words in str(error.orig) for words in ("unable to open", "readonly database"))
+        if not unwritable or Path(f"{path}-wal").exists():
             raise
         # A copy in a folder where nobody may write: SQLite then needs to be told that nobody does.
         query = {"mode": "ro", "immutable": "1", "uri": "true"}

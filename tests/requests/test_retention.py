@@ -1,0 +1,265 @@
+"""What is old is forgotten, in small steps, and nothing else is."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from butler_mqtt.clock import now_ms
+from butler_mqtt.journal import Journal, retention, tables
+from butler_mqtt.journal.retention import Retention
+from butler_mqtt.settings import Journal as JournalSettings
+from butler_mqtt.settings import Settings
+from tests.fakes import House
+from tests.requests.conftest import MakeHouse
+from tests.requests.filling import DAY, fill
+
+LATER = 31 * DAY
+
+
+def sweep(journal: Journal, *, later: int = LATER, days: float = 30) -> int:
+    """Prune everything that is old in so many milliseconds, and count the steps."""
+    pruning = Retention(days, now=lambda: now_ms() + later)
+    steps = 1
+    while step(pruning, journal):
+        steps += 1
+    return steps
+
+
+def step(pruning: Retention, journal: Journal) -> bool:
+    with journal.transaction() as connection:
+        return pruning.step(connection)
+
+
+def counts(house: House) -> dict[str, int]:
+    return {table.name: len(house.rows(table)) for table in tables.metadata.sorted_tables}
+
+
+def ended(house: House, body: object) -> None:
+    """Have a request answered, its reply and events with the broker, and its execution over."""
+    house.site.lasting = False
+    house.ask(body)
+    house.until(lambda: all(row["state"] == "ended" for row in house.rows(tables.runs)))
+    house.until(lambda: not (house.broker.confirm() or house.rows(tables.outbox)))
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Journal]:
+    journal = Journal(f"sqlite:///{file}")
+    journal.open()
+    yield journal
+    journal.close()
+
+
+def test_a_request_is_forgotten_with_all_that_belongs_to_it(house: House) -> None:
+    ended(house, {"taskId": house.site.add("Sales"), "requestId": "old"})
+    sweep(house.journal)
+    assert counts(house) == {
+        "requests": 0,
+        "deliveries": 0,
+        "starts": 0,
+        "runs": 0,
+        "outbox": 0,
+        "sessions": 1,
+    }
+
+
+def test_a_request_is_kept_for_the_days_configured(house: House) -> None:
+    ended(house, {"taskId": house.site.add("Sales")})
+    before = counts(house)
+    sweep(house.journal, later=29 * DAY)
+    assert counts(house) == before
+
+
+def test_an_id_that_was_forgotten_starts_again(house: House) -> None:
+    task = house.site.add("Sales")
+    ended(house, {"taskId": task, "requestId": "again"})
+    sweep(house.journal)
+    ended(house, {"taskId": task, "requestId": "again"})
+    assert house.site.posts == [task, task]
+
+
+def test_a_request_stays_until_the_broker_has_its_reply(house: House) -> None:
+    house.site.lasting = False
+    house.ask({"taskId": house.site.add("Sales")})
+    house.until(lambda: house.rows(tables.runs)[0]["state"] == "ended")
+    sweep(house.journal)
+    assert counts(house)["requests"] == 1
+    house.until(lambda: not (house.broker.confirm() or house.rows(tables.outbox)))
+    sweep(house.journal)
+    assert counts(house)["requests"] == 0
+
+
+def test_a_request_stays_until_its_execution_has_ended(house: House) -> None:
+    task = house.site.add("Sales")
+    house.ask({"taskId": task})
+    house.until(lambda: not (house.broker.confirm() or house.rows(tables.outbox)))
+    sweep(house.journal)
+    assert counts(house)["requests"] == counts(house)["runs"] == 1
+    house.site.end(task)
+    house.until(lambda: house.rows(tables.runs)[0]["state"] == "ended")
+    house.until(lambda: not (house.broker.confirm() or house.rows(tables.outbox)))
+    sweep(house.journal)
+    assert counts(house)["requests"] == counts(house)["runs"] == 0
+
+
+def test_a_request_stays_while_its_start_waits(house: House) -> None:
+    task = house.site.add("Sales")
+    house.site.begin(task)
+    reply = house.ask({"taskId": task})
+    assert reply["tasksQueued"][0]["reason"] == "running"
+    house.until(lambda: not (house.broker.confirm() or house.rows(tables.outbox)))
+    sweep(house.journal)
+    assert counts(house)["requests"] == 1
+
+
+def test_what_must_stay_does_not_keep_what_came_after_it(house: House) -> None:
+    house.ask({"taskId": house.site.add("Long"), "requestId": "stays"})
+    for number in range(30):
+        ended_task = house.site.add(f"Short {number}")
+        house.site.lasting = False
+        house.ask({"taskId": ended_task})
+    house.until(lambda: sum(row["state"] == "ended" for row in house.rows(tables.runs)) == 30)
+    house.until(lambda: not (house.broker.confirm() or house.rows(tables.outbox)))
+    sweep(house.journal)
+    assert [row["request_id"] for row in house.rows(tables.requests)] == ["stays"]
+
+
+def test_a_message_set_aside_is_kept_as_long_as_a_request_then_goes_with_it(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.send(b"no json")
+    house.replied()
+    house.broker.refuse(house.broker.published[-1].id, "too large", final=True)
+    house.until(lambda: house.rows(tables.outbox)[0]["quarantined_at"] is not None)
+    with house.journal.transaction() as connection:
+        connection.execute(tables.requests.update().values(closed_at=now_ms() - LATER))
+    sweep(house.journal, later=0)
+    assert counts(house)["outbox"] == counts(house)["requests"] == 1
+    sweep(house.journal)
+    assert counts(house)["outbox"] == counts(house)["requests"] == 0
+    assert "1 messages that the broker had never taken" in caplog.text
+
+
+def test_a_run_stays_as_long_as_one_of_its_requests(house: House) -> None:
+    ended(house, {"taskId": house.site.add("Sales"), "requestId": "old"})
+    ended(house, {"taskId": house.site.add("Finance"), "requestId": "young"})
+    run = house.rows(tables.runs)[0]["id"]
+    with house.journal.transaction() as connection:
+        old = tables.requests.c.request_id == "old"
+        connection.execute(tables.requests.update().where(old).values(closed_at=now_ms() - LATER))
+        connection.execute(tables.runs.update().values(intended_at=1, answered_at=2, ended_at=3))
+        connection.execute(tables.starts.update().values(run=run))
+    sweep(house.journal, later=0)
+    assert [row["request_id"] for row in house.rows(tables.requests)] == ["young"]
+    # The other one serves nobody any more.
+    assert [row["id"] for row in house.rows(tables.runs)] == [run]
+
+
+def test_old_sessions_without_deliveries_go_and_the_newest_stays(house: House) -> None:
+    for _ in range(3):
+        house.connect(present=False)
+        house.step()
+    newest = house.rows(tables.sessions)[-1]
+    sweep(house.journal)
+    assert house.rows(tables.sessions) == [newest]
+
+
+def test_a_request_that_came_very_often_goes_in_parts_and_frees_its_id_first(house: House) -> None:
+    body = {"taskId": house.site.add("Sales"), "requestId": "often"}
+    ended(house, body)
+    for _ in range(250):
+        house.send(body)
+    house.replied(251)
+    house.until(lambda: not (house.broker.confirm() or house.rows(tables.outbox)))
+    pruning = Retention(30, now=lambda: now_ms() + LATER)
+    assert step(pruning, house.journal)
+    assert counts(house)["deliveries"] == 251 - retention.MAX_DELETED
+    assert [row["holds_id"] for row in house.rows(tables.requests)] == [False]
+    sweep(house.journal)
+    assert counts(house)["deliveries"] == counts(house)["requests"] == 0
+
+
+def test_the_pipeline_prunes_by_itself(make_house: MakeHouse) -> None:
+    a_moment = 0.05 / 86400
+    house = make_house(replace(Settings(), journal=JournalSettings(retention_days=a_moment)))
+    house.site.lasting = False
+    house.ask({"taskId": house.site.add("Sales")})
+    house.until(lambda: not (house.broker.confirm() or house.rows(tables.requests)))
+    house.until(lambda: not house.rows(tables.runs))
+    assert counts(house)["starts"] == counts(house)["deliveries"] == 0
+
+
+def test_a_turn_that_fails_and_is_repeated_prunes_again(make_house: MakeHouse) -> None:
+    house = make_house()
+    ended(house, {"taskId": house.site.add("Sales")})
+    pruning = Retention(30, now=lambda: now_ms() + LATER)
+    with pytest.raises(ZeroDivisionError), house.journal.transaction() as connection:
+        pruning.step(connection)
+        raise ZeroDivisionError
+    assert counts(house)["requests"] == 1
+    while step(pruning, house.journal) or step(pruning, house.journal):
+        pass
+    assert counts(house)["requests"] == 0
+
+
+def test_among_many_requests_a_step_is_short_and_the_file_gives_space_back(
+    large_journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "KEPT_SHARE", 0.0)
+    file = tmp_path / "journal.sqlite"
+    shutil.copy(large_journal, file)
+    pages = _pragma(file, "page_count")
+    longest = 0.0
+    with opened(file) as journal:
+        pruning = Retention(30)
+        old = _count(journal, now_ms() - 30 * DAY)
+        assert old > 5000
+        going_on = True
+        while going_on:
+            # Time on the processor: what else this machine does is not the step's.
+            began = time.thread_time()
+            going_on = step(pruning, journal)
+            longest = max(longest, time.thread_time() - began)
+        assert _count(journal, now_ms() - 30 * DAY) == 0
+    assert longest < 0.05
+    assert _pragma(file, "page_count") < pages
+    assert _pragma(file, "freelist_count") <= retention.KEPT_PAGES
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        for query in (
+            "SELECT count(*) FROM deliveries WHERE request NOT IN (SELECT id FROM requests)",
+            "SELECT count(*) FROM starts WHERE request NOT IN (SELECT id FROM requests)",
+            "SELECT count(*) FROM runs WHERE id NOT IN (SELECT run FROM starts WHERE run IS NOT NULL)",
+        ):
+            assert connection.execute(query).fetchone() == (0,), query
+
+
+def test_a_file_whose_old_requests_go_as_new_ones_come_stops_growing(tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    sizes = []
+    for seed in range(4):
+        fill(file, 2000, days=0.5, seed=seed)
+        with opened(file) as journal:
+            sweep(journal, later=DAY, days=0.1)
+        sizes.append(_pragma(file, "page_count"))
+    assert max(sizes) <= 1.1 * sizes[0] + retention.KEPT_PAGES
+
+
+def _count(journal: Journal, before: int) -> int:
+    query = select(func.count()).select_from(tables.requests).where(tables.requests.c.closed_at < before)
+    with journal.transaction() as connection:
+        return connection.execute(query).scalar_one()
+
+
+def _pragma(file: Path, name: str) -> int:
+    with closing(sqlite3.connect(file)) as connection:
+        return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
