@@ -133,7 +133,7 @@ class Sender:
                 setattr(made, name, value)
         sent = self._client.publish(topic, body, qos=qos, retain=retain, properties=made)
         if wait:
-            sent.wait_for_publish(10)
+            sent.wait_for_publish(60)
             assert sent.is_published(), "the broker did not take the request"
 
     def send(self, body: bytes | str | Mapping[str, object], **properties: Any) -> str:
