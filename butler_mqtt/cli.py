@@ -167,6 +167,14 @@ def start(
     raise typer.Exit(code)
 
 
+@app.command(epilog="Example: butler-mqtt check -c config.yaml")
+def check(as_json: JsonOption = False, config: ConfigOption = Path("config.yaml")) -> None:
+    """Try the journal, the broker and the Qlik server, and say what is wrong and what to do; start nothing."""
+    from butler_mqtt.commands import check as command  # noqa: PLC0415 -- as above
+
+    raise typer.Exit(command.check(read_settings(config), as_json=as_json))
+
+
 @app.command(epilog="Example: butler-mqtt resolve -c config.yaml --custom-property taskGroup=nightly")
 def resolve(
     tag: TagOption = None,

@@ -236,6 +236,21 @@ class Connection:
             return None
         return scriptlog.last_lines(self._read, self._read_text, task_id, execution.result_id, lines)
 
+    @property
+    def form_is_common(self) -> bool:
+        """Tell whether `/task/full` was found to lack tags and custom properties."""
+        return self._qrs.form.concrete is True
+
+    def task_count(self) -> int:
+        """
+        Count the tasks that our user may see.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses to tell.
+        """
+        return wire.number(wire.part(self._read("/task/count"), "value")) or 0
+
     def capacity(self) -> int:
         """
         Read how many reloads the site runs at one time, by its scheduler nodes; 0 if it does not tell.

@@ -1,0 +1,71 @@
+"""`butler-mqtt check`: prove that a configuration works, line by line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+
+import typer
+
+from butler_mqtt.checks.finding import Finding, State, ok, wrong
+from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.settings import Settings
+
+_MARKS = {State.OK: "ok     ", State.WARNING: "WARNING", State.WRONG: "WRONG  ", State.UNREACHED: "NO ANSWER"}
+
+
+def check(settings: Settings, *, as_json: bool) -> ExitCode:
+    """
+    Try the journal, the broker and the Qlik server, and print what was found.
+
+    Returns:
+        OK (warnings included), UNAVAILABLE when a service did not answer, FAILED
+        when something is wrong.
+    """
+    # What goes wrong is a line of the report: not twice.
+    logging.getLogger("butler_mqtt").addHandler(logging.NullHandler())
+    findings: list[Finding] = []
+    for finding in _all(settings):
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    states = {finding.state for finding in findings}
+    if as_json:
+        typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2, ensure_ascii=False))
+    else:
+        _summarise(findings)
+    if State.UNREACHED in states:
+        return ExitCode.UNAVAILABLE
+    return ExitCode.FAILED if State.WRONG in states else ExitCode.OK
+
+
+def _all(settings: Settings) -> Iterator[Finding]:
+    # Loaded here: the other commands need none of it.
+    from butler_mqtt.checks import broker, local, qlik  # noqa: PLC0415 -- see above
+
+    yield ok("configuration", "the file can be used")
+    if not settings.mqtt.enable and not settings.rest.enable:
+        yield wrong("configuration", "no door is open", "enable mqttConfig or restServerConfig")
+    yield from local.check(settings)
+    if settings.mqtt.enable:
+        yield from broker.check(settings.mqtt)
+    yield from qlik.check(settings)
+
+
+def _print(finding: Finding) -> None:
+    typer.echo(f"{_MARKS[finding.state]}  {finding.name}: {finding.text}")
+    if finding.advice:
+        typer.echo(f"         → {finding.advice}")
+
+
+def _summarise(findings: Iterable[Finding]) -> None:
+    bad = [finding for finding in findings if finding.state in {State.WRONG, State.UNREACHED}]
+    warned = sum(finding.state is State.WARNING for finding in findings)
+    typer.echo("")
+    if bad:
+        typer.echo(f"{len(bad)} to mend: {', '.join(finding.name for finding in bad)}")
+    elif warned:
+        typer.echo(f"it works; {warned} to know about")
+    else:
+        typer.echo("everything works")

@@ -1,0 +1,169 @@
+"""Trying a broker out: one short connection at a time, each step with its answer."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from paho.mqtt import client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from butler_mqtt import settings
+from butler_mqtt.errors import BrokerError
+from butler_mqtt.mqtt.client import Limits, connect, guarded, named, new_client, tls_reason
+
+#: Seconds for the broker to answer one step.
+STEP_SECONDS = 5.0
+#: Seconds for which a session of a probe outlives it, should it not be removed.
+SESSION_SECONDS = 60
+
+
+class Refused(BrokerError):
+    """The broker answered and said no; `reason` is its own word."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Probe:
+    """
+    One connection of a given client id; a context manager that connects and disconnects.
+
+    Args:
+        mqtt: Where to connect.
+        client_id: Not the daemon's own, whose session it would take.
+        keep_session: Whether the broker shall keep the session when this ends.
+
+    Raises:
+        Refused: On entering, the broker refused the connection.
+        BrokerError: On entering, it did not answer.
+    """
+
+    def __init__(self, mqtt: settings.Mqtt, client_id: str, *, keep_session: bool) -> None:
+        self._mqtt = mqtt
+        self._is_v5 = mqtt.protocol_version == "5"
+        self._keep_session = keep_session
+        self.limits = Limits()
+        self.session_present = False
+        self.received: list[tuple[str, bytes]] = []
+        self._connected: ReasonCode | None = None
+        self._granted: list[ReasonCode] | None = None
+        self._confirmed: ReasonCode | None = None
+        self._client = new_client(mqtt, client_id, keep_session=keep_session)
+        self._client.on_connect = guarded(self._on_connect)
+        self._client.on_subscribe = guarded(self._on_subscribe)
+        self._client.on_publish = guarded(self._on_publish)
+        self._client.on_message = guarded(self._on_message)
+
+    def __enter__(self) -> Self:
+        mqtt = self._mqtt
+        try:
+            connect(self._client, mqtt, keep_session=self._keep_session)
+        except ssl.SSLError as error:
+            raise Refused(f"TLS: {tls_reason(error)}") from error
+        except (OSError, UnicodeError) as error:
+            raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port}: {error}") from error
+        if not self._turn_until(lambda: self._connected is not None):
+            raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port} does not answer CONNECT")
+        if self._connected is not None and self._connected.is_failure:
+            raise Refused(named(self._connected))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.disconnect()
+        self._turn_until(lambda: not self._client.want_write())
+
+    def subscribe(self, topic: str) -> None:
+        """
+        Subscribe at QoS 1, without stored messages where MQTT 5 lets us say so.
+
+        Raises:
+            Refused: The broker granted less than QoS 1.
+        """
+        self._granted = None
+        if self._is_v5:
+            options = SubscribeOptions(1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            self._client.subscribe(topic, options=options)
+        else:
+            self._client.subscribe(topic, 1)
+        if not self._turn_until(lambda: self._granted is not None) or self._granted is None:
+            raise Refused("no answer to SUBSCRIBE")
+        if self._granted[0].value != 1:
+            raise Refused(named(self._granted[0]))
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """
+        Publish at QoS 1, not retained.
+
+        Raises:
+            Refused: The broker did not take it.
+        """
+        self._confirmed = None
+        properties = Properties(PacketTypes.PUBLISH) if self._is_v5 else None  # type: ignore[no-untyped-call] # paho leaves it untyped
+        self._client.publish(topic, payload, qos=1, properties=properties)
+        if not self._turn_until(lambda: self._confirmed is not None) or self._confirmed is None:
+            raise Refused("no answer to PUBLISH")
+        if self._confirmed.is_failure:
+            raise Refused(named(self._confirmed))
+
+    def hears(self, payload: bytes, seconds: float = STEP_SECONDS) -> bool:
+        """Tell whether a message with *payload* arrives within *seconds*."""
+        return self._turn_until(lambda: any(body == payload for _, body in self.received), seconds)
+
+    def retained(self, topic: str, seconds: float = 1.0) -> bytes | None:
+        """Give the message stored on *topic*, None when none comes within *seconds*."""
+        self._client.subscribe(topic, 0)
+        self._turn_until(lambda: any(name == topic for name, _ in self.received), seconds)
+        return next((body for name, body in self.received if name == topic), None)
+
+    def _turn_until(self, done: Callable[[], bool], seconds: float = STEP_SECONDS) -> bool:
+        end = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() >= end or self._client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
+                return done()
+        return True
+
+    def _on_connect(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        self.session_present = flags.session_present
+        self.limits = Limits.of(properties)
+        self._connected = reason
+
+    def _on_subscribe(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        _packet_id: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        self._granted = reasons
+
+    def _on_publish(
+        self,
+        _client: paho.Client,
+        _userdata: object,
+        _packet_id: int,
+        reason: ReasonCode,
+        _properties: Properties,
+    ) -> None:
+        self._confirmed = reason
+
+    def _on_message(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        self.received.append((message.topic, bytes(message.payload)))
+        client.ack(message.mid, message.qos)
