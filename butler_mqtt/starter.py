@@ -139,7 +139,8 @@ class Starter:
         """Take in a run read from the journal that has no outcome."""
         self._runs[run.id] = run
         self._lanes.occupy(run.task.id)
-        if run.id in self.poster.in_hand:
+        # POSTED on disk: its answer was taken in, and only the turn that did so seemed to fail.
+        if run.id in self.poster.in_hand and run.state is RunState.INTENDED:
             return
         if run.state is RunState.INTENDED:
             self._ledger.posted(run, "the daemon ended before the outcome was recorded")
@@ -186,7 +187,7 @@ class Starter:
         if time.monotonic() < self._paused_until or self.clock_needed:
             return
         # While the server does not answer one POST probes; else some wait in hand to hide the commit.
-        limit = 1 if self._failures else 2 * self._settings.max_concurrent_starts
+        limit = 1 if self._failures else 8 * self._settings.max_concurrent_starts
         room = self._room_for_reloads()
         while len(self._posting) < limit and (self._repeat or room > 0):
             room -= 1
