@@ -31,8 +31,6 @@ MOST_WAITED_FOR_SECONDS = 10.0
 SHARE_OF_AGE = 0.1
 #: Executions looked at in one job.
 MAX_EXECUTIONS = 500
-#: Looks due within this many seconds go together.
-TOGETHER_SECONDS = 0.5
 #: Seconds after the end of a session for which its result may still be missing (it lags, or was purged).
 RESULT_LAG_SECONDS = 60.0
 #: How often and how far apart a missing script log is asked for, seconds.
@@ -219,7 +217,7 @@ class Follower:
         if self._busy or now < self._retry_at or not self._due or self._due[0][0] > now:
             return
         job: dict[str, Task] = {}
-        while self._due and self._due[0][0] <= now + TOGETHER_SECONDS and len(job) < MAX_EXECUTIONS:
+        while self._due and self._due[0][0] <= now and len(job) < MAX_EXECUTIONS:
             _, number, execution_id = heapq.heappop(self._due)
             watch = self._watches.get(execution_id)
             if watch is not None and watch.look == number:
@@ -313,8 +311,9 @@ class Follower:
 
     def _look_in(self, seconds: float, watch: Watch) -> None:
         watch.look = next(self._sequence)
-        moment = time.monotonic() + seconds
-        if seconds >= 4 * LEAST_SECONDS:
-            # Long pauses end at common moments, up to a quarter earlier: fewer and fuller queries.
-            moment -= moment % 2.0 ** math.floor(math.log2(seconds / 4))
+        # Pauses end at common moments, so that queries are few and full: short ones up to a quarter later,
+        # long ones up to a quarter earlier.
+        grid = 2.0 ** math.floor(math.log2(seconds / 4))
+        moment = (time.monotonic() + seconds) / grid
+        moment = grid * (math.floor(moment) if seconds >= 4 * LEAST_SECONDS else math.ceil(moment))
         heapq.heappush(self._due, (moment, watch.look, watch.execution_id))

@@ -50,7 +50,6 @@ def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.005)
     monkeypatch.setattr(follower, "LEAST_SECONDS", 0.002)
     monkeypatch.setattr(follower, "MOST_SECONDS", 0.01)
-    monkeypatch.setattr(follower, "TOGETHER_SECONDS", 0.0)
     monkeypatch.setattr(follower, "LOG_PAUSE_SECONDS", 0.002)
     for module in (finder, starter, settler):
         monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", 0.005)

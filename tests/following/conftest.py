@@ -8,14 +8,22 @@ from pathlib import Path
 import pytest
 
 from butler_mqtt.settings import Settings
-from tests.acceptance.conftest import broker as broker
-from tests.acceptance.conftest import make_daemon as make_daemon
-from tests.acceptance.conftest import each as each
-from tests.acceptance.conftest import place as place
-from tests.acceptance.conftest import places as places
-from tests.acceptance.conftest import qlik as qlik
-from tests.acceptance.conftest import qlik_server as qlik_server
+from tests.acceptance.conftest import broker, each, make_daemon, place, places, qlik, qlik_server
 from tests.fakes import House, shorten_pauses
+
+#: Fixtures of the acceptance tests are found here as well.
+__all__ = [
+    "MakeHouse",
+    "broker",
+    "each",
+    "house",
+    "make_daemon",
+    "make_house",
+    "place",
+    "places",
+    "qlik",
+    "qlik_server",
+]
 
 MakeHouse = Callable[..., House]
 

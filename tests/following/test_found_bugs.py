@@ -1,4 +1,4 @@
-"""What once went wrong with executions and those who wait for them, each with the smallest way to repeat it."""
+"""What once went wrong with executions and those who wait for their end, in the smallest way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import finder
+from butler_mqtt import finder, follower
 from butler_mqtt.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.settings import Settings, StartTask
 from tests.fakes import House, Site
@@ -91,7 +91,10 @@ def test_a_repetition_while_another_waits_for_the_end_is_answered_once(house: Ho
     assert [len(answers(house, one)) for one in (b"end", b"again")] == [1, 1]
 
 
-def test_an_execution_whose_result_is_gone_is_told_with_code_and_details(house: House) -> None:
+def test_an_execution_whose_result_is_gone_is_told_with_code_and_details(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "RESULT_LAG_SECONDS", 0.1)
     task = house.site.add("Sales")
     house.send({"taskId": task, "wait": "finished"}, correlation=b"end")
     house.until(lambda: house.site.posts)

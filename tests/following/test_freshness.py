@@ -84,7 +84,7 @@ class Freshness(RuleBasedStateMachine):
         #: The server's time at which each request was sent, by its id, and the tasks it asks for.
         self.sent: dict[str, tuple[datetime, list[str]]] = {}
         self.held: dict[int, Message] = {}
-        self.kills = 0
+        self.kills = self.repeated = 0
 
     @initialize(gives=st.sampled_from(["empty", "empty", "same", "second"]))
     def begin(self, gives: str) -> None:
@@ -120,7 +120,8 @@ class Freshness(RuleBasedStateMachine):
             body: dict[str, Any] = {"requestId": identity, "wait": wait}
             name = {self.tasks[0]: "Sales", self.tasks[1]: "Stock"}[tasks[0]]
             body |= {"tag": "both"} if len(tasks) == 2 else {"taskName": name}
-            message = self.house.message(body, correlation=f"{identity} again {len(self.held)}".encode())
+            self.repeated += 1
+            message = self.house.message(body, correlation=f"{identity} again {self.repeated}".encode())
             self.held[message.packet_id] = message
             self.house.deliver(message)
 
