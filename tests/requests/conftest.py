@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from butler_mqtt.cli import app
-from butler_mqtt.journal import retention
+from butler_mqtt.journal import retention, tables
 from butler_mqtt.settings import Settings
 from tests.fakes import House, shorten_pauses
 from tests.requests.filling import fill
@@ -69,3 +69,9 @@ def lines(done: Result) -> list[Any]:
     """Read what --json printed."""
     assert done.exit_code == 0, done.output
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def delivered(house: House) -> bool:
+    """Confirm what is on its way, and tell whether nothing is left to publish."""
+    house.broker.confirm()
+    return not house.rows(tables.outbox)

@@ -10,7 +10,7 @@ from butler_mqtt.journal.chapters import MAX_DELIVERIES, Chapter
 from butler_mqtt.journal.search import Search
 from butler_mqtt.settings import Settings, StartTaskFilter
 from tests.fakes import Crash, House, cut_after_effect, killed_after_effect
-from tests.requests.conftest import MakeHouse, call, lines
+from tests.requests.conftest import MakeHouse, call, delivered, lines
 
 
 def chapters(house: House, request_id: str) -> list[Chapter]:
@@ -36,7 +36,7 @@ def finished(house: House) -> None:
     """Step until all is answered, published and over."""
     house.until(
         lambda: (
-            not (house.broker.confirm() or house.rows(tables.outbox))
+            delivered(house)
             and not house.open_rows()
             and all(row["state"] in {"ended", "none", "unknown"} for row in house.rows(tables.runs))
         )
