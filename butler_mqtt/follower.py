@@ -197,13 +197,6 @@ class Follower:
         for watch in self._watches.values():
             yield from watch.starts
 
-    def adopt(self, starts: Iterable[OpenStart]) -> None:
-        """Let these objects stand for the starts with the same ids: somebody wants to know their end."""
-        for start in starts:
-            watch = self._watches.get(start.execution_id or "")
-            if watch is not None:
-                watch.starts = [start if one.id == start.id else one for one in watch.starts]
-
     def wait_for(self, execution_id: str, task: Task) -> None:
         """Follow an execution because something waits behind it."""
         watch = self._watch(execution_id, task)

@@ -1,4 +1,4 @@
-"""What the tests of following share: a house stepped by hand, and the acceptance tests' rig for the real thing."""
+"""What the tests of following share: a house stepped by hand, and the rig of the acceptance tests."""
 
 from __future__ import annotations
 

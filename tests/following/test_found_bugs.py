@@ -222,3 +222,15 @@ def test_starts_due_together_are_not_refused_for_a_silence_nobody_asked_in(make_
 
     house.until(over)
     assert answers(house, b"end")[0]["totalTasksStarted"] == 8
+
+
+def test_a_running_executions_id_given_for_a_start_is_not_taken_for_a_new_one(house: House) -> None:
+    """The task was found idle a moment ago, for another request; since then somebody else has started it."""
+    task = house.site.add("Sales")
+    house.ask({"requestId": "a", "taskId": task})
+    house.site.end(task)
+    foreign = house.site.begin(task)
+    house.site.pass_time(4)
+    house.site.script.append(lambda _site, _task: foreign)
+    reply = house.ask({"requestId": "b", "taskId": task})
+    assert "tasksQueued" in reply, reply

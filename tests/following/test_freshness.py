@@ -29,6 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from butler_mqtt import waiting
 from butler_mqtt.journal import tables
 from butler_mqtt.model import EMPTY_GUID, Message, Task
+from butler_mqtt.settings import Settings, StartTask
 from tests.fakes import OUR_USER, House, Site, cut_after_effect, cut_before_effect, shorten_pauses
 
 #: What the last event about an execution, or about a start that waited, may be.
@@ -83,12 +84,14 @@ class Freshness(RuleBasedStateMachine):
         self.tasks = [self.site.add(name, tags=("both",)) for name in ("Sales", "Stock")]
         #: The server's time at which each request was sent, by its id, and the tasks it asks for.
         self.sent: dict[str, tuple[datetime, list[str]]] = {}
+        self.more: dict[str, dict[str, str]] = {}
         self.held: dict[int, Message] = {}
-        self.kills = self.repeated = 0
+        self.kills = self.repeated = self.failures = 0
 
-    @initialize(gives=st.sampled_from(["empty", "empty", "same", "second"]))
-    def begin(self, gives: str) -> None:
+    @initialize(gives=st.sampled_from(["empty", "empty", "same", "second"]), slots=st.sampled_from([0, 0, 1]))
+    def begin(self, gives: str, slots: int) -> None:
         self.site.running_gives = gives
+        self.house.settings = Settings(start_task=StartTask(max_concurrent_reloads=slots))
         self.house.start()
 
     def now(self) -> datetime:
@@ -100,10 +103,12 @@ class Freshness(RuleBasedStateMachine):
     @rule(
         which=st.sampled_from(["Sales", "Sales", "Stock", "both"]),
         wait=st.sampled_from(["started", "finished"]),
+        more=st.sampled_from([{}, {}, {}, {"notBefore": "2001-01-01T00:00:00Z"}, {"ifRunning": "skip"}]),
     )
-    def request(self, which: str, wait: str) -> None:
+    def request(self, which: str, wait: str, more: dict[str, str]) -> None:
         identity = f"r{len(self.sent)}"
-        body: dict[str, Any] = {"requestId": identity, "wait": wait}
+        body: dict[str, Any] = {"requestId": identity, "wait": wait, **more}
+        self.more[identity] = more
         body |= {"tag": "both"} if which == "both" else {"taskName": which}
         tasks = self.tasks if which == "both" else [self.tasks[0 if which == "Sales" else 1]]
         self.sent[identity] = (self.now(), tasks)
@@ -117,7 +122,7 @@ class Freshness(RuleBasedStateMachine):
         if self.sent:
             identity = data.draw(st.sampled_from(sorted(self.sent)))
             tasks = self.sent[identity][1]
-            body: dict[str, Any] = {"requestId": identity, "wait": wait}
+            body: dict[str, Any] = {"requestId": identity, "wait": wait, **self.more[identity]}
             name = {self.tasks[0]: "Sales", self.tasks[1]: "Stock"}[tasks[0]]
             body |= {"tag": "both"} if len(tasks) == 2 else {"taskName": name}
             self.repeated += 1
@@ -158,6 +163,12 @@ class Freshness(RuleBasedStateMachine):
                 json.loads(message.payload), packet_id=packet_id, dup=True, correlation=message.correlation
             )
 
+    @rule(where=st.sampled_from(["before", "after"]))
+    def journal_fails(self, where: str) -> None:
+        if not self.house.journal.faults:
+            self.failures += 1
+            self.house.journal.fail(where)
+
     @rule()
     def confirm(self) -> None:
         self.house.broker.confirm()
@@ -190,6 +201,7 @@ class Freshness(RuleBasedStateMachine):
     def all_is_well(self) -> None:
         house = self.house
         self.site.script.clear()
+        house.journal.faults.clear()
         for _ in range(3000):
             house.step()
             house.broker.confirm()
@@ -224,6 +236,9 @@ class Freshness(RuleBasedStateMachine):
         began = {one.id: one.began for many in self.site.history.values() for one in many}
         ids = self.request_ids()
         for start in self.house.rows(tables.starts):
+            if start["state"] == "skipped":
+                assert self.more[ids[start["request"]]] == {"ifRunning": "skip"}
+                continue
             assert start["state"] in {"succeeded", "failed", "aborted"}, start
             moment = began[start["execution_id"]]
             # Taken as its own after a lost answer: two seconds of doubt are allowed there (design 5.2).
@@ -234,7 +249,11 @@ class Freshness(RuleBasedStateMachine):
     def check_younger(self) -> None:
         """After the last request for a task an execution began that is younger than it."""
         for task_id in self.tasks:
-            asked = [moment for moment, tasks in self.sent.values() if task_id in tasks]
+            asked = [
+                moment
+                for identity, (moment, tasks) in self.sent.items()
+                if task_id in tasks and self.more[identity] != {"ifRunning": "skip"}
+            ]
             if asked:
                 assert max(one.began for one in self.site.history[task_id] if one.began) >= max(asked)
 
@@ -254,6 +273,12 @@ class Freshness(RuleBasedStateMachine):
         assert all(len(payloads) == 1 for payloads in told.values()), "told again with another content"
         assert max(Counter(event["eventId"] for event in events).values(), default=1) == 1, "told twice"
         assert max(count.values(), default=0) <= 1 + self.kills, "told again without a kill"
+        skipped = {
+            (row["request"], row["task_id"])
+            for row in self.house.rows(tables.starts)
+            if row["state"] == "skipped"
+        }
+        rows = {name: row for row, name in self.request_ids().items()}
         last = defaultdict(set)
         for event in events:
             for identity in event["requestIds"]:
@@ -261,7 +286,8 @@ class Freshness(RuleBasedStateMachine):
                     last[identity, event["taskId"]].add(event["event"])
         for identity, (_, tasks) in self.sent.items():
             for task_id in tasks:
-                assert len(last[identity, task_id]) == 1, (identity, task_id, events)
+                ends = 0 if (rows[identity], task_id) in skipped else 1
+                assert len(last[identity, task_id]) == ends, (identity, task_id, events)
 
     def check_replies(self) -> None:
         """Every delivery has one reply."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import math
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -50,7 +51,7 @@ class Server:
         return {one: Execution(one, None, None, 2, session=True) for one in ids}
 
     def script_log(self, task_id: str, execution: Execution, lines: int) -> list[str] | None:
-        raise AssertionError("nothing fails here")
+        raise AssertionError(f"nothing fails here: {task_id}, {execution}, {lines}")
 
     def capacity(self) -> int:
         return 0
@@ -82,13 +83,13 @@ class Street:
 
 
 @pytest.fixture
-def street(monkeypatch: pytest.MonkeyPatch) -> Iterator[Street]:
+def street(monkeypatch: pytest.MonkeyPatch) -> Street:
     clock = Clock()
     monkeypatch.setattr(follower, "time", clock)
     turn = Turn()
     events: list[Event] = []
     made = Follower(Ledger(turn), emit=events.append, freed=lambda _task, _execution: None, log_lines=20)
-    yield Street(clock, Server(clock), made, events)
+    return Street(clock, Server(clock), made, events)
 
 
 def follow_many(street: Street, *, over: float = 0.0, waited_for: bool = False) -> list[str]:
@@ -112,7 +113,7 @@ def test_pauses_keep_to_their_bounds(street: Street, waited_for: bool, most: flo
     street.live(600)
     for one in ids:
         looks = street.server.looks[one]
-        pauses = [later - earlier for earlier, later in zip(looks, looks[1:], strict=False)]
+        pauses = [later - earlier for earlier, later in pairwise(looks)]
         assert min(pauses) >= follower.LEAST_SECONDS - 1e-6
         # The turns of this clock are 0.2 s apart.
         assert max(pauses) <= most + 0.2 + 1e-6
