@@ -38,6 +38,9 @@ from butler_mqtt.waiting import Waiting
 MAX_PAUSE_SECONDS = 10.0
 #: Seconds between two questions for the site's capacity (`maxConcurrentReloads: auto`).
 CAPACITY_SECONDS = 300.0
+#: Runs in hand for each thread that posts: as many as it gets done while one turn is written, so that a
+#: burst is written in few large turns. After a crash each of them is looked at once more.
+IN_HAND = 8
 #: More than ever begin in one turn.
 MAX_RELOADS = 1_000_000
 
@@ -187,7 +190,7 @@ class Starter:
         if time.monotonic() < self._paused_until or self.clock_needed:
             return
         # While the server does not answer one POST probes; else some wait in hand to hide the commit.
-        limit = 1 if self._failures else 8 * self._settings.max_concurrent_starts
+        limit = 1 if self._failures else IN_HAND * self._settings.max_concurrent_starts
         room = self._room_for_reloads()
         while len(self._posting) < limit and (self._repeat or room > 0):
             room -= 1
