@@ -169,10 +169,51 @@ def start(
 
 @app.command(epilog="Example: butler-mqtt check -c config.yaml")
 def check(as_json: JsonOption = False, config: ConfigOption = Path("config.yaml")) -> None:
-    """Try the journal, the broker and the Qlik server, and say what is wrong and what to do; start nothing."""
+    """Try journal, broker and Qlik server, and say what is wrong and what to do; start nothing."""
     from butler_mqtt.commands import check as command  # noqa: PLC0415 -- as above
 
     raise typer.Exit(command.check(read_settings(config), as_json=as_json))
+
+
+@app.command(epilog="Example: butler-mqtt init --qlik-host sense.example.com --certificates /root/export")
+def init(
+    broker_host: Annotated[
+        str | None, typer.Option("--broker-host", metavar="HOST[:PORT]", help="The broker; else localhost.")
+    ] = None,
+    broker_user: Annotated[
+        str | None, typer.Option("--broker-user", metavar="NAME", help="The daemon's user at the broker.")
+    ] = None,
+    broker_password_file: Annotated[
+        Path | None, typer.Option("--broker-password-file", help="File that holds its password.")
+    ] = None,
+    qlik_host: Annotated[
+        str | None, typer.Option("--qlik-host", metavar="HOST[:PORT]", help="The Qlik Sense server.")
+    ] = None,
+    certificates: Annotated[
+        Path | None,
+        typer.Option("--certificates", metavar="FOLDER", help="Folder of the certificates exported there."),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="DIRECTORY\\USER", help="Whose rights count at Qlik Sense."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = Path("config.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented configuration from a few options, or answers on a terminal, and check it."""
+    from butler_mqtt.commands import check as trial  # noqa: PLC0415 -- as above
+    from butler_mqtt.commands import init as command  # noqa: PLC0415 -- as above
+
+    answers = command.Answers(
+        broker_host=broker_host,
+        broker_user=broker_user,
+        broker_password_file=broker_password_file,
+        qlik_host=qlik_host,
+        certificates=certificates,
+        user=user,
+    )
+    code = command.init(answers, output, force=force)
+    raise typer.Exit(code or trial.check(read_settings(output), as_json=False))
 
 
 @app.command(epilog="Example: butler-mqtt resolve -c config.yaml --custom-property taskGroup=nightly")
