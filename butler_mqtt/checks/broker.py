@@ -32,7 +32,7 @@ def check(mqtt: Mqtt) -> Iterator[Finding]:
     except Refused as error:
         yield wrong(
             "broker.login",
-            f"{place} refuses {who}: {error.reason}",
+            f"{place} does not let {who} in: {error.reason}",
             "check mqttConfig.username, its password and tls, and the broker's password file",
         )
         return
@@ -96,13 +96,15 @@ def _kept(mqtt: Mqtt, client_id: str) -> Finding:
     topic, payload = mqtt.status_topic, _payload()
     absent = f"{client_id}-absent"
     try:
-        with Probe(mqtt, absent, keep_session=True) as probe:
-            probe.subscribe(topic)
-        with Probe(mqtt, f"{client_id}-sender", keep_session=False) as probe:
-            probe.publish(topic, payload)
-        with Probe(mqtt, absent, keep_session=True) as probe:
-            present, arrived = probe.session_present, probe.hears(payload)
-        _forget(mqtt, absent)
+        try:
+            with Probe(mqtt, absent, keep_session=True) as probe:
+                probe.subscribe(topic)
+            with Probe(mqtt, f"{client_id}-sender", keep_session=False) as probe:
+                probe.publish(topic, payload)
+            with Probe(mqtt, absent, keep_session=True) as probe:
+                present, arrived = probe.session_present, probe.hears(payload)
+        finally:
+            _forget(mqtt, absent)
     except BrokerError as error:
         return wrong(
             "broker.persistence",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from butler_mqtt import posix
@@ -14,9 +14,13 @@ from butler_mqtt.settings import Settings
 
 #: Less free space than this is worth a line, bytes.
 LITTLE_BYTES = 1024 * 1024 * 1024
+MOUNTS = Path("/proc/mounts")
+#: Kinds of file systems that a power cut empties, and beginnings of those that are elsewhere.
+FORGETFUL = frozenset({"tmpfs", "ramfs"})
+REMOTE = ("nfs", "cifs", "smb", "fuse.sshfs", "9p")
 
 
-def check(settings: Settings) -> Iterator[Finding]:
+def check(settings: Settings, *, free_bytes: Callable[[Path], int] = posix.free_bytes) -> Iterator[Finding]:
     """Try whether the journal can be written, durably, by this user."""
     path = Journal(settings.journal.url).path
     folder = path.parent
@@ -33,12 +37,41 @@ def check(settings: Settings) -> Iterator[Finding]:
         )
         return
     yield ok("journal.folder", f"{folder} can be written and synchronised")
-    yield _space(folder)
+    yield from _file_system(folder)
+    yield _space(folder, free_bytes(folder))
     yield _file(path)
 
 
-def _space(folder: Path) -> Finding:
-    free = posix.free_bytes(folder)
+def _file_system(folder: Path) -> Iterator[Finding]:
+    kind = kind_of(folder, MOUNTS.read_text("utf-8", "replace")) if MOUNTS.exists() else ""
+    if kind in FORGETFUL:
+        yield warning(
+            "journal.filesystem",
+            f"{folder} is in memory ({kind})",
+            "a power cut or reboot loses what was acknowledged: put journal.url on a disk",
+        )
+    elif kind.startswith(REMOTE):
+        yield warning(
+            "journal.filesystem",
+            f"{folder} is on another machine ({kind})",
+            "locks and synchronising are not to be relied on there: put journal.url on a local disk",
+        )
+
+
+def kind_of(folder: Path, mounts: str) -> str:
+    """Give the kind of file system that holds *folder*; *mounts* is in the form of /proc/mounts."""
+    place = folder.resolve()
+    depth, found = 0, ""
+    for line in mounts.splitlines():
+        _, point, kind, *_ = line.split(" ")
+        # Blanks stand as octal numbers there.
+        mounted = Path(point.encode().decode("unicode_escape"))
+        if place.is_relative_to(mounted) and len(mounted.parts) >= depth:
+            depth, found = len(mounted.parts), kind
+    return found
+
+
+def _space(folder: Path, free: int) -> Finding:
     text = f"{free // (1024 * 1024)} MB are free in {folder}"
     if free < LOW_DISK_BYTES:
         return wrong("journal.space", text, "free some: nothing new is acknowledged below 32 MB")
@@ -52,13 +85,16 @@ def _space(folder: Path) -> Finding:
 def _file(path: Path) -> Finding:
     if not path.exists():
         return ok("journal.file", f"{path} does not exist yet; the daemon makes it")
+    lock = Path(f"{path}.lock")
     try:
-        descriptor = posix.lock(Path(f"{path}.lock"))
+        # Made here, as root perhaps, it would keep the daemon's user out.
+        descriptor = posix.lock(lock) if lock.exists() else None
     except BlockingIOError:
         return ok("journal.file", f"{path} is in use by a running daemon")
     except OSError as error:
         return wrong("journal.file", f"{path}.lock: {error.strerror}", "give it to the service's user")
-    os.close(descriptor)
+    if descriptor is not None:
+        os.close(descriptor)
     if not os.access(path, os.R_OK | os.W_OK):
         return wrong("journal.file", f"{path} cannot be written", "give it to the service's user")
     return ok("journal.file", f"{path} is there and not in use")

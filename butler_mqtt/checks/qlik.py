@@ -1,4 +1,4 @@
-"""Tries the Qlik Repository Service: certificates, connection, user, rights, and how this site behaves."""
+"""Tries the Qlik Repository Service: connection, clock, rights of the user, allow-list."""
 
 from __future__ import annotations
 
@@ -6,100 +6,82 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-
-from butler_mqtt.checks.finding import Finding, ok, unreached, warning, wrong
+from butler_mqtt.checks import certificates, site
+from butler_mqtt.checks.finding import Finding, State, ok, unreached, warning, wrong
 from butler_mqtt.errors import QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.model import Selector, SelectorKind, Task
 from butler_mqtt.qrs import Connection, Qrs
-from butler_mqtt.settings import Qrs as QrsSettings
-from butler_mqtt.settings import Settings
+from butler_mqtt.qrs.transport import Answer, ExchangeFailed, Transport
+from butler_mqtt.settings import Retry, Settings
 
-#: Days before the end of a certificate from which on it is worth a line.
-SOON_DAYS = 30
 #: Seconds between the server's clock and ours that are worth a line; `Date` has whole seconds.
 CLOCK_SECONDS = 5.0
+#: As many make `expiresAt` and certificates mean something else there than here.
+CLOCKS_APART_SECONDS = 60.0
+#: An operator waits for the answer: a server that is down is not asked for a minute.
+_RETRY = Retry(attempts=2, max_seconds=10.0)
 
 
 def check(settings: Settings) -> Iterator[Finding]:
     """Try everything the daemon does with the server, short of starting a task."""
-    qrs = settings.qrs
+    qrs = replace(settings.qrs, retry=_RETRY)
     if qrs.use_ssl:
-        yield from _certificates(qrs)
+        yield from certificates.files(qrs)
+        for finding in certificates.server(qrs):
+            yield finding
+            if finding.state is State.WRONG:
+                return
     shared = Qrs(qrs, threading.Event())
     with closing(shared.connection()) as connection:
-        yield from _server(settings, shared, connection)
+        connected = _connected(shared, connection)
+        yield connected
+        if connected.state is not State.OK:
+            return
+        yield _clock(shared)
+        yield from _rights(connection)
+        yield _capacity(connection)
+        yield from _allowed(settings, connection)
+    yield from _site(Transport(qrs))
 
 
-def _certificates(qrs: QrsSettings) -> Iterator[Finding]:
-    for name, path in (("clientCert", qrs.client_cert), ("clientCertCA", qrs.client_cert_ca)):
-        if path is not None:
-            yield _validity(f"qlik.{name}", path)
-    if qrs.client_cert is not None and qrs.client_cert_key is not None:
-        yield _pair(qrs.client_cert, qrs.client_cert_key)
-
-
-def _validity(name: str, path: Path) -> Finding:
-    try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError) as error:
-        return wrong(name, f"{path} cannot be read: {error}", "export the certificates as PEM in the QMC")
-    days = (certificate.not_valid_after_utc - datetime.now(UTC)).days
-    if certificate.not_valid_before_utc > datetime.now(UTC):
-        return wrong(name, f"{path} is not valid yet", "look at this machine's clock")
-    if days < 0:
-        return wrong(name, f"{path} ended {-days} days ago", "export new certificates in the QMC")
-    if days < SOON_DAYS:
-        return warning(name, f"{path} ends in {days} days", "export new certificates in the QMC in time")
-    return ok(name, f"{path} is valid for {days} more days")
-
-
-def _pair(certificate_path: Path, key_path: Path) -> Finding:
-    """See whether the key belongs to the certificate."""
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = load_pem_private_key(key_path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        return wrong(
-            "qlik.clientCertKey",
-            f"{key_path} cannot be read: {error}",
-            "export the certificates as PEM with the secret key and without a password",
-        )
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if certificate.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
-        return wrong(
-            "qlik.clientCertKey",
-            f"{key_path} is not the key of {certificate_path}",
-            "take both files from the same export",
-        )
-    return ok("qlik.clientCertKey", f"{key_path} belongs to {certificate_path}")
-
-
-def _server(settings: Settings, shared: Qrs, connection: Connection) -> Iterator[Finding]:
-    place = f"{settings.qrs.host}:{settings.qrs.port}"
+def _connected(shared: Qrs, connection: Connection) -> Finding:
+    name, place = "qlik.connection", shared.place
     try:
         about = connection.about()
     except QlikUnavailable as error:
-        yield unreached(
-            "qlik.connection",
+        if _is_tls(error):
+            return wrong(name, str(error), "see the certificates above; they come from this site's export")
+        return unreached(
+            name,
             str(error),
-            "check configQRS.host and port, serverName where the certificate has another name, the "
-            "certificates, and the firewall",
+            "check configQRS.host and port, that the Repository Service runs, and the firewall",
         )
-        return
     except QlikRefused as error:
-        yield wrong(
-            "qlik.connection", str(error), "check X-Qlik-User in configQRS.headers.static and its rights"
-        )
-        return
-    build = about.get("buildVersion", "of unknown build")
-    yield ok("qlik.connection", f"{place} answers, Repository Service {build}")
-    yield _clock(shared)
-    yield from _rights(settings, connection)
+        if "xsrf" in str(error).lower():
+            advice = "something on the way takes away the xrfkey: connect to the server's port 4242 directly"
+        else:
+            advice = "check X-Qlik-User in configQRS.headers.static: the user must exist and have rights"
+        return wrong(name, str(error), advice)
+    return ok(name, f"{place} answers, Repository Service {about.get('buildVersion', 'of unknown build')}")
+
+
+def _is_tls(error: BaseException | None) -> bool:
+    """Tell whether TLS failed on a connection that was there, which is a fault of certificates."""
+    return error is not None and ("TLS failed" in str(error) or _is_tls(error.__cause__))
+
+
+def _site(transport: Transport) -> Iterator[Finding]:
+    def read(path: str, query: str = "") -> Answer:
+        return transport.exchange("GET", path, query)
+
+    with closing(transport):
+        try:
+            yield from site.check(read)
+        except ExchangeFailed as error:
+            yield unreached("qlik.connection", f"the connection was lost: {error}", "run this again")
 
 
 def _clock(shared: Qrs) -> Finding:
@@ -111,6 +93,12 @@ def _clock(shared: Qrs) -> Finding:
             "a start whose answer is lost cannot be settled and is reported as unknown",
         )
     apart = abs((server - datetime.now(UTC)).total_seconds())
+    if apart > CLOCKS_APART_SECONDS:
+        return wrong(
+            "qlik.clock",
+            f"the server's clock and ours are {apart:.0f} s apart",
+            "synchronise both (NTP); expiresAt and issuedAt are compared with our clock",
+        )
     if apart > CLOCK_SECONDS:
         return warning(
             "qlik.clock",
@@ -120,7 +108,7 @@ def _clock(shared: Qrs) -> Finding:
     return ok("qlik.clock", f"the server's clock and ours are {apart:.0f} s apart")
 
 
-def _rights(settings: Settings, connection: Connection) -> Iterator[Finding]:
+def _rights(connection: Connection) -> Iterator[Finding]:
     unknown = str(uuid.uuid4())
     advice = "give the user in X-Qlik-User read on tasks, execution sessions and results (docs/security.md)"
     try:
@@ -142,26 +130,6 @@ def _rights(settings: Settings, connection: Connection) -> Iterator[Finding]:
         yield wrong("qlik.executions", f"sessions and results cannot be read: {error}", advice)
     else:
         yield ok("qlik.executions", "execution sessions and results can be read")
-    yield _escaping(connection)
-    yield _capacity(connection)
-    yield from _allowed(settings, connection)
-    yield _form(connection)
-
-
-def _escaping(connection: Connection) -> Finding:
-    """See whether a quote in a tag is understood as it is escaped: without effect, and without a fault."""
-    selector = Selector(SelectorKind.TAG, "butler-mqtt's check \\ of quotes")
-    try:
-        answer = connection.find([selector])[selector]
-    except QlikError as error:
-        answer = error if isinstance(error, QlikRefused) else ()
-    if isinstance(answer, QlikRefused):
-        return warning(
-            "site.quotes",
-            f"a quote in a tag is refused by the server: {answer}",
-            "avoid tags and property values with a quote or a backslash",
-        )
-    return ok("site.quotes", "quotes and backslashes in tags and values are understood")
 
 
 def _capacity(connection: Connection) -> Finding:
@@ -206,12 +174,3 @@ def _allowed(settings: Settings, connection: Connection) -> Iterator[Finding]:
         else:
             allowed |= {task.id: task for task in answer}
     yield ok("filter", f"startTaskFilter allows {len(allowed)} tasks")
-
-
-def _form(connection: Connection) -> Finding:
-    """Tell in which form this site lists tasks; the daemon manages with both."""
-    if connection.form_is_common:
-        return ok(
-            "site.form", "/task/full lists tasks in their common form: the concrete lists are asked too"
-        )
-    return ok("site.form", "/task/full lists tasks with tags and custom properties")

@@ -42,7 +42,7 @@ class Probe:
         keep_session: Whether the broker shall keep the session when this ends.
 
     Raises:
-        Refused: On entering, the broker refused the connection.
+        Refused: A certificate file cannot be used; on entering, the broker refused the connection.
         BrokerError: On entering, it did not answer.
     """
 
@@ -56,7 +56,11 @@ class Probe:
         self._connected: ReasonCode | None = None
         self._granted: list[ReasonCode] | None = None
         self._confirmed: ReasonCode | None = None
-        self._client = new_client(mqtt, client_id, keep_session=keep_session)
+        self._closed = False
+        try:
+            self._client = new_client(mqtt, client_id, keep_session=keep_session)
+        except BrokerError as error:
+            raise Refused(str(error)) from error
         self._client.on_connect = guarded(self._on_connect)
         self._client.on_subscribe = guarded(self._on_subscribe)
         self._client.on_publish = guarded(self._on_publish)
@@ -71,6 +75,8 @@ class Probe:
         except (OSError, UnicodeError) as error:
             raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port}: {error}") from error
         if not self._turn_until(lambda: self._connected is not None):
+            if self._closed:
+                raise Refused("it closes the connection unanswered; does it ask for a client certificate?")
             raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port} does not answer CONNECT")
         if self._connected is not None and self._connected.is_failure:
             raise Refused(named(self._connected))
@@ -128,7 +134,10 @@ class Probe:
     def _turn_until(self, done: Callable[[], bool], seconds: float = STEP_SECONDS) -> bool:
         end = time.monotonic() + seconds
         while not done():
-            if time.monotonic() >= end or self._client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
+            if time.monotonic() >= end:
+                return done()
+            if self._client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
+                self._closed = True
                 return done()
         return True
 
