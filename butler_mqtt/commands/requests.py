@@ -39,6 +39,7 @@ app = typer.Typer(
     help="What was asked, by whom, and what became of it.",
     invoke_without_command=True,
     subcommand_metavar="[ID | COMMAND]",
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -32,6 +32,9 @@ FORMAT = "0001"
 #: With less free space than this nothing new is acknowledged, so that what is open can still be finished.
 LOW_DISK_BYTES = 32 * 1024 * 1024
 
+#: The write-ahead log keeps this much space on the disk when it is empty.
+KEPT_LOG_BYTES = 16 * 1024 * 1024
+
 _log = logging.getLogger("butler_mqtt.journal")
 
 #: SQLite's words for states that end by themselves or by an operator's hand, without a restart.
@@ -228,6 +231,8 @@ def writing_engine(path: Path) -> Engine:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
+            # A long read lets the log grow; it is cut again at the next checkpoint that empties it.
+            connection.execute(f"PRAGMA journal_size_limit={KEPT_LOG_BYTES}")
         except sqlite3.Error:
             # Nobody else closes it, and it would keep a -wal with the rights the file has now.
             connection.close()

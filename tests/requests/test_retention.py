@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import Journal, retention, tables
+from butler_mqtt.journal import Journal, retention, store, tables
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.settings import Journal as JournalSettings
 from butler_mqtt.settings import Settings
@@ -253,6 +253,32 @@ def test_a_file_whose_old_requests_go_as_new_ones_come_stops_growing(tmp_path: P
             sweep(journal, later=DAY, days=0.1)
         sizes.append(_pragma(file, "page_count"))
     assert max(sizes) <= 1.1 * sizes[0] + retention.KEPT_PAGES
+
+
+def test_a_log_that_grew_while_somebody_read_is_cut_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "KEPT_LOG_BYTES", 100_000)
+    file = tmp_path / "journal.sqlite"
+    log = Path(f"{file}-wal")
+    with opened(file) as journal, closing(sqlite3.connect(file)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sessions").fetchall()
+        write(journal, range(1, 3000), 1000)
+        grown = log.stat().st_size
+        assert grown > 5_000_000
+        reader.rollback()
+        write(journal, range(3000, 3030), 1000)
+        assert log.stat().st_size < grown / 5
+
+
+def write(journal: Journal, identities: range, size: int) -> None:
+    for first in range(identities.start, identities.stop, 10):
+        with journal.transaction() as connection:
+            for identity in range(first, min(first + 10, identities.stop)):
+                row = {"id": identity, "request_id": f"r-{identity}", "holds_id": True, "door": "mqtt"}
+                row |= {"state": "closed", "received_at": 1, "reply": "x" * size}
+                connection.execute(tables.requests.insert().values(**row))
 
 
 def _count(journal: Journal, before: int) -> int:
