@@ -1,6 +1,8 @@
 # make demo    a tour: broker, Qlik stand-in and daemon on this machine, about half a minute
 # make test    all tests, against a real mosquitto
 # make check   ruff and mypy
+# make bench   how fast it is, beside a bare client, some minutes; ARGS="--quick" for a look
+# make chaos   kills under load until the books add up; ARGS="--kills 1000 --seed 1"
 # make clean   remove what the others made
 #
 # Nothing has to be done before. Python 3.11 or newer is found by itself; PYTHON=… chooses another.
@@ -14,7 +16,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 # Debian keeps mosquitto where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
-.PHONY: help demo test check clean mosquitto
+.PHONY: help demo test check bench chaos clean mosquitto
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
@@ -28,6 +30,12 @@ check: $(VENV)/.dev
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+
+bench: $(VENV)/.dev mosquitto
+	@$(RUN) benchmarks.speed $(ARGS)
+
+chaos: $(VENV)/.dev mosquitto
+	@$(RUN) benchmarks.chaos $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

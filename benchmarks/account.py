@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.deliveries import Deliveries
+from benchmarks.deliveries import Delivery
 from tests.acceptance import contract
 
 OUR_USER = "sa_repository"
@@ -36,12 +36,14 @@ class Account:
         return "\n".join(lines)
 
 
-def settle(deliveries: Deliveries, journal: Path, ledger: Path, *, shared: bool, repeated: bool) -> Account:
+def settle(
+    deliveries: Sequence[Delivery], journal: Path, ledger: Path, *, shared: bool, repeated: bool
+) -> Account:
     """
     Add everything up.
 
     Args:
-        deliveries: The sender's books.
+        deliveries: All that was sent, with what came back.
         journal: The daemon's, at rest.
         ledger: The Qlik stand-in's: one line per execution.
         shared: Requests share tasks, so that executions may serve several.
@@ -57,10 +59,12 @@ def settle(deliveries: Deliveries, journal: Path, ledger: Path, *, shared: bool,
     return account
 
 
-def _answers(deliveries: Deliveries, account: Account, *, shared: bool, repeated: bool) -> Iterator[str]:
+def _answers(
+    deliveries: Sequence[Delivery], account: Account, *, shared: bool, repeated: bool
+) -> Iterator[str]:
     by_request: dict[int, set[bytes]] = defaultdict(set)
     replies = 0
-    for one in deliveries.all:
+    for one in deliveries:
         replies += sum(one.replies.values())
         by_request[one.request] |= set(one.replies)
         if not one.replies:
@@ -68,10 +72,10 @@ def _answers(deliveries: Deliveries, account: Account, *, shared: bool, repeated
         if one.repeats and not repeated:
             yield f"delivery {one.correlation!r} had to be repeated though no broker was killed"
     account.numbers["requests"] = len(by_request)
-    account.numbers["deliveries sent, each with its correlation data"] = len(deliveries.all)
-    account.numbers["deliveries answered"] = sum(bool(one.replies) for one in deliveries.all)
+    account.numbers["deliveries sent, each with its correlation data"] = len(deliveries)
+    account.numbers["deliveries answered"] = sum(bool(one.replies) for one in deliveries)
     account.numbers["replies (a reply may come twice)"] = replies
-    account.numbers["repeated by the sender (broker lost it)"] = sum(one.repeats for one in deliveries.all)
+    account.numbers["repeated by the sender (broker lost it)"] = sum(one.repeats for one in deliveries)
     for request, payloads in by_request.items():
         if len(payloads) > 1:
             yield f"request {request} has different replies: {payloads}"
@@ -83,8 +87,6 @@ def _answers(deliveries: Deliveries, account: Account, *, shared: bool, repeated
                 yield f"request {request}: reply of a wrong shape: {error}"
             if not (answer.get("totalTasksStarted") == 1 or (shared and "tasksQueued" in answer)):
                 yield f"request {request} did not start its task: {answer}"
-    for stray in deliveries.strays:
-        yield f"a reply came with correlation data that nobody sent: {stray!r}"
 
 
 def _at_rest(connection: sqlite3.Connection, account: Account) -> Iterator[str]:
@@ -120,7 +122,7 @@ def _at_rest(connection: sqlite3.Connection, account: Account) -> Iterator[str]:
 def _executions(
     connection: sqlite3.Connection,
     executions: list[dict[str, Any]],
-    deliveries: Deliveries,
+    deliveries: Iterable[Delivery],
     account: Account,
     *,
     shared: bool,
@@ -157,9 +159,9 @@ def _executions(
             yield f"request {row['request_id']} is served by an execution that began before it came"
 
 
-def _requests_of(deliveries: Deliveries) -> dict[str, set[int]]:
+def _requests_of(deliveries: Iterable[Delivery]) -> dict[str, set[int]]:
     requests: dict[str, set[int]] = defaultdict(set)
-    for one in deliveries.all:
+    for one in deliveries:
         requests[one.task].add(one.request)
     return requests
 

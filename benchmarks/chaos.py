@@ -182,7 +182,7 @@ class Chaos:
         sending.join(120)
         self._come_to_rest()
         self._result.account = settle(
-            self._deliveries,
+            self._deliveries.all,
             self._daemon.journal,
             self._ledger,
             shared=self._plan.shared,
@@ -191,6 +191,10 @@ class Chaos:
         bugs = [line for line in self._daemon.log().splitlines() if "action=bug" in line]
         self._result.account.faults += [f"logged: {line[:300]}" for line in bugs]
         self._result.account.faults += self._deaths
+        self._result.account.faults += [
+            f"a reply came with correlation data that nobody sent: {stray!r}"
+            for stray in self._deliveries.strays
+        ]
 
     # ---- what goes wrong
 

@@ -38,10 +38,16 @@ class Deliveries:
 
     What the broker had not acknowledged when the connection was lost is
     published again after it is back, as any sender does.
+
+    Args:
+        port: The broker's.
+        name: Client id, and part of the reply topic and of the correlation data.
+        inflight: Messages on their way without the broker's PUBACK; 0 is no limit.
     """
 
-    def __init__(self, port: int, name: str) -> None:
+    def __init__(self, port: int, name: str, *, inflight: int = 20) -> None:
         self._port = port
+        self._name = name
         self._reply_topic = f"qliksense/{name}/reply"
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
@@ -53,6 +59,7 @@ class Deliveries:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5
         )
+        self._client.max_inflight_messages = inflight
         self._client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type] # fractions work as well
         self._client.on_message = self._on_message
         self._client.on_connect = self._on_connect
@@ -78,7 +85,7 @@ class Deliveries:
     def send(self, request: int, task: str, body: dict[str, object]) -> Delivery:
         """Publish one delivery of a request."""
         with self._lock:
-            correlation = f"{request}.{len(self.all)}".encode()
+            correlation = f"{self._name}.{request}.{len(self.all)}".encode()
             delivery = Delivery(request, task, body, correlation, time.monotonic())
             self.all.append(delivery)
             self._open[correlation] = self._by_correlation[correlation] = delivery

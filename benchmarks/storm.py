@@ -1,0 +1,299 @@
+"""
+`python -m benchmarks.storm`: far more at once than can be done, and what becomes of it.
+
+Storms: `server` (the Qlik server is away, then back), `broker` (the broker is
+away, senders queue), `duplicates` (each request 50 times), `late` (past
+expiresAt, maxAgeSeconds, requestDeadlineSeconds). 50 senders each. Every
+delivery must be answered, no start repeated, memory bounded, the order of each
+task's requests kept, and no more POSTs at a time than `maxConcurrentStarts`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sqlite3
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from benchmarks.account import Account, settle
+from benchmarks.deliveries import Deliveries, Delivery
+from benchmarks.filling import count_open
+from benchmarks.rig import Daemon, Server, rss
+from tests.brokers import Mosquitto
+
+SENDERS = 50
+COPIES = 50
+TASKS = 2000
+#: POSTs at a time, and how long each of the first takes at the server, to see that.
+AT_A_TIME = 4
+SLOW_POSTS = 400
+SLOW_SECONDS = 0.05
+#: MB that the daemon may have at most, whatever waits.
+MEMORY = 150.0
+REST_SECONDS = 3600.0
+
+
+@dataclass
+class Storm:
+    """A broker, a Qlik stand-in, a daemon and 50 senders; `samples` are seconds and MB of the daemon."""
+
+    folder: Path
+    broker: Mosquitto
+    server: Server
+    daemon: Daemon
+    senders: list[Deliveries]
+    tasks: list[str]
+    samples: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[Delivery]:
+        """Give all deliveries, in the order of each sender."""
+        return [one for sender in self.senders for one in sender.all]
+
+    @property
+    def open(self) -> int:
+        """Count the deliveries without a reply."""
+        return sum(sender.open for sender in self.senders)
+
+    def send(self, count: int, body: Callable[[int], dict[str, object]], *, copies: int = 1) -> None:
+        """Publish *count* requests, each *copies* times by different senders."""
+        for number in range(count):
+            task = self.tasks[number % len(self.tasks)]
+            for copy in range(copies):
+                sender = self.senders[(number + copy) % len(self.senders)]
+                sender.send(number, task, {"taskId": task, **body(number)})
+
+    def taken(self, count: int) -> None:
+        """Wait until so many deliveries are in the journal."""
+        self._until(
+            lambda: _number(self.daemon.journal, "SELECT count(*) FROM deliveries") >= count, "stored"
+        )
+
+    def answered(self) -> None:
+        """Wait until every delivery has a reply and the daemon is at rest."""
+        self._until(lambda: not self.open and not count_open(self.daemon.journal), "answered")
+
+    def _until(self, fact: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + REST_SECONDS
+        while not fact():
+            assert self.daemon.running, f"the daemon ended:\n{self.daemon.log()[-2000:]}"
+            assert time.monotonic() < deadline, f"not all are {what}; {self.folder}"
+            if sys.stderr.isatty():
+                print(f"\r{self.open} without reply   ", end="", file=sys.stderr, flush=True)
+            time.sleep(0.25)
+
+
+@contextmanager
+def storm(**sections: dict[str, object]) -> Iterator[Storm]:
+    """Build everything; the folder stays when something fails."""
+    folder = Path(tempfile.mkdtemp(prefix="butler-storm-"))
+    site = {
+        "nodes": [{"name": "Central", "maxConcurrentEngines": 100_000}],
+        "generate": [{"name": "Task {n}", "count": TASKS, "durationSeconds": 0}],
+    }
+    with ExitStack() as stack:
+        quiet = "log_type none\nmax_queued_messages 0\nmax_inflight_messages 200"
+        broker = stack.enter_context(Mosquitto(folder / "broker", persistent=True, extra=quiet))
+        server = Server(folder / "server", site, ledger=folder / "ledger.jsonl")
+        stack.callback(server.close)
+        daemon = Daemon(folder / "daemon", broker.port, server, **sections)
+        stack.callback(daemon.kill)
+        senders = [
+            stack.enter_context(Deliveries(broker.port, f"sender-{number}", inflight=0))
+            for number in range(SENDERS)
+        ]
+        made = Storm(folder, broker, server, daemon, senders, server.tasks("Task "))
+        daemon.start()
+        stack.enter_context(_sampling(made))
+        yield made
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _sampling(made: Storm) -> Iterator[None]:
+    stop = threading.Event()
+    began = time.monotonic()
+
+    def sample() -> None:
+        while not stop.wait(0.5):
+            if made.daemon.running:
+                made.samples.append((time.monotonic() - began, rss(made.daemon.pid)))
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def server(count: int) -> Account:
+    """Publish while the Qlik server is away, then let it come back."""
+    with storm() as made:
+        made.server.admin("PUT", "/switches", {"listener": "refuse"})
+        made.send(count, _named)
+        made.taken(count)
+        waiting = rss(made.daemon.pid)
+        _slow_posts(made, count)
+        began = time.monotonic()
+        made.server.admin("PUT", "/switches", {"listener": "up"})
+        made.answered()
+        account = _settled(made, shared=True)
+        account.numbers["MB with all of them waiting"] = round(waiting)
+        account.numbers["answered per second, after it was back"] = round(count / (time.monotonic() - began))
+        account.faults += _pace(made, count)
+        return account
+
+
+def broker(count: int) -> Account:
+    """Let senders queue while the broker is away, then let it come back."""
+    with storm() as made:
+        made.broker.stop()
+        made.send(count, _named)
+        made.broker.start()
+        made.answered()
+        return _settled(made, shared=True)
+
+
+def duplicates(count: int) -> Account:
+    """Publish each request fifty times, from fifty senders."""
+    with storm() as made:
+        made.send(min(TASKS, max(1, count // COPIES)), _named, copies=COPIES)
+        made.answered()
+        return _settled(made, shared=False)
+
+
+def late(count: int) -> Account:
+    """Publish requests that come too late in one way or another, while the Qlik server stays away."""
+    ways = ("expiresAt", "issuedAt", "requestDeadlineSeconds")
+    with storm(startTask={"requestDeadlineSeconds": 5, "maxAgeSeconds": 60}) as made:
+        made.server.admin("PUT", "/switches", {"listener": "refuse"})
+
+        def body(number: int) -> dict[str, object]:
+            way = ways[number % 3]
+            moment = datetime.now(UTC)
+            if way == "expiresAt":
+                return {**_named(number), way: (moment + timedelta(seconds=2)).isoformat()}
+            if way == "issuedAt":
+                return {**_named(number), way: (moment - timedelta(seconds=61)).isoformat()}
+            return _named(number)
+
+        made.send(count, body)
+        made.answered()
+        account = Account()
+        codes: Counter[tuple[str, str]] = Counter()
+        for one in made.all:
+            for payload, times in one.replies.items():
+                codes[ways[one.request % 3], json.loads(payload).get("code", "none")] += times
+        expected = {
+            ("expiresAt", "expired"),
+            ("issuedAt", "expired"),
+            ("requestDeadlineSeconds", "qrs_unavailable"),
+        }
+        for (way, code), times in codes.items():
+            account.numbers[f"too late by {way}: {code}"] = times
+            if (way, code) not in expected:
+                account.faults.append(f"too late by {way} was answered with {code}, {times} times")
+        if sum(codes.values()) != count:
+            account.faults.append(f"{sum(codes.values())} replies to {count} deliveries")
+        if (made.folder / "ledger.jsonl").read_text():
+            account.faults.append("something was started")
+        _memory(made, account)
+        return account
+
+
+STORMS: dict[str, Callable[[int], Account]] = {
+    "server": server,
+    "broker": broker,
+    "duplicates": duplicates,
+    "late": late,
+}
+
+
+def _named(number: int) -> dict[str, object]:
+    return {"requestId": f"storm-{number}"}
+
+
+def _settled(made: Storm, *, shared: bool) -> Account:
+    account = settle(
+        made.all, made.daemon.journal, made.folder / "ledger.jsonl", shared=shared, repeated=False
+    )
+    account.faults += _order(made)
+    account.faults += [f"stray reply {one!r}" for sender in made.senders for one in sender.strays]
+    _memory(made, account)
+    return account
+
+
+def _memory(made: Storm, account: Account) -> None:
+    step = max(1, len(made.samples) // 12)
+    curve = " ".join(f"{seconds:.0f}s:{size:.0f}" for seconds, size in made.samples[::step])
+    print(f"\rmemory of the daemon, MB: {curve}")
+    most = max((size for _, size in made.samples), default=0.0)
+    account.numbers["MB at most"] = round(most)
+    if most > MEMORY:
+        account.faults.append(f"the daemon had {most:.0f} MB, more than {MEMORY:.0f}")
+
+
+def _order(made: Storm) -> Iterator[str]:
+    """Name the tasks whose requests were served in another order than they came."""
+    query = "SELECT task_id, run FROM starts WHERE run IS NOT NULL ORDER BY request"
+    last: dict[str, int] = {}
+    with closing(sqlite3.connect(f"file:{made.daemon.journal}?mode=ro", uri=True)) as connection:
+        for task, run in connection.execute(query):
+            if run < last.get(task, 0):
+                yield f"task {task}: a later request was served before an earlier one"
+            last[task] = run
+
+
+def _slow_posts(made: Storm, count: int) -> None:
+    slow = {"kind": "slow", "when": "before", "seconds": SLOW_SECONDS, "count": min(count, SLOW_POSTS)}
+    made.server.admin("POST", "/faults", {"method": "POST", "path": "/qrs/task/*", **slow})
+
+
+def _pace(made: Storm, count: int) -> Iterator[str]:
+    """Say so when more POSTs were on their way at one time than configured."""
+    moments = [moment / 1e9 for moment, _ in made.server.posts()][: min(count, SLOW_POSTS)]
+    for first, later in zip(moments, moments[AT_A_TIME:], strict=False):
+        if later - first < SLOW_SECONDS * 0.9:
+            yield f"{AT_A_TIME + 1} POSTs within {later - first:.3f} s, each of which took {SLOW_SECONDS} s"
+            return
+
+
+def _number(journal: Path, query: str) -> int:
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True, timeout=10)) as connection:
+        return int(connection.execute(query).fetchone()[0] or 0)
+
+
+def main() -> int:
+    """Run the storms asked for; exits with 1 when one does not add up."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.storm", description=__doc__)
+    parser.add_argument("storms", nargs="*", metavar="STORM", help=f"of {', '.join(STORMS)} (all)")
+    parser.add_argument("--requests", type=int, default=100_000)
+    given = parser.parse_args()
+    unknown = [name for name in given.storms if name not in STORMS]
+    if unknown:
+        parser.error(f"no storm {unknown[0]!r}; there are {', '.join(STORMS)}")
+    failed = False
+    for name in given.storms or STORMS:
+        began = time.monotonic()
+        account = STORMS[name](given.requests)
+        print(f"{name}, {given.requests} deliveries, {time.monotonic() - began:.0f} s")
+        print(account.text())
+        print("  everything adds up" if not account.faults else "  IT DOES NOT ADD UP", flush=True)
+        failed = failed or bool(account.faults)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
