@@ -47,6 +47,7 @@ def test_killed_while_requests_wait_behind_a_foreign_run(daemon: Daemon, sender:
     topics = [sender.send({"requestId": f"r{number}", "taskId": task}) for number in range(3)]
     for topic in topics:
         assert "tasksQueued" in sender.answer(topic)
+    until(lambda: daemon.rows("SELECT count(*) FROM outbox") == [(0,)], what="the replies are acknowledged")
     daemon.kill()
     qlik.until_idle(task)
     daemon.start()
