@@ -8,32 +8,18 @@ order of age; what must stay is passed by and looked at again in the next one.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-from sqlalchemy import (
-    CompoundSelect,
-    Connection,
-    Select,
-    case,
-    delete,
-    exists,
-    func,
-    or_,
-    select,
-    text,
-    tuple_,
-    union_all,
-    update,
-)
+from sqlalchemy import Connection
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, sessions, starts
 
 #: Seconds of work after which a step ends.
-STEP_SECONDS = 0.005
+STEP_SECONDS = 0.004
 #: Requests or runs that one step looks at, and rows of one kind that one statement deletes: each may touch
 #: several pages at random places, and all of them are written and synced with the turn.
 STEP_ROWS = 40
@@ -48,7 +34,49 @@ KEPT_PAGES = 256
 KEPT_SHARE = 0.1
 
 _BEGINNING = (-1, -1)
-_OPEN_RUNS = ("intended", "posted", "executing")
+
+# Plain SQL: to make these statements each time would be most of the work, which delays that of others.
+# A list of ids is one JSON text.
+
+_OLD_REQUESTS = """
+SELECT id, closed_at FROM requests WHERE closed_at < ? AND (closed_at, id) > (?, ?)
+ORDER BY closed_at, id LIMIT ?
+"""
+#: Of which something is still to come: a message, a reply to those who wait for the end (the others have
+#: theirs when it is closed), the end of an execution.
+_BLOCKED = """
+SELECT request FROM outbox
+ WHERE request IN (SELECT value FROM json_each(?1)) AND (quarantined_at IS NULL OR quarantined_at >= ?2)
+UNION ALL
+SELECT request FROM deliveries
+ WHERE request IN (SELECT value FROM json_each(?1)) AND wait = 'finished' AND answered_at IS NULL
+UNION ALL
+SELECT starts.request FROM starts LEFT JOIN runs ON runs.id = starts.run
+ WHERE starts.request IN (SELECT value FROM json_each(?1))
+   AND (starts.state IN ('planned', 'waiting') OR runs.state IN ('intended', 'posted', 'executing'))
+"""
+_DELETE_OF = {
+    table: f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} "  # noqa: S608 -- own names
+    "WHERE request IN (SELECT value FROM json_each(?)) LIMIT ?)"
+    for table in ("outbox", "deliveries", "starts")
+}
+_FREE_IDS = "UPDATE requests SET holds_id = 0 WHERE id IN (SELECT value FROM json_each(?))"
+_DELETE_REQUESTS = "DELETE FROM requests WHERE id IN (SELECT value FROM json_each(?))"
+#: In order of age, with the time since when each is over, null when it serves somebody or goes on.
+_NEXT_RUNS = """
+SELECT id, intended_at, CASE
+  WHEN state IN ('intended', 'posted', 'executing') THEN NULL
+  WHEN EXISTS (SELECT 1 FROM starts WHERE starts.run = runs.id) THEN NULL
+  ELSE coalesce(ended_at, answered_at, intended_at) END AS over_since
+FROM runs WHERE id > ? ORDER BY id LIMIT ?
+"""
+_DELETE_RUNS = "DELETE FROM runs WHERE id IN (SELECT value FROM json_each(?))"
+#: The newest session is the one that goes on.
+_DELETE_SESSIONS = """
+DELETE FROM sessions WHERE id IN (
+  SELECT id FROM sessions WHERE started_at < ? AND id < (SELECT max(id) FROM sessions)
+  AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.session = sessions.id) LIMIT ?)
+"""
 
 _log = logging.getLogger("butler_mqtt.retention")
 
@@ -86,7 +114,7 @@ class Retention:
         for phase in (self._prune_requests, self._prune_runs, self._give_back):
             if phase(connection, cutoff, began + STEP_SECONDS):
                 return True
-        self._prune_sessions(connection, cutoff)
+        connection.exec_driver_sql(_DELETE_SESSIONS, (cutoff, MAX_DELETED))
         self._end_sweep()
         self._due = began + BETWEEN_SWEEPS_SECONDS
         return False
@@ -96,11 +124,13 @@ class Retention:
     def _prune_requests(self, connection: Connection, cutoff: int, deadline: float) -> bool:
         looked_at = 0
         while looked_at < STEP_ROWS and time.monotonic() < deadline:
-            old = connection.execute(_old_requests(cutoff, self._after)).all()
+            found = connection.exec_driver_sql(_OLD_REQUESTS, (cutoff, *self._after, CHUNK_ROWS))
+            old = found.all()
             if not old:
                 return looked_at > 0
             looked_at += len(old)
-            blocked = set(connection.execute(_blocked([row.id for row in old], cutoff)).scalars())
+            named = json.dumps([row.id for row in old])
+            blocked = set(connection.exec_driver_sql(_BLOCKED, (named, cutoff)).scalars())
             gone = [row.id for row in old if row.id not in blocked]
             if gone and not self._forget(connection, gone):
                 return True
@@ -111,11 +141,11 @@ class Retention:
         looked_at = 0
         while looked_at < STEP_ROWS and time.monotonic() < deadline:
             # Their ids are in order of age, so that the first young one ends the sweep without an index.
-            found = connection.execute(_runs_after(self._after_run)).all()
+            found = connection.exec_driver_sql(_NEXT_RUNS, (self._after_run, CHUNK_ROWS)).all()
             old = list(takewhile(lambda row: row.intended_at < cutoff, found))
             gone = [row.id for row in old if row.over_since is not None and row.over_since < cutoff]
             if gone:
-                connection.execute(delete(runs).where(runs.c.id.in_(gone)))
+                connection.exec_driver_sql(_DELETE_RUNS, (json.dumps(gone),))
             if not old:
                 return looked_at > 0
             looked_at += len(old)
@@ -132,33 +162,22 @@ class Retention:
         while moved < spare and time.monotonic() < deadline:
             connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
             moved += 1
-        return moved > 0
-
-    def _prune_sessions(self, connection: Connection, cutoff: int) -> None:
-        """Drop sessions without deliveries; the newest is the one that goes on."""
-        newest = select(func.max(sessions.c.id)).scalar_subquery()
-        used = exists().where(deliveries.c.session == sessions.c.id)
-        old = (
-            select(sessions.c.id)
-            .where(sessions.c.started_at < cutoff, sessions.c.id < newest, ~used)
-            .limit(MAX_DELETED)
-        )
-        connection.execute(delete(sessions).where(sessions.c.id.in_(old)))
+        return spare > 0
 
     # ---- helpers
 
     def _forget(self, connection: Connection, gone: Sequence[int]) -> bool:
         """Delete requests with all that belongs to them; False when they have more than goes at once."""
-        for table in (outbox, deliveries, starts):
-            some = select(table.c.id).where(table.c.request.in_(gone)).limit(MAX_DELETED)
-            deleted = connection.execute(delete(table).where(table.c.id.in_(some))).rowcount
-            if table is outbox:
+        named = json.dumps(gone)
+        for table, statement in _DELETE_OF.items():
+            deleted = connection.exec_driver_sql(statement, (named, MAX_DELETED)).rowcount
+            if table == "outbox":
                 self._dropped += deleted
             if deleted == MAX_DELETED:
                 # From now on their ids are free: nobody shall get an answer made of what is left.
-                connection.execute(update(requests).where(requests.c.id.in_(gone)).values(holds_id=False))
+                connection.exec_driver_sql(_FREE_IDS, (named,))
                 return False
-        connection.execute(delete(requests).where(requests.c.id.in_(gone)))
+        connection.exec_driver_sql(_DELETE_REQUESTS, (named,))
         self._pruned += len(gone)
         return True
 
@@ -178,45 +197,3 @@ class Retention:
         self._pruned = self._dropped = 0
         self._after = _BEGINNING
         self._after_run = -1
-
-
-def _old_requests(cutoff: int, after: tuple[int, int]) -> Select[tuple[int, int]]:
-    place = tuple_(requests.c.closed_at, requests.c.id)
-    return (
-        select(requests.c.id, requests.c.closed_at)
-        .where(requests.c.closed_at < cutoff, place > after)
-        .order_by(requests.c.closed_at, requests.c.id)
-        .limit(CHUNK_ROWS)
-    )
-
-
-def _blocked(rows: Sequence[int], cutoff: int) -> CompoundSelect[tuple[int]]:
-    """Select those of *rows* of which something is still to come: a message, the end of an execution."""
-    unpublished = select(outbox.c.request).where(
-        outbox.c.request.in_(rows), or_(outbox.c.quarantined_at.is_(None), outbox.c.quarantined_at >= cutoff)
-    )
-    # Written as the partial index has it; those who wait for the start have their reply when it is closed.
-    unanswered = select(deliveries.c.request).where(
-        deliveries.c.request.in_(rows), text("wait = 'finished' AND answered_at IS NULL")
-    )
-    going_on = (
-        select(starts.c.request)
-        .outerjoin(runs, runs.c.id == starts.c.run)
-        .where(
-            starts.c.request.in_(rows),
-            or_(starts.c.state.in_(("planned", "waiting")), runs.c.state.in_(_OPEN_RUNS)),
-        )
-    )
-    return union_all(unpublished, unanswered, going_on)
-
-
-def _runs_after(row: int) -> Select[tuple[int, int, int]]:
-    """Select the next runs in order of age, with the time of the last that is known of each."""
-    last = func.coalesce(runs.c.ended_at, runs.c.answered_at, runs.c.intended_at)
-    used = or_(runs.c.state.in_(_OPEN_RUNS), exists().where(starts.c.run == runs.c.id))
-    return (
-        select(runs.c.id, runs.c.intended_at, case((used, None), else_=last).label("over_since"))
-        .where(runs.c.id > row)
-        .order_by(runs.c.id)
-        .limit(CHUNK_ROWS)
-    )
