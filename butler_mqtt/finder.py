@@ -185,7 +185,10 @@ class Finder:
             answers = self._cached(self._waiting[0])
             if answers is None:
                 break
-            decided += self._decide_one(self._waiting.popleft(), answers)
+            starts = self._decide_one(self._waiting.popleft(), answers)
+            for start in starts:
+                start.found_before = True
+            decided += starts
         if self._waiting and planned + len(decided) >= MAX_PLANNED:
             # Not the server keeps them waiting.
             self._answered = time.monotonic()

@@ -54,6 +54,7 @@ class OpenRequest:
     """
     A request without a reply.
 
+    `found_before` tells that its task was read for an earlier request,
     `entered` is the monotonic time at which it came in, counted back from the
     journal for those read again, so that a restart does not make it younger.
     """
@@ -94,6 +95,7 @@ class OpenStart:
     not_before: int | None = None
     entered: float = 0.0
     skip_if_running: bool = False
+    found_before: bool = False
     run: int | None = None
     execution_id: str | None = None
     adopted: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +42,8 @@ CAPACITY_SECONDS = 300.0
 #: Runs in hand for each thread that posts: as many as it gets done while one turn is written, so that a
 #: burst is written in few large turns. After a crash each of them is looked at once more.
 IN_HAND = 8
+#: Ids that prove new, after which a server is taken to give new ones only.
+MAX_UNPROVED = 20
 #: More than ever begin in one turn.
 MAX_RELOADS = 1_000_000
 
@@ -88,6 +91,8 @@ class Starter:
         given = settings.max_concurrent_reloads
         self._capacity = given if isinstance(given, int) else 0
         self._ask_capacity_at = 0.0
+        #: Ids still to be looked at before they are believed where they might be old ones.
+        self._unproved = MAX_UNPROVED
         #: The server answered and did not tell its time.
         self.no_clock = False
         self.poster = Poster(emit)
@@ -213,12 +218,18 @@ class Starter:
     def began(self, run: Run, execution_id: str | None, *, adopted: bool) -> None:
         """Record that an execution began for a run, and follow it."""
         self._ledger.executing(run, execution_id, adopted=adopted)
+        if run.doubt is Doubt.CLAIMED:
+            self._unproved -= 1
         if execution_id is not None:
             self.follower.follow(execution_id, run.task, run.id, run.starts, {"started"})
         self._done(run)
 
     def busy(self, run: Run, execution: Execution) -> None:
         """Let the starts of a run that met a running execution share it, skip, or wait behind it."""
+        if run.doubt is Doubt.CLAIMED:
+            self._unproved = sys.maxsize  # this server answers with the id of what runs
+        elif run.doubt is Doubt.EMPTY:
+            self._unproved = 0  # this one does not
         shared = [start for start in run.starts if serves(execution, _asked(start, run))]
         others = [start for start in run.starts if start not in shared]
         if shared and execution.id is not None:
@@ -350,7 +361,7 @@ class Starter:
             else:
                 run.doubt = Doubt.EMPTY
                 self.settler.judge(run, event.look, connection)
-        elif isinstance(answer, str) and (known.get(answer, run.id) != run.id or _ran_before(run)):
+        elif isinstance(answer, str) and (known.get(answer, run.id) != run.id or self._may_be_old(run)):
             run.claimed = answer
             self.settler.doubt(run, Doubt.CLAIMED)
         elif answer is None or isinstance(answer, str):
@@ -367,6 +378,20 @@ class Starter:
                 extra={"action": "run_in_doubt", "request_id": run.starts[0].request_id},
             )
             self.settler.doubt(run, Doubt.OUTCOME)
+
+    def _may_be_old(self, run: Run) -> bool:
+        """
+        Tell whether an execution id may be that of an execution which ran before the POST.
+
+        Some servers may answer so for a task that runs [assumed]. It may have
+        run when it was read, or since: then it was read for an earlier request,
+        or waited behind another execution. Once the server has shown which kind
+        it is, or often enough that the ids are new, the last two are believed.
+        """
+        if run.task.last is not None and run.task.last.active:
+            return True
+        waited = any(start.reason == "running" for start in run.starts)
+        return self._unproved > 0 and (waited or any(start.found_before for start in run.starts))
 
     def _unavailable(self, run: Run, error: QlikUnavailable) -> None:
         self._failures += 1
@@ -427,8 +452,3 @@ class Starter:
 def _asked(start: OpenStart, run: Run) -> datetime | None:
     """Give the server's time at which *start* certainly had been asked for."""
     return start.asked if start.state is StartState.WAITING else run.baseline.server_date
-
-
-def _ran_before(run: Run) -> bool:
-    """Tell whether the task ran before the POST, so that an execution id may be the old one's."""
-    return run.task.last is not None and run.task.last.active
