@@ -19,14 +19,14 @@ from sqlalchemy import Connection
 from butler_mqtt.clock import now_ms
 
 #: Seconds of work after which a step ends.
-STEP_SECONDS = 0.004
+STEP_SECONDS = 0.003
 #: Requests or runs that one step looks at, and rows of one kind that one statement deletes: each may touch
 #: several pages at random places, and all of them are written and synced with the turn.
-STEP_ROWS = 40
+STEP_ROWS = 20
 CHUNK_ROWS = 10
 MAX_DELETED = 100
 #: Pages that one step moves to the front of the file.
-STEP_PAGES = 100
+STEP_PAGES = 60
 #: Seconds between two sweeps.
 BETWEEN_SWEEPS_SECONDS = 10.0
 #: Free pages that stay in the file for what comes next: so many, or this share of the file.
@@ -154,8 +154,8 @@ class Retention:
 
     def _give_back(self, connection: Connection, _cutoff: int, deadline: float) -> bool:
         """Move pages from the end of the file into free ones; the next checkpoint cuts the end off."""
-        free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        free = int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
+        pages = int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
         spare = min(free - max(KEPT_PAGES, round(pages * KEPT_SHARE)), STEP_PAGES)
         moved = 0
         # One at a time: Python's driver runs this statement for its first step only, whatever its number.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Engine, event, func, select
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError
@@ -242,6 +242,38 @@ def test_among_many_requests_a_step_is_short_and_the_file_gives_space_back(
             "SELECT count(*) FROM runs WHERE id NOT IN (SELECT run FROM starts WHERE run IS NOT NULL)",
         ):
             assert connection.execute(query).fetchone() == (0,), query
+
+
+def test_pruning_reads_no_table_from_end_to_end(large_journal: Path) -> None:
+    used: list[tuple[str, object]] = []
+
+    def gather(
+        _c: object, _cursor: object, statement: str, given: object, _context: object, _m: bool
+    ) -> None:
+        used.append((statement, given))
+
+    file = large_journal.with_name("copy.sqlite")
+    shutil.copy(large_journal, file)
+    event.listen(Engine, "before_cursor_execute", gather)
+    try:
+        with opened(file) as journal:
+            sweep(journal, later=0, days=33.3)
+    finally:
+        event.remove(Engine, "before_cursor_execute", gather)
+    statements = {statement for statement, _ in used if statement.lstrip().startswith(("SELECT", "DELETE"))}
+    assert len(statements) > 6
+    with closing(sqlite3.connect(file)) as connection:
+        for statement in statements:
+            marks = 2 if "?1" in statement else statement.count("?")
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", ("1",) * marks):
+                # Sessions are few: one for each time the broker forgot us.
+                if row[3].startswith("SCAN"):
+                    assert row[3].startswith(
+                        ("SCAN json_each", "SCAN sessions", "SCAN alembic", "SCAN sqlite")
+                    ), (
+                        statement,
+                        row[3],
+                    )
 
 
 def test_a_file_whose_old_requests_go_as_new_ones_come_stops_growing(tmp_path: Path) -> None:
