@@ -21,6 +21,8 @@ from butler_mqtt.settings import Qrs
 
 #: Days before the end of a certificate from which on it is worth a line.
 SOON_DAYS = 30
+#: Seconds in which a server that refuses our certificate hangs up.
+HANG_UP_SECONDS = 1.0
 _EXPORT = "export new certificates in the Qlik Management Console"
 
 
@@ -63,6 +65,25 @@ def server(qrs: Qrs) -> Iterator[Finding]:
     yield _validity("qlik.serverCertificate", f"the server's certificate for {names}", certificate)
 
 
+def refusal(qrs: Qrs) -> str:
+    """
+    See whether the server hangs up at our certificate, which TLS 1.3 shows only after the handshake.
+
+    Returns:
+        What it said; empty when it keeps the connection open, or is not there.
+    """
+    try:
+        with _connection(qrs) as connection:
+            connection.settimeout(HANG_UP_SECONDS)
+            if not connection.recv(1):
+                return "the server closes the connection as soon as it has seen our certificate"
+    except ssl.SSLError as error:
+        return explain(error, qrs)
+    except (OSError, QlikUnavailable, ValueError):
+        pass
+    return ""
+
+
 def names_of(certificate: x509.Certificate) -> list[str]:
     """Give the names and addresses that a certificate is for."""
     try:
@@ -76,13 +97,20 @@ def names_of(certificate: x509.Certificate) -> list[str]:
     ]
 
 
+def _connection(qrs: Qrs) -> ssl.SSLSocket:
+    """Connect and shake hands."""
+    context = tls_context(qrs)
+    plain = socket.create_connection((qrs.host, qrs.port), qrs.connect_timeout_seconds)
+    try:
+        return context.wrap_socket(plain, server_hostname=qrs.server_name or qrs.host)
+    except BaseException:
+        plain.close()
+        raise
+
+
 def _shown(qrs: Qrs) -> x509.Certificate:
     """Shake hands and give what the server showed."""
-    context = tls_context(qrs)
-    with (
-        socket.create_connection((qrs.host, qrs.port), qrs.connect_timeout_seconds) as plain,
-        context.wrap_socket(plain, server_hostname=qrs.server_name or qrs.host) as connection,
-    ):
+    with _connection(qrs) as connection:
         return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
 
 

@@ -20,7 +20,17 @@ FORGETFUL = frozenset({"tmpfs", "ramfs"})
 REMOTE = ("nfs", "cifs", "smb", "fuse.sshfs", "9p")
 
 
-def check(settings: Settings, *, free_bytes: Callable[[Path], int] = posix.free_bytes) -> Iterator[Finding]:
+def _mounts() -> str:
+    """Read what is mounted; empty where the system does not tell."""
+    return MOUNTS.read_text("utf-8", "replace") if MOUNTS.exists() else ""
+
+
+def check(
+    settings: Settings,
+    *,
+    free_bytes: Callable[[Path], int] = posix.free_bytes,
+    mounts: Callable[[], str] = _mounts,
+) -> Iterator[Finding]:
     """Try whether the journal can be written, durably, by this user."""
     path = Journal(settings.journal.url).path
     folder = path.parent
@@ -37,13 +47,12 @@ def check(settings: Settings, *, free_bytes: Callable[[Path], int] = posix.free_
         )
         return
     yield ok("journal.folder", f"{folder} can be written and synchronised")
-    yield from _file_system(folder)
+    yield from _file_system(folder, kind_of(folder, mounts()))
     yield _space(folder, free_bytes(folder))
     yield _file(path)
 
 
-def _file_system(folder: Path) -> Iterator[Finding]:
-    kind = kind_of(folder, MOUNTS.read_text("utf-8", "replace")) if MOUNTS.exists() else ""
+def _file_system(folder: Path, kind: str) -> Iterator[Finding]:
     if kind in FORGETFUL:
         yield warning(
             "journal.filesystem",

@@ -52,8 +52,13 @@ def _connected(shared: Qrs, connection: Connection) -> Finding:
     try:
         about = connection.about()
     except QlikUnavailable as error:
-        if _is_tls(error):
-            return wrong(name, str(error), "see the certificates above; they come from this site's export")
+        refused = certificates.refusal(shared.settings) if shared.settings.use_ssl else ""
+        if refused:
+            return wrong(
+                name,
+                f"{place}: {refused}",
+                "take client.pem and its key from this site's own export, not expired",
+            )
         return unreached(
             name,
             str(error),
@@ -66,11 +71,6 @@ def _connected(shared: Qrs, connection: Connection) -> Finding:
             advice = "check X-Qlik-User in configQRS.headers.static: the user must exist and have rights"
         return wrong(name, str(error), advice)
     return ok(name, f"{place} answers, Repository Service {about.get('buildVersion', 'of unknown build')}")
-
-
-def _is_tls(error: BaseException | None) -> bool:
-    """Tell whether TLS failed on a connection that was there, which is a fault of certificates."""
-    return error is not None and ("TLS failed" in str(error) or _is_tls(error.__cause__))
 
 
 def _site(transport: Transport) -> Iterator[Finding]:

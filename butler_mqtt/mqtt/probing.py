@@ -67,6 +67,14 @@ class Probe:
         self._client.on_message = guarded(self._on_message)
 
     def __enter__(self) -> Self:
+        try:
+            self._enter()
+        except BaseException:
+            self._let_go()
+            raise
+        return self
+
+    def _enter(self) -> None:
         mqtt = self._mqtt
         try:
             connect(self._client, mqtt, keep_session=self._keep_session)
@@ -76,17 +84,25 @@ class Probe:
             raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port}: {error}") from error
         if not self._turn_until(lambda: self._connected is not None):
             if self._closed:
-                raise Refused("it closes the connection unanswered; does it ask for a client certificate?")
+                raise Refused(
+                    f"it closes the connection unanswered: does it speak MQTT {mqtt.protocol_version}, "
+                    "or ask for TLS or a client certificate?"
+                )
             raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port} does not answer CONNECT")
         if self._connected is not None and self._connected.is_failure:
             raise Refused(named(self._connected))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.disconnect()
         self._turn_until(lambda: not self._client.want_write())
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Break the circle between paho's client and us: its end closes its sockets, at once."""
+        client = self._client
+        client.on_connect = client.on_subscribe = client.on_publish = client.on_message = None
 
     def subscribe(self, topic: str) -> None:
         """
