@@ -189,7 +189,7 @@ def host_and_port(text: str) -> tuple[str, int | None]:
     Raises:
         InitError: What follows the colon is no port.
     """
-    fitting = re.fullmatch(r"\[([^\]]+)\](?::(.+))?|([^:]+):(.+)", text.strip())
+    fitting = re.fullmatch(r"\[([^\]]+)\](?::(.+))?|([^:]+):([^:]+)", text.strip())
     if fitting is None:
         return text.strip(), None
     host, port = fitting[1] or fitting[3], fitting[2] or fitting[4]
