@@ -12,7 +12,8 @@ from butler_mqtt.checks.finding import Finding, State, ok, wrong
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.settings import Settings
 
-_MARKS = {State.OK: "ok     ", State.WARNING: "WARNING", State.WRONG: "WRONG  ", State.UNREACHED: "NO ANSWER"}
+#: What stands before a line, by how the trial ended.
+MARKS = {State.OK: "ok     ", State.WARNING: "WARNING", State.WRONG: "WRONG  ", State.UNREACHED: "NO ANSWER"}
 
 
 def check(settings: Settings, *, as_json: bool) -> ExitCode:
@@ -54,7 +55,7 @@ def _all(settings: Settings) -> Iterator[Finding]:
 
 
 def _print(finding: Finding) -> None:
-    typer.echo(f"{_MARKS[finding.state]}  {finding.name}: {finding.text}")
+    typer.echo(f"{MARKS[finding.state]}  {finding.name}: {finding.text}")
     if finding.advice:
         typer.echo(f"         → {finding.advice}")
 
