@@ -24,7 +24,7 @@ from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import reading, tables
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Arrival, Message, Request
-from butler_mqtt.records import Address, Delivery, OpenRequest
+from butler_mqtt.records import Address, OpenRequest
 from butler_mqtt.settings import Settings
 from butler_mqtt.turn import Turn
 
@@ -56,8 +56,6 @@ class Intake:
         self._connections: dict[int, tuple[int, bool]] = {}
         #: Packet id and digest of the last messages of each session.
         self._recent: dict[int, deque[tuple[int, bytes]]] = {}
-        #: Deliveries of this turn that wait for the end of requests which are not in memory.
-        self.late: list[tuple[int, Delivery]] = []
 
     def load(self, connection: Connection) -> None:
         """Read the newest session; forget what a turn that failed had worked out."""
@@ -68,7 +66,6 @@ class Intake:
             if session <= self._session
         }
         self._recent.clear()
-        self.late.clear()
         # Now, since what is older than the retention may be gone when the broker delivers again.
         self._recent_of(connection, self._session)
 
@@ -226,15 +223,15 @@ class Intake:
             ledger.malformed(one.arrival, conflict, one.request_id, one.address, request)
             return None
         if holder is not None:
-            delivery = ledger.repeated(one.arrival, holder.row, one.request_id, one.address, request.wait)
-            answer = holder.answer if request.wait == "started" else holder.final_answer
+            # A repetition gets the reply of the request it repeats, at the end only if that waits for it.
+            wait = request.wait if holder.waits else "started"
+            delivery = ledger.repeated(one.arrival, holder.row, one.request_id, one.address, wait)
+            answer = holder.final_answer or (holder.answer if wait == "started" else None)
             opened = ledger.open.get(holder.row) or ledger.finishing.get(holder.row)
             if answer is not None:
                 ledger.mailing.answer(delivery, holder.row, one.request_id, answer, "repeated")
             elif opened is not None:
                 opened.deliveries.append(delivery)
-            elif holder.answer is not None:
-                self.late.append((holder.row, delivery))
             return None
         opened = ledger.received(one.arrival, request, one.request_id, one.address)
         late = self._too_late(opened, request)
@@ -264,6 +261,7 @@ class Intake:
 class _Holder:
     row: int
     fingerprint: str
+    waits: bool
     answer: str | None = None
     final_answer: str | None = None
 
@@ -279,11 +277,12 @@ class _Known:
     def holder(self, request_id: str) -> _Holder | None:
         if request_id in self._new:
             opened, fingerprint = self._new[request_id]
-            holder = _Holder(opened.id, fingerprint)
+            holder = _Holder(opened.id, fingerprint, opened.request.wait == "finished")
         elif request_id in self._rows:
             row = self._rows[request_id]
             final = row["reply"] if row["state"] == "refused" else row["final_reply"]
-            holder = _Holder(row["id"], row["fingerprint"], row["reply"], final)
+            waits = validation.reread(row["document"]).wait == "finished"
+            holder = _Holder(row["id"], row["fingerprint"], waits, row["reply"], final)
         else:
             return None
         # It may have been answered, or let go of its id, earlier in this turn.

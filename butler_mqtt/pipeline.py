@@ -46,7 +46,6 @@ from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Arrival, Publication
 from butler_mqtt.outbox import Outbox
 from butler_mqtt.quarantine import Quarantine
-from butler_mqtt.records import Delivery
 from butler_mqtt.recovery import Recovery
 from butler_mqtt.settings import Settings
 from butler_mqtt.starter import Starter
@@ -119,8 +118,6 @@ class Pipeline:
         self._retention = Retention(settings.journal.retention_days)
         self._quarantine = Quarantine(self._rows, journal.path)
         self._held: deque[Arrival] = deque()
-        #: Deliveries of the last turn that wait for the end of requests which are not in memory.
-        self._late: list[tuple[int, Delivery]] = []
         self._tidied = 0.0
         self._disk_has_room = True
         self._stopping = False
@@ -234,23 +231,21 @@ class Pipeline:
             self._move_on()
             rows.unit.write(connection)
         self._held = held
-        self._late, self._intake.late = self._intake.late, []
         self._act(taken)
 
     def _act(self, taken: Sequence[Arrival]) -> None:
         """Do what waited for the commit; a fault in one thing must not undo or stop another."""
+        # POSTs are among the effects, and others wait for those; the broker can wait for its PUBACKs.
+        for effect in self._rows.effects:
+            _guarded(effect)
         for arrival in taken:
             if arrival.message is not None:
                 _guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
-        for effect in self._rows.effects:
-            _guarded(effect)
         self._outbox.add(self._rows.publications)
         _guarded(self._outbox.pump)
 
     def _tidy(self, connection: Connection) -> None:
         """Work off what is on disk only; before anything new is taken in, so that reading finds all."""
-        if self._late:
-            self._recovery.join(connection, self._late)
         self._recovery.refill(connection, MAX_WAITING)
         self._outbox.refill(connection)
         now = time.monotonic()
@@ -346,7 +341,6 @@ class Pipeline:
         with self._journal.transaction() as connection:
             self._rows.begin()
             self._rows.number_from(highest_ids(connection))
-            self._late = []
             self._intake.load(connection)
             self._recovery.load(connection, MAX_WAITING)
             self._rows.unit.write(connection)

@@ -112,21 +112,6 @@ class Recovery:
             )
             self._ledger.refused(opened, error)
 
-    def join(self, connection: Connection, late: Sequence[tuple[int, Delivery]]) -> None:
-        """Let deliveries of requests that have their reply already wait for the end of the executions."""
-        rows = reading.by_ids(connection, {row for row, _ in late})
-        for row in rows:
-            opened = _request(row)
-            opened.deliveries = [delivery for request, delivery in late if request == row["id"]]
-            read = self._starts(connection, {opened.id: opened})
-            # The objects that are in use know what becomes of their starts.
-            in_use = {start.id: start for start in self._starter.known() if start.id in read}
-            opened.starts = [in_use.get(start.id, start) for start in opened.starts]
-            for start in opened.starts:
-                start.owner = opened
-            self._ledger.finishing[opened.id] = opened
-            self._ledger.finish_if_ended(opened)
-
     # ---- helpers
 
     def _begin(self, connection: Connection, starts: dict[int, OpenStart]) -> tuple[int, int]:

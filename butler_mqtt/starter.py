@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -41,7 +41,7 @@ MAX_PAUSE_SECONDS = 10.0
 CAPACITY_SECONDS = 300.0
 #: Runs in hand for each thread that posts: as many as it gets done while one turn is written, so that a
 #: burst is written in few large turns. After a crash each of them is looked at once more.
-IN_HAND = 8
+IN_HAND = 4
 #: Ids that prove new, after which a server is taken to give new ones only.
 MAX_UNPROVED = 20
 #: More than ever begin in one turn.
@@ -134,14 +134,6 @@ class Starter:
             self._waiting.add(start)
         else:
             self._enter(start)
-
-    def known(self) -> Iterator[OpenStart]:
-        """Give every start that is not over: in lanes, waiting, in a run or served by an execution."""
-        yield from self._lanes.starts()
-        yield from self._waiting.starts()
-        for run in self._runs.values():
-            yield from run.starts
-        yield from self.follower.starts()
 
     def load(self, run: Run) -> None:
         """Take in a run read from the journal that has no outcome."""

@@ -40,6 +40,10 @@ def start(
             with printing.progress() as progress:
                 task = progress.add_task(f"connecting to {mqtt.broker_host}:{mqtt.broker_port}")
                 sender = stack.enter_context(Sender(mqtt, hear_events=wait))
+                if wait:
+                    # Asked for first, so that the reply at the end is this request's own; the second
+                    # message repeats it and is told at once what was decided.
+                    sender.ask({**document, "wait": "finished"})
                 ticket = sender.ask(document)
                 progress.update(task, description=f"request {request_id} is published; waiting for the reply")
                 payload = sender.receive(ticket, timeout)

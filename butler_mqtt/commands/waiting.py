@@ -42,8 +42,9 @@ def until_the_end(
     """
     Follow a request that has its first reply, and print how it ended.
 
-    The same request is sent once more, to be answered at the end: a daemon that
-    is restarted meanwhile answers it all the same, and starts nothing twice.
+    The request asked for the reply at the end; it is sent once more to hear it
+    on this connection. A daemon that is restarted meanwhile answers it all the
+    same, and starts nothing twice.
 
     Args:
         mqtt: The broker and the topics.

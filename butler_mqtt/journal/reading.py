@@ -20,7 +20,7 @@ def _rows(connection: Connection, query: Select[Any]) -> Sequence[Row]:
 # The queries of every turn, with their values as one JSON array: a list of its own for each number of values
 # would be compiled anew each time, which costs more than the query.
 _HOLDERS = """
-    SELECT id, request_id, fingerprint, state, reply, final_reply FROM requests
+    SELECT id, request_id, fingerprint, document, state, reply, final_reply FROM requests
     WHERE request_id IN (SELECT value FROM json_each(?)) AND holds_id IS 1
 """
 _KNOWN_EXECUTIONS = """
@@ -103,11 +103,6 @@ def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequenc
 def starts_of(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
     """Give the starts of these requests in the order decided."""
     return _rows(connection, select(starts).where(starts.c.request.in_(request_rows)).order_by(starts.c.id))
-
-
-def by_ids(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
-    """Give requests by their rows' ids."""
-    return _rows(connection, select(requests).where(requests.c.id.in_(request_rows)).order_by(requests.c.id))
 
 
 def waiting_for_the_end(connection: Connection) -> Sequence[Row]:

@@ -262,18 +262,26 @@ def test_the_reply_that_waits_comes_when_the_time_of_the_request_is_over(sender:
     assert event(sender, f"over-{task}")["event"] == "aborted"
 
 
-def test_a_repetition_can_wait_for_the_end_of_what_was_answered_long_ago(sender: Sender, qlik: Qlik) -> None:
+def test_repetitions_of_a_request_that_waits_for_the_end_get_its_reply(sender: Sender, qlik: Qlik) -> None:
     task = qlik.task(durationSeconds=2)
     qlik.begin(task)
     body = {"requestId": f"dup-{task}", "taskId": task}
-    assert "tasksQueued" in sender.ask(body)
     topics = [sender.send({**body, "wait": "finished"}) for _ in range(2)]
+    assert "tasksQueued" in sender.ask(body)
     replies = [sender.answer(topic) for topic in topics]
     assert replies[0] == replies[1]
     assert replies[0]["tasksStarted"][0]["result"] == "succeeded"
     assert sender.ask({**body, "wait": "finished"}) == replies[0]
-    assert "tasksQueued" in sender.ask(body)
+    assert sender.ask(body) == replies[0]
     assert [len(sender.heard(topic)) for topic in topics] == [1, 1]
+
+
+def test_a_repetition_of_a_request_that_did_not_wait_gets_its_reply_at_once(
+    sender: Sender, qlik: Qlik
+) -> None:
+    task = qlik.task(durationSeconds=60)
+    body = {"requestId": f"now-{task}", "taskId": task}
+    assert sender.ask(body) == sender.ask({**body, "wait": "finished"})
 
 
 # ---- for a slot

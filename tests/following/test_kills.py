@@ -164,12 +164,14 @@ def test_killed_while_starts_wait_for_their_time_and_for_a_slot(
 
 def test_a_repetition_waits_for_the_end_across_a_kill(daemon: Daemon, sender: Sender, qlik: Qlik) -> None:
     task = qlik.task(durationSeconds=3)
-    body = {"requestId": "r", "taskId": task}
-    sender.ask(body)
-    topic = sender.send({**body, "wait": "finished"})
-    daemon.wait_row("SELECT id FROM deliveries WHERE wait = 'finished'")
+    body = {"requestId": "r", "taskId": task, "wait": "finished"}
+    first = sender.send(body)
+    daemon.wait_row("SELECT id FROM starts WHERE state = 'running'")
+    topic = sender.send(body)
+    daemon.wait_row("SELECT id FROM deliveries ORDER BY id LIMIT 1 OFFSET 1")
     daemon.kill()
     daemon.start()
+    assert sender.answer(first) == sender.answer(topic)
     assert sender.answer(topic)["tasksStarted"][0]["result"] == "succeeded"
     assert qlik.executions(task) == 1
     sender.settle()
