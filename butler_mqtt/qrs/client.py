@@ -170,13 +170,13 @@ class Connection:
 
     def _sessions(self, task_id: str, kind: int | None) -> tuple[object, bool]:
         path = _SESSION_OF.get(TaskType(kind)) if kind in _SESSION_OF else None
-        if path is not None:
-            return self._full("executionsession", filters.any_of(path, [task_id])), True
+        paths = _SESSION_OF.values() if path is None else [path]
+        every = " or ".join(filters.any_of(one, [task_id]) for one in paths)
         try:
-            every = " or ".join(filters.any_of(path, [task_id]) for path in _SESSION_OF.values())
-            return self._full("executionsession", every), kind is None
+            return self._full("executionsession", every), path is not None or kind is None
         except QlikRefused as error:
-            if error.status != 400:
+            # Without a list of sessions the results alone have to tell, and that nothing runs is not proved.
+            if error.status != 404 and (path is not None or error.status != 400):
                 raise
             return [], False
 
@@ -206,13 +206,30 @@ class Connection:
             if self._looks % ALL_SESSIONS_EVERY == 0:
                 alive = set()
             doubtful = [one for one in group if one not in alive]
-            sessions = self._by_id("executionsession", "id", doubtful) if doubtful else []
+            sessions = self._sessions_by_id(doubtful) if doubtful else []
             for execution in wire.executions(sessions, results):
                 if execution.id in known:
                     known[execution.id] = (
                         replace(execution, session=True) if execution.id in alive else execution
                     )
         return known
+
+    def _sessions_by_id(self, ids: Sequence[str]) -> list[object]:
+        try:
+            return self._by_id("executionsession", "id", ids)
+        except QlikRefused as error:
+            if error.status != 404:
+                raise
+        # A server without the list shows them one by one; 404 is a session that ended.
+        return [session for one in ids if (session := self._session(one)) is not None]
+
+    def _session(self, execution_id: str) -> object | None:
+        try:
+            return self._read(f"/executionsession/{execution_id}")
+        except QlikRefused as error:
+            if error.status != 404:
+                raise
+            return None
 
     def _by_id(self, entity: str, path: str, ids: Sequence[str]) -> list[object]:
         rows = self._full(entity, filters.any_of(path, ids))

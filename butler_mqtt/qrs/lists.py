@@ -30,6 +30,8 @@ MAYBE_CUT = 10
 MAX_EXCLUDED = 200
 #: Statuses of a server that does not understand a filter or finds the address too long.
 NOT_UNDERSTOOD = frozenset({400, 414})
+#: Selectors by what only the whole form of a task shows.
+_BY_CONTENT = frozenset({SelectorKind.TAG, SelectorKind.CUSTOM_PROPERTY})
 
 Entries = list[Mapping[str, object]]
 Refusals = dict[Selector, QlikRefused]
@@ -49,6 +51,8 @@ class Form:
 
     #: True: only the concrete kinds show everything. False: they show no more. None: no need to ask yet.
     concrete: bool | None = None
+    #: Whether the common list has shown a whole task, with tags and custom properties.
+    whole: bool = False
 
 
 class _ListCut(QlikRefused):
@@ -93,7 +97,11 @@ class TaskLists:
         entries, refused = self._ask("task", group)
         lacking = any(not wire.shows_everything(raw) for raw in entries)
         unknown = any(one.kind is SelectorKind.CUSTOM_PROPERTY for one in refused)
-        if self.form.concrete is None and (lacking or unknown):
+        if any(wire.shows_everything(raw) for raw in entries):
+            self.form.whole = True
+        # A list that lacks tags and properties may find nothing by them instead of refusing the filter.
+        blind = not entries and not refused and any(one.kind in _BY_CONTENT for one in group)
+        if self.form.concrete is None and (lacking or unknown or (blind and not self.form.whole)):
             return self._learn(group, entries, refused)
         return entries, refused
 
@@ -121,7 +129,18 @@ class TaskLists:
         return entries + rows, {one: error for one, error in refusals.items() if one in refused}
 
     def _concrete(self, group: Sequence[Selector]) -> tuple[Entries, Refusals]:
-        answers = [self._ask(path, group) for path in KINDS]
+        answers: list[tuple[Entries, Refusals]] = []
+        unknown_kind: QlikRefused | None = None
+        for path in KINDS:
+            try:
+                answers.append(self._ask(path, group))
+            except QlikRefused as error:
+                # A server that does not know one kind has no tasks of it.
+                if error.status != 404:
+                    raise
+                unknown_kind = error
+        if not answers and unknown_kind is not None:
+            raise unknown_kind
         # A kind that does not know a property refuses the filter, and so has no such task.
         everywhere = set.intersection(*(set(refused) for _, refused in answers))
         return (

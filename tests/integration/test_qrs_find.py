@@ -55,17 +55,23 @@ class Repository:
         self.has_concrete = True
         #: The common list gives tasks without custom properties and refuses a filter on them.
         self.common_form = False
+        #: Instead of refusing such a filter it finds nothing.
+        self.blind = False
+        #: Lists that the server does not have.
+        self.lacks: set[str] = set()
         #: Filters that hold this text are refused.
         self.refuses = "\x00"
 
     def __call__(self, call: Call) -> bytes:
         entity, _, verb = call.path.strip("/").partition("/")
         kinds = {"reloadtask", "externalprogramtask", "usersynctask"} if self.has_concrete else set()
-        if entity not in kinds | {"task"}:
+        if entity not in (kinds | {"task"}) - self.lacks:
             return reply(404, b"No matching endpoint found")
         if not self.understands_ne and " ne " in call.filter:
             return reply(400, b"Cannot parse the expression")
         unknown = self.common_form and entity == "task" and "customProperties" in call.filter
+        if unknown and self.blind:
+            return reply(200, [])
         if (
             self.refuses in call.filter
             or unknown
@@ -121,7 +127,7 @@ def ids(found: tuple[Task, ...] | QlikRefused) -> list[str]:
 
 def test_selectors_of_all_kinds_share_one_query(server: Server, connection: Connection) -> None:
     name = Selector(SelectorKind.TASK_NAME, "task 3")
-    server.answers = lambda _: reply(200, Repository().tasks)
+    server.answers = lambda _: reply(200, Repository(raw_task(7)).tasks)
     wanted = [by_id(1), tag("b"), pair("Region", "APAC"), name, by_id(9), tag("b")]
     connection.find(wanted)
     (call,) = server.calls
@@ -200,6 +206,36 @@ def test_tags_and_properties_come_from_the_concrete_form(
     repository.common_form = True
     (task,) = connection.find([by_id(2)])[by_id(2)]  # type: ignore[misc] # not refused
     assert task.custom_properties == (("Region", "APAC"),)
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_kind_of_tasks_that_the_server_does_not_know_keeps_the_others_findable(
+    repository: Repository, connection: Connection, *, blind: bool
+) -> None:
+    repository.common_form = True
+    repository.blind = blind
+    repository.lacks = {"externalprogramtask", "usersynctask"}
+    for _ in range(2):
+        found = connection.find([pair("Region", "APAC"), pair("Region", "EMEA")])
+        assert [ids(tasks) for tasks in found.values()] == [[guid(2)], []]
+
+
+def test_a_common_list_that_finds_nothing_by_properties_is_not_believed(
+    repository: Repository, server: Server, connection: Connection
+) -> None:
+    repository.common_form = repository.blind = True
+    assert ids(connection.find([pair("Region", "APAC")])[pair("Region", "APAC")]) == [guid(2)]
+    server.calls.clear()
+    assert ids(connection.find([pair("Region", "APAC")])[pair("Region", "APAC")]) == [guid(2)]
+    assert "/task/full" not in [call.path for call in server.calls]
+
+
+def test_a_common_list_that_has_shown_a_whole_task_is_believed_when_it_finds_nothing(
+    server: Server, connection: Connection
+) -> None:
+    connection.find([tag("a")])
+    assert ids(connection.find([pair("Region", "none")])[pair("Region", "none")]) == []
+    assert [call.path for call in server.calls] == ["/task/full"] * 2
 
 
 def test_a_server_that_has_only_the_common_list_is_believed(
@@ -314,3 +350,35 @@ def test_executions_are_read_fifty_at_a_time_and_unknown_ones_are_none(
     assert isinstance(found[asked[0]], Execution)
     assert found[asked[0]].session  # type: ignore[union-attr] # just checked
     assert [one is None for one in found.values()] == [False] * 4 + [True] * 116
+
+
+class OneByOne(Executions):
+    """Has no list of sessions, only each by its id."""
+
+    def __call__(self, call: Call) -> bytes:
+        if call.path == "/executionsession/full":
+            return reply(404, b"No matching endpoint found")
+        if call.path.startswith("/executionsession/"):
+            known = call.path.endswith(RUN.format(1))
+            return reply(200, {"id": RUN.format(1), "abortReason": 2}) if known else reply(404, b"not found")
+        return super().__call__(call)
+
+
+def test_without_a_list_of_sessions_executions_are_asked_for_one_by_one(
+    server: Server, connection: Connection
+) -> None:
+    server.answers = OneByOne()
+    asked = [RUN.format(number) for number in (2, 3, 7)]
+    found = connection.executions(asked)
+    assert [one is not None and not one.active for one in found.values()] == [True, True, False]
+    assert [call.path for call in server.calls[2:]] == [f"/executionsession/{one}" for one in asked]
+
+
+@pytest.mark.parametrize("kind", [0, 3])
+def test_without_a_list_of_sessions_a_look_shows_the_results_and_proves_nothing(
+    server: Server, connection: Connection, kind: int
+) -> None:
+    server.answers = OneByOne(raw_task(1, kind=kind))
+    look = connection.look(Task(guid(1), "Task 1"))
+    assert not look.sessions_readable
+    assert [one.active for one in look.executions].count(True) == 1
