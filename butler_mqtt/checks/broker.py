@@ -102,7 +102,8 @@ def _kept(mqtt: Mqtt, client_id: str) -> Finding:
             with Probe(mqtt, f"{client_id}-sender", keep_session=False) as probe:
                 probe.publish(topic, payload)
             with Probe(mqtt, absent, keep_session=True) as probe:
-                present, arrived = probe.session_present, probe.hears(payload)
+                present = probe.session_present
+                arrived = present and probe.hears(payload)
         finally:
             _forget(mqtt, absent)
     except BrokerError as error:
