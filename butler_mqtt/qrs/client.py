@@ -253,11 +253,6 @@ class Connection:
             return None
         return scriptlog.last_lines(self._read, self._read_text, task_id, execution.result_id, lines)
 
-    @property
-    def form_is_common(self) -> bool:
-        """Tell whether `/task/full` was found to lack tags and custom properties."""
-        return self._qrs.form.concrete is True
-
     def task_count(self) -> int:
         """
         Count the tasks that our user may see.
