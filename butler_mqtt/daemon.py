@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -45,6 +46,8 @@ MQTT_PATIENCE_SECONDS = 180.0
 #: Seconds asked for at a time while starting; a journal may have to be brought to a newer format.
 OPENING_SECONDS = 600.0
 EXTEND_SECONDS = 60.0
+#: Objects made before the collector of reference cycles looks; its default of 700 is for small programs.
+COLLECT_AFTER = 10_000
 
 _log = logging.getLogger("butler_mqtt.daemon")
 
@@ -121,6 +124,9 @@ class Daemon:
             return ExitCode.JOURNAL
         self._start_threads()
         self._start_listeners()
+        # What is there now stays: the collector need not walk through it again and hold up every thread.
+        gc.freeze()
+        gc.set_threshold(COLLECT_AFTER)
         _log.info("butler-mqtt %s started", __version__, extra={"action": "started"})
         self._watch()
         self._stop_in_order()
