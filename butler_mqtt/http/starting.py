@@ -24,9 +24,23 @@ from butler_mqtt.model import Arrival
 
 #: Seconds within which a request must be on disk; a commit takes milliseconds.
 STORE_SECONDS = 10.0
+#: Seconds for which even `respond-async` waits: what is wrong with a request shows as it is stored.
+AT_ONCE_SECONDS = 0.05
 
 #: Charsets of which UTF-8 text is made (RFC 8259 allows no other than UTF-8).
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
+
+#: Refusals for which the Qlik server was asked; the others show in the request itself.
+_DECIDED = frozenset(
+    {
+        "ambiguous_task_name",
+        "all_must_exist",
+        "all_denied",
+        "qrs_unavailable",
+        "qrs_forbidden",
+        "qrs_rejected",
+    }
+)
 
 _log = logging.getLogger("butler_mqtt.http")
 
@@ -73,8 +87,9 @@ class Starting:
         """Answer one request; raises RequestError for what the door turns down."""
         began = time.monotonic()
         received_at = now_ms()
-        key = _idempotency_key(request)
+        key = None
         try:
+            key = _idempotency_key(request)
             asked = await self._read(request, key)
             self._refuse_when_blocked()
             if asked.butler is not None:
@@ -130,8 +145,12 @@ class Starting:
         request_id = await delivery.stored(self._store_seconds)
         if request_id is None:
             raise _not_recorded(self._store_seconds, certain=delivery.give_up())
-        seconds = 0.0 if asked.at_once else self._wait_seconds - (time.monotonic() - began)
-        return request_id, await delivery.reply(max(0.0, seconds), self._ending)
+        left = self._wait_seconds - (time.monotonic() - began)
+        seconds = min(left, AT_ONCE_SECONDS) if asked.at_once else left
+        reply = await delivery.reply(max(0.0, seconds), self._ending)
+        if asked.at_once and reply is not None and _was_decided(reply):
+            reply = None
+        return request_id, reply
 
     def _refuse_when_blocked(self) -> None:
         if self._ending.is_set():
@@ -270,6 +289,12 @@ def _check_charset(content_type: str) -> None:
 
 
 # ---- answering
+
+
+def _was_decided(reply: str) -> bool:
+    """Tell whether the request was taken, so that how fast it was decided does not choose the status."""
+    read = strictjson.loads(reply)
+    return isinstance(read, dict) and (status_of(read) == 200 or read["code"] in _DECIDED)
 
 
 def _place(request_id: str) -> Mapping[str, str]:

@@ -110,6 +110,29 @@ def test_respond_async_gets_202_at_once(wish: str) -> None:
         assert answer.headers["Preference-Applied"] == "respond-async"
 
 
+@pytest.mark.parametrize("reply", [{"status": "ok", "tasksStarted": []}, {"code": "all_denied"}])
+def test_respond_async_gets_202_however_fast_the_request_is_decided(reply: dict[str, object]) -> None:
+    with door() as one:
+        one.pipeline.answer = reply
+        body = {"tag": "x", "requestId": "r"}
+        answer = requests.post(one.start, json=body, headers={"Prefer": "respond-async"}, timeout=10)
+        assert (answer.status_code, answer.headers["Location"]) == (202, "/v4/requests/r")
+
+
+def test_respond_async_is_told_at_once_what_is_wrong_with_the_request() -> None:
+    with door() as one:
+        one.pipeline.answer = {"code": "request_id_conflict"}
+        answer = requests.post(one.start, json={"tag": "x"}, headers={"Prefer": "respond-async"}, timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (409, "request_id_conflict")
+
+
+def test_a_refused_idempotency_key_is_answered_with_a_request_id() -> None:
+    with door() as one:
+        answer = requests.post(one.start, json={"tag": "x"}, headers={"Idempotency-Key": "a b"}, timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert answer.json()["requestId"]
+
+
 def test_the_wait_ends_when_the_listener_does() -> None:
     with door(Rest(rest_wait_seconds=600)) as one:
         one.pipeline.answer = None
