@@ -2,24 +2,30 @@
 One transaction's changes, gathered as rows and written many at a time.
 
 A row that is inserted and changed within one transaction is written once, in
-its last form. Statements are made once for each set of columns and run by the
-driver with `executemany`, without SQLAlchemy: at a thousand requests a second
-its work for each statement would be a third of all.
+its last form. The statements go to the driver without SQLAlchemy, whose work
+for each would be a third of all at a thousand requests a second, and each
+takes many rows: at every step of a statement the driver lets other threads
+run, and getting the interpreter back costs more than writing the row.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
+from typing import TypeVar
 
 from sqlalchemy import Connection, Table
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from butler_mqtt.journal import tables
 
 __all__ = ["Table", "Unit", "Value"]
 
 Value = str | int | bytes | bool | None
+
+_Row = TypeVar("_Row")
 
 #: Parents before children; deletions run the other way round.
 _ORDER: Sequence[Table] = (
@@ -31,24 +37,37 @@ _ORDER: Sequence[Table] = (
     tables.outbox,
 )
 
+#: Rows of one statement; powers of two, so that the driver's cache holds all statements ever made.
+_SIZES = (64, 32, 16, 8, 4, 2, 1)
+
 # Names of tables and columns come from the program, never from outside.
 
 
-@lru_cache(maxsize=256)
-def _insert(table: Table, columns: tuple[str, ...]) -> str:
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 -- see above
+@lru_cache(maxsize=512)
+def _insert(table: Table, columns: tuple[str, ...], rows: int) -> str:
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {_marks(len(columns), rows)}"  # noqa: S608 -- see above
 
 
-@lru_cache(maxsize=256)
-def _update(table: Table, columns: tuple[str, ...]) -> str:
-    changes = ", ".join(f"{column} = ?" for column in columns)
-    return f"UPDATE {table.name} SET {changes} WHERE id = ?"  # noqa: S608 -- see above
+@lru_cache(maxsize=512)
+def _update(table: Table, columns: tuple[str, ...], rows: int) -> str:
+    names = ", ".join(columns)
+    # Not UPDATE … FROM, which SQLite has since 3.33 only.
+    return (
+        f"WITH changed (row_id, {names}) AS (VALUES {_marks(len(columns) + 1, rows)})"  # noqa: S608 -- see above
+        f" UPDATE {table.name} SET ({names}) ="
+        f" (SELECT {names} FROM changed WHERE row_id = {table.name}.id)"
+        " WHERE id IN (SELECT row_id FROM changed)"
+    )
 
 
-@lru_cache(maxsize=16)
-def _delete(table: Table) -> str:
-    return f"DELETE FROM {table.name} WHERE id = ?"  # noqa: S608 -- see above
+@lru_cache(maxsize=64)
+def _delete(table: Table, rows: int) -> str:
+    return f"DELETE FROM {table.name} WHERE id IN {_marks(rows, 1)}"  # noqa: S608 -- see above
+
+
+def _marks(columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return ", ".join([row] * rows)
 
 
 class Unit:
@@ -92,18 +111,16 @@ class Unit:
         for table in _ORDER:
             updates = _Groups()
             for identity, values in self._updates[table].items():
-                updates[tuple(values)].append((*values.values(), identity))
-            for columns, rows in updates.items():
-                cursor.executemany(_update(table, columns), rows)
+                updates[tuple(values)].append((identity, *values.values()))
+            _run(cursor, _update, table, updates)
         for table in _ORDER:
             inserts = _Groups()
             for row in self._inserts[table].values():
                 inserts[tuple(row)].append(tuple(row.values()))
-            for columns, rows in inserts.items():
-                cursor.executemany(_insert(table, columns), rows)
+            _run(cursor, _insert, table, inserts)
         for table in reversed(_ORDER):
-            if self._deletes[table]:
-                cursor.executemany(_delete(table), [(one,) for one in sorted(self._deletes[table])])
+            for gone in _parts(sorted(self._deletes[table])):
+                cursor.execute(_delete(table, len(gone)), gone)
         cursor.close()
 
 
@@ -112,3 +129,23 @@ class _Groups(defaultdict[tuple[str, ...], list[tuple[Value, ...]]]):
 
     def __init__(self) -> None:
         super().__init__(list)
+
+
+def _run(
+    cursor: DBAPICursor,
+    statement: Callable[[Table, tuple[str, ...], int], str],
+    table: Table,
+    groups: _Groups,
+) -> None:
+    for columns, rows in groups.items():
+        for part in _parts(rows):
+            cursor.execute(statement(table, columns, len(part)), list(chain.from_iterable(part)))
+
+
+def _parts(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+    """Cut *rows* into as few lists as the sizes of statements allow."""
+    start = 0
+    for size in _SIZES:
+        while len(rows) - start >= size:
+            yield rows[start : start + size]
+            start += size
