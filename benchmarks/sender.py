@@ -31,6 +31,8 @@ class Sender:
         self.started = 0
         self.others: list[dict[str, Any]] = []
         self.last_reply = 0.0
+        #: Monotonic time of each reply by its request id.
+        self.answered: dict[str, float] = {}
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5
         )
@@ -57,7 +59,7 @@ class Sender:
         answer = json.loads(message.payload)
         with self._changed:
             self.replies += 1
-            self.last_reply = time.monotonic()
+            self.last_reply = self.answered[answer["requestId"]] = time.monotonic()
             count = answer.get("totalTasksStarted", 0)
             self.started += count
             if not count:
@@ -86,6 +88,12 @@ class Sender:
             self._client.publish(START_TOPIC, payload, qos=1, properties=self._properties)
         self.wait(before + len(prepared), seconds)
         return self.last_reply - began
+
+    def wait_answered(self, count: int, seconds: float = 60.0) -> None:
+        """Wait until `answered`, emptied before, has so many."""
+        with self._changed:
+            came = self._changed.wait_for(lambda: len(self.answered) >= count, seconds)
+        assert came, f"{len(self.answered)} of {count} replies after {seconds} s"
 
     def wait(self, replies: int, seconds: float = 60.0) -> None:
         """Wait until so many replies have come in all."""

@@ -1,7 +1,7 @@
 """
 `python -m benchmarks.speed`: how fast the daemon is, each number beside the bare client of the same run.
 
-Parts: burst, latency, memory, ready, journal, tags. With `--quick` fewer
+Parts: burst, latency, memory, ready, journal, tags, rest. With `--quick` fewer
 requests, for a look; the targets are meant for the whole run.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import bare, filling
+from benchmarks import bare, callers, filling
 from benchmarks.report import Line, Report
 from benchmarks.rig import TAGGED, Daemon, Place, batches
 from benchmarks.sender import Sender
@@ -47,9 +47,11 @@ class Scale:
     seconds: tuple[tuple[int, float], ...] = ((1, 20.0), (20, 20.0), (200, 8.0))
     tagged: int = 60
     rounds: int = 3
+    callers: int = 50
+    calling: float = 30.0
 
 
-QUICK = Scale(500, (1000, 2000), 2000, (1000, 10_000), ((20, 5.0), (200, 2.0)), 10, 1)
+QUICK = Scale(500, (1000, 2000), 2000, (1000, 10_000), ((20, 5.0), (200, 2.0)), 10, 1, calling=5.0)
 
 
 def burst(place: Place, scale: Scale) -> Iterator[Line]:
@@ -262,6 +264,27 @@ def tags(place: Place, scale: Scale) -> Iterator[Line]:
     daemon.stop()
 
 
+def rest(place: Place, scale: Scale) -> Iterator[Line]:
+    """Measure callers that wait for their answers, over REST and over MQTT beside it."""
+    port = callers.free_port()
+    daemon = place.daemon(restServerConfig={"enable": True, "serverPort": port})
+    daemon.start()
+    with Sender(place.broker.port) as sender:
+        warm_up(sender, place)
+        for count in (1, scale.callers):
+            mqtt = callers.over_mqtt(sender, place.tasks, callers=count, seconds=scale.calling)
+            quiet(daemon)
+            times = callers.over_rest(port, place.tasks, callers=count, seconds=scale.calling)
+            quiet(daemon)
+            rates = len(times) / scale.calling, len(mqtt) / scale.calling
+            yield Line(f"REST, {count} callers", rates[0], "answer/s", rates[1], rates[0] / rates[1])
+            for percent in (50, 99):
+                value, base = percentile(times, percent), percentile(mqtt, percent)
+                name = f"  POST to answer (bare: PUBLISH to reply), p{percent}"
+                yield Line(name, value, "ms", base, value / base)
+    daemon.stop()
+
+
 PARTS: dict[str, Callable[[Place, Scale], Iterator[Line]]] = {
     "burst": burst,
     "latency": latency,
@@ -269,6 +292,7 @@ PARTS: dict[str, Callable[[Place, Scale], Iterator[Line]]] = {
     "ready": ready,
     "journal": journal,
     "tags": tags,
+    "rest": rest,
 }
 
 
