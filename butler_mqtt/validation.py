@@ -221,6 +221,9 @@ def _request(
         ]
     _check_together(normal, [bool(wanted) for wanted, _ in stages])
     meaning = {key: value for key, value in normal.items() if key not in _NOT_IN_FINGERPRINT}
+    if meaning.get("ifRunning") == "queue":
+        # The contract's own default, said outright.
+        del meaning["ifRunning"]
     return Request(
         document=_WRITER.encode(normal),
         fingerprint=hashlib.sha256(_WRITER.encode(meaning).encode()).hexdigest(),

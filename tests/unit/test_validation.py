@@ -458,6 +458,7 @@ FULL: dict[str, Any] = {
         {**FULL, "wait": "started"},
         {**FULL, "wait": "finished"},
         {**FULL, "dryRun": False, "allMustExist": False, "match": {"tag": "any"}},
+        {**FULL, "ifRunning": "queue"},
     ],
 )
 def test_requests_that_mean_the_same_have_one_fingerprint(same: dict[str, Any]) -> None:
