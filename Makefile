@@ -16,14 +16,14 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 # Debian keeps mosquitto where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
-.PHONY: help demo test check bench chaos clean mosquitto
+.PHONY: help demo test check bench chaos clean tools
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/.demo
 	@$(RUN) butler_mqtt demo $(ARGS)
 
-test: $(VENV)/.dev mosquitto
+test: $(VENV)/.dev tools
 	@$(RUN) pytest $(ARGS)
 
 check: $(VENV)/.dev
@@ -31,10 +31,10 @@ check: $(VENV)/.dev
 	$(RUN) ruff format --check
 	$(RUN) mypy
 
-bench: $(VENV)/.dev mosquitto
+bench: $(VENV)/.dev tools
 	@$(RUN) benchmarks.speed $(ARGS)
 
-chaos: $(VENV)/.dev mosquitto
+chaos: $(VENV)/.dev tools
 	@$(RUN) benchmarks.chaos $(ARGS)
 
 clean:
@@ -52,13 +52,18 @@ $(VENV)/.%: pyproject.toml
 	@$(RUN) pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
-mosquitto:
-	@command -v mosquitto >/dev/null && command -v mosquitto_pub >/dev/null || { \
+# What the tests run besides Python: program:package of Debian.
+TOOLS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients promtool:prometheus chromium:chromium \
+	systemd-analyze:systemd curl:curl openssl:openssl
+
+tools:
+	@missing=$$(for tool in $(TOOLS); do command -v $${tool%%:*} >/dev/null || echo $${tool#*:}; done); \
+	[ -z "$$missing" ] || { missing=$$(echo $$missing); \
 		if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-			echo 'Installing mosquitto, the broker that the tests use …'; \
+			echo "Installing what the tests use: $$missing …"; \
 			export DEBIAN_FRONTEND=noninteractive; \
-			apt-get install -y -qq mosquitto mosquitto-clients >/dev/null 2>&1 || { apt-get update -qq && \
-				apt-get install -y -qq mosquitto mosquitto-clients >/dev/null; }; \
+			install="apt-get install -y -qq --no-install-recommends $$missing"; \
+			$$install >/dev/null 2>&1 || { apt-get update -qq && $$install >/dev/null; }; \
 		else \
-			echo 'The tests need mosquitto: sudo apt-get install mosquitto mosquitto-clients' >&2; exit 1; \
+			echo "The tests need more programs: sudo apt-get install $$missing" >&2; exit 1; \
 		fi; }
