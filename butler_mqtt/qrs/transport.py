@@ -15,15 +15,16 @@ from __future__ import annotations
 import secrets
 import ssl
 import time
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
+import urllib3
 from requests import PreparedRequest, Response
 from requests import exceptions as rx
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from butler_mqtt.errors import ButlerError, QlikUnavailable
 from butler_mqtt.qrs.faults import RAISED, explain
@@ -77,7 +78,7 @@ class _Progress:
     sent = False
 
 
-class _PlainConnection(HTTPConnection):
+class _PlainConnection(urllib3.connection.HTTPConnection):
     def __init__(self, *args: Any, progress: _Progress, **options: Any) -> None:
         super().__init__(*args, **options)
         self._progress = progress
@@ -89,7 +90,7 @@ class _PlainConnection(HTTPConnection):
         super().send(data)
 
 
-class _TlsConnection(HTTPSConnection):
+class _TlsConnection(urllib3.connection.HTTPSConnection):
     def __init__(self, *args: Any, progress: _Progress, settings: Settings, **options: Any) -> None:
         super().__init__(*args, **options)
         self._progress = progress
@@ -103,19 +104,6 @@ class _TlsConnection(HTTPSConnection):
     def send(self, data: Any) -> None:
         self._progress.sent = True
         super().send(data)
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-    def _validate_conn(self, conn: Any) -> None:
-        # The base class also warns on each call without verification; `Qrs` says it once.
-        if conn.is_closed:
-            conn.connect()
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
@@ -146,45 +134,48 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
 
 
 class _Adapter(HTTPAdapter):
-    """`requests`' adapter bound to one server, without what it works out anew for each call."""
+    """
+    `requests`' adapter bound to one server and one connection.
+
+    A call goes straight through the connection: what `requests` and urllib3
+    work out anew for each one costs three times as much as the call itself.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.progress = _Progress()
-        self._pool: HTTPConnectionPool
+        self._timeouts = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
+        options: dict[str, Any] = {"timeout": settings.connect_timeout_seconds, "progress": self.progress}
         if settings.use_ssl:
-            self._pool = _TlsPool(
-                settings.host,
-                settings.port,
-                maxsize=1,
-                cert_reqs="CERT_REQUIRED" if settings.reject_unauthorized else "CERT_NONE",
-                server_hostname=settings.server_name,
-                progress=self.progress,
-                settings=settings,
-            )
-        else:
-            self._pool = _PlainPool(settings.host, settings.port, maxsize=1, progress=self.progress)
+            options["cert_reqs"] = "CERT_REQUIRED" if settings.reject_unauthorized else "CERT_NONE"
+            options["server_hostname"] = settings.server_name
+            options["settings"] = settings
+        kind = _TlsConnection if settings.use_ssl else _PlainConnection
+        self._connection: _TlsConnection | _PlainConnection = kind(settings.host, settings.port, **options)
+        # As urllib3 does for its pools: who forgets a connection has it closed.
+        weakref.finalize(self, self._connection.close)
 
-    def get_connection_with_tls_context(self, *_args: Any, **_options: Any) -> HTTPConnectionPool:
-        return self._pool
-
-    def cert_verify(self, *_args: Any, **_options: Any) -> None:
-        """Leave TLS to our own context."""
-
-    def request_url(self, request: PreparedRequest, proxies: Mapping[str, str] | None) -> str:  # noqa: ARG002
-        return request.url or "/"
-
-    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        # The base class also parses cookies, which the repository's own port does not set.
+    def send(self, request: PreparedRequest, *_args: Any, **_options: Any) -> Response:
+        """Make the call and read its answer whole: only then the connection is free again."""
+        connection = self._connection
+        if not connection.is_connected:
+            # New, or the server has closed it meanwhile.
+            connection.close()
+            connection.timeout = self._timeouts[0]
+            connection.connect()
+            connection.sock.settimeout(self._timeouts[1])
+        # The methods of the standard library, not those of urllib3 that wrap each answer.
+        HTTPConnection.request(connection, request.method or "", request.url or "", headers=request.headers)
+        raw = HTTPConnection.getresponse(connection)
         response = Response()
-        response.status_code = resp.status
-        response.headers = resp.headers
-        response.raw = resp
-        response.request = req
+        response.status_code = raw.status
+        response.headers = raw.headers  # type: ignore[assignment] # as good for looking up a name
+        # As `requests` itself does when it has read all.
+        response._content = _whole(raw)
         return response
 
     def close(self) -> None:
-        self._pool.close()
+        self._connection.close()
         super().close()
 
 
@@ -210,7 +201,6 @@ class Transport:
             **{name: value for name, value in _HEADERS.items() if name.lower() not in configured},
             **{name: value for name, value in settings.headers if name.lower() != _XRFKEY.lower()},
         }
-        self._timeout = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
         self._adapter: _Adapter | None = None
         self._used = 0.0
 
@@ -230,7 +220,7 @@ class Transport:
             if adapter is None:
                 adapter = self._adapter = _Adapter(self._settings)
             adapter.progress.sent = False
-            answer = _whole(adapter.send(self._request(method, path, query), timeout=self._timeout))
+            answer = _answer(adapter.send(self._request(method, path, query)))
             status = str(answer.status)
         except BaseException as error:
             self.close()
@@ -264,19 +254,26 @@ class Transport:
             adapter.close()
 
 
-def _whole(response: Response) -> Answer:
-    """Read the body to its end: only then the connection is free again."""
+def _whole(raw: HTTPResponse) -> bytes:
+    """Read the body to its end, decoded where the server compresses although asked not to."""
+    if raw.length is not None and raw.length <= MAX_BODY and not raw.headers.get("Content-Encoding"):
+        return raw.read()
+    headers = dict(raw.headers.items())
+    coded = urllib3.HTTPResponse(raw, headers, original_response=raw, preload_content=False)
     chunks, length = [], 0
-    for chunk in response.iter_content(_CHUNK):
+    for chunk in coded.stream(_CHUNK, decode_content=True):
         chunks.append(chunk)
         length += len(chunk)
         if length > MAX_BODY:
-            response.raw.close()
             raise rx.ContentDecodingError(f"more than {MAX_BODY} bytes")
+    return b"".join(chunks)
+
+
+def _answer(response: Response) -> Answer:
     headers = response.headers
     return Answer(
         status=response.status_code,
-        body=b"".join(chunks),
+        body=response.content,
         content_type=headers.get("Content-Type", ""),
         date=headers.get("Date", ""),
         retry_after=headers.get("Retry-After", ""),
