@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 
 from sqlalchemy import Connection
 
@@ -48,6 +49,8 @@ class Intake:
 
     def __init__(self, settings: Settings, turn: Turn, ledger: Ledger) -> None:
         self._settings = settings
+        # A sender names the same topic in each of its requests; a topic has 64 KB at most.
+        self._may_reply = lru_cache(maxsize=64)(partial(topics.may_reply, settings.mqtt))
         self._turn = turn
         self._ledger = ledger
         #: The newest session with the broker, and that of each connection of this process with whether
@@ -194,7 +197,7 @@ class Intake:
 
     def _reply_topic(self, wishes: Iterable[str]) -> str:
         for topic in wishes:
-            problem = topics.may_reply(self._settings.mqtt, topic)
+            problem = self._may_reply(topic)
             if problem is None:
                 return topic
             _log.warning(
