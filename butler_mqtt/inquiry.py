@@ -66,7 +66,8 @@ def state(record: Record) -> dict[str, object]:
         The reply of design 4.2 as it would be now, and with it `state` (of
         `RequestState`), the times of the request, its deliveries, and for each
         start its own `state` and the `selectors` that matched it. `status` is
-        `pending` until everything is decided.
+        `pending` until everything is decided, `finished` true when no execution
+        goes on or is still to come.
     """
     row = record.request
     lists = _lists(record)
@@ -81,6 +82,7 @@ def state(record: Record) -> dict[str, object]:
     answer |= {"tasksNotFound": missing, "totalTasksStarted": len(lists["tasksStarted"])}
     answer |= {
         "state": row["state"],
+        "finished": row["state"] not in _OPEN and not any(_goes_on(start) for start in record.starts),
         "door": row["door"],
         "sender": row["sender"],
         "receivedAt": _time(row["received_at"]),
@@ -98,6 +100,13 @@ def state(record: Record) -> dict[str, object]:
         ],
     }
     return answer
+
+
+def _goes_on(start: Mapping[str, Any]) -> bool:
+    """Tell whether an execution runs or may still come; one without an id is not followed."""
+    if start["state"] == StartState.RUNNING:
+        return start["execution_id"] is not None
+    return start["state"] in {StartState.PLANNED, StartState.WAITING}
 
 
 def _lists(record: Record) -> dict[str, list[dict[str, object]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -28,6 +29,10 @@ _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors '
 
 _log = logging.getLogger("butler_mqtt.http")
 
+#: Longest time a caller may ask to wait for the end of a request, and the pause between two looks, seconds.
+MAX_WAIT_SECONDS = 60
+LOOK_SECONDS = 0.5
+
 
 def rest(
     core: Core,
@@ -42,7 +47,8 @@ def rest(
     both = ["POST", "PUT"]
 
     async def read(request: Request) -> Response:
-        return await _state(core, request.path_params["request_id"])
+        wait = _seconds(request.query_params.get("wait", "0"))
+        return await _state(core, request.path_params["request_id"], wait, ending)
 
     async def document(_request: Request) -> Response:
         return json_answer(openapi.document())
@@ -106,15 +112,30 @@ def _http_fault(request: Request, error: Exception) -> Response:
     return refusal_answer(refusal)
 
 
-async def _state(core: Core, request_id: str) -> Response:
-    try:
-        state = await asyncio.to_thread(core.inquire, request_id)
-    except JournalError as error:
-        raise Refusal("not_recorded", "Journal cannot be read", str(error)) from error
-    if state is None:
-        details = f"no request {requestschema.shown(request_id)} is known; it may be older than retentionDays"
-        raise Refusal("not_found", "Not found", details)
-    return json_answer(state)
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) > MAX_WAIT_SECONDS:
+        details = f"wait must be whole seconds up to {MAX_WAIT_SECONDS}, is {requestschema.shown(text)}"
+        raise Refusal("invalid_request", "Invalid request", details)
+    return int(text)
+
+
+async def _state(core: Core, request_id: str, wait: int, ending: asyncio.Event) -> Response:
+    """Tell where a request is; with *wait*, once it has finished or so many seconds are over."""
+    end = asyncio.get_running_loop().time() + wait
+    while True:
+        try:
+            state = await asyncio.to_thread(core.inquire, request_id)
+        except JournalError as error:
+            raise Refusal("not_recorded", "Journal cannot be read", str(error)) from error
+        if state is None:
+            shown = requestschema.shown(request_id)
+            details = f"no request {shown} is known; it may be older than retentionDays"
+            raise Refusal("not_found", "Not found", details)
+        left = end - asyncio.get_running_loop().time()
+        if state["finished"] or left <= 0 or ending.is_set():
+            return json_answer(state)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), min(LOOK_SECONDS, left))
 
 
 def _monitoring_routes(core: Core) -> list[Route]:

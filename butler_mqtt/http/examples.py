@@ -156,6 +156,7 @@ STATE = {
     "tasksNotFound": [],
     "totalTasksStarted": 1,
     "state": "closed",
+    "finished": True,
     "door": "rest",
     "sender": None,
     "receivedAt": "2031-01-31T08:00:00.912Z",

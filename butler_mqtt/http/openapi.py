@@ -168,7 +168,14 @@ def _state() -> dict[str, Any]:
                 "required": True,
                 "schema": _REQUEST_ID,
                 "example": "erp-4711",
-            }
+            },
+            {
+                "name": "wait",
+                "in": "query",
+                "description": "Seconds to wait for its end, before it is told all the same",
+                "schema": {"type": "integer", "minimum": 0, "maximum": 60, "default": 0},
+                "example": 30,
+            },
         ],
         "responses": {
             "200": {
@@ -188,7 +195,7 @@ def _state() -> dict[str, Any]:
                     }
                 },
             },
-            **_refusals({status: examples.REFUSALS[status] for status in (401, 429, 503)}),
+            **_refusals({status: examples.REFUSALS[status] for status in (400, 401, 429, 503)}),
         },
     }
 

@@ -223,6 +223,23 @@ def test_the_state_tells_the_end_of_an_execution(house: House) -> None:
     assert entry()["durationMs"] >= 0
 
 
+def test_a_caller_can_wait_for_the_end_of_a_request(house: House) -> None:
+    task = house.qlik.task(durationSeconds=2)
+    request_id = house.post({"taskId": task}).json()["requestId"]
+    assert house.state(request_id)["finished"] is False
+    state = house.call("GET", f"/v4/requests/{request_id}?wait=30").json()
+    assert (state["finished"], state["tasksStarted"][0]["result"]) == (True, "succeeded")
+
+
+def test_waiting_for_the_end_is_bounded(house: House) -> None:
+    task = house.qlik.task(durationSeconds=600)
+    request_id = house.post({"taskId": task}).json()["requestId"]
+    assert house.call("GET", f"/v4/requests/{request_id}?wait=1").json()["finished"] is False
+    house.qlik.end(task)
+    for wait in ("61", "-1", "soon", "1.5"):
+        assert house.call("GET", f"/v4/requests/{request_id}?wait={wait}").status_code == 400
+
+
 def test_a_refused_request_is_told_with_its_code(house: House) -> None:
     key = new_id()
     answer = house.post({"taskId": [FINANCE, NOBODY], "allMustExist": True, "requestId": key})

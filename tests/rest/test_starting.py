@@ -246,7 +246,7 @@ def test_all_task_ids_must_exist_is_not_ignored_beside_an_object() -> None:
 
 def test_the_state_of_a_request_is_told() -> None:
     with door() as one:
-        one.pipeline.states["r-1"] = {"requestId": "r-1", "state": "closed"}
+        one.pipeline.states["r-1"] = {"requestId": "r-1", "state": "closed", "finished": True}
         answer = requests.get(one.url + "/v4/requests/r-1", timeout=10)
         assert (answer.status_code, answer.json()["state"]) == (200, "closed")
         missing = requests.get(one.url + "/v4/requests/r-2", timeout=10)
