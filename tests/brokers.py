@@ -36,7 +36,7 @@ START_SECONDS = 20.0
 _T = TypeVar("_T")
 
 
-def until(fact: Callable[[], _T], *, seconds: float = 10.0, what: str = "") -> _T:
+def until(fact: Callable[[], _T], *, seconds: float = 60.0, what: str = "") -> _T:
     """Wait until *fact* gives something true and return that; AssertionError after *seconds*."""
     deadline = time.monotonic() + seconds
     while True:

@@ -210,7 +210,7 @@ class Daemon:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self, seconds: float | None = 30.0) -> int:
+    def wait(self, seconds: float | None = 60.0) -> int:
         """Wait for the end (None: for ever) and give the exit code; minus the signal where one ended it."""
         assert self._process is not None
         assert self._reader is not None
@@ -250,7 +250,7 @@ class Daemon:
         """Give the present end of the log, for `wait_log`."""
         return len(self.lines)
 
-    def wait_log(self, text: str, *, since: int | None = None, seconds: float = 20.0) -> str:
+    def wait_log(self, text: str, *, since: int | None = None, seconds: float = 60.0) -> str:
         """Wait for a line with *text*, since the last start or a mark, and give it."""
         start = self._begun if since is None else since
         deadline = time.monotonic() + seconds
@@ -275,7 +275,7 @@ class Daemon:
         """Read the journal beside the daemon."""
         return journal_rows(self.journal, query)
 
-    def wait_row(self, query: str, *, seconds: float = 15.0) -> tuple[Any, ...]:
+    def wait_row(self, query: str, *, seconds: float = 60.0) -> tuple[Any, ...]:
         """Wait until a query of the journal gives something, and give its first row."""
         return until(lambda: self.rows(query), seconds=seconds, what=f"{query}:\n{self.log()}")[0]
 

@@ -148,25 +148,25 @@ class Sender:
         return topic
 
     def ask(
-        self, body: bytes | str | Mapping[str, object], *, seconds: float = 20.0, **properties: Any
+        self, body: bytes | str | Mapping[str, object], *, seconds: float = 60.0, **properties: Any
     ) -> dict[str, Any]:
         """Publish a request and wait for its reply, whose shape is checked."""
         return self.answer(self.send(body, **properties), seconds=seconds)
 
     # ---- hearing
 
-    def answer(self, topic: str, *, seconds: float = 20.0) -> dict[str, Any]:
+    def answer(self, topic: str, *, seconds: float = 60.0) -> dict[str, Any]:
         """Wait for the reply on *topic*, check its shape and give it."""
         answer: dict[str, Any] = self.wait(lambda got: got.topic == topic, seconds=seconds, what=topic).json
         contract.check(answer)
         return answer
 
-    def wait(self, wanted: Callable[[Got], bool], *, seconds: float = 20.0, what: str = "") -> Got:
+    def wait(self, wanted: Callable[[Got], bool], *, seconds: float = 60.0, what: str = "") -> Got:
         """Wait for a message; those that came before count."""
         return self.wait_for(1, wanted, seconds=seconds, what=what)[0]
 
     def wait_for(
-        self, count: int, wanted: Callable[[Got], bool], *, seconds: float = 20.0, what: str = ""
+        self, count: int, wanted: Callable[[Got], bool], *, seconds: float = 60.0, what: str = ""
     ) -> list[Got]:
         """Wait until so many messages are there and give them all."""
         deadline = time.monotonic() + seconds

@@ -308,12 +308,17 @@ def test_a_folder_that_may_not_be_written_is_named() -> None:
 
 
 def test_a_file_that_may_not_be_written_is_named_and_mended_by_an_operator() -> None:
+    with TemporaryDirectory() as other:
+        # Made before: that user may not be able to read the program's own folder.
+        made = Journal(f"sqlite:///{other}/journal.sqlite")
+        made.open()
+        made.write(sessions(1))
+        made.close()
+        content = Path(other, "journal.sqlite").read_bytes()
     with unprivileged() as folder:
         path = folder / "journal.sqlite"
+        path.write_bytes(content)
         journal = Journal(f"sqlite:///{path}")
-        journal.open()
-        journal.write(sessions(1))
-        journal.close()
         path.chmod(stat.S_IRUSR)
         with pytest.raises(JournalError, match=r"readonly database; check the disk") as caught:
             journal.open()

@@ -37,7 +37,7 @@ class Manager:
                 self.lines += self._socket.recv(65536, socket.MSG_DONTWAIT).decode().split("\n")
         return self.lines
 
-    def waits_for(self, line: str, *, seconds: float = 15, after: int = 0) -> int:
+    def waits_for(self, line: str, *, seconds: float = 60, after: int = 0) -> int:
         """Wait for a line that begins with *line*, from number *after* on; give its number."""
 
         def found() -> list[int]:
