@@ -1,6 +1,12 @@
-"""For all tests: machines are shared, so that no property test is judged by its time."""
+"""For all tests: what the machine they run on must not decide."""
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
+# Machines are shared: no property test is judged by its time.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
+
+# Started in the background of a script, we would ignore Ctrl-C, and every program we start with us.
+signal.signal(signal.SIGINT, signal.default_int_handler)
