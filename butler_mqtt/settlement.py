@@ -58,7 +58,13 @@ class Settled:
 
 
 def settle(
-    look: Look, baseline: Baseline, known: Collection[str], our_user: str = "", *, adopt: bool = True
+    look: Look,
+    baseline: Baseline,
+    known: Collection[str],
+    our_user: str = "",
+    *,
+    adopt: bool = True,
+    claimed: str | None = None,
 ) -> Settled:
     """
     Judge what the server shows about the task of a run.
@@ -69,10 +75,15 @@ def settle(
         known: Execution ids that belong to other runs of the journal.
         our_user: User id of ours, preferred among several candidates.
         adopt: Whether the POST can have begun an execution.
+        claimed: The id it was answered with: no other execution can be its own.
     """
     if look.task is None:
         return Settled(Finding.NO_TASK)
-    candidates = [] if not adopt else [one for one in look.executions if _began_since(one, baseline, known)]
+    candidates = [
+        one
+        for one in look.executions
+        if adopt and (claimed is None or one.id == claimed) and _began_since(one, baseline, known)
+    ]
     if candidates:
         ours = [one for one in candidates if our_user and _name(one.user) == our_user.casefold()]
         return Settled(Finding.ADOPT, (ours or candidates)[-1])

@@ -145,7 +145,14 @@ class Settler:
         others = {execution for execution, owner in known.items() if owner != run.id}
         # The first POST was answered with "not started": only one that was repeated can have begun something.
         may_have_begun = run.doubt is not Doubt.EMPTY or run.attempts > 1
-        settled = settle(look, run.baseline, others, self._our_user, adopt=may_have_begun)
+        settled = settle(
+            look, run.baseline, others, self._our_user, adopt=may_have_begun, claimed=run.claimed
+        )
+        if settled.finding is Finding.NOTHING and run.claimed is not None and run.claimed not in others:
+            # Nothing older runs, and the server's own answer is an id: what it shows of it lags.
+            self._runs.pop(run.id, None)
+            self._verdicts.began(run, run.claimed, adopted=False)
+            return
         if settled.finding is Finding.NOTHING and run.doubt is Doubt.OUTCOME:
             self._nothing_yet(run, look)
             return

@@ -256,6 +256,7 @@ class Starter:
     def post_again(self, run: Run) -> None:
         """Post a run once more that began nothing."""
         self._ledger.again(run)
+        run.claimed = None
         self._repeat.append(run)
 
     # ---- helpers

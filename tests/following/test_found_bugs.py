@@ -221,3 +221,23 @@ def test_a_running_executions_id_given_for_a_start_is_not_taken_for_a_new_one(ho
     house.site.script.append(lambda _site, _task: foreign)
     reply = house.ask({"requestId": "b", "taskId": task})
     assert "tasksQueued" in reply, reply
+
+
+def test_an_id_that_is_looked_at_is_not_exchanged_for_an_older_execution(house: House) -> None:
+    """Somebody else's execution has just ended when ours begins; both are new to the journal."""
+    task = house.site.add("Sales")
+    house.ask({"requestId": "a", "taskId": task, "dryRun": True})
+    house.site.begin(task)
+    house.site.end(task)
+    [entry] = house.ask({"requestId": "b", "taskId": task})["tasksStarted"]
+    assert "adopted" not in entry
+    assert entry["executionId"] == house.site.history[task][0].id
+
+
+def test_an_id_the_server_does_not_show_yet_is_believed(house: House) -> None:
+    task = house.site.add("Sales")
+    house.ask({"requestId": "a", "taskId": task, "dryRun": True})
+    house.site.script.append(lambda _site, _task: "0000000a-eeee-4000-8000-00000000000a")
+    [entry] = house.ask({"requestId": "b", "taskId": task})["tasksStarted"]
+    assert entry["executionId"] == "0000000a-eeee-4000-8000-00000000000a"
+    assert "adopted" not in entry
