@@ -41,7 +41,7 @@ def test_a_head_that_trickles_is_cut_off() -> None:
         began = time.monotonic()
         connection.sendall(HEAD)
         assert rest_of(connection).startswith(b"HTTP/1.1 408 ")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
 
 def test_a_body_that_trickles_is_cut_off() -> None:

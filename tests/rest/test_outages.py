@@ -89,7 +89,7 @@ def test_a_journal_that_cannot_be_written_gets_503_and_what_was_refused_never_st
         began = time.monotonic()
         at_once = house.post({"taskId": task})
         assert (at_once.status_code, at_once.json()["code"]) == (503, "not_recorded")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
         blocker.execute("ROLLBACK")
     until(lambda: requests.get(house.monitoring + "/healthz", timeout=5).ok, seconds=30)
     answer = house.post({"taskId": house.qlik.task()})

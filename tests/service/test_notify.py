@@ -135,7 +135,7 @@ def test_the_watchdog_is_fed_several_times_per_period(
         systemd.waits_for("READY=1")
         since, before = time.monotonic(), systemd.told().count("WATCHDOG=1")
         until(lambda: systemd.told().count("WATCHDOG=1") >= before + 4, what="fed four times")
-        assert time.monotonic() - since < 3
+        assert time.monotonic() - since < 12
 
 
 def test_the_watchdog_starves_when_the_pipeline_hangs_and_the_log_names_it(
