@@ -212,28 +212,36 @@ def retry(
     )
 
 
-@app.command(epilog="Example: butler-mqtt requests resend erp-4711 -c config.yaml")
-def resend(
-    context: typer.Context,
-    request_id: OptionalId = None,
-    everything: AllOption = False,
-    journal: JournalOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Publish replies and events again that the broker did not take."""
-    _settle(context.obj.joined(config, journal), "resend", request_id, everything)
+def _settling(action: str) -> Callable[..., None]:
+    """Make the command that carries *action* out on messages that the broker did not take."""
+
+    def settle(
+        context: typer.Context,
+        request_id: OptionalId = None,
+        everything: AllOption = False,
+        journal: JournalOption = None,
+        config: ConfigOption = None,
+    ) -> None:
+        from butler_mqtt.commands import requests_again  # noqa: PLC0415 -- as above
+        from butler_mqtt.quarantine import Action  # noqa: PLC0415 -- as above
+
+        if (request_id is None) != everything:
+            raise typer.BadParameter("name one request, or --all")
+        _end(
+            lambda file: requests_again.settle(file, Action(action), request_id),
+            context.obj.joined(config, journal).file(),
+        )
+
+    return settle
 
 
-@app.command(epilog="Example: butler-mqtt requests discard erp-4711 -c config.yaml")
-def discard(
-    context: typer.Context,
-    request_id: OptionalId = None,
-    everything: AllOption = False,
-    journal: JournalOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Forget replies and events that the broker did not take."""
-    _settle(context.obj.joined(config, journal), "discard", request_id, everything)
+for _action, _help in (
+    ("resend", "Publish replies and events again that the broker did not take."),
+    ("discard", "Forget replies and events that the broker did not take."),
+):
+    app.command(
+        _action, help=_help, epilog=f"Example: butler-mqtt requests {_action} erp-4711 -c config.yaml"
+    )(_settling(_action))
 
 
 @app.command(epilog="Example: butler-mqtt requests export -c config.yaml --since 7d > audit.jsonl")
@@ -267,15 +275,6 @@ def backup(
         return ExitCode.OK
 
     _end(carry_out, context.obj.joined(config, journal).file())
-
-
-def _settle(common: _Common, action: str, request_id: str | None, everything: bool) -> None:
-    from butler_mqtt.commands import requests_again  # noqa: PLC0415 -- as above
-    from butler_mqtt.quarantine import Action  # noqa: PLC0415 -- as above
-
-    if (request_id is None) != everything:
-        raise typer.BadParameter("name one request, or --all")
-    _end(lambda file: requests_again.settle(file, Action(action), request_id), common.file())
 
 
 def _end(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:

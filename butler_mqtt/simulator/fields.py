@@ -69,7 +69,8 @@ def _schema(*inherited: Schema, **properties: _Spec) -> Schema:
 
 #: Task kinds by name; 4 (preload) exists on the wire but has no documented name.
 TASK_TYPES = _names("Reload", "ExternalProgram", "UserSync", "Distribute")
-STATUSES = _names(
+#: `TaskExecutionStatus`, by number.
+STATUS_NAMES = (
     "NeverStarted",
     "Triggered",
     "Started",
@@ -86,6 +87,7 @@ STATUSES = _names(
     "DistributionQueue",
     "DistributionRunning",
 )
+STATUSES = _names(*STATUS_NAMES)
 ABORT_REASONS = _names("Undefined", "Manual", "Timeout", "DeletedTask")
 AVAILABILITIES = _names(
     "NotApplicable", "Available", "NoActiveRoute", "NoConfiguredRoute", "NotSynced", "NotMigrated"

@@ -8,27 +8,11 @@ from typing import Any
 
 from .clock import NEVER, NO_END
 from .collection import Entity
+from .fields import STATUS_NAMES
 from .tasks import EMPTY_GUID, Task, never_executed
 
 _SCHEDULER_USER = "INTERNAL\\sa_scheduler"
 _REFERENCES = ("reloadTask", "userSyncTask", "externalProgramTask")
-STATUS_NAMES = (
-    "NeverStarted",
-    "Triggered",
-    "Started",
-    "Queued",
-    "AbortInitiated",
-    "Aborting",
-    "Aborted",
-    "FinishedSuccess",
-    "FinishedFail",
-    "Skipped",
-    "Retry",
-    "Error",
-    "Reset",
-    "DistributionQueue",
-    "DistributionRunning",
-)
 _DEFAULT_SCRIPT_LOG = ("Execution started.", "Loading data", "Execution finished.")
 
 

@@ -7,34 +7,18 @@ the simulator, by a broker that is down.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
+from tests.acceptance import killing
 from tests.acceptance.relay import Relay
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import REPLY, Sender
 from tests.brokers import Mosquitto, until
 
-MakeDaemon = Callable[..., Daemon]
 INTENDED = "SELECT id FROM runs WHERE state IN ('intended', 'posted')"
 
-
-@pytest.fixture
-def relay(broker: Mosquitto) -> Iterator[Relay]:
-    with Relay(broker.port) as relay:
-        yield relay
-
-
-@pytest.fixture
-def sender(broker: Mosquitto) -> Iterator[Sender]:
-    with Sender(broker.port) as sender:
-        yield sender
-
-
-@pytest.fixture
-def daemon(make_daemon: MakeDaemon, relay: Relay) -> Daemon:
-    return make_daemon(relay.port).start()
+#: In place of those that tests share.
+relay, sender, daemon = killing.relay, killing.sender, killing.daemon
 
 
 def replies_about(sender: Sender, text: str) -> list[bytes]:

@@ -1,47 +1,17 @@
-"""The core of the daemon, stepped by hand, with pauses a test can wait for."""
+"""The core of the daemon, stepped by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from butler_mqtt.journal import Journal
-from butler_mqtt.settings import Settings
-from tests.fakes import House, shorten_pauses
+from tests.houses import MakeHouse, house, make_house, short_pauses
 
-MakeHouse = Callable[..., House]
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses that an operator does not configure; their lengths have tests of their own."""
-    shorten_pauses(monkeypatch)
-
-
-@pytest.fixture
-def make_house(tmp_path: Path) -> Iterator[MakeHouse]:
-    """Give a function that makes a running house of settings."""
-    houses: list[House] = []
-
-    def make(settings: Settings | None = None) -> House:
-        folder = tmp_path / str(len(houses))
-        folder.mkdir()
-        house = House(folder, settings or Settings())
-        house.start()
-        houses.append(house)
-        return house
-
-    yield make
-    for house in houses:
-        house.pipeline.close()
-
-
-@pytest.fixture
-def house(make_house: MakeHouse) -> House:
-    """Give a running house of the default settings."""
-    return make_house()
+#: Fixtures are found here as well.
+__all__ = ["MakeHouse", "house", "journal", "make_house", "short_pauses"]
 
 
 @pytest.fixture

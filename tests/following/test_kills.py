@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
-import pytest
-
+from tests.acceptance import killing
 from tests.acceptance.relay import Relay
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
 from tests.following.parts import event, events, kinds, soon, until_begun
 
-MakeDaemon = Callable[..., Daemon]
 LOG = ["Loading", "Error: field not found", "Execution failed"]
 
-
-@pytest.fixture
-def relay(broker: Mosquitto) -> Iterator[Relay]:
-    with Relay(broker.port) as relay:
-        yield relay
-
-
-@pytest.fixture
-def sender(broker: Mosquitto) -> Iterator[Sender]:
-    with Sender(broker.port) as sender:
-        yield sender
-
-
-@pytest.fixture
-def daemon(make_daemon: MakeDaemon, relay: Relay) -> Daemon:
-    return make_daemon(relay.port).start()
+#: In place of those that tests share.
+relay, sender, daemon = killing.relay, killing.sender, killing.daemon
 
 
 def check_told(sender: Sender, request_id: str, *expected: str) -> None:
@@ -146,7 +128,7 @@ def test_killed_between_the_end_of_the_run_before_and_the_next_post(
 
 
 def test_killed_while_starts_wait_for_their_time_and_for_a_slot(
-    make_daemon: MakeDaemon, broker: Mosquitto, sender: Sender, qlik: Qlik
+    make_daemon: killing.MakeDaemon, broker: Mosquitto, sender: Sender, qlik: Qlik
 ) -> None:
     daemon = make_daemon(broker, startTask={"maxConcurrentReloads": 1}).start()
     later, *tasks = qlik.tasks(4, durationSeconds=1)

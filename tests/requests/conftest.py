@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +11,35 @@ from typer.testing import CliRunner, Result
 
 from butler_mqtt.cli import app
 from butler_mqtt.journal import retention, tables
-from butler_mqtt.settings import Settings
-from tests.fakes import House, shorten_pauses
+from tests.acceptance.conftest import broker, make_daemon, qlik, qlik_server
+from tests.fakes import House
+from tests.houses import MakeHouse, house, make_house, short_pauses
 from tests.requests.filling import fill
 
-MakeHouse = Callable[..., House]
+#: Fixtures are found here as well.
+__all__ = [
+    "MakeHouse",
+    "broker",
+    "call",
+    "delivered",
+    "house",
+    "large_journal",
+    "lines",
+    "make_daemon",
+    "make_house",
+    "qlik",
+    "qlik_server",
+    "short_pauses",
+]
+
 #: Requests in the large journal; a tenth of them is older than 30 days.
 MANY = 50_000
 
 
 @pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses that an operator does not configure."""
-    shorten_pauses(monkeypatch)
+def sweep_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pause between two sweeps of the journal."""
     monkeypatch.setattr(retention, "BETWEEN_SWEEPS_SECONDS", 0.0)
-
-
-@pytest.fixture
-def make_house(tmp_path: Path) -> Iterator[MakeHouse]:
-    """Give a function that makes a running house of settings."""
-    houses: list[House] = []
-
-    def make(settings: Settings | None = None) -> House:
-        folder = tmp_path / f"house-{len(houses)}"
-        folder.mkdir()
-        house = House(folder, settings or Settings())
-        house.start()
-        houses.append(house)
-        return house
-
-    yield make
-    for house in houses:
-        house.pipeline.close()
-
-
-@pytest.fixture
-def house(make_house: MakeHouse) -> House:
-    """Give a running house of the default settings."""
-    return make_house()
 
 
 @pytest.fixture(scope="session")

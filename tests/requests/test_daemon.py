@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.acceptance.conftest import broker, make_daemon, qlik, qlik_server  # noqa: F401 -- fixtures
+from tests.acceptance.killing import MakeDaemon
 from tests.acceptance.rig import Daemon, Qlik, journal_rows
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
-
-MakeDaemon = Callable[..., Daemon]
 
 
 def requests(daemon: Daemon, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -47,9 +44,9 @@ def words(told: dict[str, Any]) -> list[str]:
 
 
 def test_after_a_kill_in_mid_burst_every_request_tells_the_whole_story(
-    qlik: Qlik,  # noqa: F811 -- a fixture
-    broker: Mosquitto,  # noqa: F811 -- a fixture
-    make_daemon: MakeDaemon,  # noqa: F811 -- a fixture
+    qlik: Qlik,
+    broker: Mosquitto,
+    make_daemon: MakeDaemon,
 ) -> None:
     daemon = make_daemon(broker).start()
     tasks = qlik.tasks(40)
@@ -93,9 +90,9 @@ def test_after_a_kill_in_mid_burst_every_request_tells_the_whole_story(
 
 
 def test_a_backup_made_while_the_daemon_writes_is_whole(
-    qlik: Qlik,  # noqa: F811 -- a fixture
-    broker: Mosquitto,  # noqa: F811 -- a fixture
-    make_daemon: MakeDaemon,  # noqa: F811 -- a fixture
+    qlik: Qlik,
+    broker: Mosquitto,
+    make_daemon: MakeDaemon,
     tmp_path: Path,
 ) -> None:
     daemon = make_daemon(broker).start()
@@ -118,9 +115,9 @@ def test_a_backup_made_while_the_daemon_writes_is_whole(
 
 
 def test_a_retry_is_a_new_request_that_names_the_old(
-    qlik: Qlik,  # noqa: F811 -- a fixture
-    broker: Mosquitto,  # noqa: F811 -- a fixture
-    make_daemon: MakeDaemon,  # noqa: F811 -- a fixture
+    qlik: Qlik,
+    broker: Mosquitto,
+    make_daemon: MakeDaemon,
 ) -> None:
     daemon = make_daemon(broker).start()
     good, bad = qlik.task("Good", tags=["both"]), qlik.task("Bad", tags=["both"], enabled=False)
