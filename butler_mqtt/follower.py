@@ -29,6 +29,8 @@ MOST_SECONDS = 30.0
 MOST_WAITED_FOR_SECONDS = 10.0
 #: The pause grows to this share of the execution's age.
 SHARE_OF_AGE = 0.1
+#: Seconds between two looks while many starts stand ready, which have the interpreter first.
+BUSY_SECONDS = 3.0
 #: Executions looked at in one job.
 MAX_EXECUTIONS = 500
 #: Seconds after the end of a session for which its result may still be missing (it lags, or was purged).
@@ -85,6 +87,7 @@ class Follower:
         self._busy = False
         self._failures = 0
         self._retry_at = 0.0
+        self._looked = 0.0
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -204,10 +207,12 @@ class Follower:
             watch.waited_for = True
             self._look_in(LEAST_SECONDS, watch)
 
-    def turn(self) -> None:
-        """Hand over the looks that are due."""
+    def turn(self, *, busy: bool = False) -> None:
+        """Hand over the looks that are due; *busy*: seldom, since there is much to start."""
         now = time.monotonic()
         if self._busy or now < self._retry_at or not self._due or self._due[0][0] > now:
+            return
+        if busy and now < self._looked + BUSY_SECONDS:
             return
         job: dict[str, Task] = {}
         while self._due and self._due[0][0] <= now and len(job) < MAX_EXECUTIONS:
@@ -218,6 +223,7 @@ class Follower:
                 job[execution_id] = watch.task
         if job:
             self._busy = True
+            self._looked = now
             self._jobs.put(list(job.items()))
 
     def followed(self, event: Followed) -> None:

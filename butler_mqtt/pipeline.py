@@ -54,7 +54,7 @@ from butler_mqtt.turn import Counting, Turn
 #: Events taken into one transaction.
 MAX_EVENTS = 500
 #: Requests kept in memory while their tasks are not known; more stay in the journal only.
-MAX_WAITING = 1000
+MAX_WAITING = 4000
 #: Seconds between two looks for what is too late.
 TIDY_SECONDS = 0.2
 #: Seconds between two tries to write the journal again.

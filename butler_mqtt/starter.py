@@ -41,7 +41,9 @@ MAX_PAUSE_SECONDS = 10.0
 CAPACITY_SECONDS = 300.0
 #: Runs in hand for each thread that posts: as many as it gets done while one turn is written, so that a
 #: burst is written in few large turns. After a crash each of them is looked at once more.
-IN_HAND = 4
+IN_HAND = 16
+#: Starts that stand ready, from which on they go before looks at executions.
+MANY_PLANNED = 100
 #: Ids that prove new, after which a server is taken to give new ones only.
 MAX_UNPROVED = 20
 #: More than ever begin in one turn.
@@ -183,7 +185,7 @@ class Starter:
         for start in self._waiting.due():
             self._enter(start)
         self.settler.turn()
-        self.follower.turn()
+        self.follower.turn(busy=len(self._lanes) >= MANY_PLANNED)
         if time.monotonic() < self._paused_until or self.clock_needed:
             return
         # While the server does not answer one POST probes; else some wait in hand to hide the commit.

@@ -24,11 +24,12 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.client import Limits, connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.loop import Loop
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
 CONNACK_TIMEOUT_SECONDS = 10.0
-#: The longest one turn of the network loop waits for traffic.
+#: Seconds that one turn of the network loop waits for traffic at most.
 TURN_SECONDS = 0.5
 #: A connection that lasted this long ends the series of failures that backoff grows with.
 STABLE_SECONDS = 5.0
@@ -195,8 +196,9 @@ class Connection:
             client.on_disconnect = guarded(self._on_disconnect)
             self._peer.prepare(client)
             self._client = client
-            connect(client, self._mqtt, keep_session=self._keep_session)
-            self._serve(client)
+            with Loop(client) as loop:
+                connect(client, self._mqtt, keep_session=self._keep_session)
+                self._serve(client, loop)
         except BrokerError as error:
             return Ended(str(error), refused=True)
         except ssl.SSLError as error:
@@ -214,11 +216,11 @@ class Connection:
             return Ended(f"the broker did not answer CONNECT; does it speak {version} on this port?")
         return Ended("the connection was closed", lasted=self._lasted())
 
-    def _serve(self, client: paho.Client) -> None:
+    def _serve(self, client: paho.Client, loop: Loop) -> None:
         """Turn the network loop until the connection is gone."""
         deadline = time.monotonic() + CONNACK_TIMEOUT_SECONDS
         asked_to_stop = False
-        while (rc := client.loop(TURN_SECONDS)) == paho.MQTT_ERR_SUCCESS and client.socket() is not None:
+        while (rc := loop.turn(TURN_SECONDS)) == paho.MQTT_ERR_SUCCESS and client.socket() is not None:
             now = self._progress = time.monotonic()
             self._peer.turned()
             if self._stopping.is_set() and not asked_to_stop:

@@ -25,10 +25,11 @@ SESSION_SECONDS = 60
 
 
 class Refused(BrokerError):
-    """The broker answered and said no; `reason` is its own word."""
+    """The broker answered and said no; `reason` is its own word, `code` its MQTT 5 reason code if any."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, code: int | None = None) -> None:
         self.reason = reason
+        self.code = code
         super().__init__(reason)
 
 
@@ -40,16 +41,20 @@ class Probe:
         mqtt: Where to connect.
         client_id: Not the daemon's own, whose session it would take.
         keep_session: Whether the broker shall keep the session when this ends.
+        only_ask: With *keep_session* and MQTT 5: see what is granted, and end the session all the same.
 
     Raises:
         Refused: A certificate file cannot be used; on entering, the broker refused the connection.
         BrokerError: On entering, it did not answer.
     """
 
-    def __init__(self, mqtt: settings.Mqtt, client_id: str, *, keep_session: bool) -> None:
+    def __init__(
+        self, mqtt: settings.Mqtt, client_id: str, *, keep_session: bool, only_ask: bool = False
+    ) -> None:
         self._mqtt = mqtt
         self._is_v5 = mqtt.protocol_version == "5"
         self._keep_session = keep_session
+        self._only_ask = only_ask and self._is_v5
         self.limits = Limits()
         self.session_present = False
         self.received: list[tuple[str, bytes]] = []
@@ -90,12 +95,16 @@ class Probe:
                 )
             raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port} does not answer CONNECT")
         if self._connected is not None and self._connected.is_failure:
-            raise Refused(named(self._connected))
+            raise Refused(named(self._connected), self._connected.value)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.disconnect()
+        properties = None
+        if self._only_ask:
+            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call] # paho leaves it untyped
+            properties.SessionExpiryInterval = 0
+        self._client.disconnect(properties=properties)
         self._turn_until(lambda: not self._client.want_write())
         self._let_go()
 
@@ -118,9 +127,9 @@ class Probe:
         else:
             self._client.subscribe(topic, 1)
         if not self._turn_until(lambda: self._granted is not None) or self._granted is None:
-            raise Refused("no answer to SUBSCRIBE")
+            raise Refused(self._silence("SUBSCRIBE"))
         if self._granted[0].value != 1:
-            raise Refused(named(self._granted[0]))
+            raise Refused(named(self._granted[0]), self._granted[0].value)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """
@@ -133,9 +142,12 @@ class Probe:
         properties = Properties(PacketTypes.PUBLISH) if self._is_v5 else None  # type: ignore[no-untyped-call] # paho leaves it untyped
         self._client.publish(topic, payload, qos=1, properties=properties)
         if not self._turn_until(lambda: self._confirmed is not None) or self._confirmed is None:
-            raise Refused("no answer to PUBLISH")
+            raise Refused(self._silence("PUBLISH"))
         if self._confirmed.is_failure:
-            raise Refused(named(self._confirmed))
+            raise Refused(named(self._confirmed), self._confirmed.value)
+
+    def _silence(self, packet: str) -> str:
+        return f"{packet} is answered by closing the connection" if self._closed else f"no answer to {packet}"
 
     def hears(self, payload: bytes, seconds: float = STEP_SECONDS) -> bool:
         """Tell whether a message with *payload* arrives within *seconds*."""

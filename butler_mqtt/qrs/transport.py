@@ -18,8 +18,9 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPResponse
-from typing import Any
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse, LineTooLong, UnknownProtocol
+from typing import Any, BinaryIO
 
 import urllib3
 from requests import PreparedRequest, Response
@@ -37,6 +38,9 @@ MAX_IDLE_SECONDS = 30.0
 #: More than any list of tasks; a body beyond it is not ours to hold in memory.
 MAX_BODY = 64 * 1024 * 1024
 _CHUNK = 1 << 16
+#: As in the standard library: headers of one answer, and bytes of a line.
+_MAX_HEADERS = 100
+_MAX_LINE = 65536
 
 _XRFKEY = "X-Qlik-Xrfkey"
 #: Sent with every call unless configured otherwise; compressing lists would cost both sides time.
@@ -78,7 +82,60 @@ class _Progress:
     sent = False
 
 
+class _Headers(dict[str, str]):
+    """Headers by name in lower case; the values of one that comes several times stand in a row."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
+
+
+class _Response(HTTPResponse):
+    """An answer whose headers are read without the parser of e-mail, which takes as long as all the rest."""
+
+    def begin(self) -> None:
+        """Read the status and the headers, as the base class does."""
+        if self.headers is not None:
+            return
+        # What is private here has stood unchanged since Python 3.0; the tests of this module would tell.
+        version, status, reason = self._read_status()
+        while status == HTTPStatus.CONTINUE:
+            _headers(self.fp)
+            version, status, reason = self._read_status()
+        if not version.startswith("HTTP/1.") and version != "HTTP/0.9":
+            raise UnknownProtocol(version)
+        self.version = 10 if version in {"HTTP/1.0", "HTTP/0.9"} else 11
+        self.code = self.status = status
+        self.reason = reason.strip()
+        headers = _headers(self.fp)
+        self.headers = self.msg = headers
+        self.chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        self.will_close = self._check_close()
+        length = headers.get("content-length", "")
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
+        if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+            self.length = 0
+        if not self.will_close and not self.chunked and self.length is None:
+            self.will_close = True
+
+
+def _headers(file: BinaryIO) -> _Headers:
+    headers = _Headers()
+    for _ in range(_MAX_HEADERS):
+        line = file.readline(_MAX_LINE + 1)
+        if len(line) > _MAX_LINE:
+            raise LineTooLong("header line")
+        if line in {b"\r\n", b"\n", b""}:
+            return headers
+        name, _colon, value = line.decode("latin-1").partition(":")
+        key = name.strip().lower()
+        headers[key] = f"{headers[key]}, {value.strip()}" if key in headers else value.strip()
+    raise HTTPException(f"more than {_MAX_HEADERS} headers")
+
+
 class _PlainConnection(urllib3.connection.HTTPConnection):
+    response_class = _Response
+
     def __init__(self, *args: Any, progress: _Progress, **options: Any) -> None:
         super().__init__(*args, **options)
         self._progress = progress
@@ -91,6 +148,8 @@ class _PlainConnection(urllib3.connection.HTTPConnection):
 
 
 class _TlsConnection(urllib3.connection.HTTPSConnection):
+    response_class = _Response
+
     def __init__(self, *args: Any, progress: _Progress, settings: Settings, **options: Any) -> None:
         super().__init__(*args, **options)
         self._progress = progress

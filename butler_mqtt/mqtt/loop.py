@@ -1,0 +1,129 @@
+"""
+The network loop of one client object, in place of paho's own.
+
+paho's loop wakes itself with a system call for every packet and asks the
+system before it reads each one; this one does both once for many. It also has
+no limit to the numbers of files that `select` has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from typing import Self
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import MQTTErrorCode
+
+from butler_mqtt.mqtt.buffered import BufferedSocket
+
+#: More wakes than can come between two turns.
+_MANY = 4096
+
+
+class Loop:
+    """
+    Turns the loop of *client*, on one thread; a context manager.
+
+    From the start of the context on, other threads may publish and
+    acknowledge: what they queue wakes the loop.
+    """
+
+    def __init__(self, client: paho.Client) -> None:
+        self._client = client
+        self._thread = threading.get_ident()
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._waking = socket.socketpair()
+        for one in (self._woken, self._waking):
+            one.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        #: The socket that the selector knows, its number, and whether it also waits to write.
+        self._known: tuple[int, bool] | None = None
+        # With this set, paho leaves writing to the network thread. Without it, publish() and ack() write from
+        # the caller's thread too, and two writers can mix their packets.
+        client.on_socket_register_write = self._wake
+        client.on_socket_close = self._forget
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sock = self._client.socket()
+        if sock is not None:
+            self._forget(self._client, None, sock)
+            sock.close()
+        self._selector.close()
+        self._woken.close()
+        self._waking.close()
+
+    def turn(self, timeout: float) -> MQTTErrorCode:
+        """
+        Write what is queued, and read what comes within *timeout* seconds.
+
+        Raises:
+            OSError: The connection is gone.
+        """
+        client = self._client
+        sock = client.socket()
+        if sock is None:
+            return MQTTErrorCode.MQTT_ERR_NO_CONN
+        assert isinstance(sock, BufferedSocket)  # noqa: S101 -- narrows the type; a test tells when paho changes
+        if client.want_write():
+            rc = self._write(sock)
+            if rc or client.socket() is None:
+                return rc
+        if self._wait(sock, 0.0 if sock.pending() else timeout) or sock.pending():
+            rc = self._read(sock)
+            if rc or client.socket() is None:
+                return rc
+        if sock.unsent:
+            sock.flush()
+        return client.loop_misc()
+
+    def _write(self, sock: BufferedSocket) -> MQTTErrorCode:
+        sock.gather()
+        rc = self._client.loop_write()
+        if self._client.socket() is not None:
+            sock.flush()
+        return rc
+
+    def _read(self, sock: BufferedSocket) -> MQTTErrorCode:
+        """Read until all is taken that came with the first of it."""
+        rc = self._client.loop_read()
+        while not rc and sock.read_ahead and self._client.socket() is not None:
+            rc = self._client.loop_read()
+        return rc
+
+    def _wait(self, sock: BufferedSocket, timeout: float) -> bool:
+        """Wait for traffic, or for something to send; tell whether there is something to read."""
+        wanted = (sock.fileno(), sock.unsent)
+        if wanted != self._known:
+            if self._known is not None:
+                self._selector.unregister(self._known[0])
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if sock.unsent else 0)
+            self._selector.register(wanted[0], events)
+            self._known = wanted
+        readable = False
+        for key, events in self._selector.select(timeout):
+            if key.fileobj is self._woken:
+                with contextlib.suppress(BlockingIOError):
+                    self._woken.recv(_MANY)
+            else:
+                readable = bool(events & selectors.EVENT_READ)
+        return readable
+
+    def _wake(self, _client: paho.Client, _userdata: object, _sock: object) -> None:
+        # paho calls this for the first packet that is queued, not again until all are written.
+        if threading.get_ident() != self._thread:
+            # Full: it is awake already; closed: the connection has ended.
+            with contextlib.suppress(OSError):
+                self._waking.send(b"\0")
+
+    def _forget(self, _client: paho.Client, _userdata: object, _sock: object) -> None:
+        """Take a socket that is about to be closed from the selector."""
+        if self._known is not None:
+            with contextlib.suppress(KeyError, ValueError, OSError):
+                self._selector.unregister(self._known[0])
+            self._known = None
