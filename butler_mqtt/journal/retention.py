@@ -2,31 +2,38 @@
 Forgets what is older than the journal keeps, a few rows at a time, and gives the space back.
 
 Runs within the transactions of the one writer: a second connection would make
-that one wait for its lock. A sweep goes over requests, runs and sessions in
-order of age; what must stay is passed by and looked at again in the next one.
+that one wait for its lock. What a step adds to a turn is bounded twice: by time,
+looked at after each request, and by rows, since all pages that it touches are
+written with the turn.
+
+A sweep goes over requests, runs and sessions in order of age; what must stay is
+passed by and looked at again in the next one.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import takewhile
 
 from sqlalchemy import Connection
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from butler_mqtt.clock import now_ms
 
-#: Seconds of work after which a step ends.
+#: Seconds of work after which a step ends; what it has in hand then is one request, or a part of a large one.
 STEP_SECONDS = 0.003
-#: Requests or runs that one step looks at, and rows of one kind that one statement deletes: each may touch
-#: several pages at random places, and all of them are written and synced with the turn.
-STEP_ROWS = 20
-CHUNK_ROWS = 10
-MAX_DELETED = 100
+#: Rows after which a step ends: each lies on several pages, at random places of the indexes.
+STEP_ROWS = 40
+#: Requests or runs that one step looks at.
+STEP_LOOKS = 20
+#: Rows that one statement deletes.
+MAX_DELETED = 20
 #: Pages that one step moves to the front of the file.
-STEP_PAGES = 60
+STEP_PAGES = 20
+#: Pause after a step, in times of what it took: where steps are slow they are few.
+REST = 20.0
 #: Seconds between two sweeps.
 BETWEEN_SWEEPS_SECONDS = 10.0
 #: Free pages that stay in the file for what comes next: so many, or this share of the file.
@@ -35,8 +42,8 @@ KEPT_SHARE = 0.1
 
 _BEGINNING = (-1, -1)
 
-# Plain SQL: to make these statements each time would be most of the work, which delays that of others.
-# A list of ids is one JSON text.
+# Plain SQL on the driver's cursor: to make these statements each time would be most of the work, which
+# delays that of others.
 
 _OLD_REQUESTS = """
 SELECT id, closed_at FROM requests WHERE closed_at < ? AND (closed_at, id) > (?, ?)
@@ -45,23 +52,20 @@ ORDER BY closed_at, id LIMIT ?
 #: Of which something is still to come: a message, a reply to those who wait for the end (the others have
 #: theirs when it is closed), the end of an execution.
 _BLOCKED = """
-SELECT request FROM outbox
- WHERE request IN (SELECT value FROM json_each(?1)) AND (quarantined_at IS NULL OR quarantined_at >= ?2)
+SELECT 1 FROM outbox WHERE request = ?1 AND (quarantined_at IS NULL OR quarantined_at >= ?2)
 UNION ALL
-SELECT request FROM deliveries
- WHERE request IN (SELECT value FROM json_each(?1)) AND wait = 'finished' AND answered_at IS NULL
+SELECT 1 FROM deliveries WHERE request = ?1 AND wait = 'finished' AND answered_at IS NULL
 UNION ALL
-SELECT starts.request FROM starts LEFT JOIN runs ON runs.id = starts.run
- WHERE starts.request IN (SELECT value FROM json_each(?1))
+SELECT 1 FROM starts LEFT JOIN runs ON runs.id = starts.run WHERE starts.request = ?1
    AND (starts.state IN ('planned', 'waiting') OR runs.state IN ('intended', 'posted', 'executing'))
+LIMIT 1
 """
 _DELETE_OF = {
-    table: f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} "  # noqa: S608 -- own names
-    "WHERE request IN (SELECT value FROM json_each(?)) LIMIT ?)"
+    table: f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE request = ? LIMIT ?)"  # noqa: S608 -- own names
     for table in ("outbox", "deliveries", "starts")
 }
-_FREE_IDS = "UPDATE requests SET holds_id = 0 WHERE id IN (SELECT value FROM json_each(?))"
-_DELETE_REQUESTS = "DELETE FROM requests WHERE id IN (SELECT value FROM json_each(?))"
+_FREE_ID = "UPDATE requests SET holds_id = 0 WHERE id = ? AND holds_id"
+_DELETE_REQUEST = "DELETE FROM requests WHERE id = ?"
 #: In order of age, with the time since when each is over, null when it serves somebody or goes on.
 _NEXT_RUNS = """
 SELECT id, intended_at, CASE
@@ -70,7 +74,7 @@ SELECT id, intended_at, CASE
   ELSE coalesce(ended_at, answered_at, intended_at) END AS over_since
 FROM runs WHERE id > ? ORDER BY id LIMIT ?
 """
-_DELETE_RUNS = "DELETE FROM runs WHERE id IN (SELECT value FROM json_each(?))"
+_DELETE_RUN = "DELETE FROM runs WHERE id = ?"
 #: The newest session is the one that goes on.
 _DELETE_SESSIONS = """
 DELETE FROM sessions WHERE id IN (
@@ -79,6 +83,27 @@ DELETE FROM sessions WHERE id IN (
 """
 
 _log = logging.getLogger("butler_mqtt.retention")
+
+
+class _Step:
+    """What a step does, and how much it still may."""
+
+    def __init__(self, cursor: DBAPICursor, began: float) -> None:
+        self.cursor = cursor
+        self._deadline = began + STEP_SECONDS
+        self._rows = STEP_ROWS
+
+    @property
+    def over(self) -> bool:
+        """Whether it has done enough."""
+        return self._rows <= 0 or time.monotonic() >= self._deadline
+
+    def delete(self, statement: str, *given: int) -> int:
+        """Run a statement and give how many rows went."""
+        self.cursor.execute(statement, given)
+        gone: int = self.cursor.rowcount
+        self._rows -= gone
+        return gone
 
 
 class Retention:
@@ -111,74 +136,71 @@ class Retention:
         if began < self._due:
             return False
         cutoff = self._now() - self._kept_ms
+        step = _Step(connection.connection.cursor(), began)
         for phase in (self._prune_requests, self._prune_runs, self._give_back):
-            if phase(connection, cutoff, began + STEP_SECONDS):
+            if phase(step, cutoff):
+                ended = time.monotonic()
+                self._due = ended + REST * (ended - began)
                 return True
-        connection.exec_driver_sql(_DELETE_SESSIONS, (cutoff, MAX_DELETED))
+        step.delete(_DELETE_SESSIONS, cutoff, MAX_DELETED)
         self._end_sweep()
         self._due = began + BETWEEN_SWEEPS_SECONDS
         return False
 
     # ---- what a sweep does, each part with True until it is through
 
-    def _prune_requests(self, connection: Connection, cutoff: int, deadline: float) -> bool:
-        looked_at = 0
-        while looked_at < STEP_ROWS and time.monotonic() < deadline:
-            found = connection.exec_driver_sql(_OLD_REQUESTS, (cutoff, *self._after, CHUNK_ROWS))
-            old = found.all()
-            if not old:
-                return looked_at > 0
-            looked_at += len(old)
-            named = json.dumps([row.id for row in old])
-            blocked = set(connection.exec_driver_sql(_BLOCKED, (named, cutoff)).scalars())
-            gone = [row.id for row in old if row.id not in blocked]
-            if gone and not self._forget(connection, gone):
-                return True
-            self._after = (old[-1].closed_at, old[-1].id)
-        return True
+    def _prune_requests(self, step: _Step, cutoff: int) -> bool:
+        step.cursor.execute(_OLD_REQUESTS, (cutoff, *self._after, STEP_LOOKS))
+        old = step.cursor.fetchall()
+        for identity, closed_at in old:
+            step.cursor.execute(_BLOCKED, (identity, cutoff))
+            if step.cursor.fetchone() is None and not self._forget(step, identity):
+                break
+            self._after = (closed_at, identity)
+            if step.over:
+                break
+        return bool(old)
 
-    def _prune_runs(self, connection: Connection, cutoff: int, deadline: float) -> bool:
-        looked_at = 0
-        while looked_at < STEP_ROWS and time.monotonic() < deadline:
-            # Their ids are in order of age, so that the first young one ends the sweep without an index.
-            found = connection.exec_driver_sql(_NEXT_RUNS, (self._after_run, CHUNK_ROWS)).all()
-            old = list(takewhile(lambda row: row.intended_at < cutoff, found))
-            gone = [row.id for row in old if row.over_since is not None and row.over_since < cutoff]
-            if gone:
-                connection.exec_driver_sql(_DELETE_RUNS, (json.dumps(gone),))
-            if not old:
-                return looked_at > 0
-            looked_at += len(old)
-            self._after_run = old[-1].id
-        return True
+    def _prune_runs(self, step: _Step, cutoff: int) -> bool:
+        step.cursor.execute(_NEXT_RUNS, (self._after_run, STEP_LOOKS))
+        # Their ids are in order of age, so that the first young one ends the sweep without an index.
+        old = list(takewhile(lambda row: row[1] < cutoff, step.cursor.fetchall()))
+        for identity, _intended_at, over_since in old:
+            if over_since is not None and over_since < cutoff:
+                step.delete(_DELETE_RUN, identity)
+            self._after_run = identity
+            if step.over:
+                break
+        return bool(old)
 
-    def _give_back(self, connection: Connection, _cutoff: int, deadline: float) -> bool:
+    def _give_back(self, step: _Step, _cutoff: int) -> bool:
         """Move pages from the end of the file into free ones; the next checkpoint cuts the end off."""
-        free = int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
-        pages = int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
+        free, pages = (_pragma(step.cursor, name) for name in ("freelist_count", "page_count"))
         spare = min(free - max(KEPT_PAGES, round(pages * KEPT_SHARE)), STEP_PAGES)
         moved = 0
         # One at a time: Python's driver runs this statement for its first step only, whatever its number.
-        while moved < spare and time.monotonic() < deadline:
-            connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
+        while moved < spare and not step.over:
+            step.cursor.execute("PRAGMA incremental_vacuum(1)")
             moved += 1
         return spare > 0
 
     # ---- helpers
 
-    def _forget(self, connection: Connection, gone: Sequence[int]) -> bool:
-        """Delete requests with all that belongs to them; False when they have more than goes at once."""
-        named = json.dumps(gone)
+    def _forget(self, step: _Step, identity: int) -> bool:
+        """Delete a request with all that belongs to it; False when it has more than goes at once."""
         for table, statement in _DELETE_OF.items():
-            deleted = connection.exec_driver_sql(statement, (named, MAX_DELETED)).rowcount
-            if table == "outbox":
-                self._dropped += deleted
-            if deleted == MAX_DELETED:
-                # From now on their ids are free: nobody shall get an answer made of what is left.
-                connection.exec_driver_sql(_FREE_IDS, (named,))
-                return False
-        connection.exec_driver_sql(_DELETE_REQUESTS, (named,))
-        self._pruned += len(gone)
+            deleted = MAX_DELETED
+            while deleted == MAX_DELETED:
+                deleted = step.delete(statement, identity, MAX_DELETED)
+                if table == "outbox":
+                    self._dropped += deleted
+                # Looked at only here, so that every step gets on, however slow the disk.
+                if deleted == MAX_DELETED and step.over:
+                    # From now on its id is free: nobody shall get an answer made of what is left.
+                    step.delete(_FREE_ID, identity)
+                    return False
+        step.delete(_DELETE_REQUEST, identity)
+        self._pruned += 1
         return True
 
     def _end_sweep(self) -> None:
@@ -197,3 +219,9 @@ class Retention:
         self._pruned = self._dropped = 0
         self._after = _BEGINNING
         self._after_run = -1
+
+
+def _pragma(cursor: DBAPICursor, name: str) -> int:
+    cursor.execute(f"PRAGMA {name}")
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0

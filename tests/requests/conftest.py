@@ -38,8 +38,9 @@ MANY = 50_000
 
 @pytest.fixture(autouse=True)
 def sweep_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the pause between two sweeps of the journal."""
+    """Leave out the pauses between two sweeps of the journal, and between two steps."""
     monkeypatch.setattr(retention, "BETWEEN_SWEEPS_SECONDS", 0.0)
+    monkeypatch.setattr(retention, "REST", 0.0)
 
 
 @pytest.fixture(scope="session")
