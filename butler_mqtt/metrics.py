@@ -83,7 +83,9 @@ class Metrics:
         """Count a delivery answered with a code, or with `ok`, `partial`, `failed`; seconds since receipt."""
         with self._lock:
             self._counts.answered[door, code] += 1
-            self._counts.to_reply.setdefault(door, Histogram()).observe(seconds)
+            if door not in self._counts.to_reply:
+                self._counts.to_reply[door] = Histogram()
+            self._counts.to_reply[door].observe(seconds)
 
     def refused(self, door: str, code: str) -> None:
         """Count a request that a door turned down before it was recorded."""
@@ -108,8 +110,11 @@ class Metrics:
     def qrs_call(self, method: str, path: str, status: str, seconds: float) -> None:
         """Count a call of the Qlik server; *status* is its HTTP status, or `none` when no answer came."""
         endpoint = _ID.sub("{id}", path)
+        call = (method, endpoint, status)
         with self._lock:
-            self._counts.calls.setdefault((method, endpoint, status), Histogram()).observe(seconds)
+            if call not in self._counts.calls:
+                self._counts.calls[call] = Histogram()
+            self._counts.calls[call].observe(seconds)
 
     def counts(self) -> Counts:
         """Give a copy of all numbers as they are now."""

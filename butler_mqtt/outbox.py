@@ -81,6 +81,11 @@ class Outbox:
             + sum(len(held.waiting) for held in self._held.values())
         )
 
+    @property
+    def pending(self) -> bool:
+        """Tell whether messages wait for room at the broker."""
+        return bool(self._pending)
+
     def load(self, connection: Connection) -> None:
         """Begin with what the journal holds; what this process handed to the broker is on its way still."""
         self._pending.clear()

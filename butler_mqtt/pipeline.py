@@ -57,8 +57,13 @@ MAX_EVENTS = 500
 MAX_WAITING = 4000
 #: Seconds between two looks for what is too late.
 TIDY_SECONDS = 0.2
+#: Seconds for which confirmations of the broker wait for something else to be written with them.
+LINGER_SECONDS = 0.01
 #: Seconds between two tries to write the journal again.
 REPAIR_SECONDS = 1.0
+
+#: What nobody waits for, unless there is something to publish.
+_UNHURRIED = (Confirmed, Room)
 
 _log = logging.getLogger("butler_mqtt.pipeline")
 
@@ -201,6 +206,8 @@ class Pipeline:
         happened = self._gather(timeout)
         try:
             self._carry_out(happened)
+            if not happened:
+                self._journal.checkpoint()
         except JournalError as error:
             self._repair(error, happened)
         except Exception:  # noqa: BLE001 -- a fault must not end the daemon while the journal is fine
@@ -209,18 +216,25 @@ class Pipeline:
         self.progress = time.monotonic()
 
     def _gather(self, timeout: float) -> list[Arrival | Event]:
-        happened: list[Arrival | Event] = []
+        happened = self._taken(timeout)
+        if happened and not self._outbox.pending and all(isinstance(one, _UNHURRIED) for one in happened):
+            happened += self._taken(LINGER_SECONDS)
+        return happened
+
+    def _taken(self, timeout: float) -> list[Arrival | Event]:
+        """Wait for something, and take all that is there."""
+        taken: list[Arrival | Event] = []
         try:
             first = self._queue.get(timeout=timeout)
             while True:
                 if first is not None:
-                    happened.append(first)
-                if len(happened) >= MAX_EVENTS:
+                    taken.append(first)
+                if len(taken) >= MAX_EVENTS:
                     break
                 first = self._queue.get_nowait()
         except Empty:
             pass
-        return happened
+        return taken
 
     def _carry_out(self, happened: Sequence[Arrival | Event], *, again: bool = False) -> None:
         rows = self._rows

@@ -389,7 +389,8 @@ class Starter:
         return self._unproved > 0 and (waited or any(start.found_before for start in run.starts))
 
     def _unavailable(self, run: Run, error: QlikUnavailable) -> None:
-        self._failures += 1
+        if time.monotonic() >= self._paused_until:  # what failed together with another tells nothing new
+            self._failures += 1
         pause = error.retry_after
         if pause is None:
             pause = 0.25 * 2**self._failures * random.uniform(0.5, 1)  # noqa: S311 -- jitter

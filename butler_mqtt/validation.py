@@ -129,7 +129,7 @@ def _refuse_unsupported(body: object, supported: frozenset[str]) -> None:
 
 
 def _refuse_flood(body: object, max_selectors: int) -> None:
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or not any(isinstance(value, list) for value in body.values()):
         return
     stages = body.get("stages")
     holders = [body, *(stages if isinstance(stages, list) else ())]

@@ -33,7 +33,14 @@ FORMAT = "0001"
 LOW_DISK_BYTES = 32 * 1024 * 1024
 
 #: The write-ahead log keeps this much space on the disk when it is empty.
-KEPT_LOG_BYTES = 16 * 1024 * 1024
+KEPT_LOG_BYTES = 32 * 1024 * 1024
+
+#: Pages in the write-ahead log at which a commit moves them into the file, which keeps everybody waiting for
+#: tens of milliseconds: seldom, since `checkpoint` does it where there is a pause. 32 MB.
+MAX_LOG_PAGES = 8000
+
+#: Commits that are worth a checkpoint.
+SOME_COMMITS = 50
 
 _log = logging.getLogger("butler_mqtt.journal")
 
@@ -61,6 +68,7 @@ class Journal:
         self._lock: int | None = None
         self._engine: Engine | None = None
         self._connection: Connection | None = None
+        self._commits = 0
 
     def open(self) -> None:
         """
@@ -112,11 +120,25 @@ class Journal:
             raise JournalError(f"the journal {self.path} is not open", mendable=True)
         with self._translated(), self._connection.begin():
             yield self._connection
+        self._commits += 1
 
     def write(self, unit: Unit) -> None:
         """Make all changes of *unit* durable in one transaction; raises as `transaction`."""
         with self.transaction() as connection:
             unit.write(connection)
+
+    def checkpoint(self) -> None:
+        """
+        Move the write-ahead log into the file, for when nothing else is to be done.
+
+        Raises:
+            JournalError: As `transaction`.
+        """
+        if self._connection is None or self._commits < SOME_COMMITS:
+            return
+        self._commits = 0
+        with self._translated():
+            self._connection.connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
 
     def has_room(self) -> bool:
         """Tell whether the disk has space to take new requests."""
@@ -233,6 +255,7 @@ def writing_engine(path: Path) -> Engine:
             connection.execute("PRAGMA synchronous=FULL")
             # A long read lets the log grow; it is cut again at the next checkpoint that empties it.
             connection.execute(f"PRAGMA journal_size_limit={KEPT_LOG_BYTES}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={MAX_LOG_PAGES}")
         except sqlite3.Error:
             # Nobody else closes it, and it would keep a -wal with the rights the file has now.
             connection.close()

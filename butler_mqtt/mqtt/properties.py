@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 
 from paho.mqtt.properties import Properties
@@ -11,8 +10,8 @@ from butler_mqtt.model import Publication
 
 _CORRELATION_DATA = 0x09
 _USER_PROPERTY = 0x26
-#: Not the sender's words: counted down by the broker, or of the subscription or the connection.
-_CHANGING = ("MessageExpiryInterval", "SubscriptionIdentifier", "TopicAlias")
+#: The sender's words; the others are counted down by the broker, or are of the subscription or connection.
+_LASTING = ("PayloadFormatIndicator", "ContentType", "ResponseTopic", "CorrelationData", "UserProperty")
 
 
 class PublicationProperties(Properties):
@@ -54,10 +53,8 @@ def stable_text(properties: Properties | None) -> str:
     """Write the properties of a message so that a redelivery gives the same text; without any: empty."""
     if properties is None or properties.isEmpty():  # type: ignore[no-untyped-call] # paho leaves it untyped
         return ""
-    values = properties.json()  # type: ignore[no-untyped-call] # paho leaves it untyped
-    for name in _CHANGING:
-        values.pop(name, None)
-    return json.dumps(values, sort_keys=True) if values else ""
+    values = {name: value for name in _LASTING if (value := getattr(properties, name, None)) is not None}
+    return repr(values) if values else ""
 
 
 def _text(text: str) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
+from butler_mqtt.pipeline import MAX_WAITING
 from butler_mqtt.settings import Mqtt, Settings, StartTask, StartTaskFilter
 from tests.core.conftest import MakeHouse
 from tests.fakes import House, guid
@@ -413,11 +414,11 @@ def test_a_held_call_survives_a_change_of_the_brokers_session(make_house: MakeHo
 
 def test_a_backlog_longer_than_memory_is_decided_in_order_of_arrival(house: House) -> None:
     house.site.down = True
-    size = 1500
+    size = MAX_WAITING * 3 // 2
     for number in range(size):
         house.send({"requestId": f"r{number}", "tag": f"t{number % 7}"})
     house.until(lambda: len(house.broker.acknowledged) == size)
-    assert len(house.pipeline.finder) <= 1000
+    assert len(house.pipeline.finder) <= MAX_WAITING
     house.site.down = False
     replies = house.replied(size)
     assert [reply["requestId"] for reply in replies] == [f"r{number}" for number in range(size)]
