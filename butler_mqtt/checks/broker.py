@@ -7,74 +7,39 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 
-from butler_mqtt.checks.finding import Finding, ok, unreached, warning, wrong
+from butler_mqtt.checks import encryption, limits, login
+from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt import status
 from butler_mqtt.mqtt.probing import SESSION_SECONDS, Probe, Refused
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.settings import Mqtt, StartTask
 
-#: Below this the broker forgets what arrives while the daemon is restarted over a weekend, seconds.
-SHORT_SESSION_SECONDS = 86400
+#: Without these no login can succeed.
+_NO_WAY = frozenset({"broker.certificate", "broker.login"})
 
 
-def check(mqtt: Mqtt) -> Iterator[Finding]:
+def check(mqtt: Mqtt, start_task: StartTask) -> Iterator[Finding]:
     """Try everything the daemon does with the broker, on sessions of its own that are removed again."""
-    place = f"{mqtt.broker_host}:{mqtt.broker_port}"
-    who = f"user {mqtt.username}" if mqtt.username else "a client without a name"
+    if mqtt.tls.enable:
+        yield from encryption.files(mqtt)
+        for finding in encryption.server(mqtt):
+            yield finding
+            if finding.name in _NO_WAY and finding.state is State.WRONG:
+                return
     # The daemon's session is not touched, and one of ours that is left over soon ends by itself.
     probing = replace(mqtt, session_expiry_seconds=min(SESSION_SECONDS, mqtt.session_expiry_seconds))
     client_id = f"{mqtt.client_id}-check-{secrets.token_hex(4)}"
-    try:
-        with Probe(mqtt, f"{client_id}-login", keep_session=False) as probe:
-            yield ok("broker.login", f"{place} lets {who} in, MQTT {mqtt.protocol_version}")
-            yield from _limits(probe, mqtt)
-            yield _daemon(probe, mqtt)
-    except Refused as error:
-        yield wrong(
-            "broker.login",
-            f"{place} does not let {who} in: {error.reason}",
-            "check mqttConfig.username, its password and tls, and the broker's password file",
-        )
-        return
-    except BrokerError as error:
-        yield unreached(
-            "broker.login",
-            str(error),
-            "check mqttConfig.brokerHost and brokerPort, that the broker runs, and the firewall between",
-        )
-        return
+    is_small = False
+    for finding in login.check(mqtt, start_task, client_id):
+        yield finding
+        if finding.name == "broker.login" and finding.state is not State.OK:
+            return
+        is_small = is_small or (finding.name == "broker.packetSize" and finding.state is not State.OK)
     yield _subscription(probing, client_id)
-    yield _kept(probing, client_id)
+    kept = _kept(probing, client_id)
+    yield kept
+    if kept.state is State.OK and not is_small:
+        yield limits.large(probing, start_task, client_id)
     yield _reply(probing, client_id)
-
-
-def _limits(probe: Probe, mqtt: Mqtt) -> Iterator[Finding]:
-    limits = probe.limits
-    if limits.maximum_qos == 0:
-        yield wrong(
-            "broker.qos", "the broker takes QoS 0 only", "requests and replies need QoS 1: allow it there"
-        )
-    if not limits.retain_available:
-        yield warning(
-            "broker.retain",
-            "the broker keeps no retained messages",
-            f"nobody can read at {mqtt.status_topic} later whether the daemon is online",
-        )
-    granted = limits.session_expiry_seconds
-    if granted is not None and granted < SHORT_SESSION_SECONDS:
-        yield warning(
-            "broker.session",
-            f"the broker keeps sessions for {granted} s only",
-            "raise its session expiry, or requests published while the daemon is away longer are lost",
-        )
-
-
-def _daemon(probe: Probe, mqtt: Mqtt) -> Finding:
-    payload = probe.retained(mqtt.status_topic)
-    shown = status.parse(payload) if payload else None
-    if shown is not None and shown.status == "online":
-        return ok("broker.daemon", f"a daemon is online (started {shown.started_at:%Y-%m-%d %H:%M:%S} UTC)")
-    return ok("broker.daemon", f"no daemon is online at {mqtt.status_topic}")
 
 
 def _subscription(mqtt: Mqtt, client_id: str) -> Finding:
@@ -88,7 +53,10 @@ def _subscription(mqtt: Mqtt, client_id: str) -> Finding:
             f"subscribing to {topic} at QoS 1 is answered with: {error}",
             f"let the daemon's user read {topic} in the broker's ACL",
         )
-    return ok("broker.subscription", f"{topic} is granted at QoS 1")
+    return ok(
+        "broker.subscription",
+        f"{topic} is granted at QoS 1; that requests come through is shown by butler-mqtt start --dry-run",
+    )
 
 
 def _kept(mqtt: Mqtt, client_id: str) -> Finding:
@@ -142,12 +110,43 @@ def _reply(mqtt: Mqtt, client_id: str) -> Finding:
         )
     if heard:
         return ok("broker.reply", f"a message published on {topic} can be read back")
+    # Over MQTT 5 the broker has said nothing against it; 3.1.1 has no words for that.
+    objection: str | None = ""
+    if mqtt.protocol_version != "5":
+        objection = _objection(mqtt, f"{client_id}-reply5")
+    if objection:
+        return wrong(
+            "broker.reply",
+            f"the broker drops what is published on {topic} without a word; over MQTT 5 it says: {objection}",
+            f"let the daemon's user write {topic} and what is below it in the broker's ACL",
+        )
+    if objection is None:
+        return warning(
+            "broker.reply",
+            f"the broker took a message for {topic}, which could not be read back",
+            "either this user may not read it, which does no harm, or may not write it and the broker drops "
+            "it silently: look at the ACL, or subscribe there as a sender and run this again",
+        )
     return warning(
         "broker.reply",
-        f"the broker took a message for {topic}, which could not be read back",
-        "either this user may not read it, which does no harm, or may not write it and the broker drops it "
-        "silently: look at the ACL, or subscribe there as a sender and run this again",
+        f"the broker took a message for {topic} without objection; this user may not read it back",
+        "nothing, if senders get their replies; whether the broker drops silently what its ACL forbids is "
+        f"seen by letting the daemon's user read {topic}",
     )
+
+
+def _objection(mqtt: Mqtt, client_id: str) -> str | None:
+    """Publish over MQTT 5, which has words for a refusal: empty without one, None without MQTT 5."""
+    topic = mqtt.task_start_reply_topic
+    try:
+        with Probe(replace(mqtt, protocol_version="5"), client_id, keep_session=False) as probe:
+            try:
+                probe.publish(topic, _payload())
+            except Refused as error:
+                return error.reason if error.code is not None else None
+            return ""
+    except BrokerError:
+        return None
 
 
 def _readable(probe: Probe, topic: str) -> bool:

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from butler_mqtt.checks import validity
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.qrs.faults import explain
 from butler_mqtt.qrs.transport import tls_context
 from butler_mqtt.settings import Qrs
 
-#: Days before the end of a certificate from which on it is worth a line.
-SOON_DAYS = 30
 #: Seconds in which a server that refuses our certificate hangs up.
 HANG_UP_SECONDS = 1.0
 _EXPORT = "export new certificates in the Qlik Management Console"
+_RENEW_SERVER = "have the site make new certificates (Qlik Management Console, or the services' own tools)"
 
 
 def files(qrs: Qrs) -> Iterator[Finding]:
     """See whether our files can be read, are valid now, and belong together."""
     if qrs.client_cert is not None:
-        yield _file("qlik.clientCert", qrs.client_cert)
+        yield validity.of_file("qlik.clientCert", qrs.client_cert, _EXPORT, f"{_EXPORT} as PEM")
     if qrs.client_cert_ca is not None:
-        yield _file("qlik.clientCertCA", qrs.client_cert_ca)
+        yield validity.of_file("qlik.clientCertCA", qrs.client_cert_ca, _EXPORT, f"{_EXPORT} as PEM")
     if qrs.client_cert is not None and qrs.client_cert_key is not None:
-        yield _pair(qrs.client_cert, qrs.client_cert_key)
+        yield validity.pair(
+            "qlik.clientCertKey",
+            qrs.client_cert,
+            qrs.client_cert_key,
+            unreadable="export the certificates as PEM with the secret key and without a password",
+            mixed="take both files from the same export",
+        )
     if qrs.client_cert is not None and qrs.client_cert_ca is not None:
         yield from _issuer(qrs.client_cert, qrs.client_cert_ca)
 
@@ -45,24 +48,45 @@ def server(qrs: Qrs) -> Iterator[Finding]:
     Nothing is said when the server does not answer: the first call tells that.
     """
     try:
-        certificate = _shown(qrs)
+        with _connection(qrs) as connected:
+            certificate, version = validity.shown(connected), connected.version()
     except ssl.SSLCertVerificationError as error:
-        yield wrong(
-            "qlik.serverCertificate",
-            explain(error, qrs),
-            f"{_named_by_server(qrs)}; set configQRS.serverName or cert.clientCertCA to fit it",
-        )
+        yield _refused(qrs, error)
         return
     except (OSError, QlikUnavailable, ValueError):
         return
-    names = ", ".join(names_of(certificate))
+    names = ", ".join(validity.names_of(certificate))
     if not qrs.reject_unauthorized:
         yield warning(
             "qlik.serverCertificate",
             f"it is for {names}, and is not checked (rejectUnauthorized: false)",
             "anyone on the way can read and start tasks: set rejectUnauthorized: true",
         )
-    yield _validity("qlik.serverCertificate", f"the server's certificate for {names}", certificate)
+    what = f"the server's certificate for {names} ({version})"
+    yield validity.judged("qlik.serverCertificate", what, certificate, _RENEW_SERVER)
+
+
+def _refused(qrs: Qrs, error: ssl.SSLCertVerificationError) -> Finding:
+    """Say why we do not accept the server's certificate; it is looked at, and nothing is sent."""
+    name = "qlik.serverCertificate"
+    text = f"the server's certificate is not accepted: {error.verify_message}"
+    try:
+        with _connection(replace(qrs, reject_unauthorized=False)) as connected:
+            certificate = validity.shown(connected)
+    except (OSError, QlikUnavailable, ValueError):
+        return wrong(name, f"{text}; it cannot be looked at", explain(error, qrs))
+    text = f"{text}; it is {validity.described(certificate)}"
+    meant = f"if {qrs.host} is the server that is meant"
+    if error.verify_code in validity.OUT_OF_TIME:
+        judged = validity.judged(name, "", certificate, _RENEW_SERVER)
+        return wrong(name, text, judged.advice or "the CA in cert.clientCertCA has ended or not begun")
+    if error.verify_code in validity.OTHER_NAME:
+        names = " or ".join(validity.names_of(certificate))
+        return wrong(name, text, f"set configQRS.serverName to {names}, {meant}")
+    if error.verify_code in validity.OTHER_ISSUER:
+        root = f"take root.pem of this site for cert.clientCertCA ({qrs.client_cert_ca})"
+        return wrong(name, text, f"{root}, {meant}")
+    return wrong(name, text, explain(error, qrs))
 
 
 def refusal(qrs: Qrs) -> str:
@@ -84,87 +108,15 @@ def refusal(qrs: Qrs) -> str:
     return ""
 
 
-def names_of(certificate: x509.Certificate) -> list[str]:
-    """Give the names and addresses that a certificate is for."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
-        common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-        return [str(one.value) for one in common]
-    return [
-        *names.get_values_for_type(x509.DNSName),
-        *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
-    ]
-
-
 def _connection(qrs: Qrs) -> ssl.SSLSocket:
-    """Connect and shake hands."""
-    context = tls_context(qrs)
-    plain = socket.create_connection((qrs.host, qrs.port), qrs.connect_timeout_seconds)
-    try:
-        return context.wrap_socket(plain, server_hostname=qrs.server_name or qrs.host)
-    except BaseException:
-        plain.close()
-        raise
-
-
-def _shown(qrs: Qrs) -> x509.Certificate:
-    """Shake hands and give what the server showed."""
-    with _connection(qrs) as connection:
-        return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
-
-
-def _named_by_server(qrs: Qrs) -> str:
-    """Look at the certificate that was not accepted; nothing is sent over that connection."""
-    try:
-        certificate = _shown(replace(qrs, reject_unauthorized=False))
-    except (OSError, QlikUnavailable, ValueError):
-        return "the server's certificate cannot be looked at"
-    return (
-        f"the server's certificate is for {', '.join(names_of(certificate))}, issued by "
-        f"{certificate.issuer.rfc4514_string()}, valid until {certificate.not_valid_after_utc:%Y-%m-%d}"
+    """Connect and shake hands as the daemon does."""
+    return validity.connection(
+        tls_context(qrs),
+        qrs.host,
+        qrs.port,
+        server_name=qrs.server_name or qrs.host,
+        timeout=qrs.connect_timeout_seconds,
     )
-
-
-def _file(name: str, path: Path) -> Finding:
-    try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError) as error:
-        return wrong(name, f"{path} cannot be read: {error}", f"{_EXPORT} as PEM")
-    return _validity(name, str(path), certificate)
-
-
-def _validity(name: str, what: str, certificate: x509.Certificate) -> Finding:
-    now = datetime.now(UTC)
-    days = (certificate.not_valid_after_utc - now).days
-    if certificate.not_valid_before_utc > now:
-        return wrong(name, f"{what} is not valid yet", "look at this machine's clock")
-    if days < 0:
-        return wrong(name, f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}", _EXPORT)
-    if days < SOON_DAYS:
-        return warning(name, f"{what} expires in {days} days", f"{_EXPORT} in time")
-    return ok(name, f"{what} is valid for {days} more days")
-
-
-def _pair(certificate_path: Path, key_path: Path) -> Finding:
-    """See whether the key belongs to the certificate."""
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = load_pem_private_key(key_path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        return wrong(
-            "qlik.clientCertKey",
-            f"{key_path} cannot be read: {error}",
-            "export the certificates as PEM with the secret key and without a password",
-        )
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if certificate.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
-        return wrong(
-            "qlik.clientCertKey",
-            f"{key_path} is not the key of {certificate_path}",
-            "take both files from the same export",
-        )
-    return ok("qlik.clientCertKey", f"{key_path} belongs to {certificate_path}")
 
 
 def _issuer(certificate_path: Path, ca_path: Path) -> Iterator[Finding]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pwd
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 from butler_mqtt import posix
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
-from butler_mqtt.journal.store import LOW_DISK_BYTES, Journal
+from butler_mqtt.journal.store import FORMAT, LOW_DISK_BYTES, Journal
 from butler_mqtt.settings import Settings
 
 #: Less free space than this is worth a line, bytes.
@@ -42,14 +47,38 @@ def check(
     except OSError as error:
         yield wrong(
             "journal.folder",
-            f"{folder} cannot be written: {error.strerror}",
-            "make the folder, give it to the service's user, or set journal.url",
+            f"{folder} cannot be written by user {_user()}: {error.strerror}",
+            _cure(error),
         )
         return
-    yield ok("journal.folder", f"{folder} can be written and synchronised")
+    yield ok("journal.folder", f"{folder} can be written and synchronised by user {_user()}")
     yield from _file_system(folder, kind_of(folder, mounts()))
     yield _space(folder, free_bytes(folder))
     yield _file(path)
+    if path.exists():
+        yield format_of(path)
+
+
+def _cure(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return (
+            "free some space on this disk, or set journal.url to another; until then nothing is acknowledged"
+        )
+    if error.errno == errno.ENOENT:
+        return "make the folder and give it to the service's user, or set journal.url to another"
+    if error.errno == errno.EROFS:
+        return (
+            "set journal.url to a folder that can be written; under systemd only StateDirectory= and "
+            "ReadWritePaths= can"
+        )
+    return "give the folder to the service's user and run this as that user, or set journal.url to another"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _file_system(folder: Path, kind: str) -> Iterator[Finding]:
@@ -107,3 +136,50 @@ def _file(path: Path) -> Finding:
     if not os.access(path, os.R_OK | os.W_OK):
         return wrong("journal.file", f"{path} cannot be written", "give it to the service's user")
     return ok("journal.file", f"{path} is there and not in use")
+
+
+def format_of(path: Path) -> Finding:
+    """See whether this program can read the journal at *path*, without changing anything there."""
+    name = "journal.format"
+    try:
+        found = _version(path)
+    except sqlite3.OperationalError as error:
+        return wrong(
+            name,
+            f"{path} cannot be read by user {_user()}: {error}",
+            "give the file, its -wal and -shm, and the folder to the service's user",
+        )
+    except sqlite3.DatabaseError as error:
+        return wrong(
+            name,
+            f"{path} cannot be read: {error}",
+            "it is damaged or no journal: stop the daemon, move it with its -wal and -shm away, restore a "
+            "backup (docs/operations.md)",
+        )
+    if found == FORMAT:
+        return ok(name, f"{path} has format {found}, this program's own")
+    if found is None:
+        return ok(name, f"{path} has no tables yet; butler-mqtt run makes them")
+    if found > FORMAT:
+        return wrong(
+            name,
+            f"{path} has format {found}, written by a newer butler-mqtt; this one reads up to {FORMAT}",
+            "install the newer version again, or restore the backup made before it (docs/upgrade.md)",
+        )
+    return warning(
+        name,
+        f"{path} has format {found}; the next butler-mqtt run brings it to {FORMAT}",
+        "copy it first (docs/upgrade.md): the older version cannot read it afterwards",
+    )
+
+
+def _version(path: Path) -> str | None:
+    """Read the format, None where there is none yet; raises sqlite3.Error when the file cannot be read."""
+    # Without a log beside it the file is whole, and `immutable` keeps SQLite from making one.
+    mode = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=10)) as connection:
+        known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
+        if connection.execute(known).fetchone() is None:
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return None if row is None else str(row[0])

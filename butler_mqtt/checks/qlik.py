@@ -9,9 +9,10 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from butler_mqtt.checks import certificates, site
+from butler_mqtt.checks import certificates, listing, site
 from butler_mqtt.checks.finding import Finding, State, ok, unreached, warning, wrong
-from butler_mqtt.errors import QlikError, QlikRefused, QlikUnavailable
+from butler_mqtt.checks.listing import Read
+from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.model import Selector, SelectorKind, Task
 from butler_mqtt.qrs import Connection, Qrs
 from butler_mqtt.qrs.transport import Answer, ExchangeFailed, Transport
@@ -23,6 +24,9 @@ CLOCK_SECONDS = 5.0
 CLOCKS_APART_SECONDS = 60.0
 #: An operator waits for the answer: a server that is down is not asked for a minute.
 _RETRY = Retry(attempts=2, max_seconds=10.0)
+#: Statuses that speak of the user, not of the question.
+_RIGHTS = frozenset({401, 403})
+_READ = "give the user in X-Qlik-User read on tasks, execution sessions and results (docs/security.md)"
 
 
 def check(settings: Settings) -> Iterator[Finding]:
@@ -34,54 +38,73 @@ def check(settings: Settings) -> Iterator[Finding]:
             yield finding
             if finding.state is State.WRONG:
                 return
-    shared = Qrs(qrs, threading.Event())
-    with closing(shared.connection()) as connection:
+    shared, transport = Qrs(qrs, threading.Event()), Transport(qrs)
+
+    def read(path: str, query: str = "") -> Answer:
+        return transport.exchange("GET", path, query)
+
+    with closing(shared.connection()) as connection, closing(transport):
         connected = _connected(shared, connection)
         yield connected
-        if connected.state is not State.OK:
+        if connected.state not in {State.OK, State.WARNING}:
             return
         yield _clock(shared)
-        yield from _rights(connection)
+        yield from _rights(connection, read)
         yield _capacity(connection)
         yield from _allowed(settings, connection)
-    yield from _site(Transport(qrs))
+        try:
+            yield from site.check(read)
+        except ExchangeFailed as error:
+            yield unreached("qlik.connection", f"the connection was lost: {error}", "run this again")
 
 
 def _connected(shared: Qrs, connection: Connection) -> Finding:
     name, place = "qlik.connection", shared.place
     try:
         about = connection.about()
-    except QlikUnavailable as error:
-        refused = certificates.refusal(shared.settings) if shared.settings.use_ssl else ""
-        if refused:
-            return wrong(
+    except QlikError as error:
+        if _finds(connection):
+            return warning(
                 name,
-                f"{place}: {refused}",
-                "take client.pem and its key from this site's own export, not expired",
+                f"{place} answers, except to the question for its build: {error}",
+                "requests that name tasks go on; see that nothing on the way hides /qrs/about",
             )
-        return unreached(
-            name,
-            str(error),
-            "check configQRS.host and port, that the Repository Service runs, and the firewall",
-        )
-    except QlikRefused as error:
-        if "xsrf" in str(error).lower():
-            advice = "something on the way takes away the xrfkey: connect to the server's port 4242 directly"
-        else:
-            advice = "check X-Qlik-User in configQRS.headers.static: the user must exist and have rights"
-        return wrong(name, str(error), advice)
+        return _without(shared, error)
     return ok(name, f"{place} answers, Repository Service {about.get('buildVersion', 'of unknown build')}")
 
 
-def _site(transport: Transport) -> Iterator[Finding]:
-    def read(path: str, query: str = "") -> Answer:
-        return transport.exchange("GET", path, query)
+def _finds(connection: Connection) -> bool:
+    """See whether the server answers what the daemon asks all day."""
+    try:
+        connection.find([Selector(SelectorKind.TASK_ID, str(uuid.uuid4()))])
+    except QlikError:
+        return False
+    return True
 
-    with closing(transport):
-        try:
-            yield from site.check(read)
-        except ExchangeFailed as error:
-            yield unreached("qlik.connection", f"the connection was lost: {error}", "run this again")
+
+def _without(shared: Qrs, error: QlikError) -> Finding:
+    """Say why the server cannot be used at all."""
+    name, text = "qlik.connection", str(error)
+    if isinstance(error, QlikRefused):
+        if "xsrf" in text.lower():
+            advice = "something on the way takes away the xrfkey: connect to the server's port 4242 directly"
+        elif error.status in _RIGHTS:
+            advice = "check X-Qlik-User in configQRS.headers.static: the user must exist and have rights"
+        else:
+            advice = "this is no Repository Service: configQRS.host and port must be its own, 4242"
+        return wrong(name, text, advice)
+    refused = certificates.refusal(shared.settings) if shared.settings.use_ssl else ""
+    if refused:
+        return wrong(
+            name,
+            f"{shared.place}: {refused}",
+            "take client.pem and its key from this site's own export, not expired",
+        )
+    if shared.server_time() is not None:
+        advice = "the server is there: see that the Repository Service has started, and its log"
+    else:
+        advice = "check configQRS.host and port, that the Repository Service runs, and the firewall"
+    return unreached(name, text, advice)
 
 
 def _clock(shared: Qrs) -> Finding:
@@ -97,7 +120,8 @@ def _clock(shared: Qrs) -> Finding:
         return wrong(
             "qlik.clock",
             f"the server's clock and ours are {apart:.0f} s apart",
-            "synchronise both (NTP); expiresAt and issuedAt are compared with our clock",
+            "synchronise both (NTP: timedatectl here, w32tm on Windows); expiresAt and issuedAt are compared "
+            "with our clock",
         )
     if apart > CLOCK_SECONDS:
         return warning(
@@ -108,28 +132,52 @@ def _clock(shared: Qrs) -> Finding:
     return ok("qlik.clock", f"the server's clock and ours are {apart:.0f} s apart")
 
 
-def _rights(connection: Connection) -> Iterator[Finding]:
+def _rights(connection: Connection, read: Read) -> Iterator[Finding]:
     unknown = str(uuid.uuid4())
-    advice = "give the user in X-Qlik-User read on tasks, execution sessions and results (docs/security.md)"
+    selector = Selector(SelectorKind.TASK_ID, unknown)
     try:
-        found = connection.find([Selector(SelectorKind.TASK_ID, unknown)])
-        count = connection.task_count()
+        found = connection.find([selector])[selector]
+        if isinstance(found, QlikRefused):
+            raise found
     except QlikError as error:
-        yield wrong("qlik.tasks", f"tasks cannot be read: {error}", advice)
+        yield wrong("qlik.tasks", f"tasks cannot be read: {error}", _advice(error))
         return
-    if any(isinstance(answer, QlikRefused) for answer in found.values()):
-        yield wrong("qlik.tasks", "a search for a task by its id is refused", advice)
-        return
+    count = _seen(read)
     if count == 0:
-        yield warning("qlik.tasks", "the user sees no task at all", advice)
+        yield warning("qlik.tasks", "the user sees no task at all", _READ)
+    elif count is None:
+        yield ok("qlik.tasks", "the user may ask for tasks; how many it sees cannot be told")
     else:
         yield ok("qlik.tasks", f"the user sees {count} tasks")
     try:
         connection.executions([unknown])
     except QlikError as error:
-        yield wrong("qlik.executions", f"sessions and results cannot be read: {error}", advice)
+        yield wrong("qlik.executions", f"sessions and results cannot be read: {error}", _advice(error))
     else:
         yield ok("qlik.executions", "execution sessions and results can be read")
+
+
+def _seen(read: Read) -> int | None:
+    """Count the tasks that the user sees, by their list where need be; None if the server does not tell."""
+    try:
+        count = listing.number_of(read("/task/count"))
+        if count is not None:
+            return count
+        rows = listing.rows_of(read("/task/full"))
+    except ExchangeFailed:
+        return None
+    return None if rows is None else len(rows)
+
+
+def _advice(error: QlikError) -> str:
+    if not isinstance(error, QlikRefused):
+        return "the server does not get this done: look into the repository's log, and run this again"
+    if error.status in _RIGHTS:
+        return _READ
+    return (
+        "the server does not understand what the daemon needs: see that configQRS.host and port are the "
+        "Repository Service itself, and its version"
+    )
 
 
 def _capacity(connection: Connection) -> Finding:

@@ -1,54 +1,50 @@
 """
 Tells how this Qlik site behaves where no documentation says it; reads only.
 
-The daemon manages either way: the lines show which way it goes here.
+The daemon manages either way: each line says whether what is assumed holds here.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
+from butler_mqtt.checks import listing
 from butler_mqtt.checks.finding import Finding, ok, warning
+from butler_mqtt.checks.listing import FAILS, HOLDS, UNTOLD, Read, Rows, rows_of
 from butler_mqtt.qrs import filters, wire
-from butler_mqtt.qrs.lists import KINDS
-from butler_mqtt.qrs.transport import Answer
+from butler_mqtt.qrs.lists import KINDS, NOT_UNDERSTOOD
 
-_UNTOLD = "cannot be told"
 #: What the shorthand can name.
 _PLAIN = re.compile(r"\w+")
 
 
-class Read(Protocol):
-    """Reads /qrs*path*; *query* is encoded already. Nothing but GET."""
-
-    def __call__(self, path: str, query: str = "") -> Answer:
-        """Give the answer, whatever its status."""
-        ...
-
-
 def check(read: Read) -> Iterator[Finding]:
     """Try each behaviour that can be seen without starting or changing anything."""
-    rows = _rows(read("/task/full"))
+    rows = rows_of(read("/task/full"))
     if rows is None:
         # The user's rights are a matter of other lines.
         return
-    yield _lists(read, rows)
-    yield _form(read, rows)
+    yield from listing.check(read, rows)
     path, properties = "task", _properties(rows)
     if not any(properties.values()):
         path = KINDS[0]
-        properties = _properties(_rows(read(f"/{path}/full")) or [])
+        properties = _properties(rows_of(read(f"/{path}/full")) or [])
     yield _pairing(read, path, properties)
     yield _shorthand(read, path, properties)
     yield _quotes(read)
+    yield _long(read)
     yield _unknown(read)
+    yield ok(
+        "site.starts",
+        f"{UNTOLD} without a start: the empty GUID for a task that cannot start or runs already, 404 for one "
+        "that is unknown, no execution id for distribute and preload; the daemon manages either way",
+    )
 
 
-def _properties(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[str, str]]]:
+def _properties(rows: Rows) -> dict[str, list[tuple[str, str]]]:
     """Give the custom properties of each task as (name, value), by its id."""
     return {task_id: _pairs(row) for row in rows if (task_id := wire.guid(row.get("id"))) is not None}
 
@@ -57,40 +53,6 @@ def _pairs(row: dict[str, Any]) -> list[tuple[str, str]]:
     values = row.get("customProperties") or []
     found = [(wire.part(one, "definition", "name"), wire.part(one, "value")) for one in values]
     return [(name, value) for name, value in found if isinstance(name, str) and isinstance(value, str)]
-
-
-def _lists(read: Read, rows: Sequence[dict[str, Any]]) -> Finding:
-    total = wire.number(wire.part(_value(read("/task/count")), "value"))
-    if total is None:
-        return warning(
-            "site.lists",
-            "tasks cannot be counted",
-            "a list that the server cuts would not be noticed: give the user in X-Qlik-User read on tasks",
-        )
-    if len(rows) < total:
-        return warning(
-            "site.lists",
-            f"the server cuts lists: it shows {len(rows)} of {total} tasks",
-            "the daemon asks again for the rest; raise MaxRecordLimit there if requests mean many tasks",
-        )
-    return ok("site.lists", f"lists come whole: {len(rows)} of {total} tasks")
-
-
-def _form(read: Read, rows: Sequence[dict[str, Any]]) -> Finding:
-    if not rows:
-        return ok("site.form", f"{_UNTOLD} in which form tasks are listed: the user sees none")
-    if all(wire.shows_everything(row) for row in rows):
-        return ok("site.form", "/task/full lists tasks with tags and custom properties")
-    concrete = [_rows(read(f"/{kind}/full")) or [] for kind in KINDS]
-    if any(wire.shows_everything(row) for found in concrete for row in found):
-        return ok(
-            "site.form", "/task/full lacks tags or custom properties: the concrete lists are read as well"
-        )
-    return warning(
-        "site.form",
-        "no list of tasks shows tags and custom properties",
-        "requests by tag or custom property find nothing here: name tasks by taskId or taskName",
-    )
 
 
 def _pairing(read: Read, path: str, properties: dict[str, list[tuple[str, str]]]) -> Finding:
@@ -104,16 +66,21 @@ def _pairing(read: Read, path: str, properties: dict[str, list[tuple[str, str]]]
                 f"(id eq {task_id}) and (customProperties.definition.name eq {filters.literal(name)}"
                 f" and customProperties.value eq {filters.literal(value)})"
             )
-            rows = _rows(read(f"/{path}/full", f"filter={filters.encode(text)}"))
+            rows = rows_of(read(f"/{path}/full", f"filter={filters.encode(text)}"))
             if rows is None:
-                return ok("site.pairing", f"{_UNTOLD} how names and values pair: the question is refused")
+                return ok("site.pairing", f"{UNTOLD} how names and values pair: the question is refused")
             if rows:
                 return ok(
                     "site.pairing",
-                    "the server pairs a property's name with any value of the task: the daemon looks again",
+                    f"{HOLDS}: a filter pairs a property's name with any value of the task: the daemon looks "
+                    "again",
                 )
-            return ok("site.pairing", "name and value of a custom property must stand on the same object")
-    return ok("site.pairing", f"{_UNTOLD} how names and values pair: no task has two custom properties")
+            return ok(
+                "site.pairing",
+                f"{FAILS}: a filter pairs a property's name with any value of the task; both must stand on "
+                "the same object",
+            )
+    return ok("site.pairing", f"{UNTOLD} how names and values pair: no task has two custom properties")
 
 
 def _shorthand(read: Read, path: str, properties: dict[str, list[tuple[str, str]]]) -> Finding:
@@ -125,52 +92,64 @@ def _shorthand(read: Read, path: str, properties: dict[str, list[tuple[str, str]
     )
     task_id, name, value = next(known, ("", "", ""))
     if not name:
-        return ok("site.shorthand", f"{_UNTOLD} whether @Name is understood: no task has a custom property")
+        return ok("site.shorthand", f"{UNTOLD} whether @Name is understood: no task has a custom property")
     text = f"(id eq {task_id}) and (@{name} eq {filters.literal(value)})"
     answer = read(f"/{path}/full", f"filter={filters.encode(text)}")
-    rows = _rows(answer)
+    rows = rows_of(answer)
     if rows:
-        return ok("site.shorthand", "@Name in a filter is understood; the daemon does not need it")
+        return ok("site.shorthand", f"{HOLDS}: @Name in a filter is understood; the daemon does not need it")
     told = "finds nothing" if rows == [] else f"is answered with {answer.status}"
-    return ok("site.shorthand", f"@Name in a filter {told}; the daemon does not need it")
+    return ok(
+        "site.shorthand",
+        f"{FAILS}: @Name in a filter is understood; it {told}, and the daemon does not need it",
+    )
 
 
 def _quotes(read: Read) -> Finding:
     """See whether quotes are escaped here as everywhere: a filter that means no task must find none."""
     text = f"(tags.name eq {filters.literal(uuid.uuid4().hex + chr(39) + chr(92))})"
     answer = read("/task/full", f"filter={filters.encode(text)}")
-    rows = _rows(answer)
+    rows = rows_of(answer)
     if rows == []:
-        return ok("site.quotes", "quotes and backslashes in tags and values are understood")
+        return ok("site.quotes", f"{HOLDS}: quotes and backslashes in tags and values are understood")
     if rows:
         return warning(
             "site.quotes",
-            "a filter with a quote finds tasks that do not fit: the server reads it otherwise",
+            f"{FAILS}: quotes in tags and values are understood; with one, tasks are found that do not fit",
             "the daemon looks again at each; avoid tags and values with a quote or a backslash all the same",
         )
     return warning(
         "site.quotes",
-        f"a quote in a tag is refused by the server with {answer.status}",
+        f"{FAILS}: quotes in tags and values are understood; one is answered with {answer.status}",
         "avoid tags and property values with a quote or a backslash",
+    )
+
+
+def _long(read: Read) -> Finding:
+    """Ask for as many tasks as the daemon does in one query."""
+    name = "site.longQueries"
+    unknown = [str(uuid.uuid4()) for _ in range(filters.MAX_TERMS)]
+    query = f"filter={filters.encode(filters.any_of('id', unknown))}"
+    answer = read("/task/full", query)
+    what = f"a question about {filters.MAX_TERMS} tasks, {len(query)} bytes long, is understood"
+    if rows_of(answer) == []:
+        return ok(name, f"{HOLDS}: {what}")
+    told = "tasks that do not fit" if answer.status == 200 else str(answer.status)
+    if answer.status in NOT_UNDERSTOOD:
+        return ok(
+            name, f"{FAILS}: {what}; it is answered with {told}, and the daemon asks for fewer at a time"
+        )
+    return warning(
+        name,
+        f"{FAILS}: {what}; it is answered with {told}",
+        "requests that name many tasks fail: a proxy on the way may limit the length, use port 4242 directly",
     )
 
 
 def _unknown(read: Read) -> Finding:
     status = read(f"/task/{uuid.uuid4()}").status
-    return ok("site.unknownTask", f"an id that no task has is answered with {status}")
-
-
-def _rows(answer: Answer) -> list[dict[str, Any]] | None:
-    """Give the objects of a list, None when the answer is none."""
-    value = _value(answer)
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else None
-
-
-def _value(answer: Answer) -> object:
-    if answer.status != 200:
-        return None
-    try:
-        value: object = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    return value
+    if status == 404:
+        return ok("site.unknownTask", f"{HOLDS}: an id that no task has is answered with 404")
+    return ok(
+        "site.unknownTask", f"{FAILS}: an id that no task has is answered with 404; it is with {status}"
+    )

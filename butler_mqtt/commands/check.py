@@ -50,7 +50,7 @@ def _all(settings: Settings) -> Iterator[Finding]:
         yield wrong("configuration", "no door is open", "enable mqttConfig or restServerConfig")
     yield from local.check(settings)
     if settings.mqtt.enable:
-        yield from broker.check(settings.mqtt)
+        yield from broker.check(settings.mqtt, settings.start_task)
     yield from qlik.check(settings)
 
 

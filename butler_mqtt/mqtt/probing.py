@@ -33,6 +33,10 @@ class Refused(BrokerError):
         super().__init__(reason)
 
 
+class Silent(BrokerError):
+    """Something took the connection and does not answer CONNECT."""
+
+
 class Probe:
     """
     One connection of a given client id; a context manager that connects and disconnects.
@@ -45,7 +49,8 @@ class Probe:
 
     Raises:
         Refused: A certificate file cannot be used; on entering, the broker refused the connection.
-        BrokerError: On entering, it did not answer.
+        Silent: On entering, it was there and did not answer.
+        BrokerError: On entering, it could not be reached.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class Probe:
                     f"it closes the connection unanswered: does it speak MQTT {mqtt.protocol_version}, "
                     "or ask for TLS or a client certificate?"
                 )
-            raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port} does not answer CONNECT")
+            raise Silent(f"{mqtt.broker_host}:{mqtt.broker_port} does not answer CONNECT")
         if self._connected is not None and self._connected.is_failure:
             raise Refused(named(self._connected), self._connected.value)
 

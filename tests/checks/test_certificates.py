@@ -99,7 +99,7 @@ def test_an_export_in_order_is_fine(exported: settings.Qrs) -> None:
     ("begins", "ends", "state", "words"),
     [
         (-400, -1, State.WRONG, "expired on"),
-        (2, 100, State.WRONG, "not valid yet"),
+        (2, 100, State.WRONG, "is not valid before"),
         (-400, 10, State.WARNING, "expires in 9 days"),
     ],
     ids=["expired", "early", "soon"],
@@ -157,7 +157,9 @@ def test_a_ca_of_another_site_is_wrong_and_the_issuer_is_told(site: Client, tmp_
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "root.pem"))
     found = list(qlik.check(site_settings(site.simulator, client_cert_ca=tmp_path / "root.pem")))
     assert bad(found) == {"qlik.issuer": State.WARNING, "qlik.serverCertificate": State.WRONG}
-    assert "QRS simulator" in by_name(found)["qlik.serverCertificate"].advice
+    line = by_name(found)["qlik.serverCertificate"]
+    assert "QRS simulator" in line.text
+    assert str(tmp_path / "root.pem") in line.advice
 
 
 def test_a_server_that_is_not_verified_is_a_warning(site: Client) -> None:
@@ -189,7 +191,10 @@ def expired_site(tmp_path: Path, authority: trustme.CA) -> Iterator[settings.Set
 def test_an_expired_certificate_of_the_server_is_wrong(expired_site: settings.Settings) -> None:
     found = list(qlik.check(expired_site))
     assert bad(found) == {"qlik.serverCertificate": State.WRONG}
-    assert "expired" in by_name(found)["qlik.serverCertificate"].text
+    line = by_name(found)["qlik.serverCertificate"]
+    assert "expired" in line.text
+    assert "new certificates" in line.advice
+    assert "serverName" not in line.advice
 
 
 def test_an_expired_certificate_of_the_server_is_named_though_it_is_not_verified(

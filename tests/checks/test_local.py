@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from butler_mqtt import posix, settings
 from butler_mqtt.checks import local
 from butler_mqtt.checks.finding import State
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.store import FORMAT, Journal
 from tests.checks.parts import bad, by_name
 
 MOUNTS = """\
@@ -93,6 +96,67 @@ def test_a_lock_that_cannot_be_opened_is_wrong(path: Path) -> None:
     path.touch()
     Path(f"{path}.lock").mkdir()
     assert bad(local.check(of(path), free_bytes=much)) == {"journal.file": State.WRONG}
+
+
+def stamp(path: Path, version: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "words"),
+    [
+        (FORMAT, State.OK, "this program's own"),
+        ("0000", State.WARNING, f"the next butler-mqtt run brings it to {FORMAT}"),
+        ("9999", State.WRONG, "written by a newer butler-mqtt"),
+    ],
+)
+def test_the_format_of_the_journal_is_told(
+    path: Path, journal: Journal, version: str, state: State, words: str
+) -> None:
+    journal.close()
+    stamp(path, version)
+    before = sorted(path.parent.iterdir())
+    line = by_name(local.check(of(path), free_bytes=much))["journal.format"]
+    assert line.state is state
+    assert words in line.text
+    assert ("docs/upgrade.md" in line.advice) == (state is not State.OK)
+    assert sorted(path.parent.iterdir()) == before
+
+
+def test_the_format_is_read_while_a_daemon_writes(path: Path, journal: Journal) -> None:
+    with journal.transaction():
+        assert local.format_of(path).state is State.OK
+
+
+def test_a_journal_that_is_damaged_is_wrong(path: Path, journal: Journal) -> None:
+    journal.close()
+    path.write_bytes(b"no journal at all" * 1000)
+    line = local.format_of(path)
+    assert line.state is State.WRONG
+    assert "backup" in line.advice
+
+
+def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(full)], capture_output=True, check=False
+    )
+    # Without the right to mount, a name too long for a path stands in for another refusal of the system.
+    if mounted.returncode != 0:
+        found = list(local.check(of(tmp_path / ("x" * 300) / "journal.sqlite")))
+        assert bad(found) == {"journal.folder": State.WRONG}
+        return
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            (full / "filling").write_bytes(bytes(100_000))
+        (line,) = list(local.check(of(full / "journal.sqlite")))
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+    assert line.state is State.WRONG
+    assert "No space left on device" in line.text
+    assert "free some space" in line.advice
 
 
 @pytest.mark.parametrize(

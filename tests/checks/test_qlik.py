@@ -38,7 +38,7 @@ def test_a_server_that_is_down_is_unreached() -> None:
 
 
 def test_a_server_that_cuts_its_connections_is_unreached(site: Client, qrs: Settings) -> None:
-    site.plant(kind="cut", path="*/about", count=None)
+    site.plant(kind="cut", count=None)
     assert bad(check(qrs)) == {"qlik.connection": State.UNREACHED}
 
 
@@ -71,6 +71,50 @@ def test_an_xrfkey_that_is_lost_on_the_way_is_named(site: Client, qrs: Settings)
 def test_a_user_without_the_right_to_read_tasks_is_wrong(site: Client, qrs: Settings) -> None:
     site.plant(kind="status", status=403, path="*/task/*", count=None)
     assert bad(check(qrs)) == {"qlik.tasks": State.WRONG}
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+def test_a_server_that_does_not_count_is_a_warning_that_names_the_assumption(
+    site: Client, qrs: Settings, status: int
+) -> None:
+    site.plant(kind="status", status=status, path="*/count", count=None)
+    found = check(qrs)
+    assert bad(found) == {"site.count": State.WARNING}
+    line = by_name(found)["site.count"]
+    assert line.text.startswith("does not hold: /task/count")
+    assert str(status) in line.text
+    assert "8 tasks" in by_name(found)["qlik.tasks"].text
+
+
+@pytest.mark.parametrize("body", ["42", "[]", '{"count": 8}'])
+def test_a_count_of_another_form_is_a_warning(site: Client, qrs: Settings, body: str) -> None:
+    site.plant(kind="wrongJson", body=body, path="*/count", count=None)
+    found = check(qrs)
+    assert bad(found) == {"site.count": State.WARNING}
+    assert "8 tasks" in by_name(found)["qlik.tasks"].text
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+def test_a_server_that_does_not_tell_its_build_is_a_warning(site: Client, qrs: Settings, status: int) -> None:
+    site.plant(kind="status", status=status, path="*/about", count=None)
+    assert bad(check(qrs)) == {"qlik.connection": State.WARNING}
+
+
+def test_a_server_that_knows_no_path_of_ours_is_wrong(site: Client, qrs: Settings) -> None:
+    site.plant(kind="status", status=404, count=None)
+    found = check(qrs)
+    assert bad(found) == {"qlik.connection": State.WRONG}
+    assert "4242" in by_name(found)["qlik.connection"].advice
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(403, "X-Qlik-User"), (404, "Repository Service"), (500, "log")]
+)
+def test_the_advice_fits_what_the_server_says(site: Client, qrs: Settings, status: int, words: str) -> None:
+    site.plant(kind="status", status=status, path="*/executionresult/*", count=None)
+    found = check(qrs)
+    assert bad(found) == {"qlik.executions": State.WRONG}
+    assert words in by_name(found)["qlik.executions"].advice
 
 
 def test_a_user_who_sees_no_task_is_a_warning(site: Client, qrs: Settings) -> None:

@@ -13,7 +13,7 @@ from butler_mqtt.checks.finding import Finding, State
 from butler_mqtt.qrs.transport import Answer
 from butler_mqtt.settings import Settings
 from tests.checks.parts import bad, by_name
-from tests.simulator.running import CROSS, Client
+from tests.simulator.running import CROSS, QUICK, Client
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,17 @@ from tests.simulator.running import CROSS, Client
         ({}, "site.shorthand", "is understood"),
         ({"propertyShorthand": "refused"}, "site.shorthand", "answered with 400"),
         ({}, "site.unknownTask", "answered with 404"),
+        ({"unknownTask": "400"}, "site.unknownTask", "answered with 404"),
         ({}, "site.quotes", "are understood"),
+        ({}, "site.count", "holds: /task/count counts the tasks (8)"),
+        ({}, "site.taskTypes", "6 reload, 1 external program, 1 preload"),
+        ({}, "site.names", "cannot be told"),
+        ({}, "site.statuses", "are known ones: 0"),
+        ({"taskModel": "base"}, "site.statuses", "cannot be told"),
+        ({}, "site.startRight", "has update"),
+        ({"rights": "none"}, "site.startRight", "cannot be told"),
+        ({}, "site.longQueries", "holds: a question about 100 tasks"),
+        ({}, "site.starts", "cannot be told without a start"),
         ({"scheduler": "absent"}, "site.capacity", ""),
     ],
 )
@@ -96,7 +106,9 @@ def test_a_site_whose_lists_show_no_tags_at_all_is_a_warning() -> None:
 
 def test_tasks_that_cannot_be_counted_are_a_warning() -> None:
     found = told(lambda path, _: answer("", 403) if path.endswith("/count") else answer([TASK]))
-    assert found["site.lists"].state is State.WARNING
+    assert found["site.count"].state is State.WARNING
+    assert "does not hold" in found["site.count"].text
+    assert found["site.lists"].state is State.OK
 
 
 def test_without_two_custom_properties_pairing_cannot_be_told() -> None:
@@ -107,3 +119,50 @@ def test_without_two_custom_properties_pairing_cannot_be_told() -> None:
 
 def test_a_site_whose_tasks_cannot_be_read_is_told_by_other_lines_only() -> None:
     assert told(lambda _path, _query: answer("", 403)) == {}
+
+
+TWINS = [TASK, {**TASK, "id": QUICK}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "name", "state", "words"),
+    [
+        (TWINS, "site.names", State.OK, "1 belong to more than one task, e.g. 'one'"),
+        ([{**TASK, "taskType": 9}], "site.taskTypes", State.WARNING, "1 of type 9"),
+        ([{**TASK, "taskType": None}], "site.taskTypes", State.WARNING, "1 without a type"),
+        ([{"id": CROSS}], "site.taskTypes", State.WARNING, "1 of 1 tasks lack one"),
+        (
+            [{**TASK, "operational": {"lastExecutionResult": {"status": 77}}}],
+            "site.statuses",
+            State.WARNING,
+            "77 is not",
+        ),
+        ([{**TASK, "privileges": ["read"]}], "site.startRight", State.WARNING, "lacks update"),
+        ([{**TASK, "privileges": ["Read", "Update"]}], "site.startRight", State.OK, "has update"),
+        ([{**TASK, "privileges": None}], "site.startRight", State.OK, "does not show its rights"),
+        ([], "site.startRight", State.OK, "it sees none"),
+    ],
+)
+def test_what_lists_show_is_judged(
+    rows: list[dict[str, object]], name: str, state: State, words: str
+) -> None:
+    found = told(lambda path, _: answer({"value": len(rows)}) if path.endswith("/count") else answer(rows))
+    assert found[name].state is state
+    assert words in found[name].text
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "words"),
+    [(414, State.OK, "asks for fewer"), (400, State.OK, "asks for fewer"), (502, State.WARNING, "502")],
+)
+def test_a_long_question_that_is_refused_is_named(status: int, state: State, words: str) -> None:
+    found = told(lambda _, query: answer("", status) if len(query) > 3000 else answer([TASK]))
+    assert found["site.longQueries"].state is state
+    assert words in found["site.longQueries"].text
+
+
+def test_every_line_about_the_site_says_whether_it_holds(site: Client, qrs: Settings) -> None:
+    lines = [one for one in qlik.check(qrs) if one.name.startswith("site.") and one.name != "site.capacity"]
+    assert len(lines) == 13
+    beginnings = ("holds: ", "does not hold: ", "cannot be told ", "the user has update, which")
+    assert [one for one in lines if not one.text.startswith(beginnings)] == []

@@ -1,0 +1,185 @@
+"""Tells what this site's lists of tasks show: numbers, forms, kinds, names, statuses, rights; reads only."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from butler_mqtt.checks.finding import Finding, ok, warning
+from butler_mqtt.model import ExecutionStatus, TaskType
+from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs.lists import KINDS
+from butler_mqtt.qrs.transport import Answer
+
+#: How a line begins: whether what is assumed is so here.
+HOLDS, FAILS, UNTOLD = "holds", "does not hold", "cannot be told"
+#: Tasks whose rights are looked at.
+MANY = 100
+#: The right that starting a task is assumed to need.
+_UPDATE = "update"
+
+Rows = Sequence[dict[str, Any]]
+
+
+class Read(Protocol):
+    """Reads /qrs*path*; *query* is encoded already. Nothing but GET."""
+
+    def __call__(self, path: str, query: str = "") -> Answer:
+        """Give the answer, whatever its status."""
+        ...
+
+
+def check(read: Read, rows: Rows) -> Iterator[Finding]:
+    """Judge the list of all tasks, *rows*."""
+    counted = read("/task/count")
+    total = number_of(counted)
+    yield _count(counted, total)
+    yield _lists(rows, total)
+    yield _form(read, rows)
+    yield _kinds(rows)
+    yield _names(rows)
+    yield _statuses(rows)
+    yield _start_right(read, rows)
+
+
+def rows_of(answer: Answer) -> list[dict[str, Any]] | None:
+    """Give the objects of a list, None when the answer is none."""
+    value = _value(answer)
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else None
+
+
+def number_of(answer: Answer) -> int | None:
+    """Give the number of a count, None when the answer is none."""
+    return wire.number(wire.part(_value(answer), "value"))
+
+
+def _value(answer: Answer) -> object:
+    if answer.status != 200:
+        return None
+    try:
+        value: object = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _count(answer: Answer, total: int | None) -> Finding:
+    if total is not None:
+        return ok("site.count", f"{HOLDS}: /task/count counts the tasks ({total})")
+    told = "no number" if answer.status == 200 else str(answer.status)
+    return warning(
+        "site.count",
+        f"{FAILS}: /task/count counts the tasks; it is answered with {told}",
+        "the daemon goes on without; a list that the server cuts is then not noticed, so see that "
+        "MaxRecordLimit of the Repository Service is above the number of tasks",
+    )
+
+
+def _lists(rows: Rows, total: int | None) -> Finding:
+    if total is None:
+        return ok("site.lists", f"{UNTOLD} whether lists come whole: tasks cannot be counted")
+    if len(rows) < total:
+        return warning(
+            "site.lists",
+            f"{FAILS}: lists come whole; the server shows {len(rows)} of {total} tasks",
+            "the daemon asks again for the rest; raise MaxRecordLimit there if requests mean many tasks",
+        )
+    return ok("site.lists", f"{HOLDS}: lists come whole: {len(rows)} of {total} tasks")
+
+
+def _form(read: Read, rows: Rows) -> Finding:
+    if not rows:
+        return ok("site.form", f"{UNTOLD} in which form tasks are listed: the user sees none")
+    if all(wire.shows_everything(row) for row in rows):
+        return ok("site.form", f"{HOLDS}: /task/full lists tasks with tags and custom properties")
+    concrete = [rows_of(read(f"/{kind}/full")) or [] for kind in KINDS]
+    if any(wire.shows_everything(row) for found in concrete for row in found):
+        return ok(
+            "site.form",
+            f"{FAILS}: /task/full lists tasks with tags and custom properties; the concrete lists are read "
+            "as well",
+        )
+    return warning(
+        "site.form",
+        f"{FAILS}: a list of tasks shows tags and custom properties; none does",
+        "requests by tag or custom property find nothing here: name tasks by taskId or taskName",
+    )
+
+
+def _kinds(rows: Rows) -> Finding:
+    unusable = sum(wire.guid(row.get("id")) is None or not wire.text(row.get("name")) for row in rows)
+    if unusable:
+        return warning(
+            "site.taskTypes",
+            f"{FAILS}: each task has an id and a name; {unusable} of {len(rows)} tasks lack one",
+            "the daemon cannot start those: look at them in the Qlik Management Console",
+        )
+    found = Counter(wire.number(row.get("taskType")) for row in rows)
+    known = {kind.value: kind.name.lower().replace("_", " ") for kind in TaskType}
+    told = ", ".join(
+        f"{count} {known.get(kind, f'of type {kind}') if kind is not None else 'without a type'}"
+        for kind, count in found.most_common()
+    )
+    if set(found) <= set(known):
+        return ok(
+            "site.taskTypes", f"{HOLDS}: each task has an id, a name and a known type: {told or 'none'}"
+        )
+    return warning(
+        "site.taskTypes",
+        f"{FAILS}: each task has a known type: {told}",
+        "tasks of other types are started without an execution id, so their ends are not told",
+    )
+
+
+def _names(rows: Rows) -> Finding:
+    found = Counter(name for row in rows if (name := wire.text(row.get("name"))))
+    several = [name for name, count in found.most_common() if count > 1]
+    if several:
+        return ok(
+            "site.names",
+            f"{HOLDS}: names need not be unique; {len(several)} belong to more than one task, e.g. "
+            f"{several[0]!r}: asked for by taskName they are refused",
+        )
+    return ok("site.names", f"{UNTOLD} whether names may repeat: each belongs to one task here")
+
+
+def _statuses(rows: Rows) -> Finding:
+    shown = [wire.number(wire.part(row, "operational", "lastExecutionResult", "status")) for row in rows]
+    found = {status for status in shown if status is not None}
+    if not found:
+        return ok("site.statuses", f"{UNTOLD} which statuses executions have: no task shows one")
+    unknown = sorted(found - {status.value for status in ExecutionStatus})
+    if not unknown:
+        told = ", ".join(map(str, sorted(found)))
+        return ok("site.statuses", f"{HOLDS}: the statuses of last executions are known ones: {told}")
+    return warning(
+        "site.statuses",
+        f"{FAILS}: the statuses of last executions are known ones; {', '.join(map(str, unknown))} is not",
+        "such an execution counts as running until its session has gone: report the number",
+    )
+
+
+def _start_right(read: Read, rows: Rows) -> Finding:
+    name = "site.startRight"
+    ids = [identity for row in rows if (identity := wire.guid(row.get("id"))) is not None][:MANY]
+    if not ids:
+        return ok(name, f"{UNTOLD} whether the user may start tasks: it sees none")
+    query = f"privileges=true&filter={filters.encode(filters.any_of('id', ids))}"
+    shown = [
+        row for row in rows_of(read("/task/full", query)) or [] if isinstance(row.get("privileges"), list)
+    ]
+    if not shown:
+        return ok(name, f"{UNTOLD} whether the user may start tasks: the server does not show its rights")
+    lacking = [row for row in shown if _UPDATE not in {str(one).lower() for one in row["privileges"]}]
+    if not lacking:
+        return ok(
+            name, f"the user has {_UPDATE}, which a start is assumed to need, on {len(shown)} tasks looked at"
+        )
+    return warning(
+        name,
+        f"the user lacks {_UPDATE}, which a start is assumed to need, on {len(lacking)} of {len(shown)} "
+        f"tasks looked at, e.g. {wire.text(lacking[0].get('name'), 100)!r}",
+        f"give the user in X-Qlik-User {_UPDATE} on the tasks that it shall start (docs/security.md)",
+    )

@@ -1,0 +1,105 @@
+"""Tries to log in at the broker, and says what keeps the daemon out."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+
+from butler_mqtt.checks import encryption, limits
+from butler_mqtt.checks.finding import Finding, ok, unreached, wrong
+from butler_mqtt.errors import BrokerError
+from butler_mqtt.mqtt import status
+from butler_mqtt.mqtt.probing import Probe, Refused, Silent
+from butler_mqtt.settings import Mqtt, StartTask
+
+#: Reason codes of CONNACK (MQTT 5.0, 3.2.2.2); those of 3.1.1 come as these.
+_BAD_CLIENT_ID = 0x85
+_BAD_USER = frozenset({0x86, 0x87, 0x8C})
+_BUSY = frozenset({0x88, 0x89, 0x97, 0x9F})
+_BOTH = (
+    "mqttConfig.username with password or passwordFile must be in the broker's password file "
+    "(mosquitto: mosquitto_passwd FILE USER, then SIGHUP)"
+)
+_SEE = (
+    "see that an MQTT broker listens at mqttConfig.brokerHost and brokerPort with this transport, and what "
+    "its log says"
+)
+_WAIT = "the broker has too much to do or is starting: see its log, and run this again"
+
+
+def check(mqtt: Mqtt, start_task: StartTask, client_id: str) -> Iterator[Finding]:
+    """Log in as the daemon does, under another client id, and judge what is granted."""
+    place = f"{mqtt.broker_host}:{mqtt.broker_port}"
+    who = f"user {mqtt.username}" if mqtt.username else "a client without a name"
+    # Only who asks for the daemon's session learns what of it is granted.
+    is_v5 = mqtt.protocol_version == "5"
+    try:
+        with Probe(mqtt, f"{client_id}-login", keep_session=is_v5, only_ask=True) as probe:
+            yield ok("broker.login", f"{place} lets {who} in, MQTT {mqtt.protocol_version}")
+            if is_v5:
+                yield from limits.check(probe.limits, mqtt, start_task)
+            yield _daemon(probe, mqtt)
+    except Refused as error:
+        yield wrong("broker.login", f"{place} does not let {who} in: {error.reason}", _cure(mqtt, error))
+    except Silent as error:
+        cure = _plain_cure(mqtt)
+        yield (wrong if cure else unreached)("broker.login", str(error), cure or _SEE)
+    except BrokerError as error:
+        yield unreached(
+            "broker.login",
+            str(error),
+            "check mqttConfig.brokerHost and brokerPort, that the broker runs, and the firewall between",
+        )
+
+
+def _cure(mqtt: Mqtt, error: Refused) -> str:
+    """Say what to do about a login that was refused."""
+    if error.code in _BAD_USER and mqtt.username is None:
+        return "this broker wants a user: set mqttConfig.username and passwordFile, and add the user there"
+    cures = dict.fromkeys(_BAD_USER, _BOTH) | dict.fromkeys(_BUSY, _WAIT)
+    cures[_BAD_CLIENT_ID] = (
+        f"allow client ids that begin with {mqtt.client_id} there, or set another mqttConfig.clientId"
+    )
+    if error.code in cures:
+        return cures[error.code]
+    return _tls_cure(mqtt) if mqtt.tls.enable else _plain_cure(mqtt) or _SEE
+
+
+def _plain_cure(mqtt: Mqtt) -> str:
+    """Find out what the port speaks instead; empty when it does not tell."""
+    if not mqtt.tls.enable and encryption.speaks_tls(mqtt):
+        return f"port {mqtt.broker_port} speaks TLS: set mqttConfig.tls.enable: true and tls.caFile"
+    if mqtt.protocol_version == "5" and _lets_in(replace(mqtt, protocol_version="3.1.1")):
+        return "this broker speaks MQTT 3.1.1 only: set mqttConfig.protocolVersion: 3.1.1"
+    return ""
+
+
+def _tls_cure(mqtt: Mqtt) -> str:
+    alert = encryption.refusal(mqtt)
+    if alert and mqtt.tls.cert_file is None:
+        return (
+            f"the broker says '{alert}': set mqttConfig.tls.certFile and keyFile, a certificate for clients"
+        )
+    if alert:
+        return (
+            f"the broker says '{alert}': mqttConfig.tls.certFile ({mqtt.tls.cert_file}) must be valid and "
+            "issued by a CA that the broker knows (mosquitto: cafile)"
+        )
+    return "see the broker's log: it takes the TLS connection and then refuses what comes over it"
+
+
+def _lets_in(mqtt: Mqtt) -> bool:
+    try:
+        with Probe(mqtt, f"{mqtt.client_id}-check-{secrets.token_hex(4)}", keep_session=False):
+            return True
+    except BrokerError:
+        return False
+
+
+def _daemon(probe: Probe, mqtt: Mqtt) -> Finding:
+    payload = probe.retained(mqtt.status_topic)
+    shown = status.parse(payload) if payload else None
+    if shown is not None and shown.status == "online":
+        return ok("broker.daemon", f"a daemon is online (started {shown.started_at:%Y-%m-%d %H:%M:%S} UTC)")
+    return ok("broker.daemon", f"no daemon is online at {mqtt.status_topic}")

@@ -1,0 +1,109 @@
+"""Looks at certificates and keys: names, days left, whether they belong together; what a server shows."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from butler_mqtt.checks.finding import Finding, ok, warning, wrong
+
+#: Days before the end of a certificate from which on it is worth a line.
+SOON_DAYS = 30
+#: OpenSSL's X509_V_ERR_* (https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/).
+OUT_OF_TIME = frozenset({9, 10})
+OTHER_NAME = frozenset({62, 64})
+OTHER_ISSUER = frozenset({2, 18, 19, 20, 21})
+
+
+def names_of(certificate: x509.Certificate) -> list[str]:
+    """Give the names and addresses that a certificate is for."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return [str(one.value) for one in common]
+    return [
+        *names.get_values_for_type(x509.DNSName),
+        *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
+    ]
+
+
+def described(certificate: x509.Certificate) -> str:
+    """Say for whom a certificate is, who issued it and until when it is valid."""
+    return (
+        f"for {', '.join(names_of(certificate))}, issued by {certificate.issuer.rfc4514_string()}, "
+        f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}"
+    )
+
+
+def judged(name: str, what: str, certificate: x509.Certificate, renew: str) -> Finding:
+    """
+    See whether *certificate* is valid now and for how long.
+
+    Args:
+        name: Of the line.
+        what: The certificate in words, with which the line begins.
+        certificate: The certificate.
+        renew: How an operator gets a new one.
+    """
+    now = datetime.now(UTC)
+    days = (certificate.not_valid_after_utc - now).days
+    if certificate.not_valid_before_utc > now:
+        begins = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        return wrong(name, f"{what} is not valid before {begins}", "look at this machine's clock")
+    if days < 0:
+        return wrong(name, f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}", renew)
+    if days < SOON_DAYS:
+        return warning(name, f"{what} expires in {days} days", f"{renew} in time")
+    return ok(name, f"{what} is valid for {days} more days")
+
+
+def of_file(name: str, path: Path, renew: str, unreadable: str) -> Finding:
+    """Judge the first certificate of a PEM file; *unreadable* says what to do when it holds none."""
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        return wrong(name, f"{path} cannot be read: {error}", unreadable)
+    return judged(name, str(path), certificate, renew)
+
+
+def pair(name: str, certificate_path: Path, key_path: Path, *, unreadable: str, mixed: str) -> Finding:
+    """See whether the key can be read and belongs to the certificate, and else what to do."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
+        key = load_pem_private_key(key_path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        return wrong(name, f"{key_path} cannot be read: {error}", unreadable)
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if certificate.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
+        return wrong(name, f"{key_path} is not the key of {certificate_path}", mixed)
+    return ok(name, f"{key_path} belongs to {certificate_path}")
+
+
+def connection(
+    context: ssl.SSLContext, host: str, port: int, *, server_name: str, timeout: float
+) -> ssl.SSLSocket:
+    """
+    Connect and shake hands; *timeout* in seconds holds for each step.
+
+    Raises:
+        ssl.SSLError: The handshake failed.
+        OSError: There is no connection.
+        ValueError: A name cannot be one.
+    """
+    plain = socket.create_connection((host, port), timeout)
+    try:
+        return context.wrap_socket(plain, server_hostname=server_name)
+    except BaseException:
+        plain.close()
+        raise
+
+
+def shown(connected: ssl.SSLSocket) -> x509.Certificate:
+    """Give the certificate that the server showed; raises ValueError when it showed none."""
+    return x509.load_der_x509_certificate(connected.getpeercert(binary_form=True) or b"")
