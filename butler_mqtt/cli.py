@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from butler_mqtt import __version__, logs, tokens
-from butler_mqtt.commands import requests
+from butler_mqtt.commands import pages, requests
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.logs import LogFormat
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    epilog="Example: butler-mqtt check -c config.yaml",
 )
 app.add_typer(requests.app, name="requests", epilog="Example: butler-mqtt requests --state failed --since 2h")
 app.add_typer(tokens.app, name="token", epilog="Example: butler-mqtt token add erp")
@@ -75,7 +77,9 @@ class IfRunning(StrEnum):
 
 def main() -> None:
     """Run the program; the entry of the console script."""
-    app(prog_name="butler-mqtt")
+    command = typer.main.get_command(app)
+    pages.add_to_help(command)
+    command(prog_name="butler-mqtt")
 
 
 @app.callback(invoke_without_command=True)
@@ -108,7 +112,12 @@ def run(
 
     settings = read_settings(config)
     logs.set_up(settings.log_level, log_format)
-    raise typer.Exit(Daemon(settings, reread=lambda: files.load(config, os.environ)).run())
+    code = Daemon(settings, reread=lambda: files.load(config, os.environ)).run()
+    line = pages.cure(code)
+    if line is not None:
+        # The last line of the log, and in its form.
+        logging.getLogger("butler_mqtt.cli").error("code %d, %s", code, line, extra={"action": "read_more"})
+    raise typer.Exit(code)
 
 
 @app.command(epilog="Example: butler-mqtt demo --broker embedded")
@@ -163,8 +172,7 @@ def start(
     document |= {key: value for key, value in more.items() if value is not None}
     # The files of `cert` are the daemon's: a sender on another machine has none.
     settings = read_settings(config, check_files=False)
-    code = command.start(settings.mqtt, document, timeout=timeout, as_json=as_json, wait=wait)
-    raise typer.Exit(code)
+    _end(command.start(settings.mqtt, document, timeout=timeout, as_json=as_json, wait=wait))
 
 
 @app.command(epilog="Example: butler-mqtt check -c config.yaml")
@@ -172,7 +180,7 @@ def check(as_json: JsonOption = False, config: ConfigOption = Path("config.yaml"
     """Try journal, broker and Qlik server, and say what is wrong and what to do; start nothing."""
     from butler_mqtt.commands import check as command  # noqa: PLC0415 -- as above
 
-    raise typer.Exit(command.check(read_settings(config), as_json=as_json))
+    _end(command.check(read_settings(config), as_json=as_json))
 
 
 @app.command(epilog="Example: butler-mqtt init --qlik-host sense.example.com --certificates /root/export")
@@ -213,7 +221,7 @@ def init(
         user=user,
     )
     code = command.init(answers, output, force=force)
-    raise typer.Exit(code or trial.check(read_settings(output), as_json=False))
+    _end(code or trial.check(read_settings(output), as_json=False))
 
 
 @app.command(epilog="Example: butler-mqtt resolve -c config.yaml --custom-property taskGroup=nightly")
@@ -231,7 +239,7 @@ def resolve(
     from butler_mqtt.commands import resolve as command  # noqa: PLC0415 -- as above
 
     document = _request(tag, task_id, task_name, custom_property, match, all_must_exist)
-    raise typer.Exit(command.resolve(read_settings(config), document, as_json=as_json))
+    _end(command.resolve(read_settings(config), document, as_json=as_json))
 
 
 @app.command(
@@ -287,7 +295,14 @@ def read_settings(path: Path, *, check_files: bool = True) -> Settings:
         return files.load(path, os.environ, check_files=check_files)
     except ConfigError as error:
         typer.echo(str(error), err=True)
+        pages.tell(ExitCode.CONFIG)
         raise typer.Exit(ExitCode.CONFIG) from error
+
+
+def _end(code: int) -> NoReturn:
+    """End with a code, and say where it is explained."""
+    pages.tell(code)
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

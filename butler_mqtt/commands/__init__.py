@@ -1,6 +1,7 @@
 """
 What the commands of the command line do; `cli` reads their arguments.
 
+    pages     where the documentation is
     printing  results for people and for programs
     start     ask a running daemon over MQTT
     outcomes  how the tasks of a request get on, from replies and events

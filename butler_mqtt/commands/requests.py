@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from butler_mqtt.commands import pages
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.settings import Settings
 
@@ -288,6 +289,7 @@ def _end(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:
         code = ExitCode.FAILED
     except KeyboardInterrupt:
         code = ExitCode.OK  # what was followed goes on without us
+    pages.tell(code)
     raise typer.Exit(code)
 
 

@@ -1,0 +1,73 @@
+"""Where the documentation lies on this machine: named by `--help`, and when something has failed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from butler_mqtt.exitcodes import ExitCode
+
+#: The page about each command, and the heading on it; commands of a group are on the group's page.
+ABOUT = {
+    "": "install.md",
+    "run": "operations.md",
+    "demo": "guarantees.md",
+    "start": "requests.md",
+    "check": "check.md#The lines",
+    "init": "install.md#Configuration",
+    "resolve": "troubleshooting.md#A task is not started",
+    "requests": "audit.md",
+    "token": "rest.md#Who may ask",
+}
+#: Where each exit code is explained that somebody has to do something about.
+CURES = {
+    ExitCode.UNAVAILABLE: "troubleshooting.md",
+    ExitCode.BUG: "exit-codes.md",
+    ExitCode.JOURNAL: "troubleshooting.md#The service does not start",
+    ExitCode.CLIENT_ID_IN_USE: "troubleshooting.md#The service does not start",
+    ExitCode.CONFIG: "configuration.md",
+}
+
+
+def where(page: str) -> str:
+    """Name the file of *page*: a wheel puts it below its environment, in a checkout it is in the sources."""
+    name, _, heading = page.partition("#")
+    installed = Path(sys.prefix, "share/butler-mqtt/docs")
+    sources = Path(__file__).parents[2] / "docs"
+    file = (sources if sources.is_dir() and not installed.is_dir() else installed) / name
+    return f'{file}, "{heading}"' if heading else str(file)
+
+
+def cure(code: int) -> str | None:
+    """Give the line that says where an exit code is explained; None for one that needs no explanation."""
+    page = next((page for known, page in CURES.items() if known == code), None)
+    return None if page is None else f"read more: {where(page)}"
+
+
+def tell(code: int) -> None:
+    """Print that line to standard error."""
+    line = cure(code)
+    if line is not None:
+        typer.echo(line, err=True)
+
+
+def add_to_help(command: Any, page: str = "") -> None:
+    """
+    Name the page at the end of the `--help` of a command and of the commands below it.
+
+    Args:
+        command: Of click, as `typer.main.get_command` makes it.
+        page: The page of the group it belongs to; else the one in `ABOUT`.
+    """
+    name = command.name or ""
+    page = page or ABOUT.get("" if name == "butler-mqtt" else name, "")
+    # \b keeps the lines as they are: a path must not be broken at its hyphens.
+    example = f"{command.epilog}\n\n" if command.epilog else ""
+    command.epilog = f"{example}\b\nRead more: {where(page)}"
+    for one in getattr(command, "commands", {}).values():
+        if not one.add_help_option:
+            continue  # it reads its arguments itself
+        add_to_help(one, page if name not in {"", "butler-mqtt"} else "")
