@@ -121,6 +121,7 @@ class Daemon:
             self._pipeline.open(self._door)
         except JournalError as error:
             _log.critical("%s", error, extra={"action": "journal_failed"})
+            self._notify.status(str(error))  # systemd shows it beside the failed unit
             return ExitCode.JOURNAL
         self._start_threads()
         self._start_listeners()
@@ -313,7 +314,7 @@ class Daemon:
         qrs = self._qrs
         return statusline.compose(
             self._stuck,
-            self._pipeline.fault,
+            self._pipeline.obstacle,
             broker,
             self._pipeline.open_requests,
             qrs.place,

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -38,6 +37,7 @@ from butler_mqtt.events import (
     SessionBegan,
 )
 from butler_mqtt.finder import Finder
+from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
 from butler_mqtt.journal import Journal
 from butler_mqtt.journal.retention import Retention
@@ -51,19 +51,12 @@ from butler_mqtt.settings import Settings
 from butler_mqtt.starter import Starter
 from butler_mqtt.turn import Counting, Turn
 
-#: Events taken into one transaction.
-MAX_EVENTS = 500
 #: Requests kept in memory while their tasks are not known; more stay in the journal only.
 MAX_WAITING = 4000
 #: Seconds between two looks for what is too late.
 TIDY_SECONDS = 0.2
-#: Seconds for which confirmations of the broker wait for something else to be written with them.
-LINGER_SECONDS = 0.01
 #: Seconds between two tries to write the journal again.
 REPAIR_SECONDS = 1.0
-
-#: What nobody waits for, unless there is something to publish.
-_UNHURRIED = (Confirmed, Room)
 
 _log = logging.getLogger("butler_mqtt.pipeline")
 
@@ -98,19 +91,19 @@ class Pipeline:
     ) -> None:
         self._settings = settings
         self._journal = journal
-        self._queue: SimpleQueue[Arrival | Event | None] = SimpleQueue()
+        self._inbox = Inbox()
         self._rows = Turn(counting)
         self._ledger = Ledger(
             self._rows,
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=settings.start_task.if_running,
         )
-        self.finder = Finder(settings, self._ledger, self._queue.put)
+        self.finder = Finder(settings, self._ledger, self._inbox.put)
         self.starter = Starter(
             settings.start_task,
             self._rows,
             self._ledger,
-            emit=self._queue.put,
+            emit=self._inbox.put,
             server_time=server_time,
             our_user=_user_id(settings),
         )
@@ -140,9 +133,21 @@ class Pipeline:
         return self._ledger.open_count
 
     @property
+    def obstacle(self) -> str | None:
+        """Say why requests are not taken at the moment, None while they are."""
+        if self.fault is not None:
+            return self.fault
+        if not self._disk_has_room:
+            return f"the disk of the journal {self._journal.path} is nearly full: nothing is acknowledged"
+        most = self._settings.start_task.max_open_requests
+        if self._ledger.open_count >= most:
+            return f"{most} requests are open, which is startTask.maxOpenRequests: nothing is acknowledged"
+        return None
+
+    @property
     def accepting(self) -> bool:
         """Tell whether a request handed in now would be recorded soon."""
-        return self.fault is None and not self._draining and self._has_room()
+        return not self._draining and self.obstacle is None
 
     # ---- called from other threads
 
@@ -151,7 +156,7 @@ class Pipeline:
         if isinstance(happened, Arrival) and happened.message is None and happened.request_id is None:
             # Fixed before it is recorded, so that a repeated turn meets what the first one may have written.
             happened = replace(happened, request_id=str(uuid.uuid4()))
-        self._queue.put(happened)
+        self._inbox.put(happened)
 
     def drain(self, timeout: float) -> bool:
         """
@@ -164,14 +169,14 @@ class Pipeline:
             Whether every POST has its outcome on disk and every reply is with the broker.
         """
         self._draining = True
-        self._queue.put(None)
+        self._inbox.wake()
         return self._drained.wait(timeout)
 
     def stop(self) -> None:
         """Let `run` end after the turn in hand; what is open goes on after the next start."""
         self._stopping = True
         self._mended.set()
-        self._queue.put(None)
+        self._inbox.wake()
 
     def close(self) -> None:
         """Close the journal, after `run` has ended."""
@@ -203,7 +208,7 @@ class Pipeline:
 
     def turn(self, timeout: float = TIDY_SECONDS) -> None:
         """Take in what was handed in, waiting at most *timeout* seconds for the first, and carry it out."""
-        happened = self._gather(timeout)
+        happened = self._inbox.take(timeout, linger=not self._outbox.pending)
         try:
             self._carry_out(happened)
             if not happened:
@@ -214,27 +219,6 @@ class Pipeline:
             _log.exception("a turn failed; it is repeated one event at a time", extra={"action": "bug"})
             self._one_by_one(happened)
         self.progress = time.monotonic()
-
-    def _gather(self, timeout: float) -> list[Arrival | Event]:
-        happened = self._taken(timeout)
-        if happened and not self._outbox.pending and all(isinstance(one, _UNHURRIED) for one in happened):
-            happened += self._taken(LINGER_SECONDS)
-        return happened
-
-    def _taken(self, timeout: float) -> list[Arrival | Event]:
-        """Wait for something, and take all that is there."""
-        taken: list[Arrival | Event] = []
-        try:
-            first = self._queue.get(timeout=timeout)
-            while True:
-                if first is not None:
-                    taken.append(first)
-                if len(taken) >= MAX_EVENTS:
-                    break
-                first = self._queue.get_nowait()
-        except Empty:
-            pass
-        return taken
 
     def _carry_out(self, happened: Sequence[Arrival | Event], *, again: bool = False) -> None:
         rows = self._rows
@@ -265,12 +249,23 @@ class Pipeline:
         now = time.monotonic()
         if now - self._tidied >= TIDY_SECONDS:
             self._tidied = now
-            self._disk_has_room = self._journal.has_room()
+            self._look_at_disk()
             self.starter.give_up()
             self._recovery.expire(connection)
             self.finder.give_up()
             self._retention.step(connection)
             self._quarantine.step(connection)
+
+    def _look_at_disk(self) -> None:
+        had_room, self._disk_has_room = self._disk_has_room, self._journal.has_room()
+        if had_room and not self._disk_has_room:
+            _log.error(
+                "%s; free some space, the broker keeps what arrives until then",
+                self.obstacle,
+                extra={"action": "disk_low"},
+            )
+        elif self._disk_has_room and not had_room:
+            _log.warning("the disk of the journal has room again", extra={"action": "disk_low"})
 
     def _take_in(
         self, happened: Sequence[Arrival | Event], connection: Connection, *, again: bool

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 def compose(
     stuck: Sequence[str],
-    fault: str | None,
+    obstacle: str | None,
     broker: str | None,
     open_requests: int,
     qlik: str,
@@ -19,14 +19,14 @@ def compose(
 
     Args:
         stuck: Threads that do not get on.
-        fault: Why nothing can be recorded.
+        obstacle: Why requests are not taken.
         broker: What keeps requests from arriving.
         open_requests: Requests that are not finished.
         qlik: Host and port of the Qlik server.
         unreachable_since: When it stopped answering, monotonic seconds; None while it answers.
     """
     parts = [f"hung: {', '.join(stuck)}"] if stuck else []
-    parts += [part for part in (fault, broker) if part is not None]
+    parts += [part for part in (obstacle, broker) if part is not None]
     parts = [*(parts or ["ready"]), f"{open_requests} open requests"]
     if unreachable_since is not None:
         moment = time.localtime(time.time() - time.monotonic() + unreachable_since)

@@ -298,6 +298,11 @@ class FaultyJournal(Journal):
         super().__init__(url)
         self.faults: deque[tuple[str, BaseException | None] | None] = deque()
         self.committed = 0
+        self.room = True
+
+    def has_room(self) -> bool:
+        """Tell what the test says of the disk."""
+        return self.room
 
     def fail(self, where: str, error: BaseException | None = None) -> None:
         """Let the next transaction that has no fault yet fail."""

@@ -38,6 +38,9 @@ MAX_BACKOFF_SECONDS = 60.0
 #: CONNACK reasons that pass by themselves: unavailable, busy, quota, use another server, rate exceeded.
 _PASSING = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
 
+#: Bad user name or password, not authorized.
+_LOGIN = frozenset({0x86, 0x87})
+
 _random = secrets.SystemRandom()
 
 
@@ -243,7 +246,7 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             self._ended = Ended(
-                f"the broker refused the connection: {named(reason)}",
+                f"the broker refused the connection: {named(reason)}{_advice(reason)}",
                 refused=reason.value not in _PASSING,
                 code=reason.value,
             )
@@ -290,3 +293,7 @@ class Connection:
             ended.reason,
             extra={"action": "mqtt_refused" if ended.refused else lost},
         )
+
+
+def _advice(reason: ReasonCode) -> str:
+    return "; check mqttConfig.username and its password" if reason.value in _LOGIN else ""

@@ -86,7 +86,7 @@ class Door:
         stay_away_seconds: float = 60.0,
     ) -> None:
         self.instance = instance or new_instance()
-        self.reason = "not started"
+        self.reason = "no answer yet"
         self._mqtt = mqtt
         self._online = Status("online", self.instance, datetime.now(UTC), version)
         self._on_message = guarded(on_message)

@@ -125,7 +125,9 @@ def _headers(file: BinaryIO) -> _Headers:
         line = file.readline(_MAX_LINE + 1)
         if len(line) > _MAX_LINE:
             raise LineTooLong("header line")
-        if line in {b"\r\n", b"\n", b""}:
+        if not line.endswith(b"\n"):
+            raise HTTPException("the answer was cut off within its headers")
+        if line in {b"\r\n", b"\n"}:
             return headers
         name, _colon, value = line.decode("latin-1").partition(":")
         key = name.strip().lower()

@@ -412,6 +412,22 @@ def test_a_held_call_survives_a_change_of_the_brokers_session(make_house: MakeHo
     house.until(lambda: answers)
 
 
+def test_while_the_disk_is_nearly_full_nothing_is_acknowledged_and_the_reason_is_told(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.journal.room = False
+    house.until(lambda: house.pipeline.obstacle)
+    assert "nearly full" in str(house.pipeline.obstacle)
+    assert [one for one in caplog.records if "free some space" in one.getMessage()]
+    house.send({"tag": "t"})
+    house.step()
+    assert house.broker.acknowledged == []
+    house.journal.room = True
+    house.replied()
+    assert house.pipeline.obstacle is None
+    assert len(house.broker.acknowledged) == 1
+
+
 def test_a_backlog_longer_than_memory_is_decided_in_order_of_arrival(house: House) -> None:
     house.site.down = True
     size = MAX_WAITING * 3 // 2

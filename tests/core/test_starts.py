@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from butler_mqtt import starter
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.model import EMPTY_GUID, Task, TaskType
@@ -246,6 +247,26 @@ def test_a_start_is_repeated_by_itself_when_nothing_was_sent(house: House) -> No
     )
     assert only(ask(house), "tasksStarted")["taskId"] == task_id
     assert house.site.posts == [task_id]
+
+
+def test_starts_that_fail_together_lengthen_the_pause_once(
+    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One moment without the server must not look like many in a row."""
+    monkeypatch.setattr(starter, "MAX_PAUSE_SECONDS", 60.0)
+    caplog.set_level("INFO", "butler_mqtt")
+    for number in range(6):
+        house.site.add(f"Sales {number}", tags=("sales",))
+    house.site.script.extend([QlikUnavailable("connection refused")] * 6)
+    house.send({"tag": "sales"})
+    house.until(lambda: len(pauses(caplog)) == 6)
+    assert max(pauses(caplog)) <= 0.5
+
+
+def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
+    """Give the seconds to the next try from the lines about starts that wait."""
+    lines = [one.getMessage() for one in caplog.records if getattr(one, "action", "") == "qrs_waiting"]
+    return [float(line.rpartition("next try in ")[2].removesuffix(" s")) for line in lines]
 
 
 def test_a_start_the_server_does_not_take_is_given_up_at_its_deadline(make_house: MakeHouse) -> None:

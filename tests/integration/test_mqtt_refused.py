@@ -111,7 +111,7 @@ def test_a_broker_that_is_not_there_is_awaited(tmp_path: Path) -> None:
 def test_a_host_name_that_leads_nowhere_is_tried_again(host: str) -> None:
     with doorkeeper(settings.Mqtt(broker_host=host, broker_port=free_port())) as keeper:
         keeper.door.start()
-        until(lambda: keeper.door.reason != "not started", what="first attempt")
+        until(lambda: keeper.door.reason != "no answer yet", what="first attempt")
         assert (keeper.door.state, keeper.states) == (DoorState.CONNECTING, [])
         assert keeper.door.alive
 
@@ -153,7 +153,7 @@ def test_a_plain_listener_is_not_spoken_to_when_tls_is_asked_for(tmp_path: Path)
         doorkeeper(broker.settings(tls=settings.MqttTls(enable=True))) as keeper,
     ):
         keeper.door.start()
-        until(lambda: keeper.door.reason != "not started", what="first attempt")
+        until(lambda: keeper.door.reason != "no answer yet", what="first attempt")
         assert keeper.sessions == []
 
 

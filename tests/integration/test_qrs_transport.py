@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
+import json
 import socket
 import ssl
 import threading
@@ -116,6 +118,10 @@ def test_the_empty_guid_is_handed_on(server: Server, connection: Connection) -> 
         HANG,
         b"garbage\r\n\r\n" + THEN_CUT,
         b"HTTP/1.1 201 Created\r\nContent-Le" + THEN_CUT,
+        b"HTTP/1.1 201 Created\r\nContent-Length: 0" + THEN_CUT,
+        b"HTTP/1.1 201 Created\r\n" + b"X: 1\r\n" * 101 + b"\r\n" + THEN_CUT,
+        b"HTTP/1.1 201 Created\r\nX: " + b"1" * 70_000 + b"\r\n\r\n" + THEN_CUT,
+        b"HTTP/2 201 Created\r\n\r\n" + THEN_CUT,
         b"HTTP/1.1 201 Created\r\nContent-Length: 60\r\n\r\n{" + THEN_CUT,
         b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + THEN_CUT,
         b"HTTP/1.1 201 Created\r\nContent-Length: 60\r\n\r\n{",
@@ -137,6 +143,44 @@ def test_a_start_that_left_without_a_usable_answer_is_unknown_and_not_repeated(
     server.answers = lambda _: STARTED
     assert connection.start(TASK) == RUN
     assert server.calls[1].connection != server.calls[0].connection
+
+
+BODY = json.dumps({"value": RUN}).encode()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\n" + STARTED,
+        b"HTTP/1.1 201\r\ncontent-LENGTH:%d\r\nX: 1\r\nx: 2\r\n\r\n" % len(BODY) + BODY,
+        b"HTTP/1.1 201 X\nContent-Length: %d\n\n" % len(BODY) + BODY,
+        b"HTTP/1.1 201 X\r\nTransfer-Encoding: Chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY),
+        b"HTTP/1.1 201 X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s"
+        % (len(gzip.compress(BODY)), gzip.compress(BODY)),
+    ],
+)
+def test_an_answer_is_read_whole_and_the_connection_kept(
+    server: Server, connection: Connection, answer: bytes
+) -> None:
+    server.answers = lambda _: answer
+    assert [connection.start(TASK), connection.start(TASK)] == [RUN, RUN]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 201 X\r\n\r\n" + BODY + THEN_CUT,
+        b"HTTP/1.0 201 X\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY + THEN_CUT,
+        b"HTTP/1.1 201 X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY + THEN_CUT,
+    ],
+)
+def test_a_connection_that_the_answer_ends_is_not_used_again(
+    server: Server, connection: Connection, answer: bytes
+) -> None:
+    server.answers = lambda _: answer
+    assert [connection.start(TASK), connection.start(TASK)] == [RUN, RUN]
+    assert server.connections == 2
 
 
 def test_a_start_on_a_kept_connection_that_is_cut_is_unknown(server: Server, connection: Connection) -> None:

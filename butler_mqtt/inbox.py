@@ -1,0 +1,57 @@
+"""What was handed in to the pipeline and waits for its next turn."""
+
+from __future__ import annotations
+
+from queue import Empty, SimpleQueue
+
+from butler_mqtt.events import Confirmed, Event, Room
+from butler_mqtt.model import Arrival
+
+#: Taken into one transaction at most.
+MAX_EVENTS = 500
+#: Seconds for which confirmations of the broker wait for something else to be written with them.
+LINGER_SECONDS = 0.01
+
+#: What nobody waits for, unless there is something to publish.
+_UNHURRIED = (Confirmed, Room)
+
+
+class Inbox:
+    """A queue that is emptied a turn's worth at a time."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Arrival | Event | None] = SimpleQueue()
+
+    def put(self, happened: Arrival | Event) -> None:
+        """Hand something in, from any thread; never blocks and never fails."""
+        self._queue.put(happened)
+
+    def wake(self) -> None:
+        """End the waiting of `take` without handing anything in."""
+        self._queue.put(None)
+
+    def take(self, timeout: float, *, linger: bool) -> list[Arrival | Event]:
+        """
+        Wait at most *timeout* seconds for something, and take all that is there.
+
+        With *linger*, confirmations alone wait a moment longer for company:
+        each turn is a commit, and another may be waited for meanwhile.
+        """
+        taken = self._take(timeout)
+        if linger and taken and all(isinstance(one, _UNHURRIED) for one in taken):
+            taken += self._take(LINGER_SECONDS)
+        return taken
+
+    def _take(self, timeout: float) -> list[Arrival | Event]:
+        taken: list[Arrival | Event] = []
+        try:
+            first = self._queue.get(timeout=timeout)
+            while True:
+                if first is not None:
+                    taken.append(first)
+                if len(taken) >= MAX_EVENTS:
+                    break
+                first = self._queue.get_nowait()
+        except Empty:
+            pass
+        return taken
