@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import bare, callers, filling
+from benchmarks.flood import Flood
 from benchmarks.report import Line, Report
 from benchmarks.rig import TAGGED, Daemon, Place, batches
 from benchmarks.sender import Sender
@@ -66,14 +67,15 @@ def burst(place: Place, scale: Scale) -> Iterator[Line]:
     daemon.start()
     with Sender(place.broker.port) as sender:
         warm_up(sender, place)
+    with Flood(place.broker.port, place.folder) as flood:
         answered, started, loops, used = [], [], [], []
         for _ in range(scale.rounds):
             loops.append(_loop(place, scale))
             before = daemon.cpu()
-            seconds, posts = _burst(place, sender, place.tasks[: scale.burst])
+            replied, posted = _burst(place, flood, place.tasks[: scale.burst])
             used.append((daemon.cpu() - before) / scale.burst * 1000)
-            answered.append(scale.burst / seconds)
-            started.append(scale.burst / posts)
+            answered.append(scale.burst / replied)
+            started.append(scale.burst / posted)
             quiet(daemon)
         loops.append(_loop(place, scale))
         best = max(*rates.values(), statistics.mean(loops))
@@ -91,11 +93,11 @@ def burst(place: Place, scale: Scale) -> Iterator[Line]:
         yield Line("  the same, to the last reply", rate, "reply/s", best, rate / best)
         yield Line("  processor time of the daemon for each", statistics.median(used), "ms")
         few = list(itertools.islice(itertools.cycle(place.tasks[:10]), scale.burst))
-        seconds, _ = _burst(place, sender, few)
-        yield Line(
-            "  on 10 tasks (they queue and share runs): replies", scale.burst / seconds, "reply/s", best
-        )
-        assert not [one for one in sender.others if "tasksQueued" not in one], sender.others[:3]
+        came = flood.burst({"taskId": task} for task in few)
+        rate = scale.burst / came.seconds
+        yield Line("  on 10 tasks (they queue and share runs): replies", rate, "reply/s", best)
+        others = [one for one in came.replies if not one["totalTasksStarted"] and "tasksQueued" not in one]
+        assert not others, others[:3]
     daemon.stop()
 
 
@@ -105,12 +107,14 @@ def _loop(place: Place, scale: Scale) -> float:
     )
 
 
-def _burst(place: Place, sender: Sender, tasks: Sequence[str]) -> tuple[float, float]:
+def _burst(place: Place, flood: Flood, tasks: Sequence[str]) -> tuple[float, float]:
     """Give the seconds to the last reply and to the last POST."""
     mark = place.server.mark()
     began = time.monotonic_ns()
-    seconds = sender.burst({"taskId": task} for task in tasks)
-    return seconds, (place.server.posts(mark)[-1][0] - began) / 1e9
+    came = flood.burst({"taskId": task} for task in tasks)
+    refused = [one for one in came.replies if not one["totalTasksStarted"]]
+    assert not refused, refused[:3]
+    return came.seconds, (place.server.posts(mark)[-1][0] - began) / 1e9
 
 
 def latency(place: Place, scale: Scale) -> Iterator[Line]:
