@@ -93,9 +93,18 @@ class Mailing:
         if publication.delivery is not None:
             self._turn.unit.update(tables.deliveries, publication.delivery, confirmed_at=now_ms())
 
-    def refused_by_broker(self, publication: Publication, refusals: int) -> None:
-        """Record that the broker did not take a message; it will be offered again."""
+    def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
+        """Record that the broker did not take a message, for *reason*; it will be offered again."""
         self._turn.unit.update(tables.outbox, publication.id, refusals=refusals)
+        if refusals == 1:
+            _log.warning(
+                "request %s: the broker refuses a message for %s: %s; it is offered again, does the broker's "
+                "ACL let us write there?",
+                publication.request_id,
+                publication.topic,
+                reason,
+                extra={"action": "message_refused", "request_id": publication.request_id},
+            )
 
     def quarantined(self, publication: Publication, reason: str) -> None:
         """Set a message aside that the broker will not take."""

@@ -37,8 +37,8 @@ class Records(Protocol):
     def published(self, publication: Publication) -> None:
         """Record that the broker has taken a message."""
 
-    def refused_by_broker(self, publication: Publication, refusals: int) -> None:
-        """Record that the broker did not take a message; it will be offered again."""
+    def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
+        """Record that the broker did not take a message, for *reason*; it will be offered again."""
 
     def quarantined(self, publication: Publication, reason: str) -> None:
         """Set a message aside that the broker will not take."""
@@ -167,7 +167,7 @@ class Outbox:
             self._release(publication)
             return
         self._refusals[event.id] = refusals
-        self._records.refused_by_broker(publication, refusals)
+        self._records.refused_by_broker(publication, refusals, event.reason)
         held = self._held.setdefault(publication.request_id, _Held(publication))
         if held.first.id < publication.id:
             # An earlier one of its request is not through yet: this one goes after it.

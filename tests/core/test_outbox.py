@@ -27,7 +27,8 @@ class Records:
     def published(self, publication: Publication) -> None:
         self.taken.append(publication.id)
 
-    def refused_by_broker(self, publication: Publication, refusals: int) -> None:
+    def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
+        assert reason
         self.refusals.append((publication.id, refusals))
 
     def quarantined(self, publication: Publication, reason: str) -> None:

@@ -412,6 +412,19 @@ def test_a_held_call_survives_a_change_of_the_brokers_session(make_house: MakeHo
     house.until(lambda: answers)
 
 
+def test_a_reply_the_broker_refuses_is_told_at_once_and_offered_again(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.ask({"tag": "t", "requestId": "r"})
+    reply = house.broker.published[-1]
+    for _ in range(2):
+        house.broker.refuse(reply.id, "0x87 Not authorized")
+        house.until(lambda: house.broker.published.count(reply) > 1)
+        house.broker.published.pop()
+    (line,) = [one.getMessage() for one in caplog.records if getattr(one, "action", "") == "message_refused"]
+    assert line.startswith(f"request r: the broker refuses a message for {reply.topic}: 0x87 Not authorized")
+
+
 def test_while_the_disk_is_nearly_full_nothing_is_acknowledged_and_the_reason_is_told(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
