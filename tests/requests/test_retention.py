@@ -326,6 +326,7 @@ def test_a_log_that_grew_while_somebody_read_is_cut_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "KEPT_LOG_BYTES", 100_000)
+    monkeypatch.setattr(store, "MAX_LOG_PAGES", 1000)
     file = tmp_path / "journal.sqlite"
     log = Path(f"{file}-wal")
     with opened(file) as journal, closing(sqlite3.connect(file)) as reader:
