@@ -7,6 +7,8 @@ stand-in fails in all ways it knows. Then everything is mended, all has to come
 to rest, and what was sent, answered and started is counted.
 
 The seed repeats every choice; what the machine makes of it differs each time.
+Several runs may go on beside each other. Each writes its summary to a file;
+`--table FILE…` prints those of several runs as the table of docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -25,49 +28,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import moments
+from benchmarks import moments, summary
 from benchmarks.account import Account, settle
 from benchmarks.deliveries import Deliveries
+from benchmarks.faults import READ_FAULTS, READ_SHARE, START_FAULTS, START_SHARE
 from benchmarks.filling import count_open
 from benchmarks.rig import Daemon, Server
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, free_port
 
 #: Requests for each kill, and shared tasks in that mode.
 PER_KILL = 10
 SHARED_TASKS = 25
 #: Kills between two changes of the faults.
 FAULT_PERIOD = 20
+#: Kills between two lines of progress.
+PROGRESS_KILLS = 25
 #: No reply for so long, after everything was mended: the sender repeats, if the broker may have lost it.
 PATIENCE_SECONDS = 12.0
+#: Nothing came to rest for so long, in the end: it will not.
 REST_SECONDS = 240.0
-
-#: Kinds of faults: of starts, of reads, and their share of the calls at most.
-START_FAULTS: tuple[dict[str, Any], ...] = (
-    {"kind": "cut", "when": "before"},
-    {"kind": "cut", "when": "after"},
-    {"kind": "hang", "when": "before", "seconds": 1.3},
-    {"kind": "hang", "when": "after", "seconds": 1.3},
-    {"kind": "status", "status": 500, "when": "before"},
-    {"kind": "status", "status": 503, "when": "after"},
-    {"kind": "status", "status": 429, "when": "before"},
-    {"kind": "garbage", "when": "after"},
-    {"kind": "html", "when": "after"},
-    {"kind": "truncate"},
-    {"kind": "empty", "when": "after"},
-    {"kind": "slow", "when": "before", "seconds": 0.3},
-    {"kind": "slow", "when": "after", "seconds": 0.3},
-)
-READ_FAULTS: tuple[dict[str, Any], ...] = (
-    {"kind": "cut"},
-    {"kind": "status", "status": 500},
-    {"kind": "status", "status": 503},
-    {"kind": "garbage"},
-    {"kind": "html"},
-    {"kind": "truncate"},
-    {"kind": "slow", "seconds": 0.2},
-    {"kind": "hang", "seconds": 1.3},
-)
-START_SHARE, READ_SHARE = 0.03, 0.02
+#: Tries to start the broker anew.
+BROKER_TRIES = 10
 
 
 @dataclass
@@ -93,15 +74,26 @@ class Result:
 
     def text(self) -> str:
         """Give it as lines."""
-        plan = self.plan
-        tasks = f"{SHARED_TASKS} tasks for all" if plan.shared else "a task per request"
-        victims = "daemon and broker" if plan.broker else "daemon only"
-        lines = [f"{plan.kills} kills, seed {plan.seed}, {tasks}, {victims}, {self.seconds:.0f} s"]
+        lines = [summary.headline(self.numbers())]
         lines += [f"  killed {name:<37} {count:>8}" for name, count in self.killed.most_common()]
         lines.append(self.account.text())
         faults = self.account.faults
         lines.append(f"IT DOES NOT ADD UP, see {self.folder}" if faults else "everything adds up")
         return "\n".join(lines)
+
+    def numbers(self) -> dict[str, Any]:
+        """Give all of it for `summary`."""
+        plan = self.plan
+        return {
+            "seed": plan.seed,
+            "kills": plan.kills,
+            "tasks": f"{SHARED_TASKS} for all" if plan.shared else "one for each request",
+            "victims": "daemon and broker" if plan.broker else "daemon",
+            "seconds": round(self.seconds),
+            "killed": dict(self.killed.most_common()),
+            "numbers": self.account.numbers,
+            "faults": self.account.faults,
+        }
 
 
 class Chaos:
@@ -111,7 +103,7 @@ class Chaos:
         self._plan = plan
         self._progress = progress
         self._chance = random.Random(plan.seed)  # noqa: S311 -- repeatable on purpose
-        self._result = Result(plan)
+        self.result = Result(plan)
         self._may_send = threading.Semaphore(0)
         self._stop = threading.Event()
         #: Ends of the daemon that nobody ordered.
@@ -127,15 +119,17 @@ class Chaos:
             with ExitStack() as stack:
                 self._build(folder, stack)
                 self._go(stack)
-        except BaseException:
+        except BaseException as error:
             print(f"seed {self._plan.seed}: broken off; everything is kept in {folder}", file=sys.stderr)
+            self.result.seconds = time.monotonic() - began
+            self.result.account.faults.append(f"broken off: {type(error).__name__}: {error}")
             raise
-        self._result.seconds = time.monotonic() - began
-        if self._result.account.faults or self._plan.keep:
-            self._result.folder = folder
+        self.result.seconds = time.monotonic() - began
+        if self.result.account.faults or self._plan.keep:
+            self.result.folder = folder
         else:
             shutil.rmtree(folder, ignore_errors=True)
-        return self._result
+        return self.result
 
     def _build(self, folder: Path, stack: ExitStack) -> None:
         plan = self._plan
@@ -148,8 +142,10 @@ class Chaos:
         self._broker = stack.enter_context(Mosquitto(folder / "broker", persistent=True, extra=quiet))
         self._ledger = folder / "ledger.jsonl"
         self._ledger.touch()
-        self._server = Server(folder / "server", site, ledger=self._ledger)
+        self._server = Server(folder / "server", site, ledger=self._ledger, port=free_port())
         stack.callback(self._server.close)
+        # It keeps the newest 10,000: too few for those that must be looked for in the end.
+        self._server.admin("PUT", "/switches", {"resultsKept": 10_000_000})
         self._tasks = self._server.tasks("Task ")
         self._daemon = Daemon(
             folder / "daemon",
@@ -180,8 +176,9 @@ class Chaos:
         self._server.admin("DELETE", "/faults")
         self._server.admin("PUT", "/switches", {"resultLagSeconds": 0, "listener": "up"})
         sending.join(120)
+        assert not sending.is_alive(), "the sender did not come to its end"
         self._come_to_rest()
-        self._result.account = settle(
+        self.result.account = settle(
             self._deliveries.all,
             self._daemon.journal,
             self._ledger,
@@ -189,9 +186,9 @@ class Chaos:
             repeated=self._plan.broker,
         )
         bugs = [line for line in self._daemon.log().splitlines() if "action=bug" in line]
-        self._result.account.faults += [f"logged: {line[:300]}" for line in bugs]
-        self._result.account.faults += self._deaths
-        self._result.account.faults += [
+        self.result.account.faults += [f"logged: {line[:300]}" for line in bugs]
+        self.result.account.faults += self._deaths
+        self.result.account.faults += [
             f"a reply came with correlation data that nobody sent: {stray!r}"
             for stray in self._deliveries.strays
         ]
@@ -235,13 +232,25 @@ class Chaos:
             else:
                 moment = f"broker, {moment}"
             time.sleep(chance.uniform(0, 0.4))
-            self._broker.start()
+            self._start_broker()
         else:
             self._kill_daemon()
         if outage:
             self._server.admin("PUT", "/switches", {"listener": "up"})
-        self._result.killed[moment.replace(", at random", " at random")] += 1
+        self.result.killed[moment.replace(", at random", " at random")] += 1
         self._start_daemon()
+
+    def _start_broker(self) -> None:
+        for _ in range(BROKER_TRIES - 1):
+            try:
+                self._broker.start()
+            except AssertionError:
+                # Its port may be held for a moment by a connection of the time before.
+                self._broker.close()
+                time.sleep(0.5)
+            else:
+                return
+        self._broker.start()
 
     def _kill_daemon(self) -> None:
         if not self._daemon.running:
@@ -283,23 +292,27 @@ class Chaos:
     # ---- the end
 
     def _come_to_rest(self) -> None:
-        deadline = time.monotonic() + REST_SECONDS
+        moved = time.monotonic()
+        left: tuple[int, int] | None = None
         self._deliveries.wait_from_now()
-        while time.monotonic() < deadline:
+        while time.monotonic() < moved + REST_SECONDS:
             self._start_daemon()
-            if not self._deliveries.open and not count_open(self._daemon.journal):
+            before, left = left, (self._deliveries.open, count_open(self._daemon.journal))
+            if left == (0, 0):
                 break
+            if left != before:
+                moved = time.monotonic()
             if self._plan.broker:
                 self._deliveries.repeat(PATIENCE_SECONDS)
             time.sleep(0.2)
-        self._say(self._plan.kills, end="\n")
+        self._say(self._plan.kills, end=True)
 
-    def _say(self, kills: int, end: str = "") -> None:
-        if self._progress and (kills % 10 == 0 or end):
-            sent = len(self._deliveries.all)
+    def _say(self, kills: int, *, end: bool = False) -> None:
+        if self._progress and (kills % PROGRESS_KILLS == 0 or end):
+            sent, opened = len(self._deliveries.all), self._deliveries.open
+            now = time.strftime("%H:%M:%S")
             print(
-                f"\r{kills} kills, {sent} deliveries, {self._deliveries.open} unanswered   ",
-                end=end,
+                f"{now} seed {self._plan.seed}: {kills} kills, {sent} deliveries, {opened} unanswered",
                 file=sys.stderr,
                 flush=True,
             )
@@ -313,17 +326,28 @@ def main() -> int:
     parser.add_argument("--shared", action="store_true", help=f"all requests share {SHARED_TASKS} tasks")
     parser.add_argument("--daemon-only", action="store_true", help="leave the broker alone")
     parser.add_argument("--keep", action="store_true", help="keep the folder in any case")
-    parser.add_argument("--json", type=Path, help="write the numbers there")
+    parser.add_argument(
+        "--json", type=Path, help="where the summary goes (chaos-SEED.json among temporary files)"
+    )
+    parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="only print these summaries")
     given = parser.parse_args()
+    if given.table:
+        print(summary.table([json.loads(file.read_text()) for file in given.table]))
+        return 0
+    # So that nothing is left running: whoever ends us means the broker and the daemon too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
     seed = int(time.time()) % 10**6 if given.seed is None else given.seed
     plan = Plan(given.kills, seed, given.shared, not given.daemon_only, given.keep)
-    print(f"seed {seed}", flush=True)
-    result = Chaos(plan).run()
-    print(result.text())
-    if given.json is not None:
-        numbers = {"kills": dict(result.killed), **result.account.numbers, "faults": result.account.faults}
-        given.json.write_text(json.dumps({"seed": seed, "seconds": result.seconds, **numbers}, indent=1))
-    return 1 if result.account.faults else 0
+    file = given.json or Path(tempfile.gettempdir()) / f"chaos-{seed}.json"
+    print(f"seed {seed}; the summary goes to {file}", flush=True)
+    chaos = Chaos(plan)
+    try:
+        chaos.run()
+    finally:
+        file.write_text(json.dumps(chaos.result.numbers(), indent=1))
+    print(chaos.result.text())
+    return 1 if chaos.result.account.faults else 0
 
 
 if __name__ == "__main__":

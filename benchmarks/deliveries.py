@@ -93,11 +93,17 @@ class Deliveries:
         return delivery
 
     def repeat(self, patience: float) -> int:
-        """Publish again, with the same request id, what got no reply in *patience* seconds; give how many."""
+        """
+        Publish again, with the same request id, what got no reply in *patience* seconds; give how many.
+
+        The patience doubles each time, so that a daemon that has much to do gets no more by it.
+        """
         now = time.monotonic()
         with self._lock:
             late = [
-                one for one in self._open.values() if now - one.sent > patience and "requestId" in one.body
+                one
+                for one in self._open.values()
+                if now - one.sent > patience * 2**one.repeats and "requestId" in one.body
             ]
             for one in late:
                 one.sent = now

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -49,11 +50,25 @@ def until(fact: Callable[[], _T], *, seconds: float = 60.0, what: str = "") -> _
 
 
 def free_port() -> int:
-    """Find a port of 127.0.0.1 that nothing listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """
+    Find a port of 127.0.0.1 that nothing listens on now.
+
+    It is none of those that the system gives to outgoing connections: one of
+    these could take it while the listener is away, the more so as a client
+    that tries to reach it may be given that very port and reach itself.
+    """
+    try:
+        outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        outgoing = 32768
+    while True:
+        port = random.SystemRandom().randrange(min(10_000, outgoing // 2), outgoing)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Runner(Protocol):
