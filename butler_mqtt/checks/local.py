@@ -30,11 +30,16 @@ def _mounts() -> str:
     return MOUNTS.read_text("utf-8", "replace") if MOUNTS.exists() else ""
 
 
+def _owner(path: Path) -> int:
+    return path.stat().st_uid
+
+
 def check(
     settings: Settings,
     *,
     free_bytes: Callable[[Path], int] = posix.free_bytes,
     mounts: Callable[[], str] = _mounts,
+    owner: Callable[[Path], int] = _owner,
 ) -> Iterator[Finding]:
     """Try whether the journal can be written, durably, by this user."""
     path = Journal(settings.journal.url).path
@@ -54,7 +59,7 @@ def check(
     yield ok("journal.folder", f"{folder} can be written and synchronised by user {_user()}")
     yield from _file_system(folder, kind_of(folder, mounts()))
     yield _space(folder, free_bytes(folder))
-    yield _file(path)
+    yield _file(path, owner)
     if path.exists():
         yield format_of(path)
 
@@ -74,11 +79,13 @@ def _cure(error: OSError) -> str:
     return "give the folder to the service's user and run this as that user, or set journal.url to another"
 
 
-def _user() -> str:
+def _user(number: int | None = None) -> str:
+    """Name a user by its number, else the one this runs as."""
+    number = os.geteuid() if number is None else number
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(number).pw_name
     except KeyError:
-        return str(os.geteuid())
+        return str(number)
 
 
 def _file_system(folder: Path, kind: str) -> Iterator[Finding]:
@@ -120,10 +127,17 @@ def _space(folder: Path, free: int) -> Finding:
     return ok("journal.space", text)
 
 
-def _file(path: Path) -> Finding:
+def _file(path: Path, owner: Callable[[Path], int]) -> Finding:
     if not path.exists():
         return ok("journal.file", f"{path} does not exist yet; the daemon makes it")
     lock = Path(f"{path}.lock")
+    if owner(path) == 0 != owner(path.parent):
+        user = _user(owner(path.parent))
+        return warning(
+            "journal.file",
+            f"{path} belongs to root and its folder to user {user}, who cannot write it",
+            f"if the service runs as {user}: chown {user}: {path}*; it comes of butler-mqtt run as root",
+        )
     try:
         # Made here, as root perhaps, it would keep the daemon's user out.
         descriptor = posix.lock(lock) if lock.exists() else None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import typer
 
 from butler_mqtt.checks.finding import Finding, State, ok, wrong
+from butler_mqtt.commands import pages
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.settings import Settings
 
@@ -38,7 +39,11 @@ def check(settings: Settings, *, as_json: bool) -> ExitCode:
         _summarise(findings)
     if State.UNREACHED in states:
         return ExitCode.UNAVAILABLE
-    return ExitCode.FAILED if State.WRONG in states else ExitCode.OK
+    if State.WRONG not in states:
+        return ExitCode.OK
+    if not as_json:
+        typer.echo(f"read more: {pages.where(pages.ABOUT['check'])}", err=True)
+    return ExitCode.FAILED
 
 
 def _all(settings: Settings) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import topic_matches_sub
 
+from butler_mqtt.commands import pages
 from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.journal.store import Journal
 from butler_mqtt.mqtt.probing import Probe
 from tests.brokers import Mosquitto, free_port
 from tests.checks.parts import run
@@ -46,6 +49,7 @@ def test_it_ends_with_1_when_something_is_wrong(config: Path, site: Client) -> N
     done = run(config)
     assert done.returncode == ExitCode.FAILED
     assert done.stdout.endswith("1 to mend: qlik.connection\n")
+    assert done.stderr == f"read more: {pages.where('check.md#The lines')}\n"
 
 
 def test_it_ends_with_69_when_the_broker_is_away_and_tries_the_rest(tmp_path: Path, site: Client) -> None:
@@ -126,3 +130,43 @@ def test_a_running_daemon_is_seen_and_not_disturbed(config: Path, broker: Mosqui
     # Neither a reply, nor an event, nor another birth: its connection was left alone.
     assert heard == []
     assert daemon.log() == before
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
+    """Give the lines of `--json` that are not ok, by name."""
+    return {line["name"]: line for line in json.loads(done.stdout) if line["state"] != "ok"}
+
+
+def test_a_newer_journal_is_named_with_what_to_do(tmp_path: Path, broker: Mosquitto, site: Client) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = Journal(f"sqlite:///{path}")
+    journal.open()
+    with journal.transaction() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    journal.close()
+    file = write_config(
+        tmp_path, port=broker.port, site=site.simulator, more=f"  journal: {{ url: 'sqlite:///{path}' }}\n"
+    )
+    done = run(file, "--json")
+    assert done.returncode == ExitCode.FAILED
+    assert {name: line["state"] for name, line in lines(done).items()} == {"journal.format": "wrong"}
+    assert "docs/upgrade.md" in lines(done)["journal.format"]["advice"]
+
+
+def test_a_missing_count_ends_with_0_and_a_warning(config: Path, site: Client) -> None:
+    site.plant(kind="status", status=404, path="*/task/count", count=None)
+    done = run(config, "--json")
+    assert done.returncode == ExitCode.OK
+    assert {name: line["state"] for name, line in lines(done).items()} == {"site.count": "warning"}
+
+
+def test_limits_of_the_broker_end_with_0_and_warnings(tmp_path: Path, site: Client) -> None:
+    extra = "max_inflight_messages 1\nmax_packet_size 5000\nretain_available false"
+    with Mosquitto(tmp_path / "broker", extra=extra) as small:
+        done = run(write_config(tmp_path, port=small.port, site=site.simulator), "--json")
+    assert done.returncode == ExitCode.OK
+    assert {name: line["state"] for name, line in lines(done).items()} == {
+        "broker.retain": "warning",
+        "broker.receiveMaximum": "warning",
+        "broker.packetSize": "warning",
+    }

@@ -86,6 +86,13 @@ def test_the_journal_of_a_stopped_daemon_can_be_locked_afterwards(path: Path, jo
     os.close(posix.lock(Path(f"{path}.lock")))
 
 
+def test_a_journal_of_root_in_a_folder_of_the_service_is_a_warning(path: Path) -> None:
+    path.touch()
+    found = list(local.check(of(path), free_bytes=much, owner=lambda one: 0 if one == path else 65534))
+    assert bad(found) == {"journal.file": State.WARNING}
+    assert f": {path}*" in by_name(found)["journal.file"].advice
+
+
 def test_a_lock_is_not_made(path: Path) -> None:
     path.touch()
     assert bad(local.check(of(path), free_bytes=much)) == {}
