@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from butler_mqtt import settings
 from butler_mqtt.checks import broker as trial
@@ -28,10 +30,11 @@ def encrypted(
     ends: timedelta = timedelta(days=100),
     name: x509.GeneralName = HERE,
     client_certificates: bool = False,
+    authority: trustme.CA | None = None,
 ) -> Mosquitto:
     """Give a broker that is not started yet, with a certificate for *name* that *ends* then."""
     broker = Mosquitto(folder, tls=True, client_certificates=client_certificates)
-    authority = trustme.CA()
+    authority = authority or trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     make(folder / "server.pem", authority, ends=ends, names=(name,))
     with (folder / "server.pem").open("ab") as file:
@@ -73,18 +76,32 @@ def test_a_certificate_for_another_name_is_wrong_and_the_name_is_told(tmp_path: 
     assert "set mqttConfig.brokerHost to broker.lab.local" in findings[0].advice
 
 
+def over(authority: trustme.CA) -> bytes:
+    """Give the certificate of a CA as it was before it was renewed: the same name and key, and expired."""
+    now = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    key = load_pem_private_key(authority.private_key_pem.bytes(), None)
+    builder = x509.CertificateBuilder(
+        issuer_name=now.subject,
+        subject_name=now.subject,
+        public_key=now.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=datetime.now(UTC) - timedelta(days=400),
+        not_valid_after=datetime.now(UTC) + OVER,
+        extensions=list(now.extensions),
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)  # type: ignore[arg-type] # a key that signs
+
+
 def test_a_ca_that_has_expired_is_not_taken_for_the_certificate(tmp_path: Path) -> None:
-    broker = encrypted(tmp_path / "broker")
-    folder = broker.directory
-    with broker:
-        # The same name and key as the CA that issued, and no longer valid.
-        root = trustme.CA()
-        make(folder / "server.pem", root, names=(HERE,))
+    authority = trustme.CA()
+    old = tmp_path / "old.pem"
+    old.write_bytes(over(authority))
+    with encrypted(tmp_path / "broker", authority=authority) as broker:
         mqtt = broker.settings()
-        make(folder / "ca.pem", root, ends=OVER)
-        findings = check(mqtt)
+        findings = check(replace(mqtt, tls=replace(mqtt.tls, ca_file=old)))
     assert bad(findings) == {"broker.certificate": State.WRONG}
-    assert "tls.caFile" in findings[0].advice
+    assert "certificate has expired" in findings[0].text
+    assert f"the CA in mqttConfig.tls.caFile ({old}) has ended" in findings[0].advice
 
 
 def test_our_certificate_that_has_expired_is_wrong_before_the_broker_says_so(tmp_path: Path) -> None:
