@@ -3,7 +3,7 @@ Forgets what is older than the journal keeps, a few rows at a time, and gives th
 
 Runs within the transactions of the one writer: a second connection would make
 that one wait for its lock. What a step adds to a turn is bounded twice: by time,
-looked at after each request, and by rows, since all pages that it touches are
+looked at after each statement, and by rows, since all pages that it touches are
 written with the turn.
 
 A sweep goes over requests, runs and sessions in order of age; what must stay is
@@ -22,7 +22,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from butler_mqtt.clock import now_ms
 
-#: Seconds of work after which a step ends; what it has in hand then is one request, or a part of a large one.
+#: Seconds after which a step ends with the statement in hand, if it has got on at all.
 STEP_SECONDS = 0.003
 #: Rows after which a step ends: each lies on several pages, at random places of the indexes.
 STEP_ROWS = 40
@@ -92,17 +92,23 @@ class _Step:
         self.cursor = cursor
         self._deadline = began + STEP_SECONDS
         self._rows = STEP_ROWS
+        self._got_on = False
 
     @property
     def over(self) -> bool:
-        """Whether it has done enough."""
-        return self._rows <= 0 or time.monotonic() >= self._deadline
+        """Whether it has done enough; never before it has got on, however slow the disk."""
+        return self._got_on and (self._rows <= 0 or time.monotonic() >= self._deadline)
+
+    def passed(self) -> None:
+        """Take note that something was looked at that stays."""
+        self._got_on = True
 
     def delete(self, statement: str, *given: int) -> int:
         """Run a statement and give how many rows went."""
         self.cursor.execute(statement, given)
         gone: int = self.cursor.rowcount
         self._rows -= gone
+        self._got_on = self._got_on or gone > 0
         return gone
 
 
@@ -154,7 +160,9 @@ class Retention:
         old = step.cursor.fetchall()
         for identity, closed_at in old:
             step.cursor.execute(_BLOCKED, (identity, cutoff))
-            if step.cursor.fetchone() is None and not self._forget(step, identity):
+            if step.cursor.fetchone() is not None:
+                step.passed()
+            elif not self._forget(step, identity):
                 break
             self._after = (closed_at, identity)
             if step.over:
@@ -168,6 +176,8 @@ class Retention:
         for identity, _intended_at, over_since in old:
             if over_since is not None and over_since < cutoff:
                 step.delete(_DELETE_RUN, identity)
+            else:
+                step.passed()
             self._after_run = identity
             if step.over:
                 break
@@ -181,21 +191,21 @@ class Retention:
         # One at a time: Python's driver runs this statement for its first step only, whatever its number.
         while moved < spare and not step.over:
             step.cursor.execute("PRAGMA incremental_vacuum(1)")
+            step.passed()
             moved += 1
         return spare > 0
 
     # ---- helpers
 
     def _forget(self, step: _Step, identity: int) -> bool:
-        """Delete a request with all that belongs to it; False when it has more than goes at once."""
+        """Delete a request with all that belongs to it; False when there is no time for the rest of it."""
         for table, statement in _DELETE_OF.items():
             deleted = MAX_DELETED
             while deleted == MAX_DELETED:
                 deleted = step.delete(statement, identity, MAX_DELETED)
                 if table == "outbox":
                     self._dropped += deleted
-                # Looked at only here, so that every step gets on, however slow the disk.
-                if deleted == MAX_DELETED and step.over:
+                if step.over:
                     # From now on its id is free: nobody shall get an answer made of what is left.
                     step.delete(_FREE_ID, identity)
                     return False

@@ -3,8 +3,8 @@ What pruning adds to a turn of the pipeline, apart from what else the machine do
 
 One pipeline on one journal turns under load, in blocks with and without pruning
 by turns, so that both meet the same machine. Of each step of pruning are taken:
-its time, the processor time of its thread, how often the machine took the
-processor away from it, and the pages that the commit it shares wrote.
+its time, the processor time of its thread, whether it had to wait (for the disk,
+or for the processor), and the pages that the commit it shares wrote.
 """
 
 from __future__ import annotations
@@ -62,19 +62,23 @@ class Steps:
     on: bool = False
     took: list[float] = field(default_factory=list)
     worked: list[float] = field(default_factory=list)
-    #: The times of those that had the processor throughout.
-    undisturbed: list[float] = field(default_factory=list)
+    #: The times of those that never waited, and how many read from the disk.
+    unhindered: list[float] = field(default_factory=list)
+    reading: int = 0
 
     def step(self, connection: Connection) -> bool:
         if not self.on:
             return False
-        interrupted, worked, began = _taken_away(), time.thread_time(), time.perf_counter()
+        waits, reads = _hindrances()
+        worked, began = time.thread_time(), time.perf_counter()
         more = self.pruning.step(connection)
         took = time.perf_counter() - began
         self.worked.append(time.thread_time() - worked)
         self.took.append(took)
-        if _taken_away() == interrupted:
-            self.undisturbed.append(took)
+        waits_after, reads_after = _hindrances()
+        if waits_after == waits:
+            self.unhindered.append(took)
+        self.reading += reads_after > reads
         return more
 
 
@@ -141,8 +145,9 @@ def measure(folder: Path) -> str:
             turns[False].text("without pruning"),
             turns[True].text("with pruning"),
             f"steps of pruning: {_spread(steps.took)}",
-            f"  that kept the processor: {_spread(steps.undisturbed)}",
             f"  processor time: {_spread(steps.worked)}",
+            f"  those that never waited: {_spread(steps.unhindered)}",
+            f"  those that read from the disk: {steps.reading}",
         )
     )
 
@@ -166,8 +171,10 @@ def _turn(house: House, task: str, turns: Turns, commits: list[tuple[float, int,
     time.sleep(0.02)
 
 
-def _taken_away() -> int:
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+def _hindrances() -> tuple[int, int]:
+    """Count how often this thread has waited, for whatever, and how often it has read from the disk."""
+    usage = resource.getrusage(resource.RUSAGE_THREAD)
+    return usage.ru_nivcsw + usage.ru_nvcsw, usage.ru_inblock
 
 
 def _spread(times: Sequence[float]) -> str:
