@@ -34,7 +34,7 @@ class Limits:
     #: Between two requests.
     idle_seconds: int = 15
     #: Connections held at the same time, of all clients; each waiting caller is one. All listeners together
-    #: stay well below 1024 descriptors: the MQTT client waits with select(), which knows no more.
+    #: stay well below 1024 descriptors, which is as many as a process may usually open.
     connections: int = 400
 
 

@@ -41,9 +41,7 @@ class Loop:
         self._selector.register(self._woken, selectors.EVENT_READ)
         #: The socket that the selector knows, its number, and whether it also waits to write.
         self._known: tuple[int, bool] | None = None
-        # With this set, paho leaves writing to the network thread. Without it, publish() and ack() write from
-        # the caller's thread too, and two writers can mix their packets.
-        client.on_socket_register_write = self._wake
+        client.on_socket_register_write = self._wake  # in place of paho's own waking, see `new_client`
         client.on_socket_close = self._forget
 
     def __enter__(self) -> Self:
