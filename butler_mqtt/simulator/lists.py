@@ -66,7 +66,7 @@ def answer(site: Site, call: Call) -> Answer | None:
     if limit is not None:
         entities = entities[:limit]
     parts = [_form(site, view, entity, full=last == "full") for entity in entities]
-    return _with_privileges(call, b"[" + b",".join(parts) + b"]")
+    return _with_privileges(site, call, b"[" + b",".join(parts) + b"]")
 
 
 def _one(site: Site, view: View, call: Call, entity_id: str) -> Answer:
@@ -75,7 +75,7 @@ def _one(site: Site, view: View, call: Call, entity_id: str) -> Answer:
     entity = view.collection(site).get(entity_id)
     if entity is None or not view.shows(entity):
         raise Refusal(404, f"No item with id {entity_id}")
-    return _with_privileges(call, _form(site, view, entity, full=True))
+    return _with_privileges(site, call, _form(site, view, entity, full=True))
 
 
 def _found(site: Site, view: View, call: Call) -> list[Entity]:
@@ -106,10 +106,11 @@ def _form(site: Site, view: View, entity: Entity, *, full: bool) -> bytes:
     return entity.full() if full else entity.condensed()
 
 
-def _with_privileges(call: Call, body: bytes) -> Answer:
+def _with_privileges(site: Site, call: Call, body: bytes) -> Answer:
     if call.parameters.get("privileges") != "true":
         return Answer(200, body)
+    privileges = _PRIVILEGES if site.switches.rights == "full" else ["read"]
     documents = json.loads(body)
     for document in documents if isinstance(documents, list) else [documents]:
-        document["privileges"] = _PRIVILEGES
+        document["privileges"] = privileges
     return Answer(200, dump(documents))

@@ -36,6 +36,7 @@ from tests.simulator.running import CROSS, QUICK, Client
         ({}, "site.statuses", "are known ones: 0"),
         ({"taskModel": "base"}, "site.statuses", "cannot be told"),
         ({}, "site.startRight", "has update"),
+        ({"rights": "read"}, "site.startRight", "lacks update"),
         ({"rights": "none"}, "site.startRight", "cannot be told"),
         ({}, "site.longQueries", "holds: a question about 100 tasks"),
         ({}, "site.starts", "cannot be told without a start"),
