@@ -31,19 +31,19 @@ def turns(journal: Path, tasks: int, account: Account) -> Iterator[str]:
     Say so when a task starved.
 
     A start whose turn it is within its task, which is from when it is decided
-    and the one before it is started, may see each other task started once.
+    and the one before it has its outcome, may see each other task started once.
     """
     query = """
-        SELECT starts.task_id, requests.decided_at, runs.intended_at FROM starts
+        SELECT starts.task_id, requests.decided_at, runs.intended_at, runs.answered_at FROM starts
         JOIN requests ON requests.id = starts.request JOIN runs ON runs.id = starts.run
         ORDER BY starts.request, starts.id
     """
     intended = [moment for (moment,) in _rows(journal, "SELECT intended_at FROM runs ORDER BY 1")]
     before: dict[str, int] = {}
     most = 0
-    for task, decided, started in _rows(journal, query):
+    for task, decided, started, answered in _rows(journal, query):
         ready = max(decided, before.get(task, 0))
-        before[task] = started
+        before[task] = answered
         most = max(most, bisect_left(intended, started) - bisect_right(intended, ready))
     account.numbers["starts of others while a task had its turn to come"] = most
     if most > tasks + SLACK:
