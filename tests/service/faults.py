@@ -61,9 +61,8 @@ _CREDENTIALS = "/etc/butler-mqtt/credentials"
 _BROKER = "systemctl restart mosquitto"
 #: Does not wait for a start that will not come.
 _SERVICE = "systemctl restart --no-block butler-mqtt"
-_READY = "until journalctl -u butler-mqtt -n 1 | grep -q 'action=ready'; do sleep 0.2; done"
 _ASK = (
-    "mosquitto_rr -q 1 -t qliksense/task/start -e qliksense/reply/erp/desk -W 1"
+    "mosquitto_rr -q 1 -t qliksense/task/start -e qliksense/reply/erp/desk -W 3"
     """ -m '{"tag": "daily-reports", "dryRun": true}' || true"""
 )
 
@@ -83,7 +82,7 @@ FAULTS = {
         _ACL, r"/^topic write qliksense.task.start$/d", restart=_BROKER
     ),
     "The ACL does not let the daemon write a reply.": _changed(
-        _ACL, r"/^topic write qliksense.reply/d", restart=f"{_BROKER}\n{_READY}\n{_ASK}"
+        _ACL, r"/^topic write qliksense.reply/d", restart=f"{_BROKER}\n{_ASK}"
     ),
     "A second daemon uses the same `clientId`.": Fault(
         ". /root/environ; mkdir -p second\n"

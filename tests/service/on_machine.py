@@ -210,7 +210,7 @@ def main(wheel: Path) -> None:
             say(name)
             try:
                 step(one)
-            except AssertionError:
+            except (AssertionError, subprocess.TimeoutExpired):
                 say(one.does("journalctl -u butler-mqtt -u mosquitto -n 40").stdout)
                 raise
             say(f"  {time.monotonic() - began:.0f} s")
