@@ -19,7 +19,7 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import ConfigError, JournalError
 from butler_mqtt.events import Confirmed, Lost, Reconfigured, Refused, Room, SessionBegan
 from butler_mqtt.exitcodes import ExitCode
-from butler_mqtt.journal import Journal
+from butler_mqtt.journal import Journal, checkpoint
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.model import Arrival, Message, Publication
 from butler_mqtt.mqtt import Door, DoorState, Replies
@@ -161,6 +161,7 @@ class Daemon:
     def _start_threads(self) -> None:
         pipeline = self._pipeline
         self._spawn("pipeline", pipeline.run)
+        self._spawn("checkpoint", partial(checkpoint.work, self._journal, self._stop))
         self._worker("finder", pipeline.finder.work)
         self._worker("settler", pipeline.starter.settler.work)
         self._worker("follower", pipeline.starter.follower.work)

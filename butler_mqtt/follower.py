@@ -31,6 +31,8 @@ MOST_WAITED_FOR_SECONDS = 10.0
 SHARE_OF_AGE = 0.1
 #: Seconds between two looks while many starts stand ready, which have the interpreter first.
 BUSY_SECONDS = 3.0
+#: Executions followed at once beyond which nothing is put off: each takes memory, and its end is waited for.
+MAX_PUT_OFF = 4000
 #: Executions looked at in one job.
 MAX_EXECUTIONS = 500
 #: Seconds after the end of a session for which its result may still be missing (it lags, or was purged).
@@ -212,7 +214,7 @@ class Follower:
         now = time.monotonic()
         if self._busy or now < self._retry_at or not self._due or self._due[0][0] > now:
             return
-        if busy and now < self._looked + BUSY_SECONDS:
+        if busy and len(self._watches) <= MAX_PUT_OFF and now < self._looked + BUSY_SECONDS:
             return
         job: dict[str, Task] = {}
         while self._due and self._due[0][0] <= now and len(job) < MAX_EXECUTIONS:

@@ -135,6 +135,7 @@ class Intake:
                 message.packet_id,
                 extra={"action": "redelivery_recognised"},
             )
+            self._ledger.redelivered(reading.request_of(connection, session, *mark), message.packet_id)
             return False
         recent.append(mark)
         return True

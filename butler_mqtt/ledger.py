@@ -234,6 +234,7 @@ class Ledger:
 
     def again(self, run: Run) -> None:
         """Record that a run whose POST began nothing is about to be posted once more."""
+        self.noted(run, "postedAgain", "nothing had begun, so that the start is asked of Qlik again")
         self._move_run(run, RunState.INTENDED)
         run.attempts += 1
         self._turn.unit.update(tables.runs, run.id, attempts=run.attempts)
@@ -243,6 +244,23 @@ class Ledger:
         if run.state is not RunState.POSTED:
             self._move_run(run, RunState.POSTED)
         self._turn.unit.update(tables.runs, run.id, details=details)
+        self.noted(run, "inDoubt", f"the outcome was in doubt: {details}")
+
+    def noted(self, run: Run, kind: str, text: str) -> None:
+        """Record something about a run that is told with its requests; *kind* is a step of docs/audit.md."""
+        self._note(kind, text, run=run.id)
+
+    def _note(self, kind: str, text: str, **about: int) -> None:
+        identity = self._turn.new_id(tables.notes)
+        self._turn.unit.insert(
+            tables.notes, {"id": identity, **about, "noted_at": now_ms(), "kind": kind, "text": text}
+        )
+
+    def redelivered(self, request: int | None, packet_id: int) -> None:
+        """Record that the broker delivered again what is recorded already."""
+        if request is not None:
+            text = f"delivered again by the broker as packet {packet_id}: it was recorded already"
+            self._note("redelivered", text, request=request)
 
     def executing(self, run: Run, execution_id: str | None, *, adopted: bool = False) -> None:
         """

@@ -21,6 +21,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
+from butler_mqtt import __version__
+from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError, QlikError, RequestError
 from butler_mqtt.events import (
     CapacityRead,
@@ -39,7 +41,7 @@ from butler_mqtt.events import (
 from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
-from butler_mqtt.journal import Journal
+from butler_mqtt.journal import Journal, tables
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.store import highest_ids
 from butler_mqtt.ledger import Ledger
@@ -194,7 +196,7 @@ class Pipeline:
         if acknowledging is not None:
             self._acknowledge = acknowledging.acknowledge
         self._journal.open()
-        self._reload()
+        self._reload(began=True)
 
     def run(self) -> None:
         """
@@ -211,8 +213,6 @@ class Pipeline:
         happened = self._inbox.take(timeout, linger=not self._outbox.pending)
         try:
             self._carry_out(happened)
-            if not happened:
-                self._journal.checkpoint()
         except JournalError as error:
             self._repair(error, happened)
         except Exception:  # noqa: BLE001 -- a fault must not end the daemon while the journal is fine
@@ -345,13 +345,18 @@ class Pipeline:
 
     # ---- when a turn fails
 
-    def _reload(self) -> None:
-        """Read what is open from the journal, in place of what was in memory."""
+    def _reload(self, *, began: bool = False) -> None:
+        """Read what is open from the journal, in place of what was in memory; *began*: the process did."""
         with self._journal.transaction() as connection:
             self._rows.begin()
             self._rows.number_from(highest_ids(connection))
             self._intake.load(connection)
             self._recovery.load(connection, MAX_WAITING)
+            if began:
+                identity = self._rows.new_id(tables.lives)
+                self._rows.unit.insert(
+                    tables.lives, {"id": identity, "began_at": now_ms(), "version": __version__}
+                )
             self._rows.unit.write(connection)
         self._rows.publications = []  # the outbox reads them with the others
         with self._journal.transaction() as connection:

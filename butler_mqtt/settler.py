@@ -57,6 +57,9 @@ class Verdicts(Protocol):
     def post_again(self, run: Run) -> None:
         """Take note that nothing began and the run is to be posted once more."""
 
+    def looked(self, run: Run, text: str) -> None:
+        """Take note of what a look at the server showed."""
+
 
 class Settler:
     """
@@ -136,6 +139,8 @@ class Settler:
         elif isinstance(event.look, QlikRefused) or time.monotonic() - run.in_doubt_since >= self._deadline:
             self._cannot_be_read(run, event.look)
         else:
+            if run.failures == 0:
+                self._note(run, f"the Qlik server could not be looked at: {event.look}")
             run.failures += 1
             self._look_in(min(MAX_PAUSE_SECONDS, 0.25 * 2**run.failures), run)
 
@@ -163,6 +168,9 @@ class Settler:
 
     def _conclude(self, run: Run, settled: Settled, look: Look) -> None:
         execution = settled.execution
+        if execution is not None:
+            when = "began after the request" if settled.finding is Finding.ADOPT else "ran already"
+            self._note(run, f"the Qlik server showed that execution {execution.id} {when}")
         if settled.finding is Finding.ADOPT and execution is not None:
             if execution.id != run.claimed:
                 self._say(run, f"settled: execution {execution.id} is taken as its own", "run_adopted")
@@ -183,11 +191,15 @@ class Settler:
         now = time.monotonic()
         if run.nothing_since is None:
             run.nothing_since = now
+            self._note(
+                run, f"the Qlik server showed nothing that began; next look in {BETWEEN_LOOKS_SECONDS:g} s"
+            )
         left = run.nothing_since + BETWEEN_LOOKS_SECONDS - now
         if left > 0:
             self._look_in(left, run)
             return
         self._runs.pop(run.id, None)
+        self._note(run, "the Qlik server still showed nothing that began")
         provable = look.sessions_readable and run.baseline.dated
         if provable and now_ms() - run.intended_at < MAX_AGE_MS:
             self._say(run, "settled: it began nothing, so it is posted again", "run_repeated")
@@ -207,6 +219,11 @@ class Settler:
             self._verdicts.began(run, run.claimed, adopted=False)
         else:
             self._verdicts.not_started(run, *_said(run))
+
+    def _note(self, run: Run, text: str) -> None:
+        # The others are ordinary: the task was busy.
+        if run.doubt is Doubt.OUTCOME:
+            self._verdicts.looked(run, text)
 
     def _look_in(self, seconds: float, run: Run) -> None:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._sequence), run.id))

@@ -255,6 +255,10 @@ class Starter:
         self._ledger.unknown(run, details)
         self._done(run)
 
+    def looked(self, run: Run, text: str) -> None:
+        """Take note of what a look at the server showed."""
+        self._ledger.noted(run, "looked", text)
+
     def post_again(self, run: Run) -> None:
         """Post a run once more that began nothing."""
         self._ledger.again(run)

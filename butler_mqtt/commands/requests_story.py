@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,9 @@ def steps(chapter: Chapter) -> list[Step]:
         *_end(chapter),
         *_replies(chapter),
         *_messages(chapter),
+        *_notes(chapter),
     ]
+    told += _lives(chapter, told)
     # Stable: what happened in one transaction stays in the order above.
     return sorted(told, key=lambda step: step.time)
 
@@ -128,7 +130,8 @@ def _run(chapter: Chapter, start: Row, run: Row) -> Iterator[Step]:
     at = run["intended_at"]
     yield Step(at, "intended", f"{name}: start asked of Qlik (run {run['id']}{tries}{shared})", task_id)
     doubtful = run["details"] is not None and run["state"] != "none"
-    if doubtful:
+    if doubtful and not any(note["run"] == run["id"] for note in chapter.notes):
+        # Written before there were notes.
         yield Step(at, "inDoubt", f"{name}: the outcome was in doubt: {run['details']}", task_id)
     if run["state"] == "posted":
         yield Step(at, "inDoubt", f"{name}: Qlik is being looked at to settle it", task_id)
@@ -146,6 +149,31 @@ def _run(chapter: Chapter, start: Row, run: Row) -> Iterator[Step]:
         yield Step(run["answered_at"], "beganNothing", f"{name}: this run began nothing", task_id)
     if run["result"] is not None:
         yield Step(run["ended_at"], "ended", f"{name}: {_outcome(run)}", task_id)
+
+
+def _notes(chapter: Chapter) -> Iterator[Step]:
+    of_run = {start["run"]: start for start in chapter.starts}
+    for note in chapter.notes:
+        start = of_run.get(note["run"]) if note["run"] is not None else None
+        if start is None:
+            yield Step(note["noted_at"], note["kind"], note["text"])
+        else:
+            text = f"{start['task_name']}: {note['text']}"
+            yield Step(note["noted_at"], note["kind"], text, start["task_id"])
+
+
+def _lives(chapter: Chapter, told: Sequence[Step]) -> Iterator[Step]:
+    """Tell when the daemon began anew while something of the request was to come."""
+    going_on = (
+        chapter.request["closed_at"] is None
+        or chapter.messages
+        or any(run["state"] in {"intended", "posted", "executing"} for run in chapter.runs.values())
+        or any(start["state"] in {"planned", "waiting"} for start in chapter.starts)
+    )
+    last = max((step.time for step in told), default=0)
+    for life in chapter.lives:
+        if going_on or life["began_at"] <= last:
+            yield Step(life["began_at"], "restarted", f"butler-mqtt {life['version']} was started again")
 
 
 def _outcome(run: Row) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, func, select
 
 from butler_mqtt.journal.reading import Row
-from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
+from butler_mqtt.journal.tables import deliveries, lives, notes, outbox, requests, runs, starts
 
 #: Deliveries of one request that are read; one may have come any number of times.
 MAX_DELIVERIES = 100
@@ -24,7 +24,9 @@ class Chapter:
     Deliveries have the `size` of their payload in bytes and `total`, the count
     of all of them, of which the first `MAX_DELIVERIES` are here. `runs` are
     those its starts belong to, by id; `shared` are the ids of other requests
-    that share a run, by its id; `messages` are its rows in the outbox.
+    that share a run, by its id; `messages` are its rows in the outbox. `notes`
+    are about the request or one of its runs; `lives` are those beginnings of
+    the daemon that came after the request.
     """
 
     request: Row
@@ -33,6 +35,8 @@ class Chapter:
     runs: dict[int, Row] = field(default_factory=dict)
     shared: dict[int, tuple[str, ...]] = field(default_factory=dict)
     messages: tuple[Row, ...] = ()
+    notes: tuple[Row, ...] = ()
+    lives: tuple[Row, ...] = ()
 
 
 def read(connection: Connection, rows: Sequence[int]) -> list[Chapter]:
@@ -44,6 +48,12 @@ def read(connection: Connection, rows: Sequence[int]) -> list[Chapter]:
     run_rows = {row["run"] for many in begun.values() for row in many if row["run"] is not None}
     posted = {row["id"]: row for row in _rows(connection, select(runs).where(runs.c.id.in_(run_rows)))}
     shared = _shared(connection, run_rows)
+    noted = _by_request(connection, _of(notes, rows))
+    of_runs = defaultdict(list)
+    for note in _rows(connection, select(notes).where(notes.c.run.in_(run_rows)).order_by(notes.c.id)):
+        of_runs[note["run"]].append(note)
+    begun_since = min((row["received_at"] for row in opened), default=0)
+    later = _rows(connection, select(lives).where(lives.c.began_at > begun_since).order_by(lives.c.began_at))
     chapters = []
     for row in opened:
         of_it = {start["run"] for start in begun[row["id"]]}
@@ -59,6 +69,8 @@ def read(connection: Connection, rows: Sequence[int]) -> list[Chapter]:
                     if len(shared[run]) > 1
                 },
                 tuple(messages[row["id"]]),
+                (*noted[row["id"]], *(note for run in sorted(of_it - {None}) for note in of_runs[run])),
+                tuple(life for life in later if life["began_at"] > row["received_at"]),
             )
         )
     return chapters

@@ -179,3 +179,25 @@ def unpublished(connection: Connection, *, after: int, limit: int) -> Sequence[R
         .order_by(outbox.c.id)
         .limit(limit),
     )
+
+
+#: Deliveries among which a redelivered one is found.
+RECENT = 10_000
+
+
+def request_of(connection: Connection, session: int, packet_id: int, digest: bytes) -> int | None:
+    """Give the request of the newest delivery that came as this packet; None when it is not on disk yet."""
+    query = (
+        select(deliveries.c.request)
+        .where(
+            deliveries.c.session == session,
+            deliveries.c.packet_id == packet_id,
+            deliveries.c.digest == digest,
+            # Else one that is not there would be looked for in the whole session.
+            deliveries.c.id > select(func.max(deliveries.c.id)).scalar_subquery() - RECENT,
+        )
+        .order_by(deliveries.c.id.desc())
+        .limit(1)
+    )
+    found: int | None = connection.execute(query).scalar()
+    return found

@@ -62,7 +62,7 @@ LIMIT 1
 """
 _DELETE_OF = {
     table: f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE request = ? LIMIT ?)"  # noqa: S608 -- own names
-    for table in ("outbox", "deliveries", "starts")
+    for table in ("outbox", "notes", "deliveries", "starts")
 }
 _FREE_ID = "UPDATE requests SET holds_id = 0 WHERE id = ? AND holds_id"
 _DELETE_REQUEST = "DELETE FROM requests WHERE id = ?"
@@ -74,12 +74,18 @@ SELECT id, intended_at, CASE
   ELSE coalesce(ended_at, answered_at, intended_at) END AS over_since
 FROM runs WHERE id > ? ORDER BY id LIMIT ?
 """
+_DELETE_NOTES = "DELETE FROM notes WHERE id IN (SELECT id FROM notes WHERE run = ? LIMIT ?)"
 _DELETE_RUN = "DELETE FROM runs WHERE id = ?"
 #: The newest session is the one that goes on.
 _DELETE_SESSIONS = """
 DELETE FROM sessions WHERE id IN (
   SELECT id FROM sessions WHERE started_at < ? AND id < (SELECT max(id) FROM sessions)
   AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.session = sessions.id) LIMIT ?)
+"""
+#: The newest is the one that goes on.
+_DELETE_LIVES = """
+DELETE FROM lives WHERE id IN (
+  SELECT id FROM lives WHERE began_at < ? AND id < (SELECT max(id) FROM lives) LIMIT ?)
 """
 
 _log = logging.getLogger("butler_mqtt.retention")
@@ -149,6 +155,7 @@ class Retention:
                 self._due = ended + REST * (ended - began)
                 return True
         step.delete(_DELETE_SESSIONS, cutoff, MAX_DELETED)
+        step.delete(_DELETE_LIVES, cutoff, MAX_DELETED)
         self._end_sweep()
         self._due = began + BETWEEN_SWEEPS_SECONDS
         return False
@@ -175,6 +182,8 @@ class Retention:
         old = list(takewhile(lambda row: row[1] < cutoff, step.cursor.fetchall()))
         for identity, _intended_at, over_since in old:
             if over_since is not None and over_since < cutoff:
+                if step.delete(_DELETE_NOTES, identity, MAX_DELETED) == MAX_DELETED:
+                    break  # the others, and the run, with the next step
                 step.delete(_DELETE_RUN, identity)
             else:
                 step.passed()

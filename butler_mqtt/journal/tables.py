@@ -204,3 +204,28 @@ outbox = Table(
 )
 Index("outbox_by_request", outbox.c.request)
 Index("outbox_quarantined", outbox.c.quarantined_at, sqlite_where=outbox.c.quarantined_at.isnot(None))
+
+#: One time that the daemon began to work on this journal.
+lives = Table(
+    "lives",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("began_at", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+)
+Index("lives_by_time", lives.c.began_at)
+
+#: What happens seldom to a request or a run and would be asked for afterwards: a redelivery, a doubt, what
+#: the Qlik server showed when it was looked at. `kind` is one of the words of docs/audit.md.
+notes = Table(
+    "notes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request", Integer, ForeignKey("requests.id")),
+    Column("run", Integer, ForeignKey("runs.id")),
+    Column("noted_at", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+Index("notes_by_request", notes.c.request, sqlite_where=notes.c.request.isnot(None))
+Index("notes_by_run", notes.c.run, sqlite_where=notes.c.run.isnot(None))

@@ -35,6 +35,8 @@ _ORDER: Sequence[Table] = (
     tables.runs,
     tables.starts,
     tables.outbox,
+    tables.lives,
+    tables.notes,
 )
 
 #: Rows of one statement; powers of two, so that the driver's cache holds all statements ever made.

@@ -19,7 +19,7 @@ from butler_mqtt.journal import Journal, retention, store, tables
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.settings import Journal as JournalSettings
 from butler_mqtt.settings import Settings
-from tests.fakes import House
+from tests.fakes import House, cut_after_effect
 from tests.requests.conftest import MakeHouse, delivered
 from tests.requests.filling import DAY, fill
 
@@ -70,6 +70,8 @@ def test_a_request_is_forgotten_with_all_that_belongs_to_it(house: House) -> Non
         "runs": 0,
         "outbox": 0,
         "sessions": 1,
+        "lives": 1,
+        "notes": 0,
     }
 
 
@@ -165,6 +167,22 @@ def test_a_run_stays_as_long_as_one_of_its_requests(house: House) -> None:
     assert [row["id"] for row in house.rows(tables.runs)] == [run]
 
 
+def test_notes_go_with_their_request_or_run_and_old_lives_before_the_newest(house: House) -> None:
+    house.site.script.append(cut_after_effect)
+    house.site.lasting = False
+    message = house.send({"taskId": house.site.add("Sales"), "requestId": "old"})
+    house.replied()
+    house.restart()
+    house.deliver(replace(message, dup=True))
+    house.until(lambda: {row["kind"] for row in house.rows(tables.notes)} >= {"inDoubt", "redelivered"})
+    house.until(lambda: all(row["state"] == "ended" for row in house.rows(tables.runs)))
+    house.until(lambda: delivered(house))
+    assert counts(house)["lives"] == 2
+    sweep(house.journal)
+    assert counts(house)["notes"] == counts(house)["runs"] == counts(house)["requests"] == 0
+    assert counts(house)["lives"] == 1
+
+
 def test_old_sessions_without_deliveries_go_and_the_newest_stays(house: House) -> None:
     for _ in range(3):
         house.connect(present=False)
@@ -204,10 +222,10 @@ def test_a_step_ends_with_the_statement_in_hand_when_its_time_is_over(
         left.append({name: number for name, number in counts(house).items() if number})
         assert not any(row["holds_id"] for row in house.rows(tables.requests))
     assert left == [
-        {"sessions": 1, "requests": 1, "starts": 1, "runs": 1},
-        {"sessions": 1, "requests": 1, "runs": 1},
-        {"sessions": 1, "runs": 1},
-        {"sessions": 1},
+        {"sessions": 1, "requests": 1, "starts": 1, "runs": 1, "lives": 1},
+        {"sessions": 1, "requests": 1, "runs": 1, "lives": 1},
+        {"sessions": 1, "runs": 1, "lives": 1},
+        {"sessions": 1, "lives": 1},
     ]
 
 
@@ -310,9 +328,9 @@ def test_pruning_reads_no_table_from_end_to_end(large_journal: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         for statement in statements:
             for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}"):
-                # Sessions are few: one for each time the broker forgot us.
+                # These are few: one for each time the broker forgot us, or we began.
                 if row[3].startswith("SCAN"):
-                    assert row[3].startswith("SCAN sessions"), (statement, row[3])
+                    assert row[3].startswith(("SCAN sessions", "SCAN lives")), (statement, row[3])
 
 
 def test_a_file_whose_old_requests_go_as_new_ones_come_stops_growing(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from butler_mqtt.clock import now_ms
 from butler_mqtt.commands.requests_story import Step, steps
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.chapters import MAX_DELIVERIES, Chapter
 from butler_mqtt.journal.search import Search
 from butler_mqtt.settings import Settings, StartTaskFilter
-from tests.fakes import Crash, House, cut_after_effect, killed_after_effect
+from tests.fakes import Crash, House, cut_after_effect, cut_before_effect, killed_after_effect
 from tests.requests.conftest import MakeHouse, call, delivered, lines
 
 
@@ -88,6 +90,54 @@ def test_a_kill_after_the_start_had_effect_is_told_with_how_it_was_settled(house
     assert text(story, "began") == (
         f"Sales: settled: execution {run['execution_id']}, which began after the request, is taken as its own"
     )
+
+
+def test_a_restart_is_told_at_its_time_before_what_was_looked_at(house: House) -> None:
+    house.site.script.append(killed_after_effect)
+    house.send({"taskId": house.site.add("Sales"), "requestId": "erp-1"})
+    try:
+        house.until(lambda: False)
+    except Crash:
+        house.restart()
+    house.replied()
+    story = told(house, "erp-1")
+    in_order = ["restarted", "inDoubt", "looked", "began"]
+    assert sorted(word for word in words(story) if word in in_order) == sorted(in_order)
+    times = {step.step: step.time for step in story}
+    assert times["intended"] <= times["restarted"] <= times["looked"] <= times["began"]
+    assert times["intended"] <= times["inDoubt"] <= times["looked"]
+    (run,) = house.rows(tables.runs)
+    assert text(story, "looked") == (
+        f"Sales: the Qlik server showed that execution {run['execution_id']} began after the request"
+    )
+
+
+def test_a_start_that_began_nothing_tells_both_looks_and_that_it_was_asked_again(house: House) -> None:
+    house.site.script.append(cut_before_effect)
+    house.ask({"taskId": house.site.add("Sales"), "requestId": "erp-1"})
+    story = told(house, "erp-1")
+    words_told = [word for word in words(story) if word in {"inDoubt", "looked", "postedAgain", "began"}]
+    assert words_told == ["inDoubt", "looked", "looked", "postedAgain", "began"]
+
+
+def test_a_restart_after_the_end_is_no_part_of_the_story(house: House) -> None:
+    house.site.lasting = False
+    house.ask({"taskId": house.site.add("Sales"), "requestId": "erp-1"})
+    finished(house)
+    last = max(step.time for step in told(house, "erp-1"))
+    house.until(lambda: now_ms() > last)
+    house.restart()
+    assert "restarted" not in words(told(house, "erp-1"))
+
+
+def test_what_the_broker_delivered_again_is_told(house: House) -> None:
+    message = house.send({"taskId": house.site.add("Sales"), "requestId": "erp-1"})
+    house.replied()
+    house.restart()
+    house.deliver(replace(message, dup=True))
+    house.until(lambda: house.rows(tables.notes))
+    assert "it was recorded already" in text(told(house, "erp-1"), "redelivered")
+    assert words(told(house, "erp-1")).count("arrived") == 1
 
 
 def test_a_lost_answer_is_told_with_how_it_was_settled(house: House) -> None:
