@@ -287,12 +287,12 @@ def _pairs(texts: list[str] | None, option: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def read_settings(path: Path, *, check_files: bool = True) -> Settings:
+def read_settings(path: Path, *, check_files: bool = True, log_in: bool = True) -> Settings:
     """Read the configuration, or end with exit code 78 and every problem on standard error."""
     from butler_mqtt import config as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
 
     try:
-        return files.load(path, os.environ, check_files=check_files)
+        return files.load(path, os.environ, check_files=check_files, log_in=log_in)
     except ConfigError as error:
         typer.echo(str(error), err=True)
         pages.tell(ExitCode.CONFIG)

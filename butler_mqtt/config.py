@@ -30,7 +30,9 @@ _JOURNAL_FILE: Final = "butler-mqtt.sqlite"
 _LOG_LEVELS: Final = {"verbose": "debug", "silly": "debug"}
 
 
-def load(path: Path, environ: Mapping[str, str], *, check_files: bool = True) -> settings.Settings:
+def load(
+    path: Path, environ: Mapping[str, str], *, check_files: bool = True, log_in: bool = True
+) -> settings.Settings:
     """
     Read the configuration file at *path*.
 
@@ -40,7 +42,9 @@ def load(path: Path, environ: Mapping[str, str], *, check_files: bool = True) ->
         environ: What `${VAR}` stands for, and `STATE_DIRECTORY` and
             `CREDENTIALS_DIRECTORY` of systemd.
         check_files: Whether certificates, passwords and tokens in files are
-            looked at; without, such passwords and tokens are missing.
+            looked at; without, such tokens are missing.
+        log_in: Whether the broker's password is read from its file; a sender
+            has it, and none of the other files.
 
     Raises:
         ConfigError: The file cannot be used; it names every problem found.
@@ -52,7 +56,7 @@ def load(path: Path, environ: Mapping[str, str], *, check_files: bool = True) ->
     except yamlfile.YamlError as error:
         raise ConfigError(str(path), [error.problem]) from None
     butler, ignored = config_shape.shaped(document, environ)
-    reading = _Reading(document, butler, path.absolute().parent, environ, check_files)
+    reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in)
     values = reading.values(ignored)
     config_checks.check(values, document, butler, check_files=check_files)
     if document.problems:
@@ -96,12 +100,14 @@ class _Reading:
         folder: Path,
         environ: Mapping[str, str],
         check_files: bool,
+        log_in: bool,
     ) -> None:
         self._document = document
         self._butler = butler
         self._folder = folder
         self._environ = environ
         self._check_files = check_files
+        self._log_in = log_in
 
     def values(self, ignored: tuple[str, ...]) -> settings.Settings:
         defaults = settings.Settings()
@@ -144,7 +150,8 @@ class _Reading:
         section = self._butler["mqttConfig"]
         password = section.get("password")
         file = section.get("passwordFile")
-        if file is not None and password is None and section.get("enable", defaults.enable):
+        enabled = self._log_in and section.get("enable", defaults.enable)
+        if file is not None and password is None and enabled:
             password = self._secret(file, ("Butler", "mqttConfig", "passwordFile"))
         tls = self._filled(defaults.tls, section["tls"])
         return self._filled(defaults, section, tls=tls, password=password)
@@ -213,7 +220,7 @@ class _Reading:
             self._document.blame(place, "needs one of sha256 and tokenFile")
         elif file is None:
             return str(sha256).lower()
-        elif enabled and (token := self._secret(file, (*place, "tokenFile"))):
+        elif enabled and self._check_files and (token := self._secret(file, (*place, "tokenFile"))):
             if re.fullmatch(r"[!-~]+", token):
                 return hashlib.sha256(token.encode()).hexdigest()
             self._document.blame(
@@ -223,8 +230,6 @@ class _Reading:
 
     def _secret(self, file: str, place: Place) -> str | None:
         """Read a secret from a file, less the newline at its end."""
-        if not self._check_files:
-            return None
         path = self._folder / file
         try:
             secret = _bytes(path, _MAX_SECRET_BYTES).decode().removesuffix("\n").removesuffix("\r")

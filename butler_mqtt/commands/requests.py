@@ -95,7 +95,7 @@ class _Common:
         if self.journal is not None:
             return self.journal
         config = self.config or _CONFIG
-        file = Path(_settings(config).journal.url.removeprefix("sqlite:///"))
+        file = Path(_settings(config, log_in=False).journal.url.removeprefix("sqlite:///"))
         if not file.exists():
             typer.echo(
                 f"there is no journal at {file}, where {config} has it for this user; that of a service "
@@ -204,7 +204,7 @@ def retry(
     from butler_mqtt.commands import requests_again  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json)
-    mqtt = _settings(common.config or _CONFIG).mqtt
+    mqtt = _settings(common.config or _CONFIG, log_in=True).mqtt
     _end(
         lambda file: requests_again.retry(
             mqtt, file, request_id, unknown=unknown, timeout=timeout, as_json=common.as_json
@@ -310,8 +310,8 @@ def _moment(text: str | None, option: str) -> int | None:
         ) from None
 
 
-def _settings(path: Path) -> Settings:
+def _settings(path: Path, *, log_in: bool) -> Settings:
     from butler_mqtt.cli import read_settings  # noqa: PLC0415 -- it imports this module
 
     # The files of `cert` are the daemon's; who asks what became of a request may not read them.
-    return read_settings(path, check_files=False)
+    return read_settings(path, check_files=False, log_in=log_in)

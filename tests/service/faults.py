@@ -81,6 +81,9 @@ FAULTS = {
     "The ACL does not let a sender publish.": _changed(
         _ACL, r"/^topic write qliksense.task.start$/d", restart=_BROKER
     ),
+    "The ACL does not let the daemon read requests.": _changed(
+        _ACL, "s/^topic readwrite \\(qliksense.task.start\\)$/topic write \\1/", restart=_BROKER
+    ),
     "The ACL does not let the daemon write a reply.": _changed(
         _ACL, r"/^topic write qliksense.reply/d", restart=f"{_BROKER}\n{_ASK}"
     ),

@@ -105,3 +105,16 @@ def test_every_part_of_the_schema_tells_an_operator_what_is_allowed() -> None:
         return own + [found for key, inner in part.items() for found in silent(inner, f"{place}/{key}")]
 
     assert silent(schema(), "") == []
+
+
+def test_a_sender_reads_the_brokers_password_and_none_of_the_daemons_files(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\n")
+    (tmp_path / "config.yaml").write_text(
+        "Butler:\n"
+        "  mqttConfig: { username: erp, passwordFile: password }\n"
+        "  configQRS: { host: sense.example.com }\n"
+        "  cert: { clientCert: absent.pem, clientCertKey: absent.pem }\n"
+    )
+    assert config.load(tmp_path / "config.yaml", {}, check_files=False).mqtt.password == "secret"
+    loaded = config.load(tmp_path / "config.yaml", {}, check_files=False, log_in=False)
+    assert loaded.mqtt.password is None
