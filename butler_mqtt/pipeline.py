@@ -21,7 +21,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from butler_mqtt import __version__
+from butler_mqtt import __version__, logs
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError, QlikError, RequestError
 from butler_mqtt.events import (
@@ -212,7 +212,8 @@ class Pipeline:
         """Take in what was handed in, waiting at most *timeout* seconds for the first, and carry it out."""
         happened = self._inbox.take(timeout, linger=not self._outbox.pending)
         try:
-            self._carry_out(happened)
+            with logs.together():
+                self._carry_out(happened)
         except JournalError as error:
             self._repair(error, happened)
         except Exception:  # noqa: BLE001 -- a fault must not end the daemon while the journal is fine

@@ -127,3 +127,38 @@ def test_the_daemon_logs_json_when_asked_to(tmp_path: Path) -> None:
         daemon.waits_for_log('"action": "mqtt_unreachable"')
         for line in daemon.log().splitlines():
             assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
+
+
+#: Logs two lines together, another from another thread, and prints how much had been written.
+TOGETHER = """
+import logging, os, sys, threading
+from butler_mqtt import logs
+logs.set_up("info")
+log = logging.getLogger("butler_mqtt.test")
+size = lambda: print(os.fstat(2).st_size)
+try:
+    with logs.together():
+        log.info("first")
+        log.warning("second %s")
+        size()
+        thread = threading.Thread(target=log.info, args=("other",)); thread.start(); thread.join()
+        raise ValueError("the block failed")
+except ValueError as error:
+    log.error("%s", error)
+size()
+"""
+
+
+def test_lines_of_a_block_are_written_in_one_piece_at_its_end(tmp_path: Path) -> None:
+    file = tmp_path / "stderr"
+    with file.open("wb") as stderr:
+        done = subprocess.run(
+            [sys.executable, "-c", TOGETHER], stdout=subprocess.PIPE, stderr=stderr, check=True, timeout=30
+        )
+    assert [line.partition("butler_mqtt.test: ")[2] for line in file.read_text().splitlines()] == [
+        "other",
+        "first",
+        "second %s",
+        "the block failed",
+    ]
+    assert done.stdout.split() == [b"0", str(file.stat().st_size).encode()]
