@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -180,7 +181,7 @@ def check(as_json: JsonOption = False, config: ConfigOption = Path("config.yaml"
     """Try journal, broker and Qlik server, and say what is wrong and what to do; start nothing."""
     from butler_mqtt.commands import check as command  # noqa: PLC0415 -- as above
 
-    _end(command.check(read_settings(config), as_json=as_json))
+    _end(command.check(read_settings(config, tell=command.unusable if as_json else None), as_json=as_json))
 
 
 @app.command(epilog="Example: butler-mqtt init --qlik-host sense.example.com --certificates /root/export")
@@ -287,13 +288,21 @@ def _pairs(texts: list[str] | None, option: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def read_settings(path: Path, *, check_files: bool = True, log_in: bool = True) -> Settings:
-    """Read the configuration, or end with exit code 78 and every problem on standard error."""
+def read_settings(
+    path: Path,
+    *,
+    check_files: bool = True,
+    log_in: bool = True,
+    tell: Callable[[ConfigError], None] | None = None,
+) -> Settings:
+    """Read the configuration, or end with code 78, every problem on standard error, and *tell* told of it."""
     from butler_mqtt import config as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
 
     try:
         return files.load(path, os.environ, check_files=check_files, log_in=log_in)
     except ConfigError as error:
+        if tell is not None:
+            tell(error)
         typer.echo(str(error), err=True)
         pages.tell(ExitCode.CONFIG)
         raise typer.Exit(ExitCode.CONFIG) from error

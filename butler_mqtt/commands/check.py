@@ -10,6 +10,7 @@ import typer
 
 from butler_mqtt.checks.finding import Finding, State, ok, wrong
 from butler_mqtt.commands import pages
+from butler_mqtt.errors import ConfigError
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.settings import Settings
 
@@ -44,6 +45,12 @@ def check(settings: Settings, *, as_json: bool) -> ExitCode:
     if not as_json:
         typer.echo(f"read more: {pages.where(pages.ABOUT['check'])}", err=True)
     return ExitCode.FAILED
+
+
+def unusable(error: ConfigError) -> None:
+    """Print the problems of a configuration that cannot be used, for machines."""
+    findings = [wrong("configuration", f"{error.source}: {problem}", "") for problem in error.problems]
+    typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2, ensure_ascii=False))
 
 
 def _all(settings: Settings) -> Iterator[Finding]:

@@ -66,6 +66,16 @@ def test_it_ends_with_69_when_qlik_is_away_and_has_tried_the_rest(tmp_path: Path
     assert "ok       broker.persistence" in done.stdout
 
 
+def test_a_machine_gets_the_problems_of_the_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("Butler:\n  logLevel: loud\n  mqttConfig: {brokerPort: 0}\n")
+    done = run(file, "--json")
+    assert done.returncode == ExitCode.CONFIG
+    found = json.loads(done.stdout)
+    assert {(one["name"], one["state"]) for one in found} == {("configuration", "wrong")}
+    assert all(any(word in one["text"] for one in found) for word in ("logLevel", "brokerPort"))
+
+
 def test_it_ends_with_78_and_every_problem_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("Butler:\n  mqttConfig: { brokerPort: 0, qoss: 1 }\n")
