@@ -70,16 +70,12 @@ class Journal:
         self._engine: Engine | None = None
         self._connection: Connection | None = None
         self._commits = 0
+        self._changes = 0
 
     @property
     def pages_written(self) -> int:
         """Estimate how many pages went into the log since the file was opened; may be read by any thread."""
-        connection = self._connection
-        if connection is None:
-            return 0
-        driver = connection.connection.driver_connection
-        rows = driver.total_changes if isinstance(driver, sqlite3.Connection) else 0
-        return COMMIT_PAGES * self._commits + rows // ROWS_OF_A_PAGE
+        return COMMIT_PAGES * self._commits + self._changes // ROWS_OF_A_PAGE
 
     def open(self) -> None:
         """
@@ -132,6 +128,9 @@ class Journal:
         with self._translated(), self._connection.begin():
             yield self._connection
         self._commits += 1
+        # Kept as a number: the connection may be closed while another thread asks.
+        driver = self._connection.connection.driver_connection
+        self._changes = driver.total_changes if isinstance(driver, sqlite3.Connection) else 0
 
     def write(self, unit: Unit) -> None:
         """Make all changes of *unit* durable in one transaction; raises as `transaction`."""

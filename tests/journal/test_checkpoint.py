@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from butler_mqtt.journal import Journal, checkpoint, tables
 from butler_mqtt.journal.unit import Unit
@@ -31,6 +33,23 @@ def test_the_estimate_of_pages_is_of_the_size_that_sqlite_counts(journal: Journa
     _busy, pages, _moved = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     cursor.close()
     assert pages / 4 <= journal.pages_written - before <= pages * 10
+
+
+def test_how_much_was_written_can_be_asked_while_the_file_is_opened_again(journal: Journal) -> None:
+    """Else the thread that asks would end the daemon in the middle of a repair."""
+    write(journal, 1, 100)
+    asked: list[int] = []
+
+    def ask(*_: object) -> None:
+        asked.append(journal.pages_written)
+
+    event.listen(Pool, "close", ask)
+    try:
+        journal.reopen()
+    finally:
+        event.remove(Pool, "close", ask)
+    assert asked
+    assert min(asked) >= 100
 
 
 def test_a_long_log_is_moved_while_somebody_writes_and_begins_anew(
