@@ -19,7 +19,7 @@ from paho.mqtt.enums import MQTTErrorCode
 
 from butler_mqtt.mqtt.buffered import BufferedSocket
 
-#: More wakes than can come between two turns.
+#: More wakes than can come between two turns, and packets read in one at most.
 _MANY = 4096
 
 
@@ -58,7 +58,7 @@ class Loop:
 
     def turn(self, timeout: float) -> MQTTErrorCode:
         """
-        Write what is queued, and read what comes within *timeout* seconds.
+        Read what comes within *timeout* seconds, and write what is queued.
 
         Raises:
             OSError: The connection is gone.
@@ -68,15 +68,18 @@ class Loop:
         if sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         assert isinstance(sock, BufferedSocket)  # noqa: S101 -- narrows the type; a test tells when paho changes
+        # What other threads queue while paho ends its writing does not wake anybody: it is found here.
+        at_once = sock.pending() or (client.want_write() and not sock.unsent)
+        # Reading first: a broker that goes away may have said why, and writing would only fail.
+        if self._wait(sock, 0.0 if at_once else timeout) or sock.pending():
+            rc = self._read(sock)
+            if rc or client.socket() is None:
+                return rc
         if client.want_write():
             rc = self._write(sock)
             if rc or client.socket() is None:
                 return rc
-        if self._wait(sock, 0.0 if sock.pending() else timeout) or sock.pending():
-            rc = self._read(sock)
-            if rc or client.socket() is None:
-                return rc
-        if sock.unsent:
+        elif sock.unsent:
             sock.flush()
         return client.loop_misc()
 
@@ -88,9 +91,11 @@ class Loop:
         return rc
 
     def _read(self, sock: BufferedSocket) -> MQTTErrorCode:
-        """Read until all is taken that came with the first of it."""
+        """Read all that came with the first of it, within limits: a flood must not keep us from writing."""
         rc = self._client.loop_read()
-        while not rc and sock.read_ahead and self._client.socket() is not None:
+        for _ in range(_MANY):
+            if rc or not sock.read_ahead or self._client.socket() is None:
+                break
             rc = self._client.loop_read()
         return rc
 
