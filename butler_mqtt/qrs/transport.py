@@ -99,7 +99,7 @@ class _Response(HTTPResponse):
             return
         # What is private here has stood unchanged since Python 3.0; the tests of this module would tell.
         version, status, reason = self._read_status()
-        while status == HTTPStatus.CONTINUE:
+        while status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS:
             _headers(self.fp)
             version, status, reason = self._read_status()
         if not version.startswith("HTTP/1.") and version != "HTTP/0.9":
@@ -112,8 +112,7 @@ class _Response(HTTPResponse):
         self.chunked = headers.get("transfer-encoding", "").lower() == "chunked"
         self.chunk_left = None
         self.will_close = self._check_close()
-        length = headers.get("content-length", "")
-        self.length = int(length) if length.isdecimal() and not self.chunked else None
+        self.length = None if self.chunked else _length(headers.get("content-length"))
         if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
             self.length = 0
         if not self.will_close and not self.chunked and self.length is None:
@@ -134,6 +133,16 @@ def _headers(file: BinaryIO) -> _Headers:
         key = name.strip().lower()
         headers[key] = f"{headers[key]}, {value.strip()}" if key in headers else value.strip()
     raise HTTPException(f"more than {_MAX_HEADERS} headers")
+
+
+def _length(given: str | None) -> int | None:
+    """Read a Content-Length; one that stands there twice is the same twice (RFC 9110, 8.6)."""
+    if given is None:
+        return None
+    first, *others = (one.strip() for one in given.split(","))
+    if not first.isdecimal() or any(one != first for one in others):
+        raise HTTPException("the answer has no valid Content-Length")
+    return int(first)
 
 
 class _PlainConnection(urllib3.connection.HTTPConnection):
@@ -205,7 +214,8 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, settings: Settings, headers: Mapping[str, str]) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._head = _lines({"Host": _host(settings), **headers})
+        host = {} if any(name.lower() == "host" for name in headers) else {"Host": _host(settings)}
+        self._head = _lines({**host, **headers})
         self.progress = _Progress()
         self._timeouts = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
         options: dict[str, Any] = {"timeout": settings.connect_timeout_seconds, "progress": self.progress}

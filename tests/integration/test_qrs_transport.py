@@ -98,7 +98,12 @@ def test_kinds_without_sessions_are_started_without_asking_for_an_id(
 def test_configured_headers_replace_ours_whatever_their_letter_case_but_never_the_key(
     server: Server, site: Files | None
 ) -> None:
-    headers = (("x-qlik-user", "UserId=me"), ("accept", "text/json"), ("x-qlik-xrfkey", "0" * 16))
+    headers = (
+        ("x-qlik-user", "UserId=me"),
+        ("accept", "text/json"),
+        ("x-qlik-xrfkey", "0" * 16),
+        ("host", "qlik"),
+    )
     client(server, site, headers=headers).connection().start(TASK)
     (call,) = server.calls
     assert (call.headers["x-qlik-user"], call.headers["accept"]) == ("UserId=me", "text/json")
@@ -109,6 +114,9 @@ def test_configured_headers_replace_ours_whatever_their_letter_case_but_never_th
 def test_the_empty_guid_is_handed_on(server: Server, connection: Connection) -> None:
     server.answers = lambda _: reply(201, EMPTY_GUID)
     assert connection.start(TASK) == EMPTY_GUID
+
+
+BODY = json.dumps({"value": RUN}).encode()
 
 
 @pytest.mark.parametrize(
@@ -125,6 +133,8 @@ def test_the_empty_guid_is_handed_on(server: Server, connection: Connection) -> 
         b"HTTP/1.1 201 Created\r\nContent-Length: 60\r\n\r\n{" + THEN_CUT,
         b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + THEN_CUT,
         b"HTTP/1.1 201 Created\r\nContent-Length: 60\r\n\r\n{",
+        b"HTTP/1.1 201 Created\r\nContent-Length: 48, 49\r\n\r\n" + BODY + THEN_CUT,
+        b"HTTP/1.1 201 Created\r\nContent-Length: -1\r\n\r\n" + BODY + THEN_CUT,
         reply(500, b"boom"),
         reply(503, b"starting", Retry_After="1"),
         reply(302, Location="/login"),
@@ -145,13 +155,12 @@ def test_a_start_that_left_without_a_usable_answer_is_unknown_and_not_repeated(
     assert server.calls[1].connection != server.calls[0].connection
 
 
-BODY = json.dumps({"value": RUN}).encode()
-
-
 @pytest.mark.parametrize(
     "answer",
     [
         b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\n" + STARTED,
+        b"HTTP/1.1 103 Early Hints\r\nX: 1\r\n\r\n" + STARTED,
+        b"HTTP/1.1 201 X\r\nContent-Length: %d\r\nContent-Length: %d\r\n\r\n" % (len(BODY), len(BODY)) + BODY,
         b"HTTP/1.1 201\r\ncontent-LENGTH:%d\r\nX: 1\r\nx: 2\r\n\r\n" % len(BODY) + BODY,
         b"HTTP/1.1 201 X\nContent-Length: %d\n\n" % len(BODY) + BODY,
         b"HTTP/1.1 201 X\r\nTransfer-Encoding: Chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY),
