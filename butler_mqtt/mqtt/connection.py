@@ -207,10 +207,9 @@ class Connection:
         except ssl.SSLError as error:
             # A broker that goes down during the handshake just ends the stream.
             refused = self._accepted_at is None and not isinstance(error, ssl.SSLEOFError)
-            return self._ended or Ended(f"TLS failed: {tls_reason(error)}", refused, self._lasted())
+            return Ended(f"TLS failed: {tls_reason(error)}", refused=refused, lasted=self._lasted())
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot express
-            # A reason that was known before says more.
-            return self._ended or Ended(str(error) or type(error).__name__, lasted=self._lasted())
+            return Ended(str(error) or type(error).__name__, lasted=self._lasted())
         finally:
             self._client = None
         if self._ended is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 
@@ -152,53 +151,3 @@ def test_a_network_thread_that_dies_is_reported() -> None:
     connection.stop(5)
     assert isinstance(fatal[0], ZeroDivisionError)
     assert not connection.alive
-
-
-class Leaving:
-    """A user that leaves for a reason of its own, just after the broker has reset the connection."""
-
-    connection: Connection
-
-    def __init__(self, server: socket.socket) -> None:
-        self.server = server
-        self.ends: list[Ended] = []
-
-    def prepare(self, client: object) -> None:
-        """Let the broker answer CONNECT as soon as it comes."""
-        self.broker = threading.Thread(target=self.answer)
-        self.broker.start()
-
-    def answer(self) -> None:
-        self.peer, _ = self.server.accept()
-        self.peer.recv(100)
-        self.peer.sendall(ACCEPTED)
-
-    def accepted(self, client: object, session_present: bool, limits: Limits) -> None:
-        self.broker.join()
-        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.peer.close()
-        self.connection.leave("for a reason", refused=True)
-
-    def turned(self) -> None:
-        """Need nothing."""
-
-    def ended(self, ended: Ended) -> bool:
-        self.ends.append(ended)
-        return False
-
-
-def test_the_reason_for_leaving_is_kept_when_the_connection_is_gone_already() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        peer = Leaving(server)
-        peer.connection = Connection(
-            settings.Mqtt(broker_host="127.0.0.1", broker_port=server.getsockname()[1]),
-            client_id="leaving",
-            keep_session=False,
-            peer=peer,
-            on_fatal=lambda _: None,
-        )
-        peer.connection.start()
-        until(lambda: peer.ends, what="ended")
-        peer.connection.stop(5)
-    (ended,) = peer.ends
-    assert (ended.reason, ended.refused, ended.ours) == ("for a reason", True, True)
