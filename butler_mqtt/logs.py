@@ -115,8 +115,8 @@ class _Handler(logging.StreamHandler[TextIO]):
         try:
             self.stream.write("".join(f"{line}{self.terminator}" for line in lines))
             self.flush()
-        except OSError:
-            pass  # nobody reads standard error any more, and there is nobody to tell
+        except Exception:  # noqa: BLE001, S110 -- nobody reads standard error any more: there is nobody to tell
+            pass
         finally:
             self.release()
 

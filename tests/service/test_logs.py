@@ -162,3 +162,25 @@ def test_lines_of_a_block_are_written_in_one_piece_at_its_end(tmp_path: Path) ->
         "the block failed",
     ]
     assert done.stdout.split() == [b"0", str(file.stat().st_size).encode()]
+
+
+CLOSED = """
+import logging, sys
+from butler_mqtt import logs
+logs.set_up("info")
+sys.stderr.close()
+with logs.together():
+    logging.getLogger("butler_mqtt.test").info("first")
+print("went on")
+"""
+
+
+def test_lines_that_cannot_be_written_do_not_fail_what_was_done_in_the_block() -> None:
+    """The block is a turn, whose effects cannot be taken back: it would be repeated."""
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED],
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stdout == b"went on\n"
