@@ -40,11 +40,13 @@ class Posted:
 
     `answer` is an execution id, None for an answer without one, or the error.
     `look` is what the server showed right after an empty execution id.
+    `expired`: it was not sent, since the time of all its starts was over.
     """
 
     run: int
     answer: str | QlikError | None
     look: Look | None = None
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Protocol
 
+from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import QlikError
 from butler_mqtt.events import Event, Posted
 from butler_mqtt.model import EMPTY_GUID, Look, Task
@@ -32,14 +33,16 @@ class Poster:
 
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self._emit = emit
-        self._jobs: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[int, Task, int | None] | None] = SimpleQueue()
         #: Runs given to the threads whose outcome is not on disk.
         self.in_hand: set[int] = set()
 
     def post(self, run: Run) -> None:
         """Have *run* posted, whose intent is on disk."""
         self.in_hand.add(run.id)
-        self._jobs.put((run.id, run.task))
+        times = [start.expires_at for start in run.starts if start.expires_at is not None]
+        over_at = max(times) if len(times) == len(run.starts) else None
+        self._jobs.put((run.id, run.task, over_at))
 
     def settled(self, run_id: int) -> None:
         """Take note that the outcome of a run is on disk."""
@@ -48,7 +51,11 @@ class Poster:
     def work(self, qlik: Starting) -> None:
         """Post, job by job, until `stop`; runs in several threads."""
         while (job := self._jobs.get()) is not None:
-            run_id, task = job
+            run_id, task, over_at = job
+            if over_at is not None and over_at <= now_ms():
+                # A slow server kept those before it in the queue.
+                self._emit(Posted(run_id, None, expired=True))
+                continue
             look = None
             try:
                 look = _disabled(qlik, task)

@@ -348,6 +348,9 @@ class Starter:
 
     def _outcome(self, run: Run, event: Posted, known: dict[str, int], connection: Connection) -> None:
         answer = event.answer
+        if event.expired:
+            self.not_started(run, *_EXPIRED)
+            return
         if isinstance(answer, QlikUnavailable):
             self._unavailable(run, answer)
             return

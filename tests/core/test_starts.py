@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from butler_mqtt import starter
+from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.model import EMPTY_GUID, Task, TaskType
 from butler_mqtt.settings import Settings, StartTask
 from butler_mqtt.settler import BETWEEN_LOOKS_SECONDS, MAX_AGE_MS
+from tests.brokers import until
 from tests.core.conftest import MakeHouse
 from tests.fakes import OUR_USER, House, Site, cut_after_effect, cut_before_effect
 
@@ -288,6 +290,23 @@ def test_a_start_that_is_repeated_expires(house: House) -> None:
         house.step()
     assert house.site.posts == []
     assert house.rows(tables.runs)[-1]["state"] == "none"
+
+
+def test_a_start_expires_while_a_slow_server_keeps_those_before_it(house: House) -> None:
+    house.site.add("Slow")
+    house.site.add("Sales")
+    over = now_ms() + 2000
+
+    def answer_late(site: Site, task: Task) -> str:
+        until(lambda: now_ms() > over, what="over")
+        return site.begin(task.id)
+
+    house.site.script.append(answer_late)
+    house.send({"taskName": "Slow", "requestId": "slow"})
+    house.send({"taskName": "Sales", "requestId": "late"}, expiry_seconds=1)
+    codes = {reply["requestId"]: reply.get("code") for reply in house.replied(2)}
+    assert (codes["late"], house.site.posts) == ("expired", [])
+    assert [row["state"] for row in house.rows(tables.runs)] == ["executing", "none"]
 
 
 def test_a_start_behind_a_run_in_doubt_expires(house: House) -> None:
