@@ -391,6 +391,8 @@ class Daemon:
                 DRAIN_SECONDS,
                 extra={"action": "stopping"},
             )
+        # Nobody would record the outcome of what is posted from now on.
+        self._pipeline.starter.poster.abandon()
         if self._door is not None:
             self._door.stop()
         if self._replies is not None:

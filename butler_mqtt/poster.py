@@ -36,6 +36,7 @@ class Poster:
         self._jobs: SimpleQueue[tuple[int, Task, int | None] | None] = SimpleQueue()
         #: Runs given to the threads whose outcome is not on disk.
         self.in_hand: set[int] = set()
+        self._abandoned = False
 
     def post(self, run: Run) -> None:
         """Have *run* posted, whose intent is on disk."""
@@ -51,6 +52,8 @@ class Poster:
     def work(self, qlik: Starting) -> None:
         """Post, job by job, until `stop`; runs in several threads."""
         while (job := self._jobs.get()) is not None:
+            if self._abandoned:
+                continue
             run_id, task, over_at = job
             if over_at is not None and over_at <= now_ms():
                 # A slow server kept those before it in the queue.
@@ -65,6 +68,10 @@ class Poster:
             except QlikError as error:
                 answer = error
             self._emit(Posted(run_id, answer, look))
+
+    def abandon(self) -> None:
+        """Post nothing more; what is queued stays an intent, which the daemon looks into when it starts again."""
+        self._abandoned = True
 
     def stop(self) -> None:
         """Let one thread in `work` end after the job in hand."""

@@ -55,7 +55,7 @@ class Client(paho.Client):
     """A paho client whose socket is buffered."""
 
     def _create_socket(self) -> BufferedSocket:
-        # Not public; should paho name it otherwise, all works as before, only slower, and a test tells.
+        # Not public; a test tells when paho names it otherwise.
         return BufferedSocket(super()._create_socket())
 
 

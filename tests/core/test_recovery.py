@@ -305,6 +305,20 @@ def test_an_arrival_that_cannot_even_be_refused_costs_the_others_nothing(house: 
 # ---- stopping
 
 
+def test_what_is_queued_when_the_stop_cannot_wait_is_posted_after_the_restart_once(house: House) -> None:
+    task_id = house.site.add("Sales")
+    house.send({"taskId": task_id})
+    house.turn()
+    house.find()
+    house.turn()
+    house.pipeline.starter.poster.abandon()
+    house.post()
+    assert house.site.posts == []
+    house.restart()
+    assert house.replied()[0]["totalTasksStarted"] == 1
+    assert house.site.posts == [task_id]
+
+
 def test_draining_starts_nothing_new_and_ends_what_is_in_hand(make_house: MakeHouse) -> None:
     house = make_house(Settings(start_task=StartTask(max_concurrent_starts=1)))
     task_id = house.site.add("Sales")
