@@ -70,7 +70,7 @@ class Poster:
             self._emit(Posted(run_id, answer, look))
 
     def abandon(self) -> None:
-        """Post nothing more; what is queued stays an intent, which the daemon looks into when it starts again."""
+        """Post nothing more; what is queued stays an intent, which the next life of the daemon looks into."""
         self._abandoned = True
 
     def stop(self) -> None:
