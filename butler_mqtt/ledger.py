@@ -237,7 +237,12 @@ class Ledger:
         self.noted(run, "postedAgain", "nothing had begun, so that the start is asked of Qlik again")
         self._move_run(run, RunState.INTENDED)
         run.attempts += 1
-        self._turn.unit.update(tables.runs, run.id, attempts=run.attempts)
+        run.nothing_since = None
+        self._turn.unit.update(tables.runs, run.id, attempts=run.attempts, nothing_at=None)
+
+    def found_nothing(self, run: Run) -> None:
+        """Record that a look at the server found nothing of a run for the first time."""
+        self._turn.unit.update(tables.runs, run.id, nothing_at=now_ms())
 
     def posted(self, run: Run, details: str) -> None:
         """Record that a POST left and nobody knows yet what became of it."""

@@ -204,14 +204,13 @@ def _of_request(opened: OpenRequest) -> dict[str, object]:
 
 def _request(row: Row) -> OpenRequest:
     request = validation.reread(row["document"])
-    age = max(0, now_ms() - row["received_at"]) / 1000
     return OpenRequest(
         row["id"],
         row["request_id"],
         request,
         RequestState(row["state"]),
         row["received_at"],
-        time.monotonic() - age,
+        _monotonic(row["received_at"]),
         row["expires_at"],
         row["reply"],
         not_found=json.loads(row["not_found"] or "[]"),
@@ -244,4 +243,10 @@ def _run(row: Row, starts: list[OpenStart]) -> Run:
         row["intended_at"],
         time.monotonic(),
         row["attempts"],
+        nothing_since=None if row["nothing_at"] is None else _monotonic(row["nothing_at"]),
     )
+
+
+def _monotonic(ms: int) -> float:
+    """Give the monotonic time of a moment of the clock; one in the future is now."""
+    return time.monotonic() - max(0, now_ms() - ms) / 1000

@@ -57,6 +57,9 @@ class Verdicts(Protocol):
     def post_again(self, run: Run) -> None:
         """Take note that nothing began and the run is to be posted once more."""
 
+    def found_nothing(self, run: Run) -> None:
+        """Take note that a look found nothing of a run for the first time."""
+
     def looked(self, run: Run, text: str) -> None:
         """Take note of what a look at the server showed."""
 
@@ -111,13 +114,14 @@ class Settler:
         self._due.clear()
 
     def doubt(self, run: Run, doubt: Doubt) -> None:
-        """Take a run in whose outcome is in doubt, and look at once."""
+        """Take a run in whose outcome is in doubt, and look as soon as that can tell something."""
         run.doubt = doubt
         run.failures = 0
-        run.nothing_since = None
-        run.in_doubt_since = time.monotonic()
+        run.in_doubt_since = now = time.monotonic()
         self._runs[run.id] = run
-        self._look_in(0.0, run)
+        # An earlier life of the daemon may have had the first of the two looks.
+        again_at = now if run.nothing_since is None else run.nothing_since + BETWEEN_LOOKS_SECONDS
+        self._look_in(max(0.0, again_at - now), run)
 
     def turn(self) -> None:
         """Hand over the looks that are due."""
@@ -191,6 +195,7 @@ class Settler:
         now = time.monotonic()
         if run.nothing_since is None:
             run.nothing_since = now
+            self._verdicts.found_nothing(run)
             self._note(
                 run, f"the Qlik server showed nothing that began; next look in {BETWEEN_LOOKS_SECONDS:g} s"
             )

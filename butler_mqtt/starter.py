@@ -42,6 +42,10 @@ CAPACITY_SECONDS = 300.0
 #: Runs in hand for each thread that posts: as many as it gets done while one turn is written, so that a
 #: burst is written in few large turns. After a crash each of them is looked at once more.
 IN_HAND = 16
+#: As many at first, so that a daemon that is killed again and again leaves few to be looked at; one more for
+#: each so many outcomes.
+FIRST_IN_HAND = 4
+OUTCOMES_FOR_MORE = 32
 #: Starts that stand ready, from which on they go before looks at executions.
 MANY_PLANNED = 100
 #: Ids that prove new, after which a server is taken to give new ones only.
@@ -87,6 +91,7 @@ class Starter:
         #: Runs given to the threads in this turn or before.
         self._posting: set[int] = set()
         self._repeat: deque[Run] = deque()
+        self._outcomes = 0
         self._failures = 0
         self._paused_until = 0.0
         self._answered = time.monotonic()
@@ -162,6 +167,7 @@ class Starter:
         """Take in the outcomes of POSTs."""
         claimed = {event.answer for event in events if isinstance(event.answer, str)} - {EMPTY_GUID}
         known = reading.known_executions(connection, claimed) if claimed else {}
+        self._outcomes += len(events)
         for event in events:
             self._posting.discard(event.run)
             # Kept until the outcome is on disk: should that fail, the event is applied once more.
@@ -189,7 +195,8 @@ class Starter:
         if time.monotonic() < self._paused_until or self.clock_needed:
             return
         # While the server does not answer one POST probes; else some wait in hand to hide the commit.
-        limit = 1 if self._failures else IN_HAND * self._settings.max_concurrent_starts
+        in_hand = min(IN_HAND, FIRST_IN_HAND + self._outcomes // OUTCOMES_FOR_MORE)
+        limit = 1 if self._failures else in_hand * self._settings.max_concurrent_starts
         room = self._room_for_reloads()
         while len(self._posting) < limit and (self._repeat or room > 0):
             room -= 1
@@ -254,6 +261,10 @@ class Starter:
         """Record that nobody can tell what became of a run."""
         self._ledger.unknown(run, details)
         self._done(run)
+
+    def found_nothing(self, run: Run) -> None:
+        """Take note that a look found nothing of a run for the first time."""
+        self._ledger.found_nothing(run)
 
     def looked(self, run: Run, text: str) -> None:
         """Take note of what a look at the server showed."""

@@ -150,7 +150,8 @@ Index(
 Index("starts_by_run", starts.c.run)
 
 #: One POST to the server: the intent and what the server showed before it, then the execution it led to.
-#: `events` are the states already told, separated by commas.
+#: `events` are the states already told, separated by commas; `nothing_at` is when a look at the server first
+#: found nothing of a run in doubt.
 runs = Table(
     "runs",
     metadata,
@@ -174,6 +175,7 @@ runs = Table(
     Column("duration_ms", Integer),
     Column("message", Text),
     Column("ended_at", Integer),
+    Column("nothing_at", Integer),
 )
 Index("runs_executing", runs.c.id, sqlite_where=runs.c.state == "executing")
 Index("runs_by_task", runs.c.task_id, runs.c.id)

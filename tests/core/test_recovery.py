@@ -97,6 +97,23 @@ def test_a_daemon_killed_between_intent_and_post_posts_after_two_looks(house: Ho
     assert house.site.posts == [task_id]
 
 
+def test_the_two_looks_that_find_nothing_may_be_in_two_lives(house: House) -> None:
+    """A daemon killed every few seconds must get on, before its intents are too old to be repeated."""
+    task_id = house.site.add("Sales")
+    house.send({"taskId": task_id})
+    house.turn()
+    house.find()
+    house.turn()
+    house.restart()
+    house.until(lambda: house.rows(tables.runs)[0]["nothing_at"])
+    looks = house.site.looks
+    house.restart()
+    assert house.replied(1)[0]["totalTasksStarted"] == 1
+    assert house.site.looks == looks + 1
+    assert house.site.posts == [task_id]
+    assert house.rows(tables.runs)[0]["nothing_at"] is None
+
+
 def test_a_daemon_killed_while_it_settles_goes_on_settling(house: House) -> None:
     task_id = house.site.add("Sales")
     house.site.script.append(cut_after_effect)

@@ -251,6 +251,28 @@ def test_a_start_is_repeated_by_itself_when_nothing_was_sent(house: House) -> No
     assert house.site.posts == [task_id]
 
 
+def test_few_starts_are_in_hand_until_the_daemon_has_proved_to_live(make_house: MakeHouse) -> None:
+    """Each of them has to be looked at on the server after a kill."""
+    house = make_house(Settings(start_task=StartTask(max_concurrent_starts=1, max_tasks_per_request=1000)))
+    house.site.lasting = False
+    for number in range(500):
+        house.site.add(f"Sales {number}", tags=("sales",))
+    house.send({"tag": "sales"})
+    in_hand = house.pipeline.starter.poster.in_hand
+    house.until(lambda: in_hand)
+    assert len(in_hand) == starter.FIRST_IN_HAND
+    most = 0
+
+    def all_started() -> bool:
+        nonlocal most
+        house.turn()
+        most = max(most, len(in_hand))
+        return len(house.site.posts) == 500
+
+    house.until(all_started)
+    assert most == starter.IN_HAND
+
+
 def test_starts_that_fail_together_lengthen_the_pause_once(
     house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,8 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Make the tables, and room for when a look found nothing."""
+    op.add_column("runs", sa.Column("nothing_at", sa.Integer))
     op.create_table(
         "lives",
         sa.Column("id", sa.Integer, primary_key=True),
