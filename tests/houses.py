@@ -13,14 +13,14 @@ from tests.fakes import House, shorten_pauses
 MakeHouse = Callable[..., House]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that an operator does not configure; their lengths have tests of their own."""
     shorten_pauses(monkeypatch)
 
 
 @pytest.fixture
-def make_house(tmp_path: Path) -> Iterator[MakeHouse]:
+def make_house(tmp_path: Path, short_pauses: None) -> Iterator[MakeHouse]:
     """Give a function that makes a running house of settings."""
     houses: list[House] = []
 

@@ -14,6 +14,11 @@ from tests.houses import MakeHouse, house, make_house, short_pauses
 __all__ = ["MakeHouse", "house", "journal", "make_house", "short_pauses"]
 
 
+@pytest.fixture(autouse=True)
+def short_pauses_for_all(short_pauses: None) -> None:
+    """Shorten the pauses in tests without a house too."""
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
     """Give an open journal without content."""

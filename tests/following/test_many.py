@@ -82,11 +82,6 @@ class Street:
             self.clock.now += 0.2
 
 
-@pytest.fixture(autouse=True)
-def short_pauses() -> None:
-    """Leave the pauses as they are: they are the matter here."""
-
-
 @pytest.fixture
 def street(monkeypatch: pytest.MonkeyPatch) -> Street:
     clock = Clock()
