@@ -62,7 +62,8 @@ def test_a_response_topic_wins_over_a_reply_topic(sender: Sender) -> None:
 
 def test_a_forbidden_response_topic_gives_way_to_an_allowed_reply_topic(sender: Sender) -> None:
     sender.publish({"tag": "nobody-has-it", "replyTopic": "qliksense/second"}, ResponseTopic=START)
-    sender.wait(lambda got: got.topic == "qliksense/second")
+    got = sender.wait(lambda got: got.topic == "qliksense/second")
+    assert got.json["tasksNotFound"] == [{"tag": "nobody-has-it"}]
 
 
 @pytest.mark.parametrize("where", FORBIDDEN)

@@ -129,13 +129,13 @@ def test_requests_that_arrive_while_a_backlog_is_read_are_found_too(house: House
     _backlog(house, 1100)
     for number in range(1100, 1200):
         house.send({"requestId": f"r{number}", "tag": "none"})
-    house.replied(1200)
+    assert {reply["requestId"] for reply in house.replied(1200)} == {f"r{number}" for number in range(1200)}
 
 
 def test_a_repetition_that_arrives_while_its_request_is_read_is_answered(house: House) -> None:
     _backlog(house, 1010)
     house.send({"requestId": "r1005", "tag": "none"})
-    house.replied(1011)
+    assert [reply["requestId"] for reply in house.replied(1011)].count("r1005") == 2
 
 
 def test_a_late_confirmation_is_not_taken_for_that_of_a_newer_message(house: House) -> None:

@@ -84,12 +84,18 @@ def test_a_daemon_killed_between_the_effect_and_the_answer_adopts(house: House) 
     assert house.site.posts == [task_id]
 
 
-def test_a_daemon_killed_between_intent_and_post_posts_after_two_looks(house: House) -> None:
+def intended(house: House) -> str:
+    """Ask for a task and go on until its intent is on disk and nothing is posted; give its id."""
     task_id = house.site.add("Sales")
     house.send({"taskId": task_id})
     house.turn()
     house.find()
     house.turn()
+    return task_id
+
+
+def test_a_daemon_killed_between_intent_and_post_posts_after_two_looks(house: House) -> None:
+    task_id = intended(house)
     house.restart()
     looks = house.site.looks
     assert house.replied(1)[0]["totalTasksStarted"] == 1
@@ -99,11 +105,7 @@ def test_a_daemon_killed_between_intent_and_post_posts_after_two_looks(house: Ho
 
 def test_the_two_looks_that_find_nothing_may_be_in_two_lives(house: House) -> None:
     """A daemon killed every few seconds must get on, before its intents are too old to be repeated."""
-    task_id = house.site.add("Sales")
-    house.send({"taskId": task_id})
-    house.turn()
-    house.find()
-    house.turn()
+    task_id = intended(house)
     house.restart()
     house.until(lambda: house.rows(tables.runs)[0]["nothing_at"])
     looks = house.site.looks
@@ -245,11 +247,7 @@ def test_nothing_is_acknowledged_while_the_journal_cannot_be_written(house: Hous
 
 
 def test_the_outcome_of_a_post_survives_a_full_disk(house: House) -> None:
-    task_id = house.site.add("Sales")
-    house.send({"taskId": task_id})
-    house.turn()
-    house.find()
-    house.turn()
+    task_id = intended(house)
     house.post()
     for _ in range(5):
         house.journal.fail("before")
@@ -323,11 +321,7 @@ def test_an_arrival_that_cannot_even_be_refused_costs_the_others_nothing(house: 
 
 
 def test_what_is_queued_when_the_stop_cannot_wait_is_posted_after_the_restart_once(house: House) -> None:
-    task_id = house.site.add("Sales")
-    house.send({"taskId": task_id})
-    house.turn()
-    house.find()
-    house.turn()
+    task_id = intended(house)
     house.pipeline.starter.poster.abandon()
     house.post()
     assert house.site.posts == []
@@ -338,11 +332,7 @@ def test_what_is_queued_when_the_stop_cannot_wait_is_posted_after_the_restart_on
 
 def test_draining_starts_nothing_new_and_ends_what_is_in_hand(make_house: MakeHouse) -> None:
     house = make_house(Settings(start_task=StartTask(max_concurrent_starts=1)))
-    task_id = house.site.add("Sales")
-    house.send({"taskId": task_id})
-    house.turn()
-    house.find()
-    house.turn()
+    task_id = intended(house)
     house.send({"taskName": "Sales", "requestId": "later"})
     assert not house.pipeline.drain(0.0)
     house.post()

@@ -147,7 +147,9 @@ def test_thousands_of_malformed_messages_hold_up_nothing(house: House) -> None:
         house.send(f"nonsense {number}".encode())
     house.send({"taskId": task})
     house.until(lambda: house.site.posts)
-    house.replied(2001)
+    replies = house.replied(2001)
+    assert sum(reply.get("code") == "invalid_json" for reply in replies) == 2000
+    assert house.site.posts == [task]
 
 
 @pytest.mark.parametrize(
@@ -410,6 +412,7 @@ def test_a_held_call_survives_a_change_of_the_brokers_session(make_house: MakeHo
     house.turn()
     house.site.down = False
     house.until(lambda: answers)
+    assert json.loads(answers[0])["tasksNotFound"] == [{"tag": "u"}]
 
 
 def test_a_reply_the_broker_refuses_is_told_at_once_and_offered_again(

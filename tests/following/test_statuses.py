@@ -99,7 +99,9 @@ def test_what_waits_behind_an_execution_does_not_wait_for_its_result(house: Hous
     house.site.begin(task)
     house.ask({"requestId": "a", "taskId": task})
     house.site.history[task].clear()
-    house.until(lambda: house.site.posts == [task])
+    house.until(lambda: house.site.posts)
+    assert house.site.posts == [task]
+    assert not events(house, "succeeded")
 
 
 def test_what_waits_behind_a_failed_execution_does_not_wait_for_its_log(
