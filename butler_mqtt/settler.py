@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from queue import SimpleQueue
 from typing import Protocol
@@ -26,6 +26,8 @@ BETWEEN_LOOKS_SECONDS = 5.0
 MAX_AGE_MS = 10 * 60 * 1000
 #: Longest pause between two tries while the server cannot be reached, in seconds.
 MAX_PAUSE_SECONDS = 10.0
+#: Runs looked at before the first of them is judged.
+MAX_TOGETHER = 90
 #: POSTs answered with the empty id because of an execution that had ended by the look.
 MAX_MISSED = 3
 
@@ -33,10 +35,10 @@ _log = logging.getLogger("butler_mqtt.settler")
 
 
 class Looking(Protocol):
-    """The side of the Qlik server that shows what became of a task."""
+    """The side of the Qlik server that shows what became of tasks."""
 
-    def look(self, task: Task) -> Look:
-        """Read a task with its sessions and results; raises QlikUnavailable or QlikRefused."""
+    def look_at_all(self, tasks: Iterable[Task]) -> Mapping[str, Look | QlikRefused]:
+        """Read tasks with their sessions and results, by id; raises QlikUnavailable or QlikRefused."""
 
 
 class Verdicts(Protocol):
@@ -93,14 +95,27 @@ class Settler:
     # ---- the thread that looks
 
     def work(self, qlik: Looking) -> None:
-        """Look, job by job, until `stop`; runs in a thread of its own."""
-        while (job := self._jobs.get()) is not None:
-            run_id, task = job
+        """Look, many tasks at a time, until `stop`; runs in a thread of its own."""
+        while runs := self._next_runs():
             try:
-                look: Look | QlikError = qlik.look(task)
+                looks: Mapping[str, Look | QlikError] = qlik.look_at_all(runs.values())
             except QlikError as error:
-                look = error
-            self._emit(Looked(run_id, look))
+                looks = {task.id: error for task in runs.values()}
+            for run_id, task in runs.items():
+                self._emit(Looked(run_id, looks[task.id]))
+
+    def _next_runs(self) -> dict[int, Task]:
+        """Wait for jobs and give those that stand ready, with the tasks of their runs; none at the end."""
+        runs: dict[int, Task] = {}
+        job = self._jobs.get()
+        while job is not None:
+            runs[job[0]] = job[1]
+            if len(runs) >= MAX_TOGETHER or self._jobs.empty():
+                return runs
+            job = self._jobs.get()
+        if runs:
+            self.stop()  # for the next call to find
+        return runs
 
     def stop(self) -> None:
         """Let `work` end after the job in hand."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -69,7 +69,8 @@ class Site:
     `posts` are the ids of the tasks for which a start had effect. `script`
     holds what the next starts do instead of the ordinary: a `QlikError` is
     raised without effect, a callable is called with the site and the task.
-    `finding` and `looking` hold errors that the next calls of these raise.
+    `finding` and `looking` hold errors that the next calls of these raise;
+    `together` tells how many tasks each look at many was about.
     With `lasting` False executions end as soon as they have begun. `on_start` is
     called with every start that reaches the server.
     """
@@ -84,6 +85,7 @@ class Site:
         self.looking: deque[QlikError] = deque()
         self.asked: list[list[Selector]] = []
         self.looks = 0
+        self.together: list[int] = []
         self.down = False
         self.lasting = True
         self.on_start: Callable[[Task], None] = lambda _task: None
@@ -173,6 +175,11 @@ class Site:
         self.posts.append(task.id)
         execution = self.begin(task.id, OUR_USER)
         return execution if known.has_sessions else None
+
+    def look_at_all(self, tasks: Iterable[Task]) -> dict[str, Look | QlikRefused]:
+        asked = list(tasks)
+        self.together.append(len(asked))
+        return {task.id: self.look(task) for task in asked}
 
     def look(self, task: Task) -> Look:
         self.looks += 1

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import tenacity
 
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.model import Execution, ExecutionStatus, Look, Selector, SelectorKind, Task, TaskType
+from butler_mqtt.model import Execution, ExecutionStatus, Look, Selector, Task
 from butler_mqtt.qrs import filters, scriptlog, wire
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
 from butler_mqtt.qrs.lists import Form, TaskLists
+from butler_mqtt.qrs.looks import Looks, has_sessions
 from butler_mqtt.qrs.state import ServerState
 from butler_mqtt.qrs.transport import Answer, ExchangeFailed, OnCall, Transport
 from butler_mqtt.settings import Qrs as Settings
@@ -31,13 +32,6 @@ ALL_SESSIONS_EVERY = 10
 _ABORTING = frozenset({ExecutionStatus.ABORT_INITIATED, ExecutionStatus.ABORTING})
 #: A list this long may have been cut by the server.
 MAYBE_CUT = 100
-
-#: What leads from an execution session to its task, by kind; the other kinds have no sessions that are known.
-_SESSION_OF = {
-    TaskType.RELOAD: "reloadTask.id",
-    TaskType.EXTERNAL_PROGRAM: "externalProgramTask.id",
-    TaskType.USER_SYNC: "userSyncTask.id",
-}
 
 
 class Qrs(ServerState):
@@ -84,6 +78,7 @@ class Connection:
         self._transport = Transport(settings, qrs.monotonic, qrs.on_call)
         self._looks = 0
         self._lists = TaskLists(self._read, qrs.form)
+        self._looking = Looks(self._read, self._lists)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(PassingOutage),
             stop=tenacity.stop_any(
@@ -127,7 +122,7 @@ class Connection:
             QlikRefused: The server answered 4xx, not 429; nothing was started.
             OutcomeUnknown: The task may be running.
         """
-        by_id = task.task_type is None or task.task_type in _SESSION_OF
+        by_id = task.task_type is None or has_sessions(task.task_type)
         path = f"/task/{task.id}/start{'/synchronous' if by_id else ''}"
         call = self._call("POST", path)
         try:
@@ -155,30 +150,14 @@ class Connection:
             QlikUnavailable: The server could not be asked, retries included.
             QlikRefused: The server refuses to tell.
         """
-        selector = Selector(SelectorKind.TASK_ID, task.id)
-        found = self.find([selector])[selector]
-        if isinstance(found, QlikRefused):
-            raise found
-        kind = found[0].task_type if found else task.task_type
-        sessions, readable = self._sessions(task.id, kind)
-        results = self._full("executionresult", f"taskID eq {task.id}", "&orderby=startTime%20desc")
-        return Look(
-            task=found[0] if found else None,
-            executions=wire.executions(sessions, results),
-            sessions_readable=readable,
-        )
+        look = self._looking.look([task])[task.id]
+        if isinstance(look, QlikRefused):
+            raise look
+        return look
 
-    def _sessions(self, task_id: str, kind: int | None) -> tuple[object, bool]:
-        path = _SESSION_OF.get(TaskType(kind)) if kind in _SESSION_OF else None
-        paths = _SESSION_OF.values() if path is None else [path]
-        every = " or ".join(filters.any_of(one, [task_id]) for one in paths)
-        try:
-            return self._full("executionsession", every), path is not None or kind is None
-        except QlikRefused as error:
-            # Without a list of sessions the results alone have to tell, and that nothing runs is not proved.
-            if error.status != 404 and (path is not None or error.status != 400):
-                raise
-            return [], False
+    def look_at_all(self, tasks: Iterable[Task]) -> dict[str, Look | QlikRefused]:
+        """Read what `look` reads of many tasks at once, by their ids; raises as `look`."""
+        return self._looking.look(tasks)
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         """

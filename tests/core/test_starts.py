@@ -232,6 +232,18 @@ def test_an_outcome_the_server_will_not_show_is_unknown(house: House) -> None:
     assert only(ask(house), "tasksFailed")["code"] == "outcome_unknown"
 
 
+def test_many_starts_in_doubt_are_looked_at_together(house: House) -> None:
+    """A daemon that is killed every second must get through all that the lives before it have left."""
+    ids = [house.site.add(f"Sales {number}") for number in range(20)]
+    house.send({"taskId": ids})
+    house.until(lambda: house.site.asked)
+    house.turn()
+    house.restart()
+    assert house.replied(1)[0]["totalTasksStarted"] == 20
+    assert max(house.site.together) >= 16
+    assert sorted(house.site.posts) == ids
+
+
 def test_looks_go_on_while_the_server_cannot_be_reached(house: House) -> None:
     house.site.add("Sales")
     house.site.script.append(cut_after_effect)

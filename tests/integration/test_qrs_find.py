@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
-from butler_mqtt.model import Execution, Selector, SelectorKind, Task
+from butler_mqtt.model import Execution, Look, Selector, SelectorKind, Task
 from butler_mqtt.qrs import Connection, Qrs
 from tests.integration.qrs_server import CUT, Call, Server, reply, serving, settings_for
 
@@ -330,7 +330,7 @@ def test_a_look_reads_the_task_its_sessions_and_its_results(
     assert [one.active for one in look.executions].count(True) == 1
     sessions, results = server.calls[-2:]
     assert sessions.filter.startswith(path)
-    assert results.filter == f"taskID eq {guid(1)}"
+    assert results.filter == f"(taskID eq {guid(1)})"
     assert results.query["orderby"] == "startTime desc"
 
 
@@ -382,3 +382,89 @@ def test_without_a_list_of_sessions_a_look_shows_the_results_and_proves_nothing(
     look = connection.look(Task(guid(1), "Task 1"))
     assert not look.sessions_readable
     assert [one.active for one in look.executions].count(True) == 1
+
+
+class Site(Repository):
+    """Twelve reload tasks and one of another kind, each with a session, and many results of the first."""
+
+    def __init__(self) -> None:
+        super().__init__(*(raw_task(number) for number in range(1, 13)), raw_task(13, kind=1))
+        #: Rows say which task they belong to, and lists can be counted.
+        self.names_tasks = self.counts = True
+
+    def __call__(self, call: Call) -> bytes:
+        entity, _, verb = call.path.strip("/").partition("/")
+        if entity not in {"executionsession", "executionresult"}:
+            return super().__call__(call)
+        asked = set(re.findall(r"eq ([0-9a-f-]{36})", call.filter))
+        rows = [row for row in self.rows(entity) if row["of"] in asked]
+        if verb == "count":
+            return reply(200, {"value": len(rows)}) if self.counts else reply(404, b"No matching endpoint")
+        return reply(200, rows[: self.limit])
+
+    def rows(self, entity: str) -> list[Json]:
+        rows: list[Json] = []
+        for number in range(1, 14):
+            if entity == "executionresult":
+                for result in range(20 if number == 1 else 1):
+                    row: Json = {"executionID": RUN.format(100 * number + result), "of": guid(number)}
+                    rows.append({**row, "id": guid(5000 + 100 * number + result), "status": 7})
+                    if self.names_tasks:
+                        rows[-1]["taskID"] = guid(number)
+            else:
+                task = "externalProgramTask" if number == 13 else "reloadTask"
+                row = {"id": RUN.format(100 * number), "of": guid(number)}
+                rows.append({**row, task: {"id": guid(number)}} if self.names_tasks else row)
+        return rows
+
+
+def looked_at(connection: Connection) -> dict[str, Look | QlikRefused]:
+    return connection.look_at_all([Task(guid(number), "x") for number in range(1, 14)])
+
+
+def test_many_tasks_are_looked_at_with_one_question_for_each_list(
+    server: Server, connection: Connection
+) -> None:
+    server.answers = Site()
+    looks = looked_at(connection)
+    assert len(looks) == 13
+    assert [call.path for call in server.calls if call.path.endswith("full")] == [
+        "/task/full",
+        "/executionsession/full",
+        "/executionresult/full",
+        "/executionsession/full",
+        "/executionresult/full",
+    ]
+
+
+@pytest.mark.parametrize("change", [{}, {"limit": 10}, {"counts": False}, {"names_tasks": False}], ids=str)
+def test_a_look_at_many_tasks_shows_what_a_look_at_each_shows(
+    server: Server, connection: Connection, change: dict[str, object]
+) -> None:
+    """Lists may be cut, uncounted or silent about tasks: an execution that is overlooked is repeated."""
+    site = Site()
+    for name, value in change.items():
+        setattr(site, name, value)
+    server.answers = site
+    looks = looked_at(connection)
+    for number in range(1, 14):
+        look = looks[guid(number)]
+        assert look == connection.look(Task(guid(number), "x"))
+        assert isinstance(look, Look)
+        assert RUN.format(100 * number) in {one.id for one in look.executions if one.session}
+        assert number == 1 or len(look.executions) == 1
+
+
+def test_a_kind_of_tasks_whose_sessions_are_refused_does_not_harm_the_others(
+    server: Server, connection: Connection
+) -> None:
+    site = Site()
+
+    def answers(call: Call) -> bytes:
+        refused = "externalProgramTask" in call.target
+        return reply(400, b"Cannot parse the expression") if refused else site(call)
+
+    server.answers = answers
+    looks = looked_at(connection)
+    assert isinstance(looks.pop(guid(13)), QlikRefused)
+    assert all(isinstance(look, Look) for look in looks.values())

@@ -1,0 +1,143 @@
+"""
+All that the server shows about tasks: themselves, their sessions, their results.
+
+After a crash many tasks have to be looked at, and each look is three
+questions: so tasks share them. An answer is taken for all of them only when
+it is proved to be whole and names the task of every row; else the tasks are
+asked for in halves, and one alone as it is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from butler_mqtt.errors import QlikRefused
+from butler_mqtt.model import Look, Selector, SelectorKind, Task, TaskType
+from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs.lists import MAYBE_CUT, NOT_UNDERSTOOD, Read, TaskLists
+
+#: Tasks of one question; with all three ways to a task about 7 KB of the URL.
+MAX_TASKS = 30
+
+#: The ways from an execution session to its task, by kind; the other kinds have no sessions that are known.
+_WAYS: Mapping[int | None, tuple[str, ...]] = {
+    TaskType.RELOAD: ("reloadTask", "id"),
+    TaskType.EXTERNAL_PROGRAM: ("externalProgramTask", "id"),
+    TaskType.USER_SYNC: ("userSyncTask", "id"),
+}
+_Ways = Sequence[tuple[str, ...]]
+
+
+def has_sessions(kind: int | None) -> bool:
+    """Tell whether executions of this kind of task have sessions, as far as that is known."""
+    return kind in _WAYS
+
+
+@dataclass
+class Looks:
+    """Looks at tasks over one connection."""
+
+    read: Read
+    lists: TaskLists
+
+    def look(self, tasks: Iterable[Task]) -> dict[str, Look | QlikRefused]:
+        """
+        Read all that the server shows about *tasks*, by their ids.
+
+        Raises:
+            QlikUnavailable: The server could not be asked.
+            QlikRefused: The server refuses whatever is asked.
+        """
+        asked = list({task.id: task for task in tasks}.values())
+        looks: dict[str, Look | QlikRefused] = {}
+        for begin in range(0, len(asked), MAX_TASKS):
+            looks |= self._look(asked[begin : begin + MAX_TASKS])
+        return looks
+
+    def _look(self, tasks: Sequence[Task]) -> dict[str, Look | QlikRefused]:
+        found = self.lists.find(Selector(SelectorKind.TASK_ID, task.id) for task in tasks)
+        looks: dict[str, Look | QlikRefused] = {}
+        shown: dict[str, Task | None] = {}
+        of_ways: dict[_Ways, list[str]] = defaultdict(list)
+        for task in tasks:
+            answer = found[Selector(SelectorKind.TASK_ID, task.id)]
+            if isinstance(answer, QlikRefused):
+                looks[task.id] = answer
+                continue
+            shown[task.id] = answer[0] if answer else None
+            kind = answer[0].task_type if answer else task.task_type
+            of_ways[_ways(kind)].append(task.id)
+        for ways, ids in of_ways.items():
+            try:
+                sessions, readable = self._sessions(ids, ways)
+                results = self._rows("executionresult", ids, [("taskID",)], "&orderby=startTime%20desc")
+            except QlikRefused as error:
+                looks |= dict.fromkeys(ids, error)
+                continue
+            for one in ids:
+                executions = wire.executions(sessions[one], results[one])
+                looks[one] = Look(shown[one], executions, sessions_readable=readable)
+        return looks
+
+    def _sessions(self, ids: Sequence[str], ways: _Ways) -> tuple[Mapping[str, Sequence[object]], bool]:
+        known = len(ways) == 1
+        try:
+            return self._rows("executionsession", ids, ways), known
+        except QlikRefused as error:
+            # Without a list of sessions the results alone have to tell, and that nothing runs is not proved.
+            if error.status != 404 and (known or error.status not in NOT_UNDERSTOOD):
+                raise
+            return defaultdict(list), False
+
+    def _rows(
+        self, entity: str, ids: Sequence[str], ways: _Ways, order: str = ""
+    ) -> Mapping[str, Sequence[object]]:
+        """Read the rows of the tasks with these *ids*, to which *ways* lead, by task."""
+        text = " or ".join(filters.any_of(".".join(way), ids) for way in ways)
+        query = f"filter={filters.encode(text)}"
+        try:
+            rows = self.read(f"/{entity}/full", f"{query}{order}")
+        except QlikRefused as error:
+            if len(ids) == 1 or error.status not in NOT_UNDERSTOOD:
+                raise
+        else:
+            rows = rows if isinstance(rows, list) else []
+            if len(ids) == 1:
+                return {ids[0]: rows}
+            by_task = _by_task(rows, ids, ways)
+            if by_task is not None and self._whole(entity, query, len(rows)):
+                return by_task
+        middle = len(ids) // 2
+        return {
+            **self._rows(entity, ids[:middle], ways, order),
+            **self._rows(entity, ids[middle:], ways, order),
+        }
+
+    def _whole(self, entity: str, query: str, length: int) -> bool:
+        """Tell whether a list of this *length* is certainly all there is: a cut one may hide an execution."""
+        if length < MAYBE_CUT:
+            return True
+        try:
+            total = wire.number(wire.part(self.read(f"/{entity}/count", query), "value"))
+        except QlikRefused:
+            return False
+        # More may have come meanwhile; those are not what was asked for.
+        return total is not None and total <= length
+
+
+def _ways(kind: int | None) -> _Ways:
+    return (_WAYS[kind],) if has_sessions(kind) else tuple(_WAYS.values())
+
+
+def _by_task(rows: Sequence[object], ids: Iterable[str], ways: _Ways) -> dict[str, list[object]] | None:
+    """Sort rows by the task that they name; None when one names none of those asked for."""
+    by_task: dict[str, list[object]] = {one: [] for one in ids}
+    for row in rows:
+        named = (wire.reference(wire.part(row, *way)) for way in ways)
+        task_id = next((one for one in named if one in by_task), None)
+        if task_id is None:
+            return None
+        by_task[task_id].append(row)
+    return by_task
