@@ -37,9 +37,12 @@ _log = logging.getLogger("butler_mqtt.intake")
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
+    """What an arrival holds; `given` tells whether its id came with it."""
+
     arrival: Arrival
     address: Address
     request_id: str
+    given: bool
     request: Request | None
     error: RequestError | None
 
@@ -99,7 +102,8 @@ class Intake:
             The new requests, whose tasks are to be found.
         """
         parsed = [self._parse(arrival) for arrival in arrivals if self._is_new(connection, arrival, again)]
-        asked = {one.request_id for one in parsed if one.request is not None}
+        # An id made here is new.
+        asked = {one.request_id for one in parsed if one.request is not None and one.given}
         known = _Known(connection, asked, self._turn)
         opened = [self._record(one, known) for one in parsed]
         for one in parsed:
@@ -171,9 +175,10 @@ class Intake:
             _log.exception("reading a request failed", extra={"action": "bug"})
             error = RequestError("internal_error", "Internal error", "the request could not be read")
         given = (request.request_id if request else None) or (error.request_id if error else None)
-        request_id = given or arrival.request_id or str(uuid.uuid4())
+        given = given or arrival.request_id
+        request_id = given or str(uuid.uuid4())
         address = self._address(arrival, request, limit, error.reply_topic if error else None)
-        return _Parsed(arrival, address, request_id, request, error)
+        return _Parsed(arrival, address, request_id, given is not None, request, error)
 
     def _address(
         self, arrival: Arrival, request: Request | None, limit: int, reply_topic: str | None = None

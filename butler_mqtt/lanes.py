@@ -22,6 +22,8 @@ class Lanes:
         self._taken: set[str] = set()
         self._ready: deque[str] = deque()
         self._waiting = 0
+        #: How many of them have an end of their time.
+        self.expiring = 0
 
     def __len__(self) -> int:
         return self._waiting
@@ -32,6 +34,7 @@ class Lanes:
         lane = self._lanes.setdefault(task_id, deque())
         lane.append(start)
         self._waiting += 1
+        self.expiring += start.expires_at is not None
         if len(lane) == 1 and task_id not in self._taken:
             self._ready.append(task_id)
 
@@ -43,7 +46,9 @@ class Lanes:
             if lane and task_id not in self._taken:
                 self._taken.add(task_id)
                 self._waiting -= 1
-                return lane.popleft()
+                start = lane.popleft()
+                self.expiring -= start.expires_at is not None
+                return start
         return None
 
     def planned(self) -> list[OpenStart]:
@@ -88,4 +93,5 @@ class Lanes:
                 del self._lanes[task_id]
                 self._ready.remove(task_id)
             self._waiting -= len(removed)
+            self.expiring -= sum(start.expires_at is not None for start in removed)
         return removed

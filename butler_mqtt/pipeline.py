@@ -55,8 +55,9 @@ from butler_mqtt.turn import Counting, Turn
 
 #: Requests kept in memory while their tasks are not known; more stay in the journal only.
 MAX_WAITING = 4000
-#: Seconds between two looks for what is too late.
+#: Seconds between two looks for what is too late, and at most, as long as requests arrive: they go before it.
 TIDY_SECONDS = 0.2
+LATEST_TIDY_SECONDS = 1.0
 #: Seconds between two tries to write the journal again.
 REPAIR_SECONDS = 1.0
 
@@ -225,7 +226,9 @@ class Pipeline:
         rows = self._rows
         rows.begin()
         with self._journal.transaction() as connection:
-            self._tidy(connection)
+            self._read_on(connection)
+            if self._tidy_now(happened):
+                self._tidy(connection)
             taken, held = self._take_in(happened, connection, again=again)
             self._move_on()
             rows.unit.write(connection)
@@ -243,19 +246,25 @@ class Pipeline:
         self._outbox.add(self._rows.publications)
         _guarded(self._outbox.pump)
 
-    def _tidy(self, connection: Connection) -> None:
-        """Work off what is on disk only; before anything new is taken in, so that reading finds all."""
+    def _read_on(self, connection: Connection) -> None:
+        """Read what is on disk only; before anything new is taken in, so that reading finds all."""
         self._recovery.refill(connection, MAX_WAITING)
         self._outbox.refill(connection)
-        now = time.monotonic()
-        if now - self._tidied >= TIDY_SECONDS:
-            self._tidied = now
-            self._look_at_disk()
-            self.starter.give_up()
-            self._recovery.expire(connection)
-            self.finder.give_up()
-            self._retention.step(connection)
-            self._quarantine.step(connection)
+
+    def _tidy_now(self, happened: Sequence[Arrival | Event]) -> bool:
+        since = time.monotonic() - self._tidied
+        hurried = any(isinstance(one, Arrival) for one in happened)
+        return since >= (LATEST_TIDY_SECONDS if hurried else TIDY_SECONDS)
+
+    def _tidy(self, connection: Connection) -> None:
+        """Give up what is too late, and forget what is old."""
+        self._tidied = time.monotonic()
+        self._look_at_disk()
+        self.starter.give_up()
+        self._recovery.expire(connection)
+        self.finder.give_up()
+        self._retention.step(connection)
+        self._quarantine.step(connection)
 
     def _look_at_disk(self) -> None:
         had_room, self._disk_has_room = self._disk_has_room, self._journal.has_room()

@@ -181,8 +181,12 @@ class Starter:
         for start in self._waiting.expired():
             self._ledger.dropped([start], *_EXPIRED)
         now, silent_since = now_ms(), self._answered
-        for start in self._lanes.remove(lambda start: self._verdict(start, now, silent_since) is not None):
-            self._ledger.dropped([start], *(self._verdict(start, now, silent_since) or _EXPIRED))
+        silent = time.monotonic() - silent_since >= self._settings.request_deadline_seconds
+        # In a burst thousands stand there: they are gone through only where one can be too late.
+        if self._lanes.expiring or silent:
+            late = self._lanes.remove(lambda start: self._verdict(start, now, silent_since) is not None)
+            for start in late:
+                self._ledger.dropped([start], *(self._verdict(start, now, silent_since) or _EXPIRED))
         for run in list(self._repeat):
             self._give_up_run(run, now)
 

@@ -105,6 +105,15 @@ class Connection:
         """
         return self._lists.find(selectors)
 
+    def send(self, task: Task) -> bool:
+        """
+        Send a start of *task* if that needs no waiting; the next call must be its `start`.
+
+        May be called by another thread than that of the connection while this one
+        waits. False: nothing was done. What goes wrong is raised by `start`.
+        """
+        return self._transport.send("POST", _start_path(task))
+
     def start(self, task: Task) -> str | None:
         """
         Ask the server to run *task* once, now; one attempt.
@@ -122,8 +131,7 @@ class Connection:
             QlikRefused: The server answered 4xx, not 429; nothing was started.
             OutcomeUnknown: The task may be running.
         """
-        by_id = task.task_type is None or has_sessions(task.task_type)
-        path = f"/task/{task.id}/start{'/synchronous' if by_id else ''}"
+        path = _start_path(task)
         call = self._call("POST", path)
         try:
             answer = self._transport.exchange("POST", path)
@@ -299,6 +307,11 @@ class Connection:
     def _call(self, method: str, path: str) -> str:
         """Name the call for an error, without its query: that holds what senders wrote."""
         return f"{method} {self._qrs.settings.host}:{self._qrs.settings.port}/qrs{path}"
+
+
+def _start_path(task: Task) -> str:
+    by_id = task.task_type is None or has_sessions(task.task_type)
+    return f"/task/{task.id}/start{'/synchronous' if by_id else ''}"
 
 
 class _Pause(tenacity.wait.wait_base):

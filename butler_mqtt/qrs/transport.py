@@ -230,15 +230,28 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: PreparedRequest, *_args: Any, **_options: Any) -> Response:
         """Make the call and read its answer whole: only then the connection is free again."""
-        connection = self._connection
-        if not connection.is_connected:
-            # New, or the server has closed it meanwhile.
+        if not self.connected:
+            connection = self._connection
             connection.close()
             connection.timeout = self._timeouts[0]
             connection.connect()
             connection.sock.settimeout(self._timeouts[1])
+        self.write(request)
+        return self.read(request)
+
+    @property
+    def connected(self) -> bool:
+        """Tell whether a call can be written: not when it is new, or the server has closed it meanwhile."""
+        return self._connection.is_connected
+
+    def write(self, request: PreparedRequest) -> None:
+        """Write the call."""
         line = f"{request.method} {request.url} HTTP/1.1\r\n".encode("ascii")
-        connection.send(line + self._head + _lines(request.headers) + b"\r\n")
+        self._connection.send(line + self._head + _lines(request.headers) + b"\r\n")
+
+    def read(self, request: PreparedRequest) -> Response:
+        """Read the answer to the call."""
+        connection = self._connection
         with contextlib.closing(_Response(connection.sock, method=request.method)) as raw:
             raw.begin()
             response = Response()
@@ -280,6 +293,31 @@ class Transport:
         self._request = PreparedRequest()
         self._adapter: _Adapter | None = None
         self._used = 0.0
+        #: When the call in hand was begun by `send`, and what that ended with; None when none was.
+        self._begun: tuple[float, BaseException | None] | None = None
+
+    def send(self, method: str, path: str) -> bool:
+        """
+        Write a call without a query if that needs no waiting.
+
+        The next `exchange`, by whichever thread, must be the same call: it
+        reads the answer, and raises what went wrong here.
+
+        Returns:
+            False when nothing was done, since a connection has to be made first.
+        """
+        adapter = self._adapter
+        began = self._monotonic()
+        if adapter is None or began - self._used > MAX_IDLE_SECONDS or not adapter.connected:
+            return False
+        failed: BaseException | None = None
+        try:
+            adapter.progress.sent = False
+            adapter.write(self._prepared(method, path, ""))
+        except Exception as error:  # noqa: BLE001 -- kept for the one who asks for the answer
+            failed = error
+        self._begun = (began, failed)
+        return True
 
     def exchange(self, method: str, path: str, query: str = "") -> Answer:
         """
@@ -288,16 +326,22 @@ class Transport:
         Raises:
             ExchangeFailed: No whole answer; the connection is closed.
         """
-        if self._adapter is not None and self._monotonic() - self._used > MAX_IDLE_SECONDS:
+        begun, self._begun = self._begun, None
+        began, failed = begun or (self._monotonic(), None)
+        if begun is None and self._adapter is not None and began - self._used > MAX_IDLE_SECONDS:
             self.close()
         adapter = self._adapter
-        began = self._monotonic()
         status = "none"
         try:
+            if failed is not None:
+                raise failed
             if adapter is None:
                 adapter = self._adapter = _Adapter(self._settings, self._headers)
-            adapter.progress.sent = False
-            answer = _answer(adapter.send(self._prepared(method, path, query)))
+            if begun is not None:
+                answer = _answer(adapter.read(self._request))
+            else:
+                adapter.progress.sent = False
+                answer = _answer(adapter.send(self._prepared(method, path, query)))
             status = str(answer.status)
         except BaseException as error:
             self.close()

@@ -23,10 +23,12 @@ class _Start:
 
     id: int
     task: Task
+    expires_at: int | None
 
 
 def start_of(task_id: str, number: int) -> OpenStart:
-    return cast("OpenStart", _Start(number, Task(task_id, task_id)))
+    """Give a start; every other one has an end of its time."""
+    return cast("OpenStart", _Start(number, Task(task_id, task_id), number if number % 2 else None))
 
 
 def names(starts: list[OpenStart]) -> list[int]:
@@ -168,6 +170,7 @@ class LanesAgainstAModel(RuleBasedStateMachine):
     @invariant()
     def as_many_wait(self) -> None:
         assert len(self.lanes) == sum(map(len, self.waiting.values()))
+        assert self.lanes.expiring == sum(one % 2 for lane in self.waiting.values() for one in lane)
 
 
 TestLanesAgainstAModel: Any = LanesAgainstAModel.TestCase

@@ -119,6 +119,75 @@ def test_the_empty_guid_is_handed_on(server: Server, connection: Connection) -> 
 BODY = json.dumps({"value": RUN}).encode()
 
 
+def test_a_start_sent_ahead_is_posted_once_and_its_answer_read_by_the_start(
+    server: Server, connection: Connection
+) -> None:
+    connection.start(TASK)
+    assert connection.send(TASK)
+    assert connection.start(TASK) == RUN
+    assert [call.method for call in server.calls] == ["POST", "POST"]
+    assert len({call.query["xrfkey"] for call in server.calls}) == 2
+
+
+def test_nothing_is_sent_ahead_where_a_connection_has_to_be_made_first(
+    server: Server, site: Files | None
+) -> None:
+    now = [0.0]
+    qrs = Qrs(settings_for(server, site), threading.Event(), monotonic=lambda: now[0])
+    connection = qrs.connection()
+    assert not connection.send(TASK)
+    assert server.calls == []
+    connection.start(TASK)
+    now[0] += MAX_IDLE_SECONDS + 1
+    assert not connection.send(TASK)
+    server.answers = lambda _: STARTED + THEN_CUT
+    connection.start(TASK)
+    assert server.closed.acquire(timeout=5)
+    assert server.closed.acquire(timeout=5)
+    assert not connection.send(TASK)
+    connection.close()
+    assert len(server.calls) == 2
+
+
+@pytest.mark.parametrize("answer", [CUT, b"garbage\r\n\r\n" + THEN_CUT, reply(500, b"fault")])
+def test_a_start_sent_ahead_without_a_usable_answer_is_unknown(
+    server: Server, connection: Connection, answer: bytes
+) -> None:
+    connection.start(TASK)
+    server.answers = lambda _: answer
+    assert connection.send(TASK)
+    with pytest.raises(OutcomeUnknown):
+        connection.start(TASK)
+    assert len(server.calls) == 2
+
+
+class Broken:
+    """A socket that the network has left between the last look at it and a write."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def sendall(self, _data: bytes) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
+
+
+def test_what_goes_wrong_when_a_start_is_sent_ahead_is_told_by_the_start(
+    server: Server, connection: Connection
+) -> None:
+    connection.start(TASK)
+    adapter = connection._transport._adapter
+    assert adapter is not None
+    adapter._connection.sock = Broken(adapter._connection.sock)
+    assert connection.send(TASK)
+    with pytest.raises(OutcomeUnknown, match="Broken pipe"):
+        connection.start(TASK)
+    assert len(server.calls) == 1
+    assert connection.start(TASK) == RUN
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -1,0 +1,141 @@
+"""The threads that post: whoever hands a POST over sends it, where a thread stands idle."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+import pytest
+
+from butler_mqtt.clock import now_ms
+from butler_mqtt.events import Event, Posted
+from butler_mqtt.model import EMPTY_GUID, Look, Task, TaskType
+from butler_mqtt.poster import Poster
+from butler_mqtt.records import OpenStart, Run
+from butler_mqtt.settlement import Baseline
+from butler_mqtt.states import RunState, StartState
+from tests.brokers import until
+
+SECONDS = 10.0
+
+
+def run(number: int, *, expires_at: int | None = None, kind: int = 0) -> Run:
+    task = Task(f"task-{number}", "Sales", kind)
+    start = OpenStart(
+        number, None, number, f"request-{number}", task, StartState.PLANNED, expires_at=expires_at
+    )
+    return Run(number, task, [start], RunState.INTENDED, Baseline(), now_ms(), 0.0)
+
+
+@dataclass
+class Qlik:
+    """One connection; `done` is what it was asked for, with the thread that asked."""
+
+    done: list[tuple[str, str, str]] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, task: Task) -> bool:
+        self._note("send", task)
+        return True
+
+    def start(self, task: Task) -> str:
+        self._note("start", task)
+        assert self.gate.wait(SECONDS)
+        return f"execution of {task.id}"
+
+    def look(self, task: Task) -> Look:
+        self._note("look", task)
+        return Look(task)
+
+    def _note(self, what: str, task: Task) -> None:
+        self.done.append((what, task.id, threading.current_thread().name))
+
+
+@dataclass
+class Posting:
+    """A poster with one thread."""
+
+    poster: Poster
+    qlik: Qlik
+    outcomes: SimpleQueue[Event]
+
+    def outcome(self) -> Posted:
+        event = self.outcomes.get(timeout=SECONDS)
+        assert isinstance(event, Posted)
+        return event
+
+
+@contextmanager
+def posting() -> Iterator[Posting]:
+    outcomes: SimpleQueue[Event] = SimpleQueue()
+    made = Posting(Poster(outcomes.put), Qlik(), outcomes)
+    thread = threading.Thread(target=made.poster.work, args=(made.qlik,), name="poster")
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.qlik.gate.set()
+        made.poster.stop()
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def one() -> Iterator[Posting]:
+    """Give a poster whose thread stands idle."""
+    with posting() as made:
+        until(lambda: made.poster.idle == 1, what="the thread stands idle")
+        yield made
+
+
+def here() -> str:
+    return threading.current_thread().name
+
+
+def test_a_post_is_sent_by_the_one_who_hands_it_over_and_its_answer_read_by_the_thread(one: Posting) -> None:
+    one.poster.post(run(1))
+    assert one.qlik.done[0] == ("send", "task-1", here())
+    one.qlik.gate.set()
+    assert one.outcome() == Posted(1, "execution of task-1")
+    assert one.qlik.done[1:] == [("start", "task-1", "poster")]
+
+
+def test_with_every_thread_busy_a_post_waits_and_nothing_of_it_is_sent(one: Posting) -> None:
+    one.poster.post(run(1))
+    one.poster.post(run(2))
+    assert [task for what, task, _ in one.qlik.done if what == "send"] == ["task-1"]
+    one.qlik.gate.set()
+    assert [one.outcome().run, one.outcome().run] == [1, 2]
+    assert ("start", "task-2", "poster") in one.qlik.done
+    assert ("send", "task-2", here()) not in one.qlik.done
+
+
+def test_what_has_expired_is_not_sent(one: Posting) -> None:
+    one.poster.post(run(1, expires_at=now_ms() - 1))
+    assert one.outcome().expired
+    assert one.qlik.done == []
+
+
+def test_a_kind_that_does_not_say_that_it_is_disabled_is_looked_at_before_it_is_posted(one: Posting) -> None:
+    one.qlik.gate.set()
+    one.poster.post(run(1, kind=TaskType.DISTRIBUTE))
+    assert one.outcome().answer != EMPTY_GUID
+    assert [what for what, _, _ in one.qlik.done] == ["look", "start"]
+
+
+def test_after_the_order_to_post_nothing_more_what_was_sent_is_still_read_and_nothing_else_sent(
+    one: Posting,
+) -> None:
+    one.poster.post(run(1))
+    one.poster.post(run(2))
+    one.poster.abandon()
+    one.qlik.gate.set()
+    assert one.outcome().run == 1
+    until(lambda: one.poster.idle == 1, what="the thread stands idle")
+    one.poster.post(run(3))
+    until(lambda: one.poster.idle == 1, what="the thread stands idle again")
+    assert [task for _, task, _ in one.qlik.done] == ["task-1", "task-1"]
+    assert one.outcomes.empty()
