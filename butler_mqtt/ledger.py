@@ -288,10 +288,11 @@ class Ledger:
     ) -> None:
         """Record that an execution serves *starts*."""
         for start in starts:
-            start.run, start.execution_id, start.adopted = run, execution_id, adopted
-            self._turn.unit.update(
-                tables.starts, start.id, run=run, execution_id=execution_id, adopted=adopted
-            )
+            if start.run != run:  # each value set anew is written to its indexes
+                start.run = run
+                self._turn.unit.update(tables.starts, start.id, run=run)
+            start.execution_id, start.adopted = execution_id, adopted
+            self._turn.unit.update(tables.starts, start.id, execution_id=execution_id, adopted=adopted)
         self._settle(starts, StartState.RUNNING)
 
     def began_nothing(self, run: Run) -> None:
@@ -416,14 +417,9 @@ class Ledger:
         self.mailing.announce(first.request_row, first.request_id, f"{self._event_topic}/{task.id}", event)
 
     def _close(self, opened: OpenRequest, answer: str, code: str | None) -> None:
-        self._turn.unit.update(
-            tables.requests,
-            opened.id,
-            reply=answer,
-            code=code,
-            holds_id=code not in RETRYABLE,
-            closed_at=now_ms(),
-        )
+        self._turn.unit.update(tables.requests, opened.id, reply=answer, code=code, closed_at=now_ms())
+        if code in RETRYABLE:
+            self._turn.unit.update(tables.requests, opened.id, holds_id=False)
         self.open.pop(opened.id, None)
         self.open_count -= 1
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 #: What the server answers instead of an execution id when it did not start a task.
 EMPTY_GUID = "00000000-0000-0000-0000-000000000000"
@@ -25,8 +26,7 @@ class SelectorKind(StrEnum):
     CUSTOM_PROPERTY = "customProperty"
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(NamedTuple):
     """One taskId, taskName, tag, or customProperty (then `name` is the property's)."""
 
     kind: SelectorKind

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import orjson
 
 from butler_mqtt.errors import RequestError
 from butler_mqtt.model import Selector, Task
@@ -137,4 +138,4 @@ def not_found(selectors: Iterable[Selector]) -> list[dict[str, object]]:
 
 def encode(answer: Mapping[str, object]) -> str:
     """Write an answer as JSON text."""
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+    return orjson.dumps(answer).decode()

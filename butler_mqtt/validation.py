@@ -8,12 +8,13 @@ keys and the number of selectors are decided here.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+
+import orjson
 
 from butler_mqtt import requestschema, strictjson
 from butler_mqtt.errors import RequestError
@@ -44,7 +45,7 @@ _DEFAULTS = {"allMustExist": False, "dryRun": False, "stopRunning": False, "wait
 _TIMES = ("issuedAt", "expiresAt", "notBefore")
 _NOT_IN_FINGERPRINT = frozenset({"requestId", "issuedAt", "expiresAt", "replyTopic", "wait"})
 _BESIDE_CANCEL = frozenset({"cancel", "stopRunning", "requestId", "sender", *_TIMES[:2], "replyTopic"})
-_WRITER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+_KINDS = tuple(SelectorKind)
 _NEEDED = "at least one taskId, taskName, tag or customProperty"
 _REPEATS = 10  # entries read per selector allowed, so that a flood of duplicates costs little
 
@@ -137,7 +138,7 @@ def _refuse_flood(body: object, max_selectors: int) -> None:
         len(holder[kind])
         for holder in holders
         if isinstance(holder, dict)
-        for kind in SelectorKind
+        for kind in _KINDS
         if isinstance(holder.get(kind), list)
     )
     if max(entries, len(holders)) > max_selectors * _REPEATS:
@@ -208,7 +209,7 @@ def _request(
         raise _too_many(count, max_selectors)
     match = {key: how for key, how in body.get("match", {}).items() if how != "any"}
     normal = {key: value for key, value in body.items() if _DEFAULTS.get(key) != value}
-    for key in ("match", "stages", *SelectorKind):
+    for key in ("match", "stages", *_KINDS):
         normal.pop(key, None)
     normal |= _grouped(selectors)
     normal |= {key: _written(time) for key, time in times.items()}
@@ -225,8 +226,8 @@ def _request(
         # The contract's own default, said outright.
         del meaning["ifRunning"]
     return Request(
-        document=_WRITER.encode(normal),
-        fingerprint=hashlib.sha256(_WRITER.encode(meaning).encode()).hexdigest(),
+        document=_written_out(normal).decode(),
+        fingerprint=hashlib.sha256(_written_out(meaning)).hexdigest(),
         request_id=body.get("requestId"),
         sender=body.get("sender"),
         selectors=selectors,
@@ -247,7 +248,7 @@ def _request(
 def _selectors(holder: dict[str, Any], path_task_id: str | None) -> tuple[Selector, ...]:
     """Give each selector once, kind by kind, so that the order of keys does not matter."""
     found: dict[tuple[str, str, str], Selector] = {}
-    for kind in SelectorKind:
+    for kind in _KINDS:
         wanted = holder.get(kind, [])
         entries = wanted if isinstance(wanted, list) else [wanted]
         if kind is SelectorKind.TASK_ID:
@@ -272,7 +273,7 @@ def _grouped(selectors: Iterable[Selector]) -> dict[str, object]:
 
 def _check_together(normal: dict[str, object], stages_filled: list[bool]) -> None:
     """Apply the rules across keys."""
-    named = [kind.value for kind in SelectorKind if kind in normal]
+    named = [kind.value for kind in _KINDS if kind in normal]
     if "cancel" in normal:
         if beside := sorted(set(normal) - _BESIDE_CANCEL):
             raise _refusal("invalid_request", f"'cancel' stands alone, not with {', '.join(beside)}")
@@ -286,6 +287,11 @@ def _check_together(normal: dict[str, object], stages_filled: list[bool]) -> Non
             raise _refusal("invalid_request", f"{place} names no task: it needs {_NEEDED}")
     elif not named:
         raise _refusal("invalid_request", f"the request names no task: it needs {_NEEDED}")
+
+
+def _written_out(value: dict[str, object]) -> bytes:
+    """Write equal objects as the same bytes."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _written(time: datetime) -> str:

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from butler_mqtt.model import EMPTY_GUID, Execution, ExecutionStatus, Task, TaskType
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+#: Beyond it a JSON number is not exact (RFC 8259, 6).
+_LARGEST = 2**53
 #: Longest text taken from the server into a reply.
 MAX_MESSAGE = 500
 #: Status of a result that shows none: counts as active, since nothing says that it ended.
@@ -58,8 +60,8 @@ def reference(value: object) -> str | None:
 
 
 def number(value: object) -> int | None:
-    """Give an integer, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Give an integer, None for anything else, infinity and what no database holds among it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST <= value <= _LARGEST:
         return None
     return int(value)
 
@@ -85,7 +87,8 @@ def task(raw: Mapping[str, object]) -> Task | None:
     kind = number(raw.get("taskType"))
     return Task(
         id=identity,
-        name=name,
+        # Half a character, which JSON can carry and UTF-8 cannot, must not keep a reply from being written.
+        name=name if name.isascii() else name.encode("utf-8", "replace").decode(),
         task_type=kind,
         enabled=enabled if isinstance(enabled, bool) else None,
         tags=tuple(tag for item in objects(raw.get("tags")) if isinstance(tag := item.get("name"), str)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +74,17 @@ def test_a_task_that_never_ran_has_no_last_execution() -> None:
     task = wire.task({"id": TASK, "name": "Sales", "operational": {"lastExecutionResult": never}})
     assert task is not None
     assert task.last is None
+
+
+def test_a_name_with_half_a_character_can_be_written() -> None:
+    task = wire.task({"id": TASK, "name": "Sales \ud83d 😀"})
+    assert task is not None
+    assert task.name == "Sales ? 😀"
+
+
+@pytest.mark.parametrize("value", [True, None, "7", float("nan"), float("inf"), 1e300, 2**63, -(10**30)])
+def test_what_no_database_holds_is_no_number(value: object) -> None:
+    assert wire.number(value) is None
 
 
 def test_years_before_1900_and_9999_are_no_times() -> None:
