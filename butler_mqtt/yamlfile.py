@@ -20,6 +20,7 @@ from .errors import Problem
 Place: TypeAlias = tuple[str | int, ...]
 
 _MAX_DEPTH: Final = 32
+_TOO_DEEP: Final = f"nested deeper than {_MAX_DEPTH} levels"
 #: Aliases count each time they are used, so that a few of them cannot stand for billions of values.
 _MAX_VALUES: Final = 50_000
 # libyaml's parser is some ten times faster than the pure one; wheels without it exist.
@@ -132,6 +133,9 @@ def parse(text: str) -> Document:
         for event in yaml.parse(text, Loader=_LOADER):
             tree.take(event, event.start_mark.line + 1 if event.start_mark else 1)
     except yaml.MarkedYAMLError as error:
+        if "nesting depth" in (error.problem or "") and error.problem_mark is not None:
+            # libyaml has a limit of its own since 0.2.6, and reads ahead.
+            raise _refused(_TOO_DEEP, error.problem_mark.line + 1) from None
         raise YamlError(_syntax(error, text)) from None  # the cause may quote a secret of the file
     document = Document()
     if tree.root is not None:
@@ -185,7 +189,7 @@ class _Tree:
 
     def _begin(self, node: _List | _Mapping, anchor: str | None) -> None:
         if len(self._open) >= _MAX_DEPTH:
-            raise _refused(f"nested deeper than {_MAX_DEPTH} levels", node.line)
+            raise _refused(_TOO_DEEP, node.line)
         self._open.append((node, anchor))
         if anchor:
             self._anchors[anchor] = None  # an earlier one of that name ends here
@@ -221,7 +225,7 @@ class _Builder:
         if self._values > _MAX_VALUES:
             raise _refused(f"more than {_MAX_VALUES} values, aliases counted in full", node.line)
         if self._depth > _MAX_DEPTH:
-            raise _refused(f"nested deeper than {_MAX_DEPTH} levels", node.line)
+            raise _refused(_TOO_DEEP, node.line)
         self._document.lines.setdefault(place, node.line)
         if isinstance(node, _Scalar):
             self._document.written[place] = node.text
