@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from butler_mqtt import __version__, logs, tokens
+from butler_mqtt import __version__, logs, posix, tokens
 from butler_mqtt.commands import pages, requests
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exitcodes import ExitCode
@@ -113,6 +113,9 @@ def run(
 
     settings = read_settings(config)
     logs.set_up(settings.log_level, log_format)
+    cpu = posix.stay_on_one_cpu()
+    if cpu is not None:
+        logging.getLogger("butler_mqtt.cli").info("staying on CPU %s", cpu, extra={"action": "one_cpu"})
     code = Daemon(settings, reread=lambda: files.load(config, os.environ)).run()
     line = pages.cure(code)
     if line is not None:

@@ -102,6 +102,11 @@ class Poster:
         """Let one thread in `work` end after the job in hand."""
         self._hand_over(None)
 
+    @property
+    def _alone(self) -> bool:
+        """Tell whether nothing else is in hand: in a burst the pipeline has more to do than its threads."""
+        return len(self.in_hand) <= 1
+
     def _hand_over(self, job: _Job | None) -> None:
         with self._lock:
             if not self._idle:
@@ -109,7 +114,13 @@ class Poster:
                 return
             # The one that was idle last: the server has most likely kept its connection.
             worker = self._idle.pop()
-        if job is not None and not self._abandoned and not _is_over(job) and _shows_all(job.task):
+        if (
+            job is not None
+            and self._alone
+            and not self._abandoned
+            and not _is_over(job)
+            and _shows_all(job.task)
+        ):
             job.sent = worker.qlik.send(job.task)
         worker.jobs.put(job)
 

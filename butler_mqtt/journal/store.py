@@ -43,6 +43,9 @@ MAX_LOG_PAGES = 8000
 COMMIT_PAGES = 8
 ROWS_OF_A_PAGE = 3
 
+#: Statements that the driver keeps prepared: more than there are kinds of changes in each of their sizes.
+CACHED_STATEMENTS = 512
+
 _log = logging.getLogger("butler_mqtt.journal")
 
 #: SQLite's words for states that end by themselves or by an operator's hand, without a restart.
@@ -238,7 +241,7 @@ def writing_engine(path: Path) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=StaticPool,
-        connect_args={"check_same_thread": False, "timeout": 10},
+        connect_args={"check_same_thread": False, "timeout": 10, "cached_statements": CACHED_STATEMENTS},
     )
 
     @event.listens_for(engine, "connect")

@@ -39,26 +39,26 @@ _ORDER: Sequence[Table] = (
     tables.notes,
 )
 
-#: Rows of one statement; powers of two, so that the driver's cache holds all statements ever made.
-_SIZES = (64, 32, 16, 8, 4, 2, 1)
+#: Rows of one statement, of which some may be empty; few sizes, so that the driver's cache holds all.
+_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 # Names of tables and columns come from the program, never from outside.
 
 
 @lru_cache(maxsize=512)
 def _insert(table: Table, columns: tuple[str, ...], rows: int) -> str:
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {_marks(len(columns), rows)}"  # noqa: S608 -- see above
+    return (
+        f"INSERT INTO {table.name} ({', '.join(columns)})"  # noqa: S608 -- see above
+        f" SELECT * FROM (VALUES {_marks(len(columns), rows)}) WHERE column1 IS NOT NULL"
+    )
 
 
 @lru_cache(maxsize=512)
 def _update(table: Table, columns: tuple[str, ...], rows: int) -> str:
-    names = ", ".join(columns)
-    # Not UPDATE … FROM, which SQLite has since 3.33 only.
+    changes = ", ".join(f"{name} = changed.column{place}" for place, name in enumerate(columns, 2))
     return (
-        f"WITH changed (row_id, {names}) AS (VALUES {_marks(len(columns) + 1, rows)})"  # noqa: S608 -- see above
-        f" UPDATE {table.name} SET ({names}) ="
-        f" (SELECT {names} FROM changed WHERE row_id = {table.name}.id)"
-        " WHERE id IN (SELECT row_id FROM changed)"
+        f"UPDATE {table.name} SET {changes}"  # noqa: S608 -- see above
+        f" FROM (VALUES {_marks(len(columns) + 1, rows)}) AS changed WHERE {table.name}.id = changed.column1"
     )
 
 
@@ -118,11 +118,11 @@ class Unit:
         for table in _ORDER:
             inserts = _Groups()
             for row in self._inserts[table].values():
-                inserts[tuple(row)].append(tuple(row.values()))
+                inserts[tuple(row)].append(tuple(row.values()))  # the id first
             _run(cursor, _insert, table, inserts)
         for table in reversed(_ORDER):
-            for gone in _parts(sorted(self._deletes[table])):
-                cursor.execute(_delete(table, len(gone)), gone)
+            for gone, size in _parts(sorted(self._deletes[table])):
+                cursor.execute(_delete(table, size), [*gone, *[None] * (size - len(gone))])
         cursor.close()
 
 
@@ -140,14 +140,14 @@ def _run(
     groups: _Groups,
 ) -> None:
     for columns, rows in groups.items():
-        for part in _parts(rows):
-            cursor.execute(statement(table, columns, len(part)), list(chain.from_iterable(part)))
+        for part, size in _parts(rows):
+            values = list(chain.from_iterable(part))
+            values += [None] * (len(part[0]) * (size - len(part)))
+            cursor.execute(statement(table, columns, size), values)
 
 
-def _parts(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
-    """Cut *rows* into as few lists as the sizes of statements allow."""
-    start = 0
-    for size in _SIZES:
-        while len(rows) - start >= size:
-            yield rows[start : start + size]
-            start += size
+def _parts(rows: Sequence[_Row]) -> Iterator[tuple[Sequence[_Row], int]]:
+    """Cut *rows* into as few lists as the sizes allow; give each with the size of its statement."""
+    for start in range(0, len(rows), _SIZES[-1]):
+        part = rows[start : start + _SIZES[-1]]
+        yield part, next(size for size in _SIZES if size >= len(part))

@@ -580,6 +580,22 @@ def test_any_json_gets_an_answer(value: object) -> None:
     assert answered(payload, supported=FEATURES)
 
 
+@given(bodies, words, anything)
+def test_the_quick_check_lets_pass_what_the_schema_lets_pass_and_nothing_else(
+    body: dict[str, Any], key: str, value: object
+) -> None:
+    body[key] = value
+    well_formed = requestschema.faults(body) == ([], [])
+    assert well_formed == Draft202012Validator(requestschema.SCHEMA).is_valid(body)
+
+
+@pytest.mark.parametrize("value", [0, 1, 1.0, "true", [True]])
+def test_only_true_is_true(value: object) -> None:
+    for key in ("allMustExist", "dryRun"):
+        with pytest.raises(RequestError, match=key):
+            read({"taskId": [ONE], key: value})
+
+
 @given(bodies, st.data())
 def test_a_damaged_request_gets_an_answer(body: dict[str, Any], data: st.DataObject) -> None:
     payload = bytearray(json.dumps(body).encode())
