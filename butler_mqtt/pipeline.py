@@ -237,8 +237,8 @@ class Pipeline:
 
     def _act(self, taken: Sequence[Arrival]) -> None:
         """Do what waited for the commit; a fault in one thing must not undo or stop another."""
-        # POSTs are among the effects, and others wait for those; the broker can wait for its PUBACKs.
-        for effect in self._rows.effects:
+        # POSTs first, for which somebody waits; the broker can wait for its PUBACKs.
+        for effect in (*self._rows.urgent, *self._rows.effects):
             _guarded(effect)
         for arrival in taken:
             if arrival.message is not None:

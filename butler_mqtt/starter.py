@@ -208,7 +208,7 @@ class Starter:
             if run is None:
                 return
             self._posting.add(run.id)
-            self._turn.after(self._hand_over, run)
+            self._turn.at_once_after(self._hand_over, run)
 
     def heard(self) -> None:
         """Note that the server answered a follower's question: it is not silent."""

@@ -53,7 +53,7 @@ class Turn:
     The changes of one turn.
 
     `unit` holds the rows, `publications` the messages and `effects` the calls
-    that must wait for the commit. What is counted is counted after it too, so
+    that must wait for the commit, those of `urgent` first. What is counted is counted after it too, so
     that a turn that is repeated counts once.
     """
 
@@ -67,10 +67,15 @@ class Turn:
         self.unit = Unit()
         self.publications: list[Publication] = []
         self.effects: list[Callable[[], None]] = []
+        self.urgent: list[Callable[[], None]] = []
 
     def after(self, call: Callable[..., None], *arguments: object) -> None:
         """Have *call* done once the rows are on disk."""
         self.effects.append(partial(call, *arguments))
+
+    def at_once_after(self, call: Callable[..., None], *arguments: object) -> None:
+        """Have *call* done once the rows are on disk, before all that is not urgent."""
+        self.urgent.append(partial(call, *arguments))
 
     def number_from(self, highest: Mapping[str, int]) -> None:
         """

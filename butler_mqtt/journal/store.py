@@ -126,14 +126,25 @@ class Journal:
             RuntimeError: A row breaks a rule of the tables, which is a fault of
                 the program; nothing of the block was written.
         """
-        if self._connection is None:
+        connection = self._connection
+        if connection is None:
             raise JournalError(f"the journal {self.path} is not open", mendable=True)
-        with self._translated(), self._connection.begin():
-            yield self._connection
+        with self._translated():
+            driver = _driver_of(connection)
+            # Begun and committed without SQLAlchemy, which would be a tenth of a turn with one request.
+            driver.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                driver.commit()
+            except BaseException:
+                driver.rollback()
+                raise
+            finally:
+                # What it began for reading rows, if anything was read; to the driver that is over.
+                connection.rollback()
         self._commits += 1
         # Kept as a number: the connection may be closed while another thread asks.
-        driver = self._connection.connection.driver_connection
-        self._changes = driver.total_changes if isinstance(driver, sqlite3.Connection) else 0
+        self._changes = driver.total_changes
 
     def write(self, unit: Unit) -> None:
         """Make all changes of *unit* durable in one transaction; raises as `transaction`."""
@@ -236,6 +247,12 @@ def _driver(error: DBAPIError | sqlite3.Error) -> BaseException | None:
     return error.orig if isinstance(error, DBAPIError) else error
 
 
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 -- narrows the type
+    return driver
+
+
 def writing_engine(path: Path) -> Engine:
     """Give an engine with one connection that writes durably and begins transactions at once."""
     engine = create_engine(
@@ -263,10 +280,9 @@ def writing_engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # Straight to the driver: it stands at the head of every turn.
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 -- narrows the type
-        driver.execute("BEGIN IMMEDIATE")
+        driver = _driver_of(connection)
+        if not driver.in_transaction:
+            driver.execute("BEGIN IMMEDIATE")
 
     return engine
 

@@ -47,14 +47,16 @@ _SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 @lru_cache(maxsize=512)
 def _insert(table: Table, columns: tuple[str, ...], rows: int) -> str:
-    return (
-        f"INSERT INTO {table.name} ({', '.join(columns)})"  # noqa: S608 -- see above
-        f" SELECT * FROM (VALUES {_marks(len(columns), rows)}) WHERE column1 IS NOT NULL"
-    )
+    values = f"VALUES {_marks(len(columns), rows)}"
+    some = values if rows == 1 else f"SELECT * FROM ({values}) WHERE column1 IS NOT NULL"  # noqa: S608 -- see above
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) {some}"
 
 
 @lru_cache(maxsize=512)
 def _update(table: Table, columns: tuple[str, ...], rows: int) -> str:
+    if rows == 1:
+        changes = ", ".join(f"{name} = ?{place}" for place, name in enumerate(columns, 2))
+        return f"UPDATE {table.name} SET {changes} WHERE id = ?1"  # noqa: S608 -- see above
     changes = ", ".join(f"{name} = changed.column{place}" for place, name in enumerate(columns, 2))
     return (
         f"UPDATE {table.name} SET {changes}"  # noqa: S608 -- see above

@@ -45,6 +45,11 @@ def test_the_exposure_is_at_most_one_and_a_half() -> None:
     assert float(found[1]) <= 1.5
 
 
+def test_the_daemon_may_choose_its_cpu() -> None:
+    # Of the group @resources, which is denied as a whole just before.
+    assert values("SystemCallFilter") == ["@system-service", "~@privileged @resources", "sched_setaffinity"]
+
+
 def test_the_user_is_one_that_systemd_can_make(tmp_path: Path) -> None:
     shutil.copy(SYSTEMD / "butler-mqtt.sysusers", tmp_path / "butler-mqtt.conf")
     run("systemd-sysusers", "--dry-run", str(tmp_path / "butler-mqtt.conf"))
