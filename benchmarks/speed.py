@@ -139,6 +139,9 @@ def latency(place: Place, scale: Scale) -> Iterator[Line]:
     daemon.start()
     with Sender(place.broker.port) as sender:
         warm_up(sender, place)
+        # A daemon runs for months: its journal's log has the size that it keeps, see docs/performance.md.
+        _delays(place, lambda task: sender.send({"taskId": task}), few, 100, 4.0)
+        quiet(daemon)
         for name, tasks in (("10 tasks", few), ("tasks new to it", place.tasks[100:])):
             for rate, seconds in scale.seconds:
                 ours = _delays(place, lambda task: sender.send({"taskId": task}), tasks, rate, seconds)

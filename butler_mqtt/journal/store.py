@@ -29,6 +29,9 @@ from butler_mqtt.journal.unit import Unit
 #: The newest format; `migrations/versions` holds the way to it.
 FORMAT = "0002"
 
+#: The first with UPDATE … FROM.
+OLDEST_SQLITE = (3, 33)
+
 #: With less free space than this nothing new is acknowledged, so that what is open can still be finished.
 LOW_DISK_BYTES = 32 * 1024 * 1024
 
@@ -88,6 +91,12 @@ class Journal:
             JournalError: Another daemon holds it, it is damaged, newer than
                 this program, or cannot be written.
         """
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            oldest = ".".join(map(str, OLDEST_SQLITE))
+            raise JournalError(
+                f"the journal needs SQLite {oldest} or later, this Python has {sqlite3.sqlite_version}: "
+                "run it with a newer Python, or update the system's SQLite"
+            )
         with self._translated():
             if self._lock is None:
                 self._lock = self._take_lock()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from butler_mqtt import pipeline
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
 from butler_mqtt.pipeline import MAX_WAITING
@@ -529,3 +530,23 @@ def test_the_deadline_counts_only_while_the_server_cannot_be_reached(make_house:
     reply = house.ask({"taskId": task})
     assert (reply["code"], reply["error"]) == ("qrs_unavailable", "Qlik Sense cannot be reached")
     assert house.site.posts == []
+
+
+def test_what_is_too_late_is_told_although_requests_keep_arriving(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrivals go before tidying, but not for ever."""
+    monkeypatch.setattr(pipeline, "LATEST_TIDY_SECONDS", 0.05)
+    house.site.add("Sales")
+    house.site.down = True
+    house.send({"taskName": "Sales", "requestId": "late"}, expiry_seconds=1)
+    number = 0
+
+    def refused() -> bool:
+        nonlocal number
+        number += 1
+        house.send({"taskName": "Sales", "requestId": f"other-{number}"})
+        return any(reply["requestId"] == "late" for reply in house.replies())
+
+    house.until(refused)
+    assert house.replies()[0]["code"] == "expired"

@@ -70,6 +70,16 @@ def test_what_was_written_is_there_after_opening_again(journal: Journal, make_jo
     assert stored(second) == [1, 2]
 
 
+def test_an_sqlite_that_is_too_old_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 32, 3))
+    with pytest.raises(JournalError, match=r"needs SQLite 3\.33 or later.*newer Python") as caught:
+        Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}").open()
+    assert not caught.value.mendable
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_block_that_fails_writes_nothing(journal: Journal) -> None:
     def fails() -> None:
         with journal.transaction() as connection:
