@@ -15,7 +15,7 @@ from butler_mqtt.model import Execution, ExecutionStatus, Look, Selector, Task
 from butler_mqtt.qrs import filters, scriptlog, wire
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
 from butler_mqtt.qrs.lists import Form, TaskLists
-from butler_mqtt.qrs.looks import Looks, has_sessions
+from butler_mqtt.qrs.looks import Looks
 from butler_mqtt.qrs.state import ServerState
 from butler_mqtt.qrs.transport import Answer, ExchangeFailed, OnCall, Transport
 from butler_mqtt.settings import Qrs as Settings
@@ -310,8 +310,7 @@ class Connection:
 
 
 def _start_path(task: Task) -> str:
-    by_id = task.task_type is None or has_sessions(task.task_type)
-    return f"/task/{task.id}/start{'/synchronous' if by_id else ''}"
+    return f"/task/{task.id}/start{'/synchronous' if task.has_sessions else ''}"
 
 
 class _Pause(tenacity.wait.wait_base):

@@ -30,11 +30,6 @@ _WAYS: Mapping[int | None, tuple[str, ...]] = {
 _Ways = Sequence[tuple[str, ...]]
 
 
-def has_sessions(kind: int | None) -> bool:
-    """Tell whether executions of this kind of task have sessions, as far as that is known."""
-    return kind in _WAYS
-
-
 @dataclass
 class Looks:
     """Looks at tasks over one connection."""
@@ -60,7 +55,7 @@ class Looks:
         found = self.lists.find(Selector(SelectorKind.TASK_ID, task.id) for task in tasks)
         looks: dict[str, Look | QlikRefused] = {}
         shown: dict[str, Task | None] = {}
-        of_ways: dict[_Ways, list[str]] = defaultdict(list)
+        of_kind: dict[int | None, list[str]] = defaultdict(list)
         for task in tasks:
             answer = found[Selector(SelectorKind.TASK_ID, task.id)]
             if isinstance(answer, QlikRefused):
@@ -68,10 +63,10 @@ class Looks:
                 continue
             shown[task.id] = answer[0] if answer else None
             kind = answer[0].task_type if answer else task.task_type
-            of_ways[_ways(kind)].append(task.id)
-        for ways, ids in of_ways.items():
+            of_kind[kind].append(task.id)
+        for kind, ids in of_kind.items():
             try:
-                sessions, readable = self._sessions(ids, ways)
+                sessions, readable = self._sessions(ids, kind)
                 results = self._rows("executionresult", ids, [("taskID",)], "&orderby=startTime%20desc")
             except QlikRefused as error:
                 looks |= dict.fromkeys(ids, error)
@@ -81,13 +76,13 @@ class Looks:
                 looks[one] = Look(shown[one], executions, sessions_readable=readable)
         return looks
 
-    def _sessions(self, ids: Sequence[str], ways: _Ways) -> tuple[Mapping[str, Sequence[object]], bool]:
-        known = len(ways) == 1
+    def _sessions(self, ids: Sequence[str], kind: int | None) -> tuple[Mapping[str, Sequence[object]], bool]:
+        ways = [_WAYS[kind]] if kind in _WAYS else list(_WAYS.values())
         try:
-            return self._rows("executionsession", ids, ways), known
+            return self._rows("executionsession", ids, ways), kind is None or kind in _WAYS
         except QlikRefused as error:
             # Without a list of sessions the results alone have to tell, and that nothing runs is not proved.
-            if error.status != 404 and (known or error.status not in NOT_UNDERSTOOD):
+            if error.status != 404 and (kind in _WAYS or error.status not in NOT_UNDERSTOOD):
                 raise
             return defaultdict(list), False
 
@@ -125,10 +120,6 @@ class Looks:
             return False
         # More may have come meanwhile; those are not what was asked for.
         return total is not None and total <= length
-
-
-def _ways(kind: int | None) -> _Ways:
-    return (_WAYS[kind],) if has_sessions(kind) else tuple(_WAYS.values())
 
 
 def _by_task(rows: Sequence[object], ids: Iterable[str], ways: _Ways) -> dict[str, list[object]] | None:

@@ -32,7 +32,7 @@ def pair(name: str, value: str) -> Selector:
     return Selector(SelectorKind.CUSTOM_PROPERTY, value, name)
 
 
-def raw_task(number: int, *tags: str, kind: int = 0, **properties: str) -> Json:
+def raw_task(number: int, *tags: str, kind: int | None = 0, **properties: str) -> Json:
     return {
         "id": guid(number),
         "name": f"Task {number}",
@@ -317,10 +317,11 @@ class Executions(Repository):
         (2, f"(userSyncTask.id eq {guid(1)})", True),
         (3, f"(reloadTask.id eq {guid(1)}) or (externalProgramTask.id", False),
         (17, f"(reloadTask.id eq {guid(1)}) or (externalProgramTask.id", False),
+        (None, f"(reloadTask.id eq {guid(1)}) or (externalProgramTask.id", True),
     ],
 )
 def test_a_look_reads_the_task_its_sessions_and_its_results(
-    server: Server, connection: Connection, kind: int, path: str, readable: bool
+    server: Server, connection: Connection, kind: int | None, path: str, readable: bool
 ) -> None:
     server.answers = Executions(raw_task(1, kind=kind))
     look = connection.look(Task(guid(1), "old name"))
