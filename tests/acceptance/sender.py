@@ -17,6 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tests.acceptance import contract
+from tests.brokers import until
 
 START = "qliksense/task/start"
 REPLY = "qliksense/task/start/reply"
@@ -131,6 +132,9 @@ class Sender:
             made = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho leaves it untyped
             for name, value in properties.items():
                 setattr(made, name, value)
+        if wait:
+            # It connects again by itself, perhaps later than the daemon.
+            until(self._client.is_connected, what="the sender is connected")
         sent = self._client.publish(topic, body, qos=qos, retain=retain, properties=made)
         if wait:
             sent.wait_for_publish(60)
