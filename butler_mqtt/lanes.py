@@ -85,9 +85,11 @@ class Lanes:
     def remove_of(self, task_id: str, chosen: Callable[[OpenStart], bool]) -> list[OpenStart]:
         """Take out the waiting starts of one task for which *chosen* is true."""
         lane = self._lanes.get(task_id, ())
+        # Asked once for each: the answer may change with time.
         removed = [start for start in lane if chosen(start)]
         if removed:
-            left = deque(start for start in lane if not chosen(start))
+            gone = {id(start) for start in removed}
+            left = deque(start for start in lane if id(start) not in gone)
             self._lanes[task_id] = left
             if not left and task_id not in self._taken:
                 del self._lanes[task_id]

@@ -120,6 +120,7 @@ class Pipeline:
         self._quarantine = Quarantine(self._rows, journal.path)
         self._held: deque[Arrival] = deque()
         self._tidied = 0.0
+        self._looked_at_disk = 0.0
         self._disk_has_room = True
         self._stopping = False
         self._draining = False
@@ -227,6 +228,7 @@ class Pipeline:
         rows.begin()
         with self._journal.transaction() as connection:
             self._read_on(connection)
+            self._look_at_disk()
             if self._tidy_now(happened):
                 self._tidy(connection)
             taken, held = self._take_in(happened, connection, again=again)
@@ -259,7 +261,6 @@ class Pipeline:
     def _tidy(self, connection: Connection) -> None:
         """Give up what is too late, and forget what is old."""
         self._tidied = time.monotonic()
-        self._look_at_disk()
         self.starter.give_up()
         self._recovery.expire(connection)
         self.finder.give_up()
@@ -267,6 +268,10 @@ class Pipeline:
         self._quarantine.step(connection)
 
     def _look_at_disk(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at_disk < TIDY_SECONDS:
+            return
+        self._looked_at_disk = now
         had_room, self._disk_has_room = self._disk_has_room, self._journal.has_room()
         if had_room and not self._disk_has_room:
             _log.error(

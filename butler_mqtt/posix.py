@@ -51,6 +51,6 @@ def stay_on_one_cpu() -> int | None:
         # The 39th field of proc_pid_stat(5); the second, a name in parentheses, may hold blanks.
         cpu = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[36])
         os.sched_setaffinity(0, {cpu})
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, ValueError, IndexError):
         return None
     return cpu

@@ -102,10 +102,10 @@ class Poster:
         """Let one thread in `work` end after the job in hand."""
         self._hand_over(None)
 
-    @property
-    def _alone(self) -> bool:
-        """Tell whether nothing else is in hand: in a burst the pipeline has more to do than its threads."""
-        return len(self.in_hand) <= 1
+    def _may_be_sent(self, job: _Job) -> bool:
+        # With others in hand it is a burst, in which the pipeline has more to do than its threads.
+        alone = len(self.in_hand) <= 1
+        return alone and not self._abandoned and not _is_over(job) and _shows_all(job.task)
 
     def _hand_over(self, job: _Job | None) -> None:
         with self._lock:
@@ -114,15 +114,11 @@ class Poster:
                 return
             # The one that was idle last: the server has most likely kept its connection.
             worker = self._idle.pop()
-        if (
-            job is not None
-            and self._alone
-            and not self._abandoned
-            and not _is_over(job)
-            and _shows_all(job.task)
-        ):
-            job.sent = worker.qlik.send(job.task)
-        worker.jobs.put(job)
+        try:
+            if job is not None and self._may_be_sent(job):
+                job.sent = worker.qlik.send(job.task)
+        finally:
+            worker.jobs.put(job)
 
     def _next(self, worker: _Worker) -> _Job | None:
         with self._lock:

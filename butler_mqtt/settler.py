@@ -26,8 +26,8 @@ BETWEEN_LOOKS_SECONDS = 5.0
 MAX_AGE_MS = 10 * 60 * 1000
 #: Longest pause between two tries while the server cannot be reached, in seconds.
 MAX_PAUSE_SECONDS = 10.0
-#: Runs looked at before the first of them is judged.
-MAX_TOGETHER = 90
+#: Runs looked at together: as many as share a question.
+MAX_TOGETHER = 30
 #: POSTs answered with the empty id because of an execution that had ended by the look.
 MAX_MISSED = 3
 
@@ -88,6 +88,9 @@ class Settler:
         self._due: list[tuple[float, int, int]] = []
         self._sequence = count()
         self._jobs: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
+        #: How many may be looked at together now: half as many after each look that failed, since one task
+        #: that cannot be read must not keep the others from being read.
+        self._together = MAX_TOGETHER
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -101,6 +104,9 @@ class Settler:
                 looks: Mapping[str, Look | QlikError] = qlik.look_at_all(runs.values())
             except QlikError as error:
                 looks = {task.id: error for task in runs.values()}
+                self._together = max(1, self._together // 2)
+            else:
+                self._together = MAX_TOGETHER
             for run_id, task in runs.items():
                 self._emit(Looked(run_id, looks[task.id]))
 
@@ -110,7 +116,7 @@ class Settler:
         job = self._jobs.get()
         while job is not None:
             runs[job[0]] = job[1]
-            if len(runs) >= MAX_TOGETHER or self._jobs.empty():
+            if len(runs) >= self._together or self._jobs.empty():
                 return runs
             job = self._jobs.get()
         if runs:

@@ -171,7 +171,8 @@ class Starter:
         for event in events:
             self._posting.discard(event.run)
             # Kept until the outcome is on disk: should that fail, the event is applied once more.
-            self._turn.after(self.poster.settled, event.run)
+            # Before it may be posted once more.
+            self._turn.at_once_after(self.poster.settled, event.run)
             run = self._runs.get(event.run)
             if run is not None and run.state is RunState.INTENDED:
                 self._outcome(run, event, known, connection)

@@ -70,7 +70,8 @@ class Site:
     holds what the next starts do instead of the ordinary: a `QlikError` is
     raised without effect, a callable is called with the site and the task.
     `finding` and `looking` hold errors that the next calls of these raise;
-    `together` tells how many tasks each look at many was about.
+    `together` tells how many tasks each look at many was about, and the task
+    `unreadable` cannot be looked at.
     With `lasting` False executions end as soon as they have begun. `on_start` is
     called with every start that reaches the server.
     """
@@ -86,6 +87,7 @@ class Site:
         self.asked: list[list[Selector]] = []
         self.looks = 0
         self.together: list[int] = []
+        self.unreadable = ""
         self.down = False
         self.lasting = True
         self.on_start: Callable[[Task], None] = lambda _task: None
@@ -187,6 +189,8 @@ class Site:
 
     def look(self, task: Task) -> Look:
         self.looks += 1
+        if task.id == self.unreadable:
+            raise QlikUnavailable("500 with a fault of the server")
         self._answer(self.looking)
         known = self.tasks.get(task.id)
         return Look(

@@ -57,7 +57,11 @@ class Looks:
         shown: dict[str, Task | None] = {}
         of_kind: dict[int | None, list[str]] = defaultdict(list)
         for task in tasks:
-            answer = found[Selector(SelectorKind.TASK_ID, task.id)]
+            selector = Selector(SelectorKind.TASK_ID, task.id)
+            answer = found[selector]
+            if answer == () and len(tasks) > 1:
+                # The list may have been cut, and that there is no such task is a verdict.
+                answer = self.lists.find([selector])[selector]
             if isinstance(answer, QlikRefused):
                 looks[task.id] = answer
                 continue
@@ -94,8 +98,9 @@ class Looks:
         query = f"filter={filters.encode(text)}"
         try:
             rows = self.read(f"/{entity}/full", f"{query}{order}")
-        except QlikRefused as error:
-            if len(ids) == 1 or error.status not in NOT_UNDERSTOOD:
+        except QlikRefused:
+            # Of many it may be the length that is refused, by whatever stands in front of the server.
+            if len(ids) == 1:
                 raise
         else:
             rows = rows if isinstance(rows, list) else []

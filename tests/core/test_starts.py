@@ -232,6 +232,42 @@ def test_an_outcome_the_server_will_not_show_is_unknown(house: House) -> None:
     assert only(ask(house), "tasksFailed")["code"] == "outcome_unknown"
 
 
+def test_a_run_that_is_posted_again_at_once_is_in_hand_until_its_outcome_is_on_disk(house: House) -> None:
+    """Else a repair takes it for one in doubt while it is on its way, and a stop does not wait for it."""
+    task_id = house.site.add("Sales")
+
+    def ended_just_now(site: Site, task: Task) -> str | None:
+        site.begin(task.id)
+        site.end(task.id)
+        return EMPTY_GUID
+
+    house.site.script.append(ended_just_now)
+    house.send({"taskId": task_id})
+    house.turn()
+    house.find()
+    house.turn()
+    house.post()
+    house.turn()
+    assert house.site.posts == []
+    assert house.pipeline.starter.in_hand == 1
+    assert house.replied(1)[0]["totalTasksStarted"] == 1
+    assert house.pipeline.starter.in_hand == 0
+    assert house.site.posts == [task_id]
+
+
+def test_a_task_that_cannot_be_read_does_not_keep_the_others_in_doubt(house: House) -> None:
+    ids = [house.site.add(f"Sales {number}") for number in range(12)]
+    house.site.unreadable = ids[5]
+    house.send({"taskId": ids})
+    house.until(lambda: house.site.asked)
+    house.turn()
+    house.restart()
+    house.until(lambda: len(house.site.posts) == 11)
+    assert house.replies() == []
+    house.site.unreadable = ""
+    assert house.replied(1)[0]["totalTasksStarted"] == 12
+
+
 def test_many_starts_in_doubt_are_looked_at_together(house: House) -> None:
     """A daemon that is killed every second must get through all that the lives before it have left."""
     ids = [house.site.add(f"Sales {number}") for number in range(20)]

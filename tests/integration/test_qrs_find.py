@@ -456,6 +456,37 @@ def test_a_look_at_many_tasks_shows_what_a_look_at_each_shows(
         assert number == 1 or len(look.executions) == 1
 
 
+def test_a_task_that_a_cut_list_left_out_is_asked_for_alone_before_it_is_gone(
+    server: Server, connection: Connection
+) -> None:
+    """A task that is gone is a verdict: its start would be told as not started."""
+    site = Site()
+    site.limit = 10
+
+    def answers(call: Call) -> bytes:
+        return reply(404, b"No matching endpoint") if call.path == "/task/count" else site(call)
+
+    server.answers = answers
+    looks = looked_at(connection)
+    assert [look.task is not None for look in looks.values() if isinstance(look, Look)] == [True] * 13
+
+
+@pytest.mark.parametrize("status", [403, 404, 413, 431])
+def test_a_question_about_many_tasks_that_is_refused_is_asked_about_fewer(
+    server: Server, connection: Connection, status: int
+) -> None:
+    """A proxy may not like how long it is."""
+    site = Site()
+
+    def answers(call: Call) -> bytes:
+        too_long = call.path.startswith("/execution") and len(call.target) > 300
+        return reply(status, b"too long") if too_long else site(call)
+
+    server.answers = answers
+    looks = looked_at(connection)
+    assert all(isinstance(look, Look) and look.executions for look in looks.values())
+
+
 def test_a_kind_of_tasks_whose_sessions_are_refused_does_not_harm_the_others(
     server: Server, connection: Connection
 ) -> None:
