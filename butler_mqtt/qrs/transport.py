@@ -19,30 +19,22 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse, LineTooLong, UnknownProtocol
-from typing import Any, BinaryIO
+from typing import Any
 
 import urllib3
 from requests import PreparedRequest, Response
-from requests import exceptions as rx
 from requests.adapters import HTTPAdapter
 from urllib3.util.wait import wait_for_read
 
 from butler_mqtt.errors import ButlerError, QlikUnavailable
 from butler_mqtt.qrs.faults import RAISED, explain
+from butler_mqtt.qrs.reading import Raw, whole
 from butler_mqtt.qrs.wire import text
 from butler_mqtt.settings import Qrs as Settings
 
 #: A connection idle for longer is not used again: the server or a firewall may be dropping it right now,
 #: and a start written into it would be in doubt.
 MAX_IDLE_SECONDS = 30.0
-#: More than any list of tasks; a body beyond it is not ours to hold in memory.
-MAX_BODY = 64 * 1024 * 1024
-_CHUNK = 1 << 16
-#: As in the standard library: headers of one answer, and bytes of a line.
-_MAX_HEADERS = 100
-_MAX_LINE = 65536
 
 _XRFKEY = "X-Qlik-Xrfkey"
 #: Not the system's: the key is no secret, and asking the system gives the interpreter away.
@@ -84,68 +76,6 @@ class _Progress:
     """What the connection has done during the call in hand."""
 
     sent = False
-
-
-class _Headers(dict[str, str]):
-    """Headers by name in lower case; the values of one that comes several times stand in a row."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return super().get(name.lower(), default)
-
-
-class _Response(HTTPResponse):
-    """An answer whose headers are read without the parser of e-mail, which takes as long as all the rest."""
-
-    def begin(self) -> None:
-        """Read the status and the headers, as the base class does."""
-        if self.headers is not None:
-            return
-        # What is private here has stood unchanged since Python 3.0; the tests of this module would tell.
-        version, status, reason = self._read_status()
-        while status < HTTPStatus.OK and status != HTTPStatus.SWITCHING_PROTOCOLS:
-            _headers(self.fp)
-            version, status, reason = self._read_status()
-        if not version.startswith("HTTP/1.") and version != "HTTP/0.9":
-            raise UnknownProtocol(version)
-        self.version = 10 if version in {"HTTP/1.0", "HTTP/0.9"} else 11
-        self.code = self.status = status
-        self.reason = reason.strip()
-        headers = _headers(self.fp)
-        self.headers = self.msg = headers
-        self.chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-        self.chunk_left = None
-        self.will_close = self._check_close()
-        self.length = None if self.chunked else _length(headers.get("content-length"))
-        if status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
-            self.length = 0
-        if not self.will_close and not self.chunked and self.length is None:
-            self.will_close = True
-
-
-def _headers(file: BinaryIO) -> _Headers:
-    headers = _Headers()
-    for _ in range(_MAX_HEADERS):
-        line = file.readline(_MAX_LINE + 1)
-        if len(line) > _MAX_LINE:
-            raise LineTooLong("header line")
-        if not line.endswith(b"\n"):
-            raise HTTPException("the answer was cut off within its headers")
-        if line in {b"\r\n", b"\n"}:
-            return headers
-        name, _colon, value = line.decode("latin-1").partition(":")
-        key = name.strip().lower()
-        headers[key] = f"{headers[key]}, {value.strip()}" if key in headers else value.strip()
-    raise HTTPException(f"more than {_MAX_HEADERS} headers")
-
-
-def _length(given: str | None) -> int | None:
-    """Read a Content-Length; one that stands there twice is the same twice (RFC 9110, 8.6)."""
-    if given is None:
-        return None
-    first, *others = (one.strip() for one in given.split(","))
-    if not first.isdecimal() or any(one != first for one in others):
-        raise HTTPException("the answer has no valid Content-Length")
-    return int(first)
 
 
 class _PlainConnection(urllib3.connection.HTTPConnection):
@@ -258,13 +188,13 @@ class _Adapter(HTTPAdapter):
         # Reading at once would find nothing, wait, and read again: three times giving the interpreter away.
         if not wait_for_read(connection.sock, self._timeouts[1]):
             raise TimeoutError("The read operation timed out")
-        with contextlib.closing(_Response(connection.sock, method=request.method)) as raw:
+        with contextlib.closing(Raw(connection.sock, method=request.method)) as raw:
             raw.begin()
             response = Response()
             response.status_code = raw.status
             response.headers = raw.headers  # type: ignore[assignment] # as good for looking up a name
             # As `requests` itself does when it has read all.
-            response._content = _whole(raw)
+            response._content = whole(raw)
         if raw.will_close:
             connection.close()
         return response
@@ -393,21 +323,6 @@ def _lines(headers: Mapping[str, str]) -> bytes:
     if text.count("\r") != len(headers) or text.count("\n") != len(headers):
         raise ValueError("a header has more than one line")
     return text.encode("latin-1")
-
-
-def _whole(raw: HTTPResponse) -> bytes:
-    """Read the body to its end, decoded where the server compresses although asked not to."""
-    if raw.length is not None and raw.length <= MAX_BODY and not raw.headers.get("Content-Encoding"):
-        return raw.read()
-    headers = dict(raw.headers.items())
-    coded = urllib3.HTTPResponse(raw, headers, original_response=raw, preload_content=False)
-    chunks, length = [], 0
-    for chunk in coded.stream(_CHUNK, decode_content=True):
-        chunks.append(chunk)
-        length += len(chunk)
-        if length > MAX_BODY:
-            raise rx.ContentDecodingError(f"more than {MAX_BODY} bytes")
-    return b"".join(chunks)
 
 
 def _answer(response: Response) -> Answer:
