@@ -122,6 +122,25 @@ def test_a_task_whose_starts_were_all_removed_while_taken_can_be_used_again() ->
     assert given.id == 3
 
 
+def test_no_start_is_lost_when_the_answer_about_it_changes_meanwhile() -> None:
+    """Whether a start is too late is a matter of the moment at which it is asked."""
+    lanes = Lanes()
+    lanes.add(start_of("a", 1))
+    lanes.add(start_of("a", 2))
+    asked: list[int] = []
+
+    def late(start: OpenStart) -> bool:
+        asked.append(start.id)
+        return start.id == 1 or asked.count(2) > 1
+
+    removed = names(lanes.remove(late))
+    left = []
+    while (start := lanes.take()) is not None:
+        left.append(start.id)
+        lanes.release("a")
+    assert sorted(removed + left) == [1, 2]
+
+
 class LanesAgainstAModel(RuleBasedStateMachine):
     """The lanes beside the simplest thing that does the same."""
 

@@ -36,9 +36,12 @@ class Qlik:
 
     done: list[tuple[str, str, str]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
+    broken: bool = False
 
     def send(self, task: Task) -> bool:
         self._note("send", task)
+        if self.broken:
+            raise RuntimeError("a fault of the program")
         return True
 
     def start(self, task: Task) -> str:
@@ -101,6 +104,18 @@ def test_a_post_is_sent_by_the_one_who_hands_it_over_and_its_answer_read_by_the_
     one.qlik.gate.set()
     assert one.outcome() == Posted(1, "execution of task-1")
     assert one.qlik.done[1:] == [("start", "task-1", "poster")]
+
+
+def test_a_fault_in_sending_loses_neither_the_post_nor_its_thread(one: Posting) -> None:
+    one.qlik.broken = True
+    one.qlik.gate.set()
+    with pytest.raises(RuntimeError):
+        one.poster.post(run(1))
+    assert one.outcome() == Posted(1, "execution of task-1")
+    one.qlik.broken = False
+    one.poster.settled(1)
+    one.poster.post(run(2))
+    assert one.outcome().run == 2
 
 
 def test_with_every_thread_busy_a_post_waits_and_nothing_of_it_is_sent(one: Posting) -> None:
