@@ -7,13 +7,13 @@ one task start it in that order.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import count
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -28,6 +28,10 @@ from butler_mqtt.settings import Settings
 
 #: Seconds for which an answer that names tasks may be used again (design G7); one that names none never is.
 CACHE_SECONDS = 5.0
+#: Age at which an answer that is used is asked for anew beside that, so that the next request need not wait.
+RENEWED_SECONDS = 4.0
+#: Selectors asked for anew at once: one query.
+MAX_RENEWED = 100
 #: Starts decided and not yet carried out, above which requests wait to be decided.
 MAX_PLANNED = 1000
 #: Selectors asked for at once.
@@ -72,9 +76,12 @@ class Finder:
         self._emit = emit
         self._waiting: deque[OpenRequest] = deque()
         self._cache: dict[Selector, tuple[tuple[Task, ...], float]] = {}
+        #: Answers used again since they came, and whether one of them grows old.
+        self._used: dict[Selector, None] = {}
+        self._growing_old = False
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._job: _Job | None = None
-        self._numbers = count()
+        self._numbers = itertools.count()
         self._failures = 0
         self._retry_at = 0.0
         self._answered = time.monotonic()
@@ -129,13 +136,14 @@ class Finder:
             self._failures += 1
             pause = min(MAX_PAUSE_SECONDS, 0.25 * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311 -- jitter
             self._retry_at = time.monotonic() + pause
-            _log.info(
-                "%s requests wait for Qlik Sense: %s; next try in %.1f s",
-                len(self._waiting),
-                event.answers,
-                pause,
-                extra={"action": "qrs_waiting"},
-            )
+            if self._waiting:
+                _log.info(
+                    "%s requests wait for Qlik Sense: %s; next try in %.1f s",
+                    len(self._waiting),
+                    event.answers,
+                    pause,
+                    extra={"action": "qrs_waiting"},
+                )
         else:
             self._succeeded()
             for selector, answer in event.answers.items():
@@ -192,7 +200,7 @@ class Finder:
         if self._waiting and planned + len(decided) >= MAX_PLANNED:
             # Not the server keeps them waiting.
             self._answered = time.monotonic()
-        elif clock_needed or self._waiting:
+        elif clock_needed or self._waiting or self._growing_old:
             self._ask()
         return decided
 
@@ -231,6 +239,8 @@ class Finder:
             if entry is None or entry[1] < oldest:
                 return None
             answers[selector] = entry[0]
+            self._used[selector] = None
+            self._growing_old |= entry[1] < oldest + CACHE_SECONDS - RENEWED_SECONDS
         return answers
 
     def _ask(self) -> None:
@@ -240,6 +250,7 @@ class Finder:
         self._cache = {
             selector: entry for selector, entry in self._cache.items() if entry[1] >= now - CACHE_SECONDS
         }
+        self._used = {selector: None for selector in self._used if selector in self._cache}
         wanted: dict[Selector, None] = {}
         requests = set()
         for opened in self._waiting:
@@ -248,6 +259,10 @@ class Finder:
                 break
             wanted.update(dict.fromkeys(selectors))
             requests.add(opened.id)
+        if not wanted and self._growing_old:
+            wanted.update(itertools.islice(self._used.items(), MAX_RENEWED))
+            self._used.clear()
+            self._growing_old = False
         self._job = _Job(next(self._numbers), list(wanted), frozenset(requests), now)
         # Reading may go on whatever becomes of this transaction.
         self._jobs.put(self._job)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import pipeline
+from butler_mqtt import finder, pipeline
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
 from butler_mqtt.pipeline import MAX_WAITING
@@ -490,6 +490,37 @@ def test_within_the_cache_age_nothing_is_asked_but_a_miss_always_is(house: House
     house.ask({"tag": "none"})
     house.ask({"tag": "none"})
     assert [selector.value for one in house.site.asked for selector in one].count("none") == 2
+
+
+def test_what_is_asked_for_again_and_again_is_read_anew_while_nobody_waits(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    house.site.lasting = False
+    task = house.site.add("Sales")
+    house.ask({"taskId": task})
+    house.site.change(task, name="Sales 2")
+    house.send({"taskId": task})
+    house.turn()
+    house.post()
+    assert house.site.posts == [task, task]
+    assert len(house.site.asked) == 1
+    assert house.replied(2)[1]["tasksStarted"][0]["taskName"] == "Sales"
+    house.step()
+    assert house.ask({"taskId": task})["tasksStarted"][0]["taskName"] == "Sales 2"
+
+
+def test_what_is_not_asked_for_any_more_is_not_read_anew(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    house.site.lasting = False
+    task = house.site.add("Sales")
+    for _ in range(2):
+        house.ask({"taskId": task})
+    for _ in range(5):
+        house.step()
+    assert len(house.site.asked) == 2
 
 
 def test_an_outage_is_not_not_found(house: House) -> None:
