@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from queue import Empty, SimpleQueue
 
+from butler_mqtt import posix
 from butler_mqtt.events import Confirmed, Event, Room
 from butler_mqtt.model import Arrival
 
@@ -21,10 +22,15 @@ class Inbox:
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Arrival | Event | None] = SimpleQueue()
+        self._waited_for = False
 
     def put(self, happened: Arrival | Event) -> None:
         """Hand something in, from any thread; never blocks and never fails."""
+        waited_for = self._waited_for
         self._queue.put(happened)
+        if waited_for:
+            # What this thread has left to do is less urgent than the request that it may have brought.
+            posix.give_way()
 
     def wake(self) -> None:
         """End the waiting of `take` without handing anything in."""
@@ -44,14 +50,16 @@ class Inbox:
 
     def _take(self, timeout: float) -> list[Arrival | Event]:
         taken: list[Arrival | Event] = []
+        self._waited_for = True
         try:
             first = self._queue.get(timeout=timeout)
-            while True:
-                if first is not None:
-                    taken.append(first)
-                if len(taken) >= MAX_EVENTS:
-                    break
-                first = self._queue.get_nowait()
         except Empty:
-            pass
-        return taken
+            return taken
+        finally:
+            self._waited_for = False
+        while True:
+            if first is not None:
+                taken.append(first)
+            if len(taken) >= MAX_EVENTS or self._queue.empty():
+                return taken
+            first = self._queue.get_nowait()

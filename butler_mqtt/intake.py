@@ -104,7 +104,11 @@ class Intake:
         Returns:
             The new requests, whose tasks are to be found.
         """
-        parsed = [self._parse(arrival) for arrival in arrivals if self._is_new(connection, arrival, again)]
+        parsed = []
+        for arrival in arrivals:
+            digest = None if arrival.message is None else _digest(arrival.message)
+            if self._is_new(connection, arrival, digest, again):
+                parsed.append(self._parse(arrival, digest))
         # An id made here is new.
         asked = {one.request_id for one in parsed if one.request is not None and one.given}
         known = _Known(connection, asked, self._turn)
@@ -116,14 +120,15 @@ class Intake:
 
     def refuse(self, arrival: Arrival, error: RequestError) -> None:
         """Record an arrival as refused with *error*, whatever it holds."""
-        address = self._address(arrival, None, self._settings.mqtt.max_payload_bytes)
+        digest = None if arrival.message is None else _digest(arrival.message)
+        address = self._address(arrival, digest, None, self._settings.mqtt.max_payload_bytes)
         self._ledger.malformed(arrival, error, arrival.request_id or _new_id(), address)
 
-    def _is_new(self, connection: Connection, arrival: Arrival, again: bool) -> bool:
+    def _is_new(self, connection: Connection, arrival: Arrival, digest: bytes | None, again: bool) -> bool:
         if arrival.given_up is not None and arrival.given_up():
             return False
         message = arrival.message
-        if message is None:
+        if message is None or digest is None:
             return True
         if message.retain:
             _log.warning(
@@ -135,7 +140,7 @@ class Intake:
             return False
         session, present = self._connections.get(message.generation, (self._session, False))
         recent = self._recent_of(connection, session)
-        mark = (message.packet_id, _digest(message))
+        mark = (message.packet_id, digest)
         if message.packet_id and (again or (message.dup and present)) and mark in recent:
             _log.info(
                 "packet %s was delivered again by the broker; it is recorded already",
@@ -158,7 +163,7 @@ class Intake:
             self._recent[session] = deque(((row["packet_id"], row["digest"]) for row in rows), maxlen=limit)
         return self._recent[session]
 
-    def _parse(self, arrival: Arrival) -> _Parsed:
+    def _parse(self, arrival: Arrival, digest: bytes | None) -> _Parsed:
         request: Request | None = None
         error: RequestError | None = None
         limit = (
@@ -180,11 +185,16 @@ class Intake:
         given = (request.request_id if request else None) or (error.request_id if error else None)
         given = given or arrival.request_id
         request_id = given or _new_id()
-        address = self._address(arrival, request, limit, error.reply_topic if error else None)
+        address = self._address(arrival, digest, request, limit, error.reply_topic if error else None)
         return _Parsed(arrival, address, request_id, given is not None, request, error)
 
     def _address(
-        self, arrival: Arrival, request: Request | None, limit: int, reply_topic: str | None = None
+        self,
+        arrival: Arrival,
+        digest: bytes | None,
+        request: Request | None,
+        limit: int,
+        reply_topic: str | None = None,
     ) -> Address:
         entered = time.monotonic() - max(0, now_ms() - arrival.received_at) / 1000
         message = arrival.message
@@ -198,7 +208,7 @@ class Intake:
         return Address(
             arrival.payload[:limit],
             entered,
-            _digest(message),
+            digest,
             session,
             self._reply_topic([wish for wish in wishes if wish]),
             expires_at,

@@ -36,6 +36,11 @@ def free_bytes(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
+def give_way() -> None:
+    """Let another thread that is ready run first, with the interpreter's lock and on this CPU."""
+    os.sched_yield()
+
+
 def stay_on_one_cpu() -> int | None:
     """
     Keep this process on the CPU on which the system has put it; call before threads are started.

@@ -75,6 +75,7 @@ class Journal:
         self._lock: int | None = None
         self._engine: Engine | None = None
         self._connection: Connection | None = None
+        self._driver: sqlite3.Connection | None = None
         self._commits = 0
         self._changes = 0
 
@@ -97,12 +98,15 @@ class Journal:
                 f"the journal needs SQLite {oldest} or later, this Python has {sqlite3.sqlite_version}: "
                 "run it with a newer Python, or update the system's SQLite"
             )
-        with self._translated():
+        try:
             if self._lock is None:
                 self._lock = self._take_lock()
             self._engine = writing_engine(self.path)
             self._connection = self._engine.connect()
+            self._driver = _driver_of(self._connection)
             self._migrate(self._connection)
+        except (DBAPIError, sqlite3.Error) as error:
+            raise self._translated(error) from error
 
     def close(self) -> None:
         """Close the file and give back the lock; closing twice is fine."""
@@ -135,11 +139,10 @@ class Journal:
             RuntimeError: A row breaks a rule of the tables, which is a fault of
                 the program; nothing of the block was written.
         """
-        connection = self._connection
-        if connection is None:
+        connection, driver = self._connection, self._driver
+        if connection is None or driver is None:
             raise JournalError(f"the journal {self.path} is not open", mendable=True)
-        with self._translated():
-            driver = _driver_of(connection)
+        try:
             # Begun and committed without SQLAlchemy, which would be a tenth of a turn with one request.
             driver.execute("BEGIN IMMEDIATE")
             try:
@@ -151,6 +154,8 @@ class Journal:
             finally:
                 # What it began for reading rows, if anything was read; to the driver that is over.
                 connection.rollback()
+        except (DBAPIError, sqlite3.Error) as error:
+            raise self._translated(error) from error
         self._commits += 1
         # Kept as a number: the connection may be closed while another thread asks.
         self._changes = driver.total_changes
@@ -176,6 +181,7 @@ class Journal:
         except SQLAlchemyError as error:
             _log.debug("closing the journal after a fault: %s", error)
         self._connection = None
+        self._driver = None
         self._engine = None
 
     def _take_lock(self) -> int:
@@ -222,16 +228,12 @@ class Journal:
             extra={"action": "journal_migrated"},
         )
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (DBAPIError, sqlite3.Error) as error:
-            of_the_file = isinstance(error, (OperationalError, sqlite3.OperationalError))
-            if of_the_file or type(error) in _OF_THE_FILE:
-                raise journal_error(self.path, error) from error
-            # Not the journal is at fault but what was to be written: the next transaction can succeed.
-            raise RuntimeError(f"the journal {self.path} refused a row: {_driver(error)}") from error
+    def _translated(self, error: DBAPIError | sqlite3.Error) -> Exception:
+        of_the_file = isinstance(error, (OperationalError, sqlite3.OperationalError))
+        if of_the_file or type(error) in _OF_THE_FILE:
+            return journal_error(self.path, error)
+        # Not the journal is at fault but what was to be written: the next transaction can succeed.
+        return RuntimeError(f"the journal {self.path} refused a row: {_driver(error)}")
 
 
 def journal_error(path: Path, error: DBAPIError | sqlite3.Error) -> JournalError:

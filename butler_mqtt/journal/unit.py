@@ -113,17 +113,19 @@ class Unit:
         cursor = connection.connection.cursor()
         # Updates first: an outcome frees the place in a unique index that the next intent takes.
         for table in _ORDER:
-            updates = _Groups()
-            for identity, values in self._updates[table].items():
-                updates[tuple(values)].append((identity, *values.values()))
-            _run(cursor, _update, table, updates)
+            if changed := self._updates.get(table):
+                updates = _Groups()
+                for identity, values in changed.items():
+                    updates[tuple(values)].append((identity, *values.values()))
+                _run(cursor, _update, table, updates)
         for table in _ORDER:
-            inserts = _Groups()
-            for row in self._inserts[table].values():
-                inserts[tuple(row)].append(tuple(row.values()))  # the id first
-            _run(cursor, _insert, table, inserts)
+            if new := self._inserts.get(table):
+                inserts = _Groups()
+                for row in new.values():
+                    inserts[tuple(row)].append(tuple(row.values()))  # the id first
+                _run(cursor, _insert, table, inserts)
         for table in reversed(_ORDER):
-            for gone, size in _parts(sorted(self._deletes[table])):
+            for gone, size in _parts(sorted(self._deletes.get(table, ()))):
                 cursor.execute(_delete(table, size), [*gone, *[None] * (size - len(gone))])
         cursor.close()
 
@@ -142,6 +144,9 @@ def _run(
     groups: _Groups,
 ) -> None:
     for columns, rows in groups.items():
+        if len(rows) == 1:
+            cursor.execute(statement(table, columns, 1), rows[0])
+            continue
         for part, size in _parts(rows):
             values = list(chain.from_iterable(part))
             values += [None] * (len(part[0]) * (size - len(part)))

@@ -54,6 +54,34 @@ class BufferedSocket:
         self._position += len(part)
         return part
 
+    def fill(self) -> None:
+        """Read ahead when nothing is left of what was read; whatever goes wrong, `recv` meets it too."""
+        if self._position == len(self._read):
+            with contextlib.suppress(OSError):
+                self._read = self._sock.recv(READ_AHEAD)
+                self._position = 0
+
+    def peek(self, kind: int) -> bytes | None:
+        """Give the whole packet that comes next, if it is of this *kind* (its first four bits)."""
+        data, start = self._read, self._position
+        if start == len(data) or data[start] & 0xF0 != kind:
+            return None
+        # The remaining length (MQTT 5.0, 2.1.4): seven bits a byte, least first, four bytes at most.
+        length = 0
+        for place in range(1, 5):
+            if start + place == len(data):
+                return None
+            byte = data[start + place]
+            length |= (byte & 0x7F) << 7 * (place - 1)
+            if byte < 0x80:
+                end = start + place + 1 + length
+                return None if end > len(data) else data[start:end]
+        return None
+
+    def skip(self, length: int) -> None:
+        """Drop so many bytes of those read ahead."""
+        self._position += length
+
     def pending(self) -> int:
         """Count the bytes that can be read although the system's socket shows none."""
         below = getattr(self._sock, "pending", None)

@@ -70,6 +70,9 @@ class Peer(Protocol):
     def accepted(self, client: paho.Client, session_present: bool, limits: Limits) -> None:
         """Take the CONNACK, before any message of that connection; a callback of paho."""
 
+    def published(self, packet: bytes) -> bool:
+        """Take a PUBLISH, outside paho's callbacks; False leaves it to paho."""
+
     def turned(self) -> None:
         """Do what is due; after every turn of the network loop, outside paho's callbacks."""
 
@@ -199,7 +202,7 @@ class Connection:
             client.on_disconnect = guarded(self._on_disconnect)
             self._peer.prepare(client)
             self._client = client
-            with Loop(client) as loop:
+            with Loop(client, self._peer.published) as loop:
                 connect(client, self._mqtt, keep_session=self._keep_session)
                 self._serve(client, loop)
         except BrokerError as error:

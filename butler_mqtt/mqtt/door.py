@@ -23,9 +23,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from butler_mqtt import settings
 from butler_mqtt.model import Message
+from butler_mqtt.mqtt import publish
 from butler_mqtt.mqtt.client import Limits, guarded, named
 from butler_mqtt.mqtt.connection import Connection, Ended
-from butler_mqtt.mqtt.properties import stable_text
+from butler_mqtt.mqtt.properties import stable_text, values_of
 from butler_mqtt.mqtt.status import Status, new_instance, parse
 from butler_mqtt.mqtt.takeover import Takeover
 
@@ -90,6 +91,7 @@ class Door:
         self._mqtt = mqtt
         self._online = Status("online", self.instance, datetime.now(UTC), version)
         self._on_message = guarded(on_message)
+        self._arrived = guarded(self._take)
         self._on_session = guarded(on_session)
         self._on_state = guarded(on_state)
         self._stay_away_seconds = stay_away_seconds
@@ -281,38 +283,48 @@ class Door:
 
     # Messages.
 
-    def _received(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        if message.topic == self._mqtt.status_topic:
-            self._status_received(client, message)
-            return
-        request = self._request(message)
-        if self._state is DoorState.TAKEN_OVER:
-            return  # not acknowledged: it belongs to the daemon that works
-        if self._look_until is not None:
-            self._held.append(request)
-        else:
-            self._on_message(request)
+    def published(self, packet: bytes) -> bool:
+        """Take a PUBLISH as it came; False when it is out of the ordinary, and paho is to read it."""
+        message = publish.read(packet, is_v5=self._connection.is_v5, generation=self._generation)
+        if message is None or self._current is None:
+            return False
+        self._arrived(self._current[1], message)
+        return True
 
-    def _request(self, message: paho.MQTTMessage) -> Message:
-        properties = message.properties
-        return Message(
-            topic=message.topic,
-            payload=bytes(message.payload),
-            packet_id=message.mid,
-            generation=self._generation,
-            dup=bool(message.dup),
-            retain=bool(message.retain),
-            response_topic=getattr(properties, "ResponseTopic", None),
-            correlation=getattr(properties, "CorrelationData", None),
-            expiry_seconds=getattr(properties, "MessageExpiryInterval", None),
-            properties=stable_text(properties),
+    def _received(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        """Take what paho has read."""
+        values = values_of(message.properties)
+        self._take(
+            client,
+            Message(
+                topic=message.topic,
+                payload=bytes(message.payload),
+                packet_id=message.mid,
+                generation=self._generation,
+                dup=bool(message.dup),
+                retain=bool(message.retain),
+                response_topic=values.get("ResponseTopic"),
+                correlation=values.get("CorrelationData"),
+                expiry_seconds=values.get("MessageExpiryInterval"),
+                properties=stable_text(values),
+            ),
         )
 
-    def _status_received(self, client: paho.Client, message: paho.MQTTMessage) -> None:
+    def _take(self, client: paho.Client, message: Message) -> None:
+        if message.topic == self._mqtt.status_topic:
+            self._status_received(client, message)
+        elif self._state is DoorState.TAKEN_OVER:
+            pass  # not acknowledged: it belongs to the daemon that works
+        elif self._look_until is not None:
+            self._held.append(message)
+        else:
+            self._on_message(message)
+
+    def _status_received(self, client: paho.Client, message: Message) -> None:
         """Leave when it shows another daemon with our client id; else it ends a look."""
-        status = parse(bytes(message.payload))
+        status = parse(message.payload)
         if self._was_born and status is not None:
-            evidence = self._takeover.seen(status, retained=bool(message.retain))
+            evidence = self._takeover.seen(status, retained=message.retain)
             if evidence is not None:
                 self._taken_over(evidence)
                 self._connection.leave(evidence)

@@ -3,7 +3,8 @@ The network loop of one client object, in place of paho's own.
 
 paho's loop wakes itself with a system call for every packet and asks the
 system before it reads each one; this one does both once for many. It also has
-no limit to the numbers of files that `select` has.
+no limit to the numbers of files that `select` has, and hands messages on
+before paho reads them.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import contextlib
 import selectors
 import socket
 import threading
+from collections.abc import Callable
 from typing import Self
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
 from butler_mqtt.mqtt.buffered import BufferedSocket
+from butler_mqtt.mqtt.publish import PUBLISH
 
 #: More wakes than can come between two turns, and packets read in one at most.
 _MANY = 4096
@@ -29,10 +32,15 @@ class Loop:
 
     From the start of the context on, other threads may publish and
     acknowledge: what they queue wakes the loop.
+
+    Args:
+        client: Not connected yet.
+        take: Is given each whole PUBLISH before paho, False leaves it to paho.
     """
 
-    def __init__(self, client: paho.Client) -> None:
+    def __init__(self, client: paho.Client, take: Callable[[bytes], bool] = lambda _packet: False) -> None:
         self._client = client
+        self._take = take
         self._thread = threading.get_ident()
         self._selector = selectors.DefaultSelector()
         self._woken, self._waking = socket.socketpair()
@@ -92,12 +100,25 @@ class Loop:
 
     def _read(self, sock: BufferedSocket) -> MQTTErrorCode:
         """Read all that came with the first of it, within limits: a flood must not keep us from writing."""
-        rc = self._client.loop_read()
+        sock.fill()
         for _ in range(_MANY):
-            if rc or not sock.read_ahead or self._client.socket() is None:
+            if not self._taken(sock):
+                rc = self._client.loop_read()
+                if rc:
+                    return rc
+            if not sock.read_ahead or self._client.socket() is None:
                 break
-            rc = self._client.loop_read()
-        return rc
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _taken(self, sock: BufferedSocket) -> bool:
+        # Not public: whether paho is within a packet; a test tells when it is named otherwise.
+        if self._client._in_packet["command"]:
+            return False
+        packet = sock.peek(PUBLISH)
+        if packet is None or not self._take(packet):
+            return False
+        sock.skip(len(packet))
+        return True
 
     def _wait(self, sock: BufferedSocket, timeout: float) -> bool:
         """Wait for traffic, or for something to send; tell whether there is something to read."""

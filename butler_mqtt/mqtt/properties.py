@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from typing import Any
 
 from paho.mqtt.properties import Properties
 
@@ -49,12 +51,21 @@ def variable_length(number: int) -> bytes:
             return bytes(written)
 
 
-def stable_text(properties: Properties | None) -> str:
-    """Write the properties of a message so that a redelivery gives the same text; without any: empty."""
+def values_of(properties: Properties | None) -> dict[str, Any]:
+    """Give the properties of a message by their names, in paho's spelling of them."""
     if properties is None or properties.isEmpty():  # type: ignore[no-untyped-call] # paho leaves it untyped
+        return {}
+    names = (*_LASTING, "MessageExpiryInterval")
+    return {name: value for name in names if (value := getattr(properties, name, None)) is not None}
+
+
+def stable_text(values: Mapping[str, Any]) -> str:
+    """Write the properties of a message so that a redelivery gives the same text; without any: empty."""
+    if not values:
         return ""
-    values = {name: value for name in _LASTING if (value := getattr(properties, name, None)) is not None}
-    return repr(values) if values else ""
+    lasting = {name: values[name] for name in _LASTING if name in values}
+    # What the journal has of earlier messages was made of this text too: it must not change.
+    return repr(lasting) if lasting else ""
 
 
 def _text(text: str) -> bytes:

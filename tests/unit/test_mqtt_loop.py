@@ -41,8 +41,14 @@ Ends = tuple[Late, Loop, socket.socket]
 @pytest.fixture
 def ends() -> Iterator[Ends]:
     """Give a connected client, its loop and the broker's end."""
+    with connected(lambda _packet: False) as parts:
+        yield parts
+
+
+@contextlib.contextmanager
+def connected(take: Callable[[bytes], bool]) -> Iterator[Ends]:
     client = Late(CallbackAPIVersion.VERSION2, "test", protocol=MQTTProtocolVersion.MQTTv311)
-    with socket.create_server(("127.0.0.1", 0)) as server, Loop(client) as loop:
+    with socket.create_server(("127.0.0.1", 0)) as server, Loop(client, take) as loop:
         client.connect("127.0.0.1", server.getsockname()[1])
         broker, _ = server.accept()
         with broker:
@@ -102,6 +108,53 @@ def test_a_flood_does_not_keep_a_turn_from_ending(ends: Ends) -> None:
     loop.turn(LONG)
     assert 1000 <= taken < 20_000
     assert broker.recv(100) == b"\x30\x04\x00\x01tx"
+
+
+def test_messages_are_handed_on_in_their_order_whoever_reads_them() -> None:
+    """Of those that come in parts paho has read the beginning; whether it has is not public in paho."""
+    came: list[bytes] = []
+
+    def take(packet: bytes) -> bool:
+        if packet.endswith(b"!"):
+            return False
+        came.append(packet[5:])
+        return True
+
+    with connected(take) as (client, loop, broker):
+        client.on_message = lambda _client, _userdata, message: came.append(b"paho " + message.payload)
+        texts = [b"1", b"2!", b"3", b"4", b"5!", b"6"]
+        stream = b"".join(b"\x30" + bytes([3 + len(text)]) + b"\x00\x01t" + text for text in texts)
+        for size in (len(stream), 1, 2, 3, 5, 7):
+            came.clear()
+            for start in range(0, len(stream), size):
+                broker.sendall(stream[start : start + size])
+                loop.turn(LONG)
+            assert [text.removeprefix(b"paho ") for text in came] == texts
+        came.clear()
+        broker.sendall(stream)
+        loop.turn(LONG)
+        assert came == [b"1", b"paho 2!", b"3", b"4", b"paho 5!", b"6"]
+
+
+def test_a_message_too_long_to_be_read_ahead_whole_is_read_by_paho() -> None:
+    came: list[bytes] = []
+    long: list[int] = []
+
+    def take(packet: bytes) -> bool:
+        came.append(packet)
+        return True
+
+    with connected(take) as (client, loop, broker):
+        client.on_message = lambda _client, _userdata, message: long.append(len(message.payload))
+        pong = b"\xd0\x00"
+        packet = b"\x30\x83\x80\x08\x00\x01t" + bytes(131_072)
+        sending = threading.Thread(target=broker.sendall, args=(pong + MESSAGE + packet + pong + MESSAGE,))
+        sending.start()
+        while len(came) < 2:
+            loop.turn(LONG)
+        sending.join()
+    assert came == [MESSAGE, MESSAGE]
+    assert long == [131_072]
 
 
 def test_what_the_broker_said_before_it_went_is_read_although_writing_fails(ends: Ends) -> None:
