@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from butler_mqtt.journal.reading import has_id
 from butler_mqtt.journal.store import journal_error, reading_engine
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
 
@@ -67,7 +68,7 @@ class History:
 def _record(connection: Connection, request_id: str) -> Record | None:
     newest = (
         select(requests)
-        .where(requests.c.request_id == request_id)
+        .where(has_id(request_id))
         .order_by(requests.c.holds_id.desc(), requests.c.id.desc())
         .limit(1)
     )

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, sessions, starts
 
@@ -37,6 +37,12 @@ def _listed(connection: Connection, query: str, values: Collection[str]) -> Sequ
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     finally:
         cursor.close()
+
+
+def has_id(request_id: str) -> ColumnElement[bool]:
+    """Give the condition that a request has that id, holding it or not, as the two indexes have it."""
+    named = requests.c.request_id == request_id
+    return or_(and_(named, requests.c.holds_id.is_(True)), and_(named, requests.c.holds_id.is_(False)))
 
 
 def holders(connection: Connection, request_ids: Collection[str]) -> dict[str, Row]:

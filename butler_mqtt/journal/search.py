@@ -35,6 +35,7 @@ from sqlalchemy.pool import NullPool
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.chapters import Chapter, read
+from butler_mqtt.journal.reading import has_id
 from butler_mqtt.journal.store import FORMAT, journal_error, reading_engine
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
 
@@ -152,7 +153,7 @@ class Search:
     def named(self, request_id: str) -> list[int]:
         """Give the rows of all requests with that id, oldest first."""
         with self._reading() as connection:
-            query = select(requests.c.id).where(requests.c.request_id == request_id)
+            query = select(requests.c.id).where(has_id(request_id))
             return list(connection.execute(query.order_by(requests.c.id)).scalars())
 
     def chapters(self, rows: Sequence[int]) -> list[Chapter]:

@@ -10,11 +10,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect
+from sqlalchemy import Engine, create_engine, inspect, select
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import Journal, tables
+from butler_mqtt.journal import Journal, reading, tables
+from butler_mqtt.journal.history import History
+from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.store import FORMAT
+from butler_mqtt.journal.upgrade import upgrade
 from tests.journal.conftest import MakeJournal
 
 MIGRATIONS = Path(tables.__file__).parent / "migrations"
@@ -81,6 +84,42 @@ def test_a_migration_that_fails_leaves_nothing_behind(file: Path, make_journal: 
         names = [row[0] for row in other.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     other.close()
     assert names == ["outbox"]
+
+
+@pytest.mark.parametrize("earlier", ["0001", "0002"])
+def test_a_journal_of_an_earlier_format_keeps_its_requests(
+    earlier: str, file: Path, make_journal: MakeJournal
+) -> None:
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.connect() as connection:
+        upgrade(connection, earlier)
+        for identity, holds in ((1, 0), (2, 1), (3, 0)):
+            connection.exec_driver_sql(
+                "INSERT INTO requests (id, request_id, holds_id, door, state, received_at)"
+                " VALUES (?, 'r', ?, 'mqtt', 'closed', 0)",
+                (identity, holds),
+            )
+        connection.commit()
+    engine.dispose()
+    journal = make_journal()
+    journal.open()
+    record = History(file).record("r")
+    assert record is not None
+    assert record.request["id"] == 2
+    with Search(file) as search:
+        assert search.named("r") == [1, 2, 3]
+    with journal.transaction() as connection:
+        assert reading.holders(connection, ["r"])["r"]["id"] == 2
+
+
+def test_requests_are_found_by_their_id_without_reading_all(journal: Journal) -> None:
+    plans: list[str] = []
+    with journal.transaction() as connection:
+        query = select(tables.requests.c.id).where(reading.has_id("r")).compile(dialect=connection.dialect)
+        explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("r", "r"))
+        plans += [row[3] for row in explained]
+    assert sum(plan.startswith("SEARCH requests USING INDEX") for plan in plans) == 2
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
 
 
 def test_opening_a_journal_of_the_newest_format_migrates_nothing(
