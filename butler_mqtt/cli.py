@@ -110,10 +110,11 @@ def run(
     """Run the daemon until it is told to stop."""
     from butler_mqtt import config as files  # noqa: PLC0415 -- the other commands need none of this
     from butler_mqtt.daemon import Daemon  # noqa: PLC0415 -- as above
+    from butler_mqtt.journal import Journal  # noqa: PLC0415 -- as above
 
     settings = read_settings(config)
     logs.set_up(settings.log_level, log_format)
-    cpu = posix.stay_on_one_cpu()
+    cpu = posix.stay_on_one_cpu(Journal(settings.journal.url).path.parent)
     if cpu is not None:
         logging.getLogger("butler_mqtt.cli").info("staying on CPU %s", cpu, extra={"action": "one_cpu"})
     code = Daemon(settings, reread=lambda: files.load(config, os.environ)).run()
