@@ -60,12 +60,10 @@ class Ledger:
     def received(self, arrival: Arrival, request: Request, request_id: str, address: Address) -> OpenRequest:
         """Record a new request with its first delivery."""
         identity = self._turn.new_id(tables.requests)
-        expires_at = min(
-            (moment for moment in (to_ms(request.expires_at), address.expires_at) if moment is not None),
-            default=None,
-        )
-        self._insert_request(identity, arrival, request_id, request, RequestState.RECEIVED)
-        self._turn.unit.update(tables.requests, identity, expires_at=expires_at)
+        expires_at = to_ms(request.expires_at)
+        if address.expires_at is not None:
+            expires_at = address.expires_at if expires_at is None else min(expires_at, address.expires_at)
+        self._insert_request(identity, arrival, request_id, request, RequestState.RECEIVED, expires_at)
         opened = OpenRequest(
             identity,
             request_id,
@@ -441,6 +439,7 @@ class Ledger:
         request_id: str,
         request: Request | None,
         state: RequestState,
+        expires_at: int | None = None,
     ) -> None:
         if state not in REQUEST_MOVES[None]:
             raise RuntimeError(f"a request cannot begin as {state}")
@@ -456,6 +455,7 @@ class Ledger:
                 "door": arrival.door,
                 "state": state,
                 "received_at": arrival.received_at,
+                "expires_at": expires_at,
             },
         )
 

@@ -15,8 +15,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -66,22 +65,23 @@ def set_up(level: str, form: LogFormat = LogFormat.TEXT, environ: Mapping[str, s
     faulthandler.enable()
 
 
-@contextmanager
-def together() -> Iterator[None]:
+class Together:
     """
-    Write the lines that this thread logs within the block in one piece at its end.
+    A context whose lines, those that this thread logs, are written in one piece at its end.
 
     Writing gives the interpreter away, and in a busy daemon it takes longer to
     get it back than to write hundreds of lines.
     """
-    _held.lines = []
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        _held.lines = []
+
+    def __exit__(self, *_: object) -> None:
         lines, _held.lines = _held.lines, None
-        for handler in logging.getLogger().handlers:
-            if lines and isinstance(handler, _Handler):
-                handler.write(lines)
+        if lines:
+            for handler in logging.getLogger().handlers:
+                if isinstance(handler, _Handler):
+                    handler.write(lines)
 
 
 def set_level(level: str) -> None:

@@ -214,7 +214,7 @@ class Pipeline:
         """Take in what was handed in, waiting at most *timeout* seconds for the first, and carry it out."""
         happened = self._inbox.take(timeout, linger=not self._outbox.pending)
         try:
-            with logs.together():
+            with logs.Together():
                 self._carry_out(happened)
         except JournalError as error:
             self._repair(error, happened)
@@ -311,7 +311,8 @@ class Pipeline:
                 self._intake.session_changed(one.generation, one.present)
             elif not isinstance(one, Posted):
                 self._apply(one, connection)
-        self.starter.posted(posted, connection)
+        if posted:
+            self.starter.posted(posted, connection)
         receive()
         return taken, held
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 
 from butler_mqtt.errors import RequestError
 from butler_mqtt.model import Match, Request, Selector, SelectorKind, Task
@@ -84,8 +86,9 @@ def decide(
             "Too many tasks",
             f"the request means {len(matched)} tasks; startTask.maxTasksPerRequest allows {max_tasks}",
         )
-    tasks = tuple(task for task in matched if allowed(task, allow))
-    denied = tuple(task for task in matched if not allowed(task, allow))
+    judged = [(task, allowed(task, allow)) for task in matched]
+    tasks = tuple([task for task, may in judged if may])
+    denied = tuple([task for task, may in judged if not may])
     decision = Decision(tasks, denied, not_found, _matched_by(matched, request, answers))
     if request.all_must_exist == "taskId":
         decision = _hold_back_ids(decision)
@@ -158,16 +161,11 @@ def _join(
     """Give the different tasks in the order asked, and the selectors that mean none."""
     groups: list[list[Task]] = []
     not_found: list[Selector] = []
-    for kind, match in (
-        (SelectorKind.TASK_ID, Match.ANY),
-        (SelectorKind.TASK_NAME, Match.ANY),
-        (SelectorKind.TAG, request.match_tag),
-        (SelectorKind.CUSTOM_PROPERTY, request.match_custom_property),
-    ):
-        selectors = [selector for selector in request.selectors if selector.kind is kind]
-        if not selectors:
-            continue
-        if match is Match.ALL:
+    how = {SelectorKind.TAG: request.match_tag, SelectorKind.CUSTOM_PROPERTY: request.match_custom_property}
+    # They stand kind by kind.
+    for kind, those in groupby(request.selectors, itemgetter(0)):
+        selectors = list(those)
+        if how.get(kind) is Match.ALL:
             group = _intersection([answers[selector] for selector in selectors])
             # No single one of them is at fault when each matches, but no task has all.
             not_found += [] if group else selectors

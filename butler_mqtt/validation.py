@@ -203,7 +203,8 @@ def _request(
     body: dict[str, Any], times: dict[str, datetime], path_task_id: str | None, max_selectors: int
 ) -> Request:
     selectors = _selectors(body, path_task_id)
-    stages = [(_selectors(stage, None), stage.get("onFailure", "stop")) for stage in body.get("stages", ())]
+    given = body.get("stages", ())
+    stages = [(_selectors(stage, None), stage.get("onFailure", "stop")) for stage in given]
     count = len(selectors) + sum(len(wanted) for wanted, _ in stages)
     if count > max_selectors:
         raise _too_many(count, max_selectors)
@@ -249,11 +250,14 @@ def _selectors(holder: dict[str, Any], path_task_id: str | None) -> tuple[Select
     """Give each selector once, kind by kind, so that the order of keys does not matter."""
     found: dict[tuple[str, str, str], Selector] = {}
     for kind in _KINDS:
-        wanted = holder.get(kind, [])
-        entries = wanted if isinstance(wanted, list) else [wanted]
+        wanted = holder.get(kind, ())
+        entries = wanted if isinstance(wanted, list | tuple) else [wanted]
+        if kind is SelectorKind.TASK_ID and path_task_id is not None:
+            entries = [path_task_id, *entries]
+        if not entries:
+            continue
         if kind is SelectorKind.TASK_ID:
-            ids = entries if path_task_id is None else [path_task_id, *entries]
-            selectors = [Selector(kind, task_id.lower()) for task_id in ids]
+            selectors = [Selector(kind, task_id.lower()) for task_id in entries]
         elif kind is SelectorKind.CUSTOM_PROPERTY:
             selectors = [Selector(kind, entry["value"], entry["name"]) for entry in entries]
         else:
@@ -267,7 +271,8 @@ def _grouped(selectors: Iterable[Selector]) -> dict[str, object]:
     """Write selectors as the keys of a request, always as arrays."""
     grouped: dict[str, list[object]] = {}
     for selector in selectors:
-        grouped.setdefault(selector.kind.value, []).append(selector.as_json()[selector.kind.value])
+        for name, value in selector.as_json().items():
+            grouped.setdefault(name, []).append(value)
     return dict(grouped)
 
 

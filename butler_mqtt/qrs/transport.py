@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
 import ssl
 import time
 import weakref
@@ -24,7 +25,6 @@ from typing import Any
 import urllib3
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
-from urllib3.util.wait import wait_for_read
 
 from butler_mqtt.errors import ButlerError, QlikUnavailable
 from butler_mqtt.qrs.faults import RAISED, explain
@@ -158,6 +158,7 @@ class _Adapter(HTTPAdapter):
             options["settings"] = settings
         kind = _TlsConnection if settings.use_ssl else _PlainConnection
         self._connection: _TlsConnection | _PlainConnection = kind(settings.host, settings.port, **options)
+        self._readable = select.poll()
         # As urllib3 does for its pools: who forgets a connection has it closed.
         weakref.finalize(self, self._connection.close)
 
@@ -169,13 +170,16 @@ class _Adapter(HTTPAdapter):
             connection.timeout = self._timeouts[0]
             connection.connect()
             connection.sock.settimeout(self._timeouts[1])
+            self._readable = select.poll()
+            self._readable.register(connection.sock, select.POLLIN)
         self.write(request)
         return self.read(request)
 
     @property
     def connected(self) -> bool:
         """Tell whether a call can be written: not when it is new, or the server has closed it meanwhile."""
-        return self._connection.is_connected
+        # Something to read that nobody asked for is the end.
+        return self._connection.sock is not None and not self._readable.poll(0)
 
     def write(self, request: PreparedRequest) -> None:
         """Write the call."""
@@ -186,7 +190,7 @@ class _Adapter(HTTPAdapter):
         """Read the answer to the call."""
         connection = self._connection
         # Reading at once would find nothing, wait, and read again: three times giving the interpreter away.
-        if not wait_for_read(connection.sock, self._timeouts[1]):
+        if not self._readable.poll(self._timeouts[1] * 1000):
             raise TimeoutError("The read operation timed out")
         with contextlib.closing(Raw(connection.sock, method=request.method)) as raw:
             raw.begin()

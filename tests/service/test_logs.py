@@ -137,7 +137,7 @@ logs.set_up("info")
 log = logging.getLogger("butler_mqtt.test")
 size = lambda: print(os.fstat(2).st_size)
 try:
-    with logs.together():
+    with logs.Together():
         log.info("first")
         log.warning("second %s")
         size()
@@ -169,7 +169,7 @@ import logging, sys
 from butler_mqtt import logs
 logs.set_up("info")
 sys.stderr.close()
-with logs.together():
+with logs.Together():
     logging.getLogger("butler_mqtt.test").info("first")
 print("went on")
 """
