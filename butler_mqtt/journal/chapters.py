@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
-from butler_mqtt.journal.reading import Row
+from butler_mqtt.journal.reading import NOT_PLANNED, Row, planned
 from butler_mqtt.journal.tables import deliveries, lives, notes, outbox, requests, runs, starts
 
 #: Deliveries of one request that are read; one may have come any number of times.
@@ -101,7 +101,7 @@ def _shared(connection: Connection, run_rows: set[int]) -> defaultdict[int, list
     query = (
         select(starts.c.run, requests.c.id, requests.c.request_id)
         .join(requests, requests.c.id == starts.c.request)
-        .where(starts.c.run.in_(run_rows))
+        .where(or_(and_(starts.c.run.in_(run_rows), NOT_PLANNED), planned(starts.c.run.in_(run_rows))))
         .order_by(starts.c.id)
     )
     found: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from butler_mqtt.journal.reading import has_id
+from butler_mqtt.journal.reading import IS_OPEN, has_id
 from butler_mqtt.journal.store import journal_error, reading_engine
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
 
@@ -98,10 +98,8 @@ def _record(connection: Connection, request_id: str) -> Record | None:
 
 
 def _backlog(connection: Connection) -> Backlog:
-    # Written out, not with parameters: only then SQLite sees that the partial index holds all of them.
-    is_open = text("state IN ('received', 'decided')")
     opened, first = connection.execute(
-        select(func.count(), func.min(requests.c.id)).select_from(requests).where(is_open)
+        select(func.count(), func.min(requests.c.id)).select_from(requests).where(IS_OPEN)
     ).one()
     # Ids are given in order of arrival, so that the oldest need not be searched for.
     oldest = None

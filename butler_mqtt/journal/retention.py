@@ -66,11 +66,12 @@ _DELETE_OF = {
 }
 _FREE_ID = "UPDATE requests SET holds_id = 0 WHERE id = ? AND holds_id"
 _DELETE_REQUEST = "DELETE FROM requests WHERE id = ?"
-#: In order of age, with the time since when each is over, null when it serves somebody or goes on.
+#: In order of age, with the time since when each is over, null when it serves somebody or goes on, as that of
+#: a planned start does.
 _NEXT_RUNS = """
 SELECT id, intended_at, CASE
   WHEN state IN ('intended', 'posted', 'executing') THEN NULL
-  WHEN EXISTS (SELECT 1 FROM starts WHERE starts.run = runs.id) THEN NULL
+  WHEN EXISTS (SELECT 1 FROM starts WHERE starts.run = runs.id AND state <> 'planned') THEN NULL
   ELSE coalesce(ended_at, answered_at, intended_at) END AS over_since
 FROM runs WHERE id > ? ORDER BY id LIMIT ?
 """

@@ -1,8 +1,9 @@
 """
 Finds requests in a journal, in use or a copy, and reads whole ones; never writes.
 
-Every search is answered from indexes (`requests_search` has all that lists are
-filtered by), so that it takes less than a second among a million requests.
+Every search is answered from indexes (`requests_open` and `requests_search` have
+all that lists are filtered by), so that it takes less than a second among a
+million requests.
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
     ColumnElement,
+    CompoundSelect,
     Connection,
-    Select,
     TextClause,
     create_engine,
     func,
-    literal_column,
     or_,
     select,
     text,
     tuple_,
+    union_all,
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.chapters import Chapter, read
-from butler_mqtt.journal.reading import has_id
+from butler_mqtt.journal.reading import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
 from butler_mqtt.journal.store import FORMAT, journal_error, reading_engine
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
 
@@ -59,10 +60,11 @@ ENDED = (
 
 #: Distinct values by jumping from one to the next in an index, which reads one entry for each.
 _TASKS = text(
-    "WITH RECURSIVE each(id) AS (SELECT min(task_id) FROM starts UNION ALL "
-    "SELECT (SELECT min(task_id) FROM starts WHERE task_id > each.id) FROM each WHERE id IS NOT NULL) "
-    "SELECT id, (SELECT task_name FROM starts WHERE task_id = each.id ORDER BY request DESC LIMIT 1) "
-    "FROM each WHERE id IS NOT NULL"
+    "WITH RECURSIVE each(id) AS (SELECT min(task_id) FROM starts WHERE state <> 'planned' UNION ALL "
+    "SELECT (SELECT min(task_id) FROM starts WHERE task_id > each.id AND state <> 'planned') "
+    "FROM each WHERE id IS NOT NULL) "
+    "SELECT id, (SELECT task_name FROM starts WHERE task_id = each.id AND state <> 'planned' "
+    "ORDER BY request DESC LIMIT 1) FROM each WHERE id IS NOT NULL"
 )
 _TAGS = text(
     "WITH RECURSIVE each(tags) AS (SELECT min(tags) FROM requests WHERE tags IS NOT NULL UNION ALL "
@@ -71,8 +73,8 @@ _TAGS = text(
 )
 #: As the partial index has it; bound parameters would not be known to be the same.
 _HAS_ENDED = text("state NOT IN ('planned', 'waiting', 'running')")
-#: The plus keeps SQLite from fetching whole rows in the order of a list instead of walking the search index.
-_ID = literal_column("+requests.id", requests.c.id.type)
+#: The two indexes that searches go through.
+_PARTS = (IS_OPEN, requests.c.closed_at.isnot(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +139,12 @@ class Search:
             among: Only these.
         """
         with self._reading() as connection:
-            query = _query(connection, filters)
-            if query is None:
+            conditions = _conditions(connection, filters)
+            if conditions is None:
                 return []
             if among is not None:
-                query = query.where(requests.c.id.in_(among))
+                conditions.append(requests.c.id.in_(among))
+            query = _in_order(*conditions, newest_first=True)
             return [row.id for row in connection.execute(query.limit(limit))]
 
     def after(self, row: int, limit: int) -> list[int]:
@@ -185,13 +188,8 @@ class Search:
         place = (since if since is not None else -1, -1)
         while True:
             with self._reading() as connection:
-                query = (
-                    select(requests.c.received_at, requests.c.id)
-                    .where(tuple_(requests.c.received_at, requests.c.id) > place)
-                    .order_by(requests.c.received_at, requests.c.id)
-                    .limit(batch)
-                )
-                found = connection.execute(query).all()
+                query = _in_order(tuple_(requests.c.received_at, requests.c.id) > place)
+                found = connection.execute(query.limit(batch)).all()
                 rows = [row.id for row in found if until is None or row.received_at < until]
                 chapters = {one.request["id"]: one for one in read(connection, rows)}
             yield from (chapters[row] for row in rows)
@@ -257,8 +255,19 @@ def _connect(path: Path) -> Connection:
 # ---- searching
 
 
-def _query(connection: Connection, filters: Filters) -> Select[tuple[int]] | None:
-    """Select the ids of requests that fit; None when there is no such task or tag at all."""
+def _in_order(
+    *conditions: ColumnElement[bool] | TextClause, newest_first: bool = False
+) -> CompoundSelect[Any]:
+    """Select arrival and id of requests in the order of these, open ones and others from an index each."""
+    found = union_all(
+        *(select(requests.c.received_at, requests.c.id).where(part, *conditions) for part in _PARTS)
+    )
+    order = (found.selected_columns.received_at, found.selected_columns.id)
+    return found.order_by(*(column.desc() if newest_first else column for column in order))
+
+
+def _conditions(connection: Connection, filters: Filters) -> list[ColumnElement[bool] | TextClause] | None:
+    """Give what requests that fit fulfil; None when there is no such task or tag at all."""
     conditions = _of_the_request(filters)
     if filters.states:
         conditions.append(_in_states(filters.states))
@@ -266,26 +275,27 @@ def _query(connection: Connection, filters: Filters) -> Select[tuple[int]] | Non
         of_starts = select(starts.c.request).where(
             _HAS_ENDED, starts.c.state.in_(ENDED), starts.c.code == filters.code
         )
-        conditions.append(or_(requests.c.code == filters.code, _ID.in_(of_starts)))
+        conditions.append(or_(requests.c.code == filters.code, BY_ID.in_(of_starts)))
     if filters.task is not None:
         tasks = _tasks(connection, filters.task)
         if not tasks:
             return None
-        conditions.append(_ID.in_(select(starts.c.request).where(starts.c.task_id.in_(tasks))))
+        of_tasks = starts.c.task_id.in_(tasks)
+        begun = select(starts.c.request).where(of_tasks, NOT_PLANNED)
+        conditions.append(or_(BY_ID.in_(begun), BY_ID.in_(select(starts.c.request).where(planned(of_tasks)))))
     if filters.tag is not None:
         tags = _tags(connection, filters.tag)
         if not tags:
             return None
         tagged = requests.alias("tagged")
-        conditions.append(_ID.in_(select(tagged.c.id).where(tagged.c.tags.in_(tags))))
+        conditions.append(BY_ID.in_(select(tagged.c.id).where(tagged.c.tags.in_(tags))))
     if filters.quarantined:
-        conditions.append(_ID.in_(select(outbox.c.request).where(outbox.c.quarantined_at.isnot(None))))
-    newest = (requests.c.received_at.desc(), requests.c.id.desc())
-    return select(requests.c.id).where(*conditions).order_by(*newest)
+        conditions.append(BY_ID.in_(select(outbox.c.request).where(outbox.c.quarantined_at.isnot(None))))
+    return conditions
 
 
-def _of_the_request(filters: Filters) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
+def _of_the_request(filters: Filters) -> list[ColumnElement[bool] | TextClause]:
+    conditions: list[ColumnElement[bool] | TextClause] = []
     if filters.since is not None:
         conditions.append(requests.c.received_at >= filters.since)
     if filters.until is not None:
@@ -301,30 +311,28 @@ def _in_states(states: Sequence[str]) -> ColumnElement[bool]:
     ways: list[ColumnElement[bool] | TextClause] = []
     of_requests = [state for state in states if state in REQUEST_STATES]
     ended = [state for state in states if state in ENDED]
-    if set(of_requests) == set(OPEN):
-        ways.append(text("state IN ('received', 'decided')"))
-    elif of_requests:
+    if of_requests:
         ways.append(requests.c.state.in_(of_requests))
     if ended:
-        ways.append(_ID.in_(select(starts.c.request).where(_HAS_ENDED, starts.c.state.in_(ended))))
+        ways.append(BY_ID.in_(select(starts.c.request).where(_HAS_ENDED, starts.c.state.in_(ended))))
     if "waiting" in states:
-        ways.append(_ID.in_(select(starts.c.request).where(text("state = 'waiting'"))))
+        ways.append(BY_ID.in_(select(starts.c.request).where(text("state = 'waiting'"))))
     if "running" in states:
         executing = select(runs.c.id).where(text("state = 'executing'"))
-        served = select(starts.c.request).where(starts.c.run.in_(executing), starts.c.state == "running")
-        ways.append(_ID.in_(served))
+        running = starts.c.state == "running"
+        served = select(starts.c.request).where(NOT_PLANNED, starts.c.run.in_(executing), running)
+        ways.append(BY_ID.in_(served))
     if "planned" in states:
-        undecided = requests.alias("undecided")
-        open_rows = select(undecided.c.id).where(text("undecided.state IN ('received', 'decided')"))
-        planned = select(starts.c.request).where(starts.c.request.in_(open_rows), starts.c.state == "planned")
-        ways.append(_ID.in_(planned))
+        ways.append(BY_ID.in_(select(starts.c.request).where(planned())))
     return or_(*ways)
 
 
 def _tasks(connection: Connection, wanted: str) -> list[str]:
     """Give the ids of tasks with that id, or with that name when it was seen last."""
     wanted = wanted.casefold()
-    return [task for task, name in connection.execute(_TASKS) if wanted in {task, name.casefold()}]
+    names: dict[str, str] = dict(connection.execute(_TASKS).all())
+    names |= dict(connection.execute(select(starts.c.task_id, starts.c.task_name).where(planned())).all())
+    return [task for task, name in names.items() if wanted in {task, name.casefold()}]
 
 
 def _tags(connection: Connection, wanted: str) -> list[str]:

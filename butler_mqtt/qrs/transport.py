@@ -7,7 +7,7 @@ override what is configured.
 
 Whether anything was sent cannot be told from the exception: `ConnectionError`
 covers both a refused connection and an answer cut off, and `ReadTimeout` also
-a TLS handshake that hangs. So the connection itself notes its first write.
+a TLS handshake that hangs. So the adapter itself notes when it begins to write.
 """
 
 from __future__ import annotations
@@ -72,38 +72,15 @@ class Answer:
     location: str = ""
 
 
-class _Progress:
-    """What the connection has done during the call in hand."""
-
-    sent = False
-
-
-class _PlainConnection(urllib3.connection.HTTPConnection):
-    def __init__(self, *args: Any, progress: _Progress, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._progress = progress
-
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()  # where the base class does it too late to tell a connection refused
-        self._progress.sent = True
-        super().send(data)
-
-
 class _TlsConnection(urllib3.connection.HTTPSConnection):
-    def __init__(self, *args: Any, progress: _Progress, settings: Settings, **options: Any) -> None:
+    def __init__(self, *args: Any, settings: Settings, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._progress = progress
         self._settings = settings
 
     def connect(self) -> None:
         # A context for each connection reads the files again: a renewed certificate needs no restart.
         self.ssl_context = tls_context(self._settings)
         super().connect()
-
-    def send(self, data: Any) -> None:
-        self._progress.sent = True
-        super().send(data)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
@@ -149,15 +126,16 @@ class _Adapter(HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         host = {} if any(name.lower() == "host" for name in headers) else {"Host": _host(settings)}
         self._head = _lines({**host, **headers})
-        self.progress = _Progress()
+        #: Whether a byte of the call in hand may have left.
+        self.sent = False
         self._timeouts = (settings.connect_timeout_seconds, settings.read_timeout_seconds)
-        options: dict[str, Any] = {"timeout": settings.connect_timeout_seconds, "progress": self.progress}
+        options: dict[str, Any] = {"timeout": settings.connect_timeout_seconds}
         if settings.use_ssl:
             options["cert_reqs"] = "CERT_REQUIRED" if settings.reject_unauthorized else "CERT_NONE"
             options["server_hostname"] = settings.server_name
             options["settings"] = settings
-        kind = _TlsConnection if settings.use_ssl else _PlainConnection
-        self._connection: _TlsConnection | _PlainConnection = kind(settings.host, settings.port, **options)
+        kind = _TlsConnection if settings.use_ssl else urllib3.connection.HTTPConnection
+        self._connection: urllib3.connection.HTTPConnection = kind(settings.host, settings.port, **options)
         self._readable = select.poll()
         # As urllib3 does for its pools: who forgets a connection has it closed.
         weakref.finalize(self, self._connection.close)
@@ -184,7 +162,9 @@ class _Adapter(HTTPAdapter):
     def write(self, request: PreparedRequest) -> None:
         """Write the call."""
         line = f"{request.method} {request.url} HTTP/1.1\r\n".encode("ascii")
-        self._connection.send(line + self._head + _lines(request.headers) + b"\r\n")
+        call = line + self._head + _lines(request.headers) + b"\r\n"
+        self.sent = True
+        self._connection.sock.sendall(call)
 
     def read(self, request: PreparedRequest) -> Response:
         """Read the answer to the call."""
@@ -252,7 +232,7 @@ class Transport:
             return False
         failed: BaseException | None = None
         try:
-            adapter.progress.sent = False
+            adapter.sent = False
             adapter.write(self._prepared(method, path, ""))
         except Exception as error:  # noqa: BLE001 -- kept for the one who asks for the answer
             failed = error
@@ -280,12 +260,12 @@ class Transport:
             if begun is not None:
                 answer = _answer(adapter.read(self._request))
             else:
-                adapter.progress.sent = False
+                adapter.sent = False
                 answer = _answer(adapter.send(self._prepared(method, path, query)))
             status = str(answer.status)
         except BaseException as error:
             self.close()
-            sent = adapter is not None and adapter.progress.sent
+            sent = adapter is not None and adapter.sent
             if isinstance(error, QlikUnavailable):
                 raise ExchangeFailed(str(error), sent=sent) from error
             if isinstance(error, RAISED):

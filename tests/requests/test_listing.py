@@ -20,8 +20,9 @@ import pytest
 from sqlalchemy import Engine, event
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import tables
+from butler_mqtt.journal import Journal, tables
 from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES, Filters, Search
+from butler_mqtt.journal.unit import Unit, Value
 from butler_mqtt.settings import Settings, StartTaskFilter
 from butler_mqtt.states import RequestState, StartState
 from tests.fakes import House
@@ -112,6 +113,26 @@ def test_requests_are_listed_newest_first_up_to_the_limit(busy: House) -> None:
 )
 def test_filters_leave_what_fits_all_of_them(busy: House, arguments: list[str], expected: list[str]) -> None:
     assert found(busy, *arguments) == expected
+
+
+def test_open_requests_stand_among_the_others_in_the_order_of_arrival(tmp_path: Path) -> None:
+    journal = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
+    journal.open()
+    unit = Unit()
+    for number in range(1, 8):
+        ended: dict[str, Value] = (
+            {"state": "closed", "closed_at": 100} if number % 3 else {"state": "received"}
+        )
+        row: dict[str, Value] = {"id": number, "request_id": f"r{number}", "holds_id": True, "door": "rest"}
+        # Two arrived in one millisecond.
+        unit.insert(tables.requests, {**row, **ended, "received_at": number - (number == 4)})
+    journal.write(unit)
+    journal.close()
+    with Search(journal.path) as search:
+        assert search.find(Filters(), 10) == [7, 6, 5, 4, 3, 2, 1]
+        assert search.find(Filters(since=3, until=7), 3) == [6, 5, 4]
+        assert [one.request["id"] for one in search.each(None, None, batch=2)] == [1, 2, 3, 4, 5, 6, 7]
+        assert [one.request["id"] for one in search.each(3, 6, batch=2)] == [3, 4, 5]
 
 
 def test_a_running_and_a_waiting_task_are_found_by_their_states(house: House) -> None:
