@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -37,8 +38,7 @@ _chance = random.Random()  # noqa: S311 -- an id is no secret; seeded by the sys
 _log = logging.getLogger("butler_mqtt.intake")
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
+class _Parsed(NamedTuple):
     """What an arrival holds; `given` tells whether its id came with it."""
 
     arrival: Arrival
@@ -332,7 +332,5 @@ def _new_id() -> str:
 
 
 def _digest(message: Message) -> bytes:
-    whole = hashlib.sha256(message.topic.encode())
-    whole.update(len(message.properties).to_bytes(4, "big") + message.properties.encode())
-    whole.update(message.payload)
-    return whole.digest()[:16]
+    properties = len(message.properties).to_bytes(4, "big") + message.properties.encode()
+    return hashlib.sha256(message.topic.encode() + properties + message.payload).digest()[:16]

@@ -169,8 +169,7 @@ class Look:
     sessions_readable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """
     One PUBLISH as it arrived.
 
@@ -216,8 +215,7 @@ class Match(StrEnum):
     ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """
     What a sender asks, after validation.
 
@@ -246,8 +244,7 @@ class Request:
     reply_topic: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """
     One delivery of a request at one of our doors, before anything is known of it.
 

@@ -15,7 +15,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -159,7 +158,7 @@ class Pipeline:
         """Hand in an arrival or event; never blocks and never fails."""
         if isinstance(happened, Arrival) and happened.message is None and happened.request_id is None:
             # Fixed before it is recorded, so that a repeated turn meets what the first one may have written.
-            happened = replace(happened, request_id=str(uuid.uuid4()))
+            happened = happened._replace(request_id=str(uuid.uuid4()))
         self._inbox.put(happened)
 
     def drain(self, timeout: float) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.model import Execution, Request, Task
@@ -13,8 +14,7 @@ from butler_mqtt.settlement import Baseline
 from butler_mqtt.states import RequestState, RunState, StartState
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """
     What is worked out about an arrival before its row is written.
 

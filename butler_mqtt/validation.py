@@ -46,6 +46,7 @@ _TIMES = ("issuedAt", "expiresAt", "notBefore")
 _NOT_IN_FINGERPRINT = frozenset({"requestId", "issuedAt", "expiresAt", "replyTopic", "wait"})
 _BESIDE_CANCEL = frozenset({"cancel", "stopRunning", "requestId", "sender", *_TIMES[:2], "replyTopic"})
 _KINDS = tuple(SelectorKind)
+_WRITTEN_ANEW = frozenset({"match", "stages", *_KINDS})
 _NEEDED = "at least one taskId, taskName, tag or customProperty"
 _REPEATS = 10  # entries read per selector allowed, so that a flood of duplicates costs little
 
@@ -203,15 +204,14 @@ def _request(
     body: dict[str, Any], times: dict[str, datetime], path_task_id: str | None, max_selectors: int
 ) -> Request:
     selectors = _selectors(body, path_task_id)
-    given = body.get("stages", ())
-    stages = [(_selectors(stage, None), stage.get("onFailure", "stop")) for stage in given]
+    stages = [(_selectors(stage, None), stage.get("onFailure", "stop")) for stage in body.get("stages", ())]
     count = len(selectors) + sum(len(wanted) for wanted, _ in stages)
     if count > max_selectors:
         raise _too_many(count, max_selectors)
-    match = {key: how for key, how in body.get("match", {}).items() if how != "any"}
-    normal = {key: value for key, value in body.items() if _DEFAULTS.get(key) != value}
-    for key in ("match", "stages", *_KINDS):
-        normal.pop(key, None)
+    match = {key: how for key, how in body["match"].items() if how != "any"} if "match" in body else {}
+    normal = {
+        key: value for key, value in body.items() if key not in _WRITTEN_ANEW and _DEFAULTS.get(key) != value
+    }
     normal |= _grouped(selectors)
     normal |= {key: _written(time) for key, time in times.items()}
     if match:

@@ -411,7 +411,7 @@ class House:
 
     def deliver(self, message: Message) -> None:
         """Let a message arrive, on the connection of now."""
-        message = replace(message, generation=self.generation)
+        message = message._replace(generation=self.generation)
         self.pipeline.emit(Arrival("mqtt", message.payload, now_ms(), message))
 
     def send(self, body: object, **fields: Any) -> Message:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -279,7 +278,7 @@ def test_a_redelivery_is_recognised_acknowledged_and_not_recorded(house: House) 
     message = house.send({"taskId": task})
     house.turn()
     house.connect(present=True)
-    house.deliver(replace(message, dup=True))
+    house.deliver(message._replace(dup=True))
     house.replied(1)
     house.turn()
     assert len(house.rows(tables.deliveries)) == 1
@@ -303,7 +302,7 @@ def test_in_doubt_a_message_is_a_request_of_its_own(house: House, changed: dict[
     message = house.send(b'{"taskName": "Sales"}')
     house.replied(1)
     house.connect(present=True)
-    house.deliver(replace(message, **{"dup": True, **changed}))
+    house.deliver(message._replace(**{"dup": True, **changed}))
     house.replied(2)
     assert len(house.site.posts) == 2
 
@@ -314,7 +313,7 @@ def test_in_a_new_session_nothing_is_a_redelivery(house: House) -> None:
     message = house.send({"taskName": "Sales"})
     house.replied(1)
     house.connect(present=False)
-    house.deliver(replace(message, dup=True))
+    house.deliver(message._replace(dup=True))
     house.replied(2)
     assert len(house.site.posts) == 2
 
@@ -324,7 +323,7 @@ def test_a_redelivery_is_recognised_after_a_restart(house: House) -> None:
     message = house.send({"taskName": "Sales"})
     house.turn()
     house.restart()
-    house.deliver(replace(message, dup=True))
+    house.deliver(message._replace(dup=True))
     house.replied(1)
     house.turn()
     assert len(house.rows(tables.deliveries)) == 1
@@ -337,8 +336,8 @@ def test_redeliveries_are_looked_for_among_as_many_as_the_broker_may_have_under_
     messages = [house.send({"tag": f"t{number}"}) for number in range(4)]
     house.replied(4)
     house.connect(present=True)
-    house.deliver(replace(messages[1], dup=True))
-    house.deliver(replace(messages[0], dup=True))
+    house.deliver(messages[1]._replace(dup=True))
+    house.deliver(messages[0]._replace(dup=True))
     house.replied(5)
     house.turn()
     counted = Counter(row["packet_id"] for row in house.rows(tables.deliveries))
@@ -364,7 +363,7 @@ def test_a_message_from_before_a_new_session_belongs_to_the_old_one(house: House
     sessions = house.rows(tables.sessions)
     assert [row["session"] for row in house.rows(tables.deliveries)] == [sessions[0]["id"]]
     # The broker's new session may use the packet id again.
-    house.deliver(replace(message, dup=True))
+    house.deliver(message._replace(dup=True))
     house.turn()
     assert [row["session"] for row in house.rows(tables.deliveries)] == [row["id"] for row in sessions]
 
@@ -395,7 +394,7 @@ def test_held_messages_of_an_ended_connection_are_left_to_the_broker(make_house:
     held = house.send({"tag": "u"})
     house.turn()
     house.connect(present=True)
-    house.deliver(replace(held, dup=True))
+    house.deliver(held._replace(dup=True))
     house.site.down = False
     house.replied(2)
     house.turn()

@@ -173,7 +173,7 @@ def test_notes_go_with_their_request_or_run_and_old_lives_before_the_newest(hous
     message = house.send({"taskId": house.site.add("Sales"), "requestId": "old"})
     house.replied()
     house.restart()
-    house.deliver(replace(message, dup=True))
+    house.deliver(message._replace(dup=True))
     house.until(lambda: {row["kind"] for row in house.rows(tables.notes)} >= {"inDoubt", "redelivered"})
     house.until(lambda: all(row["state"] == "ended" for row in house.rows(tables.runs)))
     house.until(lambda: delivered(house))

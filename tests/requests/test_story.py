@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.commands.requests_story import Step, steps
@@ -134,7 +133,7 @@ def test_what_the_broker_delivered_again_is_told(house: House) -> None:
     message = house.send({"taskId": house.site.add("Sales"), "requestId": "erp-1"})
     house.replied()
     house.restart()
-    house.deliver(replace(message, dup=True))
+    house.deliver(message._replace(dup=True))
     house.until(lambda: house.rows(tables.notes))
     assert "it was recorded already" in text(told(house, "erp-1"), "redelivered")
     assert words(told(house, "erp-1")).count("arrived") == 1

@@ -77,7 +77,12 @@ def test_a_refusal_is_told_with_what_was_answered(journal: Journal) -> None:
 def test_what_is_open_is_counted_with_the_age_of_the_oldest(journal: Journal) -> None:
     history = History(journal.path)
     assert history.backlog() == Backlog(0, None, 0, 0, 0)
-    write(journal, request(1, "a", state="closed", closed_at=1500), request(2, "b"), request(3, "c", state="decided"))
+    write(
+        journal,
+        request(1, "a", state="closed", closed_at=1500),
+        request(2, "b"),
+        request(3, "c", state="decided"),
+    )
     assert history.backlog() == Backlog(2, 2000, 0, 0, 0)
 
 
