@@ -2,12 +2,14 @@
 The bare clients that everything is held against: nothing but the calls themselves.
 
 `python -m benchmarks.bare BROKER_PORT SERVER_PORT CERTS` is the smallest thing
-that does what people use: subscribe, and POST each message's task.
+that does what people use: subscribe, and POST each message's task; with `--ask`
+behind them it asks for the task first, as everybody must who does not know it.
 """
 
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import ssl
 import sys
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 from paho.mqtt import client as paho
@@ -70,13 +73,21 @@ def with_adapter(port: int, certs: Path) -> Post:
     return post
 
 
-def with_http_client(port: int, certs: Path) -> Post:
-    """Post through the standard library."""
+def with_http_client(port: int, certs: Path, *, ask: bool = False) -> Post:
+    """Post through the standard library; with *ask* the task is read before."""
     context = ssl.create_default_context(cafile=str(certs / "root.pem"))
     context.load_cert_chain(certs / "client.pem", certs / "client_key.pem")
     connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
 
+    def read(task_id: str) -> None:
+        wanted = quote(f"id eq {task_id}")
+        connection.request("GET", f"/qrs/task/full?xrfkey={KEY}&filter={wanted}", headers=HEADERS)
+        (task,) = json.loads(connection.getresponse().read())
+        assert task["id"] == task_id, task
+
     def post(task_id: str) -> None:
+        if ask:
+            read(task_id)
         connection.request("POST", path_of(task_id), headers=HEADERS)
         answer = connection.getresponse()
         body = answer.read()
@@ -102,9 +113,9 @@ def loop(make: Callable[[int, Path], Post], port: int, certs: Path, tasks: Seque
     return (len(tasks) - 1) / (time.monotonic() - began)
 
 
-def subscribe_and_post(broker_port: int, server_port: int, certs: Path) -> None:
+def subscribe_and_post(broker_port: int, server_port: int, certs: Path, *, ask: bool) -> None:
     """Post for each message, within its callback, for ever; prints a line when subscribed."""
-    post = with_http_client(server_port, certs)
+    post = with_http_client(server_port, certs, ask=ask)
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bare", protocol=MQTTProtocolVersion.MQTTv5)
 
     def on_socket_open(_client: paho.Client, _userdata: object, sock: Any) -> None:
@@ -125,4 +136,4 @@ def subscribe_and_post(broker_port: int, server_port: int, certs: Path) -> None:
 
 
 if __name__ == "__main__":
-    subscribe_and_post(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    subscribe_and_post(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), ask="--ask" in sys.argv)

@@ -118,23 +118,16 @@ def _burst(place: Place, flood: Flood, tasks: Sequence[str]) -> tuple[float, flo
 
 
 def latency(place: Place, scale: Scale) -> Iterator[Line]:
-    """Measure from PUBLISH to the POST's arrival at the server, beside a loop that subscribes and posts."""
-    few = place.tasks[:10]
-    bares: dict[int, list[float]] = {}
-    ports = [str(place.broker.port), str(place.server.port), str(place.server.certs)]
-    loop = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.bare", *ports], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert loop.stdout is not None
-        assert loop.stdout.readline() == "subscribed\n"
-        with Sender(place.broker.port) as sender:
-            _delays(place, sender.send_bare, few, 10, 1.0)
-            for rate, seconds in scale.seconds:
-                bares[rate] = _delays(place, sender.send_bare, few, rate, seconds)
-    finally:
-        loop.kill()
-        loop.communicate()
+    """
+    Measure from PUBLISH to the POST's arrival at the server, beside a loop that subscribes and posts.
+
+    Where the daemon has to ask for the task, so does the loop.
+    """
+    few, new = place.tasks[:10], place.tasks[100:]
+    bares = {
+        "10 tasks": _bare_delays(place, scale, few),
+        "new tasks": _bare_delays(place, scale, new, "--ask"),
+    }
     daemon = place.daemon()
     daemon.start()
     with Sender(place.broker.port) as sender:
@@ -142,11 +135,31 @@ def latency(place: Place, scale: Scale) -> Iterator[Line]:
         # A daemon runs for months: its journal's log has the size that it keeps, see docs/performance.md.
         _delays(place, lambda task: sender.send({"taskId": task}), few, 100, 4.0)
         quiet(daemon)
-        for name, tasks in (("10 tasks", few), ("tasks new to it", place.tasks[100:])):
+        for name, tasks in (("10 tasks", few), ("new tasks", new)):
             for rate, seconds in scale.seconds:
                 ours = _delays(place, lambda task: sender.send({"taskId": task}), tasks, rate, seconds)
-                yield from _compared(f"{rate}/s, {name}", ours, bares[rate], judged=rate == 20)
+                yield from _compared(f"{rate}/s, {name}", ours, bares[name][rate], judged=rate == 20)
     daemon.stop()
+
+
+def _bare_delays(place: Place, scale: Scale, tasks: Sequence[str], *options: str) -> dict[int, list[float]]:
+    """Give the milliseconds of the bare loop at each rate."""
+    ports = [str(place.broker.port), str(place.server.port), str(place.server.certs)]
+    loop = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.bare", *ports, *options], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert loop.stdout is not None
+        assert loop.stdout.readline() == "subscribed\n"
+        with Sender(place.broker.port) as sender:
+            _delays(place, sender.send_bare, tasks, 10, 1.0)
+            return {
+                rate: _delays(place, sender.send_bare, tasks, rate, seconds)
+                for rate, seconds in scale.seconds
+            }
+    finally:
+        loop.kill()
+        loop.communicate()
 
 
 def _delays(

@@ -333,4 +333,5 @@ def _new_id() -> str:
 
 def _digest(message: Message) -> bytes:
     properties = len(message.properties).to_bytes(4, "big") + message.properties.encode()
-    return hashlib.sha256(message.topic.encode() + properties + message.payload).digest()[:16]
+    whole = message.topic.encode() + properties + message.payload
+    return hashlib.blake2b(whole, digest_size=16).digest()

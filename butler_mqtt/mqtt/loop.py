@@ -10,7 +10,7 @@ before paho reads them.
 from __future__ import annotations
 
 import contextlib
-import selectors
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -42,12 +42,12 @@ class Loop:
         self._client = client
         self._take = take
         self._thread = threading.get_ident()
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.poll()
         self._woken, self._waking = socket.socketpair()
         for one in (self._woken, self._waking):
             one.setblocking(False)
-        self._selector.register(self._woken, selectors.EVENT_READ)
-        #: The socket that the selector knows, its number, and whether it also waits to write.
+        self._poll.register(self._woken, select.POLLIN)
+        #: The number of the socket that is polled, and whether that also waits to write.
         self._known: tuple[int, bool] | None = None
         client.on_socket_register_write = self._wake  # in place of paho's own waking, see `new_client`
         client.on_socket_close = self._forget
@@ -60,7 +60,6 @@ class Loop:
         if sock is not None:
             self._forget(self._client, None, sock)
             sock.close()
-        self._selector.close()
         self._woken.close()
         self._waking.close()
 
@@ -125,17 +124,16 @@ class Loop:
         wanted = (sock.fileno(), sock.unsent)
         if wanted != self._known:
             if self._known is not None:
-                self._selector.unregister(self._known[0])
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if sock.unsent else 0)
-            self._selector.register(wanted[0], events)
+                self._poll.unregister(self._known[0])
+            self._poll.register(wanted[0], select.POLLIN | (select.POLLOUT if sock.unsent else 0))
             self._known = wanted
         readable = False
-        for key, events in self._selector.select(timeout):
-            if key.fileobj is self._woken:
+        for number, events in self._poll.poll(timeout * 1000):
+            if number != wanted[0]:
                 with contextlib.suppress(BlockingIOError):
                     self._woken.recv(_MANY)
-            else:
-                readable = bool(events & selectors.EVENT_READ)
+            elif events & ~select.POLLOUT:  # an error or the end is read too
+                readable = True
         return readable
 
     def _wake(self, _client: paho.Client, _userdata: object, _sock: object) -> None:
@@ -146,8 +144,8 @@ class Loop:
                 self._waking.send(b"\0")
 
     def _forget(self, _client: paho.Client, _userdata: object, _sock: object) -> None:
-        """Take a socket that is about to be closed from the selector."""
+        """Poll a socket that is about to be closed no longer."""
         if self._known is not None:
-            with contextlib.suppress(KeyError, ValueError, OSError):
-                self._selector.unregister(self._known[0])
+            with contextlib.suppress(KeyError):
+                self._poll.unregister(self._known[0])
             self._known = None
