@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import ssl
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +34,9 @@ HEADERS = {
     "X-Qlik-User": "UserDirectory=INTERNAL; UserId=sa_repository",
     "Content-Type": "application/json",
 }
+
+#: What the daemon writes to disk before the POST of one request.
+COMMIT_BYTES = 11 * 4096
 
 Post = Callable[[str], None]
 
@@ -111,6 +116,21 @@ def loop(make: Callable[[int, Path], Post], port: int, certs: Path, tasks: Seque
     for task_id in tasks[1:]:
         post(task_id)
     return (len(tasks) - 1) / (time.monotonic() - began)
+
+
+def disk(folder: Path, rate: int, seconds: float) -> list[float]:
+    """Write as much as a commit, at a steady rate and in place; give the milliseconds until it is on disk."""
+    waits = []
+    with tempfile.TemporaryFile(dir=folder) as file:
+        written = bytes(COMMIT_BYTES)
+        for number in range(int(rate * seconds) + 1):
+            began = time.monotonic()
+            os.pwrite(file.fileno(), written, 0)
+            os.fdatasync(file.fileno())
+            if number:  # the first makes the file longer
+                waits.append((time.monotonic() - began) * 1000)
+            time.sleep(1 / rate)
+    return waits
 
 
 def subscribe_and_post(broker_port: int, server_port: int, certs: Path, *, ask: bool) -> None:

@@ -128,6 +128,10 @@ def latency(place: Place, scale: Scale) -> Iterator[Line]:
         "10 tasks": _bare_delays(place, scale, few),
         "new tasks": _bare_delays(place, scale, new, "--ask"),
     }
+    # In the daemon's way only: where this is slow, its slowest requests are the disk's.
+    alone = bare.disk(place.folder, 20, dict(scale.seconds)[20])
+    for percent in (50, 99):
+        yield Line(f"disk alone at 20/s, p{percent}", percentile(alone, percent), "ms")
     daemon = place.daemon()
     daemon.start()
     with Sender(place.broker.port) as sender:
