@@ -136,7 +136,7 @@ class Finder:
             self._failures += 1
             pause = min(MAX_PAUSE_SECONDS, 0.25 * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311 -- jitter
             self._retry_at = time.monotonic() + pause
-            if self._waiting:
+            if job.requests or not job.selectors or self._waiting:
                 _log.info(
                     "%s requests wait for Qlik Sense: %s; next try in %.1f s",
                     len(self._waiting),
@@ -149,6 +149,11 @@ class Finder:
             for selector, answer in event.answers.items():
                 if isinstance(answer, tuple) and answer:
                     self._cache[selector] = (answer, event.asked_at)
+                else:
+                    self._cache.pop(selector, None)
+                self._used.pop(selector, None)
+            # Used meanwhile, which is no reason to ask for them once more.
+            self._growing_old = any(self._grows_old(selector) for selector in self._used)
             self._decide(event.answers, job)
 
     def give_up(self) -> None:
@@ -242,6 +247,10 @@ class Finder:
             self._used[selector] = None
             self._growing_old |= entry[1] < oldest + CACHE_SECONDS - RENEWED_SECONDS
         return answers
+
+    def _grows_old(self, selector: Selector) -> bool:
+        entry = self._cache.get(selector)
+        return entry is not None and RENEWED_SECONDS < time.monotonic() - entry[1] <= CACHE_SECONDS
 
     def _ask(self) -> None:
         now = time.monotonic()

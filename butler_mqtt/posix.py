@@ -69,10 +69,14 @@ def stay_on_one_cpu(folder: Path) -> int | None:
         The number of the CPU, None where the system does not let us.
     """
     try:
+        allowed = os.sched_getaffinity(0)
         # The 39th field of proc_pid_stat(5); the second, a name in parentheses, may hold blanks.
         present = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[36])
-        others = sorted(os.sched_getaffinity(0) - {present})
-        cpu = quickest(present, _disk_seconds([present, *others][:MAX_CPUS], folder))
+        candidates = [present, *sorted(allowed - {present})][:MAX_CPUS]
+        try:
+            cpu = quickest(present, _disk_seconds(candidates, folder))
+        finally:
+            os.sched_setaffinity(0, allowed)
         os.sched_setaffinity(0, {cpu})
     except (OSError, AttributeError, ValueError, IndexError):
         return None

@@ -228,7 +228,7 @@ def _request(
         del meaning["ifRunning"]
     return Request(
         document=_written_out(normal).decode(),
-        fingerprint=hashlib.blake2b(_written_out(meaning), digest_size=32).hexdigest(),
+        fingerprint=hashlib.sha256(_written_out(meaning)).hexdigest(),
         request_id=body.get("requestId"),
         sender=body.get("sender"),
         selectors=selectors,

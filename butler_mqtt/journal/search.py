@@ -73,8 +73,9 @@ _TAGS = text(
 )
 #: As the partial index has it; bound parameters would not be known to be the same.
 _HAS_ENDED = text("state NOT IN ('planned', 'waiting', 'running')")
-#: The two indexes that searches go through.
+#: The two indexes that searches go through, and states for which the first is enough.
 _PARTS = (IS_OPEN, requests.c.closed_at.isnot(None))
+_OPEN_ONLY = frozenset({*OPEN, "planned"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,8 @@ class Search:
                 return []
             if among is not None:
                 conditions.append(requests.c.id.in_(among))
-            query = _in_order(*conditions, newest_first=True)
+            parts = _PARTS[:1] if filters.states and _OPEN_ONLY.issuperset(filters.states) else _PARTS
+            query = _in_order(*conditions, parts=parts, newest_first=True)
             return [row.id for row in connection.execute(query.limit(limit))]
 
     def after(self, row: int, limit: int) -> list[int]:
@@ -256,11 +258,13 @@ def _connect(path: Path) -> Connection:
 
 
 def _in_order(
-    *conditions: ColumnElement[bool] | TextClause, newest_first: bool = False
+    *conditions: ColumnElement[bool] | TextClause,
+    parts: Sequence[ColumnElement[bool]] = _PARTS,
+    newest_first: bool = False,
 ) -> CompoundSelect[Any]:
     """Select arrival and id of requests in the order of these, open ones and others from an index each."""
     found = union_all(
-        *(select(requests.c.received_at, requests.c.id).where(part, *conditions) for part in _PARTS)
+        *(select(requests.c.received_at, requests.c.id).where(part, *conditions) for part in parts)
     )
     order = (found.selected_columns.received_at, found.selected_columns.id)
     return found.order_by(*(column.desc() if newest_first else column for column in order))

@@ -18,8 +18,9 @@ from butler_mqtt.mqtt.properties import stable_text
 PUBLISH = 0x30
 _DUP, _QOS, _RETAIN = 0x08, 0x06, 0x01
 
+_PAYLOAD_FORMAT = 0x01
 #: Names of properties by identifier: of a number, of a text, of bytes (MQTT 5.0, 2.2.2.2).
-_NUMBERS = {0x01: ("PayloadFormatIndicator", "!B"), 0x02: ("MessageExpiryInterval", "!I")}
+_NUMBERS = {_PAYLOAD_FORMAT: ("PayloadFormatIndicator", "!B"), 0x02: ("MessageExpiryInterval", "!I")}
 _TEXTS = {0x03: "ContentType", 0x08: "ResponseTopic"}
 _CORRELATION_DATA = 0x09
 _USER_PROPERTY = 0x26
@@ -85,11 +86,13 @@ def _properties(packet: bytes, position: int, end: int) -> dict[str, Any]:
     while position < end:
         identifier = packet[position]
         position += 1
-        value: object
+        value: Any
         if identifier in _NUMBERS:
             name, form = _NUMBERS[identifier]
             (value,) = struct.unpack_from(form, packet, position)
             position += struct.calcsize(form)
+            if identifier == _PAYLOAD_FORMAT and value > 1:
+                raise _NotOurs
         elif identifier in _TEXTS:
             name = _TEXTS[identifier]
             value, position = _text(packet, position)

@@ -213,8 +213,8 @@ class Transport:
         self._request = PreparedRequest()
         self._adapter: _Adapter | None = None
         self._used = 0.0
-        #: When the call in hand was begun by `send`, and what that ended with; None when none was.
-        self._begun: tuple[float, BaseException | None] | None = None
+        #: When the call in hand was begun by `send`, through what, and what went wrong; None when none was.
+        self._begun: tuple[float, _Adapter, BaseException | None] | None = None
 
     def send(self, method: str, path: str) -> bool:
         """
@@ -236,7 +236,7 @@ class Transport:
             adapter.write(self._prepared(method, path, ""))
         except Exception as error:  # noqa: BLE001 -- kept for the one who asks for the answer
             failed = error
-        self._begun = (began, failed)
+        self._begun = (began, adapter, failed)
         return True
 
     def exchange(self, method: str, path: str, query: str = "") -> Answer:
@@ -247,10 +247,10 @@ class Transport:
             ExchangeFailed: No whole answer; the connection is closed.
         """
         begun, self._begun = self._begun, None
-        began, failed = begun or (self._monotonic(), None)
-        if begun is None and self._adapter is not None and began - self._used > MAX_IDLE_SECONDS:
+        began, adapter, failed = begun or (self._monotonic(), self._adapter, None)
+        if begun is None and adapter is not None and began - self._used > MAX_IDLE_SECONDS:
             self.close()
-        adapter = self._adapter
+            adapter = None
         status = "none"
         try:
             if failed is not None:

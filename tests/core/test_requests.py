@@ -509,6 +509,36 @@ def test_what_is_asked_for_again_and_again_is_read_anew_while_nobody_waits(
     assert house.ask({"taskId": task})["tasksStarted"][0]["taskName"] == "Sales 2"
 
 
+def test_what_is_asked_for_while_it_is_read_anew_is_not_read_once_more(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    house.site.lasting = False
+    task = house.site.add("Sales")
+    house.ask({"taskId": task})
+    for _ in range(3):
+        house.send({"taskId": task})
+        house.turn()
+    house.replied(4)
+    assert len(house.site.asked) == 2
+
+
+def test_a_task_that_is_gone_is_not_known_any_longer_once_it_was_read_anew(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    house.site.lasting = False
+    task = house.site.add("Sales")
+    house.ask({"taskId": task})
+    house.send({"taskId": task})
+    house.turn()
+    house.post()
+    del house.site.tasks[task]
+    house.replied(2)
+    house.step()
+    assert house.ask({"taskId": task})["tasksNotFound"] == [{"taskId": task}]
+
+
 def test_what_is_not_asked_for_any_more_is_not_read_anew(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
