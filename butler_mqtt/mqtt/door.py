@@ -26,7 +26,6 @@ from butler_mqtt.model import Message
 from butler_mqtt.mqtt import publish
 from butler_mqtt.mqtt.client import Limits, guarded, named
 from butler_mqtt.mqtt.connection import Connection, Ended
-from butler_mqtt.mqtt.properties import stable_text, values_of
 from butler_mqtt.mqtt.status import Status, new_instance, parse
 from butler_mqtt.mqtt.takeover import Takeover
 
@@ -293,22 +292,7 @@ class Door:
 
     def _received(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         """Take what paho has read."""
-        values = values_of(message.properties)
-        self._take(
-            client,
-            Message(
-                topic=message.topic,
-                payload=bytes(message.payload),
-                packet_id=message.mid,
-                generation=self._generation,
-                dup=bool(message.dup),
-                retain=bool(message.retain),
-                response_topic=values.get("ResponseTopic"),
-                correlation=values.get("CorrelationData"),
-                expiry_seconds=values.get("MessageExpiryInterval"),
-                properties=stable_text(values),
-            ),
-        )
+        self._take(client, publish.of_paho(message, generation=self._generation))
 
     def _take(self, client: paho.Client, message: Message) -> None:
         if message.topic == self._mqtt.status_topic:

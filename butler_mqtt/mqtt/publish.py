@@ -11,8 +11,10 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from paho.mqtt import client as paho
+
 from butler_mqtt.model import Message
-from butler_mqtt.mqtt.properties import stable_text
+from butler_mqtt.mqtt.properties import stable_text, values_of
 
 #: The first four bits of the packet.
 PUBLISH = 0x30
@@ -42,6 +44,23 @@ def read(packet: bytes, *, is_v5: bool, generation: int) -> Message | None:
         return _read(packet, is_v5=is_v5, generation=generation)
     except (_NotOurs, struct.error, IndexError, UnicodeDecodeError):
         return None
+
+
+def of_paho(message: paho.MQTTMessage, *, generation: int) -> Message:
+    """Give what `read` gives of a message that paho has read."""
+    values = values_of(message.properties)
+    return Message(
+        topic=message.topic,
+        payload=bytes(message.payload),
+        packet_id=message.mid,
+        generation=generation,
+        dup=bool(message.dup),
+        retain=bool(message.retain),
+        response_topic=values.get("ResponseTopic"),
+        correlation=values.get("CorrelationData"),
+        expiry_seconds=values.get("MessageExpiryInterval"),
+        properties=stable_text(values),
+    )
 
 
 class _NotOurs(Exception):

@@ -15,7 +15,7 @@ from paho.mqtt.properties import Properties
 
 from butler_mqtt.model import Message
 from butler_mqtt.mqtt import publish
-from butler_mqtt.mqtt.properties import stable_text, values_of, variable_length
+from butler_mqtt.mqtt.properties import variable_length
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 _PROPERTIES = st.fixed_dictionaries(
@@ -65,21 +65,7 @@ class Reader(paho.Client):
         return part
 
     def _take(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        values = values_of(message.properties)
-        self.came.append(
-            Message(
-                message.topic,
-                bytes(message.payload),
-                message.mid,
-                7,
-                bool(message.dup),
-                bool(message.retain),
-                values.get("ResponseTopic"),
-                values.get("CorrelationData"),
-                values.get("MessageExpiryInterval"),
-                stable_text(values),
-            )
-        )
+        self.came.append(publish.of_paho(message, generation=7))
 
     def read(self) -> Message | None:
         """Give the message of a packet that it reads and hands on."""
