@@ -536,7 +536,10 @@ def test_a_task_that_is_gone_is_not_known_any_longer_once_it_was_read_anew(
     del house.site.tasks[task]
     house.replied(2)
     house.step()
-    assert house.ask({"taskId": task})["tasksNotFound"] == [{"taskId": task}]
+    house.send({"taskId": task})
+    house.turn()
+    assert house.pipeline.starter.in_hand == 0
+    assert house.replied(3)[2]["tasksNotFound"] == [{"taskId": task}]
 
 
 def test_what_is_not_asked_for_any_more_is_not_read_anew(

@@ -136,6 +136,22 @@ def test_messages_are_handed_on_in_their_order_whoever_reads_them() -> None:
         assert came == [b"1", b"paho 2!", b"3", b"4", b"paho 5!", b"6"]
 
 
+def test_what_looks_like_a_message_within_another_is_none() -> None:
+    came: list[bytes] = []
+
+    def take(packet: bytes) -> bool:
+        came.append(packet)
+        return True
+
+    with connected(take) as (client, loop, broker):
+        client.on_message = lambda _client, _userdata, message: came.append(b"paho " + message.payload)
+        broker.sendall(b"\x30" + bytes([3 + len(MESSAGE)]) + b"\x00\x01t")
+        loop.turn(LONG)
+        broker.sendall(MESSAGE)
+        loop.turn(LONG)
+    assert came == [b"paho " + MESSAGE]
+
+
 def test_a_message_too_long_to_be_read_ahead_whole_is_read_by_paho() -> None:
     came: list[bytes] = []
     long: list[int] = []
