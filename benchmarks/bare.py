@@ -26,7 +26,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from requests.adapters import HTTPAdapter
 
-from benchmarks.rig import START_TOPIC
+from benchmarks.rig import BARE_TOPIC
 
 KEY = "0123456789abcdef"
 HEADERS = {
@@ -145,7 +145,7 @@ def subscribe_and_post(broker_port: int, server_port: int, certs: Path, *, ask: 
         post(message.payload.decode())
 
     def on_connect(client: paho.Client, *_: Any) -> None:
-        client.subscribe(START_TOPIC, 1)
+        client.subscribe(BARE_TOPIC, 1)
 
     client.on_socket_open = on_socket_open
     client.on_message = on_message

@@ -20,6 +20,8 @@ import yaml
 from tests.brokers import Mosquitto
 
 START_TOPIC = "qliksense/task/start"
+#: What the bare client of `benchmarks.bare` listens to, so that it can run beside the daemon.
+BARE_TOPIC = "qliksense/bare/start"
 READY = "ready: requests are taken from"
 READY_SECONDS = 60.0
 

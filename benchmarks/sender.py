@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from benchmarks.rig import START_TOPIC
+from benchmarks.rig import BARE_TOPIC, START_TOPIC
 
 
 class Sender:
@@ -74,9 +74,9 @@ class Sender:
         return now
 
     def send_bare(self, payload: str) -> int:
-        """Publish a payload as it is, without asking for a reply; as `send`."""
+        """Publish a payload for the bare client, which sends no reply; as `send`."""
         now = time.monotonic_ns()
-        self._client.publish(START_TOPIC, payload, qos=1)
+        self._client.publish(BARE_TOPIC, payload, qos=1)
         return now
 
     def burst(self, bodies: Iterable[Mapping[str, object]], *, seconds: float = 300.0) -> float:

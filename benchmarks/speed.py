@@ -10,17 +10,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
-import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import bare, callers, filling
 from benchmarks.flood import Flood
+from benchmarks.latency import Send, bare_loop, delays, in_turns
 from benchmarks.report import Line, Report
 from benchmarks.rig import TAGGED, Daemon, Place, batches
 from benchmarks.sender import Sender
@@ -119,73 +119,42 @@ def _burst(place: Place, flood: Flood, tasks: Sequence[str]) -> tuple[float, flo
 
 def latency(place: Place, scale: Scale) -> Iterator[Line]:
     """
-    Measure from PUBLISH to the POST's arrival at the server, beside a loop that subscribes and posts.
+    Measure from PUBLISH to the POST's arrival at the server, in turns with a loop that subscribes and posts.
 
     Where the daemon has to ask for the task, so does the loop.
     """
     few, new = place.tasks[:10], place.tasks[100:]
-    bares = {
-        "10 tasks": _bare_delays(place, scale, few),
-        "new tasks": _bare_delays(place, scale, new, "--ask"),
-    }
+    rates = dict(scale.seconds)
     # In the daemon's way only: where this is slow, its slowest requests are the disk's.
-    alone = bare.disk(place.folder, 20, dict(scale.seconds)[20])
+    alone = bare.disk(place.folder, 20, rates[20])
     for percent in (50, 99):
         yield Line(f"disk alone at 20/s, p{percent}", percentile(alone, percent), "ms")
     daemon = place.daemon()
     daemon.start()
     with Sender(place.broker.port) as sender:
+
+        def send(task: str) -> int:
+            return sender.send({"taskId": task})
+
+        def send_with_id(task: str) -> int:
+            return sender.send({"taskId": task, "requestId": str(uuid.uuid4())})
+
+        def compare(name: str, tasks: Sequence[str], way: Send, at: Iterable[int]) -> Iterator[Line]:
+            ways = [(one, itertools.cycle(tasks)) for one in (way, sender.send_bare)]
+            for rate in at:
+                ours, bares = in_turns(place, ways, rate, rates[rate])
+                yield from _compared(f"{rate}/s, {name}", ours, bares, judged=rate == 20)
+
         warm_up(sender, place)
         # A daemon runs for months: its journal's log has the size that it keeps, see docs/performance.md.
-        _delays(place, lambda task: sender.send({"taskId": task}), few, 100, 4.0)
+        delays(place, send, itertools.cycle(few), 100, 4.0)
         quiet(daemon)
-        for name, tasks in (("10 tasks", few), ("new tasks", new)):
-            for rate, seconds in scale.seconds:
-                ours = _delays(place, lambda task: sender.send({"taskId": task}), tasks, rate, seconds)
-                yield from _compared(f"{rate}/s, {name}", ours, bares[name][rate], judged=rate == 20)
+        with bare_loop(place):
+            yield from compare("10 tasks", few, send, rates)
+            yield from compare("10 tasks, an id each", few, send_with_id, [20])
+        with bare_loop(place, "--ask"):
+            yield from compare("new tasks", new, send, rates)
     daemon.stop()
-
-
-def _bare_delays(place: Place, scale: Scale, tasks: Sequence[str], *options: str) -> dict[int, list[float]]:
-    """Give the milliseconds of the bare loop at each rate."""
-    ports = [str(place.broker.port), str(place.server.port), str(place.server.certs)]
-    loop = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.bare", *ports, *options], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert loop.stdout is not None
-        assert loop.stdout.readline() == "subscribed\n"
-        with Sender(place.broker.port) as sender:
-            _delays(place, sender.send_bare, tasks, 10, 1.0)
-            return {
-                rate: _delays(place, sender.send_bare, tasks, rate, seconds)
-                for rate, seconds in scale.seconds
-            }
-    finally:
-        loop.kill()
-        loop.communicate()
-
-
-def _delays(
-    place: Place, send: Callable[[str], int], tasks: Sequence[str], rate: int, seconds: float
-) -> list[float]:
-    """Publish at a steady rate; give the milliseconds until each POST arrived."""
-    sent: dict[str, deque[int]] = defaultdict(deque)
-    mark = place.server.mark()
-    count = int(rate * seconds)
-    due = time.monotonic()
-    for task in itertools.islice(itertools.cycle(tasks), count):
-        pause = due - time.monotonic()
-        if pause > 0:
-            time.sleep(pause)
-        sent[task].append(send(task))
-        due += 1 / rate
-    deadline = time.monotonic() + 30
-    while len(posts := place.server.posts(mark)) < count and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(posts) == count, f"{len(posts)} POSTs of {count}"
-    # The order of each task's requests is kept.
-    return [(moment - sent[task].popleft()) / 1e6 for moment, task in posts]
 
 
 def _compared(name: str, ours: list[float], bares: list[float], *, judged: bool) -> Iterator[Line]:

@@ -32,6 +32,9 @@ from butler_mqtt.turn import Turn
 
 #: Connections of this process whose session is remembered.
 MAX_CONNECTIONS = 16
+#: Bodies remembered as read, and the longest of them in bytes: who gives no id sends the same body each time.
+MAX_BODIES = 256
+MAX_BODY_BYTES = 4096
 
 _chance = random.Random()  # noqa: S311 -- an id is no secret; seeded by the system
 
@@ -56,6 +59,7 @@ class Intake:
         self._settings = settings
         # A sender names the same topic in each of its requests; a topic has 64 KB at most.
         self._may_reply = lru_cache(maxsize=64)(partial(topics.may_reply, settings.mqtt))
+        self._parse_again = lru_cache(maxsize=MAX_BODIES)(validation.parse)
         self._turn = turn
         self._ledger = ledger
         #: The newest session with the broker, and that of each connection of this process with whether
@@ -168,8 +172,10 @@ class Intake:
         limit = (
             self._settings.mqtt.max_payload_bytes if arrival.message else self._settings.rest.max_body_bytes
         )
+        short = len(arrival.payload) <= MAX_BODY_BYTES
+        parse = self._parse_again if short else validation.parse
         try:
-            request = validation.parse(
+            request = parse(
                 arrival.payload,
                 max_bytes=limit,
                 path_task_id=arrival.path_task_id,
@@ -332,6 +338,13 @@ def _new_id() -> str:
 
 
 def _digest(message: Message) -> bytes:
-    properties = len(message.properties).to_bytes(4, "big") + message.properties.encode()
-    whole = message.topic.encode() + properties + message.payload
-    return hashlib.sha256(whole).digest()[:16]
+    short = len(message.payload) + len(message.properties) <= MAX_BODY_BYTES
+    return (_digest_again if short else _digest_of)(message.topic, message.properties, message.payload)
+
+
+def _digest_of(topic: str, properties: str, payload: bytes) -> bytes:
+    length = len(properties).to_bytes(4, "big")
+    return hashlib.sha256(topic.encode() + length + properties.encode() + payload).digest()[:16]
+
+
+_digest_again = lru_cache(maxsize=MAX_BODIES)(_digest_of)

@@ -159,6 +159,9 @@ def _join(
     request: Request, answers: Mapping[Selector, tuple[Task, ...]]
 ) -> tuple[list[Task], tuple[Selector, ...]]:
     """Give the different tasks in the order asked, and the selectors that mean none."""
+    if len(request.selectors) == 1:  # as most requests have; there is nothing to join
+        matched = _union([answers[request.selectors[0]]])
+        return matched, () if matched else request.selectors
     groups: list[list[Task]] = []
     not_found: list[Selector] = []
     how = {SelectorKind.TAG: request.match_tag, SelectorKind.CUSTOM_PROPERTY: request.match_custom_property}

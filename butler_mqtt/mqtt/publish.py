@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from paho.mqtt import client as paho
@@ -28,8 +29,13 @@ _CORRELATION_DATA = 0x09
 _USER_PROPERTY = 0x26
 #: In no text may be these (MQTT 5.0, 1.5.4).
 _FORBIDDEN = "\0\ufeff"
+_NO_PROPERTIES: tuple[Mapping[str, Any], str] = ({}, "")
 
 _LENGTH = struct.Struct("!H")
+
+#: Properties remembered as read, and the longest of them in bytes: most senders give the same each time.
+_MAX_KNOWN = 64
+_MAX_KNOWN_BYTES = 512
 
 
 def read(packet: bytes, *, is_v5: bool, generation: int) -> Message | None:
@@ -77,13 +83,13 @@ def _read(packet: bytes, *, is_v5: bool, generation: int) -> Message:
     if flags & _QOS:
         (packet_id,) = _LENGTH.unpack_from(packet, position)
         position += 2
-    properties: Mapping[str, Any] = {}
+    properties, text = _NO_PROPERTIES
     if is_v5:
-        length, position = _variable(packet, position)
-        end = position + length
+        length, begin = _variable(packet, position)
+        position = begin + length
         if length:
-            properties = _properties(packet, position, end)
-        position = end
+            known = length <= _MAX_KNOWN_BYTES
+            properties, text = (_properties_again if known else _properties)(packet[begin:position])
     if position > len(packet) or not topic:
         raise _NotOurs
     return Message(
@@ -96,12 +102,14 @@ def _read(packet: bytes, *, is_v5: bool, generation: int) -> Message:
         properties.get("ResponseTopic"),
         properties.get("CorrelationData"),
         properties.get("MessageExpiryInterval"),
-        stable_text(properties),
+        text,
     )
 
 
-def _properties(packet: bytes, position: int, end: int) -> dict[str, Any]:
+def _properties(packet: bytes) -> tuple[Mapping[str, Any], str]:
+    """Give properties by their names, and as a stable text."""
     values: dict[str, Any] = {}
+    position, end = 0, len(packet)
     while position < end:
         identifier = packet[position]
         position += 1
@@ -130,7 +138,10 @@ def _properties(packet: bytes, position: int, end: int) -> dict[str, Any]:
         values[name] = value
     if position != end:
         raise _NotOurs
-    return values
+    return values, stable_text(values)
+
+
+_properties_again = lru_cache(maxsize=_MAX_KNOWN)(_properties)
 
 
 def _variable(packet: bytes, position: int) -> tuple[int, int]:

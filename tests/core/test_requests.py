@@ -247,6 +247,13 @@ def test_two_requests_without_an_id_and_with_equal_content_are_two(house: House)
     assert house.site.posts == [task, task]
 
 
+def test_equal_bodies_under_the_ids_of_different_tasks_are_different_requests(house: House) -> None:
+    tasks = [house.site.add("Sales"), house.site.add("Stock")]
+    answers = [house.call(b"{}", path_task_id=task) for task in tasks]
+    house.until(lambda: all(answers))
+    assert house.site.posts == tasks
+
+
 def test_a_request_refused_for_an_outage_can_be_sent_again(make_house: MakeHouse) -> None:
     house = make_house(Settings(start_task=StartTask(request_deadline_seconds=0.05)))
     task = house.site.add("Sales")
