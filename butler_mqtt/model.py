@@ -71,6 +71,10 @@ class TaskType(IntEnum):
     PRELOAD = 4
 
 
+#: Kinds of tasks whose executions have sessions; None where the server does not say.
+WITH_SESSIONS = frozenset({None, TaskType.RELOAD, TaskType.EXTERNAL_PROGRAM, TaskType.USER_SYNC})
+
+
 class ExecutionStatus(IntEnum):
     """`TaskExecutionStatus` of the QRS; a number not listed here counts as active."""
 
@@ -151,7 +155,7 @@ class Task:
     @property
     def has_sessions(self) -> bool:
         """Tell whether executions of this kind of task have an id (`ExecutionSession` knows no others)."""
-        return self.task_type in {None, TaskType.RELOAD, TaskType.EXTERNAL_PROGRAM, TaskType.USER_SYNC}
+        return self.task_type in WITH_SESSIONS
 
 
 @dataclass(frozen=True, slots=True)

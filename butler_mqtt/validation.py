@@ -46,6 +46,7 @@ _TIMES = ("issuedAt", "expiresAt", "notBefore")
 _NOT_IN_FINGERPRINT = frozenset({"requestId", "issuedAt", "expiresAt", "replyTopic", "wait"})
 _BESIDE_CANCEL = frozenset({"cancel", "stopRunning", "requestId", "sender", *_TIMES[:2], "replyTopic"})
 _KINDS = tuple(SelectorKind)
+_MATCHES: dict[str | None, Match] = {None: Match.ANY, **{how.value: how for how in Match}}
 _WRITTEN_ANEW = frozenset({"match", "stages", *_KINDS})
 _NEEDED = "at least one taskId, taskName, tag or customProperty"
 _REPEATS = 10  # entries read per selector allowed, so that a flood of duplicates costs little
@@ -119,11 +120,12 @@ def _request_id(body: object) -> str | None:
 def _refuse_unsupported(body: object, supported: frozenset[str]) -> None:
     if not isinstance(body, dict):
         return
-    asked = [key for key, value in body.items() if key in FEATURES - supported]
+    missing = FEATURES - supported
+    asked = [key for key in body if key in missing]
     asked += [
         f"{key}: {body[key]}"
         for key in ("wait", "ifRunning")
-        if isinstance(body.get(key), str) and f"{key}: {body[key]}" in FEATURES - supported
+        if isinstance(body.get(key), str) and f"{key}: {body[key]}" in missing
     ]
     if asked:
         names = ", ".join(f"'{name}'" for name in asked)
@@ -205,15 +207,16 @@ def _request(
 ) -> Request:
     selectors = _selectors(body, path_task_id)
     stages = [(_selectors(stage, None), stage.get("onFailure", "stop")) for stage in body.get("stages", ())]
-    count = len(selectors) + sum(len(wanted) for wanted, _ in stages)
+    count = sum([len(wanted) for wanted, _ in stages], len(selectors))
     if count > max_selectors:
         raise _too_many(count, max_selectors)
     match = {key: how for key, how in body["match"].items() if how != "any"} if "match" in body else {}
     normal = {
         key: value for key, value in body.items() if key not in _WRITTEN_ANEW and _DEFAULTS.get(key) != value
     }
-    normal |= _grouped(selectors)
-    normal |= {key: _written(time) for key, time in times.items()}
+    normal.update(_grouped(selectors))
+    for key, time in times.items():
+        normal[key] = _written(time)
     if match:
         normal["match"] = match
     if stages:
@@ -232,9 +235,9 @@ def _request(
         request_id=body.get("requestId"),
         sender=body.get("sender"),
         selectors=selectors,
-        match_tag=Match(match.get("tag", "any")),
-        match_custom_property=Match(match.get("customProperty", "any")),
-        match_criteria=Match(match.get("criteria", "any")),
+        match_tag=_MATCHES[match.get("tag")],
+        match_custom_property=_MATCHES[match.get("customProperty")],
+        match_criteria=_MATCHES[match.get("criteria")],
         all_must_exist=body.get("allMustExist", False),
         if_running=body.get("ifRunning"),
         dry_run=body.get("dryRun", False),
@@ -250,8 +253,9 @@ def _selectors(holder: dict[str, Any], path_task_id: str | None) -> tuple[Select
     """Give each selector once, kind by kind, so that the order of keys does not matter."""
     found: dict[tuple[str, str, str], Selector] = {}
     for kind in _KINDS:
-        wanted = holder.get(kind, ())
-        entries = wanted if isinstance(wanted, list | tuple) else [wanted]
+        entries = holder.get(kind, [])
+        if not isinstance(entries, list):
+            entries = [entries]
         if kind is SelectorKind.TASK_ID and path_task_id is not None:
             entries = [path_task_id, *entries]
         if not entries:
@@ -278,7 +282,7 @@ def _grouped(selectors: Iterable[Selector]) -> dict[str, object]:
 
 def _check_together(normal: dict[str, object], stages_filled: list[bool]) -> None:
     """Apply the rules across keys."""
-    named = [kind.value for kind in _KINDS if kind in normal]
+    named = [kind for kind in _KINDS if kind in normal]
     if "cancel" in normal:
         if beside := sorted(set(normal) - _BESIDE_CANCEL):
             raise _refusal("invalid_request", f"'cancel' stands alone, not with {', '.join(beside)}")

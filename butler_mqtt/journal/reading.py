@@ -21,22 +21,26 @@ def _rows(connection: Connection, query: Select[Any]) -> Sequence[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-# The queries of every turn, with their values as one JSON array: a list of its own for each number of values
-# would be compiled anew each time, which costs more than the query.
+# The queries of every turn, with several values as one JSON array: a list of its own for each number of values
+# would be compiled anew each time, which costs more than the query. One value alone needs no array, which is
+# twice as quick.
 _HOLDERS = """
     SELECT id, request_id, fingerprint, document, state, reply, final_reply FROM requests
-    WHERE request_id IN (SELECT value FROM json_each(?)) AND holds_id IS 1
+    WHERE request_id {} AND holds_id IS 1
 """
 _KNOWN_EXECUTIONS = """
-    SELECT execution_id, id FROM runs
-    WHERE execution_id IN (SELECT value FROM json_each(?)) AND execution_id IS NOT NULL
+    SELECT execution_id, id FROM runs WHERE execution_id {} AND execution_id IS NOT NULL
 """
 
 
 def _listed(connection: Connection, query: str, values: Collection[str]) -> Sequence[Row]:
+    if len(values) == 1:
+        condition, value = "= ?", next(iter(values))
+    else:
+        condition, value = "IN (SELECT value FROM json_each(?))", json.dumps(list(values))
     cursor = connection.connection.cursor()
     try:
-        cursor.execute(query, (json.dumps(list(values)),))
+        cursor.execute(query.format(condition), (value,))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     finally:
