@@ -21,8 +21,8 @@ def _rows(connection: Connection, query: Select[Any]) -> Sequence[Row]:
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-# The queries of every turn, with several values as one JSON array: a list of its own for each number of values
-# would be compiled anew each time, which costs more than the query. One value alone needs no array, which is
+# The queries of every turn, with several values as one JSON array: a list for each number of values would be
+# compiled anew each time, which costs more than the query. One value alone needs no array, which is
 # twice as quick.
 _HOLDERS = """
     SELECT id, request_id, fingerprint, document, state, reply, final_reply FROM requests
