@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,21 +139,21 @@ def latency(place: Place, scale: Scale) -> Iterator[Line]:
         def send_with_id(task: str) -> int:
             return sender.send({"taskId": task, "requestId": str(uuid.uuid4())})
 
-        def compare(name: str, tasks: Sequence[str], way: Send, at: Iterable[int]) -> Iterator[Line]:
+        def compare(name: str, tasks: Sequence[str], way: Send, *, judged: bool) -> Iterator[Line]:
             ways = [(one, itertools.cycle(tasks)) for one in (way, sender.send_bare)]
-            for rate in at:
+            for rate in rates if judged else [20]:
                 ours, bares = in_turns(place, ways, rate, rates[rate])
-                yield from _compared(f"{rate}/s, {name}", ours, bares, judged=rate == 20)
+                yield from _compared(f"{rate}/s, {name}", ours, bares, judged=judged and rate == 20)
 
         warm_up(sender, place)
         # A daemon runs for months: its journal's log has the size that it keeps, see docs/performance.md.
         delays(place, send, itertools.cycle(few), 100, 4.0)
         quiet(daemon)
         with bare_loop(place):
-            yield from compare("10 tasks", few, send, rates)
-            yield from compare("10 tasks, an id each", few, send_with_id, [20])
+            yield from compare("10 tasks", few, send, judged=True)
+            yield from compare("10 tasks, an id each", few, send_with_id, judged=False)
         with bare_loop(place, "--ask"):
-            yield from compare("new tasks", new, send, rates)
+            yield from compare("new tasks", new, send, judged=True)
     daemon.stop()
 
 
