@@ -14,7 +14,7 @@ from benchmarks.rig import Place
 
 #: Seconds for which one way is measured before the next has its turn.
 TURN_SECONDS = 4.0
-#: Seconds at the head of each turn that do not count: what has been idle wakes up.
+#: Seconds before that which do not count: what has been idle wakes up.
 LEAD_SECONDS = 1.0
 
 #: Publishes a request for a task; gives the monotonic nanoseconds just before.
@@ -38,12 +38,18 @@ def bare_loop(place: Place, *options: str) -> Iterator[None]:
 
 
 def in_turns(
-    place: Place, ways: Sequence[tuple[Send, Iterator[str]]], rate: int, seconds: float
+    place: Place,
+    ways: Sequence[tuple[Send, Iterator[str]]],
+    rate: int,
+    seconds: float,
+    rest: Callable[[], None],
 ) -> list[list[float]]:
     """
-    Publish at a steady rate, each way with its own tasks, for *seconds* in all.
+    Publish at a steady rate, each way for *seconds* in all.
 
-    They take turns, so that a machine that is slower for a while is so for each.
+    They take turns, so that a machine that is slower for a while is so for
+    each; *rest* is called before each turn and waits until nothing is left of
+    the one before.
 
     Returns:
         The milliseconds of each way.
@@ -52,6 +58,7 @@ def in_turns(
     turns = max(1, round(seconds / TURN_SECONDS))
     for _ in range(turns):
         for (send, tasks), times in zip(ways, taken, strict=True):
+            rest()
             delays(place, send, tasks, rate, LEAD_SECONDS)
             times.extend(delays(place, send, tasks, rate, seconds / turns))
     return taken
@@ -73,5 +80,7 @@ def delays(place: Place, send: Send, tasks: Iterator[str], rate: int, seconds: f
     while len(posts := place.server.posts(mark)) < count and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(posts) == count, f"{len(posts)} POSTs of {count}"
+    # What is published next keeps the pace.
+    time.sleep(max(0.0, due - time.monotonic()))
     # The order of each task's requests is kept.
     return [(moment - sent[task].popleft()) / 1e6 for moment, task in posts]

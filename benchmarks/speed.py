@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks import bare, callers, filling
@@ -142,7 +143,7 @@ def latency(place: Place, scale: Scale) -> Iterator[Line]:
         def compare(name: str, tasks: Sequence[str], way: Send, *, judged: bool) -> Iterator[Line]:
             ways = [(one, itertools.cycle(tasks)) for one in (way, sender.send_bare)]
             for rate in rates if judged else [20]:
-                ours, bares = in_turns(place, ways, rate, rates[rate])
+                ours, bares = in_turns(place, ways, rate, rates[rate], partial(quiet, daemon))
                 yield from _compared(f"{rate}/s, {name}", ours, bares, judged=judged and rate == 20)
 
         warm_up(sender, place)

@@ -34,7 +34,7 @@ from butler_mqtt.turn import Turn
 MAX_CONNECTIONS = 16
 #: Bodies remembered as read, and the longest of them in bytes: who gives no id sends the same body each time.
 MAX_BODIES = 256
-MAX_BODY_BYTES = 4096
+MAX_BODY_BYTES = 1024
 
 _chance = random.Random()  # noqa: S311 -- an id is no secret; seeded by the system
 

@@ -72,7 +72,7 @@ class TaskType(IntEnum):
 
 
 #: Kinds of tasks whose executions have sessions; None where the server does not say.
-WITH_SESSIONS = frozenset({None, TaskType.RELOAD, TaskType.EXTERNAL_PROGRAM, TaskType.USER_SYNC})
+_WITH_SESSIONS = frozenset({None, TaskType.RELOAD, TaskType.EXTERNAL_PROGRAM, TaskType.USER_SYNC})
 
 
 class ExecutionStatus(IntEnum):
@@ -155,7 +155,7 @@ class Task:
     @property
     def has_sessions(self) -> bool:
         """Tell whether executions of this kind of task have an id (`ExecutionSession` knows no others)."""
-        return self.task_type in WITH_SESSIONS
+        return self.task_type in _WITH_SESSIONS
 
 
 @dataclass(frozen=True, slots=True)
