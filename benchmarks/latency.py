@@ -19,6 +19,8 @@ LEAD_SECONDS = 1.0
 
 #: Publishes a request for a task; gives the monotonic nanoseconds just before.
 Send = Callable[[str], int]
+#: Measures for so many seconds; gives milliseconds.
+Way = Callable[[float], list[float]]
 
 
 @contextmanager
@@ -37,15 +39,9 @@ def bare_loop(place: Place, *options: str) -> Iterator[None]:
         loop.communicate()
 
 
-def in_turns(
-    place: Place,
-    ways: Sequence[tuple[Send, Iterator[str]]],
-    rate: int,
-    seconds: float,
-    rest: Callable[[], None],
-) -> list[list[float]]:
+def in_turns(ways: Sequence[Way], seconds: float, rest: Callable[[], None]) -> list[list[float]]:
     """
-    Publish at a steady rate, each way for *seconds* in all.
+    Measure each way for *seconds* in all.
 
     They take turns, so that a machine that is slower for a while is so for
     each; *rest* is called before each turn and waits until nothing is left of
@@ -57,14 +53,14 @@ def in_turns(
     taken: list[list[float]] = [[] for _ in ways]
     turns = max(1, round(seconds / TURN_SECONDS))
     for _ in range(turns):
-        for (send, tasks), times in zip(ways, taken, strict=True):
+        for way, times in zip(ways, taken, strict=True):
             rest()
-            delays(place, send, tasks, rate, LEAD_SECONDS)
-            times.extend(delays(place, send, tasks, rate, seconds / turns))
+            way(LEAD_SECONDS)
+            times.extend(way(seconds / turns))
     return taken
 
 
-def delays(place: Place, send: Send, tasks: Iterator[str], rate: int, seconds: float) -> list[float]:
+def delays(place: Place, rate: int, send: Send, tasks: Iterator[str], seconds: float) -> list[float]:
     """Publish at a steady rate; give the milliseconds until each POST arrived."""
     sent: dict[str, deque[int]] = defaultdict(deque)
     mark = place.server.mark()
