@@ -21,6 +21,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from butler_mqtt import topics, validation
+from butler_mqtt.bodies import Bodies
 from butler_mqtt.clock import from_ms, now_ms
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import reading, tables
@@ -32,9 +33,6 @@ from butler_mqtt.turn import Turn
 
 #: Connections of this process whose session is remembered.
 MAX_CONNECTIONS = 16
-#: Bodies remembered as read, and the longest of them in bytes: who gives no id sends the same body each time.
-MAX_BODIES = 256
-MAX_BODY_BYTES = 1024
 
 _chance = random.Random()  # noqa: S311 -- an id is no secret; seeded by the system
 
@@ -59,7 +57,7 @@ class Intake:
         self._settings = settings
         # A sender names the same topic in each of its requests; a topic has 64 KB at most.
         self._may_reply = lru_cache(maxsize=64)(partial(topics.may_reply, settings.mqtt))
-        self._parse_again = lru_cache(maxsize=MAX_BODIES)(validation.parse)
+        self._bodies = Bodies(settings.start_task.max_tasks_per_request)
         self._turn = turn
         self._ledger = ledger
         #: The newest session with the broker, and that of each connection of this process with whether
@@ -172,15 +170,8 @@ class Intake:
         limit = (
             self._settings.mqtt.max_payload_bytes if arrival.message else self._settings.rest.max_body_bytes
         )
-        short = len(arrival.payload) <= MAX_BODY_BYTES
-        parse = self._parse_again if short else validation.parse
         try:
-            request = parse(
-                arrival.payload,
-                max_bytes=limit,
-                path_task_id=arrival.path_task_id,
-                max_selectors=self._settings.start_task.max_tasks_per_request,
-            )
+            request = self._bodies.parse(arrival.payload, limit, arrival.path_task_id)
         except RequestError as refusal:
             error = refusal
         except Exception:  # noqa: BLE001 -- see below
@@ -338,13 +329,8 @@ def _new_id() -> str:
 
 
 def _digest(message: Message) -> bytes:
-    short = len(message.payload) + len(message.properties) <= MAX_BODY_BYTES
-    return (_digest_again if short else _digest_of)(message.topic, message.properties, message.payload)
-
-
-def _digest_of(topic: str, properties: str, payload: bytes) -> bytes:
+    properties = message.properties.encode()
     length = len(properties).to_bytes(4, "big")
-    return hashlib.sha256(topic.encode() + length + properties.encode() + payload).digest()[:16]
-
-
-_digest_again = lru_cache(maxsize=MAX_BODIES)(_digest_of)
+    content = message.topic.encode() + length + properties + message.payload
+    # SHA-256 goes through OpenSSL, which takes longer to get there than to hash what is this short.
+    return hashlib.blake2b(content, digest_size=16).digest()

@@ -1,0 +1,115 @@
+"""A body that is read out of memory gives what reading it gives."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from butler_mqtt import validation
+from butler_mqtt.bodies import MAX_BODY_BYTES, Bodies
+from butler_mqtt.errors import RequestError
+from butler_mqtt.model import Request
+
+ONE = "a8b4c123-def4-5678-9abc-def012345678"
+MAX_BYTES = 262144
+IDS = st.from_regex(r"\A[A-Za-z0-9._:-]{1,128}\Z")
+#: What looks like an id among the values.
+WORDS = st.sampled_from(
+    [
+        '"requestId":"a"',
+        'x"requestId":"b',
+        "an-id",
+        '"requestId":"an-id"',
+        '\\"requestId":"c"',
+        "ü",
+        "requestId",
+    ]
+)
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "requestId": IDS | WORDS,
+        "taskId": st.sampled_from([ONE, ONE.upper(), [ONE, ONE], "abc"]),
+        "sender": WORDS,
+        "tag": WORDS | st.lists(WORDS, max_size=3),
+        "customProperty": st.fixed_dictionaries({"name": WORDS, "value": WORDS}, optional={"requestId": IDS}),
+        "issuedAt": st.sampled_from(["2031-01-31T08:00:00+01:00", "noon"]),
+        'x"requestId': IDS,
+        "match": st.just({"tag": "all"}),
+        "dryRun": st.booleans(),
+    },
+)
+
+
+def parsed(payload: bytes, *, path: str | None = None, bodies: Bodies | None = None) -> object:
+    """Give the request, or all that a refusal tells."""
+    try:
+        if bodies is not None:
+            return bodies.parse(payload, MAX_BYTES, path)
+        return validation.parse(payload, max_bytes=MAX_BYTES, path_task_id=path, max_selectors=4)
+    except RequestError as error:
+        return error.code, error.error, error.details, error.request_id, error.reply_topic
+
+
+@given(
+    bodies=st.lists(BODIES, min_size=1, max_size=4),
+    indent=st.sampled_from([None, 1]),
+    path=st.sampled_from([None, ONE, "abc"]),
+    request_id=IDS,
+)
+def test_any_body_read_again_is_read_the_same(
+    bodies: list[dict[str, object]], indent: int | None, path: str | None, request_id: str
+) -> None:
+    remembered = Bodies(4)
+    for body in [*bodies, *({**body, "requestId": request_id} for body in bodies), *bodies]:
+        payload = json.dumps(body, indent=indent).encode()
+        assert parsed(payload, path=path, bodies=remembered) == parsed(payload, path=path)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"requestId":"a","requestId":"b","tag":"t"}',
+        b'{"requestId":"a","\\u0072equestId":"b","tag":"t"}',
+        b'{"\\u0072equestId":"a","tag":"t"}',
+        b'{"requestId":"a","tag":"t"} "requestId":"b"',
+        b'{"requestId":"a","tag":"t","customProperty":{"name":"n","value":"v","requestId":"b"}}',
+        b'{"tag":"t\\"requestId","sender":":\\"b\\""}',
+        b'{"tag":"t","requestId"\r\n:\t"a"}',
+        b'{"tag":"t","requestId":"a"',
+        b'{"tag":"\xff","requestId":"a"}',
+        b'{"tag":"t","requestId":"a"}'.decode().encode("utf-16"),
+        b'\xef\xbb\xbf{"tag":"t","requestId":"a"}',
+        b'{"requestId":"' + b"a" * 129 + b'","tag":"t"}',
+        b'{"requestId":"a","sender":"' + b"s" * MAX_BODY_BYTES + b'","tag":"t"}',
+        b'["requestId":"a"]',
+        b'"requestId":"a"',
+    ],
+)
+def test_what_only_looks_like_an_id_is_none(payload: bytes) -> None:
+    remembered = Bodies(4)
+    for _ in range(2):
+        assert parsed(payload, bodies=remembered) == parsed(payload)
+
+
+def test_a_body_under_another_id_is_that_request_under_the_other_id() -> None:
+    remembered = Bodies(4)
+    first, second = (
+        remembered.parse(json.dumps({"requestId": name, "tag": "nightly"}).encode(), MAX_BYTES)
+        for name in ("erp-1", "erp-2")
+    )
+    assert isinstance(second, Request)
+    assert (first.request_id, second.request_id) == ("erp-1", "erp-2")
+    assert second.fingerprint == first.fingerprint
+    assert json.loads(second.document)["requestId"] == "erp-2"
+
+
+def test_a_body_longer_than_the_limit_is_refused_although_it_is_remembered() -> None:
+    remembered = Bodies(4)
+    payload = b'{"requestId":"a","tag":"t"}'
+    remembered.parse(payload, MAX_BYTES)
+    with pytest.raises(RequestError, match="27 bytes, 20 are allowed"):
+        remembered.parse(payload, 20)
