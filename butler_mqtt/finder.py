@@ -205,9 +205,14 @@ class Finder:
         if self._waiting and planned + len(decided) >= MAX_PLANNED:
             # Not the server keeps them waiting.
             self._answered = time.monotonic()
-        elif clock_needed or self._waiting or self._growing_old:
+        elif clock_needed or self._waiting:
             self._ask()
         return decided
+
+    def renew(self) -> None:
+        """Ask anew for what is in use and grows old, while nobody waits."""
+        if self._growing_old and not self._waiting:
+            self._ask()
 
     # ---- helpers
 

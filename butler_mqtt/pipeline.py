@@ -246,6 +246,10 @@ class Pipeline:
                 _guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
         self._outbox.add(self._rows.publications)
         _guarded(self._outbox.pump)
+        if not self._draining:
+            # Last: begun beside the commit, such a question takes the time of the POST that waits for it.
+            _guarded(self.starter.look)
+            _guarded(self.finder.renew)
 
     def _read_on(self, connection: Connection) -> None:
         """Read what is on disk only; before anything new is taken in, so that reading finds all."""

@@ -192,11 +192,9 @@ class Starter:
             self._give_up_run(run, now)
 
     def turn(self) -> None:
-        """Hand over what may be looked at or posted."""
+        """Hand over what may be posted."""
         for start in self._waiting.due():
             self._enter(start)
-        self.settler.turn()
-        self.follower.turn(busy=len(self._lanes) >= MANY_PLANNED)
         if time.monotonic() < self._paused_until or self.clock_needed:
             return
         # While the server does not answer one POST probes; else some wait in hand to hide the commit.
@@ -210,6 +208,11 @@ class Starter:
                 return
             self._posting.add(run.id)
             self._turn.at_once_after(self._hand_over, run)
+
+    def look(self) -> None:
+        """Hand over the looks that are due."""
+        self.settler.turn()
+        self.follower.turn(busy=len(self._lanes) >= MANY_PLANNED)
 
     def heard(self) -> None:
         """Note that the server answered a follower's question: it is not silent."""

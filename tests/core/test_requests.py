@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from butler_mqtt import finder, pipeline
+from butler_mqtt import finder, follower, pipeline
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
+from butler_mqtt.model import Execution
 from butler_mqtt.pipeline import MAX_WAITING
 from butler_mqtt.settings import Mqtt, Settings, StartTask, StartTaskFilter
 from tests.core.conftest import MakeHouse
-from tests.fakes import House, guid
+from tests.fakes import Crash, House, guid
 
 SKIP = {"ifRunning": "skip"}
 
@@ -514,6 +516,48 @@ def test_what_is_asked_for_again_and_again_is_read_anew_while_nobody_waits(
     assert house.replied(2)[1]["tasksStarted"][0]["taskName"] == "Sales"
     house.step()
     assert house.ask({"taskId": task})["tasksStarted"][0]["taskName"] == "Sales 2"
+
+
+def test_what_grows_old_is_read_anew_after_the_commit_which_that_would_slow_down(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    task = house.site.add("Sales")
+    house.ask({"taskId": task})
+    house.send({"taskId": task})
+    house.journal.fail("before", Crash())
+    with pytest.raises(Crash):
+        house.turn()
+    house.find()
+    assert len(house.site.asked) == 1
+    house.turn()
+    house.find()
+    assert len(house.site.asked) == 2
+
+
+def test_an_execution_is_looked_at_after_the_commit_which_that_would_slow_down(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "LEAST_SECONDS", 1e-9)
+    looks: list[Sequence[str]] = []
+
+    def executions(ids: Sequence[str]) -> dict[str, Execution | None]:
+        looks.append(ids)
+        return {}
+
+    monkeypatch.setattr(house.site, "executions", executions)
+    house.send({"taskId": house.site.add("Sales")})
+    house.turn()
+    house.find()
+    house.turn()
+    house.post()
+    house.journal.fail("before", Crash())
+    with pytest.raises(Crash):
+        house.turn()
+    house.follow()
+    assert not looks
+    house.restart()
+    house.until(lambda: looks)
 
 
 def test_what_is_asked_for_while_it_is_read_anew_is_not_read_once_more(
