@@ -264,7 +264,6 @@ class Finder:
         self._cache = {
             selector: entry for selector, entry in self._cache.items() if entry[1] >= now - CACHE_SECONDS
         }
-        self._used = {selector: None for selector in self._used if selector in self._cache}
         wanted: dict[Selector, None] = {}
         requests = set()
         for opened in self._waiting:
@@ -277,6 +276,8 @@ class Finder:
             wanted.update(itertools.islice(self._used.items(), MAX_RENEWED))
             self._used.clear()
             self._growing_old = False
+        # Only now: what was used is asked for anew also when it has grown too old meanwhile.
+        self._used = {selector: None for selector in self._used if selector in self._cache}
         self._job = _Job(next(self._numbers), list(wanted), frozenset(requests), now)
         # Reading may go on whatever becomes of this transaction.
         self._jobs.put(self._job)

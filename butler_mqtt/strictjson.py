@@ -21,7 +21,10 @@ MAX_DEPTH = 16
 #: The longest integer; Python itself refuses longer ones since reading them takes quadratic time.
 MAX_DIGITS = 4300
 
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]|-?Infinity|NaN|-?[0-9][0-9.eE+-]*+', re.DOTALL)
+_TOKEN = re.compile(
+    r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{},]|-?Infinity|NaN|-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?',
+    re.DOTALL,
+)
 _SURROGATES = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\.", re.DOTALL)
 
 

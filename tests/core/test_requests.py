@@ -535,9 +535,45 @@ def test_what_grows_old_is_read_anew_after_the_commit_which_that_would_slow_down
     assert len(house.site.asked) == 2
 
 
+def test_what_grows_too_old_while_the_disk_is_slow_is_read_anew_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    task = house.site.add("Sales")
+    house.ask({"taskId": task})
+    house.call({"taskId": task}, on_stored=lambda _: monkeypatch.setattr(finder, "CACHE_SECONDS", 0.0))
+    house.turn()
+    house.find()
+    assert [selector.value for one in house.site.asked for selector in one] == [task, task]
+
+
 def test_an_execution_is_looked_at_after_the_commit_which_that_would_slow_down(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks = _looks_at_what_has_begun(house, monkeypatch)
+    house.journal.fail("before", Crash())
+    with pytest.raises(Crash):
+        house.turn()
+    house.follow()
+    assert not looks
+    house.restart()
+    house.until(lambda: looks)
+
+
+def test_no_execution_is_looked_at_any_more_while_the_daemon_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = _looks_at_what_has_begun(house, monkeypatch)
+    house.pipeline.drain(0.0)
+    house.turn()
+    house.follow()
+    assert not looks
+    house.restart()
+    house.until(lambda: looks)
+
+
+def _looks_at_what_has_begun(house: House, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """Give the looks at executions, of which one has begun that the next turn takes in."""
     monkeypatch.setattr(follower, "LEAST_SECONDS", 1e-9)
     looks: list[Sequence[str]] = []
 
@@ -551,13 +587,7 @@ def test_an_execution_is_looked_at_after_the_commit_which_that_would_slow_down(
     house.find()
     house.turn()
     house.post()
-    house.journal.fail("before", Crash())
-    with pytest.raises(Crash):
-        house.turn()
-    house.follow()
-    assert not looks
-    house.restart()
-    house.until(lambda: looks)
+    return looks
 
 
 def test_what_is_asked_for_while_it_is_read_anew_is_not_read_once_more(

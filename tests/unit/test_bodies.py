@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from butler_mqtt import validation
-from butler_mqtt.bodies import MAX_BODY_BYTES, Bodies
+from butler_mqtt.bodies import MAX_BODIES, MAX_BODY_BYTES, Bodies
 from butler_mqtt.errors import RequestError
 from butler_mqtt.model import Request
 
@@ -87,9 +88,13 @@ def test_any_body_read_again_is_read_the_same(
         b'{"requestId":"a","sender":"' + b"s" * MAX_BODY_BYTES + b'","tag":"t"}',
         b'["requestId":"a"]',
         b'"requestId":"a"',
+        b'{"requestId":"a b","tag":"t"}',
+        b'{"tag":["1","2","3","4","5"]}',
+        b'{"requestId":"a","tag":["1","2","3","4","5"]}',
+        b'{"requestId":"a","tag":1e999e9}',
     ],
 )
-def test_what_only_looks_like_an_id_is_none(payload: bytes) -> None:
+def test_an_unusual_body_is_read_the_same(payload: bytes) -> None:
     remembered = Bodies(4)
     for _ in range(2):
         assert parsed(payload, bodies=remembered) == parsed(payload)
@@ -101,7 +106,6 @@ def test_a_body_under_another_id_is_that_request_under_the_other_id() -> None:
         remembered.parse(json.dumps({"requestId": name, "tag": "nightly"}).encode(), MAX_BYTES)
         for name in ("erp-1", "erp-2")
     )
-    assert isinstance(second, Request)
     assert (first.request_id, second.request_id) == ("erp-1", "erp-2")
     assert second.fingerprint == first.fingerprint
     assert json.loads(second.document)["requestId"] == "erp-2"
@@ -113,3 +117,24 @@ def test_a_body_longer_than_the_limit_is_refused_although_it_is_remembered() -> 
     remembered.parse(payload, MAX_BYTES)
     with pytest.raises(RequestError, match="27 bytes, 20 are allowed"):
         remembered.parse(payload, 20)
+
+
+def test_only_the_last_valid_short_bodies_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered = Bodies(4)
+    whole = validation.parse
+    read: list[bytes] = []
+
+    def parse(payload: bytes, **options: Any) -> Request:
+        read.append(payload)
+        return whole(payload, **options)
+
+    monkeypatch.setattr(validation, "parse", parse)
+    first, *others = [b'{"tag":"%d"}' % number for number in range(MAX_BODIES + 1)]
+    refused, long = b"{}", b'{"tag":"t"}' + b" " * MAX_BODY_BYTES
+    for payload in (first, first, refused, refused, long, long):
+        parsed(payload, bodies=remembered)
+    assert read == [first, refused, refused, long, long]
+    read.clear()
+    for payload in (*others, first):
+        parsed(payload, bodies=remembered)
+    assert read == [*others, first]

@@ -34,6 +34,7 @@ def test_what_the_standard_library_writes_is_read_back(value: object, ascii_only
         ('{"a": 1,\n "b": NaN}', (2, 7), "NaN is not JSON"),
         ("[1, -Infinity]", (1, 5), "-Infinity is not JSON"),
         ('{"a": 1e999}', (1, 7), "the number 1e999 is too large"),
+        ('{"a": 1e999e9}', (1, 7), "the number 1e999 is too large"),
         ('{"a": 1,\n\n  "a": 2}', (3, 3), "the key 'a' occurs twice"),
         ('{"a": 1, "\\u0061": 2}', (1, 10), "the key 'a' occurs twice"),
         ('{"a": {"b": 1}, "c": [{"b": 1, "b,{": 2, "b": 3}]}', (1, 42), "the key 'b' occurs twice"),
