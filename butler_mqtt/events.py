@@ -51,9 +51,14 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the server shows about the task of a run in doubt, or why it could not be read."""
+    """
+    What the server shows about the task of a run in doubt, or why it could not be read.
+
+    `asked_at` is the monotonic time before it was asked.
+    """
 
     run: int
+    asked_at: float
     look: Look | QlikError
 
 

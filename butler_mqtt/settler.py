@@ -100,6 +100,7 @@ class Settler:
     def work(self, qlik: Looking) -> None:
         """Look, many tasks at a time, until `stop`; runs in a thread of its own."""
         while runs := self._next_runs():
+            asked_at = time.monotonic()
             try:
                 looks: Mapping[str, Look | QlikError] = qlik.look_at_all(runs.values())
             except QlikError as error:
@@ -108,7 +109,7 @@ class Settler:
             else:
                 self._together = MAX_TOGETHER
             for run_id, task in runs.items():
-                self._emit(Looked(run_id, looks[task.id]))
+                self._emit(Looked(run_id, asked_at, looks[task.id]))
 
     def _next_runs(self) -> dict[int, Task]:
         """Wait for jobs and give those that stand ready, with the tasks of their runs; none at the end."""
@@ -160,7 +161,7 @@ class Settler:
         if isinstance(event.look, Look):
             run.failures = 0
             run.in_doubt_since = time.monotonic()
-            self.judge(run, event.look, connection)
+            self.judge(run, event.look, event.asked_at, connection)
         elif isinstance(event.look, QlikRefused) or time.monotonic() - run.in_doubt_since >= self._deadline:
             self._cannot_be_read(run, event.look)
         else:
@@ -169,8 +170,16 @@ class Settler:
             run.failures += 1
             self._look_in(min(MAX_PAUSE_SECONDS, 0.25 * 2**run.failures), run)
 
-    def judge(self, run: Run, look: Look, connection: Connection) -> None:
-        """Give *run* its outcome from what the server shows, or decide to look or post again."""
+    def judge(self, run: Run, look: Look, asked_at: float, connection: Connection) -> None:
+        """
+        Give *run* its outcome from what the server shows, or decide to look or post again.
+
+        Args:
+            run: In doubt.
+            look: What the server shows.
+            asked_at: Monotonic time before it was asked.
+            connection: To look up known executions.
+        """
         known = reading.known_executions(connection, {one.id for one in look.executions if one.id})
         others = {execution for execution, owner in known.items() if owner != run.id}
         # The first POST was answered with "not started": only one that was repeated can have begun something.
@@ -184,7 +193,7 @@ class Settler:
             self._verdicts.began(run, run.claimed, adopted=False)
             return
         if settled.finding is Finding.NOTHING and run.doubt is Doubt.OUTCOME:
-            self._nothing_yet(run, look)
+            self._nothing_yet(run, look, asked_at)
             return
         self._runs.pop(run.id, None)
         self._conclude(run, settled, look)
@@ -212,17 +221,17 @@ class Settler:
         else:
             self._verdicts.not_started(run, *reason_not_started(look))
 
-    def _nothing_yet(self, run: Run, look: Look) -> None:
-        now = time.monotonic()
+    def _nothing_yet(self, run: Run, look: Look, asked_at: float) -> None:
         if run.nothing_since is None:
-            run.nothing_since = now
+            run.nothing_since = time.monotonic()
             self._verdicts.found_nothing(run)
             self._note(
                 run, f"the Qlik server showed nothing that began; next look in {BETWEEN_LOOKS_SECONDS:g} s"
             )
-        left = run.nothing_since + BETWEEN_LOOKS_SECONDS - now
-        if left > 0:
-            self._look_in(left, run)
+        # Not when it is judged, which may be late: two looks can be under way after a fault of the journal.
+        due = run.nothing_since + BETWEEN_LOOKS_SECONDS
+        if asked_at < due:
+            self._look_in(max(0.0, due - time.monotonic()), run)
             return
         self._runs.pop(run.id, None)
         self._note(run, "the Qlik server still showed nothing that began")

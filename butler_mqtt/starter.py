@@ -381,7 +381,7 @@ class Starter:
                 self.settler.doubt(run, Doubt.EMPTY)
             else:
                 run.doubt = Doubt.EMPTY
-                self.settler.judge(run, event.look, connection)
+                self.settler.judge(run, event.look, time.monotonic(), connection)
         elif isinstance(answer, str) and (known.get(answer, run.id) != run.id or self._may_be_old(run)):
             run.claimed = answer
             self.settler.doubt(run, Doubt.CLAIMED)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from butler_mqtt.events import Confirmed
+import time
+
+import pytest
+
+from butler_mqtt import settler
+from butler_mqtt.events import Confirmed, Looked
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
 from tests.core.conftest import MakeHouse
-from tests.fakes import House, cut_after_effect
+from tests.fakes import House, cut_after_effect, cut_before_effect
 
 
 def test_a_request_that_means_too_many_tasks_can_come_twice(house: House) -> None:
@@ -163,3 +168,24 @@ def test_a_run_in_doubt_is_looked_at_although_the_commit_that_says_so_reported_f
     house.journal.fail("after")
     reply = house.replied(1)[0]
     assert reply["tasksStarted"][0]["adopted"] is True
+
+
+def test_two_looks_are_apart_when_they_were_taken_and_not_when_they_are_taken_in(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settler, "BETWEEN_LOOKS_SECONDS", 1e-6)
+    task = house.site.add("Sales")
+    house.site.script.append(cut_before_effect)
+    house.send({"taskId": task})
+    for _ in range(3):
+        house.turn()
+        house.find()
+        house.post()
+    (run,) = house.rows(tables.runs)
+    asked_at, look = time.monotonic(), house.site.look(house.site.tasks[task])
+    for _ in range(2):
+        house.pipeline.emit(Looked(run["id"], asked_at, look))
+        house.turn()
+    house.post()
+    assert house.site.posts == []
+    house.until(lambda: house.site.posts == [task])
