@@ -320,6 +320,7 @@ class Daemon:
             self._pipeline.open_requests,
             qrs.place,
             qrs.unreachable_since,
+            self._pipeline.held_requests,
         )
 
     # ---- signals

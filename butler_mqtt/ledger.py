@@ -316,7 +316,8 @@ class Ledger:
     def dropped(self, starts: Sequence[OpenStart], code: str, details: str, state: StartState) -> None:
         """Record that starts will not be carried out; those told as queued are told so."""
         told = [start for start in starts if start.state is StartState.WAITING]
-        kind = state.value if state in {StartState.EXPIRED, StartState.CANCELLED} else "failed"
+        own = {StartState.EXPIRED, StartState.CANCELLED, StartState.UNKNOWN}
+        kind = state.value if state in own else "failed"
         if told:
             self._tell(kind, told[0].task, told, code=code, message=details)
         self._settle(starts, state, code, details)

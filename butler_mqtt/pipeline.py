@@ -40,7 +40,7 @@ from butler_mqtt.events import (
 from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
-from butler_mqtt.journal import Journal, tables
+from butler_mqtt.journal import Journal, holding, tables
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.store import highest_ids
 from butler_mqtt.ledger import Ledger
@@ -136,6 +136,11 @@ class Pipeline:
         return self._ledger.open_count
 
     @property
+    def held_requests(self) -> int:
+        """Count the requests held since a backup was restored."""
+        return self._recovery.held
+
+    @property
     def obstacle(self) -> str | None:
         """Say why requests are not taken at the moment, None while they are."""
         if self.fault is not None:
@@ -220,6 +225,12 @@ class Pipeline:
         except Exception:  # noqa: BLE001 -- a fault must not end the daemon while the journal is fine
             _log.exception("a turn failed; it is repeated one event at a time", extra={"action": "bug"})
             self._one_by_one(happened)
+        if self._quarantine.resumed:
+            self._quarantine.resumed = False
+            try:
+                self._reload()
+            except JournalError as error:
+                self._repair(error, ())
         self.progress = time.monotonic()
 
     def _carry_out(self, happened: Sequence[Arrival | Event], *, again: bool = False) -> None:
@@ -368,6 +379,9 @@ class Pipeline:
         """Read what is open from the journal, in place of what was in memory; *began*: the process did."""
         with self._journal.transaction() as connection:
             self._rows.begin()
+            if began and holding.is_copy(connection):
+                # Put there by hand, without `requests restore`.
+                holding.hold(connection, now_ms())
             self._rows.number_from(highest_ids(connection))
             self._intake.load(connection)
             self._recovery.load(connection, MAX_WAITING)

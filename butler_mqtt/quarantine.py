@@ -1,5 +1,5 @@
 """
-What an operator decides about messages that the broker did not take.
+What an operator decides about messages that the broker did not take, and about held requests.
 
 The daemon is the only writer of its journal, so `butler-mqtt requests` leaves a
 command in a file beside the journal, which the pipeline takes in with a turn.
@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.journal import quarantine, tables
+from butler_mqtt.journal import holding, quarantine, tables
 from butler_mqtt.model import Publication
 from butler_mqtt.turn import Turn
 
@@ -34,15 +34,27 @@ _log = logging.getLogger("butler_mqtt.quarantine")
 
 
 class Action(StrEnum):
-    """What is to become of messages set aside."""
+    """What is to become of messages set aside, or of requests held since a backup was restored."""
 
     RESEND = "resend"
     DISCARD = "discard"
+    #: Held requests go on, or what of them has not begun is cancelled.
+    RESUME = "resume"
+    CANCEL = "cancel"
+
+    @property
+    def of_held(self) -> bool:
+        """Tell whether it is about held requests."""
+        return self in {Action.RESUME, Action.CANCEL}
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Messages by their rows in the outbox, and what is to become of them."""
+    """
+    Messages by their rows in the outbox, and what is to become of them.
+
+    For held requests `messages` are rows of requests; none: all that are held.
+    """
 
     action: Action
     messages: tuple[int, ...]
@@ -74,8 +86,11 @@ def apply(turn: Turn, connection: Connection, command: Command) -> int:
     so that it passes like any other.
 
     Returns:
-        The number of messages that were set aside and are not any more.
+        The number of messages that were set aside, or of requests that were
+        held, and are not any more.
     """
+    if command.action.of_held:
+        return _release(turn, connection, command)
     rows = quarantine.set_aside(connection, command.messages)
     for row in rows:
         turn.unit.delete(tables.outbox, row["id"])
@@ -104,13 +119,49 @@ def apply(turn: Turn, connection: Connection, command: Command) -> int:
     return len(rows)
 
 
+def _release(turn: Turn, connection: Connection, command: Command) -> int:
+    cancel = command.action is Action.CANCEL
+    released = holding.release(connection, command.messages, cancel=cancel)
+    for row in released.rows:
+        done = (
+            "an operator discarded it: what had not begun is cancelled"
+            if cancel
+            else "an operator let it go on"
+        )
+        turn.unit.insert(
+            tables.notes,
+            {
+                "id": turn.new_id(tables.notes),
+                "request": row,
+                "noted_at": now_ms(),
+                "kind": holding.RESUMED,
+                "text": done,
+            },
+        )
+    if released.rows:
+        _log.warning(
+            "an operator %s %s held requests with %s messages",
+            "discarded" if cancel else "let go on",
+            len(released.rows),
+            released.messages,
+            extra={"action": "requests_resumed"},
+        )
+    return len(released.rows)
+
+
 class Quarantine:
-    """Takes in the commands left beside the journal at *journal*."""
+    """
+    Takes in the commands left beside the journal at *journal*.
+
+    `resumed` tells that requests are not held any more, so that the journal is
+    to be read anew.
+    """
 
     def __init__(self, turn: Turn, journal: Path) -> None:
         self._turn = turn
         self._file = place(journal)
         self._due = 0.0
+        self.resumed = False
 
     def step(self, connection: Connection) -> None:
         """Carry out a command that has been left, within the turn's transaction."""
@@ -130,8 +181,13 @@ class Quarantine:
                 extra={"action": "command_refused"},
             )
         else:
-            apply(self._turn, connection, Command(command.action, _first(command.messages)))
+            done = apply(self._turn, connection, Command(command.action, _first(command.messages)))
+            if command.action.of_held and done:
+                self._turn.after(self._read_anew)
         self._turn.after(self._remove)
+
+    def _read_anew(self) -> None:
+        self.resumed = True
 
     def _remove(self) -> None:
         try:

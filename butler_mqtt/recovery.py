@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
@@ -19,7 +19,7 @@ from butler_mqtt import validation
 from butler_mqtt.clock import from_ms, now_ms, to_ms
 from butler_mqtt.errors import RequestError
 from butler_mqtt.finder import Finder
-from butler_mqtt.journal import reading
+from butler_mqtt.journal import holding, reading
 from butler_mqtt.journal.reading import Row
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Execution, Task
@@ -30,6 +30,13 @@ from butler_mqtt.states import RequestState, RunState, StartState
 
 #: Expired requests refused in one turn.
 MAX_EXPIRED = 200
+
+_DISCARDED = (
+    "an operator discarded it after a backup had been restored; what was started after that backup was made "
+    "is not known here"
+)
+
+_NOT_BEGUN = frozenset({StartState.PLANNED, StartState.WAITING})
 
 _log = logging.getLogger("butler_mqtt.recovery")
 
@@ -44,10 +51,19 @@ class Recovery:
         self._if_running = if_running
         self._last_read = 0
         self._more = False
+        #: Requests held since a backup was restored, and those whose rest an operator has discarded.
+        self.held = 0
+        self._cancelling: set[int] = set()
+        #: Callers who wait for a reply, by delivery; the journal does not know them.
+        self._callers: dict[int, Callable[[str], None]] = {}
 
     def load(self, connection: Connection, limit: int) -> None:
         """Replace what is in memory by what the journal says is open."""
         ledger = self._ledger
+        self._tell_held(holding.count(connection))
+        self._cancelling = holding.cancelling(connection)
+        for opened in (*ledger.open.values(), *ledger.finishing.values()):
+            self._callers |= {one.id: one.on_reply for one in opened.deliveries if one.on_reply is not None}
         self._finder.reset()
         self._starter.reset()
         ledger.open.clear()
@@ -63,6 +79,8 @@ class Recovery:
         self._follow(connection, starts)
         for opened in finishing.values():
             ledger.finish_if_ended(opened)
+        if self._cancelling:
+            holding.cancelled(connection)
         self._last_read = 0
         self._more = True
         self.refill(connection, limit)
@@ -94,7 +112,12 @@ class Recovery:
             self._last_read = rows[-1]["id"]
             opened = self._opened(connection, rows)
             self._ledger.open.update(opened)
-            self._finder.add(opened.values())
+            discarded = [one for one in opened.values() if one.id in self._cancelling]
+            self._finder.add(one for one in opened.values() if one.id not in self._cancelling)
+            for one in discarded:
+                self._ledger.refused(one, RequestError("cancelled", "Request cancelled", _DISCARDED))
+            if discarded:
+                holding.cancelled(connection, [one.id for one in discarded])
         self._more = len(rows) == limit
 
     def expire(self, connection: Connection) -> None:
@@ -114,6 +137,16 @@ class Recovery:
 
     # ---- helpers
 
+    def _tell_held(self, held: int) -> None:
+        if held and held != self.held:
+            _log.warning(
+                "%s requests are held since a backup was restored: nothing of them is started, settled or "
+                "published until butler-mqtt requests resume; butler-mqtt requests --held lists them",
+                held,
+                extra={"action": "requests_held"},
+            )
+        self.held = held
+
     def _begin(self, connection: Connection, starts: dict[int, OpenStart]) -> tuple[int, int]:
         """Hand over runs without outcome, waiting starts and planned ones; give how many of the latter."""
         runs = {row["id"]: row for row in reading.open_runs(connection)}
@@ -123,8 +156,13 @@ class Recovery:
                 starts[row["id"]] = self._start(row, None)
         under_way: dict[int, list[OpenStart]] = defaultdict(list)
         planned: list[OpenStart] = []
+        lost = self._lost(connection, starts.values(), set(runs))
         for start in list(starts.values()):
-            if start.run in runs and start.state in {StartState.PLANNED, StartState.WAITING}:
+            if start in lost:
+                self._ledger.dropped([start], "outcome_unknown", holding.IN_DOUBT, StartState.UNKNOWN)
+            elif start.request_row in self._cancelling and start.state in _NOT_BEGUN:
+                self._ledger.dropped([start], "cancelled", _DISCARDED, StartState.CANCELLED)
+            elif start.run in runs and start.state in {StartState.PLANNED, StartState.WAITING}:
                 under_way[start.run or 0].append(start)
             elif start.state is StartState.PLANNED:
                 planned.append(start)
@@ -134,6 +172,16 @@ class Recovery:
             self._starter.load(_run(runs[identity], served))
         self._starter.add(planned)
         return len(planned), len(waiting)
+
+    def _lost(
+        self, connection: Connection, starts: Iterable[OpenStart], open_runs: set[int]
+    ) -> set[OpenStart]:
+        """Give the starts whose run was in doubt in a backup that was restored, which nobody can settle."""
+        those = [start for start in starts if start.state in _NOT_BEGUN and start.run is not None]
+        rows = reading.runs_by_ids(connection, {start.run or 0 for start in those} - open_runs)
+        states = dict.fromkeys(open_runs, RunState.INTENDED)
+        states |= {row["id"]: RunState(row["state"]) for row in rows}
+        return {start for start in those if states.get(start.run or 0, RunState.UNKNOWN) is RunState.UNKNOWN}
 
     def _follow(self, connection: Connection, starts: dict[int, OpenStart]) -> None:
         runs = {row["id"]: row for row in reading.executing_runs(connection)}
@@ -158,6 +206,7 @@ class Recovery:
                     row["wait"],
                     row["reply_topic"],
                     row["correlation"],
+                    self._callers.pop(row["id"], None),
                 )
             )
         return opened

@@ -90,13 +90,18 @@ class _Common:
             config or self.config, journal or self.journal, self.as_json or as_json, self.follow or follow
         )
 
-    def file(self) -> Path:
-        """Give the journal's file; ends the program when there is none."""
+    def place(self) -> Path:
+        """Give where the journal's file is, or is to be."""
         if self.journal is not None:
             return self.journal
-        config = self.config or _CONFIG
-        file = Path(_settings(config, log_in=False).journal.url.removeprefix("sqlite:///"))
-        if not file.exists():
+        return Path(
+            _settings(self.config or _CONFIG, log_in=False).journal.url.removeprefix("sqlite:///")
+        ).absolute()
+
+    def file(self) -> Path:
+        """Give the journal's file; ends the program when there is none."""
+        file, config = self.place(), self.config or _CONFIG
+        if self.journal is None and not file.exists():
             typer.echo(
                 f"there is no journal at {file}, where {config} has it for this user; that of a service "
                 f"is in its state directory: --journal {USUAL_PLACE}",
@@ -130,6 +135,7 @@ def requests(
     quarantined: Annotated[
         bool, typer.Option("--quarantined", help="With messages that the broker does not take.")
     ] = False,
+    held: Annotated[bool, typer.Option("--held", help="Held since a backup was restored.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
     as_json: JsonOption = False,
     follow: FollowOption = False,
@@ -138,9 +144,9 @@ def requests(
 ) -> None:
     """List requests, newest first; with an ID tell every step of one."""
     context.obj = _Common(config, journal, as_json, follow)
-    given = (state, task, tag, since, until, sender, door, code, opened or None, quarantined or None)
+    given = (state, task, tag, since, until, sender, door, code, opened or None)
     if context.invoked_subcommand is not None:
-        if any(one is not None for one in given):
+        if quarantined or held or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
         return
     from butler_mqtt.commands import requests_list  # noqa: PLC0415 -- the other commands need none of this
@@ -161,6 +167,7 @@ def requests(
         door.value if door else None,
         code,
         quarantined,
+        held,
     )
     common = context.obj
     _end(
@@ -276,6 +283,44 @@ def backup(
         return ExitCode.OK
 
     _end(carry_out, context.obj.joined(config, journal).file())
+
+
+@app.command(epilog="Example: butler-mqtt requests restore -c config.yaml /var/backups/butler-mqtt.sqlite")
+def restore(
+    context: typer.Context,
+    copy: Annotated[Path, typer.Argument(metavar="FILE", help="A backup; it stays as it is.")],
+    journal: JournalOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Check FILE, put it in the journal's place, and hold what is open in it until `resume`."""
+    from butler_mqtt.commands import requests_restore  # noqa: PLC0415 -- as above
+
+    place = context.obj.joined(config, journal).place()
+    _end(lambda file: requests_restore.restore(file, copy), place)
+
+
+@app.command(epilog="Example: butler-mqtt requests resume erp-4711 -c config.yaml")
+def resume(
+    context: typer.Context,
+    request_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="The requestIds.")
+    ] = None,
+    everything: AllOption = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Cancel what has not begun, forget the old messages.")
+    ] = False,
+    journal: JournalOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let requests go on, or discard them, that are held since a backup was restored."""
+    from butler_mqtt.commands import requests_restore  # noqa: PLC0415 -- as above
+
+    if bool(request_ids) == everything:
+        raise typer.BadParameter("name requests, or --all")
+    _end(
+        lambda file: requests_restore.resume(file, request_ids or (), discard=discard),
+        context.obj.joined(config, journal).file(),
+    )
 
 
 def _end(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:

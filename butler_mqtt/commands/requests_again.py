@@ -103,12 +103,9 @@ def settle(journal: Path, action: Action, request_id: str | None) -> ExitCode:
         done = 0
         for first in range(0, len(messages), MAX_MESSAGES):
             some = messages[first : first + MAX_MESSAGES]
-            where = _carry_out(journal, Command(action, tuple(some)))
+            where = carry_out(journal, Command(action, tuple(some)))
             if where is None:
-                return _say(
-                    f"the daemon that holds {journal} did not take the command in {HANDOVER_SECONDS:g} s; "
-                    "it was withdrawn, nothing has changed: look at the daemon's log"
-                )
+                return _say(not_taken(journal))
             done += len(some) - search.still_quarantined(some)
     how = "discarded" if action is Action.DISCARD else f"to be published again {where}"
     typer.echo(f"{done} of {len(messages)} messages: {how}")
@@ -141,7 +138,7 @@ def _nothing_failed(chapter: Chapter) -> str:
 # ---- handing a command over
 
 
-def _carry_out(journal: Path, command: Command) -> str | None:
+def carry_out(journal: Path, command: Command) -> str | None:
     """Carry a command out here, or have the daemon do it; give when, None when it was not taken."""
     try:
         os.close(posix.lock(Path(f"{journal}.lock")))
@@ -162,6 +159,14 @@ def _carry_out(journal: Path, command: Command) -> str | None:
     finally:
         writer.close()
     return "when the daemon runs"
+
+
+def not_taken(journal: Path) -> str:
+    """Say that the running daemon did not carry a command out."""
+    return (
+        f"the daemon that holds {journal} did not take the command in {HANDOVER_SECONDS:g} s; "
+        "it was withdrawn, nothing has changed: look at the daemon's log"
+    )
 
 
 def _hand_over(file: Path, command: Command) -> bool:

@@ -202,6 +202,8 @@ def _cells(chapter: Chapter) -> tuple[str, str, str, str, str]:
     aside = sum(row["quarantined_at"] is not None for row in chapter.messages)
     if aside:
         state += f"; {aside} messages set aside"
+    if chapter.held:
+        state += "; held"
     return _local(request["received_at"]), request["request_id"], request["door"] + sender, tasks, state
 
 

@@ -31,6 +31,7 @@ def record(chapter: Chapter) -> dict[str, object]:
         "tasksNotFound": json.loads(request["not_found"] or "[]"),
         "deliveries": [_delivery(row) for row in chapter.deliveries],
         "totalDeliveries": chapter.deliveries[0]["total"] if chapter.deliveries else 0,
+        "held": chapter.held,
         "messagesSetAside": sum(row["quarantined_at"] is not None for row in chapter.messages),
         "reply": json.loads(request["reply"]) if request["reply"] else None,
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from butler_mqtt.clock import from_ms
+from butler_mqtt.journal import holding
 from butler_mqtt.journal.chapters import Chapter
 
 Row = Mapping[str, Any]
@@ -155,7 +156,9 @@ def _notes(chapter: Chapter) -> Iterator[Step]:
     of_run = {start["run"]: start for start in chapter.starts}
     for note in chapter.notes:
         start = of_run.get(note["run"]) if note["run"] is not None else None
-        if start is None:
+        if note["kind"] in holding.KINDS:
+            yield Step(note["noted_at"], "held", note["text"])
+        elif start is None:
             yield Step(note["noted_at"], note["kind"], note["text"])
         else:
             text = f"{start['task_name']}: {note['text']}"

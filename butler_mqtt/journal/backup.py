@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from butler_mqtt.errors import JournalError
+from butler_mqtt.journal.holding import COPY_MARK
 
 
 def backup(path: Path, target: Path) -> None:
@@ -17,7 +18,8 @@ def backup(path: Path, target: Path) -> None:
 
     SQLite copies one state of it in one go (https://www.sqlite.org/backup.html);
     in WAL mode the daemon goes on writing meanwhile. The copy is one file: it
-    needs no `-wal`, and can be read where nobody may write.
+    needs no `-wal`, and can be read where nobody may write. It is marked as a
+    copy, so that a daemon that finds it in its journal's place starts nothing of it.
 
     Raises:
         JournalError: The copy cannot be made; nothing is left of it.
@@ -48,6 +50,8 @@ def _copy(path: Path, draft: Path) -> None:
     with closing(source), closing(sqlite3.connect(draft)) as copy:
         source.backup(copy)
         copy.execute("PRAGMA journal_mode=DELETE")
+        copy.execute(f"PRAGMA user_version={COPY_MARK}")
+        copy.commit()
         found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise JournalError(f"the copy of {path} is damaged, so the journal may be: {found}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
+from butler_mqtt.journal.holding import HELD
 from butler_mqtt.journal.reading import NOT_PLANNED, Row, planned
 from butler_mqtt.journal.tables import deliveries, lives, notes, outbox, requests, runs, starts
 
@@ -37,6 +38,11 @@ class Chapter:
     messages: tuple[Row, ...] = ()
     notes: tuple[Row, ...] = ()
     lives: tuple[Row, ...] = ()
+
+    @property
+    def held(self) -> bool:
+        """Tell whether it is held since a backup was restored."""
+        return any(note["kind"] == HELD for note in self.notes)
 
 
 def read(connection: Connection, rows: Sequence[int]) -> list[Chapter]:

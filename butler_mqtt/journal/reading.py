@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
 
+from butler_mqtt.journal.holding import not_held
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, sessions, starts
 
 Row = Mapping[str, Any]
@@ -71,21 +72,23 @@ def planned(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 def open_count(connection: Connection) -> int:
-    """Count the requests that have no reply yet."""
-    return connection.execute(select(func.count()).select_from(requests).where(IS_OPEN)).scalar() or 0
+    """Count the requests that have no reply yet, without those held."""
+    query = select(func.count()).select_from(requests).where(IS_OPEN, not_held())
+    return connection.execute(query).scalar() or 0
 
 
 def received(connection: Connection, *, after: int, limit: int) -> Sequence[Row]:
     """Give requests whose tasks are not known yet, in order of arrival, with ids above *after*."""
     # Found in the index first, so that only these are read whole.
-    found = select(requests.c.id).where(IS_OPEN, requests.c.state == "received", after < BY_ID)
+    found = select(requests.c.id).where(IS_OPEN, requests.c.state == "received", after < BY_ID, not_held())
     those = found.order_by(BY_ID).limit(limit)
     return _rows(connection, select(requests).where(requests.c.id.in_(those)).order_by(requests.c.id))
 
 
 def decided(connection: Connection) -> Sequence[Row]:
     """Give requests with starts that have no outcome; the pipeline keeps their number small."""
-    return _rows(connection, select(requests).where(IS_OPEN, requests.c.state == "decided").order_by(BY_ID))
+    opened = select(requests).where(IS_OPEN, requests.c.state == "decided", not_held())
+    return _rows(connection, opened.order_by(BY_ID))
 
 
 def expired(connection: Connection, *, now: int, after: int, limit: int) -> Sequence[Row]:
@@ -99,6 +102,7 @@ def expired(connection: Connection, *, now: int, after: int, limit: int) -> Sequ
             requests.c.expires_at <= now,
             requests.c.state == "received",
             requests.c.id > after,
+            not_held(),
         )
         .limit(limit),
     )
@@ -132,7 +136,7 @@ def waiting_for_the_end(connection: Connection) -> Sequence[Row]:
     waiting = select(deliveries.c.request).where(
         deliveries.c.wait == "finished", deliveries.c.answered_at.is_(None)
     )
-    query = select(requests).where(requests.c.id.in_(waiting), requests.c.state == "closed")
+    query = select(requests).where(requests.c.id.in_(waiting), requests.c.state == "closed", not_held())
     return _rows(connection, query.order_by(requests.c.id))
 
 
@@ -152,7 +156,7 @@ def starts_served(connection: Connection) -> Sequence[Row]:
 
 def _starts_with_requests() -> Select[Any]:
     query = select(starts, requests.c.request_id, requests.c.expires_at, requests.c.document)
-    return query.join(requests, requests.c.id == starts.c.request).order_by(starts.c.id)
+    return query.join(requests, requests.c.id == starts.c.request).where(not_held()).order_by(starts.c.id)
 
 
 def executing_runs(connection: Connection) -> Sequence[Row]:

@@ -36,6 +36,7 @@ from sqlalchemy.pool import NullPool
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.chapters import Chapter, read
+from butler_mqtt.journal.holding import is_held
 from butler_mqtt.journal.reading import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
 from butler_mqtt.journal.store import FORMAT, journal_error, reading_engine
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
@@ -98,6 +99,7 @@ class Filters:
     door: str | None = None
     code: str | None = None
     quarantined: bool = False
+    held: bool = False
 
 
 class Search:
@@ -172,6 +174,12 @@ class Search:
         if request_id is not None:
             query = query.where(outbox.c.request_id == request_id)
         with self._reading() as connection:
+            return list(connection.execute(query).scalars())
+
+    def held(self) -> list[int]:
+        """Give the rows of the requests held since a backup was restored, oldest first."""
+        with self._reading() as connection:
+            query = select(requests.c.id).where(is_held()).order_by(requests.c.id)
             return list(connection.execute(query).scalars())
 
     def still_quarantined(self, rows: Sequence[int]) -> int:
@@ -295,6 +303,8 @@ def _conditions(connection: Connection, filters: Filters) -> list[ColumnElement[
         conditions.append(BY_ID.in_(select(tagged.c.id).where(tagged.c.tags.in_(tags))))
     if filters.quarantined:
         conditions.append(BY_ID.in_(select(outbox.c.request).where(outbox.c.quarantined_at.isnot(None))))
+    if filters.held:
+        conditions.append(is_held())
     return conditions
 
 

@@ -1,0 +1,84 @@
+"""`requests restore` and `resume`: a backup in the journal's place, and what was open in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from butler_mqtt.commands import printing
+from butler_mqtt.commands.requests_again import carry_out, not_taken
+from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.journal.restore import restore as put_in_place
+from butler_mqtt.journal.search import Search
+from butler_mqtt.journal.store import FORMAT
+from butler_mqtt.quarantine import MAX_MESSAGES, Action, Command
+
+
+def restore(journal: Path, copy: Path) -> ExitCode:
+    """
+    Put a backup in the place of the journal, with all that is open in it held.
+
+    Raises:
+        JournalError: The copy cannot be used, or a daemon runs; nothing has changed.
+    """
+    done = put_in_place(journal, copy)
+    older = f", brought from format {done.found} to {FORMAT}" if done.found != FORMAT else ""
+    typer.echo(f"{copy} is checked and in the place of {journal}{older}")
+    if done.aside is not None:
+        typer.echo(f"what was there is kept as {done.aside}")
+    typer.echo(f"requests held: {done.held}")
+    if done.held:
+        typer.echo(
+            "The daemon may be started; of these it starts, settles and publishes nothing until you say so:\n"
+            f"  butler-mqtt requests --held --journal {journal}\n"
+            f"  butler-mqtt requests resume ID --journal {journal}            let it go on\n"
+            f"  butler-mqtt requests resume ID --discard --journal {journal}  cancel what has not begun"
+        )
+    return ExitCode.OK
+
+
+def resume(journal: Path, request_ids: Sequence[str], *, discard: bool) -> ExitCode:
+    """
+    Let held requests go on, or discard them.
+
+    Args:
+        journal: The file; its daemon may be running or not.
+        request_ids: Which; none for all.
+        discard: Cancel what of them has not begun, and forget their old messages.
+
+    Returns:
+        FAILED when one of them is not held, or the running daemon does not take
+        the command.
+
+    Raises:
+        JournalError: The journal cannot be read or written.
+    """
+    action = Action.CANCEL if discard else Action.RESUME
+    with Search(journal) as search:
+        before = set(search.held())
+        rows: list[int] = []
+        for request_id in request_ids:
+            those = [row for row in search.named(request_id) if row in before]
+            if not those:
+                return _say(f"no request {request_id} is held in {journal}; nothing has changed")
+            rows += those
+        if not before:
+            return _say(f"no request is held in {journal}")
+        parts = [rows[first : first + MAX_MESSAGES] for first in range(0, len(rows), MAX_MESSAGES)]
+        for part in parts or [[]]:
+            when = carry_out(journal, Command(action, tuple(part)))
+            if when is None:
+                return _say(not_taken(journal))
+        left = set(search.held())
+    others = len(before - left) - len(set(rows)) if rows else 0
+    shared = f", {others} of them because they share an execution" if others > 0 else ""
+    how = "discarded, what has not begun is cancelled" if discard else "go on"
+    typer.echo(f"{len(before - left)} requests{shared}: {how} {when}; {len(left)} are held still")
+    return ExitCode.OK if not left & set(rows or before) else ExitCode.FAILED
+
+
+def _say(text: str) -> ExitCode:
+    printing.complain(text)
+    return ExitCode.FAILED
