@@ -201,6 +201,7 @@ class Listeners:
         else:
             oldest = backlog.oldest_open
             numbers["open_requests"] = backlog.open_requests
+            numbers["held_requests"] = backlog.held
             numbers["oldest_open_request_age_seconds"] = (
                 0.0 if oldest is None else max(0.0, (now_ms() - oldest) / 1000)
             )

@@ -8,12 +8,13 @@ import pwd
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from butler_mqtt import posix
-from butler_mqtt.checks.finding import Finding, ok, warning, wrong
+from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
+from butler_mqtt.journal.holding import COPY_MARK, HELD
 from butler_mqtt.journal.store import FORMAT, LOW_DISK_BYTES, Journal
 from butler_mqtt.settings import Settings
 
@@ -61,7 +62,29 @@ def check(
     yield _space(folder, free_bytes(folder))
     yield _file(path, owner)
     if path.exists():
-        yield format_of(path)
+        form = format_of(path)
+        yield form
+        if form.state is State.OK:
+            yield from held(path)
+
+
+def held(path: Path) -> Iterator[Finding]:
+    """Warn when requests of the journal at *path*, in this program's format, are held, or will be."""
+    name = "journal.held"
+    with suppress(sqlite3.Error), closing(_read_only(path)) as connection:
+        if connection.execute("PRAGMA user_version").fetchone()[0] == COPY_MARK:
+            yield warning(
+                name,
+                f"{path} is a backup put there by hand",
+                "the daemon holds what is open in it until butler-mqtt requests resume "
+                "(docs/operations.md); use butler-mqtt requests restore, which checks it too",
+            )
+        elif number := connection.execute("SELECT count(*) FROM notes WHERE kind = ?", (HELD,)).fetchone()[0]:
+            yield warning(
+                name,
+                f"{number} requests are held since a backup was restored: nothing of them is started",
+                "see butler-mqtt requests --held, then butler-mqtt requests resume (docs/operations.md)",
+            )
 
 
 def _cure(error: OSError) -> str:
@@ -187,11 +210,15 @@ def format_of(path: Path) -> Finding:
     )
 
 
-def _version(path: Path) -> str | None:
-    """Read the format, None where there is none yet; raises sqlite3.Error when the file cannot be read."""
+def _read_only(path: Path) -> sqlite3.Connection:
     # Without a log beside it the file is whole, and `immutable` keeps SQLite from making one.
     mode = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
-    with closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=10)) as connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=10)
+
+
+def _version(path: Path) -> str | None:
+    """Read the format, None where there is none yet; raises sqlite3.Error when the file cannot be read."""
+    with closing(_read_only(path)) as connection:
         known = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
         if connection.execute(known).fetchone() is None:
             return None

@@ -70,6 +70,10 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Arrived before.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The requestId.")]
 OptionalId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The requestId.")]
+NumberOption = Annotated[
+    int | None,
+    typer.Option("--number", min=1, help="Which of several with this id, as `requests ID` numbers them."),
+]
 AllOption = Annotated[bool, typer.Option("--all", help="Of all requests.")]
 
 
@@ -199,6 +203,7 @@ def show(
 def retry(
     context: typer.Context,
     request_id: IdArgument,
+    number: NumberOption = None,
     unknown: Annotated[
         bool, typer.Option("--unknown", help="Also tasks of which nobody can tell whether they began.")
     ] = False,
@@ -214,7 +219,13 @@ def retry(
     mqtt = _settings(common.config or _CONFIG, log_in=True).mqtt
     _end(
         lambda file: requests_again.retry(
-            mqtt, file, request_id, unknown=unknown, timeout=timeout, as_json=common.as_json
+            mqtt,
+            file,
+            request_id,
+            number=number,
+            unknown=unknown,
+            timeout=timeout,
+            as_json=common.as_json,
         ),
         common.file(),
     )
@@ -227,6 +238,7 @@ def _settling(action: str) -> Callable[..., None]:
         context: typer.Context,
         request_id: OptionalId = None,
         everything: AllOption = False,
+        number: NumberOption = None,
         journal: JournalOption = None,
         config: ConfigOption = None,
     ) -> None:
@@ -235,8 +247,10 @@ def _settling(action: str) -> Callable[..., None]:
 
         if (request_id is None) != everything:
             raise typer.BadParameter("name one request, or --all")
+        if everything and number is not None:
+            raise typer.BadParameter("--number is for one request")
         _end(
-            lambda file: requests_again.settle(file, Action(action), request_id),
+            lambda file: requests_again.settle(file, Action(action), request_id, number),
             context.obj.joined(config, journal).file(),
         )
 

@@ -13,7 +13,8 @@ from typing import Any
 import typer
 
 from butler_mqtt import posix
-from butler_mqtt.commands import printing
+from butler_mqtt.commands import printing, requests_meant
+from butler_mqtt.commands.requests_meant import Declined
 from butler_mqtt.commands.start import start
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exitcodes import ExitCode
@@ -29,15 +30,19 @@ from butler_mqtt.turn import Turn
 FAILED = frozenset({"failed", "aborted", "skippedByQlik", "notStarted", "expired"})
 #: Seconds for a running daemon to take a command in.
 HANDOVER_SECONDS = 15.0
-#: Limit of `sender`.
-MAX_SENDER = 128
-
 _SELECTORS = ("taskId", "taskName", "tag", "customProperty", "match", "allMustExist")
-_HABITS = ("ifRunning",)
+_HABITS = ("ifRunning", "dryRun")
 
 
 def retry(
-    mqtt: Mqtt, journal: Path, request_id: str, *, unknown: bool, timeout: float, as_json: bool
+    mqtt: Mqtt,
+    journal: Path,
+    request_id: str,
+    *,
+    number: int | None,
+    unknown: bool,
+    timeout: float,
+    as_json: bool,
 ) -> ExitCode:
     """
     Ask for what failed of a request once more, as a new request whose sender names the old.
@@ -45,7 +50,8 @@ def retry(
     Args:
         mqtt: The broker and the topics.
         journal: Where the old one stands.
-        request_id: The old one's id; of several the newest that was understood.
+        request_id: The old one's id; of several that ask for the same the newest.
+        number: Which of several, as `requests ID` numbers them.
         unknown: Also the tasks of which nobody can tell whether they began.
         timeout: Seconds to wait for the reply.
         as_json: Print the reply as one line of JSON.
@@ -56,30 +62,14 @@ def retry(
     Raises:
         JournalError: The journal cannot be read.
     """
-    with Search(journal) as search:
-        chapters = search.chapters(search.named(request_id))
-    understood = [one for one in chapters if one.request["document"] is not None]
-    if not understood:
-        missing = f"no request {request_id} is in {journal}"
-        return _say(missing if not chapters else f"request {request_id} was never understood; send it anew")
-    chapter = understood[-1]
-    if chapter.request["state"] in OPEN:
-        return _say(
-            f"request {request_id} is still open: butler-mqtt requests {request_id} tells what it waits for"
-        )
-    if not mqtt.enable:
-        return _say("mqttConfig.enable is false: send the request again through REST")
-    document = _again(chapter, FAILED | {"unknown"} if unknown else FAILED)
-    if document is None:
-        return _say(_nothing_failed(chapter))
-    document |= {
-        "requestId": f"retry-{secrets.token_hex(8)}",
-        "sender": f"retry of {request_id}"[:MAX_SENDER],
-    }
+    try:
+        document = retried(mqtt, journal, request_id, number, FAILED | {"unknown"} if unknown else FAILED)
+    except Declined as error:
+        return _say(str(error))
     return start(mqtt, document, timeout=timeout, as_json=as_json)
 
 
-def settle(journal: Path, action: Action, request_id: str | None) -> ExitCode:
+def settle(journal: Path, action: Action, request_id: str | None, number: int | None = None) -> ExitCode:
     """
     Send messages again that the broker did not take, or discard them.
 
@@ -87,6 +77,7 @@ def settle(journal: Path, action: Action, request_id: str | None) -> ExitCode:
         journal: The file; its daemon may be running or not.
         action: Which of the two.
         request_id: Whose messages; None for all.
+        number: Which of several with this id, as `requests ID` numbers them.
 
     Returns:
         FAILED when there are none, or the running daemon does not take the command.
@@ -95,7 +86,10 @@ def settle(journal: Path, action: Action, request_id: str | None) -> ExitCode:
         JournalError: The journal cannot be read or written.
     """
     with Search(journal) as search:
-        messages = search.quarantined(request_id)
+        try:
+            messages = search.quarantined() if request_id is None else _of_one(search, request_id, number)
+        except Declined as error:
+            return _say(str(error))
         if not messages:
             return _say(
                 f"no message{f' of request {request_id}' if request_id else ''} is set aside in {journal}"
@@ -110,6 +104,50 @@ def settle(journal: Path, action: Action, request_id: str | None) -> ExitCode:
     how = "discarded" if action is Action.DISCARD else f"to be published again {where}"
     typer.echo(f"{done} of {len(messages)} messages: {how}")
     return ExitCode.OK if done == len(messages) else ExitCode.FAILED
+
+
+def _of_one(search: Search, request_id: str, number: int | None) -> list[int]:
+    """Give the messages set aside of the requests with an id that ask for the same."""
+    chapters = search.chapters(search.named(request_id))
+    if number is not None:
+        those = [requests_meant.numbered(request_id, chapters, number)]
+    else:
+        those = [one for one in chapters if one.set_aside]
+        if those:
+            requests_meant.choose(request_id, chapters, those)
+    if not any(one.set_aside for one in those) and any(one.held for one in those or chapters):
+        raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
+    return sorted(row["id"] for one in those for row in one.set_aside)
+
+
+def retried(
+    mqtt: Mqtt, journal: Path, request_id: str, number: int | None, states: frozenset[str]
+) -> dict[str, Any]:
+    """Make the request that asks again for the tasks in *states* of the one meant; raises Declined."""
+    with Search(journal) as search:
+        chapters = search.chapters(search.named(request_id))
+    if not chapters:
+        raise Declined(f"no request {request_id} is in {journal}")
+    those = chapters if number is None else [requests_meant.numbered(request_id, chapters, number)]
+    understood = [one for one in those if one.request["document"] is not None]
+    if not understood:
+        raise Declined(f"request {request_id} was never understood; send it anew")
+    chapter = requests_meant.choose(request_id, chapters, understood)
+    if chapter.held:
+        raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
+    if chapter.request["state"] in OPEN:
+        raise Declined(
+            f"request {request_id} is still open: butler-mqtt requests {request_id} tells what it waits for"
+        )
+    if not mqtt.enable:
+        raise Declined("mqttConfig.enable is false: send the request again through REST")
+    document = _again(chapter, states)
+    if document is None:
+        raise Declined(_nothing_failed(chapter))
+    return document | {
+        "requestId": f"retry-{secrets.token_hex(8)}",
+        "sender": requests_meant.retry_sender(chapter, chapters),
+    }
 
 
 def _again(chapter: Chapter, states: frozenset[str]) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from butler_mqtt.clock import from_ms
 from butler_mqtt.commands import printing
+from butler_mqtt.commands.requests_meant import owner, retry_sender
 from butler_mqtt.commands.requests_record import record
 from butler_mqtt.commands.requests_story import Step, moment, steps
 from butler_mqtt.exitcodes import ExitCode
@@ -77,11 +78,14 @@ def story(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> Exi
         if as_json:
             typer.echo(json.dumps(_whole(request_id, chapters), ensure_ascii=False))
             return ExitCode.OK
-        retries = search.chapters(search.find(Filters(sender=f"retry of {request_id}"), 10))
+        senders = dict.fromkeys(
+            ["retry of " + request_id, *(retry_sender(one, chapters) for one in chapters)]
+        )
         told: set[Step] = set()
         _tell(chapters, told)
-        for retried in retries:
-            typer.echo(f"asked for again by request {retried.request['request_id']}")
+        for sender in senders:
+            for retried in search.chapters(search.find(Filters(sender=sender), 10)):
+                typer.echo(_plain(f"asked for again by request {retried.request['request_id']}, {sender}"))
         version = search.version()
         while follow:
             version = _wait(search, version)
@@ -199,7 +203,7 @@ def _cells(chapter: Chapter) -> tuple[str, str, str, str, str]:
     counts = Counter(start["state"] for start in chapter.starts)
     outcome = request["code"] or ", ".join(f"{count} {state}" for state, count in counts.items())
     state = request["state"] + (f": {outcome}" if outcome else "")
-    aside = sum(row["quarantined_at"] is not None for row in chapter.messages)
+    aside = len(chapter.set_aside)
     if aside:
         state += f"; {aside} messages set aside"
     if chapter.held:
@@ -211,7 +215,7 @@ def _tell(chapters: Sequence[Chapter], told: set[Step], *, headings: bool = True
     """Print the steps that have not been told yet."""
     for number, chapter in enumerate(chapters, 1):
         if headings:
-            which = f" ({number} of {len(chapters)} with this id)" if len(chapters) > 1 else ""
+            which = _which(number, chapters) if len(chapters) > 1 else ""
             request = chapter.request
             code = f", {request['code']}" if request["code"] else ""
             sender = f", sender {request['sender']}" if request["sender"] else ""
@@ -222,6 +226,12 @@ def _tell(chapters: Sequence[Chapter], told: set[Step], *, headings: bool = True
             if step not in told:
                 told.add(step)
                 typer.echo(_plain(f"  {_local(step.time)}  {step.text}"))
+
+
+def _which(number: int, chapters: Sequence[Chapter]) -> str:
+    holder = owner(chapters)
+    belongs = "" if holder in {None, number} else f"; the id belongs to number {holder}"
+    return f" ({number} of {len(chapters)} with this id{belongs})"
 
 
 def _whole(request_id: str, chapters: Sequence[Chapter]) -> dict[str, object]:

@@ -17,6 +17,7 @@ def record(chapter: Chapter) -> dict[str, object]:
     request = chapter.request
     return {
         "requestId": request["request_id"],
+        "holdsId": bool(request["holds_id"]),
         "receivedAt": moment(request["received_at"]),
         "door": request["door"],
         "sender": request["sender"],
@@ -32,7 +33,7 @@ def record(chapter: Chapter) -> dict[str, object]:
         "deliveries": [_delivery(row) for row in chapter.deliveries],
         "totalDeliveries": chapter.deliveries[0]["total"] if chapter.deliveries else 0,
         "held": chapter.held,
-        "messagesSetAside": sum(row["quarantined_at"] is not None for row in chapter.messages),
+        "messagesSetAside": len(chapter.set_aside),
         "reply": json.loads(request["reply"]) if request["reply"] else None,
     }
 

@@ -224,7 +224,9 @@ def _replies(chapter: Chapter) -> Iterator[Step]:
 def _messages(chapter: Chapter) -> Iterator[Step]:
     for message in chapter.messages:
         what = f"the {message['kind']} for {message['topic']}"
-        if message["quarantined_at"] is not None:
+        if message["quarantined_at"] is not None and message["reason"] == holding.RESTORED:
+            yield Step(message["quarantined_at"], "held", f"{what} is held: {message['reason']}")
+        elif message["quarantined_at"] is not None:
             text = f"{what} was set aside, the broker does not take it: {message['reason']}"
             yield Step(message["quarantined_at"], "quarantined", text)
         else:

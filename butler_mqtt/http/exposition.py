@@ -51,6 +51,7 @@ STATES: Mapping[str, str] = {
 }
 NUMBERS: Mapping[str, str] = {
     "open_requests": "Requests that have no reply yet.",
+    "held_requests": "Requests held since a backup was restored; they are not among the open ones.",
     "oldest_open_request_age_seconds": "Age of the oldest request without a reply; 0 when there is none.",
     "executions_followed": "Executions that are followed to their end.",
     "last_turn_age_seconds": "Time since the pipeline last got on.",

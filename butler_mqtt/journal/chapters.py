@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
-from butler_mqtt.journal.holding import HELD
+from butler_mqtt.journal.holding import HELD, RESTORED
 from butler_mqtt.journal.reading import NOT_PLANNED, Row, planned
 from butler_mqtt.journal.tables import deliveries, lives, notes, outbox, requests, runs, starts
 
@@ -43,6 +43,13 @@ class Chapter:
     def held(self) -> bool:
         """Tell whether it is held since a backup was restored."""
         return any(note["kind"] == HELD for note in self.notes)
+
+    @property
+    def set_aside(self) -> list[Row]:
+        """Give the messages that the broker does not take."""
+        return [
+            row for row in self.messages if row["quarantined_at"] is not None and row["reason"] != RESTORED
+        ]
 
 
 def read(connection: Connection, rows: Sequence[int]) -> list[Chapter]:

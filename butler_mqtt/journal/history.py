@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from butler_mqtt.journal import holding
 from butler_mqtt.journal.reading import IS_OPEN, has_id
 from butler_mqtt.journal.store import journal_error, reading_engine
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
@@ -28,13 +29,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is not done yet; `oldest_open` is in milliseconds since 1970, None when nothing is open."""
+    """
+    What is not done yet; `oldest_open` is in milliseconds since 1970, None when nothing is open.
+
+    Requests `held` since a backup was restored, and their messages, are not
+    among the others.
+    """
 
     open_requests: int
     oldest_open: int | None
     outbox: int
     quarantined: int
     executing: int
+    held: int = 0
 
 
 class History:
@@ -99,17 +106,17 @@ def _record(connection: Connection, request_id: str) -> Record | None:
 
 def _backlog(connection: Connection) -> Backlog:
     opened, first = connection.execute(
-        select(func.count(), func.min(requests.c.id)).select_from(requests).where(IS_OPEN)
+        select(func.count(), func.min(requests.c.id)).select_from(requests).where(IS_OPEN, holding.not_held())
     ).one()
     # Ids are given in order of arrival, so that the oldest need not be searched for.
     oldest = None
     if first is not None:
         oldest = connection.execute(select(requests.c.received_at).where(requests.c.id == first)).scalar()
-    kept = connection.execute(select(func.count()).select_from(outbox)).scalar_one()
-    quarantined = connection.execute(
-        select(func.count()).select_from(outbox).where(outbox.c.quarantined_at.isnot(None))
-    ).scalar_one()
+    waiting, quarantined = (
+        connection.execute(select(func.count()).select_from(outbox).where(condition)).scalar_one()
+        for condition in (outbox.c.quarantined_at.is_(None), holding.set_aside())
+    )
     executing = connection.execute(
         select(func.count()).select_from(runs).where(text("state = 'executing'"))
     ).scalar_one()
-    return Backlog(opened, oldest, kept - quarantined, quarantined, executing)
+    return Backlog(opened, oldest, waiting, quarantined, executing, holding.count(connection))

@@ -17,7 +17,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, exists, func, select, text
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, text
 
 from butler_mqtt.journal.tables import notes, outbox, requests
 
@@ -74,6 +74,11 @@ def not_held() -> ColumnElement[bool]:
 def is_held() -> ColumnElement[bool]:
     """Give the condition for requests that are held."""
     return requests.c.id.in_(select(notes.c.request).where(notes.c.kind == HELD))
+
+
+def set_aside() -> ColumnElement[bool]:
+    """Give the condition for messages that the broker does not take; those held are others."""
+    return and_(outbox.c.quarantined_at.isnot(None), outbox.c.reason.is_distinct_from(RESTORED))
 
 
 def count(connection: Connection) -> int:

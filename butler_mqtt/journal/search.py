@@ -36,7 +36,7 @@ from sqlalchemy.pool import NullPool
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.chapters import Chapter, read
-from butler_mqtt.journal.holding import is_held
+from butler_mqtt.journal.holding import is_held, set_aside
 from butler_mqtt.journal.reading import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
 from butler_mqtt.journal.store import FORMAT, journal_error, reading_engine
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
@@ -168,11 +168,9 @@ class Search:
         with self._reading() as connection:
             return read(connection, rows)
 
-    def quarantined(self, request_id: str | None = None) -> list[int]:
-        """Give the rows of the outbox set aside, of one request id or of all, oldest first."""
-        query = select(outbox.c.id).where(outbox.c.quarantined_at.isnot(None)).order_by(outbox.c.id)
-        if request_id is not None:
-            query = query.where(outbox.c.request_id == request_id)
+    def quarantined(self) -> list[int]:
+        """Give the rows of the outbox that the broker does not take, oldest first."""
+        query = select(outbox.c.id).where(set_aside()).order_by(outbox.c.id)
         with self._reading() as connection:
             return list(connection.execute(query).scalars())
 
@@ -302,7 +300,7 @@ def _conditions(connection: Connection, filters: Filters) -> list[ColumnElement[
         tagged = requests.alias("tagged")
         conditions.append(BY_ID.in_(select(tagged.c.id).where(tagged.c.tags.in_(tags))))
     if filters.quarantined:
-        conditions.append(BY_ID.in_(select(outbox.c.request).where(outbox.c.quarantined_at.isnot(None))))
+        conditions.append(BY_ID.in_(select(outbox.c.request).where(set_aside())))
     if filters.held:
         conditions.append(is_held())
     return conditions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 
 from butler_mqtt import quarantine
 from butler_mqtt.commands import requests_again
+from butler_mqtt.commands.requests_story import moment
 from butler_mqtt.journal import tables
 from butler_mqtt.quarantine import Action, Command, parse, place
+from butler_mqtt.settings import Mqtt
 from tests.fakes import House
-from tests.requests.conftest import call, delivered
+from tests.requests.conftest import call, delivered, lines
 
 
 @pytest.fixture(autouse=True)
@@ -227,3 +230,110 @@ def test_what_nobody_can_tell_about_is_retried_only_on_demand(house: House, tmp_
     assert "nobody can tell whether these began: Sales" in done.stderr
     done = call("retry", "erp-1", "--unknown", "-c", config(house, tmp_path, enable=False))
     assert "mqttConfig.enable is false" in done.stderr
+
+
+# ---- an id that several requests had
+
+
+def several(house: House) -> tuple[str, str]:
+    """Have a request of which a task failed, then one refused because the first holds its id."""
+    house.site.lasting = False
+    failing, other = house.site.add("Failing"), house.site.add("Other")
+    house.site.change(failing, enabled=False)
+    house.ask({"taskId": failing, "requestId": "erp-1"})
+    assert house.ask({"taskId": other, "requestId": "erp-1"})["code"] == "request_id_conflict"
+    return failing, other
+
+
+def retried(house: House, number: int | None = None) -> Any:
+    """Give the request that `retry erp-1` would send."""
+    return requests_again.retried(Mqtt(), house.path, "erp-1", number, requests_again.FAILED)
+
+
+def test_after_a_conflict_a_retry_asks_which_request_is_meant(house: House, tmp_path: Path) -> None:
+    """The newest is the one refused: its tasks are another request's."""
+    several(house)
+    done = call("retry", "erp-1", "-c", config(house, tmp_path))
+    assert done.exit_code == 1
+    assert "several requests had the id erp-1; say with --number which is meant" in done.stderr
+    assert re.search(r"--number 1 +arrived \S+ \S+ +closed", done.stderr)
+    assert re.search(r"--number 2 +arrived \S+ \S+ +refused, request_id_conflict", done.stderr)
+
+
+def test_a_retry_asks_for_the_tasks_of_the_one_named(house: House) -> None:
+    failing, other = several(house)
+    assert retried(house, 1)["taskId"] == [failing]
+    assert retried(house, 2)["taskId"] == [other]
+    first, second = (row["received_at"] for row in house.rows(tables.requests))
+    assert retried(house, 1)["sender"] == f"retry of erp-1 arrived {moment(first)}"
+    assert retried(house, 2)["sender"] == f"retry of erp-1 arrived {moment(second)}"
+
+
+@pytest.mark.parametrize(
+    ("number", "complaint"), [(3, "there is no number 3"), (0, "greater than or equal to 1")]
+)
+def test_a_number_that_is_not_there_is_said(
+    house: House, tmp_path: Path, number: int, complaint: str
+) -> None:
+    several(house)
+    done = call("retry", "erp-1", "--number", str(number), "-c", config(house, tmp_path))
+    assert done.exit_code in {1, 2}
+    assert complaint in done.stderr
+
+
+def test_the_same_request_sent_again_after_a_refusal_needs_no_number(house: House) -> None:
+    """Its id was freed by the refusal: of two that ask for the same the newest is meant."""
+    task = house.site.add("Sales")
+    house.site.change(task, enabled=False)
+    house.send({"taskId": task, "requestId": "erp-1"})
+    house.replied()
+    with house.journal.transaction() as connection:
+        connection.execute(tables.requests.update().values(holds_id=False))
+    house.ask({"taskId": task, "requestId": "erp-1"})
+    assert retried(house)["sender"] == "retry of erp-1"
+
+
+def test_a_refused_dry_run_is_retried_as_a_dry_run(house: House) -> None:
+    """Without that word it would start what it was only asked about."""
+    task = house.site.add("Sales")
+    house.ask({"taskId": task, "requestId": "erp-1", "dryRun": True, "expiresAt": "2020-01-01T00:00:00Z"})
+    assert retried(house) | {"requestId": "x"} == {
+        "taskId": [task],
+        "dryRun": True,
+        "requestId": "x",
+        "sender": "retry of erp-1",
+    }
+
+
+def test_the_story_says_who_holds_the_id_and_which_was_asked_for_again(house: House) -> None:
+    several(house)
+    again = retried(house, 2)
+    house.ask(again)
+    told = call("erp-1", "--journal", house.path).stdout
+    assert "request erp-1 (1 of 2 with this id): closed" in told
+    assert "request erp-1 (2 of 2 with this id; the id belongs to number 1): refused" in told
+    assert f"asked for again by request {again['requestId']}, {again['sender']}" in told
+    holds = [one["holdsId"] for one in lines(call("export", "--journal", house.path))]
+    assert holds == [True, False, True]
+
+
+@pytest.mark.parametrize("action", ["resend", "discard"])
+def test_messages_of_different_requests_with_one_id_are_settled_by_number(house: House, action: str) -> None:
+    several(house)
+    for publication in list(house.broker.published):
+        house.broker.refuse(publication.id, "not authorized", final=True)
+    house.until(lambda: len(aside(house)) == 2)
+    done = call(action, "erp-1", "--journal", house.path)
+    assert done.exit_code == 1
+    assert "say with --number which is meant" in done.stderr
+    published = len(house.broker.published)
+    assert beside(house, action, "erp-1", "--number", "2").exit_code == 0
+    (row,) = (row for row in house.rows(tables.outbox) if row["quarantined_at"] is not None)
+    assert row["request"] == 1
+    house.turn()
+    sent = house.broker.published[published:]
+    assert ["request_id_conflict" in one.payload.decode() for one in sent] == [True] * (action == "resend")
+
+
+def test_a_number_is_for_one_request(house: House) -> None:
+    assert call("resend", "--all", "--number", "1", "--journal", house.path).exit_code == 2

@@ -156,3 +156,21 @@ def test_a_retry_is_a_new_request_that_names_the_old(
     assert (qlik.executions(good), qlik.executions(bad)) == (1, 1)
     assert daemon.rows("SELECT sender FROM requests ORDER BY id") == [("erp",), ("retry of erp-1",)]
     assert f"asked for again by request {reply['requestId']}" in requests(daemon, "erp-1").stdout
+
+
+def test_a_retry_after_a_conflict_starts_the_tasks_of_the_request_named(
+    qlik: Qlik, broker: Mosquitto, make_daemon: MakeDaemon
+) -> None:
+    """Fails when the newest request with the id is taken: the one that was refused, for other tasks."""
+    daemon = make_daemon(broker).start()
+    failed, other = qlik.task("Failed", enabled=False), qlik.task("Other")
+    with Sender(broker.port, "5") as sender:
+        sender.ask({"taskId": failed, "requestId": "erp-1"})
+        assert sender.ask({"taskId": other, "requestId": "erp-1"})["code"] == "request_id_conflict"
+    qlik.admin("PUT", f"/tasks/{failed}", {"id": failed, "name": "Failed"})
+    unclear = requests(daemon, "retry", "erp-1", "--json")
+    assert (unclear.returncode, unclear.stdout) == (1, "")
+    assert (qlik.executions(failed), qlik.executions(other)) == (0, 0)
+    done = requests(daemon, "retry", "erp-1", "--number", "1", "--json")
+    assert done.returncode == 0, done
+    assert (qlik.executions(failed), qlik.executions(other)) == (1, 0)

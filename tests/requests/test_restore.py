@@ -14,11 +14,16 @@ from typing import Any
 import pytest
 
 from butler_mqtt import quarantine
+from butler_mqtt.checks import local
 from butler_mqtt.clock import now_ms
+from butler_mqtt.commands.requests_again import FAILED, retried
+from butler_mqtt.commands.requests_meant import Declined
 from butler_mqtt.journal import tables
+from butler_mqtt.journal.history import History
 from butler_mqtt.journal.store import FORMAT, writing_engine
 from butler_mqtt.journal.upgrade import upgrade
 from butler_mqtt.quarantine import place
+from butler_mqtt.settings import Mqtt
 from tests.fakes import Crash, House, killed_after_effect
 from tests.requests.conftest import call, delivered, lines
 
@@ -150,8 +155,7 @@ def test_a_queued_start_and_a_followed_execution_are_held_together_with_their_ev
     task = house.site.add("Sales")
     house.ask({"taskId": task, "requestId": "first"})
     house.ask({"taskId": task, "requestId": "queued"})
-    house.broker.confirm()
-    house.until(lambda: not house.rows(tables.outbox))
+    house.until(lambda: delivered(house))
     back_up(house, copy)
     restore(house, copy, held=2)
     house.site.end(task)
@@ -318,6 +322,48 @@ def test_a_copy_put_there_by_hand_is_held_as_well(
     house.restart()
     house.site.down = False
     assert house.replied(7)[-1]["requestId"] == "new"
+
+
+def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_set_aside(
+    house: House, copy: Path, tmp_path: Path
+) -> None:
+    house.ask({"taskId": "abc", "requestId": "erp-1"})
+    house.ask({"taskId": house.site.add("Sales"), "requestId": "erp-2"})
+    back_up(house, copy)
+    restore(house, copy, held=2)
+    for arguments, complaint in (
+        (("resend", "--all"), "no message is set aside"),
+        (("resend", "erp-1"), "request erp-1 is held: butler-mqtt requests resume erp-1"),
+        (("discard", "erp-1"), "request erp-1 is held"),
+        (("--quarantined",), "no such request"),
+    ):
+        done = call(*arguments, "--journal", house.path)
+        assert done.exit_code == 1
+        assert complaint in done.stderr
+    with pytest.raises(Declined, match="request erp-2 is held"):
+        retried(Mqtt(), house.path, "erp-2", None, FAILED)
+    backlog = History(house.path).backlog()
+    assert (backlog.open_requests, backlog.held, backlog.outbox, backlog.quarantined) == (0, 2, 0, 0)
+    assert "; held" in call("--journal", house.path).stdout
+    (first, second) = lines(call("export", "--journal", house.path))
+    assert first["held"]
+    assert second["held"]
+
+
+def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(house: House, copy: Path) -> None:
+    six_wait(house)
+    assert list(local.held(house.path)) == []
+    back_up(house, copy)
+    (finding,) = local.held(copy)
+    assert "is a backup put there by hand" in finding.text
+    house.crash()
+    assert call("restore", copy, "--journal", house.path).exit_code == 0
+    (finding,) = local.held(house.path)
+    assert (finding.state, finding.text) == (
+        "warning",
+        "6 requests are held since a backup was restored: nothing of them is started",
+    )
+    house.start()
 
 
 # ---- the file

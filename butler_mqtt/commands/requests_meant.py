@@ -1,0 +1,73 @@
+"""
+Which request is meant where several had one id.
+
+One that is refused with `request_id_conflict` does not hold the id it came with,
+and an id that was freed may be used again: two requests with the same words are
+the same to an operator, two with different ones are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from butler_mqtt.clock import from_ms
+from butler_mqtt.commands.requests_story import moment
+from butler_mqtt.journal.chapters import Chapter
+
+#: Limit of `sender`.
+MAX_SENDER = 128
+#: Requests that are listed for a choice, the newest.
+MAX_LISTED = 20
+
+
+class Declined(Exception):
+    """It is not done; the text says why, and what to do."""
+
+
+def choose(request_id: str, chapters: Sequence[Chapter], candidates: Sequence[Chapter]) -> Chapter:
+    """
+    Give the newest of *candidates*, all of which ask for the same.
+
+    Args:
+        request_id: The id of all of them.
+        chapters: All requests with the id, oldest first; their numbers are those of `requests ID`.
+        candidates: Those that can be meant; at least one.
+
+    Raises:
+        Declined: They ask for different things.
+    """
+    if len({one.request["fingerprint"] for one in candidates}) > 1:
+        raise Declined(
+            f"several requests had the id {request_id}; say with --number which is meant:\n"
+            + "\n".join(_line(chapters.index(one) + 1, one) for one in candidates[-MAX_LISTED:])
+        )
+    return candidates[-1]
+
+
+def numbered(request_id: str, chapters: Sequence[Chapter], number: int) -> Chapter:
+    """Give the request with that number among *chapters*; raises Declined when there is none."""
+    if number > len(chapters):
+        raise Declined(f"{len(chapters)} requests had the id {request_id}, there is no number {number}")
+    return chapters[number - 1]
+
+
+def owner(chapters: Sequence[Chapter]) -> int | None:
+    """Give the number of the request that holds the id."""
+    return next((number for number, one in enumerate(chapters, 1) if one.request["holds_id"]), None)
+
+
+def retry_sender(chapter: Chapter, chapters: Sequence[Chapter]) -> str:
+    """Give the `sender` of a retry; it names the time of arrival too where others had the id."""
+    name = f"retry of {chapter.request['request_id']}"
+    if len({one.request["fingerprint"] for one in chapters if one.request["document"] is not None}) > 1:
+        name += f" arrived {moment(chapter.request['received_at'])}"
+    return name[:MAX_SENDER]
+
+
+def _line(number: int, chapter: Chapter) -> str:
+    request = chapter.request
+    arrived = from_ms(request["received_at"])
+    when = "" if arrived is None else arrived.astimezone().isoformat(" ", "milliseconds")
+    code = f", {request['code']}" if request["code"] else ""
+    asked = request["document"] or "what could not be read"
+    return f"  --number {number}  arrived {when}  {request['state']}{code}  asked: {asked[:200]}"
