@@ -191,6 +191,7 @@ class Daemon:
             broker_connected=lambda: None if self._replies is None else self._replies.connected,
             subscription=lambda: None if self._door is None else str(self._door.state),
             reachable=lambda: self._qrs.reachable,
+            held=lambda: self._pipeline.held_requests,
             reached_at=lambda: self._qrs.reached_at,
         )
         try:

@@ -42,7 +42,7 @@ class Sources:
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call.
+    the last call. `held` counts requests held since a backup was restored.
     """
 
     emit: Callable[[Arrival], None]
@@ -54,6 +54,7 @@ class Sources:
     subscription: Callable[[], str | None]
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
+    held: Callable[[], int] = lambda: 0
 
 
 class Listeners:
@@ -193,6 +194,7 @@ class Listeners:
             "last_turn_age_seconds": now - sources.progress(),
             "qrs_last_answer_age_seconds": None if reached_at is None else now - reached_at,
         }
+        numbers["held_requests"] = sources.held()
         outbox: dict[str, int] = {}
         try:
             backlog = self._history.backlog()
@@ -201,7 +203,6 @@ class Listeners:
         else:
             oldest = backlog.oldest_open
             numbers["open_requests"] = backlog.open_requests
-            numbers["held_requests"] = backlog.held
             numbers["oldest_open_request_age_seconds"] = (
                 0.0 if oldest is None else max(0.0, (now_ms() - oldest) / 1000)
             )

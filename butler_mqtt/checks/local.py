@@ -190,8 +190,8 @@ def format_of(path: Path) -> Finding:
         return wrong(
             name,
             f"{path} cannot be read: {error}",
-            "it is damaged or no journal: stop the daemon, move it with its -wal and -shm away, restore a "
-            "backup (docs/operations.md)",
+            "it is damaged or no journal: stop the daemon and put a backup back with butler-mqtt requests "
+            "restore (docs/operations.md)",
         )
     if found == FORMAT:
         return ok(name, f"{path} has format {found}, this program's own")

@@ -41,7 +41,6 @@ class Backlog:
     outbox: int
     quarantined: int
     executing: int
-    held: int = 0
 
 
 class History:
@@ -119,4 +118,4 @@ def _backlog(connection: Connection) -> Backlog:
     executing = connection.execute(
         select(func.count()).select_from(runs).where(text("state = 'executing'"))
     ).scalar_one()
-    return Backlog(opened, oldest, waiting, quarantined, executing, holding.count(connection))
+    return Backlog(opened, oldest, waiting, quarantined, executing)

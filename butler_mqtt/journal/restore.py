@@ -54,7 +54,9 @@ def restore(journal: Path, copy: Path) -> Restored:
         raise JournalError(f"there is no file {copy}")
     if journal.exists() and journal.samefile(copy):
         raise JournalError(f"{copy} is the journal itself")
-    draft = Path(f"{journal}.restoring")
+    # A link stays one: SQLite, too, keeps its log beside the file that it leads to.
+    file = Path(os.path.realpath(journal))
+    draft = Path(f"{file}.restoring")
     try:
         with _locked(journal):
             _remove(draft)
@@ -63,16 +65,16 @@ def restore(journal: Path, copy: Path) -> Restored:
                 _read(copy, draft)
                 found, held = _prepare(draft, copy)
                 _synchronise(draft)
-                _give_away(draft, journal)
-                aside = _keep(journal) if journal.exists() else None
+                _give_away(draft, file)
+                aside = _keep(file) if file.exists() else None
                 # Of a journal that is gone; of one that is there `_keep` has it.
-                _remove(journal, itself=False)
-                draft.rename(journal)
+                _remove(file, itself=False)
+                draft.rename(file)
             finally:
                 _remove(draft)
             # It names rows of the journal that was.
             Path(f"{journal}.command").unlink(missing_ok=True)
-            _synchronise(journal.parent)
+            _synchronise(file.parent)
     except OSError as error:
         raise JournalError(
             f"{error.filename}: {error.strerror}; run this as the user of the service, or as root"

@@ -241,7 +241,7 @@ def journal_error(path: Path, error: DBAPIError | sqlite3.Error) -> JournalError
     reason = str(_driver(error))
     mendable = any(words in reason for words in _MENDABLE)
     if "malformed" in reason or "not a database" in reason:
-        advice = "the file is damaged: stop the daemon, move it with its -wal and -shm away, restore a backup"
+        advice = "the file is damaged: stop the daemon and put a backup back: butler-mqtt requests restore"
     elif "full" in reason:
         advice = "free some space; nothing is acknowledged until then and the broker keeps what arrives"
     elif mendable:

@@ -34,8 +34,9 @@ def machine(tmp_path: Path) -> Path:
     journal.close()
     certificate = trustme.CA().issue_cert("client")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "etc/butler-mqtt/credentials/client.pem")
-    (tmp_path / "opt/butler-mqtt/bin/python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (tmp_path / "opt/butler-mqtt/bin/python").chmod(0o755)
+    for name, what in (("python", sys.executable), ("butler-mqtt", f"{sys.executable} -m butler_mqtt")):
+        (tmp_path / "opt/butler-mqtt/bin" / name).write_text(f'#!/bin/sh\nexec {what} "$@"\n')
+        (tmp_path / "opt/butler-mqtt/bin" / name).chmod(0o755)
     return tmp_path
 
 
@@ -61,3 +62,23 @@ def test_the_backup_is_a_journal(machine: Path) -> None:
     with closing(sqlite3.connect(copy)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
     assert {"requests", "deliveries", "starts", "runs"} <= tables
+
+
+def test_a_backup_of_no_journal_ends_with_1_and_leaves_no_file(machine: Path) -> None:
+    (block,) = (block for block in RUN if "backup" in block.text)
+    (machine / "var/lib/butler-mqtt/butler-mqtt.sqlite").unlink()
+    with pytest.raises(AssertionError, match="there is no journal at"):
+        run(block, machine)
+    assert list((machine / "var/backups").iterdir()) == []
+
+
+def test_the_backup_is_told_once() -> None:
+    """A second description goes on to say what the first one stopped saying."""
+    told = [
+        f"{page.name}: {line}"
+        for page in sorted((ROOT / "docs").glob("*.md"))
+        for block in blocks(page)
+        for line in block.text.splitlines()
+        if "requests backup" in line or "requests restore" in line or "/var/backups" in line
+    ]
+    assert [line.partition(":")[0] for line in told] == ["operations.md"] * 2

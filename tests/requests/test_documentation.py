@@ -16,6 +16,7 @@ from tests.fakes import House
 from tests.requests.conftest import call, lines
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
+BACKUPS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 COMMAND = typer.main.get_command(requests.app)
 
 
@@ -65,9 +66,12 @@ def test_every_line_shown_is_understood(house: House, tmp_path: Path) -> None:
     journal = {"url": f"sqlite:///{house.path}"}
     config.write_text(json.dumps({"Butler": {**needed, "journal": journal}}))
     shown = re.findall(r"^butler-mqtt requests (.*?)(?: >.*)?$", PAGE, re.MULTILINE)
+    # About backups there is one page only.
+    shown += re.findall(r"^(?:/opt/butler-mqtt/bin/)?butler-mqtt requests (.*)$", BACKUPS, re.MULTILINE)
     assert len(shown) > 8
     for line in shown:
-        words = line.replace("/var/backups", str(tmp_path)).replace("config.yaml", str(config)).split()
+        here = line.replace("/var/lib/butler-mqtt/butler-mqtt.sqlite", str(house.path))
+        words = here.replace("/var/backups", str(tmp_path)).replace("config.yaml", str(config)).split()
         done = call(*words)
         # An empty journal has nothing to show; a line that is wrong ends with 2.
         assert done.exit_code in {0, 1}, (line, done.output)

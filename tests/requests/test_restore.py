@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from butler_mqtt.commands.requests_again import FAILED, retried
 from butler_mqtt.commands.requests_meant import Declined
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.history import History
+from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.store import FORMAT, writing_engine
 from butler_mqtt.journal.upgrade import upgrade
 from butler_mqtt.quarantine import place
@@ -343,7 +347,7 @@ def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_set_aside(
     with pytest.raises(Declined, match="request erp-2 is held"):
         retried(Mqtt(), house.path, "erp-2", None, FAILED)
     backlog = History(house.path).backlog()
-    assert (backlog.open_requests, backlog.held, backlog.outbox, backlog.quarantined) == (0, 2, 0, 0)
+    assert (backlog.open_requests, backlog.outbox, backlog.quarantined) == (0, 0, 0)
     assert "; held" in call("--journal", house.path).stdout
     (first, second) = lines(call("export", "--journal", house.path))
     assert first["held"]
@@ -389,6 +393,69 @@ def test_what_was_there_is_kept_whole_beside_it(house: House, copy: Path) -> Non
     house.start()
 
 
+def killed(journal: Path, copy: Path, number: int) -> bool:
+    """Restore in a process that ends, as by a kill, at the file operation with that number, if it comes to it."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = number
+
+    def at(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal left
+        watched = event in {"open", "os.remove", "os.rename", "os.link", "sqlite3.connect"}
+        if watched and str(journal.parent) in str(arguments[0]):
+            left -= 1
+            if left < 0:
+                os._exit(9)
+
+    try:
+        sys.addaudithook(at)
+        put_in_place(journal, copy)
+    finally:
+        os._exit(0)
+
+
+def test_a_kill_at_any_file_operation_leaves_the_old_journal_or_the_new(
+    house: House, copy: Path, tmp_path: Path
+) -> None:
+    house.ask({"taskId": "abc", "requestId": "before"})
+    back_up(house, copy)
+    house.ask({"taskId": "abc", "requestId": "after"})
+    found = set()
+    for number in count():
+        folder = tmp_path / f"killed-{number}"
+        folder.mkdir()
+        # As a kill of the daemon leaves it: the newest is in the log only.
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{house.path}{suffix}", folder / f"journal.sqlite{suffix}")
+        journal = folder / "journal.sqlite"
+        ended = not killed(journal, copy, number)
+        with closing(sqlite3.connect(journal)) as connection:
+            names = [row[0] for row in connection.execute("SELECT request_id FROM requests ORDER BY id")]
+            held_ones = connection.execute("SELECT count(*) FROM notes WHERE kind = 'held'").fetchone()[0]
+        assert (names, held_ones) in [(["before", "after"], 0), (["before"], 1)], number
+        found.add((ended, len(names)))
+        # It can be repeated.
+        assert call("restore", copy, "--journal", journal).exit_code == 0
+        if ended:
+            break
+    assert found == {(False, 2), (False, 1), (True, 1)}
+
+
+def test_a_journal_behind_a_link_is_replaced_where_it_is(house: House, copy: Path, tmp_path: Path) -> None:
+    house.ask({"taskId": "abc", "requestId": "before"})
+    back_up(house, copy)
+    house.crash()
+    elsewhere = tmp_path / "disk" / "real.sqlite"
+    elsewhere.parent.mkdir()
+    house.path.rename(elsewhere)
+    house.path.symlink_to(elsewhere)
+    assert call("restore", copy, "--journal", house.path).exit_code == 0
+    assert house.path.is_symlink()
+    assert held(house) == ["before"]
+    house.start()
+
+
 def test_a_journal_that_is_gone_or_damaged_is_replaced(house: House, copy: Path) -> None:
     house.ask({"taskId": "abc", "requestId": "before"})
     back_up(house, copy)
@@ -402,6 +469,20 @@ def test_a_journal_that_is_gone_or_damaged_is_replaced(house: House, copy: Path)
     Path(f"{house.path}-wal").write_bytes(b"old log" * 1000)
     assert call("restore", copy, "--journal", house.path).exit_code == 0
     assert len(lines(call("export", "--journal", house.path))) == 1
+    house.start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_restores_belongs_to_the_service(house: House, copy: Path) -> None:
+    house.ask({"taskId": "abc", "requestId": "before"})
+    back_up(house, copy)
+    house.crash()
+    for file in (house.path, Path(f"{house.path}.lock")):
+        file.unlink()
+    os.chown(house.folder, 12345, 12346)
+    assert call("restore", copy, "--journal", house.path).exit_code == 0
+    owners = {(file.stat().st_uid, file.stat().st_gid) for file in house.folder.iterdir()}
+    assert owners == {(12345, 12346)}
     house.start()
 
 

@@ -232,9 +232,15 @@ def test_all_requests_with_the_id_are_told(house: House) -> None:
     house.ask({"taskId": house.site.add("Finance"), "requestId": "erp-1"})
     done = call("erp-1", "--journal", house.path)
     assert done.exit_code == 0, done.output
-    assert "request erp-1 (1 of 3 with this id): refused, invalid_task_id" in done.stdout
+    assert (
+        "request erp-1 (1 of 3 with this id; the id belongs to number 2): refused, invalid_task_id"
+        in done.stdout
+    )
     assert "request erp-1 (2 of 3 with this id): closed, sender second" in done.stdout
-    assert "request erp-1 (3 of 3 with this id): refused, request_id_conflict" in done.stdout
+    assert (
+        "request erp-1 (3 of 3 with this id; the id belongs to number 2): refused, request_id_conflict"
+        in done.stdout
+    )
 
 
 def test_with_json_the_story_is_one_object(house: House) -> None:
