@@ -1,5 +1,5 @@
 """
-Every change of state of requests, starts and runs: written here and nowhere else.
+Every change of state of requests, starts and runs: written here (but for `journal.holding`).
 
 Rows and what may be done after the commit are gathered in a `Turn`.
 """

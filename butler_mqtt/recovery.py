@@ -107,7 +107,7 @@ class Recovery:
         """Read further requests when few are left in memory."""
         if not self._more or len(self._finder) > limit // 2:
             return
-        rows = reading.received(connection, after=self._last_read, limit=limit)
+        rows = reading.received(connection, after=self._last_read, limit=limit, held=self.held > 0)
         if rows:
             self._last_read = rows[-1]["id"]
             opened = self._opened(connection, rows)
@@ -128,7 +128,9 @@ class Recovery:
                 self._ledger.finish_if_ended(opened, anyway=True)
         if not self._more:
             return
-        rows = reading.expired(connection, now=now, after=self._last_read, limit=MAX_EXPIRED)
+        rows = reading.expired(
+            connection, now=now, after=self._last_read, limit=MAX_EXPIRED, held=self.held > 0
+        )
         for opened in self._opened(connection, rows).values():
             error = RequestError(
                 "expired", "Request expired", "its tasks had not been found when its time was over"

@@ -1,8 +1,9 @@
 """
 The states of a request, a start and a run, and which may follow which.
 
-`ledger` is the only module that changes a state; the diagrams of `docs/states.md`
-are held to the tables here.
+`ledger` is the only module that changes a state, but for `journal.holding`, which
+gives up the runs in doubt of a backup that is restored; the diagrams of
+`docs/states.md` are held to the tables here.
 """
 
 from __future__ import annotations

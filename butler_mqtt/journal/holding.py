@@ -17,7 +17,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, text
+from sqlalchemy import ColumnElement, Connection, and_, func, select, text
 
 from butler_mqtt.journal.tables import notes, outbox, requests
 
@@ -56,6 +56,7 @@ _HOLD = f"""
            request, :now, '{HELD}', :text
     FROM ({_OPEN}) WHERE request NOT IN (SELECT request FROM notes WHERE kind = '{HELD}')
 """  # noqa: S608 -- own words
+_HELD_REQUESTS = select(notes.c.request).where(notes.c.kind == HELD)
 #: An execution is followed for all its requests or for none.
 _TOGETHER = f"""
     SELECT DISTINCT others.request FROM starts JOIN runs ON runs.id = starts.run
@@ -67,13 +68,13 @@ _TOGETHER = f"""
 
 
 def not_held() -> ColumnElement[bool]:
-    """Give the condition for requests that are not held."""
-    return ~exists(select(notes.c.id).where(notes.c.request == requests.c.id, notes.c.kind == HELD))
+    """Give the condition for requests that are not held; it reads all notes, once a query."""
+    return requests.c.id.not_in(_HELD_REQUESTS)
 
 
 def is_held() -> ColumnElement[bool]:
     """Give the condition for requests that are held."""
-    return requests.c.id.in_(select(notes.c.request).where(notes.c.kind == HELD))
+    return requests.c.id.in_(_HELD_REQUESTS)
 
 
 def set_aside() -> ColumnElement[bool]:
@@ -136,11 +137,7 @@ def release(connection: Connection, rows: Collection[int], *, cancel: bool) -> R
         rows: Requests; none: all that are held.
         cancel: What of them has not begun is to be cancelled, their old messages are dropped.
     """
-    held = {
-        row
-        for row in connection.execute(select(notes.c.request).where(notes.c.kind == HELD)).scalars()
-        if row
-    }
+    held = set(connection.execute(_HELD_REQUESTS).scalars())
     chosen = held & set(rows) if rows else held
     while rows:
         more = connection.execute(text(_TOGETHER), {"rows": json.dumps(sorted(chosen))}).scalars()
@@ -165,9 +162,8 @@ def release(connection: Connection, rows: Collection[int], *, cancel: bool) -> R
 
 def cancelling(connection: Connection) -> set[int]:
     """Give the requests of which what has not begun is to be cancelled."""
-    return set(connection.execute(select(notes.c.request).where(notes.c.kind == CANCELLING)).scalars()) - {
-        None
-    }
+    query = select(notes.c.request).where(notes.c.kind == CANCELLING)
+    return {row for row in connection.execute(query).scalars() if row is not None}
 
 
 def cancelled(connection: Connection, rows: Collection[int] | None = None) -> None:

@@ -77,10 +77,15 @@ def open_count(connection: Connection) -> int:
     return connection.execute(query).scalar() or 0
 
 
-def received(connection: Connection, *, after: int, limit: int) -> Sequence[Row]:
-    """Give requests whose tasks are not known yet, in order of arrival, with ids above *after*."""
+def received(connection: Connection, *, after: int, limit: int, held: bool = False) -> Sequence[Row]:
+    """
+    Give requests whose tasks are not known yet, in order of arrival, with ids above *after*.
+
+    *held* tells that some are held, which are left out: to look for them takes time in a long backlog.
+    """
     # Found in the index first, so that only these are read whole.
-    found = select(requests.c.id).where(IS_OPEN, requests.c.state == "received", after < BY_ID, not_held())
+    found = select(requests.c.id).where(IS_OPEN, requests.c.state == "received", after < BY_ID)
+    found = found.where(not_held()) if held else found
     those = found.order_by(BY_ID).limit(limit)
     return _rows(connection, select(requests).where(requests.c.id.in_(those)).order_by(requests.c.id))
 
@@ -91,21 +96,17 @@ def decided(connection: Connection) -> Sequence[Row]:
     return _rows(connection, opened.order_by(BY_ID))
 
 
-def expired(connection: Connection, *, now: int, after: int, limit: int) -> Sequence[Row]:
-    """Give requests with ids above *after* whose tasks are not known and whose time is over."""
-    return _rows(
-        connection,
-        select(requests)
-        .where(
-            requests.c.expires_at.isnot(None),
-            requests.c.closed_at.is_(None),
-            requests.c.expires_at <= now,
-            requests.c.state == "received",
-            requests.c.id > after,
-            not_held(),
-        )
-        .limit(limit),
+def expired(connection: Connection, *, now: int, after: int, limit: int, held: bool = False) -> Sequence[Row]:
+    """Give requests above *after* whose tasks are not known and whose time is over; *held* as before."""
+    query = select(requests).where(
+        requests.c.expires_at.isnot(None),
+        requests.c.closed_at.is_(None),
+        requests.c.expires_at <= now,
+        requests.c.state == "received",
+        requests.c.id > after,
     )
+    query = query.where(not_held()) if held else query
+    return _rows(connection, query.limit(limit))
 
 
 def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:

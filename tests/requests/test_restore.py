@@ -394,7 +394,7 @@ def test_what_was_there_is_kept_whole_beside_it(house: House, copy: Path) -> Non
 
 
 def killed(journal: Path, copy: Path, number: int) -> bool:
-    """Restore in a process that ends, as by a kill, at the file operation with that number, if it comes to it."""
+    """Restore in a process that ends, as by a kill, at the file operation with that number."""
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
