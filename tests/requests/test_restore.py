@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import quarantine
+from butler_mqtt import quarantine, statusline
 from butler_mqtt.checks import local
 from butler_mqtt.clock import now_ms
 from butler_mqtt.commands.requests_again import FAILED, retried
@@ -368,6 +368,11 @@ def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(house: Hou
         "6 requests are held since a backup was restored: nothing of them is started",
     )
     house.start()
+
+
+def test_the_status_says_how_many_are_held() -> None:
+    line = statusline.compose((), None, None, 2, "sense:4242", None, 6)
+    assert line == "ready, 2 open requests, 6 held until butler-mqtt requests resume"
 
 
 # ---- the file
