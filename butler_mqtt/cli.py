@@ -16,6 +16,7 @@ from butler_mqtt.commands import pages, requests
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.logs import LogFormat
+from butler_mqtt.printable import escaped_lines
 from butler_mqtt.settings import Settings
 
 app = typer.Typer(
@@ -307,7 +308,7 @@ def read_settings(
     except ConfigError as error:
         if tell is not None:
             tell(error)
-        typer.echo(str(error), err=True)
+        typer.echo(escaped_lines(str(error)), err=True)
         pages.tell(ExitCode.CONFIG)
         raise typer.Exit(ExitCode.CONFIG) from error
 

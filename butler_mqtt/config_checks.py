@@ -7,13 +7,13 @@ anything there.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
 from . import topics
+from .loopback import is_loopback
 from .model import EMPTY_GUID
 from .settings import Mqtt, Qrs, Rest, Settings
 from .yamlfile import Document, Place
@@ -165,7 +165,7 @@ def _tokens(document: Document, section: dict[str, Any]) -> None:
 
 def _strangers(rest: Rest, document: Document, section: dict[str, Any]) -> None:
     host, allow, tokens = (*_REST, "serverHost"), (*_REST, "allowUnauthenticated"), (*_REST, "auth", "tokens")
-    if section["auth"].get("tokens") or rest.allow_unauthenticated or _loopback(rest.server_host):
+    if section["auth"].get("tokens") or rest.allow_unauthenticated or is_loopback(rest.server_host):
         return
     if not document.sound(host, allow, tokens):
         return
@@ -181,13 +181,6 @@ def _strangers(rest: Rest, document: Document, section: dict[str, Any]) -> None:
         f"or `allowUnauthenticated: true` {where(allow)}, "
         "or listen on 127.0.0.1",
     )
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _listeners(values: Settings, document: Document) -> None:

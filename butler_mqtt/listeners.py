@@ -100,7 +100,9 @@ class Listeners:
             if rest.enable:
 
                 def door(ending: asyncio.Event) -> ASGIApp:
-                    guard = self._guard = application.rest(core, self._settings.rest, ending)
+                    # As it was at the start: that decides whether it asks for tokens.
+                    guard = self._guard = application.rest(core, rest, ending)
+                    guard.reconfigured(self._settings.rest)
                     return guard
 
                 self._listeners.append(
@@ -112,7 +114,7 @@ class Listeners:
                 self._listeners.append(
                     Listener(
                         "monitoring",
-                        lambda _ending: application.monitoring(core),
+                        lambda _ending: application.monitoring(core, monitoring, rest.max_body_bytes),
                         monitoring.host,
                         monitoring.port,
                         on_fatal=on_fatal,

@@ -22,6 +22,8 @@ from functools import lru_cache
 from types import TracebackType
 from typing import TextIO
 
+from butler_mqtt.printable import escaped
+
 #: Levels of the configuration, `settings.Settings.log_level`.
 LEVELS = {"error": logging.ERROR, "warn": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
@@ -160,13 +162,6 @@ class Formatter(logging.Formatter):
         if trace := _traceback(record):
             value["traceback"] = trace
         return json.dumps(value)
-
-
-def escaped(text: str) -> str:
-    """Write what cannot be printed, line ends and terminal codes among it, as Python escapes."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
 
@@ -12,6 +11,7 @@ from butler_mqtt.checks.finding import Finding, State, ok, wrong
 from butler_mqtt.commands import pages
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.printable import escaped_lines, json_text
 from butler_mqtt.settings import Settings
 
 #: What stands before a line, by how the trial ended.
@@ -32,10 +32,10 @@ def check(settings: Settings, *, as_json: bool) -> ExitCode:
     for finding in _all(settings):
         findings.append(finding)
         if not as_json:
-            _print(finding)
+            show(finding)
     states = {finding.state for finding in findings}
     if as_json:
-        typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2, ensure_ascii=False))
+        typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
     else:
         _summarise(findings)
     if State.UNREACHED in states:
@@ -50,7 +50,7 @@ def check(settings: Settings, *, as_json: bool) -> ExitCode:
 def unusable(error: ConfigError) -> None:
     """Print the problems of a configuration that cannot be used, for machines."""
     findings = [wrong("configuration", f"{error.source}: {problem}", "") for problem in error.problems]
-    typer.echo(json.dumps([finding.as_json() for finding in findings], indent=2, ensure_ascii=False))
+    typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
 
 
 def _all(settings: Settings) -> Iterator[Finding]:
@@ -66,10 +66,11 @@ def _all(settings: Settings) -> Iterator[Finding]:
     yield from qlik.check(settings)
 
 
-def _print(finding: Finding) -> None:
-    typer.echo(f"{MARKS[finding.state]}  {finding.name}: {finding.text}")
+def show(finding: Finding) -> None:
+    """Print one line of the report, and what to do."""
+    typer.echo(f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}")
     if finding.advice:
-        typer.echo(f"         → {finding.advice}")
+        typer.echo(f"         → {escaped_lines(finding.advice)}")
 
 
 def _summarise(findings: Iterable[Finding]) -> None:

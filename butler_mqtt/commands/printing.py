@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+
+from butler_mqtt.printable import escaped, escaped_lines, json_text
 
 #: Columns when the output goes into a file or a pipe: no line is broken there.
 _PIPE_WIDTH = 240
@@ -26,7 +28,7 @@ _STYLES = {
 def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
     """Print a reply, or what `resolve` found, to standard output."""
     if as_json:
-        print(json.dumps(answer, ensure_ascii=False))  # noqa: T201 -- for programs, one line
+        say_json(answer)
         return
     console = for_results()
     request = f"request {answer['requestId']}" if "requestId" in answer else "the request"
@@ -56,7 +58,7 @@ def for_results() -> Console:
 
 def complain(text: str) -> None:
     """Print what went wrong to standard error."""
-    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(plain(text))
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(Text(escaped_lines(text)))
 
 
 def progress() -> Progress:
@@ -67,11 +69,18 @@ def progress() -> Progress:
 
 
 def plain(text: object, style: str = "") -> Text:
-    """Give text of others as it is: no markup, no control characters that a terminal would obey."""
-    shown = "".join(
-        one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in str(text)
-    )
-    return Text(shown, style)
+    """Give text of others on one line: no markup, and nothing that a terminal would obey."""
+    return Text(escaped(str(text)), style)
+
+
+def say(text: str) -> None:
+    """Print one line to standard output, with what others wrote in it escaped."""
+    typer.echo(escaped(text))
+
+
+def say_json(value: object, indent: int | None = None) -> None:
+    """Print *value* as JSON to standard output, on one line unless *indent* is given."""
+    typer.echo(json_text(value, indent))
 
 
 def selector(entry: Mapping[str, Any]) -> Text:

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from butler_mqtt.commands import pages
 from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.printable import escaped_lines
 from butler_mqtt.settings import Settings
 
 #: Where the unit of systemd has the service keep its journal.
@@ -344,7 +345,7 @@ def _end(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:
     try:
         code = carry_out(file)
     except JournalError as error:
-        typer.echo(str(error), err=True)
+        typer.echo(escaped_lines(str(error)), err=True)
         code = ExitCode.FAILED
     except KeyboardInterrupt:
         code = ExitCode.OK  # what was followed goes on without us

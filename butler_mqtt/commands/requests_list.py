@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import typer
 from rich import box
 from rich.table import Table
 
@@ -76,7 +75,7 @@ def story(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> Exi
             printing.complain(f"no request {request_id} is in {journal}")
             return ExitCode.FAILED
         if as_json:
-            typer.echo(json.dumps(_whole(request_id, chapters), ensure_ascii=False))
+            printing.say_json(_whole(request_id, chapters))
             return ExitCode.OK
         senders = dict.fromkeys(
             ["retry of " + request_id, *(retry_sender(one, chapters) for one in chapters)]
@@ -85,7 +84,7 @@ def story(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> Exi
         _tell(chapters, told)
         for sender in senders:
             for retried in search.chapters(search.find(Filters(sender=sender), 10)):
-                typer.echo(_plain(f"asked for again by request {retried.request['request_id']}, {sender}"))
+                printing.say(f"asked for again by request {retried.request['request_id']}, {sender}")
         version = search.version()
         while follow:
             version = _wait(search, version)
@@ -178,12 +177,12 @@ def _signature(chapter: Chapter) -> tuple[object, ...]:
 
 def _lines(chapters: Iterable[Chapter]) -> None:
     for chapter in chapters:
-        typer.echo(json.dumps(record(chapter), ensure_ascii=False))
+        printing.say_json(record(chapter))
 
 
 def _rows(chapters: Iterable[Chapter]) -> None:
     for chapter in chapters:
-        typer.echo("  ".join(_plain(cell) for cell in _cells(chapter)))
+        printing.say("  ".join(_cells(chapter)))
 
 
 def _table(chapters: Sequence[Chapter]) -> None:
@@ -208,7 +207,7 @@ def _cells(chapter: Chapter) -> tuple[str, str, str, str, str]:
         state += f"; {aside} messages set aside"
     if chapter.held:
         state += "; held"
-    return _local(request["received_at"]), request["request_id"], request["door"] + sender, tasks, state
+    return local(request["received_at"]), request["request_id"], request["door"] + sender, tasks, state
 
 
 def _tell(chapters: Sequence[Chapter], told: set[Step], *, headings: bool = True) -> None:
@@ -219,13 +218,13 @@ def _tell(chapters: Sequence[Chapter], told: set[Step], *, headings: bool = True
             request = chapter.request
             code = f", {request['code']}" if request["code"] else ""
             sender = f", sender {request['sender']}" if request["sender"] else ""
-            typer.echo(_plain(f"request {request['request_id']}{which}: {request['state']}{code}{sender}"))
+            printing.say(f"request {request['request_id']}{which}: {request['state']}{code}{sender}")
             if request["document"]:
-                typer.echo(_plain(f"  asked: {request['document']}"))
+                printing.say(f"  asked: {request['document']}")
         for step in steps(chapter):
             if step not in told:
                 told.add(step)
-                typer.echo(_plain(f"  {_local(step.time)}  {step.text}"))
+                printing.say(f"  {local(step.time)}  {step.text}")
 
 
 def _which(number: int, chapters: Sequence[Chapter]) -> str:
@@ -239,11 +238,11 @@ def _whole(request_id: str, chapters: Sequence[Chapter]) -> dict[str, object]:
     return {"requestId": request_id, "time": moment(time.time_ns() // 1_000_000), "requests": told}
 
 
-def _local(milliseconds: int) -> str:
+def local(milliseconds: int) -> str:
+    """Write a time of the journal as the clock on the wall shows it; UTC at the ends of the calendar."""
     when = from_ms(milliseconds)
-    return "" if when is None else when.astimezone().isoformat(" ", "milliseconds")
-
-
-def _plain(text: str) -> str:
-    """Take out what a terminal would obey, line breaks too: a name must not look like a step."""
-    return printing.plain(text).plain.replace("\n", " ")
+    if when is None:
+        return ""
+    with contextlib.suppress(OverflowError, ValueError):  # at the ends of the calendar it stays UTC
+        when = when.astimezone()
+    return when.isoformat(" ", "milliseconds")

@@ -25,10 +25,10 @@ def restore(journal: Path, copy: Path) -> ExitCode:
     """
     done = put_in_place(journal, copy)
     older = f", brought from format {done.found} to {FORMAT}" if done.found != FORMAT else ""
-    typer.echo(f"{copy} is checked and in the place of {journal}{older}")
+    printing.say(f"{copy} is checked and in the place of {journal}{older}")
     if done.aside is not None:
-        typer.echo(f"what was there is kept as {done.aside}")
-    typer.echo(f"requests held: {done.held}")
+        printing.say(f"what was there is kept as {done.aside}")
+    printing.say(f"requests held: {done.held}")
     if done.held:
         typer.echo(
             "The daemon may be started; of these it starts, settles and publishes nothing until you say so:\n"
@@ -75,7 +75,7 @@ def resume(journal: Path, request_ids: Sequence[str], *, discard: bool) -> ExitC
     others = len(before - left) - len(set(rows)) if rows else 0
     shared = f", {others} of them because they share an execution" if others > 0 else ""
     how = "discarded, what has not begun is cancelled" if discard else "go on"
-    typer.echo(f"{len(before - left)} requests{shared}: {how} {when}; {len(left)} are held still")
+    printing.say(f"{len(before - left)} requests{shared}: {how} {when}; {len(left)} are held still")
     return ExitCode.OK if not left & set(rows or before) else ExitCode.FAILED
 
 

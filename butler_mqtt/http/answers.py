@@ -13,6 +13,7 @@ from butler_mqtt.errors import RequestError
 STATUS: Mapping[str, int] = {
     "unauthorized": 401,
     "all_denied": 403,
+    "forbidden": 403,
     "all_must_exist": 404,
     "not_found": 404,
     "method_not_allowed": 405,

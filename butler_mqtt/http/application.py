@@ -20,8 +20,10 @@ from butler_mqtt.http import openapi, page
 from butler_mqtt.http.answers import Refusal, json_answer, refusal_answer
 from butler_mqtt.http.core import Check, Core
 from butler_mqtt.http.guard import Guard, Rate
+from butler_mqtt.http.sites import LocalPages
 from butler_mqtt.http.starting import Starting
-from butler_mqtt.settings import Rest
+from butler_mqtt.loopback import is_loopback
+from butler_mqtt.settings import Monitoring, Rest
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: The page is text alone: whatever a browser would load for it is refused.
@@ -69,9 +71,13 @@ def rest(
     return Guard(_application(routes, core.refused), settings, rate or Rate(), core.refused)
 
 
-def monitoring(core: Core) -> ASGIApp:
+def monitoring(core: Core, settings: Monitoring, max_body_bytes: int) -> ASGIApp:
     """Make the application of the monitoring listener."""
-    return _application(_monitoring_routes(core), lambda _code: None)
+    return LocalPages(
+        _application(_monitoring_routes(core), lambda _code: None),
+        loopback=is_loopback(settings.host),
+        max_body_bytes=max_body_bytes,
+    )
 
 
 def _application(routes: Sequence[Route], refused: Callable[[str], None]) -> Starlette:
@@ -107,7 +113,9 @@ def _http_fault(request: Request, error: Exception) -> Response:
         details = f"{request.method} is not for this path; {allowed} is"
         refusal = Refusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
     else:
-        details = f"there is nothing at {requestschema.shown(request.url.path)}; /docs lists what there is"
+        details = (
+            f"there is nothing at {requestschema.shown(request.scope['path'])}; /docs lists what there is"
+        )
         refusal = Refusal("not_found", "Not found", details)
     return refusal_answer(refusal)
 

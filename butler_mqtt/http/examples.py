@@ -182,6 +182,13 @@ def _refusal(error: str, details: str, code: str, **lists: object) -> dict[str, 
 
 
 #: Refusals by status: what it means, and one example for each code that has it.
+FORBIDDEN: dict[str, object] = {
+    "error": "Request from another site",
+    "details": "Origin is 'https://portal.example.com'; what a browser sends for a page of another site is "
+    "taken with a bearer token only",
+    "code": "forbidden",
+}
+
 REFUSALS: dict[int, tuple[str, dict[str, dict[str, object]]]] = {
     400: (
         "The request is at fault, or nothing could be begun for a reason that `code` names",
@@ -215,15 +222,16 @@ REFUSALS: dict[int, tuple[str, dict[str, dict[str, object]]]] = {
         },
     ),
     403: (
-        "The allow-list allows none of the tasks",
+        "The allow-list allows none of the tasks, or a page in a browser may have sent it",
         {
+            "forbidden": FORBIDDEN,
             "all_denied": _refusal(
                 "No matching task may be started",
                 f"startTaskFilter.allowTask allows none of the matching tasks: Sales ({OTHER_TASK})",
                 "all_denied",
                 tasksNotFound=[],
                 tasksDenied=[{"taskId": OTHER_TASK, "taskName": "Sales", "status": "denied"}],
-            )
+            ),
         },
     ),
     404: (

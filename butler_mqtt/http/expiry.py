@@ -23,7 +23,8 @@ def remaining(files: Mapping[str, Path | None]) -> dict[str, float]:
             continue
         try:
             certificates = x509.load_pem_x509_certificates(file.read_bytes())
+            # A time that is none shows only here.
+            found[name] = min((one.not_valid_after_utc - now).total_seconds() for one in certificates)
         except (OSError, ValueError):
             continue
-        found[name] = min((one.not_valid_after_utc - now).total_seconds() for one in certificates)
     return found

@@ -1,9 +1,8 @@
-"""Who may ask, and how often: bearer tokens, client certificates, a rate for each caller."""
+"""Who may ask, and how often: tokens, client certificates, no foreign pages, a rate for each caller."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import logging
@@ -11,13 +10,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.answers import Refusal, refusal_answer
+from butler_mqtt.http.sites import refuse_foreign_host, refuse_foreign_origin, refuse_long_body
+from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import Rest, Token
 
 #: Requests a caller may make in the long run, each second, and at once after a pause. Far above what a
@@ -99,15 +99,31 @@ class Guard:
         self._app = app
         self._tokens = rest.tokens
         self._certificates = rest.tls.enable and rest.tls.ca is not None
+        #: Decided here, once: a listener that asks never stops asking.
+        self._asks = bool(self._tokens) or self._certificates
+        self._loopback = is_loopback(rest.server_host)
+        self._max_body_bytes = rest.max_body_bytes
         self._rate = rate
         self._refused = refused
 
     def reconfigured(self, rest: Rest) -> None:
-        """Judge by other tokens from the next request on; called from another thread."""
+        """
+        Judge by other tokens from the next request on; called from another thread.
+
+        The first token closes a door that was open; taking the last one away opens none.
+        """
+        if self._asks and not rest.tokens and self._tokens:
+            _log.error(
+                "restServerConfig.auth.tokens is empty now: the REST door stays closed, %s; "
+                "add a token and reload, or restart the daemon if everybody may start tasks",
+                "only client certificates get in" if self._certificates else "nobody gets in",
+                extra={"action": "rest_no_tokens"},
+            )
+        self._asks = self._asks or bool(rest.tokens)
         self._tokens = rest.tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, 429 or 400, or pass the request on."""
+        """Answer 401, 403, 413 or 429, or pass the request on."""
         if scope["type"] != "http":
             return
         request = HTTPConnection(scope)
@@ -115,8 +131,9 @@ class Guard:
         try:
             principal = self._caller(request, method) if scope["path"] not in self.OPEN else None
             self._limit(principal or f"address {_address(request)}")
-            if principal is None and method not in _SAFE:
-                _refuse_other_sites(request)
+            self._refuse_pages(request)
+            if method in _SAFE:
+                refuse_long_body(request, self._max_body_bytes)
         except RequestError as refusal:
             self._refused(refusal.code)
             await refusal_answer(refusal)(scope, receive, send)
@@ -130,7 +147,7 @@ class Guard:
         certified = tls.get("client_cert_name")
         if self._certificates and isinstance(certified, str):
             return certified
-        if not self._tokens and not self._certificates:
+        if not self._asks:
             return None
         token = _token(request.headers.get("authorization", ""), method)
         name = None if token is None else token_name(token, self._tokens)
@@ -153,6 +170,22 @@ class Guard:
             headers={"WWW-Authenticate": _challenge(method)},
         )
 
+    def _refuse_pages(self, request: HTTPConnection) -> None:
+        """Refuse what a page in a browser may have made; a bearer token no browser sends by itself."""
+        try:
+            if not self._asks and self._loopback:
+                refuse_foreign_host(request)
+            if not (self._asks and _is_bearer(request)):
+                refuse_foreign_origin(request)
+        except RequestError as refusal:
+            _log.warning(
+                "a request from %s was refused: %s",
+                _address(request),
+                refusal.details,
+                extra={"action": "rest_forbidden"},
+            )
+            raise
+
     def _limit(self, caller: str) -> None:
         seconds = self._rate.wait(caller)
         if seconds:
@@ -162,6 +195,10 @@ class Guard:
                 f"more than {RATE:.0f} requests a second; try again later",
                 headers={"Retry-After": str(max(1, round(seconds)))},
             )
+
+
+def _is_bearer(request: HTTPConnection) -> bool:
+    return request.headers.get("authorization", "").strip().lower().startswith("bearer ")
 
 
 def _token(header: str, method: str) -> str | None:
@@ -175,7 +212,7 @@ def _token(header: str, method: str) -> str | None:
     if scheme.lower() == "basic" and method in _SAFE:
         try:
             return base64.b64decode(value, validate=True).decode().partition(":")[2] or None
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             return None
     return None
 
@@ -183,23 +220,6 @@ def _token(header: str, method: str) -> str | None:
 def _challenge(method: str) -> str:
     bearer = 'Bearer realm="butler-mqtt"'
     return f'{bearer}, Basic realm="butler-mqtt, token as password"' if method in _SAFE else bearer
-
-
-def _refuse_other_sites(request: HTTPConnection) -> None:
-    """
-    Refuse what a page of another site makes a browser send.
-
-    Without tokens a browser on this machine would otherwise start tasks for
-    any page it shows. Programs send no Origin.
-    """
-    origin = request.headers.get("origin")
-    if origin is None or urlsplit(origin).netloc == request.headers.get("host"):
-        return
-    raise Refusal(
-        "cross_origin",
-        "Request from another site",
-        "requests that browsers send for other sites are not taken without a token",
-    )
 
 
 def _address(request: HTTPConnection) -> str:

@@ -125,6 +125,11 @@ class Listener:
         self._running = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._socket.open
+
     def start(self) -> None:
         """Serve, in a thread of its own."""
         self._thread.start()

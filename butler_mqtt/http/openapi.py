@@ -195,7 +195,8 @@ def _state() -> dict[str, Any]:
                     }
                 },
             },
-            **_refusals({status: examples.REFUSALS[status] for status in (400, 401, 429, 503)}),
+            **_refusals({status: examples.REFUSALS[status] for status in (400, 401, 413, 429, 503)}),
+            **_forbidden(),
         },
     }
 
@@ -215,7 +216,8 @@ def _check(operation: str, summary: str) -> dict[str, Any]:
         "responses": {
             "200": answer("All is well", examples.HEALTHY),
             "503": answer("Something is not", examples.UNWELL),
-            **_refusals({429: examples.REFUSALS[429]}),
+            **_refusals({status: examples.REFUSALS[status] for status in (413, 429)}),
+            **_forbidden(),
         },
     }
 
@@ -228,7 +230,8 @@ def _page(operation: str, summary: str, media_type: str, tag: str) -> dict[str, 
         "operationId": operation,
         "responses": {
             "200": {"description": summary, "content": {media_type: {"schema": schema}}},
-            **_refusals({status: examples.REFUSALS[status] for status in (401, 429)}),
+            **_refusals({status: examples.REFUSALS[status] for status in (401, 413, 429)}),
+            **_forbidden(),
         },
     }
 
@@ -246,6 +249,10 @@ def _refusals(wanted: Mapping[int, tuple[str, Mapping[str, object]]]) -> dict[st
         }
         for status, (meaning, by_code) in wanted.items()
     }
+
+
+def _forbidden() -> dict[str, Any]:
+    return _refusals({403: ("A page in a browser may have sent it", {"forbidden": examples.FORBIDDEN})})
 
 
 def _named(found: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from butler_mqtt.http import butler
 from butler_mqtt.http.answers import Refusal, json_answer, reply_answer, status_of
 from butler_mqtt.http.core import Core
 from butler_mqtt.http.delivery import Delivery
+from butler_mqtt.http.sites import announced
 from butler_mqtt.model import Arrival
 
 #: Seconds within which a request must be on disk; a commit takes milliseconds.
@@ -192,8 +193,7 @@ class Starting:
 
 async def _body(request: Request, limit: int) -> bytes:
     """Read the body, but not beyond *limit* bytes."""
-    announced = request.headers.get("content-length", "")
-    size = int(announced) if announced.isascii() and announced.isdigit() else 0
+    size = announced(request)
     chunks: list[bytes] = []
     read = 0
     try:

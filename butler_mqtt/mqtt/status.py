@@ -36,7 +36,10 @@ def parse(payload: bytes) -> Status | None:
     try:
         value = json.loads(payload)
         started = datetime.fromisoformat(value["startedAt"])
-        status = Status(str(value["status"]), str(value["instance"]), started, str(value.get("version", "")))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        if started.tzinfo is None:
+            return None
+        # In UTC at once: an offset can lead beyond the calendar.
+        started = started.astimezone(UTC)
+        return Status(str(value["status"]), str(value["instance"]), started, str(value.get("version", "")))
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return status if started.tzinfo is not None else None

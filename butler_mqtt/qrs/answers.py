@@ -156,9 +156,14 @@ def retry_seconds(answer: Answer) -> float | None:
 
 
 def http_date(value: str) -> datetime | None:
-    """Read an HTTP date as UTC; None when absent or unreadable."""
+    """
+    Read an HTTP date as UTC; None when absent, unreadable, or a time that no clock shows.
+
+    Within the years given there is room to reckon with it: a clock at the end of the calendar overflows.
+    """
     try:
         moment = parsedate_to_datetime(value)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment if 1970 <= moment.year < 9999 else None

@@ -117,7 +117,7 @@ def test_start_that_has_expired_is_refused(place: Place, qlik: Qlik) -> None:
 def test_names_of_tasks_are_shown_as_they_are_and_cannot_move_the_cursor(place: Place, qlik: Qlik) -> None:
     qlik.task("[red]Söhne[/red] \x1b[31m", tags=["cli markup"])
     done = call(place.daemon, "start", "--tag", "cli markup", "--dry-run")
-    assert "[red]Söhne[/red] \N{REPLACEMENT CHARACTER}[31m" in done.stdout
+    assert "[red]Söhne[/red] \\x1b[31m" in done.stdout
 
 
 def test_start_without_a_broker_ends_with_69(broker: Mosquitto, make_daemon: Callable[..., Daemon]) -> None:

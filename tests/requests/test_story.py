@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+
+import pytest
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.commands.requests_story import Step, steps
@@ -265,3 +268,19 @@ def test_names_cannot_forge_a_step_or_move_the_cursor(house: House) -> None:
     done = call("erp-1", "--journal", house.path)
     assert "\x1b" not in done.stdout
     assert not any(line.startswith("  2020") for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--json",), ("erp-1",), ("erp-1", "--json"), ("export",)],
+    ids=" ".join,
+)
+def test_no_command_prints_what_a_terminal_obeys(house: House, arguments: tuple[str, ...]) -> None:
+    evil = "\x7f\x80\x9b2J\x9d0;x\x9c\u202e\u2066\u200b\x1b[2J\x07"
+    task = house.site.add(f"Sales{evil}")
+    house.ask({"taskId": task, "requestId": "erp-1", "sender": "erp\x9b\u202e"})
+    done = call(*arguments, "--journal", house.path)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.replace("\n", "").isprintable()
+    if done.stdout.startswith("{"):
+        assert json.dumps(f"Sales{evil}") in json.dumps(json.loads(done.stdout))

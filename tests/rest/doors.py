@@ -6,17 +6,18 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from butler_mqtt.http import application
 from butler_mqtt.http.core import Check, Core
-from butler_mqtt.http.guard import Rate
+from butler_mqtt.http.guard import Guard, Rate
 from butler_mqtt.http.listener import Listener
 from butler_mqtt.http.protocol import Limits
 from butler_mqtt.http.starting import Starting
 from butler_mqtt.model import Arrival
-from butler_mqtt.settings import Rest
+from butler_mqtt.settings import Monitoring, Rest
+from tests.rest.hostile import HostileClient
 
 
 class Pipeline:
@@ -46,8 +47,11 @@ class Pipeline:
             return
         assert arrival.on_stored is not None
         assert arrival.on_reply is not None
-        body = json.loads(arrival.payload or b"{}")
-        request_id = str(body.get("requestId") or arrival.request_id)
+        try:
+            body = json.loads(arrival.payload)
+        except ValueError:
+            body = None
+        request_id = str((isinstance(body, dict) and body.get("requestId")) or arrival.request_id)
         arrival.on_stored(request_id)
         if self.answer is not None:
             arrival.on_reply(json.dumps({"requestId": request_id, **self.answer}))
@@ -71,14 +75,21 @@ class Pipeline:
 
 
 class Door:
-    """A running listener."""
+    """A running listener; `hostile` speaks to it as no honest client does."""
 
     def __init__(self, listener: Listener, pipeline: Pipeline, rest: Rest) -> None:
+        self.hostile = HostileClient(listener.port)
+        self.guards: list[Guard] = []
         self.port = listener.port
         self.pipeline = pipeline
         self.listener = listener
         self.url = f"http{'s' if rest.tls.enable else ''}://127.0.0.1:{listener.port}"
         self.start = f"{self.url}/v4/reloadtask/start"
+
+    @property
+    def guard(self) -> Guard:
+        """What judges the callers of a REST listener."""
+        return self.guards[0]
 
     def connect(self) -> socket.socket:
         """Open a bare connection."""
@@ -115,19 +126,51 @@ def door(
     """Run a listener on a free port until the block ends; a thread that dies fails the test."""
     rest = rest or Rest(rest_wait_seconds=5)
     pipeline = Pipeline()
-    deaths: list[BaseException] = []
+    guards: list[Guard] = []
 
     def make(ending: Any) -> Any:
         core = pipeline.core()
         starting = Starting(
             core, rest.max_body_bytes, rest.rest_wait_seconds, ending, store_seconds=store_seconds
         )
-        return application.rest(core, rest, ending, rate=rate, starting=starting)
+        guards.append(application.rest(core, rest, ending, rate=rate, starting=starting))
+        return guards[0]
 
-    listener = Listener("REST", make, "127.0.0.1", 0, on_fatal=deaths.append, tls=rest.tls, limits=limits)
+    with _running("REST", make, rest, pipeline, limits) as one:
+        one.guards = guards
+        yield one
+
+
+@contextlib.contextmanager
+def monitoring_door(
+    settings: Monitoring | None = None, *, limits: Limits | None = None, max_body_bytes: int = 262144
+) -> Iterator[Door]:
+    """Run a monitoring listener on a free port until the block ends."""
+    pipeline = Pipeline()
+
+    def make(_ending: Any) -> Any:
+        return application.monitoring(pipeline.core(), settings or Monitoring(), max_body_bytes)
+
+    with _running("monitoring", make, Rest(), pipeline, limits) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def _running(
+    name: str, make: Callable[[Any], Any], rest: Rest, pipeline: Pipeline, limits: Limits | None
+) -> Iterator[Door]:
+    deaths: list[BaseException] = []
+    listener = Listener(name, make, "127.0.0.1", 0, on_fatal=deaths.append, tls=rest.tls, limits=limits)
     listener.start()
     try:
         yield Door(listener, pipeline, rest)
     finally:
         listener.stop(10)
     assert deaths == []
+
+
+#: Both listeners, for what holds on either.
+BOTH: dict[str, Callable[..., contextlib.AbstractContextManager[Door]]] = {
+    "REST": door,
+    "monitoring": monitoring_door,
+}

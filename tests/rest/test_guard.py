@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import requests
+from starlette.responses import Response
 
-from butler_mqtt.http.guard import Rate, token_name
-from butler_mqtt.settings import Rest, Token
-from tests.rest.doors import door
+from butler_mqtt.http.guard import Guard, Rate, token_name
+from butler_mqtt.settings import Rest, RestTls, Token
+from tests.rest.doors import Door, door
 
 
 def token(name: str, secret: str) -> Token:
@@ -80,10 +83,45 @@ def test_a_page_of_another_site_cannot_start_tasks_through_a_browser() -> None:
     with door() as one:
         headers = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
         answer = requests.post(one.start, data=b'{"tag": "x"}', headers=headers, timeout=10)
-        assert (answer.status_code, answer.json()["code"]) == (400, "cross_origin")
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert one.pipeline.arrivals == []
         assert requests.post(one.start, json={"tag": "x"}, headers={"Origin": one.url}, timeout=10).ok
         assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def status(one: Door, secret: str | None = None) -> int:
+    headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+    return requests.get(f"{one.url}/metrics", headers=headers, timeout=10).status_code
+
+
+def test_the_last_token_taken_away_opens_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with door(GUARDED) as one:
+        assert (status(one), status(one, "secret-1")) == (401, 200)
+        one.guard.reconfigured(replace(GUARDED, tokens=()))
+        assert (status(one), status(one, "secret-1")) == (401, 401)
+        assert "the REST door stays closed, nobody gets in; add a token and reload" in caplog.text
+        one.guard.reconfigured(replace(GUARDED, tokens=()))
+        assert caplog.text.count("stays closed") == 1
+        one.guard.reconfigured(GUARDED)
+        assert (status(one), status(one, "secret-1")) == (401, 200)
+
+
+def test_the_first_token_closes_the_door_at_once_and_for_good() -> None:
+    with door() as one:
+        assert status(one) == 200
+        one.guard.reconfigured(GUARDED)
+        assert (status(one), status(one, "secret-2")) == (401, 200)
+        one.guard.reconfigured(Rest())
+        assert status(one) == 401
+
+
+def test_where_client_certificates_count_they_alone_get_in_without_tokens(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    rest = Rest(tls=RestTls(enable=True, ca=tmp_path), tokens=KNOWN)
+    guard = Guard(Response("open"), rest, Rate(), lambda _code: None)
+    guard.reconfigured(replace(rest, tokens=()))
+    assert "only client certificates get in" in caplog.text
 
 
 def test_a_bucket_gives_its_burst_and_then_the_rate() -> None:

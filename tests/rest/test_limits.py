@@ -16,7 +16,7 @@ from tests.brokers import until
 from tests.rest.doors import door, rest_of
 
 QUICK = Limits(head_seconds=0.2, body_seconds=0.3, unread_seconds=0.3)
-HEAD = b"POST /v4/reloadtask/start HTTP/1.1\r\nHost: x\r\n"
+HEAD = b"POST /v4/reloadtask/start HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def send_chunks(connection: socket.socket) -> None:
@@ -103,8 +103,8 @@ def test_a_client_that_does_not_read_is_cut_off() -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", one.port))
         connection.settimeout(10)
-        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
-        until(lambda: not one.listener._socket.open, what="the connection is given up")
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
+        until(lambda: not one.listener.connections, what="the connection is given up")
 
 
 def test_connections_beyond_the_limit_are_closed_and_the_others_work_on() -> None:
@@ -129,7 +129,7 @@ def test_room_is_made_when_connections_close() -> None:
     with door(limits=Limits(connections=3)) as one:
         for _ in range(10):
             assert requests.get(one.url + "/healthz", timeout=10, headers={"Connection": "close"}).ok
-        until(lambda: one.listener._socket.open == 0)
+        until(lambda: one.listener.connections == 0)
 
 
 def test_what_is_not_http_is_refused() -> None:

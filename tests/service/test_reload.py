@@ -159,17 +159,15 @@ def test_what_may_change_while_running_is_taken_from_the_new_settings_only_there
     ]
 
 
-def test_new_tokens_count_from_the_next_call_on(
+def test_new_tokens_count_from_the_next_call_on_and_none_let_nobody_in(
     systemd: Manager, broker: Mosquitto, site: Running, tmp_path: Path
 ) -> None:
     port = free_port()
 
-    def tokens(word: str) -> str:
-        digest = hashlib.sha256(word.encode()).hexdigest()
-        return (
-            f"  restServerConfig: {{ enable: true, serverPort: {port},"
-            f" auth: {{ tokens: [{{ name: erp, sha256: {digest} }}] }} }}\n"
-        )
+    def tokens(*words: str) -> str:
+        digests = [hashlib.sha256(word.encode()).hexdigest() for word in words]
+        known = ", ".join(f"{{ name: erp, sha256: {digest} }}" for digest in digests)
+        return f"  restServerConfig: {{ enable: true, serverPort: {port}, auth: {{ tokens: [{known}] }} }}\n"
 
     def status(word: str) -> int:
         call = requests.get(
@@ -185,3 +183,7 @@ def test_new_tokens_count_from_the_next_call_on(
         hang_up(daemon, systemd)
         assert (status("old"), status("new")) == (401, 200)
         assert "changed: restServerConfig.auth.tokens;" in daemon.log()
+        broker_config(tmp_path, broker, site, more=tokens())
+        hang_up(daemon, systemd)
+        assert (status("old"), status("new")) == (401, 401)
+        assert "action=rest_no_tokens" in daemon.log()

@@ -1,0 +1,128 @@
+"""
+What a page in a browser may not do: act on this machine for whoever wrote the page.
+
+A browser on this machine reaches what listens on loopback, and it does what
+the pages it shows want. It tells on them in two headers. `Origin` names the
+page's site in every request that changes something for another site. `Host`
+holds the name in the address: a site whose name leads to 127.0.0.1 (DNS
+rebinding) is one with us in the browser's eyes, but it cannot take a name
+away from us. A caller with a bearer token is no such page: browsers do not
+send one by themselves.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from butler_mqtt import requestschema
+from butler_mqtt.errors import RequestError
+from butler_mqtt.http.answers import Refusal, refusal_answer
+
+#: `uri-host [ ":" port ]` (RFC 9112, 3.2), names and addresses only.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
+
+
+def refuse_foreign_host(request: HTTPConnection) -> None:
+    """
+    Refuse a `Host` that is no name of this machine alone, to be used where only this machine can ask.
+
+    A request without one comes from no browser and is let through.
+
+    Raises:
+        Refusal: `forbidden`.
+    """
+    for host in request.headers.getlist("host"):
+        if not _names_loopback(host):
+            raise Refusal(
+                "forbidden",
+                "Host not served",
+                f"Host is {requestschema.shown(host)}; without tokens only localhost, 127.0.0.1 and [::1] "
+                "are served. Ask for one of these; a proxy has to write one of them into the header Host",
+            )
+
+
+def refuse_foreign_origin(request: HTTPConnection) -> None:
+    """
+    Refuse what a page of another site makes a browser send.
+
+    Raises:
+        Refusal: `forbidden`.
+    """
+    hosts = [host.lower() for host in request.headers.getlist("host")]
+    for origin in request.headers.getlist("origin"):
+        if origin.lower().partition("://")[2] not in hosts:
+            raise Refusal(
+                "forbidden",
+                "Request from another site",
+                f"Origin is {requestschema.shown(origin)}; what a browser sends for a page of another site "
+                "is taken with a bearer token only",
+            )
+
+
+def refuse_long_body(request: HTTPConnection, limit: int) -> None:
+    """
+    Refuse a body that is announced to be longer than *limit* bytes.
+
+    Raises:
+        RequestError: `too_large`.
+    """
+    size = announced(request)
+    if size > limit:
+        raise RequestError(
+            "too_large", "Request too large", f"the body has {size} bytes, {limit} are allowed"
+        )
+
+
+def announced(request: HTTPConnection) -> int:
+    """Give the length in Content-Length, 0 without; what no 20 digits hold counts as that much."""
+    text = request.headers.get("content-length", "")
+    # Cut: Python refuses to read thousands of digits, and nobody sends so much.
+    return int(text.lstrip("0")[:20] or "0") if text.isascii() and text.isdigit() else 0
+
+
+class LocalPages:
+    """
+    Lets requests for the monitoring pages through that no foreign page has made.
+
+    Args:
+        app: What is guarded.
+        loopback: The listener is on loopback: only names of this machine alone are served.
+        max_body_bytes: The longest body, though nothing reads one.
+    """
+
+    def __init__(self, app: ASGIApp, *, loopback: bool, max_body_bytes: int) -> None:
+        self._app = app
+        self._loopback = loopback
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403 or 413, or pass the request on."""
+        if scope["type"] != "http":
+            return
+        request = HTTPConnection(scope)
+        try:
+            if self._loopback:
+                refuse_foreign_host(request)
+            refuse_foreign_origin(request)
+            refuse_long_body(request, self._max_body_bytes)
+        except RequestError as refusal:
+            await refusal_answer(refusal)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _names_loopback(host: str) -> bool:
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = found[1].lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
