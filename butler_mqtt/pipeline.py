@@ -41,6 +41,7 @@ from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
 from butler_mqtt.journal import Journal, tables
+from butler_mqtt.journal.refusals import Refusals
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.store import highest_ids
 from butler_mqtt.ledger import Ledger
@@ -95,8 +96,10 @@ class Pipeline:
         self._journal = journal
         self._inbox = Inbox()
         self._rows = Turn(counting)
+        self._refusals = Refusals(least=settings.mqtt.receive_maximum)
         self._ledger = Ledger(
             self._rows,
+            refusals=self._refusals,
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=settings.start_task.if_running,
         )
@@ -226,6 +229,7 @@ class Pipeline:
         rows = self._rows
         rows.begin()
         with self._journal.transaction() as connection:
+            self._refusals.step(connection)
             self._read_on(connection)
             self._look_at_disk()
             if self._tidy_now(happened):
@@ -371,6 +375,7 @@ class Pipeline:
             self._rows.number_from(highest_ids(connection))
             self._intake.load(connection)
             self._recovery.load(connection, MAX_WAITING)
+            self._refusals.load(connection)
             if began:
                 identity = self._rows.new_id(tables.lives)
                 self._rows.unit.insert(
