@@ -41,6 +41,7 @@ from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
 from butler_mqtt.journal import Journal, tables
+from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
 from butler_mqtt.journal.refusals import Refusals
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.store import highest_ids
@@ -119,7 +120,8 @@ class Pipeline:
         )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._retention = Retention(settings.journal.retention_days)
-        self._quarantine = Quarantine(self._rows, journal.path)
+        self._pruning = Pruning()
+        self._quarantine = Quarantine(self._rows, journal.path, self._pruning)
         self._held: deque[Arrival] = deque()
         self._tidied = 0.0
         self._looked_at_disk = 0.0
@@ -230,6 +232,8 @@ class Pipeline:
         rows.begin()
         with self._journal.transaction() as connection:
             self._refusals.step(connection)
+            hurried = any(isinstance(one, Arrival) for one in happened)
+            self._pruning.step(connection, seconds=STEP_SECONDS if hurried else CALM_STEP_SECONDS)
             self._read_on(connection)
             self._look_at_disk()
             if self._tidy_now(happened):

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.journal import quarantine, tables
+from butler_mqtt.journal.pruning import Order, Pruning
 from butler_mqtt.model import Publication
 from butler_mqtt.turn import Turn
 
@@ -38,18 +39,22 @@ class Action(StrEnum):
 
     RESEND = "resend"
     DISCARD = "discard"
+    #: Of requests, not of messages.
+    PRUNE = "prune"
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Messages by their rows in the outbox, and what is to become of them."""
+    """Messages by their rows in the outbox, and what is to become of them; or requests to be forgotten."""
 
     action: Action
     messages: tuple[int, ...]
+    order: Order | None = None
 
     def encode(self) -> str:
         """Write it as JSON text."""
-        return json.dumps({"action": self.action, "messages": self.messages})
+        order = asdict(self.order) if self.order is not None else None
+        return json.dumps({"action": self.action, "messages": self.messages, "order": order})
 
 
 def place(journal: Path) -> Path:
@@ -61,7 +66,14 @@ def parse(text: bytes) -> Command:
     """Read a command; raises ValueError when it is none."""
     try:
         document = json.loads(text)
-        return Command(Action(document["action"]), tuple(int(row) for row in document["messages"]))
+        action, order = Action(document["action"]), document.get("order")
+        if (action is Action.PRUNE) != (order is not None):
+            raise ValueError("no command")
+        return Command(
+            action,
+            tuple(int(row) for row in document["messages"]),
+            order and Order(int(order["before"]), bool(order["refused"]), int(order["last"])),
+        )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("no command") from error
 
@@ -105,10 +117,11 @@ def apply(turn: Turn, connection: Connection, command: Command) -> int:
 
 
 class Quarantine:
-    """Takes in the commands left beside the journal at *journal*."""
+    """Takes in the commands left beside the journal at *journal*; *pruning* carries out some of them."""
 
-    def __init__(self, turn: Turn, journal: Path) -> None:
+    def __init__(self, turn: Turn, journal: Path, pruning: Pruning) -> None:
         self._turn = turn
+        self._pruning = pruning
         self._file = place(journal)
         self._due = 0.0
 
@@ -130,6 +143,8 @@ class Quarantine:
                 extra={"action": "command_refused"},
             )
         else:
+            if command.order is not None:
+                self._pruning.begin(command.order)
             apply(self._turn, connection, Command(command.action, _first(command.messages)))
         self._turn.after(self._remove)
 

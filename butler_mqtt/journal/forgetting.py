@@ -52,11 +52,16 @@ def forget(cursor: DBAPICursor, rows: Sequence[int], *, with_set_aside: bool) ->
     Returns:
         How many went, and those of which something is still to come.
     """
-    cursor.execute(_STAYS, (json.dumps(list(rows)), not with_set_aside))
-    stays = frozenset(int(row) for (row,) in cursor.fetchall())
+    stays = staying(cursor, rows, with_set_aside=with_set_aside)
     old = json.dumps([row for row in rows if row not in stays])
     counts = []
     for statement in (*_DELETE_OF, _DELETE):
         cursor.execute(statement, (old,))
         counts.append(cursor.rowcount)
     return Forgotten(counts[-1], stays, counts[0])
+
+
+def staying(cursor: DBAPICursor, rows: Sequence[int], *, with_set_aside: bool) -> frozenset[int]:
+    """Give those of these requests that `forget` leaves."""
+    cursor.execute(_STAYS, (json.dumps(list(rows)), not with_set_aside))
+    return frozenset(int(row) for (row,) in cursor.fetchall())

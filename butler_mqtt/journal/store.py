@@ -48,6 +48,9 @@ MAX_LOG_PAGES = 8000
 COMMIT_PAGES = 8
 ROWS_OF_A_PAGE = 3
 
+#: Free pages given back in one transaction.
+_GIVEN_BACK_AT_ONCE = 2000
+
 #: Statements that the driver keeps prepared: more than there are kinds of changes in each of their sizes.
 CACHED_STATEMENTS = 512
 
@@ -193,6 +196,29 @@ class Journal:
         """Make all changes of *unit* durable in one transaction; raises as `transaction`."""
         with self.transaction() as connection:
             unit.write(connection)
+
+    def give_back(self) -> None:
+        """
+        Give all free pages back to the disk; takes as long as it takes, so not for a daemon at work.
+
+        Raises:
+            JournalError: As `transaction`.
+        """
+        free = 1
+        while free:
+            with self.transaction() as connection:
+                cursor = connection.connection.cursor()
+                for _ in range(_GIVEN_BACK_AT_ONCE):
+                    # One page: Python's driver runs this statement for its first step only.
+                    cursor.execute("PRAGMA incremental_vacuum(1)")
+                cursor.execute("PRAGMA freelist_count")
+                row = cursor.fetchone()
+                before, free = free, int(row[0]) if row else 0
+            if free and free == before:
+                break  # a journal without auto_vacuum
+        with suppress(sqlite3.Error):
+            if self._driver is not None:
+                self._driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def verify_identities(self) -> None:
         """See whether the files have still their names; for any thread. Raises JournalLost."""
