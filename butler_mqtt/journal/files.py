@@ -115,13 +115,14 @@ class Files:
             self._held[self._path] = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, MODE)
             if fresh:
                 os.fchmod(self._held[self._path], MODE)
-                if known:
-                    _log.warning(
-                        "there is no journal at %s although a daemon has had one there: a new one is made, "
-                        "what was asked before is not known",
-                        self._path,
-                        extra={"action": "journal_new"},
-                    )
+            if known and os.fstat(self._held[self._path]).st_size == 0:
+                _log.warning(
+                    "%s at %s although a daemon has had a journal there: a new one is made, what was asked "
+                    "before is not known",
+                    "there is no file" if fresh else "there is an empty file",
+                    self._path,
+                    extra={"action": "journal_new"},
+                )
         for file in (self._path, self._wal, self._shm):
             _tighten(file)
         lock_file = Path(f"{self._path}.lock")
@@ -281,10 +282,11 @@ def _page_bytes(header: bytes) -> int:
 def _tighten(file: Path) -> None:
     """Take from others the right to read a file of the journal, and say so."""
     try:
-        mode = stat.S_IMODE(file.stat().st_mode)
+        status = file.stat()
     except OSError:
         return  # not there, or SQLite tells what is wrong with it
-    if not mode & ~MODE:
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode) or not mode & ~MODE:
         return
     try:
         file.chmod(MODE)

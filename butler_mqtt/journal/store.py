@@ -9,7 +9,6 @@ read at any time.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sqlite3
@@ -25,6 +24,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from butler_mqtt import posix
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
+from butler_mqtt.journal.faults import cure, driver_error, journal_error
 from butler_mqtt.journal.files import Files, JournalLost
 from butler_mqtt.journal.unit import Unit
 
@@ -54,14 +54,7 @@ _GIVEN_BACK_AT_ONCE = 2000
 #: Statements that the driver keeps prepared: more than there are kinds of changes in each of their sizes.
 CACHED_STATEMENTS = 512
 
-#: Where the journal is when nobody has chosen a place for it.
-_USUAL = "without it the journal stands in $STATE_DIRECTORY, else beside the configuration file"
-
 _log = logging.getLogger("butler_mqtt.journal")
-
-#: SQLite's words for states that end by themselves or by an operator's hand, without a restart.
-_MENDABLE = ("disk is full", "readonly database", "disk I/O error", "locked", "unable to open")
-
 
 #: What SQLite raises for a damaged file, beside `OperationalError` for the other troubles of a file;
 #: through SQLAlchemy, or from the driver itself.
@@ -315,47 +308,7 @@ class Journal:
         if of_the_file or type(error) in _OF_THE_FILE:
             return journal_error(self.path, error)
         # Not the journal is at fault but what was to be written: the next transaction can succeed.
-        return RuntimeError(f"the journal {self.path} refused a row: {_driver(error)}")
-
-
-def cure(error: OSError) -> str:
-    """Tell what to do about a folder in which the journal cannot be written."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return (
-            "free some space on this disk, or set journal.url to another; until then nothing is acknowledged"
-        )
-    if error.errno == errno.EROFS:
-        return (
-            f"set journal.url to a file in a folder that can be written ({_USUAL}); under systemd only "
-            "StateDirectory= and ReadWritePaths= can"
-        )
-    return (
-        "check that the folder exists and belongs to the service's user, or set journal.url to a file in "
-        f"another ({_USUAL})"
-    )
-
-
-def journal_error(path: Path, error: DBAPIError | sqlite3.Error) -> JournalError:
-    """Say what a failure of SQLite means for the operator of the journal at *path*."""
-    reason = str(_driver(error))
-    mendable = any(words in reason for words in _MENDABLE)
-    if "malformed" in reason or "not a database" in reason:
-        advice = "the file is damaged: stop the daemon, move it with its -wal and -shm away, restore a backup"
-    elif "full" in reason:
-        advice = "free some space; nothing is acknowledged until then and the broker keeps what arrives"
-    elif mendable:
-        advice = (
-            "check the disk, and that the file, its -wal and -shm, and folder belong to the service's user, "
-            "or set journal.url to a file elsewhere"
-        )
-    else:
-        advice = "this is a fault of the program; nothing unwritten was acknowledged"
-    return JournalError(f"the journal {path} cannot be used: {reason}; {advice}", mendable=mendable)
-
-
-def _driver(error: DBAPIError | sqlite3.Error) -> BaseException | None:
-    """Give the driver's own error, without what SQLAlchemy says around it."""
-    return error.orig if isinstance(error, DBAPIError) else error
+        return RuntimeError(f"the journal {self.path} refused a row: {driver_error(error)}")
 
 
 def _driver_of(connection: Connection) -> sqlite3.Connection:

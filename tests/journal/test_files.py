@@ -282,6 +282,41 @@ def test_a_new_journal_in_the_place_of_one_that_is_gone_is_told(
     assert [record.__dict__["action"] for record in caplog.records][:1] == ["journal_new"]
 
 
+def test_an_empty_file_in_the_place_of_a_journal_is_told(
+    journal: Journal, make_journal: MakeJournal, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.close()
+    empty(journal.path)
+    make_journal().open()
+    (said,) = caplog.records[:1]
+    assert said.getMessage().startswith(f"there is an empty file at {journal.path} although a daemon has had")
+
+
+# ---- a file that was damaged before it is opened
+
+
+@pytest.mark.parametrize("left", [50, 100, 4096, 40_000, -4096])
+def test_a_database_that_was_cut_is_damaged_and_refused_untouched(
+    written: Journal, make_journal: MakeJournal, left: int
+) -> None:
+    write(written, 1000, 1000)
+    written.close()
+    size = written.path.stat().st_size
+    os.truncate(written.path, left if left > 0 else size + left)
+    cut = written.path.read_bytes()
+    with pytest.raises(JournalError, match=r"file is damaged: stop the daemon, .* restore") as caught:
+        make_journal().open()
+    assert not caught.value.mendable
+    assert written.path.read_bytes() == cut
+
+
+def test_a_folder_in_the_place_of_the_journal_keeps_its_rights(file: Path, make_journal: MakeJournal) -> None:
+    file.mkdir(mode=0o755)
+    with pytest.raises(JournalError, match=r"unable to open database file.*journal\.url"):
+        make_journal().open()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o755
+
+
 # ---- what SQLite does by itself is no loss
 
 
