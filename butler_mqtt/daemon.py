@@ -80,6 +80,8 @@ class Daemon:
         self._wake: SimpleQueue[int | None] = SimpleQueue()
         self._exit_code = ExitCode.OK
         self._ending = False
+        #: Why it ends by itself, for the service manager to show.
+        self._last_words = ""
         self._threads: list[threading.Thread] = []
         self._progress = Progress()
         self._stuck: tuple[str, ...] = ()
@@ -218,7 +220,10 @@ class Daemon:
             try:
                 work()
             except JournalError as error:
+                # What is queued stands in a journal that nobody will read again, perhaps.
+                self._pipeline.starter.poster.abandon()
                 _log.critical("%s", error, extra={"action": "journal_failed"})
+                self._last_words = str(error)
                 self._end(ExitCode.JOURNAL)
             except BaseException as error:  # noqa: BLE001 -- a thread that dies silently would leave us deaf
                 self._on_fatal(error)
@@ -385,7 +390,7 @@ class Daemon:
         deadline = time.monotonic() + STOP_SECONDS
         self._ending = True
         self._notify.stopping()
-        self._notify.status(f"stopping, {self._pipeline.open_requests} open requests")
+        self._notify.status(self._last_words or f"stopping, {self._pipeline.open_requests} open requests")
         _log.info("stopping: nothing new is started", extra={"action": "stopping"})
         if self._exit_code is ExitCode.OK and not self._drained():
             _log.warning(

@@ -15,6 +15,7 @@ from butler_mqtt import announcements, answering, replies
 from butler_mqtt.clock import now_ms, to_ms
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
+from butler_mqtt.journal.refusals import BODY_BYTES, Refusals
 from butler_mqtt.mailing import Mailing
 from butler_mqtt.model import Arrival, Execution, Request, Task
 from butler_mqtt.records import Address, Delivery, OpenRequest, OpenStart, Run, Watch
@@ -37,10 +38,19 @@ class Ledger:
         turn: Gathers the rows.
         event_topic: Above the topics of events; None tells none.
         if_running: What a request means that does not say.
+        refusals: Bounds what is kept of refusals and repetitions.
     """
 
-    def __init__(self, turn: Turn, *, event_topic: str | None = None, if_running: str = "queue") -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        *,
+        event_topic: str | None = None,
+        if_running: str = "queue",
+        refusals: Refusals | None = None,
+    ) -> None:
         self._turn = turn
+        self._refusals = refusals or Refusals(least=0)
         self.mailing = Mailing(turn)
         self._event_topic = event_topic
         self._skip_if_running = if_running == "skip"
@@ -89,6 +99,11 @@ class Ledger:
         """Record a delivery that is refused on arrival, with its reply."""
         identity = self._turn.new_id(tables.requests)
         answer = replies.encode(replies.refusal(request_id, error))
+        size = len(arrival.payload)
+        if size > BODY_BYTES:
+            # Kept for those who look for the cause; a sender that goes wrong must not fill the disk.
+            address = address._replace(payload=address.payload[:BODY_BYTES])
+            request = None
         self._insert_request(identity, arrival, request_id, request, RequestState.REFUSED)
         self._turn.unit.update(
             tables.requests,
@@ -100,12 +115,19 @@ class Ledger:
             closed_at=now_ms(),
         )
         delivery = self.mailing.delivered(identity, arrival, address, "started")
+        if size > BODY_BYTES:
+            text = f"the body had {size} bytes; as it was refused, the first {BODY_BYTES} are kept"
+            self._note("cut", text, request=identity)
         self.mailing.answer(delivery, identity, request_id, answer, error.code)
+        self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
         _say_refused(request_id, error)
 
     def repeated(self, arrival: Arrival, row: int, request_id: str, address: Address, wait: str) -> Delivery:
         """Record one more delivery of the request *row*, which is still to be answered."""
+        # Its body says what that of the first does.
+        address = address._replace(payload=address.payload[:BODY_BYTES])
         delivery = self.mailing.delivered(row, arrival, address, wait)
+        self._turn.after(self._refusals.repeated, row)
         _log.info(
             "request %s came again",
             request_id,
@@ -419,6 +441,7 @@ class Ledger:
         self._turn.unit.update(tables.requests, opened.id, reply=answer, code=code, closed_at=now_ms())
         if code in RETRYABLE:
             self._turn.unit.update(tables.requests, opened.id, holds_id=False)
+            self._turn.after(self._refusals.recorded, opened.id, 2 * len(opened.request.document))
         self.open.pop(opened.id, None)
         self.open_count -= 1
 
@@ -513,6 +536,15 @@ def _counted_as(start: OpenStart, state: StartState) -> str:
     if state is StartState.RUNNING:
         return "adopted" if start.adopted else "started"
     return state.value
+
+
+def _bytes(answer: str, arrival: Arrival, address: Address, request: Request | None) -> int:
+    """Tell how many bytes of text a refusal keeps in the journal."""
+    message = arrival.message
+    document = request.document if request is not None else ""
+    texts = (answer, document, address.payload, address.reply_topic or "")
+    of_message = (message.topic, message.correlation or b"") if message is not None else ()
+    return sum(map(len, texts)) + sum(map(len, of_message))
 
 
 def _say_refused(request_id: str, error: RequestError) -> None:

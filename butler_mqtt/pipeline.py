@@ -41,6 +41,8 @@ from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
 from butler_mqtt.journal import Journal, holding, tables
+from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
+from butler_mqtt.journal.refusals import Refusals
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.store import highest_ids
 from butler_mqtt.ledger import Ledger
@@ -95,8 +97,10 @@ class Pipeline:
         self._journal = journal
         self._inbox = Inbox()
         self._rows = Turn(counting)
+        self._refusals = Refusals(least=settings.mqtt.receive_maximum)
         self._ledger = Ledger(
             self._rows,
+            refusals=self._refusals,
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=settings.start_task.if_running,
         )
@@ -116,7 +120,8 @@ class Pipeline:
         )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._retention = Retention(settings.journal.retention_days)
-        self._quarantine = Quarantine(self._rows, journal.path)
+        self._pruning = Pruning()
+        self._quarantine = Quarantine(self._rows, journal.path, self._pruning)
         self._held: deque[Arrival] = deque()
         self._tidied = 0.0
         self._looked_at_disk = 0.0
@@ -237,6 +242,9 @@ class Pipeline:
         rows = self._rows
         rows.begin()
         with self._journal.transaction() as connection:
+            self._refusals.step(connection)
+            hurried = any(isinstance(one, Arrival) for one in happened)
+            self._pruning.step(connection, seconds=STEP_SECONDS if hurried else CALM_STEP_SECONDS)
             self._read_on(connection)
             self._look_at_disk()
             if self._tidy_now(happened):
@@ -385,6 +393,7 @@ class Pipeline:
             self._rows.number_from(highest_ids(connection))
             self._intake.load(connection)
             self._recovery.load(connection, MAX_WAITING)
+            self._refusals.load(connection)
             if began:
                 identity = self._rows.new_id(tables.lives)
                 self._rows.unit.insert(

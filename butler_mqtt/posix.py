@@ -7,6 +7,7 @@ import fcntl
 import mmap
 import os
 import statistics
+import struct
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,26 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+#: Where in a database SQLite takes its locks for reading: `SHARED_FIRST` in its os.h, see
+#: https://www.sqlite.org/lockingv3.html; and `struct flock` of fcntl(2) on Linux.
+_SQLITE_SHARED_FIRST = 0x40000002
+_FLOCK = "hhqqi0q"
+
+
+def share_sqlite_lock(descriptor: int) -> None:
+    """
+    Hold SQLite's shared lock on the database *descriptor*, so that nobody gets the exclusive one.
+
+    A lock of the open file, which stands in the way of SQLite in this process
+    too (Open file description locks, fcntl(2)); it goes with the descriptor.
+
+    Raises:
+        OSError: Somebody writes, or the file system has no such locks.
+    """
+    wish = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, _SQLITE_SHARED_FIRST, 1, 0)
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wish)
 
 
 def free_bytes(folder: Path) -> int:

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.journal import holding, quarantine, tables
+from butler_mqtt.journal.pruning import Order, Pruning
 from butler_mqtt.model import Publication
 from butler_mqtt.turn import Turn
 
@@ -41,6 +42,8 @@ class Action(StrEnum):
     #: Held requests go on, or what of them has not begun is cancelled.
     RESUME = "resume"
     CANCEL = "cancel"
+    #: Of requests, not of messages.
+    PRUNE = "prune"
 
     @property
     def of_held(self) -> bool:
@@ -51,17 +54,19 @@ class Action(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Command:
     """
-    Messages by their rows in the outbox, and what is to become of them.
+    Messages by their rows in the outbox, and what is to become of them; or requests to be forgotten.
 
     For held requests `messages` are rows of requests; none: all that are held.
     """
 
     action: Action
     messages: tuple[int, ...]
+    order: Order | None = None
 
     def encode(self) -> str:
         """Write it as JSON text."""
-        return json.dumps({"action": self.action, "messages": self.messages})
+        order = asdict(self.order) if self.order is not None else None
+        return json.dumps({"action": self.action, "messages": self.messages, "order": order})
 
 
 def place(journal: Path) -> Path:
@@ -73,7 +78,14 @@ def parse(text: bytes) -> Command:
     """Read a command; raises ValueError when it is none."""
     try:
         document = json.loads(text)
-        return Command(Action(document["action"]), tuple(int(row) for row in document["messages"]))
+        action, order = Action(document["action"]), document.get("order")
+        if (action is Action.PRUNE) != (order is not None):
+            raise ValueError("no command")
+        return Command(
+            action,
+            tuple(int(row) for row in document["messages"]),
+            order and Order(int(order["before"]), bool(order["refused"]), int(order["last"])),
+        )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("no command") from error
 
@@ -151,14 +163,15 @@ def _release(turn: Turn, connection: Connection, command: Command) -> int:
 
 class Quarantine:
     """
-    Takes in the commands left beside the journal at *journal*.
+    Takes in the commands left beside the journal at *journal*; *pruning* carries out some of them.
 
     `resumed` tells that requests are not held any more, so that the journal is
     to be read anew.
     """
 
-    def __init__(self, turn: Turn, journal: Path) -> None:
+    def __init__(self, turn: Turn, journal: Path, pruning: Pruning) -> None:
         self._turn = turn
+        self._pruning = pruning
         self._file = place(journal)
         self._due = 0.0
         self.resumed = False
@@ -181,6 +194,8 @@ class Quarantine:
                 extra={"action": "command_refused"},
             )
         else:
+            if command.order is not None:
+                self._pruning.begin(command.order)
             done = apply(self._turn, connection, Command(command.action, _first(command.messages)))
             if command.action.of_held and done:
                 self._turn.after(self._read_anew)

@@ -22,6 +22,9 @@ from butler_mqtt.settings import Settings
 #: Where the unit of systemd has the service keep its journal.
 USUAL_PLACE = Path("/var/lib/butler-mqtt/butler-mqtt.sqlite")
 
+#: Last messages that `prune` keeps where the configuration does not tell `receiveMaximum`.
+MOST_DELIVERED_AGAIN = 1000
+
 _CONFIG = Path("config.yaml")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -336,6 +339,40 @@ def resume(
         lambda file: requests_restore.resume(file, request_ids or (), discard=discard),
         context.obj.joined(config, journal).file(),
     )
+
+
+@app.command(epilog="Example: butler-mqtt requests prune -c config.yaml --older-than 7d --dry-run")
+def prune(
+    context: typer.Context,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Closed so long ago, 1h at least: 36h, 7d."),
+    ] = None,
+    refused: Annotated[
+        bool,
+        typer.Option("--refused", help="Only those refused as a whole, of any age without --older-than."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell how many, and forget none.")] = False,
+    journal: JournalOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Forget requests before journal.retentionDays have passed, also while the daemon runs."""
+    from butler_mqtt.commands import requests_prune  # noqa: PLC0415 -- as above
+    from butler_mqtt.journal.pruning import Order  # noqa: PLC0415 -- as above
+
+    common = context.obj.joined(config, journal)
+    if older_than is None and not refused:
+        raise typer.BadParameter("say which: --older-than AGE, --refused, or both")
+    now = time.time_ns() // 1_000_000
+    before = now if older_than is None else _moment(older_than, "--older-than")
+    if older_than is not None and (before is None or before > now - 3_600_000):
+        # What the broker may deliver again is younger, or among the last messages.
+        raise typer.BadParameter("must be 1h ago at least", param_hint="--older-than")
+    last = MOST_DELIVERED_AGAIN
+    if common.journal is None:
+        last = _settings(common.config or _CONFIG, log_in=False).mqtt.receive_maximum
+    order = Order(before or now, refused, last)
+    _end(lambda file: requests_prune.prune(file, order, dry_run=dry_run), common.file())
 
 
 def _end(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:

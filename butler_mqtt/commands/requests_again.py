@@ -181,7 +181,7 @@ def carry_out(journal: Path, command: Command) -> str | None:
     try:
         os.close(posix.lock(Path(f"{journal}.lock")))
     except BlockingIOError:
-        return "now" if _hand_over(place(journal), command) else None
+        return "now" if hand_over(place(journal), command) else None
     except OSError as error:
         raise JournalError(
             f"{error.filename}: {error.strerror}; run this as the user of the service"
@@ -207,7 +207,7 @@ def not_taken(journal: Path) -> str:
     )
 
 
-def _hand_over(file: Path, command: Command) -> bool:
+def hand_over(file: Path, command: Command) -> bool:
     """Leave a command for the daemon and wait until it has been taken."""
     deadline = time.monotonic() + HANDOVER_SECONDS
     draft = Path(f"{file}.{secrets.token_hex(4)}")

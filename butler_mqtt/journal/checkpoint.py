@@ -17,8 +17,9 @@ import contextlib
 import logging
 import sqlite3
 import threading
-from pathlib import Path
+from urllib.parse import quote
 
+from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.store import Journal
 
 #: Seconds between two looks at how much was written.
@@ -40,14 +41,19 @@ def work(journal: Journal, stop: threading.Event) -> None:
             continue
         moved = written
         try:
-            _move(journal.path)
-        except sqlite3.Error as error:
+            _move(journal)
+        except (sqlite3.Error, JournalError) as error:
             # Whoever writes meets it too, and says what to do.
             _log.debug("the journal's log could not be moved: %s", error)
 
 
-def _move(path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+def _move(journal: Journal) -> None:
+    # Into the file that is open, and from its log: SQLite looks at neither. It must not make a new one.
+    journal.verify_identities()
+    place = f"file:{quote(str(journal.path))}?mode=rw"
+    with contextlib.closing(sqlite3.connect(place, uri=True, isolation_level=None)) as connection:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens database and log
+        journal.verify_identities()
         for _ in range(TRIES):
             _busy, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if pages == moved:

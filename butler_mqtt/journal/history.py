@@ -11,8 +11,9 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from butler_mqtt.journal import holding
+from butler_mqtt.journal.faults import journal_error
 from butler_mqtt.journal.reading import IS_OPEN, has_id
-from butler_mqtt.journal.store import journal_error, reading_engine
+from butler_mqtt.journal.store import reading_engine
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
 
 Row = Mapping[str, Any]

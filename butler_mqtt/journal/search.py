@@ -36,9 +36,10 @@ from sqlalchemy.pool import NullPool
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.chapters import Chapter, read
+from butler_mqtt.journal.faults import journal_error
 from butler_mqtt.journal.holding import is_held, set_aside
 from butler_mqtt.journal.reading import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
-from butler_mqtt.journal.store import FORMAT, journal_error, reading_engine
+from butler_mqtt.journal.store import FORMAT, reading_engine
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
 
 OPEN = ("received", "decided")

@@ -13,7 +13,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,6 +24,8 @@ from sqlalchemy.pool import NullPool, StaticPool
 from butler_mqtt import posix
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
+from butler_mqtt.journal.faults import cure, driver_error, journal_error
+from butler_mqtt.journal.files import Files, JournalLost
 from butler_mqtt.journal.unit import Unit
 
 #: The newest format; `migrations/versions` holds the way to it.
@@ -46,14 +48,13 @@ MAX_LOG_PAGES = 8000
 COMMIT_PAGES = 8
 ROWS_OF_A_PAGE = 3
 
+#: Free pages given back in one transaction.
+_GIVEN_BACK_AT_ONCE = 2000
+
 #: Statements that the driver keeps prepared: more than there are kinds of changes in each of their sizes.
 CACHED_STATEMENTS = 512
 
 _log = logging.getLogger("butler_mqtt.journal")
-
-#: SQLite's words for states that end by themselves or by an operator's hand, without a restart.
-_MENDABLE = ("disk is full", "readonly database", "disk I/O error", "locked", "unable to open")
-
 
 #: What SQLite raises for a damaged file, beside `OperationalError` for the other troubles of a file;
 #: through SQLAlchemy, or from the driver itself.
@@ -73,6 +74,8 @@ class Journal:
         self.path = Path(make_url(url).database or "butler-mqtt.sqlite").absolute()
         self._low_disk_bytes = low_disk_bytes
         self._lock: int | None = None
+        self._files = Files(self.path)
+        self._lost = False
         self._engine: Engine | None = None
         self._connection: Connection | None = None
         self._driver: sqlite3.Connection | None = None
@@ -99,18 +102,26 @@ class Journal:
                 "run it with a newer Python, or update the system's SQLite"
             )
         try:
+            known = Path(f"{self.path}.lock").exists()
             if self._lock is None:
                 self._lock = self._take_lock()
+                self._files, self._lost = Files(self.path), False
+            self._files.prepare(self._lock, known=known)
             self._engine = writing_engine(self.path)
             self._connection = self._engine.connect()
             self._driver = _driver_of(self._connection)
             self._migrate(self._connection)
+            self._files.opened()
+        except JournalLost as lost:
+            self._give_up(lost)
+            raise
         except (DBAPIError, sqlite3.Error) as error:
             raise self._translated(error) from error
 
     def close(self) -> None:
         """Close the file and give back the lock; closing twice is fine."""
         self._disconnect()
+        self._files.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -123,8 +134,14 @@ class Journal:
         the connection is thrown away rather than used further.
 
         Raises:
+            JournalLost: Another file than before would be opened.
             JournalError: As `open`.
         """
+        try:
+            self._files.verify_identities()
+        except JournalLost as lost:
+            self._give_up(lost)
+            raise
         self._disconnect()
         self.open()
 
@@ -134,6 +151,8 @@ class Journal:
         Begin a write transaction; committed, durably, when the block ends.
 
         Raises:
+            JournalLost: The files are not those that were opened; what was
+                written may be gone, and nothing may be told of it.
             JournalError: Nothing of the block may be taken as written; call
                 `reopen` and read again.
             RuntimeError: A row breaks a rule of the tables, which is a fault of
@@ -143,6 +162,7 @@ class Journal:
         if connection is None or driver is None:
             raise JournalError(f"the journal {self.path} is not open", mendable=True)
         try:
+            self._files.verify_log()
             # Begun and committed without SQLAlchemy, which would be a tenth of a turn with one request.
             driver.execute("BEGIN IMMEDIATE")
             try:
@@ -154,6 +174,11 @@ class Journal:
             finally:
                 # What it began for reading rows, if anything was read; to the driver that is over.
                 connection.rollback()
+            # What went into a file without a name is lost with the process: nobody may rely on it.
+            self._files.verify()
+        except JournalLost as lost:
+            self._give_up(lost)
+            raise
         except (DBAPIError, sqlite3.Error) as error:
             raise self._translated(error) from error
         self._commits += 1
@@ -164,6 +189,33 @@ class Journal:
         """Make all changes of *unit* durable in one transaction; raises as `transaction`."""
         with self.transaction() as connection:
             unit.write(connection)
+
+    def give_back(self) -> None:
+        """
+        Give all free pages back to the disk; takes as long as it takes, so not for a daemon at work.
+
+        Raises:
+            JournalError: As `transaction`.
+        """
+        free = 1
+        while free:
+            with self.transaction() as connection:
+                cursor = connection.connection.cursor()
+                for _ in range(_GIVEN_BACK_AT_ONCE):
+                    # One page: Python's driver runs this statement for its first step only.
+                    cursor.execute("PRAGMA incremental_vacuum(1)")
+                cursor.execute("PRAGMA freelist_count")
+                row = cursor.fetchone()
+                before, free = free, int(row[0]) if row else 0
+            if free and free == before:
+                break  # a journal without auto_vacuum
+        with suppress(sqlite3.Error):
+            if self._driver is not None:
+                self._driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def verify_identities(self) -> None:
+        """See whether the files have still their names; for any thread. Raises JournalLost."""
+        self._files.verify_identities()
 
     def has_room(self) -> bool:
         """Tell whether the disk has space to take new requests."""
@@ -184,6 +236,24 @@ class Journal:
         self._driver = None
         self._engine = None
 
+    def _give_up(self, lost: JournalLost) -> None:
+        """Save what can be saved, once, and leave the files as they are."""
+        if self._lost:
+            return
+        self._lost = True
+        if lost.log_only and self._driver is not None:
+            # Its log has no name any more and all of its content: else the next start would not know it.
+            with suppress(sqlite3.Error):
+                _busy, pages, moved = self._driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if pages == moved:
+                    _log.warning(
+                        "what stood in the log has been moved into %s: nothing of it is lost",
+                        self.path,
+                        extra={"action": "journal_saved"},
+                    )
+        with suppress(OSError):
+            self._files.keep_log()
+
     def _take_lock(self) -> int:
         try:
             return posix.lock(Path(f"{self.path}.lock"))
@@ -195,7 +265,7 @@ class Journal:
         except OSError as error:
             raise JournalError(
                 f"the journal {self.path} cannot be written: {error.strerror}: {error.filename}; "
-                "check that the folder exists and belongs to the service's user",
+                f"{cure(error)}",
                 mendable=self._engine is not None,
             ) from error
 
@@ -229,33 +299,16 @@ class Journal:
         )
 
     def _translated(self, error: DBAPIError | sqlite3.Error) -> Exception:
+        try:
+            self._files.verify_identities()
+        except JournalLost as lost:
+            self._give_up(lost)
+            return lost
         of_the_file = isinstance(error, (OperationalError, sqlite3.OperationalError))
         if of_the_file or type(error) in _OF_THE_FILE:
             return journal_error(self.path, error)
         # Not the journal is at fault but what was to be written: the next transaction can succeed.
-        return RuntimeError(f"the journal {self.path} refused a row: {_driver(error)}")
-
-
-def journal_error(path: Path, error: DBAPIError | sqlite3.Error) -> JournalError:
-    """Say what a failure of SQLite means for the operator of the journal at *path*."""
-    reason = str(_driver(error))
-    mendable = any(words in reason for words in _MENDABLE)
-    if "malformed" in reason or "not a database" in reason:
-        advice = "the file is damaged: stop the daemon and put a backup back: butler-mqtt requests restore"
-    elif "full" in reason:
-        advice = "free some space; nothing is acknowledged until then and the broker keeps what arrives"
-    elif mendable:
-        advice = (
-            "check the disk, and that the file, its -wal and -shm, and folder belong to the service's user"
-        )
-    else:
-        advice = "this is a fault of the program; nothing unwritten was acknowledged"
-    return JournalError(f"the journal {path} cannot be used: {reason}; {advice}", mendable=mendable)
-
-
-def _driver(error: DBAPIError | sqlite3.Error) -> BaseException | None:
-    """Give the driver's own error, without what SQLAlchemy says around it."""
-    return error.orig if isinstance(error, DBAPIError) else error
+        return RuntimeError(f"the journal {self.path} refused a row: {driver_error(error)}")
 
 
 def _driver_of(connection: Connection) -> sqlite3.Connection:
