@@ -117,8 +117,8 @@ class Scene:
             time.sleep(0.1)
 
 
-def run(requests: int, broker: str, disturbance: str) -> Account:
-    """Send so many requests, disturb, and add up."""
+def run(requests: int, broker: str, disturbance: str, *, parts: int = PARTS) -> Account:
+    """Send so many requests in so many parts, disturb after each and in the end, and add up."""
     folder = Path(tempfile.mkdtemp(prefix="butler-redelivery-"))
     with ExitStack() as stack:
         extra = f"log_type none\npersistence true\npersistence_location {folder / 'broker'}/\n"
@@ -137,7 +137,7 @@ def run(requests: int, broker: str, disturbance: str) -> Account:
         scene = Scene(made, relay, daemon, sender, server.tasks("Task "), window)
         daemon.start()
         began = time.monotonic()
-        size = -(-requests // PARTS)
+        size = -(-requests // parts)
         for part in batches(scene.tasks, size):
             scene.send(part)
             scene.disturb(disturbance)

@@ -11,6 +11,6 @@ REQUESTS = 300
 
 @pytest.mark.parametrize("disturbance", ["daemon", "restart", "slow"])
 def test_each_task_is_started_once_although_no_request_has_an_id(disturbance: str) -> None:
-    account = run(REQUESTS, "ours", disturbance)
+    account = run(REQUESTS, "ours", disturbance, parts=1)
     assert account.faults == [], account.text()
     assert account.numbers["executions on the server"] == REQUESTS
