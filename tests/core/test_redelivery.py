@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from butler_mqtt.events import AcknowledgementsRead
 from butler_mqtt.journal import tables
 from butler_mqtt.model import Message
 from butler_mqtt.redelivery import MAX_WAITING, Acknowledgements, Packet, Packets
@@ -109,6 +110,17 @@ def test_a_proof_is_of_the_acknowledgements_before_it_and_of_its_own_connection(
     assert set(copies(slow).values()) == {1}
     slow.deliver(second[0]._replace(dup=True))
     slow.until(lambda: copies(slow)[second[0].packet_id] == 2)
+
+
+def test_a_late_word_on_an_earlier_connection_proves_nothing_of_this_one(slow: House) -> None:
+    first_connection = slow.generation
+    slow.connect(present=True)
+    messages = send(slow, 5)
+    slow.pipeline.emit(AcknowledgementsRead(first_connection, 5))
+    slow.turn()
+    slow.connect(present=True)
+    deliver_again(slow, messages)
+    assert set(copies(slow).values()) == {1}
 
 
 def test_what_came_before_a_proof_is_compared_with_what_the_proof_lets_be_forgotten(slow: House) -> None:
@@ -248,6 +260,19 @@ def test_as_many_are_remembered_as_there_are_packet_ids() -> None:
     for row in range(1, 3 * MAX_WAITING):
         packets.placed(packets.add(1 + row % MAX_WAITING, row.to_bytes(16, "big")), row)
     assert len(packets) == MAX_WAITING
+
+
+def test_what_comes_again_after_its_proof_is_kept_until_the_next_one() -> None:
+    """A broker that goes on from an older store does not know what it had read."""
+    packets = Packets(1, 0, (), (), 1)
+    packet = packets.add(1, b"a")
+    packets.placed(packet, 1)
+    packets.read([packet])
+    assert packets.find(1, b"a") is packet
+    packets.placed(packets.add(2, b"b"), 2)
+    assert packets.find(1, b"a") is packet
+    packets.read([packet])
+    assert packets.find(1, b"a") is None
 
 
 def test_acknowledgements_without_a_proof_are_bounded_and_the_newest_stay() -> None:
