@@ -56,6 +56,8 @@ class Deliveries:
         self._by_correlation: dict[bytes, Delivery] = {}
         #: Replies whose correlation data nobody sent.
         self.strays: list[bytes] = []
+        #: Publications that the broker has acknowledged.
+        self.taken = 0
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5
         )
@@ -64,6 +66,7 @@ class Deliveries:
         self._client.on_message = self._on_message
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
+        self._client.on_publish = self._on_publish
 
     def __enter__(self) -> Self:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it untyped
@@ -129,6 +132,9 @@ class Deliveries:
 
     def _on_subscribe(self, *_: Any) -> None:
         self._subscribed.set()
+
+    def _on_publish(self, *_: Any) -> None:
+        self.taken += 1
 
     def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         correlation = getattr(message.properties, "CorrelationData", b"")

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 from butler_mqtt import __version__, logs, probe, reload, statusline
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import ConfigError, JournalError
-from butler_mqtt.events import Confirmed, Lost, Reconfigured, Refused, Room, SessionBegan
+from butler_mqtt.events import (
+    AcknowledgementsRead,
+    Confirmed,
+    Lost,
+    Reconfigured,
+    Refused,
+    Room,
+    SessionBegan,
+)
 from butler_mqtt.exitcodes import ExitCode
 from butler_mqtt.journal import Journal, checkpoint
 from butler_mqtt.metrics import Metrics
@@ -145,6 +153,7 @@ class Daemon:
             on_message=self._on_message,
             on_session=lambda generation, present: self._pipeline.emit(SessionBegan(generation, present)),
             on_state=lambda _state: self._wake.put(None),
+            on_read=lambda generation, count: self._pipeline.emit(AcknowledgementsRead(generation, count)),
             on_fatal=self._on_fatal,
         )
         self._replies = Replies(

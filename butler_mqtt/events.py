@@ -21,6 +21,14 @@ class SessionBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class AcknowledgementsRead:
+    """The broker has read the first *count* acknowledgements of the connection *generation*, at least."""
+
+    generation: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """
     The server answered, or did not answer, which tasks some selectors mean.
@@ -119,6 +127,7 @@ class Reconfigured:
 
 Event = (
     SessionBegan
+    | AcknowledgementsRead
     | CapacityRead
     | Found
     | Posted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from queue import Empty, SimpleQueue
 
 from butler_mqtt import posix
-from butler_mqtt.events import Confirmed, Event, Room
+from butler_mqtt.events import AcknowledgementsRead, Confirmed, Event, Room
 from butler_mqtt.model import Arrival
 
 #: Taken into one transaction at most.
@@ -14,7 +14,7 @@ MAX_EVENTS = 500
 LINGER_SECONDS = 0.01
 
 #: What nobody waits for, unless there is something to publish.
-_UNHURRIED = (Confirmed, Room)
+_UNHURRIED = (AcknowledgementsRead, Confirmed, Room)
 
 
 class Inbox:

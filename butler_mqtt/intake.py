@@ -11,7 +11,6 @@ import hashlib
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +26,8 @@ from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import reading, tables
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Arrival, Message, Request
-from butler_mqtt.records import Address, OpenRequest
+from butler_mqtt.records import Address, Delivery, OpenRequest
+from butler_mqtt.redelivery import Acknowledgements, Packet, Packets
 from butler_mqtt.settings import Settings
 from butler_mqtt.turn import Turn
 
@@ -40,9 +40,10 @@ _log = logging.getLogger("butler_mqtt.intake")
 
 
 class _Parsed(NamedTuple):
-    """What an arrival holds; `given` tells whether its id came with it."""
+    """What an arrival holds; `given`: its id came with it, `packet`: what a redelivery is compared with."""
 
     arrival: Arrival
+    packet: Packet | None
     address: Address
     request_id: str
     given: bool
@@ -64,8 +65,12 @@ class Intake:
         #: the broker had kept it.
         self._session = 0
         self._connections: dict[int, tuple[int, bool]] = {}
-        #: Packet id and digest of the last messages of each session.
-        self._recent: dict[int, deque[tuple[int, bytes]]] = {}
+        #: What redeliveries are compared with: in the newest session, and in those a repeated turn asks for.
+        self._packets: dict[int, Packets] = {}
+        #: What was recorded or recognised and is not acknowledged yet, by connection and packet id.
+        self._recorded: dict[tuple[int, int], Packet] = {}
+        self._acknowledged = Acknowledgements(0)
+        self._noted = 0
 
     def load(self, connection: Connection) -> None:
         """Read the newest session; forget what a turn that failed had worked out."""
@@ -75,20 +80,51 @@ class Intake:
             for generation, (session, present) in self._connections.items()
             if session <= self._session
         }
-        self._recent.clear()
-        # Now, since what is older than the retention may be gone when the broker delivers again.
-        self._recent_of(connection, self._session)
+        self._packets.clear()
+        self._recorded.clear()
+        self._noted = self._packets_of(connection, self._session).read_up_to
 
     def session_changed(self, generation: int, present: bool) -> None:
         """Note that a connection with the broker began, with or without the old session."""
+        if generation != self._acknowledged.generation:
+            self._acknowledged = Acknowledgements(generation)
         if generation in self._connections:
             return  # a turn that is repeated although it had been written
         present = present and self._session > 0
         if not present:
             self._session = self._ledger.session_began()
+            self._packets = {self._session: self._no_packets(self._session)}
+            self._noted = 0
         self._connections[generation] = (self._session, present)
         for old in sorted(self._connections)[:-MAX_CONNECTIONS]:
             del self._connections[old]
+
+    def acknowledged(self, arrivals: Iterable[Arrival]) -> None:
+        """Note that the messages of *arrivals* were acknowledged, in this order."""
+        for arrival in arrivals:
+            message = arrival.message
+            if message is None or not message.packet_id:
+                continue
+            packet = self._recorded.pop((message.generation, message.packet_id), None)
+            if message.generation == self._acknowledged.generation:
+                self._acknowledged.sent(packet)
+
+    def acknowledgements_read(self, generation: int, count: int) -> None:
+        """Take the proof that the broker has read the first *count* acknowledgements of a connection."""
+        packets = self._packets.get(self._session)
+        if packets is not None and generation == self._acknowledged.generation:
+            packets.read(self._acknowledged.read(count))
+
+    def note_acknowledged(self) -> None:
+        """Have what is proved written with a turn that is written anyway; without it more is compared."""
+        packets = self._packets.get(self._session)
+        if packets is not None and packets.read_up_to > self._noted:
+            self._noted = packets.read_up_to
+            self._ledger.acknowledgements_read(packets.session, packets.read_up_to)
+
+    def unread(self) -> Packets | None:
+        """Give what redeliveries in the newest session are compared with."""
+        return self._packets.get(self._session)
 
     def receive(
         self, connection: Connection, arrivals: Sequence[Arrival], *, again: bool = False
@@ -108,8 +144,14 @@ class Intake:
         parsed = []
         for arrival in arrivals:
             digest = None if arrival.message is None else _digest(arrival.message)
-            if self._is_new(connection, arrival, digest, again):
-                parsed.append(self._parse(arrival, digest))
+            packet = None
+            if arrival.message is not None and digest is not None:
+                is_new, packet = self._look_up(connection, arrival.message, digest, again)
+                if not is_new:
+                    continue
+            elif arrival.given_up is not None and arrival.given_up():
+                continue
+            parsed.append(self._parse(arrival, digest, packet))
         # An id made here is new.
         asked = {one.request_id for one in parsed if one.request is not None and one.given}
         known = _Known(connection, asked, self._turn)
@@ -125,12 +167,10 @@ class Intake:
         address = self._address(arrival, digest, None, self._settings.mqtt.max_payload_bytes)
         self._ledger.malformed(arrival, error, arrival.request_id or _new_id(), address)
 
-    def _is_new(self, connection: Connection, arrival: Arrival, digest: bytes | None, again: bool) -> bool:
-        if arrival.given_up is not None and arrival.given_up():
-            return False
-        message = arrival.message
-        if message is None or digest is None:
-            return True
+    def _look_up(
+        self, connection: Connection, message: Message, digest: bytes, again: bool
+    ) -> tuple[bool, Packet | None]:
+        """Tell whether a message is to be recorded, and give what a redelivery of it is compared with."""
         if message.retain:
             _log.warning(
                 "a message retained on %s was acknowledged and not acted upon: publish requests without "
@@ -138,33 +178,43 @@ class Intake:
                 message.topic,
                 extra={"action": "retained_ignored"},
             )
-            return False
+            return False, None
+        if not message.packet_id:
+            return True, None
         session, present = self._connections.get(message.generation, (self._session, False))
-        recent = self._recent_of(connection, session)
-        mark = (message.packet_id, digest)
-        if message.packet_id and (again or (message.dup and present)) and mark in recent:
+        packets = self._packets_of(connection, session)
+        packet = None
+        if again or (message.dup and present):
+            packet = packets.find(message.packet_id, digest)
+        is_new = packet is None
+        if packet is None:
+            packet = packets.add(message.packet_id, digest)
+        else:
             _log.info(
                 "packet %s was delivered again by the broker; it is recorded already",
                 message.packet_id,
                 extra={"action": "redelivery_recognised"},
             )
-            self._ledger.redelivered(reading.request_of(connection, session, *mark), message.packet_id)
-            return False
-        recent.append(mark)
-        return True
+            self._ledger.redelivered(reading.request_of(connection, packet.row), message.packet_id)
+        self._recorded[message.generation, message.packet_id] = packet
+        return is_new, packet
 
-    def _recent_of(self, connection: Connection, session: int) -> deque[tuple[int, bytes]]:
-        """Give the last messages of a session; as many as the broker may send without an answer."""
-        if session not in self._recent:
+    def _packets_of(self, connection: Connection, session: int) -> Packets:
+        """Give what redeliveries in a session are compared with, read from the journal if need be."""
+        if session not in self._packets:
+            after = reading.read_up_to(connection, session)
             limit = self._settings.mqtt.receive_maximum
-            rows = reading.recent_deliveries(connection, session=session, limit=limit)
-            self._recent = {
-                known: marks for known, marks in self._recent.items() if known >= session - MAX_CONNECTIONS
-            }
-            self._recent[session] = deque(((row["packet_id"], row["digest"]) for row in rows), maxlen=limit)
-        return self._recent[session]
+            unread = reading.newest_packets(connection, session=session, after=after)
+            recent = reading.last_packets(connection, session=session, limit=limit)
+            self._packets[session] = Packets(
+                session, after, (Packet(*row) for row in unread), (Packet(*row) for row in recent), limit
+            )
+        return self._packets[session]
 
-    def _parse(self, arrival: Arrival, digest: bytes | None) -> _Parsed:
+    def _no_packets(self, session: int) -> Packets:
+        return Packets(session, 0, (), (), self._settings.mqtt.receive_maximum)
+
+    def _parse(self, arrival: Arrival, digest: bytes | None, packet: Packet | None) -> _Parsed:
         request: Request | None = None
         error: RequestError | None = None
         limit = (
@@ -182,7 +232,7 @@ class Intake:
         given = given or arrival.request_id
         request_id = given or _new_id()
         address = self._address(arrival, digest, request, limit, error.reply_topic if error else None)
-        return _Parsed(arrival, address, request_id, given is not None, request, error)
+        return _Parsed(arrival, packet, address, request_id, given is not None, request, error)
 
     def _address(
         self,
@@ -229,7 +279,7 @@ class Intake:
         request = one.request
         if request is None:
             error = one.error or RequestError("internal_error", "Internal error", "the request was not read")
-            ledger.malformed(one.arrival, error, one.request_id, one.address)
+            self._place(one, ledger.malformed(one.arrival, error, one.request_id, one.address))
             return None
         holder = known.holder(one.request_id)
         if holder is not None and holder.fingerprint != request.fingerprint:
@@ -238,12 +288,14 @@ class Intake:
                 "Request id already used",
                 f"requestId '{one.request_id}' was used for a different request; use a new one",
             )
-            ledger.malformed(one.arrival, conflict, one.request_id, one.address, request)
+            delivery = ledger.malformed(one.arrival, conflict, one.request_id, one.address, request)
+            self._place(one, delivery)
             return None
         if holder is not None:
             # A repetition gets the reply of the request it repeats, at the end only if that waits for it.
             wait = request.wait if holder.waits else "started"
             delivery = ledger.repeated(one.arrival, holder.row, one.request_id, one.address, wait)
+            self._place(one, delivery)
             answer = holder.final_answer or (holder.answer if wait == "started" else None)
             opened = ledger.open.get(holder.row) or ledger.finishing.get(holder.row)
             if answer is not None:
@@ -252,11 +304,17 @@ class Intake:
                 opened.deliveries.append(delivery)
             return None
         opened = ledger.received(one.arrival, request, one.request_id, one.address)
+        self._place(one, opened.deliveries[-1])
         late = self._too_late(opened, request)
         if late is not None:
             ledger.refused(opened, late)
         known.add(opened, request.fingerprint)
         return None if late is not None else opened
+
+    def _place(self, one: _Parsed, delivery: Delivery) -> None:
+        packets = self._packets.get(one.address.session or 0)
+        if one.packet is not None and packets is not None:
+            packets.placed(one.packet, delivery.id)
 
     def _too_late(self, opened: OpenRequest, request: Request) -> RequestError | None:
         max_age = self._settings.start_task.max_age_seconds

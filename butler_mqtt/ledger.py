@@ -67,6 +67,10 @@ class Ledger:
         self._turn.unit.insert(tables.sessions, {"id": identity, "started_at": now_ms()})
         return identity
 
+    def acknowledgements_read(self, session: int, up_to: int) -> None:
+        """Record up to which delivery the broker has read our acknowledgements."""
+        self._turn.unit.update(tables.sessions, session, read_up_to=up_to)
+
     def received(self, arrival: Arrival, request: Request, request_id: str, address: Address) -> OpenRequest:
         """Record a new request with its first delivery."""
         identity = self._turn.new_id(tables.requests)
@@ -95,7 +99,7 @@ class Ledger:
         request_id: str,
         address: Address,
         request: Request | None = None,
-    ) -> None:
+    ) -> Delivery:
         """Record a delivery that is refused on arrival, with its reply."""
         identity = self._turn.new_id(tables.requests)
         answer = replies.encode(replies.refusal(request_id, error))
@@ -121,6 +125,7 @@ class Ledger:
         self.mailing.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
         _say_refused(request_id, error)
+        return delivery
 
     def repeated(self, arrival: Arrival, row: int, request_id: str, address: Address, wait: str) -> Delivery:
         """Record one more delivery of the request *row*, which is still to be answered."""

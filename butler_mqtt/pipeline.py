@@ -24,6 +24,7 @@ from butler_mqtt import __version__, logs
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError, QlikError, RequestError
 from butler_mqtt.events import (
+    AcknowledgementsRead,
     CapacityRead,
     Confirmed,
     Event,
@@ -119,7 +120,7 @@ class Pipeline:
             self._ledger, self.finder, self.starter, if_running=settings.start_task.if_running
         )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
-        self._retention = Retention(settings.journal.retention_days)
+        self._retention = Retention(settings.journal.retention_days, unread=self._intake.unread)
         self._pruning = Pruning()
         self._quarantine = Quarantine(self._rows, journal.path, self._pruning)
         self._held: deque[Arrival] = deque()
@@ -251,6 +252,8 @@ class Pipeline:
                 self._tidy(connection)
             taken, held = self._take_in(happened, connection, again=again)
             self._move_on()
+            if rows.unit:
+                self._intake.note_acknowledged()
             rows.unit.write(connection)
         self._held = held
         self._act(taken)
@@ -263,6 +266,7 @@ class Pipeline:
         for arrival in taken:
             if arrival.message is not None:
                 _guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
+        self._intake.acknowledged(taken)
         self._outbox.add(self._rows.publications)
         _guarded(self._outbox.pump)
         if not self._draining:
@@ -326,17 +330,29 @@ class Pipeline:
                     held.append(one)
                 else:
                     arrivals.append(one)
-            elif isinstance(one, SessionBegan):
-                # Messages of the connection before belong to the session before.
+            elif isinstance(one, (SessionBegan, AcknowledgementsRead)):
+                # Messages of the connection before belong to the session before, and what came before a
+                # proof is compared with what the proof lets us forget.
                 receive()
-                held = deque(arrival for arrival in held if _survives(arrival, one))
-                self._intake.session_changed(one.generation, one.present)
+                held = self._connection_event(one, held)
             elif not isinstance(one, Posted):
                 self._apply(one, connection)
         if posted:
             self.starter.posted(posted, connection)
         receive()
         return taken, held
+
+    def _connection_event(
+        self, event: SessionBegan | AcknowledgementsRead, held: deque[Arrival]
+    ) -> deque[Arrival]:
+        """Apply what the door says of its connection; give the arrivals that are still held back."""
+        if isinstance(event, SessionBegan):
+            self._intake.session_changed(event.generation, event.present)
+            return deque(arrival for arrival in held if _survives(arrival, event))
+        # What is held back is not compared yet; the proof after its acknowledgement covers this one.
+        if not held:
+            self._intake.acknowledgements_read(event.generation, event.count)
+        return held
 
     def _apply(self, event: Event, connection: Connection) -> None:  # noqa: C901 -- one case an event
         match event:

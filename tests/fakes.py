@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Table, select
 from butler_mqtt import finder, follower, outbox, pipeline, settler, starter
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
-from butler_mqtt.events import Confirmed, Lost, Refused, Room, SessionBegan
+from butler_mqtt.events import AcknowledgementsRead, Confirmed, Event, Lost, Refused, Room, SessionBegan
 from butler_mqtt.journal import Journal, tables
 from butler_mqtt.journal.store import reading_engine
 from butler_mqtt.model import EMPTY_GUID, Arrival, Execution, Look, Message, Publication, Selector, Task
@@ -249,7 +249,8 @@ class Broker:
 
     `published` are all replies handed over in order, repetitions too, `events`
     the events;
-    `in_flight` those not confirmed. With `room` 0 none is taken.
+    `in_flight` those not confirmed. With `room` 0 none is taken. Acknowledgements
+    are known to be read at once; with `reads` False they wait for `read`.
     """
 
     def __init__(self) -> None:
@@ -259,12 +260,28 @@ class Broker:
         self.confirmed: list[Publication] = []
         self.in_flight: dict[int, Publication] = {}
         self.room = 10**9
+        self.reads = True
+        self._generation = 0
+        self._acknowledgements = 0
         self.on_acknowledge: Callable[[int], None] = lambda _packet_id: None
-        self.emit: Callable[[Confirmed | Lost | Refused | Room | SessionBegan], None] = lambda _event: None
+        self.emit: Callable[[Event], None] = lambda _event: None
+
+    def connected(self, generation: int, *, present: bool) -> None:
+        """Let a connection begin."""
+        self._generation, self._acknowledgements = generation, 0
+        self.emit(SessionBegan(generation, present))
 
     def acknowledge(self, packet_id: int, generation: int) -> None:
         self.on_acknowledge(packet_id)
         self.acknowledged.append((packet_id, generation))
+        if generation == self._generation and packet_id:
+            self._acknowledgements += 1
+            if self.reads:
+                self.read()
+
+    def read(self) -> None:
+        """Prove that all acknowledgements of this connection were read, as a PINGRESP does."""
+        self.emit(AcknowledgementsRead(self._generation, self._acknowledgements))
 
     def publish(self, publication: Publication) -> bool:
         if self.room <= len(self.in_flight):
@@ -399,7 +416,7 @@ class House:
     def connect(self, *, present: bool) -> None:
         """Let a connection with the broker begin."""
         self.generation += 1
-        self.pipeline.emit(SessionBegan(self.generation, present))
+        self.broker.connected(self.generation, present=present)
 
     # ---- what arrives
 

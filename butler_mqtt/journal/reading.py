@@ -186,15 +186,40 @@ def newest_session(connection: Connection) -> int:
     return connection.execute(select(func.max(sessions.c.id))).scalar() or 0
 
 
-def recent_deliveries(connection: Connection, *, session: int, limit: int) -> Sequence[Row]:
-    """Give packet id and digest of the last deliveries of a session, oldest first."""
-    query = (
-        select(deliveries.c.packet_id, deliveries.c.digest)
-        .where(deliveries.c.session == session)
-        .order_by(deliveries.c.id.desc())
-        .limit(limit)
-    )
-    return list(reversed(_rows(connection, query)))
+def read_up_to(connection: Connection, session: int) -> int:
+    """Give the delivery up to which the broker has read the PUBACKs of a session, 0 for not known."""
+    query = select(sessions.c.read_up_to).where(sessions.c.id == session)
+    return connection.execute(query).scalar() or 0
+
+
+_OF_SESSION = """
+    SELECT packet_id, digest, id FROM deliveries
+    WHERE session = ?1 AND id > ?2 AND packet_id > 0 ORDER BY id DESC LIMIT ?3
+"""
+#: With one maximum SQLite gives the other columns of that row.
+_NEWEST_OF_EACH = """
+    SELECT packet_id, digest, max(id) FROM deliveries INDEXED BY deliveries_by_session
+    WHERE session = ?1 AND id > ?2 AND packet_id > 0 GROUP BY packet_id
+"""
+
+
+def last_packets(connection: Connection, *, session: int, limit: int) -> Sequence[tuple[int, bytes, int]]:
+    """Give packet id, digest and row of the last deliveries of a session, oldest first."""
+    return _plain(connection, _OF_SESSION, session, 0, limit)[::-1]
+
+
+def newest_packets(connection: Connection, *, session: int, after: int) -> Sequence[tuple[int, bytes, int]]:
+    """Give packet id, digest and row of the newest delivery of each packet id behind the row *after*."""
+    return _plain(connection, _NEWEST_OF_EACH, session, after)
+
+
+def _plain(connection: Connection, query: str, *values: int) -> list[Any]:
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(query, values)
+        return list(cursor.fetchall())
+    finally:
+        cursor.close()
 
 
 def unpublished(connection: Connection, *, after: int, limit: int) -> Sequence[Row]:
@@ -208,23 +233,8 @@ def unpublished(connection: Connection, *, after: int, limit: int) -> Sequence[R
     )
 
 
-#: Deliveries among which a redelivered one is found.
-RECENT = 10_000
-
-
-def request_of(connection: Connection, session: int, packet_id: int, digest: bytes) -> int | None:
-    """Give the request of the newest delivery that came as this packet; None when it is not on disk yet."""
-    query = (
-        select(deliveries.c.request)
-        .where(
-            deliveries.c.session == session,
-            deliveries.c.packet_id == packet_id,
-            deliveries.c.digest == digest,
-            # Else one that is not there would be looked for in the whole session.
-            deliveries.c.id > select(func.max(deliveries.c.id)).scalar_subquery() - RECENT,
-        )
-        .order_by(deliveries.c.id.desc())
-        .limit(1)
-    )
+def request_of(connection: Connection, delivery: int) -> int | None:
+    """Give the request of a delivery; None when it is not on disk yet, or not any more."""
+    query = select(deliveries.c.request).where(deliveries.c.id == delivery)
     found: int | None = connection.execute(query).scalar()
     return found

@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable
 from itertools import takewhile
+from typing import Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -60,6 +61,8 @@ SELECT 1 FROM starts LEFT JOIN runs ON runs.id = starts.run WHERE starts.request
    AND (starts.state IN ('planned', 'waiting') OR runs.state IN ('intended', 'posted', 'executing'))
 LIMIT 1
 """
+#: Deliveries whose acknowledgement the broker may not have read.
+_LATE_DELIVERIES = "SELECT packet_id, id FROM deliveries WHERE request = ? AND id > ? AND session = ?"
 _DELETE_OF = {
     table: f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE request = ? LIMIT ?)"  # noqa: S608 -- own names
     for table in ("outbox", "notes", "deliveries", "starts")
@@ -90,6 +93,17 @@ DELETE FROM lives WHERE id IN (
 """
 
 _log = logging.getLogger("butler_mqtt.retention")
+
+
+class Unread(Protocol):
+    """Deliveries of one session whose acknowledgement the broker may not have read."""
+
+    session: int
+    #: None of them has this row or a lower one.
+    read_up_to: int
+
+    def awaits(self, packet_id: int, row: int) -> bool:
+        """Tell whether a delivery is one of them."""
 
 
 class _Step:
@@ -125,12 +139,20 @@ class Retention:
 
     Args:
         days: How long a closed request is kept.
+        unread: Gives the deliveries that redeliveries are compared with: they are kept.
         now: The present time in milliseconds since 1970.
     """
 
-    def __init__(self, days: float, *, now: Callable[[], int] = now_ms) -> None:
+    def __init__(
+        self,
+        days: float,
+        *,
+        now: Callable[[], int] = now_ms,
+        unread: Callable[[], Unread | None] = lambda: None,
+    ) -> None:
         self._kept_ms = round(days * 86_400_000)
         self._now = now
+        self._unread = unread
         self._due = 0.0
         self._pruned = 0
         self._dropped = 0
@@ -167,8 +189,7 @@ class Retention:
         step.cursor.execute(_OLD_REQUESTS, (cutoff, *self._after, STEP_LOOKS))
         old = step.cursor.fetchall()
         for identity, closed_at in old:
-            step.cursor.execute(_BLOCKED, (identity, cutoff))
-            if step.cursor.fetchone() is not None:
+            if self._blocked(step, identity, cutoff):
                 step.passed()
             elif not self._forget(step, identity):
                 break
@@ -206,6 +227,17 @@ class Retention:
         return spare > 0
 
     # ---- helpers
+
+    def _blocked(self, step: _Step, identity: int, cutoff: int) -> bool:
+        """Tell whether something of a request is still to come, the broker's redelivery of it too."""
+        step.cursor.execute(_BLOCKED, (identity, cutoff))
+        if step.cursor.fetchone() is not None:
+            return True
+        unread = self._unread()
+        if unread is None:
+            return False
+        step.cursor.execute(_LATE_DELIVERIES, (identity, unread.read_up_to, unread.session))
+        return any(unread.awaits(packet_id, row) for packet_id, row in step.cursor.fetchall())
 
     def _forget(self, step: _Step, identity: int) -> bool:
         """Delete a request with all that belongs to it; False when there is no time for the rest of it."""

@@ -29,7 +29,7 @@ from butler_mqtt.journal.files import Files, JournalLost
 from butler_mqtt.journal.unit import Unit
 
 #: The newest format; `migrations/versions` holds the way to it.
-FORMAT = "0003"
+FORMAT = "0004"
 
 #: The first with UPDATE … FROM.
 OLDEST_SQLITE = (3, 33)

@@ -23,12 +23,14 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-#: One row for each session the broker kept for us; redeliveries are recognised within one.
+#: One row for each session the broker kept for us; redeliveries are recognised within one. The broker is
+#: known to have read the PUBACKs of its deliveries up to the row `read_up_to`.
 sessions = Table(
     "sessions",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("started_at", Integer, nullable=False),
+    Column("read_up_to", Integer),
 )
 
 #: What a sender asked; `holds_id` is false where a repetition is a real retry. `reply` is for those who

@@ -109,6 +109,7 @@ class Connection:
         self._on_fatal = on_fatal
         self._stopping = threading.Event()
         self._client: paho.Client | None = None
+        self._loop: Loop | None = None
         self._accepted_at: float | None = None
         self._ended: Ended | None = None
         self._failures = 0
@@ -159,6 +160,10 @@ class Connection:
         if self._client is not None:
             self._client.disconnect()
 
+    def send_between(self, packet: bytes) -> bool:
+        """Send a packet behind all that paho was given, from the network thread; False when not now."""
+        return self._loop is not None and self._loop.send_between(packet)
+
     def pause(self, seconds: float) -> None:
         """Wait on the network thread, showing progress; a stop cuts it short."""
         until = time.monotonic() + seconds
@@ -203,6 +208,7 @@ class Connection:
             self._peer.prepare(client)
             self._client = client
             with Loop(client, self._peer.published) as loop:
+                self._loop = loop
                 connect(client, self._mqtt, keep_session=self._keep_session)
                 self._serve(client, loop)
         except BrokerError as error:
@@ -215,6 +221,7 @@ class Connection:
             return Ended(str(error) or type(error).__name__, lasted=self._lasted())
         finally:
             self._client = None
+            self._loop = None
         if self._ended is not None:
             return self._ended
         if self._accepted_at is None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 
 from paho.mqtt import client as paho
 from paho.mqtt.properties import Properties
@@ -26,6 +27,7 @@ from butler_mqtt.model import Message
 from butler_mqtt.mqtt import publish
 from butler_mqtt.mqtt.client import Limits, guarded, named
 from butler_mqtt.mqtt.connection import Connection, Ended
+from butler_mqtt.mqtt.proof import Proof
 from butler_mqtt.mqtt.status import Status, new_instance, parse
 from butler_mqtt.mqtt.takeover import Takeover
 
@@ -68,6 +70,7 @@ class Door:
         on_message: Gets every request; QoS 0 messages have packet id 0.
         on_session: Gets (generation, session present) after each CONNACK, before messages of it.
         on_state: Gets each change of `state`.
+        on_read: Gets (generation, count): the broker has read so many acknowledgements of that connection.
         on_fatal: Gets the exception the network thread died of.
         instance: Name of this process among all daemons; random when not given.
         stay_away_seconds: From TAKEN_OVER to GIVEN_UP.
@@ -82,6 +85,7 @@ class Door:
         on_session: Callable[[int, bool], None],
         on_state: Callable[[DoorState], None],
         on_fatal: Callable[[BaseException], None],
+        on_read: Callable[[int, int], None] = lambda _generation, _count: None,
         instance: str | None = None,
         stay_away_seconds: float = 60.0,
     ) -> None:
@@ -93,12 +97,13 @@ class Door:
         self._arrived = guarded(self._take)
         self._on_session = guarded(on_session)
         self._on_state = guarded(on_state)
+        self._on_read = guarded(on_read)
         self._stay_away_seconds = stay_away_seconds
         self._state = DoorState.CONNECTING
         self._state_lock = threading.Lock()
         self._generation = 0
-        #: The connection acknowledgements may go out on, and its generation.
-        self._current: tuple[int, paho.Client] | None = None
+        #: The connection acknowledgements may go out on, its generation, and the proof that they were read.
+        self._current: tuple[int, paho.Client, Proof] | None = None
         self._retain = True
         self._birth_id: int | None = None
         self._was_born = False
@@ -145,6 +150,7 @@ class Door:
         if current is not None and current[0] == generation and packet_id:
             # A client object serves one connection, so this cannot reach a later one.
             current[1].ack(packet_id, 1)
+            current[2].acknowledged()
 
     def stop(self, timeout: float = 5.0) -> None:
         """
@@ -179,7 +185,8 @@ class Door:
         self._held.clear()
         # Before the first birth the retained status is a predecessor's and there is nothing to look for.
         self._look_until = time.monotonic() + LOOK_SECONDS if self._was_born else None
-        self._current = (self._generation, client)
+        proof = Proof(client, partial(self._on_read, self._generation))
+        self._current = (self._generation, client, proof)
         if not limits.retain_available:
             self._without_retain()
         self._warn_of_short_session(limits)
@@ -190,6 +197,8 @@ class Door:
     @guarded
     def turned(self) -> None:
         """End what was waited for in vain."""
+        if self._current is not None:
+            self._current[2].turned(self._connection.send_between)
         if self._suback_until is not None and time.monotonic() > self._suback_until:
             self._suback_until = None
             self._connection.leave(f"the broker did not answer SUBSCRIBE within {SUBACK_SECONDS:.0f} s")

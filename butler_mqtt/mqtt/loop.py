@@ -90,6 +90,27 @@ class Loop:
             sock.flush()
         return client.loop_misc()
 
+    def send_between(self, packet: bytes) -> bool:
+        """
+        Send a whole packet that is not paho's, behind those that paho was given; on the network thread.
+
+        Without the buffer under paho: what the socket does not take at once of
+        *packet* has to be sent before paho writes again.
+
+        Returns:
+            False, and nothing is sent, when some of paho's are not written yet.
+
+        Raises:
+            OSError: The connection is gone.
+        """
+        sock = self._client.socket()
+        if not isinstance(sock, BufferedSocket) or self._client.want_write() or sock.unsent:
+            return False
+        sock.gather()
+        sock.send(packet)
+        sock.flush()
+        return True
+
     def _write(self, sock: BufferedSocket) -> MQTTErrorCode:
         sock.gather()
         rc = self._client.loop_write()

@@ -2,7 +2,8 @@
 The whole core against its promises, with everything that can happen in any order.
 
 Requests and repetitions arrive, the server fails before and after a start took
-effect, the broker goes and comes, the journal fails, and the daemon is killed at
+effect, the broker goes and comes, or loses the connection with acknowledgements
+that it has not read, the journal fails, and the daemon is killed at
 any instant. In the end everything is well again, and then:
 
 - every message the broker was told of has exactly one delivery and its replies are the stored one;
@@ -30,6 +31,7 @@ from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.store import reading_engine
 from butler_mqtt.model import Message, Task
+from butler_mqtt.settings import Mqtt, Settings
 from tests.fakes import (
     OUR_USER,
     Crash,
@@ -60,7 +62,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.monkeypatch = pytest.MonkeyPatch()
         shorten_pauses(self.monkeypatch)
         self.temporary = TemporaryDirectory()
-        self.house = House(Path(self.temporary.name))
+        # Fewer than the broker may have left unread.
+        self.house = House(Path(self.temporary.name), Settings(mqtt=Mqtt(receive_maximum=2)))
         self.house.broker.on_acknowledge = self.is_on_disk
         self.house.site.on_start = self.is_intended
         for name in TASKS:
@@ -121,8 +124,22 @@ class AnyOrder(RuleBasedStateMachine):
         self.held.clear()
         self.house.connect(present=False)
 
+    @rule()
+    def broker_reads_no_more(self) -> None:
+        """Let what is acknowledged from now on lie in the broker's socket."""
+        self.taken_back()
+        self.house.broker.reads = False
+
+    @rule()
+    def broker_reads(self) -> None:
+        self.house.broker.reads = True
+        self.taken_back()
+        self.house.broker.read()
+
     def taken_back(self) -> None:
-        """Forget what was acknowledged in time; what was sent on an older connection is not."""
+        """Forget what was acknowledged in time; what was sent on an older connection, or not read, is not."""
+        if not self.house.broker.reads:
+            self.house.broker.acknowledged.clear()
         for packet_id, generation in self.house.broker.acknowledged:
             if generation == self.house.generation:
                 self.held.pop(packet_id, None)
@@ -242,6 +259,7 @@ class AnyOrder(RuleBasedStateMachine):
         for faults in (site.script, site.finding, site.looking):
             faults.clear()
         self.reconnect()
+        self.broker_reads()
         for _ in range(2000):
             house.step()
             house.broker.confirm()

@@ -28,6 +28,7 @@ class Doorkeeper:
         self.messages: queue.Queue[Message] = queue.Queue()
         self.sessions: list[tuple[int, bool]] = []
         self.states: list[DoorState] = []
+        self.read: list[tuple[int, int]] = []
         self.fatal: list[BaseException] = []
         self.door = Door(
             mqtt,
@@ -35,6 +36,7 @@ class Doorkeeper:
             on_message=self.arrived,
             on_session=lambda generation, present: self.sessions.append((generation, present)),
             on_state=self.states.append,
+            on_read=lambda generation, count: self.read.append((generation, count)),
             on_fatal=self.fatal.append,
             stay_away_seconds=stay_away_seconds,
         )

@@ -45,7 +45,7 @@ def fill(file: Path, count: int, *, days: float, seed: int = 1) -> None:
             for table in _TABLES:
                 _insert(connection, table, [row[table] for row in some if table in row])
             connection.execute("COMMIT")
-        connection.execute("INSERT OR IGNORE INTO sessions VALUES (1, ?)", (now_ms(),))
+        connection.execute("INSERT OR IGNORE INTO sessions (id, started_at) VALUES (1, ?)", (now_ms(),))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

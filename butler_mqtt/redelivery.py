@@ -1,0 +1,115 @@
+"""
+What the broker may deliver again although it is recorded: the rows that a repeated packet is compared with.
+
+A broker sends a message again as long as it has not read its PUBACK, and that
+may be long after ours was sent: its socket buffers it, and dies with the
+connection. So a row is compared until an answer to a later PINGREQ proves that
+the broker has read what came before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+#: Acknowledgements of one connection that may wait for a proof; as many as there are packet ids.
+MAX_WAITING = 65_535
+
+
+@dataclass(slots=True, eq=False)
+class Packet:
+    """A message as it was recorded; `row` is its delivery, 0 until that is known."""
+
+    packet_id: int
+    digest: bytes
+    row: int = 0
+
+
+class Packets:
+    """
+    The packets of one session with the broker that a redelivery is compared with.
+
+    These are the newest of each packet id whose PUBACK the broker is not known
+    to have read, and in any case the last *limit*: a broker that was killed may
+    go on from an older store. A packet id that is used again replaces the row
+    before, since the broker cannot have used it without the PUBACK.
+
+    Args:
+        session: Row of the session.
+        read_up_to: Deliveries up to this row are proved to be acknowledged.
+        unread: Those behind it, one a packet id at most.
+        recent: The last of the session, proved or not, oldest first.
+        limit: How many of the last are compared in any case.
+    """
+
+    def __init__(
+        self, session: int, read_up_to: int, unread: Iterable[Packet], recent: Iterable[Packet], limit: int
+    ) -> None:
+        self.session = session
+        self.read_up_to = read_up_to
+        self._unread = {packet.packet_id: packet for packet in unread}
+        self._recent = deque(recent, maxlen=limit)
+        rows = [packet.row for packet in (*self._unread.values(), *self._recent)]
+        self._newest = max([read_up_to, *rows])
+
+    def __len__(self) -> int:
+        return len(self._unread)
+
+    def add(self, packet_id: int, digest: bytes) -> Packet:
+        """Remember a message that is recorded now; `placed` tells its row."""
+        packet = Packet(packet_id, digest)
+        self._unread[packet_id] = packet
+        self._recent.append(packet)
+        return packet
+
+    def placed(self, packet: Packet, row: int) -> None:
+        """Note the delivery that a message became."""
+        packet.row = row
+        self._newest = max(self._newest, row)
+
+    def find(self, packet_id: int, digest: bytes) -> Packet | None:
+        """Give the recorded message that is equal and has this packet id; it may come any number of times."""
+        unread = self._unread.get(packet_id)
+        if unread is not None and unread.digest == digest:
+            return unread
+        for packet in reversed(self._recent):
+            if packet.packet_id == packet_id and packet.digest == digest:
+                # The broker has it still, or again: it must not be pushed out before it is proved.
+                self._unread.setdefault(packet_id, packet)
+                return packet
+        return None
+
+    def awaits(self, packet_id: int, row: int) -> bool:
+        """Tell whether the PUBACK of this delivery is not known to have been read."""
+        packet = self._unread.get(packet_id)
+        return packet is not None and packet.row == row
+
+    def read(self, packets: Iterable[Packet]) -> None:
+        """Take the proof that the broker has read the PUBACKs of *packets*."""
+        for packet in packets:
+            if packet.row and self.awaits(packet.packet_id, packet.row):
+                del self._unread[packet.packet_id]
+        oldest = min((packet.row for packet in self._unread.values()), default=self._newest + 1)
+        self.read_up_to = max(self.read_up_to, oldest - 1)
+
+
+class Acknowledgements:
+    """The PUBACKs of one connection, in the order in which they went out, that wait for a proof."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self._sent: deque[Packet | None] = deque(maxlen=MAX_WAITING)
+        self._count = 0
+
+    def sent(self, packet: Packet | None) -> None:
+        """Note one more; None for a message that has no row."""
+        # Beyond the most the oldest are forgotten: their rows are compared until the packet id is used again.
+        self._sent.append(packet)
+        self._count += 1
+
+    def read(self, count: int) -> list[Packet]:
+        """Give the packets of those among the first *count* of the connection that waited."""
+        first = self._count - len(self._sent)
+        taken = [self._sent.popleft() for _ in range(min(count - first, len(self._sent)))]
+        return [packet for packet in taken if packet is not None]
