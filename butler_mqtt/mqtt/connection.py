@@ -38,6 +38,11 @@ MAX_BACKOFF_SECONDS = 60.0
 #: CONNACK reasons that pass by themselves: unavailable, busy, quota, use another server, rate exceeded.
 _PASSING = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
 
+#: DISCONNECT reasons that no packet of ours causes: unavailable, busy, shutting down, keep alive
+#: timeout, session taken over, administrative action, use another server, server moved, rate exceeded,
+#: maximum connect time (MQTT 5.0, 3.14.2.1).
+_UNRELATED = frozenset({0x88, 0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0x9F, 0xA0})
+
 #: Bad user name or password, not authorized.
 _LOGIN = frozenset({0x86, 0x87})
 
@@ -59,6 +64,11 @@ class Ended:
     lasted: float | None = None
     code: int | None = None
     ours: bool = False
+
+    @property
+    def hung_up(self) -> bool:
+        """Tell whether the broker closed it, perhaps because of something that was sent."""
+        return self.lasted is not None and not self.ours and self.code not in _UNRELATED
 
 
 class Peer(Protocol):

@@ -71,7 +71,7 @@ class Publisher:
             mqtt,
             on_confirmed=self.confirmed.append,
             on_refused=lambda *outcome: self.refused.append(outcome),
-            on_lost=self.lost.extend,
+            on_lost=lambda identities, _hung_up: self.lost.extend(identities),
             on_room=lambda: self.rooms.put(None),
             on_fatal=self.fatal.append,
         )
