@@ -100,6 +100,7 @@ class Connection:
         keep_session: Ask the broker to keep subscriptions and messages while we are away.
         peer: What uses the connection.
         on_fatal: Called when the thread dies of an exception; the connection stays dead.
+        max_backoff_seconds: The longest wait between two attempts.
     """
 
     def __init__(
@@ -110,7 +111,9 @@ class Connection:
         keep_session: bool,
         peer: Peer,
         on_fatal: Callable[[BaseException], None],
+        max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
     ) -> None:
+        self._max_backoff_seconds = max_backoff_seconds
         self.client_id = client_id
         self.is_v5 = mqtt.protocol_version == "5"
         self._mqtt = mqtt
@@ -197,7 +200,7 @@ class Connection:
         """Give the seconds to wait: soon at first, then exponential with full jitter."""
         if ended.lasted is not None and ended.lasted >= STABLE_SECONDS and not ended.refused:
             self._failures = 0
-        ceiling = min(2.0**self._failures, MAX_BACKOFF_SECONDS)
+        ceiling = min(2.0**self._failures, self._max_backoff_seconds)
         self._failures = min(self._failures + 1, 10)
         return _random.uniform(0.2, ceiling)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto
@@ -27,3 +29,23 @@ def test_a_reply_that_mosquitto_hangs_up_on_is_set_aside_and_the_others_arrive(
         assert "too-long" in line
         assert "the connection was closed" in line
         assert daemon.rows("select request_id from outbox where quarantined_at") == [("too-long",)]
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_five_restarts_of_the_broker_in_ten_seconds_set_nothing_aside_and_end_nothing(
+    version: str, make_daemon: MakeDaemon, broker: Mosquitto, qlik: Qlik
+) -> None:
+    tasks = qlik.tasks(40)
+    daemon = make_daemon(broker, mqttConfig={"protocolVersion": version}).start()
+    with Sender(broker.port, version, client_id="patient") as sender:
+        for number in range(5):
+            for task in tasks[8 * number : 8 * number + 8]:
+                body = {"requestId": f"roll-{task}", "taskId": task, "replyTopic": f"qliksense/test/{task}"}
+                sender.publish(body)
+            broker.stop()
+            broker.start()
+        for task in tasks:
+            assert sender.answer(f"qliksense/test/{task}")["totalTasksStarted"] == 1
+    assert daemon.runs()
+    assert not daemon.logged("message_quarantined")
+    assert not daemon.logged("is in use elsewhere")
