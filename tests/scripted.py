@@ -171,7 +171,7 @@ class ScriptedBroker:
             answered = packet.packet_id and self._acknowledges(packet)
             return b"\x40\x02" + packet.packet_id if answered else b""
         if packet.kind == PUBREC:
-            return b"\x62\x02" + packet.packet_id
+            return bytes([PUBREL << 4 | 2, 2]) + packet.packet_id
         return b"\xd0\0" if packet.kind == PINGREQ else b""
 
 

@@ -25,6 +25,7 @@ from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.client import Limits, connect, guarded, named, new_client, tls_reason
 from butler_mqtt.mqtt.loop import Loop
+from butler_mqtt.mqtt.oversize import ProtocolError
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
@@ -225,7 +226,8 @@ class Connection:
             refused = self._accepted_at is None and not isinstance(error, ssl.SSLEOFError)
             return Ended(f"TLS failed: {tls_reason(error)}", refused=refused, lasted=self._lasted())
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot express
-            return Ended(str(error) or type(error).__name__, lasted=self._lasted())
+            reason = str(error) or type(error).__name__
+            return Ended(reason, lasted=self._lasted(), ours=isinstance(error, ProtocolError))
         finally:
             self._client = None
         if self._ended is not None:

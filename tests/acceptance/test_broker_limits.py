@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.rig import Daemon, Qlik
-from tests.acceptance.sender import Sender
+from tests.acceptance.sender import START, Sender
 from tests.brokers import Mosquitto
 
 MakeDaemon = Callable[..., Daemon]
@@ -29,6 +31,35 @@ def test_a_reply_that_mosquitto_hangs_up_on_is_set_aside_and_the_others_arrive(
         assert "too-long" in line
         assert "the connection was closed" in line
         assert daemon.rows("select request_id from outbox where quarantined_at") == [("too-long",)]
+
+
+def peak(daemon: Daemon) -> int:
+    """Give the most memory the daemon ever had, in bytes."""
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def test_a_quarter_of_a_gigabyte_is_refused_without_being_held(
+    tmp_path: Path, make_daemon: MakeDaemon, broker: Mosquitto, qlik: Qlik
+) -> None:
+    program = shutil.which("mosquitto_pub")
+    assert program is not None, "apt-get install mosquitto-clients"
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(250_000_000)
+    daemon = make_daemon(broker, mqttConfig={"protocolVersion": "3.1.1"}).start()
+    task = qlik.task()
+    with Sender(broker.port, "3.1.1") as sender:
+        sender.settle()
+        before = peak(daemon)
+        common = [program, "-p", str(broker.port), "-q", "1", "-t", START]
+        subprocess.run([*common, "-f", str(large)], check=True)
+        reply = sender.wait(lambda got: b"too_large" in got.payload, what="the refusal").json
+        assert reply["code"] == "too_large"
+        assert sender.ask({"taskId": task})["totalTasksStarted"] == 1
+        assert peak(daemon) - before < 30_000_000
+    assert daemon.journal.stat().st_size < 5_000_000
+    assert daemon.rows("select length(payload) from deliveries where length(payload) > 1000") == [(262144,)]
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])

@@ -10,9 +10,20 @@ from butler_mqtt import settings
 from butler_mqtt.mqtt import DoorState
 from butler_mqtt.mqtt.client import Limits
 from butler_mqtt.mqtt.connection import Connection, Ended
+from butler_mqtt.mqtt.oversize import HEADER_ROOM
 from tests.brokers import free_port, until
 from tests.integration.mqtt_parts import VERSIONS, doorkeeper, publisher
-from tests.scripted import CONNECT, PUBLISH, SUBSCRIBE, Packet, Rule, ScriptedBroker
+from tests.scripted import (
+    CONNECT,
+    PUBLISH,
+    SUBSCRIBE,
+    Packet,
+    Rule,
+    ScriptedBroker,
+    maximum_packet_size,
+    message,
+    variable_length,
+)
 
 TOPIC = "qliksense/task/start"
 STATUS = "qliksense/butler/status"
@@ -136,6 +147,49 @@ def test_a_broker_that_hangs_up_on_the_subscription_is_tried_for_ever_and_the_to
         assert {packet.topics for packet in broker.seen(SUBSCRIBE)[3:6]} == {(TOPIC,)}
         assert broker.seen(SUBSCRIBE)[6].topics == (TOPIC, STATUS)
     assert "It was no help to leave out the status" in caplog.text
+
+
+# ---- packets of absurd size
+
+LARGE = 20_000_000
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_larger_packet_is_asked_not_to_come(version: str) -> None:
+    with ScriptedBroker(version=version) as broker, doorkeeper(broker.settings()) as keeper:
+        keeper.open()
+        asked = maximum_packet_size(broker.seen(CONNECT)[0])
+    assert asked == (262_144 + HEADER_ROOM if version == "5" else None)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_one_that_comes_all_the_same_is_handed_on_in_part_and_the_next_whole(version: str, qos: int) -> None:
+    is_v5 = version == "5"
+    large = [*message(TOPIC, LARGE, qos=qos, is_v5=is_v5)]
+    small = [*message(TOPIC, 10, qos=0, is_v5=is_v5)]
+    with (
+        ScriptedBroker(version=version, pushes=lambda: [*large, *small]) as broker,
+        doorkeeper(broker.settings()) as keeper,
+    ):
+        keeper.open()
+        received = {len(keeper.take().payload), len(keeper.take().payload)}
+    assert received == {262_145, 10}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("kind", "name"), [(0x90, "SUBACK"), (0x40, "PUBACK")])
+def test_another_packet_of_a_quarter_of_a_gigabyte_ends_the_connection_and_is_named(
+    version: str, kind: int, name: str
+) -> None:
+    head = bytes([kind]) + variable_length(250_000_000)
+    with (
+        ScriptedBroker(version=version, pushes=lambda: [head, *[b"x" * (1 << 20)] * 250]) as broker,
+        doorkeeper(broker.settings()) as keeper,
+    ):
+        keeper.door.start()
+        until(lambda: f"a {name} of 250000000 bytes" in keeper.door.reason, what="named")
+        assert keeper.messages.empty()
 
 
 # ---- a broker that hangs up on what is published
