@@ -20,7 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.buffered import SocketContext
-from butler_mqtt.mqtt.oversize import PacketLimit
+from butler_mqtt.mqtt.oversize import MAX_PACKET, PacketLimit
 from butler_mqtt.mqtt.websocket import Place
 
 logger = logging.getLogger("butler_mqtt.mqtt")
@@ -79,12 +79,15 @@ def named(reason: ReasonCode) -> str:
     return f"0x{reason.value:02X} {reason}"
 
 
-def new_client(mqtt: settings.Mqtt, client_id: str, *, keep_session: bool) -> paho.Client:
+def new_client(
+    mqtt: settings.Mqtt, client_id: str, *, keep_session: bool, limited: bool = False
+) -> paho.Client:
     """
     Make a client object for one connection.
 
     The certificates are read each time, so that renewed ones are used at the
-    next connection.
+    next connection. With *limited*, packets of the broker larger than a request
+    may be are cut short; a reply may be larger.
 
     Raises:
         BrokerError: A certificate or key file cannot be used.
@@ -104,7 +107,7 @@ def new_client(mqtt: settings.Mqtt, client_id: str, *, keep_session: bool) -> pa
     if mqtt.username is not None:
         client.username_pw_set(mqtt.username, mqtt.password)
     # With TLS and without: it is where paho asks for its socket.
-    client.tls_set_context(_socket_context(mqtt))
+    client.tls_set_context(_socket_context(mqtt, packet_limit(mqtt, limited=limited)))
     client.on_socket_open = guarded(_set_no_delay)
     # With this set, paho leaves writing to the network thread. Without it, publish() and ack() write from
     # the caller's thread too, and two writers can mix their packets.
@@ -112,9 +115,9 @@ def new_client(mqtt: settings.Mqtt, client_id: str, *, keep_session: bool) -> pa
     return client
 
 
-def connect(client: paho.Client, mqtt: settings.Mqtt, *, keep_session: bool) -> None:
+def connect(client: paho.Client, mqtt: settings.Mqtt, *, keep_session: bool, limited: bool = False) -> None:
     """
-    Open the socket and send CONNECT.
+    Open the socket and send CONNECT, with *limited* as in `new_client`.
 
     Raises:
         OSError: The host is not known, not there, or TLS failed (ssl.SSLError).
@@ -124,7 +127,8 @@ def connect(client: paho.Client, mqtt: settings.Mqtt, *, keep_session: bool) -> 
         client.connect(mqtt.broker_host, mqtt.broker_port, KEEPALIVE_SECONDS)
         return
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it untyped
-    properties.MaximumPacketSize = packet_limit(mqtt).packet
+    if limited:
+        properties.MaximumPacketSize = packet_limit(mqtt, limited=True).packet
     if keep_session:
         properties.SessionExpiryInterval = mqtt.session_expiry_seconds
         properties.ReceiveMaximum = mqtt.receive_maximum
@@ -145,17 +149,18 @@ def tls_reason(error: ssl.SSLError) -> str:
     return str(error)
 
 
-def packet_limit(mqtt: settings.Mqtt) -> PacketLimit:
-    """Give how large packets of the broker may be."""
-    return PacketLimit(mqtt.max_payload_bytes, is_v5=mqtt.protocol_version == "5")
+def packet_limit(mqtt: settings.Mqtt, *, limited: bool) -> PacketLimit:
+    """Give how large packets of the broker may be, with *limited* as in `new_client`."""
+    payload = mqtt.max_payload_bytes if limited else MAX_PACKET
+    return PacketLimit(payload, is_v5=mqtt.protocol_version == "5")
 
 
-def _socket_context(mqtt: settings.Mqtt) -> SocketContext:
+def _socket_context(mqtt: settings.Mqtt, limit: PacketLimit) -> SocketContext:
     tls = _tls_context(mqtt.tls) if mqtt.tls.enable else None
     place = None
     if mqtt.transport == "websockets":
         place = Place(mqtt.broker_host, mqtt.broker_port, mqtt.websocket_path, secure=tls is not None)
-    return SocketContext(packet_limit(mqtt), tls=tls, place=place)
+    return SocketContext(limit, tls=tls, place=place)
 
 
 def _tls_context(tls: settings.MqttTls) -> ssl.SSLContext:

@@ -211,13 +211,13 @@ class Connection:
         self._accepted_at = None
         self._progress = time.monotonic()
         try:
-            client = new_client(self._mqtt, self.client_id, keep_session=self._keep_session)
+            client = new_client(self._mqtt, self.client_id, keep_session=self._keep_session, limited=True)
             client.on_connect = guarded(self._on_connect)
             client.on_disconnect = guarded(self._on_disconnect)
             self._peer.prepare(client)
             self._client = client
             with Loop(client, self._peer.published) as loop:
-                connect(client, self._mqtt, keep_session=self._keep_session)
+                connect(client, self._mqtt, keep_session=self._keep_session, limited=True)
                 self._serve(client, loop)
         except BrokerError as error:
             return Ended(str(error), refused=True)

@@ -71,6 +71,7 @@ class PacketFilter:
 
     def __init__(self, limit: PacketLimit) -> None:
         self._limit = limit
+        self._largest = limit.packet
         self.starts: deque[int] = deque([0])
         self._passed = 0
         #: The beginning of a packet whose size is not known yet.
@@ -88,6 +89,9 @@ class PacketFilter:
         """
         if self._head:
             data, self._head = self._head + data, b""
+        # Nearly always everything is small, and goes on as it is.
+        if not self._drop and self._whole(data):
+            return data
         pieces: list[bytes] = []
         # What lies between the two goes on as it is; `shift` leads from places in it to those in `starts`.
         begin = position = 0
@@ -107,7 +111,7 @@ class PacketFilter:
                 begin = position = position + step
             else:
                 length, body = _remaining(data, position)
-                if 0 <= length <= self._limit.packet - (body - position):
+                if 0 <= length <= self._largest - (body - position):
                     self._left = body - position + length
                     continue
                 pieces.append(data[begin:position])
@@ -122,6 +126,32 @@ class PacketFilter:
         passed = b"".join([*pieces, data[begin:end]]) if pieces else data
         self._passed += len(passed)
         return passed
+
+    def _whole(self, data: bytes) -> bool:
+        """Take note of the packets in *data*; False when there is one that may not go on as it is."""
+        end, largest, position = len(data), self._largest, self._left
+        starts = [position] if 0 < position <= end else []
+        while position < end:
+            start = position
+            # The remaining length (MQTT 5.0, 2.1.4): seven bits a byte, least first.
+            if start + 1 < end and data[start + 1] < 0x80:
+                position += 2 + data[start + 1]
+            elif start + 2 < end and data[start + 2] < 0x80:
+                position += 3 + (data[start + 1] & 0x7F | data[start + 2] << 7)
+            else:
+                length, body = _remaining(data, start)
+                if not 0 <= length <= largest - (body - start):
+                    return False
+                position = body + length
+            if position - start > largest:
+                return False
+            if position <= end:
+                starts.append(position)
+        passed = self._passed
+        self.starts.extend([passed + start for start in starts])
+        self._passed = passed + end
+        self._left = position - end
+        return True
 
     def _cut(self, data: bytes, start: int, body: int, length: int) -> tuple[bytes, int]:
         """

@@ -8,6 +8,7 @@ import pytest
 
 from butler_mqtt import settings
 from butler_mqtt.mqtt import DoorState
+from butler_mqtt.mqtt.asking import Sender
 from butler_mqtt.mqtt.client import Limits
 from butler_mqtt.mqtt.connection import Connection, Ended
 from butler_mqtt.mqtt.oversize import HEADER_ROOM
@@ -160,6 +161,14 @@ def test_a_larger_packet_is_asked_not_to_come(version: str) -> None:
         keeper.open()
         asked = maximum_packet_size(broker.seen(CONNECT)[0])
     assert asked == (262_144 + HEADER_ROOM if version == "5" else None)
+
+
+def test_who_waits_for_a_reply_asks_for_no_limit_since_replies_may_be_larger() -> None:
+    with ScriptedBroker() as broker:
+        with Sender(broker.settings()):
+            pass
+        (packet,) = broker.seen(CONNECT)
+    assert maximum_packet_size(packet) is None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
