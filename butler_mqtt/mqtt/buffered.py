@@ -132,9 +132,11 @@ class BufferedSocket:
     def close(self) -> None:
         """Close it; what was gathered goes first, as far as the system takes it."""
         # An error means that nobody is there to read it.
-        with contextlib.suppress(OSError, ValueError):
-            self.flush()
-        self._sock.close()
+        try:
+            with contextlib.suppress(OSError, ValueError):
+                self.flush()
+        finally:
+            self._sock.close()
 
     def fileno(self) -> int:
         """Give the number for poll and select."""

@@ -117,9 +117,13 @@ class WebSocket:
 
         Raises:
             BlockingIOError: Not whole yet; call again with the same bytes, others may follow them.
+            WebSocketError: The other side has closed it.
         """
         if not self._taken:
-            self._unsent += self._protocol.send(BytesMessage(data=bytes(data)))
+            try:
+                self._unsent += self._protocol.send(BytesMessage(data=bytes(data)))
+            except ProtocolError as error:
+                raise WebSocketError(f"the broker has closed the websocket: {error}") from error
             self._taken = len(data)
         self._flush()
         if self._unsent:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, BytesMessage, Ping, Pong, Request, TextMessage
+from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
 
 from butler_mqtt.mqtt.websocket import Place, WebSocket, WebSocketError
 
@@ -126,6 +126,17 @@ def test_text_is_no_mqtt(ends: tuple[WebSocket, Server]) -> None:
     server.sock.sendall(server.protocol.send(TextMessage("hello")))
     with pytest.raises(WebSocketError, match="text"):
         websocket.recv(100)
+
+
+def test_what_is_sent_after_the_other_side_has_closed_it_is_an_error_of_the_connection(
+    ends: tuple[WebSocket, Server],
+) -> None:
+    websocket, server = ends
+    shake(websocket, server)
+    server.sock.sendall(server.protocol.send(CloseConnection(code=1000)))
+    assert websocket.recv(100) == b""
+    with pytest.raises(WebSocketError, match="closed"):
+        websocket.send(b"late")
 
 
 @pytest.mark.parametrize(
