@@ -160,7 +160,7 @@ class Daemon:
             mqtt,
             on_confirmed=lambda identity: self._pipeline.emit(Confirmed(identity)),
             on_refused=lambda identity, reason, final: self._pipeline.emit(Refused(identity, reason, final)),
-            on_lost=lambda identities: self._pipeline.emit(Lost(tuple(identities))),
+            on_lost=lambda identities, hung_up: self._pipeline.emit(Lost(tuple(identities), hung_up)),
             on_room=lambda: self._pipeline.emit(Room()),
             on_fatal=self._on_fatal,
             instance=self._door.instance,

@@ -108,9 +108,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The connection ended with these publications unconfirmed."""
+    """
+    A connection that was accepted ended, with these publications unconfirmed.
+
+    `hung_up` says how, when it was the broker that closed it and gave no cause
+    that passes by itself; else it is empty.
+    """
 
     ids: tuple[int, ...]
+    hung_up: str = ""
 
 
 @dataclass(frozen=True, slots=True)

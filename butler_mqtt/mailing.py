@@ -106,6 +106,20 @@ class Mailing:
                 extra={"action": "message_refused", "request_id": publication.request_id},
             )
 
+    def suspected(self, publication: Publication, refusals: int, reason: str) -> None:
+        """Record that the broker may have hung up, for *reason*, on a message, to be sent alone now."""
+        # The reason beside a message that is not set aside marks it as suspected, through a restart too.
+        self._turn.unit.update(tables.outbox, publication.id, refusals=refusals, reason=reason)
+        _log.warning(
+            "request %s: the connection ended while a message of %s bytes for %s was on its way: %s; it is "
+            "sent alone from now on, and set aside if the broker hangs up on it each time",
+            publication.request_id,
+            len(publication.payload),
+            publication.topic,
+            reason,
+            extra={"action": "message_suspected", "request_id": publication.request_id},
+        )
+
     def quarantined(self, publication: Publication, reason: str) -> None:
         """Set a message aside that the broker will not take."""
         self._turn.unit.update(tables.outbox, publication.id, quarantined_at=now_ms(), reason=reason)

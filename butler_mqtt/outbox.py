@@ -3,7 +3,8 @@ Messages on their way to the broker: published until it has taken them.
 
 A message the broker refuses is offered again a bounded number of times, then
 set aside; meanwhile later messages of the same request wait and those of other
-requests pass.
+requests pass. The same goes for one that the broker answers by closing the
+connection (`suspects`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sqlalchemy import Connection
 from butler_mqtt.events import Refused
 from butler_mqtt.journal import reading
 from butler_mqtt.model import Publication
+from butler_mqtt.suspects import Next, Suspects
 
 #: Messages kept in memory; more are read from the journal when these have gone.
 MAX_IN_MEMORY = 2000
@@ -39,6 +41,9 @@ class Records(Protocol):
 
     def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
         """Record that the broker did not take a message, for *reason*; it will be offered again."""
+
+    def suspected(self, publication: Publication, refusals: int, reason: str) -> None:
+        """Record that the broker may have hung up, for *reason*, on a message, to be sent alone now."""
 
     def quarantined(self, publication: Publication, reason: str) -> None:
         """Set a message aside that the broker will not take."""
@@ -59,13 +64,17 @@ class Outbox:
     Args:
         records: Where it is recorded what the broker took or refused.
         publish: Hands a message to the broker; False when there is no room or no connection.
+        suspects: The messages that the broker may be hanging up on.
     """
 
-    def __init__(self, records: Records, publish: Callable[[Publication], bool]) -> None:
+    def __init__(
+        self, records: Records, publish: Callable[[Publication], bool], suspects: Suspects | None = None
+    ) -> None:
         self._records = records
         self._publish = publish
         self._pending: deque[Publication] = deque()
         self._in_flight: dict[int, Publication] = {}
+        self._suspects = Suspects() if suspects is None else suspects
         self._refusals: dict[int, int] = {}
         self._again: list[tuple[float, int, Publication]] = []
         self._sequence = count()
@@ -78,6 +87,7 @@ class Outbox:
             len(self._pending)
             + len(self._in_flight)
             + len(self._again)
+            + len(self._suspects)
             + sum(len(held.waiting) for held in self._held.values())
         )
 
@@ -90,6 +100,7 @@ class Outbox:
         """Begin with what the journal holds; what this process handed to the broker is on its way still."""
         self._pending.clear()
         self._refusals.clear()
+        self._suspects.clear()
         self._again.clear()
         self._held.clear()
         self._last_read = 0
@@ -105,6 +116,8 @@ class Outbox:
             self._last_read = row["id"]
             if row["refusals"]:
                 self._refusals[row["id"]] = row["refusals"]
+            if row["reason"] is not None:
+                self._suspects.mark(row["id"])
             if row["id"] in self._in_flight:
                 continue
             self._pending.append(
@@ -131,23 +144,26 @@ class Outbox:
 
     def pump(self) -> None:
         """Publish as many as the broker has room for."""
+        turn = self._suspects.next(in_flight=bool(self._in_flight))
+        if turn is Next.SUSPECT and self._offer(self._suspects.first()):
+            self._suspects.sent()
+        if turn is not Next.OTHERS:
+            return
         now = time.monotonic()
         while self._again and self._again[0][0] <= now:
             publication = self._again[0][2]
-            if self._waits(publication):
-                # An earlier one of its request was refused after it.
-                insort(self._held[publication.request_id].waiting, publication, key=_place)
-            elif not self._offer(publication):
+            if not self._put_back(publication) and not self._offer(publication):
                 return
             heapq.heappop(self._again)
         while self._pending:
             publication = self._pending[0]
-            if self._waits(publication):
-                insort(self._held[publication.request_id].waiting, self._pending.popleft(), key=_place)
-            elif self._offer(publication):
-                self._pending.popleft()
-            else:
+            if not self._put_back(publication) and not self._offer(publication):
                 return
+            self._pending.popleft()
+
+    def connected(self) -> None:
+        """Take note that there is a connection to the broker."""
+        self._suspects.connected()
 
     def confirmed(self, identity: int) -> None:
         """Take note that the broker has taken a message."""
@@ -163,24 +179,70 @@ class Outbox:
             return
         refusals = self._refusals.get(event.id, 0) + 1
         if event.final or refusals >= MAX_REFUSALS:
-            self._records.quarantined(publication, event.reason)
-            self._release(publication)
+            self._set_aside(publication, event.reason)
             return
         self._refusals[event.id] = refusals
         self._records.refused_by_broker(publication, refusals, event.reason)
+        if self._holds_up(publication):
+            due = time.monotonic() + FIRST_PAUSE_SECONDS * 2 ** (refusals - 1)
+            heapq.heappush(self._again, (due, next(self._sequence), publication))
+
+    def lost(self, identities: Iterable[int], hung_up: str = "") -> None:
+        """
+        Take note that the connection ended before these were confirmed: they go first.
+
+        Args:
+            identities: What was on its way.
+            hung_up: How the broker closed the connection, as in `events.Lost`.
+        """
+        alone = self._suspects.ended()
+        gone = [self._in_flight.pop(identity) for identity in identities if identity in self._in_flight]
+        again = []
+        for publication in sorted(gone, key=_place):
+            if hung_up and publication.id == alone:
+                if not self._blamed(publication, hung_up):
+                    continue
+            elif hung_up and self._suspects.lost(publication.id):
+                self._suspect(publication, hung_up)
+            again.append(publication)
+        self._pending.extendleft(reversed(again))
+
+    def _blamed(self, publication: Publication, hung_up: str) -> bool:
+        """Count a connection that ended while this message was alone; False when it is set aside."""
+        if self._refusals.get(publication.id, 0) + 1 < MAX_REFUSALS:
+            self._suspect(publication, hung_up)
+            return True
+        self._set_aside(publication, f"each time it was sent alone the connection ended: {hung_up}")
+        return False
+
+    def _suspect(self, publication: Publication, hung_up: str) -> None:
+        self._refusals[publication.id] = refusals = self._refusals.get(publication.id, 0) + 1
+        self._suspects.mark(publication.id)
+        self._records.suspected(publication, refusals, hung_up)
+
+    def _set_aside(self, publication: Publication, reason: str) -> None:
+        self._records.quarantined(publication, reason)
+        self._release(publication)
+
+    def _put_back(self, publication: Publication) -> bool:
+        """Let a message wait for an earlier one of its request, or for its turn to be sent alone."""
+        if self._waits(publication):
+            insort(self._held[publication.request_id].waiting, publication, key=_place)
+            return True
+        if publication.id in self._suspects:
+            if self._holds_up(publication):
+                self._suspects.append(publication)
+            return True
+        return False
+
+    def _holds_up(self, publication: Publication) -> bool:
+        """Let later messages of its request wait; False when it waits itself, for an earlier one."""
         held = self._held.setdefault(publication.request_id, _Held(publication))
         if held.first.id < publication.id:
-            # An earlier one of its request is not through yet: this one goes after it.
             insort(held.waiting, publication, key=_place)
-            return
+            return False
         held.first = publication
-        due = time.monotonic() + FIRST_PAUSE_SECONDS * 2 ** (refusals - 1)
-        heapq.heappush(self._again, (due, next(self._sequence), publication))
-
-    def lost(self, identities: Iterable[int]) -> None:
-        """Take note that the connection ended before these were confirmed: they go first."""
-        gone = [self._in_flight.pop(identity) for identity in identities if identity in self._in_flight]
-        self._pending.extendleft(sorted(gone, key=_place, reverse=True))
+        return True
 
     def _waits(self, publication: Publication) -> bool:
         """Tell whether an earlier message of its request was refused and is not through yet."""
@@ -198,6 +260,7 @@ class Outbox:
     def _release(self, publication: Publication) -> None:
         """Let the messages go on that waited for this one, which is through or set aside."""
         self._refusals.pop(publication.id, None)
+        self._suspects.acquit(publication.id)
         held = self._held.get(publication.request_id)
         if held is not None and held.first.id == publication.id:
             del self._held[publication.request_id]

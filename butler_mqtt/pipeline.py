@@ -373,10 +373,10 @@ class Pipeline:
                 self.finder.reconfigured(settings)
             case Refused():
                 self._outbox.refused(event)
-            case Lost(identities):
-                self._outbox.lost(identities)
+            case Lost(identities, hung_up):
+                self._outbox.lost(identities, hung_up)
             case Room():
-                pass  # the turn itself publishes what there is room for
+                self._outbox.connected()  # the turn itself publishes what there is room for
 
     def _move_on(self) -> None:
         if self._draining:

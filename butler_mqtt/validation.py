@@ -77,7 +77,8 @@ def parse(
             `request_id` where the body had a valid one. Nothing else is raised.
     """
     if len(payload) > max_bytes:
-        raise _refusal("too_large", f"the request has {len(payload)} bytes, {max_bytes} are allowed")
+        # At least: what is far too large is cut short on its way here.
+        raise _refusal("too_large", f"the request has at least {len(payload)} bytes, {max_bytes} are allowed")
     body = _read(payload, empty_is_object=path_task_id is not None)
     try:
         _refuse_unsupported(body, supported)

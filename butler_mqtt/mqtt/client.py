@@ -19,7 +19,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.buffered import BufferedSocket
+from butler_mqtt.mqtt.buffered import SocketContext
+from butler_mqtt.mqtt.oversize import MAX_PACKET, PacketLimit
+from butler_mqtt.mqtt.websocket import Place
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
@@ -51,14 +53,6 @@ class Limits:
         )
 
 
-class Client(paho.Client):
-    """A paho client whose socket is buffered."""
-
-    def _create_socket(self) -> BufferedSocket:
-        # Not public; a test tells when paho names it otherwise.
-        return BufferedSocket(super()._create_socket())
-
-
 def guarded(function: Callable[_P, None]) -> Callable[_P, None]:
     """
     Keep exceptions of *function* out of paho, whose network thread would die of them.
@@ -85,34 +79,35 @@ def named(reason: ReasonCode) -> str:
     return f"0x{reason.value:02X} {reason}"
 
 
-def new_client(mqtt: settings.Mqtt, client_id: str, *, keep_session: bool) -> Client:
+def new_client(
+    mqtt: settings.Mqtt, client_id: str, *, keep_session: bool, limited: bool = False
+) -> paho.Client:
     """
     Make a client object for one connection.
 
     The certificates are read each time, so that renewed ones are used at the
-    next connection.
+    next connection. With *limited*, packets of the broker larger than a request
+    may be are cut short; a reply may be larger.
 
     Raises:
         BrokerError: A certificate or key file cannot be used.
     """
     is_v5 = mqtt.protocol_version == "5"
-    client = Client(
+    client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         clean_session=None if is_v5 else not keep_session,
         protocol=MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311,
-        transport="websockets" if mqtt.transport == "websockets" else "tcp",
         reconnect_on_failure=False,
         manual_ack=True,
     )
     client.connect_timeout = CONNECT_TIMEOUT_SECONDS
     # 0 is no limit: the window is kept by us, and paho need not look through it at every PUBACK.
     client.max_inflight_messages = 0
-    client.ws_set_options(path=mqtt.websocket_path)
     if mqtt.username is not None:
         client.username_pw_set(mqtt.username, mqtt.password)
-    if mqtt.tls.enable:
-        client.tls_set_context(_tls_context(mqtt.tls))
+    # With TLS and without: it is where paho asks for its socket.
+    client.tls_set_context(_socket_context(mqtt, packet_limit(mqtt, limited=limited)))
     client.on_socket_open = guarded(_set_no_delay)
     # With this set, paho leaves writing to the network thread. Without it, publish() and ack() write from
     # the caller's thread too, and two writers can mix their packets.
@@ -120,9 +115,9 @@ def new_client(mqtt: settings.Mqtt, client_id: str, *, keep_session: bool) -> Cl
     return client
 
 
-def connect(client: paho.Client, mqtt: settings.Mqtt, *, keep_session: bool) -> None:
+def connect(client: paho.Client, mqtt: settings.Mqtt, *, keep_session: bool, limited: bool = False) -> None:
     """
-    Open the socket and send CONNECT.
+    Open the socket and send CONNECT, with *limited* as in `new_client`.
 
     Raises:
         OSError: The host is not known, not there, or TLS failed (ssl.SSLError).
@@ -132,6 +127,8 @@ def connect(client: paho.Client, mqtt: settings.Mqtt, *, keep_session: bool) -> 
         client.connect(mqtt.broker_host, mqtt.broker_port, KEEPALIVE_SECONDS)
         return
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it untyped
+    if limited:
+        properties.MaximumPacketSize = packet_limit(mqtt, limited=True).packet
     if keep_session:
         properties.SessionExpiryInterval = mqtt.session_expiry_seconds
         properties.ReceiveMaximum = mqtt.receive_maximum
@@ -152,15 +149,18 @@ def tls_reason(error: ssl.SSLError) -> str:
     return str(error)
 
 
-class _TlsSocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails, which paho leaves to the garbage collector."""
+def packet_limit(mqtt: settings.Mqtt, *, limited: bool) -> PacketLimit:
+    """Give how large packets of the broker may be, with *limited* as in `new_client`."""
+    payload = mqtt.max_payload_bytes if limited else MAX_PACKET
+    return PacketLimit(payload, is_v5=mqtt.protocol_version == "5")
 
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
+
+def _socket_context(mqtt: settings.Mqtt, limit: PacketLimit) -> SocketContext:
+    tls = _tls_context(mqtt.tls) if mqtt.tls.enable else None
+    place = None
+    if mqtt.transport == "websockets":
+        place = Place(mqtt.broker_host, mqtt.broker_port, mqtt.websocket_path, secure=tls is not None)
+    return SocketContext(limit, tls=tls, place=place)
 
 
 def _tls_context(tls: settings.MqttTls) -> ssl.SSLContext:
@@ -169,7 +169,6 @@ def _tls_context(tls: settings.MqttTls) -> ssl.SSLContext:
     except OSError as error:
         raise BrokerError(f"mqttConfig.tls.caFile {tls.ca_file} cannot be used: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _TlsSocket
     if tls.cert_file is not None:
         try:
             # With an empty password an encrypted key fails, instead of asking on the terminal.

@@ -25,6 +25,7 @@ from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.client import Limits, connect, guarded, named, new_client, tls_reason
 from butler_mqtt.mqtt.loop import Loop
+from butler_mqtt.mqtt.oversize import ProtocolError
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
@@ -37,6 +38,11 @@ MAX_BACKOFF_SECONDS = 60.0
 
 #: CONNACK reasons that pass by themselves: unavailable, busy, quota, use another server, rate exceeded.
 _PASSING = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
+
+#: DISCONNECT reasons that no packet of ours causes: unavailable, busy, shutting down, keep alive
+#: timeout, session taken over, administrative action, use another server, server moved, rate exceeded,
+#: maximum connect time (MQTT 5.0, 3.14.2.1).
+_UNRELATED = frozenset({0x88, 0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0x9F, 0xA0})
 
 #: Bad user name or password, not authorized.
 _LOGIN = frozenset({0x86, 0x87})
@@ -59,6 +65,11 @@ class Ended:
     lasted: float | None = None
     code: int | None = None
     ours: bool = False
+
+    @property
+    def hung_up(self) -> bool:
+        """Tell whether the broker closed it, perhaps because of something that was sent."""
+        return self.lasted is not None and not self.ours and self.code not in _UNRELATED
 
 
 class Peer(Protocol):
@@ -90,6 +101,7 @@ class Connection:
         keep_session: Ask the broker to keep subscriptions and messages while we are away.
         peer: What uses the connection.
         on_fatal: Called when the thread dies of an exception; the connection stays dead.
+        max_backoff_seconds: The longest wait between two attempts.
     """
 
     def __init__(
@@ -100,7 +112,9 @@ class Connection:
         keep_session: bool,
         peer: Peer,
         on_fatal: Callable[[BaseException], None],
+        max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
     ) -> None:
+        self._max_backoff_seconds = max_backoff_seconds
         self.client_id = client_id
         self.is_v5 = mqtt.protocol_version == "5"
         self._mqtt = mqtt
@@ -192,7 +206,7 @@ class Connection:
         """Give the seconds to wait: soon at first, then exponential with full jitter."""
         if ended.lasted is not None and ended.lasted >= STABLE_SECONDS and not ended.refused:
             self._failures = 0
-        ceiling = min(2.0**self._failures, MAX_BACKOFF_SECONDS)
+        ceiling = min(2.0**self._failures, self._max_backoff_seconds)
         self._failures = min(self._failures + 1, 10)
         return _random.uniform(0.2, ceiling)
 
@@ -202,14 +216,14 @@ class Connection:
         self._accepted_at = None
         self._progress = time.monotonic()
         try:
-            client = new_client(self._mqtt, self.client_id, keep_session=self._keep_session)
+            client = new_client(self._mqtt, self.client_id, keep_session=self._keep_session, limited=True)
             client.on_connect = guarded(self._on_connect)
             client.on_disconnect = guarded(self._on_disconnect)
             self._peer.prepare(client)
             self._client = client
             with Loop(client, self._peer.published) as loop:
                 self._loop = loop
-                connect(client, self._mqtt, keep_session=self._keep_session)
+                connect(client, self._mqtt, keep_session=self._keep_session, limited=True)
                 self._serve(client, loop)
         except BrokerError as error:
             return Ended(str(error), refused=True)
@@ -218,7 +232,8 @@ class Connection:
             refused = self._accepted_at is None and not isinstance(error, ssl.SSLEOFError)
             return Ended(f"TLS failed: {tls_reason(error)}", refused=refused, lasted=self._lasted())
         except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot express
-            return Ended(str(error) or type(error).__name__, lasted=self._lasted())
+            reason = str(error) or type(error).__name__
+            return Ended(reason, lasted=self._lasted(), ours=isinstance(error, ProtocolError))
         finally:
             self._client = None
             self._loop = None

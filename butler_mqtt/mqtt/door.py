@@ -26,7 +26,8 @@ from butler_mqtt import settings
 from butler_mqtt.model import Message
 from butler_mqtt.mqtt import publish
 from butler_mqtt.mqtt.client import Limits, guarded, named
-from butler_mqtt.mqtt.connection import Connection, Ended
+from butler_mqtt.mqtt.connection import MAX_BACKOFF_SECONDS, Connection, Ended
+from butler_mqtt.mqtt.hangups import Hangups
 from butler_mqtt.mqtt.proof import Proof
 from butler_mqtt.mqtt.status import Status, new_instance, parse
 from butler_mqtt.mqtt.takeover import Takeover
@@ -74,6 +75,7 @@ class Door:
         on_fatal: Gets the exception the network thread died of.
         instance: Name of this process among all daemons; random when not given.
         stay_away_seconds: From TAKEN_OVER to GIVEN_UP.
+        max_backoff_seconds: The longest wait between two attempts to connect.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Door:
         on_read: Callable[[int, int], None] = lambda _generation, _count: None,
         instance: str | None = None,
         stay_away_seconds: float = 60.0,
+        max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
     ) -> None:
         self.instance = instance or new_instance()
         self.reason = "no answer yet"
@@ -108,12 +111,20 @@ class Door:
         self._birth_id: int | None = None
         self._was_born = False
         self._takeover = Takeover(self._online)
+        self._hangups = Hangups(mqtt.status_topic)
+        #: Whether this connection has birth, will and the subscription to `statusTopic`.
+        self._with_status = True
         self._suback_until: float | None = None
         #: While the retained status is awaited: until when, and the requests held back meanwhile.
         self._look_until: float | None = None
         self._held: list[Message] = []
         self._connection = Connection(
-            mqtt, client_id=mqtt.client_id, keep_session=True, peer=self, on_fatal=on_fatal
+            mqtt,
+            client_id=mqtt.client_id,
+            keep_session=True,
+            peer=self,
+            on_fatal=on_fatal,
+            max_backoff_seconds=max_backoff_seconds,
         )
 
     @property
@@ -160,7 +171,8 @@ class Door:
         """
         deadline = time.monotonic() + timeout
         current = self._current
-        if current is not None and not self._connection.stopping and self._state is not DoorState.TAKEN_OVER:
+        taken_over = self._state is DoorState.TAKEN_OVER
+        if current is not None and self._with_status and not (self._connection.stopping or taken_over):
             published = self._publish_status(current[1], replace(self._online, status="offline"))
             # An error means that the connection went away; the will then says the same.
             with contextlib.suppress(RuntimeError, ValueError):
@@ -172,8 +184,10 @@ class Door:
 
     def prepare(self, client: paho.Client) -> None:
         """Set will and callbacks."""
-        offline = replace(self._online, status="offline").payload()
-        client.will_set(self._mqtt.status_topic, offline, qos=1, retain=self._retain)
+        self._with_status = self._hangups.with_status
+        if self._with_status:
+            offline = replace(self._online, status="offline").payload()
+            client.will_set(self._mqtt.status_topic, offline, qos=1, retain=self._retain)
         client.on_message = guarded(self._received)
         client.on_subscribe = guarded(self._subscribed)
         client.on_publish = guarded(self._published)
@@ -183,8 +197,10 @@ class Door:
         self._generation += 1
         self._birth_id = None
         self._held.clear()
+        self._hangups.accepted()
         # Before the first birth the retained status is a predecessor's and there is nothing to look for.
-        self._look_until = time.monotonic() + LOOK_SECONDS if self._was_born else None
+        look = self._was_born and self._with_status
+        self._look_until = time.monotonic() + LOOK_SECONDS if look else None
         proof = Proof(client, partial(self._on_read, self._generation))
         self._current = (self._generation, client, proof)
         if not limits.retain_available:
@@ -204,6 +220,8 @@ class Door:
             self._connection.leave(f"the broker did not answer SUBSCRIBE within {SUBACK_SECONDS:.0f} s")
         if self._look_until is not None and time.monotonic() > self._look_until:
             self._end_look()
+        if self._current is not None and self._hangups.retry():
+            self._connection.leave(f"trying again with the status on {self._mqtt.status_topic}")
 
     def ended(self, ended: Ended) -> bool:
         """Take the end of a connection; False when another daemon has our client id."""
@@ -213,35 +231,45 @@ class Door:
         self._held.clear()
         if self._connection.stopping:
             return True
-        if ended.code == RETAIN_NOT_SUPPORTED and ended.lasted is None and self._retain:
+        if ended.code == RETAIN_NOT_SUPPORTED and self._retain:
             self._without_retain()
         if self._state is not DoorState.TAKEN_OVER:
             evidence = self._takeover.closed(ended)
             if evidence is not None:
                 self._taken_over(evidence)
+            elif (suspicion := self._hangups.closed(ended)) is not None:
+                logger.warning(
+                    "MQTT broker %s, client id %s: %s",
+                    self._connection.where,
+                    self._mqtt.client_id,
+                    suspicion,
+                    extra={"action": "mqtt_hung_up"},
+                )
         if self._state is DoorState.TAKEN_OVER:
             self._connection.pause(self._stay_away_seconds)
             if not self._connection.stopping:
                 self._become(DoorState.GIVEN_UP, self.reason)
             return False
-        self._become(DoorState.REFUSED if ended.refused else DoorState.CONNECTING, ended.reason)
+        reason = "; ".join(part for part in (ended.reason, self._hangups.suspicion) if part)
+        self._become(DoorState.REFUSED if ended.refused else DoorState.CONNECTING, reason)
         return True
 
     # Subscriptions.
 
     def _subscribe(self, client: paho.Client) -> None:
         task, status = self._mqtt.task_start_topic, self._mqtt.status_topic
+        both = 2 if self._with_status else 1
+        self._hangups.sent(f"SUBSCRIBE to {' and '.join((task, status)[:both])}")
         if not self._connection.is_v5:
-            client.subscribe([(task, 1), (status, 0)])
+            client.subscribe([(task, 1), (status, 0)][:both])
             return
         # Without No Local for the status: brokers apply it by client id, so it would hide the very daemon
         # that is looked for.
-        client.subscribe(
-            [
-                (task, SubscribeOptions(1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)),
-                (status, SubscribeOptions(0, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE)),
-            ]
-        )
+        wanted = [
+            (task, SubscribeOptions(1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)),
+            (status, SubscribeOptions(0, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE)),
+        ]
+        client.subscribe(wanted[:both])
 
     def _subscribed(
         self,
@@ -261,7 +289,7 @@ class Door:
             )
             self._connection.leave(reason, refused=True)
             return
-        if reasons[1].is_failure:
+        if self._with_status and reasons[1].is_failure:
             logger.warning(
                 "The broker refused the subscription to %s (%s): allow %s to read it, "
                 "else a second daemon with this client id is recognised late",
@@ -277,7 +305,10 @@ class Door:
 
     def _open(self, client: paho.Client) -> None:
         """Be online."""
-        self._birth_id = self._publish_status(client, self._online).mid
+        if self._with_status:
+            retained = ", retained," if self._retain else ""
+            self._hangups.sent(f"the status{retained} to {self._mqtt.status_topic}")
+            self._birth_id = self._publish_status(client, self._online).mid
         self._become(DoorState.READY, "subscribed")
 
     def _end_look(self) -> None:

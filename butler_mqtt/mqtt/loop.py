@@ -68,18 +68,21 @@ class Loop:
         Read what comes within *timeout* seconds, and write what is queued.
 
         Raises:
+            ProtocolError: The broker sent what the protocol does not allow.
             OSError: The connection is gone.
         """
         client = self._client
         sock = client.socket()
         if sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
-        assert isinstance(sock, BufferedSocket)  # noqa: S101 -- narrows the type; a test tells when paho changes
+        assert isinstance(sock, BufferedSocket)  # noqa: S101 -- narrows the type; see `new_client`
         # What other threads queue while paho ends its writing does not wake anybody: it is found here.
         at_once = sock.pending() or (client.want_write() and not sock.unsent)
         # Reading first: a broker that goes away may have said why, and writing would only fail.
         if self._wait(sock, 0.0 if at_once else timeout) or sock.pending():
             rc = self._read(sock)
+            if sock.problem is not None:
+                raise sock.problem
             if rc or client.socket() is None:
                 return rc
         if client.want_write():
@@ -131,9 +134,6 @@ class Loop:
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _taken(self, sock: BufferedSocket) -> bool:
-        # Not public: whether paho is within a packet; a test tells when it is named otherwise.
-        if self._client._in_packet["command"]:
-            return False
         packet = sock.peek(PUBLISH)
         if packet is None or not self._take(packet):
             return False

@@ -46,7 +46,8 @@ class Replies:
         mqtt: Where to connect.
         on_confirmed: Gets the id of a publication the broker has taken (PUBACK below 0x80).
         on_refused: Gets id, reason and whether it is final; else it may be tried again later.
-        on_lost: Gets the ids that were on their way when the connection ended; publish them again.
+        on_lost: Gets the ids that were on their way when a connection ended, to be published again, and how
+            the broker closed it, as in `events.Lost`.
         on_room: Called when `publish` may work again: connected, or confirmations came.
         on_fatal: Gets the exception the network thread died of.
         instance: The process, as in `Door.instance`; makes the client id unique.
@@ -59,7 +60,7 @@ class Replies:
         *,
         on_confirmed: Callable[[int], None],
         on_refused: Callable[[int, str, bool], None],
-        on_lost: Callable[[list[int]], None],
+        on_lost: Callable[[list[int], str], None],
         on_room: Callable[[], None],
         on_fatal: Callable[[BaseException], None],
         instance: str | None = None,
@@ -166,16 +167,18 @@ class Replies:
             self._report_answers()
             self._on_room()
 
-    def ended(self, ended: Ended) -> bool:  # noqa: ARG002 (Peer's signature; every end is the same here)
+    def ended(self, ended: Ended) -> bool:
         """Report the last answers, then the rest as lost."""
         with self._lock:
+            was_connected = self._client is not None
             self._client = None
         self._report_answers()
         with self._lock:
             lost = list(self._in_flight.values())
             self._in_flight.clear()
-        if lost:
-            self._on_lost(lost)
+        if was_connected:
+            hung_up = ended.hung_up and not self._connection.stopping
+            self._on_lost(lost, ended.reason if hung_up else "")
         return True
 
     def _answered(

@@ -7,25 +7,18 @@ other out for ever. The one that was there first must see it and leave.
 
 from __future__ import annotations
 
-from butler_mqtt.mqtt.connection import STABLE_SECONDS, Ended
+from butler_mqtt.mqtt.connection import Ended
 from butler_mqtt.mqtt.status import Status
 
 #: MQTT 5 reason code of a DISCONNECT.
 SESSION_TAKEN_OVER = 0x8E
-#: So many connections in a row, each closed within `STABLE_SECONDS`, mean the same.
-SHORT_CONNECTIONS = 3
 
 
 class Takeover:
-    """
-    The evidence so far; *ours* is the status we publish.
-
-    Not thread-safe: the network thread's own.
-    """
+    """Judges what is evidence; *ours* is the status we publish."""
 
     def __init__(self, ours: Status) -> None:
         self._ours = ours
-        self._short_connections = 0
 
     def is_foreign(self, status: Status) -> bool:
         """Tell whether *status* was published by another process."""
@@ -53,17 +46,12 @@ class Takeover:
         """
         Judge the end of a connection.
 
-        The end counts when the broker said nothing. A failed attempt in between
-        points to a broker that restarts.
+        Only the broker's own word counts: it closes connections for many
+        reasons without one (`hangups`).
 
         Returns:
             What shows that another daemon is there; None if nothing does.
         """
         if ended.code == SESSION_TAKEN_OVER and ended.lasted is not None:
             return "the broker gave our session to another client"
-        silent = ended.code is None and not ended.ours
-        short = ended.lasted is not None and ended.lasted < STABLE_SECONDS
-        self._short_connections = self._short_connections + 1 if silent and short else 0
-        if self._short_connections < SHORT_CONNECTIONS:
-            return None
-        return f"the broker closed {SHORT_CONNECTIONS} connections in a row just after accepting them"
+        return None

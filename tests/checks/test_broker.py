@@ -17,16 +17,7 @@ from butler_mqtt.checks.finding import Finding, State
 from butler_mqtt.mqtt.probing import Probe
 from tests.brokers import Mosquitto, free_port, until
 from tests.checks.parts import bad, by_name, client_ids
-from tests.integration.test_mqtt_scripted import (
-    ACCEPTED,
-    CONNECT,
-    PUBLISH,
-    SUBSCRIBE,
-    Script,
-    accept,
-    scripted,
-    suback,
-)
+from tests.scripted import CONNECT, ScriptedBroker
 
 VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
 
@@ -138,13 +129,8 @@ def test_a_reply_that_an_mqtt_3_1_1_broker_may_drop_is_a_warning_with_both_cause
     def greet(body: bytes) -> bytes:
         return b"\x20\x02\x00\x00" if body[6] == 4 else b"\x20\x02\x00\x01"
 
-    old: Script = {
-        CONNECT: greet,
-        SUBSCRIBE: lambda body: bytes([0x90, 3, *body[:2], 1]),
-        PUBLISH: confirm,
-    }
-    with scripted(old) as mqtt:
-        found = by_name(tried(replace(mqtt, protocol_version="3.1.1")))
+    with ScriptedBroker(version="3.1.1", answers={CONNECT: greet}) as broker:
+        found = by_name(tried(broker.settings()))
     assert found["broker.reply"].state is State.WARNING
     assert "silently" in found["broker.reply"].advice
 
@@ -226,12 +212,6 @@ def test_a_broker_that_grants_less_is_named(tmp_path: Path, extra: str, name: st
         assert bad(check(broker))[name] is state
 
 
-def confirm(body: bytes) -> bytes:
-    """Answer PUBLISH, whose body begins with the topic and the packet id."""
-    end = 2 + int.from_bytes(body[:2], "big")
-    return b"\x40\x02" + body[end : end + 2]
-
-
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
@@ -287,35 +267,32 @@ def test_what_is_granted_as_asked_is_told(broker: Mosquitto) -> None:
     assert "kept" in found["broker.retain"].text
 
 
-#: A broker that takes everything and keeps nothing.
-FORGETFUL: Script = {CONNECT: accept, SUBSCRIBE: suback(1), PUBLISH: confirm}
+# The scripted broker takes everything and keeps nothing.
 
 
 def test_a_broker_that_forgets_sessions_is_wrong() -> None:
-    with scripted(FORGETFUL) as mqtt:
-        found = by_name(tried(mqtt))
+    with ScriptedBroker() as broker:
+        found = by_name(tried(broker.settings()))
     assert found["broker.persistence"].state is State.WRONG
     assert "forgotten" in found["broker.persistence"].text
 
 
 def test_a_broker_that_keeps_sessions_for_a_minute_is_a_warning() -> None:
-    minute = b"\x20\x08" + ACCEPTED[2:4] + b"\x05\x11\x00\x00\x00\x3c"
-    with scripted({**FORGETFUL, CONNECT: lambda _: minute}) as mqtt:
-        found = by_name(tried(mqtt))
+    with ScriptedBroker(connack_properties=b"\x11\0\0\0\x3c") as broker:
+        found = by_name(tried(broker.settings()))
     assert found["broker.session"].state is State.WARNING
     assert "60 s" in found["broker.session"].text
 
 
 def test_a_broker_that_keeps_no_session_says_so() -> None:
     # Asked as the daemon asks, the broker says what it grants: here nothing at all.
-    none = b"\x20\x08" + ACCEPTED[2:4] + b"\x05\x11\x00\x00\x00\x00"
-    with scripted({**FORGETFUL, CONNECT: lambda _: none}) as mqtt:
-        found = by_name(tried(mqtt))
+    with ScriptedBroker(connack_properties=b"\x11\0\0\0\0") as broker:
+        found = by_name(tried(broker.settings()))
     assert "for 0 s (not at all)" in found["broker.session"].text
 
 
 def test_a_server_that_hangs_up_on_connect_is_wrong() -> None:
-    with scripted({CONNECT: lambda _: b""}) as mqtt:
-        findings = tried(mqtt)
+    with ScriptedBroker(hangs_up_on=lambda packet: packet.kind == CONNECT) as broker:
+        findings = tried(broker.settings())
     assert bad(findings) == {"broker.login": State.WRONG}
     assert "does it speak MQTT 5" in findings[0].text

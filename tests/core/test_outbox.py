@@ -14,6 +14,7 @@ from butler_mqtt.journal import Journal, tables
 from butler_mqtt.journal.unit import Unit
 from butler_mqtt.model import Publication
 from butler_mqtt.outbox import MAX_IN_MEMORY, MAX_REFUSALS, Outbox
+from butler_mqtt.suspects import MAX_LOSSES, QUIET_SECONDS, SOON_SECONDS, Suspects
 
 
 class Records:
@@ -22,6 +23,7 @@ class Records:
     def __init__(self) -> None:
         self.taken: list[int] = []
         self.refusals: list[tuple[int, int]] = []
+        self.suspects: list[tuple[int, int]] = []
         self.aside: list[tuple[int, str]] = []
 
     def published(self, publication: Publication) -> None:
@@ -30,6 +32,10 @@ class Records:
     def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
         assert reason
         self.refusals.append((publication.id, refusals))
+
+    def suspected(self, publication: Publication, refusals: int, reason: str) -> None:
+        assert reason
+        self.suspects.append((publication.id, refusals))
 
     def quarantined(self, publication: Publication, reason: str) -> None:
         self.aside.append((publication.id, reason))
@@ -298,3 +304,224 @@ def test_refusals_are_counted_across_restarts(
     assert wire.sent == [1]
     outbox.refused(Refused(1, "quota", final=False))
     assert records.aside == [(1, "quota")]
+
+
+# ---- a broker that hangs up on a message
+
+
+class Clock:
+    """Time as a test says."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class HangingUp:
+    """A broker that closes the connection on the `culprits`; what is not one of them is confirmed."""
+
+    def __init__(self, records: Records, culprits: set[int]) -> None:
+        self.clock = Clock()
+        self.records = records
+        self.culprits = culprits
+        self.connections = 1
+        self.on_their_way: list[int] = []
+        self.outbox = self.restarted()
+
+    def restarted(self) -> Outbox:
+        """Give the outbox of a new process."""
+        self.outbox = Outbox(self.records, self.publish, Suspects(clock=self.clock))
+        self.outbox.connected()
+        return self.outbox
+
+    def publish(self, publication: Publication) -> bool:
+        self.on_their_way.append(publication.id)
+        return True
+
+    def turn(self, seconds: float = 1.0) -> None:
+        """Let time pass, publish, and let the broker take it or hang up on it."""
+        self.clock.now += seconds
+        self.outbox.pump()
+        sent, self.on_their_way = self.on_their_way, []
+        if self.culprits.intersection(sent):
+            self.connections += 1
+            self.outbox.lost(sent, "the connection was closed")
+            self.outbox.connected()
+            return
+        for identity in sent:
+            self.outbox.confirmed(identity)
+
+
+def test_a_message_the_broker_hangs_up_on_is_set_aside_and_all_others_go(records: Records) -> None:
+    broker = HangingUp(records, {2})
+    broker.outbox.add([message(number) for number in range(1, 201)])
+    for _ in range(300):
+        broker.turn()
+    assert [identity for identity, _ in records.aside] == [2]
+    assert "the connection was closed" in records.aside[0][1]
+    assert sorted(records.taken) == [1, *range(3, 201)]
+    assert len(broker.outbox) == 0
+    assert broker.connections <= 8
+
+
+def test_new_messages_go_while_the_culprit_is_looked_for(records: Records) -> None:
+    broker = HangingUp(records, {1})
+    broker.outbox.add([message(1)])
+    for number in range(2, 40):
+        broker.outbox.add([message(number)])
+        broker.turn()
+    assert [identity for identity, _ in records.aside] == [1]
+    assert sorted(records.taken) == list(range(2, 40))
+
+
+def test_several_culprits_are_all_found(records: Records) -> None:
+    broker = HangingUp(records, {1, 5, 9})
+    broker.outbox.add([message(number) for number in range(1, 11)])
+    for _ in range(200):
+        broker.turn()
+    assert sorted(identity for identity, _ in records.aside) == [1, 5, 9]
+    assert sorted(records.taken) == [2, 3, 4, 6, 7, 8, 10]
+
+
+def test_later_messages_of_the_culprits_request_go_after_it_is_set_aside(records: Records) -> None:
+    broker = HangingUp(records, {1})
+    broker.outbox.add([message(1, "a"), message(2, "a"), message(3, "b")])
+    for _ in range(100):
+        broker.turn()
+    assert [identity for identity, _ in records.aside] == [1]
+    assert records.taken == [3, 2]
+
+
+def test_an_outage_however_long_sets_nothing_aside(outbox: Outbox, records: Records) -> None:
+    outbox.add([message(1), message(2)])
+    for _ in range(100):
+        outbox.connected()
+        outbox.pump()
+        outbox.lost([1, 2])  # not the broker's doing
+    assert (records.suspects, records.aside) == ([], [])
+
+
+@pytest.mark.parametrize("lasts", [0.0, 1.0, 4.9])
+def test_restarts_of_the_broker_in_quick_succession_set_nothing_aside(records: Records, lasts: float) -> None:
+    broker = HangingUp(records, {1, 2})
+    broker.outbox.add([message(1), message(2)])
+    for _ in range(100):
+        broker.turn(lasts)
+        broker.outbox.lost([], "the connection was closed")
+        broker.outbox.connected()
+    assert records.aside == []
+    broker.culprits.clear()
+    for _ in range(10):
+        broker.turn()
+    assert sorted(records.taken) == [1, 2]
+
+
+def test_a_connection_that_ends_long_after_the_message_does_not_count(records: Records, wire: Wire) -> None:
+    clock = Clock()
+    outbox = Outbox(records, wire, Suspects(clock=clock))
+    outbox.add([message(1)])
+    for _ in range(20):
+        outbox.connected()
+        outbox.pump()
+        clock.now += QUIET_SECONDS
+        outbox.pump()
+        clock.now += 2 * SOON_SECONDS
+        outbox.lost([1], "the connection was closed")
+    assert records.aside == []
+    assert len(wire.sent) == 20
+
+
+def test_a_suspect_without_an_answer_does_not_keep_the_others_waiting(records: Records, wire: Wire) -> None:
+    clock = Clock()
+    outbox = Outbox(records, wire, Suspects(clock=clock))
+    outbox.add([message(1)])
+    for _ in range(MAX_LOSSES):
+        outbox.connected()
+        outbox.pump()
+        outbox.lost([1], "the connection was closed")
+    outbox.connected()
+    outbox.pump()
+    clock.now += QUIET_SECONDS
+    outbox.pump()
+    outbox.add([message(2)])
+    outbox.pump()
+    assert wire.sent == [1, 1, 1]
+    clock.now += 2 * SOON_SECONDS
+    outbox.pump()
+    assert wire.sent == [1, 1, 1, 2]
+
+
+def test_a_message_without_an_answer_does_not_keep_suspects_from_being_sent_for_ever(
+    records: Records, wire: Wire
+) -> None:
+    clock = Clock()
+    outbox = Outbox(records, wire, Suspects(clock=clock))
+    outbox.add([message(1)])
+    for _ in range(MAX_LOSSES):
+        outbox.connected()
+        outbox.pump()
+        outbox.lost([1], "the connection was closed")
+    outbox.connected()
+    outbox.add([message(2)])
+    outbox.pump()
+    for number in range(3, 30):
+        outbox.add([message(number)])
+        clock.now += 1
+        outbox.pump()
+    assert 20 in wire.sent
+    outbox.confirmed(2)
+    for number in range(3, 30):
+        outbox.confirmed(number)
+    clock.now += QUIET_SECONDS
+    outbox.pump()
+    assert wire.sent[-1] == 1
+
+
+def test_the_search_goes_on_where_it_was_after_a_restart_and_ends_though_the_daemon_crashes_each_time(
+    outbox: Outbox, journal: Journal
+) -> None:
+    """Every life of the process is long enough for one hang-up only."""
+    assert len(outbox) == 0
+    _stored(journal, range(1, 4))
+    records = Durable(journal)
+    broker = HangingUp(records, {2})
+    lives = 0
+    while not records.aside and lives < 20:
+        lives += 1
+        with journal.transaction() as connection:
+            broker.restarted().load(connection)
+        connections = broker.connections
+        for _ in range(20):
+            broker.turn()
+            records.write()
+            if lives > 1 and broker.connections > connections:
+                break
+    assert [identity for identity, _ in records.aside] == [2]
+    assert sorted(records.taken) == [1, 3]
+    assert lives <= MAX_REFUSALS
+
+
+class Durable(Records):
+    """Writes it to the journal as well."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self.unit = Unit()
+        self._journal = journal
+
+    def write(self) -> None:
+        unit, self.unit = self.unit, Unit()
+        self._journal.write(unit)
+
+    def published(self, publication: Publication) -> None:
+        super().published(publication)
+        self.unit.delete(tables.outbox, publication.id)
+
+    def suspected(self, publication: Publication, refusals: int, reason: str) -> None:
+        super().suspected(publication, refusals, reason)
+        self.unit.update(tables.outbox, publication.id, refusals=refusals, reason=reason)
+
+    def quarantined(self, publication: Publication, reason: str) -> None:
+        super().quarantined(publication, reason)
+        self.unit.update(tables.outbox, publication.id, quarantined_at=1, reason=reason)

@@ -24,7 +24,9 @@ VERSIONS = ("5", "3.1.1")
 class Doorkeeper:
     """A door and all it said."""
 
-    def __init__(self, mqtt: settings.Mqtt, *, stay_away_seconds: float = 0.3) -> None:
+    def __init__(
+        self, mqtt: settings.Mqtt, *, stay_away_seconds: float = 0.3, max_backoff_seconds: float = 60.0
+    ) -> None:
         self.messages: queue.Queue[Message] = queue.Queue()
         self.sessions: list[tuple[int, bool]] = []
         self.states: list[DoorState] = []
@@ -39,6 +41,7 @@ class Doorkeeper:
             on_read=lambda generation, count: self.read.append((generation, count)),
             on_fatal=self.fatal.append,
             stay_away_seconds=stay_away_seconds,
+            max_backoff_seconds=max_backoff_seconds,
         )
 
     def arrived(self, message: Message) -> None:
@@ -67,16 +70,21 @@ class Publisher:
         self.confirmed: list[int] = []
         self.refused: list[tuple[int, str, bool]] = []
         self.lost: list[int] = []
+        self.hung_up: list[str] = []
         self.rooms: queue.Queue[None] = queue.Queue()
         self.fatal: list[BaseException] = []
         self.replies = Replies(
             mqtt,
             on_confirmed=self.confirmed.append,
             on_refused=lambda *outcome: self.refused.append(outcome),
-            on_lost=self.lost.extend,
+            on_lost=self.take_lost,
             on_room=lambda: self.rooms.put(None),
             on_fatal=self.fatal.append,
         )
+
+    def take_lost(self, identities: list[int], hung_up: str) -> None:
+        self.lost.extend(identities)
+        self.hung_up.append(hung_up)
 
     def open(self) -> Publisher:
         self.replies.start()

@@ -70,8 +70,6 @@ def test_a_session_kept_over_websockets_brings_what_came_meanwhile(mqtt: setting
         assert keeper.sessions == [(1, True)]
 
 
-# paho leaves the socket of a failed handshake to the garbage collector, which says so.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_listener_without_websockets_is_tried_again_with_the_reason(broker: Mosquitto) -> None:
     mqtt = broker.settings(transport="websockets", client_id="ws-none")
     with doorkeeper(mqtt) as keeper:

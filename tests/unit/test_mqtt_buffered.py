@@ -9,6 +9,7 @@ import pytest
 
 from butler_mqtt.mqtt.buffered import MAX_UNSENT, BufferedSocket
 from butler_mqtt.mqtt.client import new_client
+from butler_mqtt.mqtt.oversize import PacketLimit
 from butler_mqtt.settings import Mqtt
 
 
@@ -16,7 +17,7 @@ from butler_mqtt.settings import Mqtt
 def ends() -> Iterator[tuple[BufferedSocket, socket.socket]]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    buffered = BufferedSocket(ours)
+    buffered = BufferedSocket(ours, PacketLimit(payload=1000, is_v5=False))
     yield buffered, theirs
     buffered.close()
     theirs.close()
@@ -87,7 +88,6 @@ def test_closing_sends_what_was_gathered(ends: tuple[BufferedSocket, socket.sock
 
 
 def test_paho_uses_the_buffered_socket() -> None:
-    """It is put in by a method of paho that is not public: this tells when it has another name."""
     client = new_client(Mqtt(), "test", keep_session=False)
     opened = []
     client.on_socket_open = lambda _client, _userdata, sock: opened.append(sock)

@@ -10,19 +10,22 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from butler_mqtt.mqtt.client import Client
+from butler_mqtt.mqtt.buffered import SocketContext
 from butler_mqtt.mqtt.loop import Loop
+from butler_mqtt.mqtt.oversize import PacketLimit
 
 CONNACK = b"\x20\x02\x00\x00"
 #: A message of QoS 0 on topic `t`.
 MESSAGE = b"\x30\x03\x00\x01t"
+LIMIT = PacketLimit(payload=262_144, is_v5=False)
 #: Longer than any of these tests may take: a turn that waits so long has missed something.
 LONG = 60.0
 
 
-class Late(Client):
+class Late(paho.Client):
     """Lets something happen at the last moment: when paho has just found nothing more to write."""
 
     at_last: Callable[[], None] | None = None
@@ -48,6 +51,7 @@ def ends() -> Iterator[Ends]:
 @contextlib.contextmanager
 def connected(take: Callable[[bytes], bool]) -> Iterator[Ends]:
     client = Late(CallbackAPIVersion.VERSION2, "test", protocol=MQTTProtocolVersion.MQTTv311)
+    client.tls_set_context(SocketContext(LIMIT))
     with socket.create_server(("127.0.0.1", 0)) as server, Loop(client, take) as loop:
         client.connect("127.0.0.1", server.getsockname()[1])
         broker, _ = server.accept()
@@ -111,7 +115,7 @@ def test_a_flood_does_not_keep_a_turn_from_ending(ends: Ends) -> None:
 
 
 def test_messages_are_handed_on_in_their_order_whoever_reads_them() -> None:
-    """Of those that come in parts paho has read the beginning; whether it has is not public in paho."""
+    """Of those that come in parts paho has read the beginning."""
     came: list[bytes] = []
 
     def take(packet: bytes) -> bool:

@@ -354,7 +354,7 @@ def test_a_payload_beyond_the_limit_is_refused_unread() -> None:
     with pytest.raises(RequestError) as caught:
         parse(body, max_bytes=len(body) - 1)
     assert (caught.value.code, caught.value.error) == ("too_large", "Request too large")
-    assert caught.value.details == "the request has 12 bytes, 11 are allowed"
+    assert caught.value.details == "the request has at least 12 bytes, 11 are allowed"
 
 
 def test_more_different_selectors_than_allowed_are_refused() -> None:
