@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
 
-from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, sessions, starts
+from butler_mqtt.journal.tables import deliveries, lives, outbox, requests, runs, sessions, starts
 
 Row = Mapping[str, Any]
 
@@ -51,6 +51,19 @@ def has_id(request_id: str) -> ColumnElement[bool]:
     """Give the condition that a request has that id, holding it or not, as the two indexes have it."""
     named = requests.c.request_id == request_id
     return or_(and_(named, requests.c.holds_id.is_(True)), and_(named, requests.c.holds_id.is_(False)))
+
+
+def newest_time(connection: Connection) -> int | None:
+    """Give the newest time recorded, in milliseconds since 1970; None in an empty journal."""
+    newest = select(requests.c.received_at).order_by(requests.c.id.desc()).limit(1)
+    times = [
+        connection.execute(newest).scalar(),
+        connection.execute(
+            select(func.max(requests.c.closed_at)).where(requests.c.closed_at.isnot(None))
+        ).scalar(),
+        connection.execute(select(func.max(lives.c.began_at))).scalar(),
+    ]
+    return max((one for one in times if one is not None), default=None)
 
 
 def holders(connection: Connection, request_ids: Collection[str]) -> dict[str, Row]:

@@ -125,10 +125,10 @@ class Retention:
 
     Args:
         days: How long a closed request is kept.
-        now: The present time in milliseconds since 1970.
+        now: The present time in milliseconds since 1970; None while it is in doubt: then nothing is pruned.
     """
 
-    def __init__(self, days: float, *, now: Callable[[], int] = now_ms) -> None:
+    def __init__(self, days: float, *, now: Callable[[], int | None] = now_ms) -> None:
         self._kept_ms = round(days * 86_400_000)
         self._now = now
         self._due = 0.0
@@ -148,7 +148,10 @@ class Retention:
         began = time.monotonic()
         if began < self._due:
             return False
-        cutoff = self._now() - self._kept_ms
+        now = self._now()
+        if now is None:
+            return False
+        cutoff = now - self._kept_ms
         step = _Step(connection.connection.cursor(), began)
         for phase in (self._prune_requests, self._prune_runs, self._give_back):
             if phase(step, cutoff):
