@@ -92,6 +92,8 @@ class SteadyClock:
         with self._lock:
             wall, elapsed = self._wall(), self._elapsed()
             if newest_ms - FOLLOWED_MS <= wall <= newest_ms + BELIEVED_AT_START_MS:
+                # It may have been wrong a moment ago, when this clock was made.
+                self._base, self._doubt_since = wall - elapsed, None
                 return
             self._base = newest_ms - elapsed
             if wall < newest_ms:

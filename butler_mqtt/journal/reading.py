@@ -54,14 +54,14 @@ def has_id(request_id: str) -> ColumnElement[bool]:
 
 
 def newest_time(connection: Connection) -> int | None:
-    """Give the newest time recorded, in milliseconds since 1970; None in an empty journal."""
-    newest = select(requests.c.received_at).order_by(requests.c.id.desc()).limit(1)
+    """
+    Give the time of the newest entry, in milliseconds since 1970; None in an empty journal.
+
+    The newest rows count, not the highest times: those may be of a clock that was wrong once.
+    """
     times = [
-        connection.execute(newest).scalar(),
-        connection.execute(
-            select(func.max(requests.c.closed_at)).where(requests.c.closed_at.isnot(None))
-        ).scalar(),
-        connection.execute(select(func.max(lives.c.began_at))).scalar(),
+        connection.execute(select(column).order_by(column.table.c.id.desc()).limit(1)).scalar()
+        for column in (requests.c.received_at, runs.c.intended_at, lives.c.began_at)
     ]
     return max((one for one in times if one is not None), default=None)
 

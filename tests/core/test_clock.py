@@ -123,6 +123,14 @@ def test_a_daemon_that_was_off_for_a_week_believes_its_clock_once_the_server_agr
     assert {one.levelname for one in caplog.records} == {"INFO"}
 
 
+def test_a_clock_that_was_set_right_before_the_journal_was_read_is_followed() -> None:
+    machine = Machine(wrong=40 * DAY)
+    machine.wrong = 0
+    machine.steady.now_ms()
+    machine.steady.begin(machine.right - 5 * SECOND)
+    assert (machine.steady.now_ms(), machine.steady.doubted) == (machine.right, False)
+
+
 @pytest.mark.parametrize("ago", [0, 30 * SECOND, DAY - SECOND])
 def test_a_clock_that_fits_the_journal_is_believed(ago: int) -> None:
     machine = Machine()
@@ -157,6 +165,15 @@ def test_however_the_clock_jumps_time_that_nobody_confirms_stays_right(steps: li
 
 
 # ---- the journal
+
+
+def test_a_time_that_was_wrong_once_is_not_the_newest(journal: Journal) -> None:
+    with journal.transaction() as connection:
+        assert newest_time(connection) is None
+        for number, began_at in enumerate([NOW, NOW + 40 * DAY, NOW + MINUTE]):
+            values = {"id": number, "began_at": began_at, "version": "1"}
+            connection.execute(tables.lives.insert(), values)
+        assert newest_time(connection) == NOW + MINUTE
 
 
 def test_nothing_is_pruned_while_the_clock_is_in_doubt(journal: Journal) -> None:
