@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks import moments, summary
 from benchmarks.account import Account, settle
 from benchmarks.deliveries import Deliveries
-from benchmarks.faults import READ_FAULTS, READ_SHARE, START_FAULTS, START_SHARE
+from benchmarks.faults import READ_FAULTS, READ_SHARE, START_FAULTS, START_SHARE, wrong_clocks
 from benchmarks.filling import count_open
 from benchmarks.rig import Daemon, Server
 from tests.brokers import Mosquitto, free_port
@@ -53,13 +53,20 @@ BROKER_TRIES = 10
 
 @dataclass
 class Plan:
-    """What to do: so many kills with this seed; `broker` whether the broker is killed too."""
+    """
+    What to do: so many kills with this seed; `broker` whether the broker is killed too.
+
+    `skew`: up to so many seconds the clocks of nodes, and the `Date` header's age, are off.
+    `jumps`: the clock of the daemon's machine jumps days ahead and back.
+    """
 
     kills: int
     seed: int
     shared: bool = False
     broker: bool = True
     keep: bool = False
+    skew: float = 0.0
+    jumps: bool = False
 
 
 @dataclass
@@ -89,6 +96,7 @@ class Result:
             "kills": plan.kills,
             "tasks": f"{SHARED_TASKS} for all" if plan.shared else "one for each request",
             "victims": "daemon and broker" if plan.broker else "daemon",
+            "clocks": _clocks(plan),
             "seconds": round(self.seconds),
             "killed": dict(self.killed.most_common()),
             "numbers": self.account.numbers,
@@ -158,6 +166,8 @@ class Chaos:
             },
         )
         stack.callback(self._daemon.kill)
+        if plan.jumps:
+            self._daemon.fake_time(folder / "faketime")
         self._deliveries = stack.enter_context(Deliveries(self._broker.port, f"chaos-{plan.seed}"))
 
     def _go(self, stack: ExitStack) -> None:
@@ -175,6 +185,8 @@ class Chaos:
             self._say(number + 1)
         self._server.admin("DELETE", "/faults")
         self._server.admin("PUT", "/switches", {"resultLagSeconds": 0, "listener": "up"})
+        if self._plan.jumps:
+            self._daemon.set_clock(0)
         sending.join(120)
         assert not sending.is_alive(), "the sender did not come to its end"
         self._come_to_rest()
@@ -209,6 +221,8 @@ class Chaos:
                 planted.append({**where, **kind, "probability": probability, "count": None, "seed": seed})
         self._server.admin("POST", "/faults", planted)
         self._server.admin("PUT", "/switches", {"resultLagSeconds": chance.choice((0, 0, 0.3, 1.0))})
+        if self._plan.skew:
+            self._server.admin("PUT", "/switches", wrong_clocks(self._plan.skew, chance))
 
     def _kill(self) -> None:
         chance = self._chance
@@ -237,6 +251,9 @@ class Chaos:
             self._kill_daemon()
         if outage:
             self._server.admin("PUT", "/switches", {"listener": "up"})
+        if self._plan.jumps:
+            # More than a day: so much, at a start, could also be a daemon that was off for long.
+            self._daemon.set_clock(chance.choice((0, 0, 2, 40)))
         self.result.killed[moment.replace(", at random", " at random")] += 1
         self._start_daemon()
 
@@ -318,6 +335,11 @@ class Chaos:
             )
 
 
+def _clocks(plan: Plan) -> str:
+    wrong = [f"nodes and Date up to {plan.skew:g} s"] if plan.skew else []
+    return ", ".join(wrong + (["the daemon's up to 40 days"] if plan.jumps else [])) or "right"
+
+
 def main() -> int:
     """Run once; exits with 1 when the books do not add up."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
@@ -325,6 +347,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="repeats every choice (a new one)")
     parser.add_argument("--shared", action="store_true", help=f"all requests share {SHARED_TASKS} tasks")
     parser.add_argument("--daemon-only", action="store_true", help="leave the broker alone")
+    parser.add_argument(
+        "--skew", type=float, default=0.0, help="seconds by which clocks of nodes and Date are off (0)"
+    )
+    parser.add_argument("--jumps", action="store_true", help="the daemon's clock jumps days ahead and back")
     parser.add_argument("--keep", action="store_true", help="keep the folder in any case")
     parser.add_argument(
         "--json", type=Path, help="where the summary goes (chaos-SEED.json among temporary files)"
@@ -338,7 +364,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     seed = int(time.time()) % 10**6 if given.seed is None else given.seed
-    plan = Plan(given.kills, seed, given.shared, not given.daemon_only, given.keep)
+    plan = Plan(given.kills, seed, given.shared, not given.daemon_only, given.keep, given.skew, given.jumps)
     file = given.json or Path(tempfile.gettempdir()) / f"chaos-{seed}.json"
     print(f"seed {seed}; the summary goes to {file}", flush=True)
     chaos = Chaos(plan)

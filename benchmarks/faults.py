@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 #: Kinds of faults: of starts, of reads, and their share of the calls at most.
@@ -31,3 +32,11 @@ READ_FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "hang", "seconds": 1.3},
 )
 START_SHARE, READ_SHARE = 0.03, 0.02
+
+
+def wrong_clocks(seconds: float, chance: Random) -> dict[str, Any]:
+    """Give switches by which the clocks of nodes are off by up to *seconds*, and the `Date` header old."""
+    return {
+        "nodeClockSeconds": [chance.uniform(-seconds, seconds) for _ in range(chance.choice((1, 1, 3)))],
+        "dateAgeSeconds": chance.choice((0, 0, chance.uniform(0, seconds))),
+    }

@@ -109,6 +109,8 @@ class Daemon:
         self._config = folder / "config.yaml"
         self._log = folder / "daemon.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._clock: Path | None = None
+        self._fake: dict[str, str] = {}
         config: dict[str, dict[str, object]] = {
             "mqttConfig": {"brokerHost": "127.0.0.1", "brokerPort": broker_port},
             "configQRS": {"host": "127.0.0.1", "port": server.port},
@@ -134,6 +136,26 @@ class Daemon:
         assert self._process is not None, "the daemon does not run"
         return self._process.pid
 
+    def fake_time(self, file: Path) -> None:
+        """Let its clock be what `set_clock` says, from the next start on (libfaketime)."""
+        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        assert found, "libfaketime is missing: apt-get install faketime"
+        self._clock = file
+        self._fake = {
+            "LD_PRELOAD": str(found[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        self.set_clock(0)
+
+    def set_clock(self, days: int) -> None:
+        """Let its clock be so many days ahead."""
+        assert self._clock is not None, "its clock is the machine's"
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"+{days}d")
+        new.replace(self._clock)
+
     def start(self, *, ready: bool = True) -> float:
         """Run it; wait until it takes requests unless *ready* is false; give the seconds that took."""
         # What the machine has set for a service must not reach this one.
@@ -145,7 +167,7 @@ class Daemon:
             self._process = subprocess.Popen(
                 [*self._program(), "run", "-c", str(self._config)],
                 cwd=self.folder,
-                env=environment,
+                env=environment | self._fake,
                 stdout=log,
                 stderr=log,
             )

@@ -48,6 +48,7 @@ def _number(key: str) -> Callable[[Numbers], int]:
 _ROWS: Sequence[tuple[str, Callable[[Numbers], object]]] = (
     ("tasks", lambda run: run["tasks"]),
     ("victims", lambda run: run["victims"]),
+    ("clocks", lambda run: run.get("clocks", "right")),
     ("kills", lambda run: sum(run["killed"].values())),
     ("of these the broker alone, both at once", _broker_kills),
     ("right after a step or a log line", _at_moments),

@@ -76,11 +76,13 @@ class Followed:
     What the server shows about executions, by id, or why it could not be read.
 
     `logs` has the last lines of the script logs of failed reloads; one that
-    should have a log and stands not in it has none yet.
+    should have a log and stands not in it has none yet. `asked_at` is the
+    monotonic time before it was asked; 0 where that is of no use.
     """
 
     shown: Mapping[str, Execution | None] | QlikError
     logs: Mapping[str, list[str]]
+    asked_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

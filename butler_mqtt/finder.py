@@ -22,7 +22,7 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.events import Answers, Event, Found
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import Selector, Task
+from butler_mqtt.model import Selector, SelectorKind, Task
 from butler_mqtt.records import OpenRequest, OpenStart
 from butler_mqtt.settings import Settings
 
@@ -48,15 +48,13 @@ class Tasks(Protocol):
     def find(self, selectors: list[Selector]) -> Answers:
         """Give the tasks of each selector; raises QlikUnavailable or QlikRefused."""
 
-    def about(self) -> dict[str, object]:
-        """Ask for nothing but an answer, which carries the server's time; raises as `find`."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     number: int
     selectors: list[Selector]
     requests: frozenset[int]
+    wanted: tuple[Selector, ...]
     asked_at: float
 
 
@@ -74,6 +72,8 @@ class Finder:
         self._settings = settings
         self._ledger = ledger
         self._emit = emit
+        #: Tasks to be read whatever the cache has.
+        self._wanted: dict[Selector, None] = {}
         self._waiting: deque[OpenRequest] = deque()
         self._cache: dict[Selector, tuple[tuple[Task, ...], float]] = {}
         #: Answers used again since they came, and whether one of them grows old.
@@ -96,9 +96,7 @@ class Finder:
         """Ask the server, job by job, until `stop`; runs in a thread of its own."""
         while (job := self._jobs.get()) is not None:
             try:
-                answers: Answers | QlikError = tasks.find(job.selectors) if job.selectors else {}
-                if not job.selectors:
-                    tasks.about()
+                answers: Answers | QlikError = tasks.find(job.selectors)
             except QlikError as error:
                 answers = error
             self._emit(Found(job.number, job.asked_at, answers))
@@ -113,30 +111,47 @@ class Finder:
         """Take requests in, in order of arrival."""
         self._waiting.extend(requests)
 
+    def want(self, task_id: str) -> None:
+        """Have a task read after now; `turn` asks for it."""
+        self._wanted[Selector(SelectorKind.TASK_ID, task_id)] = None
+
+    def resumed(self) -> None:
+        """Begin the deadlines anew: the process stood still, and the server may long be back."""
+        self._answered = time.monotonic()
+
     def reset(self) -> None:
         """Forget the requests; they are read again from the journal."""
         self._waiting.clear()
+        self._wanted.clear()
         self._decided = []
 
     def reconfigured(self, settings: Settings) -> None:
         """Decide from now on with another allow-list."""
         self._settings = settings
 
-    def found(self, event: Found) -> None:
-        """Take in what the server answered; `turn` decides with it."""
+    def found(self, event: Found) -> Mapping[str, Task | None]:
+        """
+        Take in what the server answered; `turn` decides with it.
+
+        Returns:
+            The tasks among it that were wanted, by id; None: the server does not show it.
+        """
         job = self._job
         if job is None or job.number != event.job:
-            return
+            return {}
         self._job = None
         if isinstance(event.answers, QlikRefused):
             self._succeeded()
             refusal = event.answers
             self._decide(dict.fromkeys(job.selectors, refusal), job)
-        elif isinstance(event.answers, QlikError):
+            # Their start will tell what the server refuses.
+            return {one.value: None for one in job.wanted}
+        if isinstance(event.answers, QlikError):
             self._failures += 1
             pause = min(MAX_PAUSE_SECONDS, 0.25 * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311 -- jitter
             self._retry_at = time.monotonic() + pause
-            if job.requests or not job.selectors or self._waiting:
+            self._wanted |= dict.fromkeys(job.wanted)
+            if job.requests or job.wanted or self._waiting:
                 _log.info(
                     "%s requests wait for Qlik Sense: %s; next try in %.1f s",
                     len(self._waiting),
@@ -144,17 +159,18 @@ class Finder:
                     pause,
                     extra={"action": "qrs_waiting"},
                 )
-        else:
-            self._succeeded()
-            for selector, answer in event.answers.items():
-                if isinstance(answer, tuple) and answer:
-                    self._cache[selector] = (answer, event.asked_at)
-                else:
-                    self._cache.pop(selector, None)
-                self._used.pop(selector, None)
-            # Used meanwhile, which is no reason to ask for them once more.
-            self._growing_old = any(self._grows_old(selector) for selector in self._used)
-            self._decide(event.answers, job)
+            return {}
+        self._succeeded()
+        for selector, answer in event.answers.items():
+            if isinstance(answer, tuple) and answer:
+                self._cache[selector] = (answer, event.asked_at)
+            else:
+                self._cache.pop(selector, None)
+            self._used.pop(selector, None)
+        # Used meanwhile, which is no reason to ask for them once more.
+        self._growing_old = any(self._grows_old(selector) for selector in self._used)
+        self._decide(event.answers, job)
+        return {one.value: _only(event.answers.get(one)) for one in job.wanted}
 
     def give_up(self) -> None:
         """Refuse the requests that are too late."""
@@ -181,13 +197,12 @@ class Finder:
             gone = {opened.id for opened in late}
             self._waiting = deque(opened for opened in self._waiting if opened.id not in gone)
 
-    def turn(self, planned: int, *, clock_needed: bool) -> list[OpenStart]:
+    def turn(self, planned: int) -> list[OpenStart]:
         """
         Decide what can be decided and ask for the rest.
 
         Args:
             planned: Starts decided earlier that are not carried out yet.
-            clock_needed: They wait for a first answer of the server.
 
         Returns:
             The starts decided in this turn.
@@ -202,11 +217,12 @@ class Finder:
             for start in starts:
                 start.found_before = True
             decided += starts
-        if self._waiting and planned + len(decided) >= MAX_PLANNED:
+        full = planned + len(decided) >= MAX_PLANNED
+        if self._waiting and full:
             # Not the server keeps them waiting.
             self._answered = time.monotonic()
-        elif clock_needed or self._waiting:
-            self._ask()
+        if self._wanted or (self._waiting and not full):
+            self._ask(with_requests=not full)
         return decided
 
     def renew(self) -> None:
@@ -257,16 +273,19 @@ class Finder:
         entry = self._cache.get(selector)
         return entry is not None and RENEWED_SECONDS < time.monotonic() - entry[1] <= CACHE_SECONDS
 
-    def _ask(self) -> None:
+    def _ask(self, *, with_requests: bool = True) -> None:
         now = time.monotonic()
         if self._job is not None or now < self._retry_at:
             return
         self._cache = {
             selector: entry for selector, entry in self._cache.items() if entry[1] >= now - CACHE_SECONDS
         }
-        wanted: dict[Selector, None] = {}
+        read_anew = list(itertools.islice(self._wanted, MAX_SELECTORS))
+        for selector in read_anew:
+            del self._wanted[selector]
+        wanted: dict[Selector, None] = dict.fromkeys(read_anew)
         requests = set()
-        for opened in self._waiting:
+        for opened in self._waiting if with_requests else ():
             selectors = opened.request.selectors
             if wanted and len(wanted) + len(selectors) > MAX_SELECTORS:
                 break
@@ -278,9 +297,14 @@ class Finder:
             self._growing_old = False
         # Only now: what was used is asked for anew also when it has grown too old meanwhile.
         self._used = {selector: None for selector in self._used if selector in self._cache}
-        self._job = _Job(next(self._numbers), list(wanted), frozenset(requests), now)
+        self._job = _Job(next(self._numbers), list(wanted), frozenset(requests), tuple(read_anew), now)
         # Reading may go on whatever becomes of this transaction.
         self._jobs.put(self._job)
+
+
+def _only(answer: tuple[Task, ...] | QlikRefused | None) -> Task | None:
+    """Give the task of an answer to a question for one id; None where the server shows none."""
+    return answer[0] if isinstance(answer, tuple) and answer else None
 
 
 def _without_refusals(answers: Answers) -> Mapping[Selector, tuple[Task, ...]]:

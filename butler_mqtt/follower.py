@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import count
 from queue import SimpleQueue
 from typing import Protocol
@@ -22,6 +23,7 @@ from butler_mqtt.events import CapacityRead, Event, Followed
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Execution, ExecutionStatus, Task, TaskType
 from butler_mqtt.records import OpenStart, Watch
+from butler_mqtt.settlement import SERVER_CLOCK_SLACK
 
 #: Seconds between two looks at one execution: the least, the most, and the most while something waits behind.
 LEAST_SECONDS = 1.0
@@ -67,6 +69,7 @@ class Follower:
         ledger: Where progress and ends are recorded.
         emit: Hands an event to the pipeline; called from the follower's thread.
         freed: Told the task and execution when one ended that something waited for.
+        seen: Told the task, the execution and the monotonic time of the question when it still ran.
         log_lines: Last lines of the script log told with a failed reload; 0 asks for none.
     """
 
@@ -76,11 +79,13 @@ class Follower:
         *,
         emit: Callable[[Event], None],
         freed: Callable[[str, str], None],
+        seen: Callable[[str, str, float], None],
         log_lines: int,
     ) -> None:
         self._ledger = ledger
         self._emit = emit
         self._freed = freed
+        self._seen = seen
         self._log_lines = log_lines
         self._watches: dict[str, Watch] = {}
         self._due: list[tuple[float, int, str]] = []
@@ -90,6 +95,8 @@ class Follower:
         self._failures = 0
         self._retry_at = 0.0
         self._looked = 0.0
+        #: Whether an execution of ours was stamped at another time than the server's clock had.
+        self.clocks_differ = False
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -107,6 +114,7 @@ class Follower:
             if not job:
                 self._read_capacity(qlik)
                 continue
+            asked_at = time.monotonic()
             try:
                 shown = qlik.executions([one for one, _ in job])
             except QlikError as error:
@@ -119,7 +127,9 @@ class Follower:
             ]
             without = {execution.id for _, execution in failed}
             self._emit(
-                Followed({one: execution for one, execution in shown.items() if one not in without}, {})
+                Followed(
+                    {one: execution for one, execution in shown.items() if one not in without}, {}, asked_at
+                )
             )
             # One by one, so that many logs, or a slow one, keep nothing else back.
             for task, execution in failed:
@@ -189,9 +199,22 @@ class Follower:
         told: set[str],
         *,
         age: float = 0.0,
+        window: tuple[datetime, datetime] | None = None,
     ) -> None:
-        """Follow an execution, *age* seconds old, that serves *starts*; *told* were its events so far."""
+        """
+        Follow an execution that serves *starts*.
+
+        Args:
+            execution_id: It is followed until it has ended.
+            task: Whose it is.
+            run: That began or adopted it.
+            starts: Whom it serves.
+            told: Its events so far.
+            age: Seconds since it began.
+            window: The server's times between which it certainly began.
+        """
         watch = self._watch(execution_id, task)
+        watch.window = window
         watch.since = min(watch.since, time.monotonic() - age)
         watch.run = run
         watch.starts.extend(starts)
@@ -238,11 +261,16 @@ class Follower:
         for execution_id, execution in event.shown.items():
             watch = self._watches.get(execution_id)
             if watch is not None:
+                if watch.waited_for and execution is not None and execution.session:
+                    self._seen(watch.task.id, execution_id, event.asked_at)
                 self._judge(watch, execution, event.logs.get(execution_id))
 
     # ---- helpers
 
     def _judge(self, watch: Watch, execution: Execution | None, log: list[str] | None) -> None:
+        if execution is not None and watch.window is not None:
+            self._compare_clocks(watch.window, execution)
+            watch.window = None
         if execution is not None and execution.abort_reason:
             watch.abort_reason = execution.abort_reason
         if execution is None or (not execution.session and execution.active):
@@ -261,6 +289,22 @@ class Follower:
             self._look_in(LOG_PAUSE_SECONDS, watch)
         else:
             self._end(watch, execution, log or [])
+
+    def _compare_clocks(self, window: tuple[datetime, datetime], execution: Execution) -> None:
+        """Notice clocks of nodes that differ from the server's: what they stamp proves nothing then."""
+        if self.clocks_differ or execution.began is None:
+            return
+        earliest, latest = window[0] - SERVER_CLOCK_SLACK, window[1] + SERVER_CLOCK_SLACK
+        if not earliest <= execution.began <= latest:
+            self.clocks_differ = True
+            _log.warning(
+                "execution %s is stamped %s and began about %s by the Qlik server's Date: the clocks of this"
+                " site differ (look at the time service of its nodes); tasks are read anew before each start",
+                execution.id,
+                execution.began.isoformat(timespec="seconds"),
+                window[1].isoformat(timespec="seconds"),
+                extra={"action": "clocks_differ"},
+            )
 
     def _without_result(self, watch: Watch) -> None:
         now = time.monotonic()

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 from butler_mqtt import announcements, answering, replies
-from butler_mqtt.clock import now_ms, to_ms
+from butler_mqtt.clock import moment, now_ms, to_ms
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusals import BODY_BYTES, Refusals
@@ -218,17 +217,11 @@ class Ledger:
 
     # ---- starts and runs
 
-    def waits(
-        self, start: OpenStart, reason: str, behind: str | None = None, asked: datetime | None = None
-    ) -> None:
+    def waits(self, start: OpenStart, reason: str, behind: str | None = None) -> None:
         """Record that a start waits: behind an execution, for a slot, or for its time."""
         first = start.state is not StartState.WAITING
         start.reason, start.behind, start.run = reason, behind, None
-        if first or start.asked is None:
-            start.asked = asked
-        self._turn.unit.update(
-            tables.starts, start.id, run=None, reason=reason, behind=behind, asked_at=to_ms(start.asked)
-        )
+        self._turn.unit.update(tables.starts, start.id, run=None, reason=reason, behind=behind)
         if first:
             self._tell("queued", start.task, [start], reason=reason, behind=behind)
             self._settle([start], StartState.WAITING)
@@ -263,11 +256,18 @@ class Ledger:
         self._move_run(run, RunState.INTENDED)
         run.attempts += 1
         run.nothing_since = None
-        self._turn.unit.update(tables.runs, run.id, attempts=run.attempts, nothing_at=None)
+        self._turn.unit.update(
+            tables.runs,
+            run.id,
+            attempts=run.attempts,
+            nothing_at=None,
+            baseline_result=run.baseline.result_id,
+            baseline_began=to_ms(run.baseline.began),
+        )
 
     def found_nothing(self, run: Run) -> None:
         """Record that a look at the server found nothing of a run for the first time."""
-        self._turn.unit.update(tables.runs, run.id, nothing_at=now_ms())
+        self._turn.unit.update(tables.runs, run.id, nothing_at=moment())
 
     def posted(self, run: Run, details: str) -> None:
         """Record that a POST left and nobody knows yet what became of it."""

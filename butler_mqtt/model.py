@@ -110,6 +110,7 @@ class Execution:
     `session` tells whether its session is still there, i.e. it is active
     whatever `status` says. `status` is a number of `ExecutionStatus` or unknown.
     `message` is the most telling of `details`, which are in order of time;
+    `earlier_results` are the ids of the results of attempts before the one of `result_id`;
     `abort_reason` is the session's: 0 none, 1 by hand, 2 timeout, 3 task deleted.
     """
 
@@ -126,11 +127,16 @@ class Execution:
     message: str = ""
     details: tuple[str, ...] = ()
     abort_reason: int = 0
+    earlier_results: tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:
         """Tell whether it still runs or waits; an unknown status counts as active."""
         return self.session or self.status not in ENDED
+
+    def has_result(self, result_id: str | None) -> bool:
+        """Tell whether a result is one of its own: each retry adds one."""
+        return result_id is not None and (result_id == self.result_id or result_id in self.earlier_results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +145,9 @@ class Task:
     A Qlik task; everything but `id` and `name` may be missing on the wire.
 
     `custom_properties` are (name, value) pairs, one for each value. `last` is
-    the newest execution the server showed with the task. `app_available` is
-    None where the task has no app or the server does not say.
+    the newest execution the server showed with the task; with `last_shown` and
+    without `last` it has never run, without both nothing is known of that.
+    `app_available` is None where the task has no app or the server does not say.
     """
 
     id: str
@@ -151,6 +158,7 @@ class Task:
     custom_properties: tuple[tuple[str, str], ...] = ()
     last: Execution | None = None
     app_available: bool | None = None
+    last_shown: bool = False
 
     @property
     def has_sessions(self) -> bool:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from butler_mqtt import __version__, logs
+from butler_mqtt import __version__, clock, logs
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError, QlikError, RequestError
 from butler_mqtt.events import (
@@ -41,7 +41,7 @@ from butler_mqtt.events import (
 from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
-from butler_mqtt.journal import Journal, holding, tables
+from butler_mqtt.journal import Journal, holding, reading, tables
 from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
 from butler_mqtt.journal.refusals import Refusals
 from butler_mqtt.journal.retention import Retention
@@ -60,6 +60,8 @@ MAX_WAITING = 4000
 #: Seconds between two looks for what is too late, and at most, as long as requests arrive: they go before it.
 TIDY_SECONDS = 0.2
 LATEST_TIDY_SECONDS = 1.0
+#: Seconds without a look for what is too late, after which the process is taken to have stood still.
+PAUSED_SECONDS = 5.0
 #: Seconds between two tries to write the journal again.
 REPAIR_SECONDS = 1.0
 
@@ -111,6 +113,7 @@ class Pipeline:
             self._rows,
             self._ledger,
             emit=self._inbox.put,
+            want=self.finder.want,
             server_time=server_time,
             our_user=_user_id(settings),
         )
@@ -119,8 +122,11 @@ class Pipeline:
         self._recovery = Recovery(
             self._ledger, self.finder, self.starter, if_running=settings.start_task.if_running
         )
+        self._server_time = server_time
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
-        self._retention = Retention(settings.journal.retention_days, unread=self._intake.unread)
+        self._retention = Retention(
+            settings.journal.retention_days, now=clock.STEADY.pruning_ms, unread=self._intake.unread
+        )
         self._pruning = Pruning()
         self._quarantine = Quarantine(self._rows, journal.path, self._pruning)
         self._held: deque[Arrival] = deque()
@@ -286,12 +292,27 @@ class Pipeline:
 
     def _tidy(self, connection: Connection) -> None:
         """Give up what is too late, and forget what is old."""
-        self._tidied = time.monotonic()
+        now, before = time.monotonic(), self._tidied
+        self._tidied = now
+        if before and now - before > PAUSED_SECONDS:
+            self._resumed(now - before)
+        clock.STEADY.confirm(self._server_time())
         self.starter.give_up()
         self._recovery.expire(connection)
         self.finder.give_up()
         self._retention.step(connection)
         self._quarantine.step(connection)
+
+    def _resumed(self, seconds: float) -> None:
+        """Begin the deadlines anew after the process, or the journal, stood still: one try comes first."""
+        _log.warning(
+            "nothing was done for %.0f s (the process or the machine was stopped, or the journal could not be"
+            " written): deadlines for the Qlik server begin anew",
+            seconds,
+            extra={"action": "resumed"},
+        )
+        self.finder.resumed()
+        self.starter.resumed()
 
     def _look_at_disk(self) -> None:
         now = time.monotonic()
@@ -359,8 +380,7 @@ class Pipeline:
             case Confirmed(identity):
                 self._outbox.confirmed(identity)
             case Found():
-                self.finder.found(event)
-                self.starter.no_clock = not isinstance(event.answers, QlikError)
+                self.starter.read(self.finder.found(event), event.asked_at)
             case Looked():
                 self.starter.settler.looked(event, connection)
             case Followed():
@@ -383,7 +403,7 @@ class Pipeline:
             if not self.starter.in_hand and not self._outbox:
                 self._drained.set()
             return
-        decided = self.finder.turn(self.starter.planned, clock_needed=self.starter.clock_needed)
+        decided = self.finder.turn(self.starter.planned)
         self.starter.add(decided)
         self.starter.turn()
 
@@ -403,9 +423,11 @@ class Pipeline:
         """Read what is open from the journal, in place of what was in memory; *began*: the process did."""
         with self._journal.transaction() as connection:
             self._rows.begin()
-            if began and holding.is_copy(connection):
-                # Put there by hand, without `requests restore`.
-                holding.hold(connection, now_ms())
+            if began:
+                clock.STEADY.begin(reading.newest_time(connection))
+                if holding.is_copy(connection):
+                    # Put there by hand, without `requests restore`.
+                    holding.hold(connection, now_ms())
             self._rows.number_from(highest_ids(connection))
             self._intake.load(connection)
             self._recovery.load(connection, MAX_WAITING)

@@ -54,7 +54,6 @@ class OpenRequest:
     """
     A request without a reply.
 
-    `found_before` tells that its task was read for an earlier request,
     `entered` is the monotonic time at which it came in, counted back from the
     journal for those read again, so that a restart does not make it younger.
     """
@@ -80,9 +79,12 @@ class OpenStart:
 
     `owner` is None once the request has its reply and nobody waits for the
     end: many starts may wait for long, and a request is large.
-    `entered` is the monotonic time at which it stood ready to begin; `asked`
-    is the server's time at which it began to wait, `outcome` its
-    execution as last seen, kept only while `owner` is.
+    `entered` is the monotonic time at which it stood ready to begin;
+    `found_before`: its task was read for an earlier request, maybe before this
+    one came; `unread`: not read at all since it stands in the journal. While it
+    waits behind an execution, `waits_since` is the monotonic time at which it
+    came to wait, and `seen_behind` tells whether that execution was seen to run after that.
+    `outcome` is its execution as last seen, kept only while `owner` is.
     """
 
     id: int
@@ -103,7 +105,9 @@ class OpenStart:
     details: str | None = None
     reason: str | None = None
     behind: str | None = None
-    asked: datetime | None = None
+    unread: bool = False
+    waits_since: float = 0.0
+    seen_behind: bool = False
     outcome: Execution | None = None
 
 
@@ -157,6 +161,7 @@ class Watch:
     behind. `told` are the states already told in events. Times are monotonic;
     `gone_since` is when its session was first found gone without a result,
     `look` is the number of the look to come, 0 while one is under way.
+    `window` are the server's times between which it began, where a POST of ours was answered with it.
     """
 
     execution_id: str
@@ -170,3 +175,4 @@ class Watch:
     look: int = 0
     logs_asked: int = 0
     abort_reason: int = 0
+    window: tuple[datetime, datetime] | None = None

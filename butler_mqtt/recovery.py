@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from sqlalchemy import Connection
 
 from butler_mqtt import validation
-from butler_mqtt.clock import from_ms, now_ms, to_ms
+from butler_mqtt.clock import from_ms, now_ms, seconds_since, to_ms
 from butler_mqtt.errors import RequestError
 from butler_mqtt.finder import Finder
 from butler_mqtt.journal import holding, reading
@@ -245,7 +245,8 @@ class Recovery:
             details=row["details"],
             reason=row["reason"],
             behind=row["behind"],
-            asked=from_ms(row["asked_at"]),
+            # Only its names are in the journal: what ran last is read anew before it is started.
+            unread=True,
         )
 
 
@@ -294,7 +295,10 @@ def _run(row: Row, starts: list[OpenStart]) -> Run:
         row["intended_at"],
         time.monotonic(),
         row["attempts"],
-        nothing_since=None if row["nothing_at"] is None else _monotonic(row["nothing_at"]),
+        # Not by the clock, which may have been set meanwhile.
+        nothing_since=(
+            None if row["nothing_at"] is None else time.monotonic() - seconds_since(row["nothing_at"])
+        ),
     )
 
 

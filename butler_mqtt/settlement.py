@@ -1,20 +1,24 @@
 """
 What became of a POST whose answer does not tell: pure.
 
-Server times are compared with server times only.
+Ids decide. Server times are compared with server times only, and only where an
+id does not decide: the clock of a node that stamps executions may be minutes
+away from that of the repository, whose `Date` we know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from butler_mqtt.model import Execution, Look
+from butler_mqtt.model import Execution, Look, Task
 
 #: `Date` has whole seconds and a result may carry the second before.
 SERVER_CLOCK_SLACK = timedelta(seconds=2)
+#: How far behind the repository's clock a node's is taken to be at most, where only stamps can tell.
+MOST_SKEW = timedelta(minutes=10)
 
 
 class Finding(Enum):
@@ -26,8 +30,14 @@ class Finding(Enum):
     RUNS_ALREADY = "runsAlready"
     #: Nothing began.
     NOTHING = "nothing"
+    #: What runs may be ours or may have begun before: nothing tells.
+    UNCLEAR = "unclear"
     #: The server says that there is no such task any more.
     NO_TASK = "noTask"
+
+
+#: Instead of the id of the newest execution's result: the task had never run.
+NEVER_RAN = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +47,43 @@ class Baseline:
 
     `result_id` and `began` are those of the newest execution of the task;
     `server_date` is the server's clock at the intent. None: not shown.
+    `result_id` is `NEVER_RAN` when the server showed that there was none.
     """
 
     result_id: str | None = None
     began: datetime | None = None
     server_date: datetime | None = None
 
+    @classmethod
+    def of(cls, task: Task, server_date: datetime | None) -> Baseline:
+        """Give the baseline of a task as it was just read."""
+        if task.last is None:
+            return cls(NEVER_RAN if task.last_shown else None, None, server_date)
+        return cls(task.last.result_id, task.last.began, server_date)
+
     @property
     def dated(self) -> bool:
         """Tell whether there is any server time to compare with."""
         return self.began is not None or self.server_date is not None
 
+    @property
+    def comparable(self) -> bool:
+        """Tell whether there is anything to compare with: an id, or a time."""
+        return self.dated or self.result_id is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A finding and the execution it is about, if any."""
+    """
+    A finding and the execution it is about, if any.
+
+    `proved`: what the server shows leaves no execution that may be the run's
+    own and could not be told from one that began before.
+    """
 
     finding: Finding
     execution: Execution | None = None
+    proved: bool = True
 
 
 def settle(
@@ -65,35 +94,97 @@ def settle(
     *,
     adopt: bool = True,
     claimed: str | None = None,
+    read_before: bool = False,
 ) -> Settled:
     """
     Judge what the server shows about the task of a run.
 
+    Ids decide wherever they can: what the POST was answered with is its own
+    unless the journal or the baseline knows it, and the newest execution is
+    new when it is another than that of the baseline. Stamps are looked at
+    only where the server does not show the newest execution with the task.
+
     Args:
         look: The task, its sessions and its results, read after the POST.
         baseline: What it showed before.
-        known: Execution ids that belong to other runs of the journal.
+        known: Execution ids that belong to other runs of the journal, or that the run waited behind.
         our_user: User id of ours, preferred among several candidates.
         adopt: Whether the POST can have begun an execution.
         claimed: The id it was answered with: no other execution can be its own.
+        read_before: The baseline may be older than the request.
     """
     if look.task is None:
         return Settled(Finding.NO_TASK)
-    candidates = [
+    strange = [
         one
         for one in look.executions
-        if adopt and (claimed is None or one.id == claimed) and _began_since(one, baseline, known)
+        if adopt
+        and one.id is not None
+        and one.id not in known
+        and (claimed is None or one.id == claimed)
+        and not one.has_result(baseline.result_id)
     ]
+    proved = True
+    if claimed is not None:
+        candidates = [one for one in strange if not (read_before and _is_foreign(one, baseline, our_user))]
+    elif baseline.result_id is not None and look.task.last is not None:
+        candidates, proved = _newer(look, look.task.last, baseline, strange, our_user)
+        if read_before:
+            # It may have begun between the reading and the request.
+            clear = [one for one in candidates if _is_ours(one, our_user) or _began_since(one, baseline)]
+            proved = proved and (bool(clear) or not candidates)
+            candidates = clear
+    else:
+        candidates = [one for one in strange if _began_since(one, baseline)]
+        proved = not any(_began_about(one, baseline) for one in strange)
     if candidates:
-        ours = [one for one in candidates if our_user and _name(one.user) == our_user.casefold()]
+        ours = [one for one in candidates if _is_ours(one, our_user)]
         return Settled(Finding.ADOPT, (ours or candidates)[-1])
     running = _running(look)
-    return Settled(Finding.NOTHING) if running is None else Settled(Finding.RUNS_ALREADY, running)
+    if running is None:
+        return Settled(Finding.NOTHING, None, proved)
+    others = bool(our_user and running.user) and not _is_ours(running, our_user)
+    if not proved and running in strange and _began_about(running, baseline) and not others:
+        return Settled(Finding.UNCLEAR, running, proved)
+    return Settled(Finding.RUNS_ALREADY, running)
 
 
-def _name(user: str) -> str:
-    """Give the name of a user whom the server shows with the directory before it."""
-    return user.rpartition("\\")[2].casefold()
+def _newer(
+    look: Look, newest: Execution, baseline: Baseline, strange: Sequence[Execution], our_user: str
+) -> tuple[list[Execution], bool]:
+    """
+    Give the executions that began after the baseline was read, and whether there can be no other.
+
+    The newest one is among them when the server shows another than before. Of
+    those before it only what is certainly ours counts: their stamps may come
+    from another node than that of the baseline.
+    """
+    owner = [one for one in look.executions if one.has_result(newest.result_id)]
+    candidates = [
+        one
+        for one in strange
+        if one in owner or (_is_ours(one, our_user) and (one.session or _began_since(one, baseline)))
+    ]
+    told = newest.result_id is not None and (
+        newest.result_id == baseline.result_id or any(one.id is not None for one in owner)
+    )
+    return candidates, told
+
+
+def _is_ours(execution: Execution, our_user: str) -> bool:
+    """Tell whether the server shows our user with an execution, with the directory before it or without."""
+    return bool(our_user) and execution.user.rpartition("\\")[2].casefold() == our_user.casefold()
+
+
+def _is_foreign(execution: Execution, baseline: Baseline, our_user: str) -> bool:
+    """
+    Tell whether an execution that runs was begun by another, and earlier: by its user and its stamps.
+
+    Neither would do alone: an account may be shown under another name, and a
+    node's clock may be wrong.
+    """
+    others = bool(execution.session and our_user and execution.user) and not _is_ours(execution, our_user)
+    return others and not _began_since(execution, baseline)
 
 
 def _running(look: Look) -> Execution | None:
@@ -104,7 +195,7 @@ def _running(look: Look) -> Execution | None:
     last = look.task.last if look.task is not None else None
     if last is None or not last.active or not _may_run(look):
         return None
-    same = [one for one in look.executions if one.result_id == last.result_id]
+    same = [one for one in look.executions if one.has_result(last.result_id)]
     return same[0] if same else last
 
 
@@ -113,36 +204,49 @@ def _may_run(look: Look) -> bool:
     return look.task is not None and look.task.enabled is not False and look.task.app_available is not False
 
 
-def ended_since(look: Look, baseline: Baseline) -> bool:
-    """Tell whether an execution ended about when, or after, the server was asked to start another."""
-    if baseline.server_date is None or not _may_run(look):
+def ended_since(look: Look, baseline: Baseline, before: Execution | None = None) -> bool:
+    """
+    Tell whether an execution ended about when, or after, the server was asked to start another.
+
+    *before* is the newest execution as it was read before: it ran then, or
+    another has run since. Where that does not tell, the time of an end does.
+    """
+    if not _may_run(look):
+        return False
+    last = look.task.last if look.task is not None else None
+    if before is not None and before.active:
+        return True
+    if last is not None and baseline.result_id is not None and last.result_id != baseline.result_id:
+        return True
+    if baseline.server_date is None:
         return False
     earliest = baseline.server_date - SERVER_CLOCK_SLACK
     return any(one.stopped is not None and one.stopped >= earliest for one in look.executions)
 
 
-def serves(execution: Execution, asked: datetime | None) -> bool:
-    """
-    Tell whether an execution certainly began after the server's time *asked*.
-
-    That time comes from whole seconds, rounded down, so that a second is added.
-    """
-    return (
-        asked is not None and execution.began is not None and execution.began > asked + timedelta(seconds=1)
+def began_after_reading(execution: Execution, task: Task) -> bool:
+    """Tell whether an execution certainly began after *task* was read: its newest was another, and over."""
+    if task.last is None:
+        return task.last_shown
+    return task.last.result_id is not None and not (
+        task.last.active or execution.has_result(task.last.result_id)
     )
 
 
-def _began_since(execution: Execution, baseline: Baseline, known: Collection[str]) -> bool:
-    if execution.id is None or execution.id in known:
-        return False
-    if execution.result_id is not None and execution.result_id == baseline.result_id:
-        return False
+def _began_since(execution: Execution, baseline: Baseline) -> bool:
     if execution.began is None or not baseline.dated:
         # Nothing proves that it is younger than the request.
         return False
     if baseline.began is not None and execution.began < baseline.began:
         return False
     return baseline.server_date is None or execution.began >= baseline.server_date - SERVER_CLOCK_SLACK
+
+
+def _began_about(execution: Execution, baseline: Baseline) -> bool:
+    """Tell whether the stamps of an execution leave open that it began after the intent."""
+    if baseline.server_date is None or execution.began is None:
+        return baseline.began is None or execution.began is None or execution.began >= baseline.began
+    return execution.began >= baseline.server_date - MOST_SKEW
 
 
 def reason_not_started(look: Look) -> tuple[str, str]:

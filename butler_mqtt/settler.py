@@ -18,7 +18,7 @@ from butler_mqtt.events import Event, Looked
 from butler_mqtt.journal import reading
 from butler_mqtt.model import Execution, Look, Task
 from butler_mqtt.records import Doubt, Run
-from butler_mqtt.settlement import Finding, Settled, ended_since, reason_not_started, settle
+from butler_mqtt.settlement import Baseline, Finding, Settled, ended_since, reason_not_started, settle
 
 #: Seconds between the two looks that must find nothing before a start is repeated (design 5.2).
 BETWEEN_LOOKS_SECONDS = 5.0
@@ -30,6 +30,11 @@ MAX_PAUSE_SECONDS = 10.0
 MAX_TOGETHER = 30
 #: POSTs answered with the empty id because of an execution that had ended by the look.
 MAX_MISSED = 3
+
+_CANNOT_TELL = (
+    "the server shows no execution that is certainly its own, and whether the start had effect cannot be"
+    " told: look at the task in the QMC before asking for it again"
+)
 
 _log = logging.getLogger("butler_mqtt.settler")
 
@@ -145,6 +150,11 @@ class Settler:
         again_at = now if run.nothing_since is None else run.nothing_since + BETWEEN_LOOKS_SECONDS
         self._look_in(max(0.0, again_at - now), run)
 
+    def resumed(self) -> None:
+        """Begin the deadlines anew: the process stood still."""
+        for run in self._runs.values():
+            run.in_doubt_since = time.monotonic()
+
     def turn(self) -> None:
         """Hand over the looks that are due."""
         now = time.monotonic()
@@ -182,18 +192,26 @@ class Settler:
         """
         known = reading.known_executions(connection, {one.id for one in look.executions if one.id})
         others = {execution for execution, owner in known.items() if owner != run.id}
+        # What it waited behind began before the POST, whoever began it.
+        others |= {start.behind for start in run.starts if start.behind is not None}
         # The first POST was answered with "not started": only one that was repeated can have begun something.
         may_have_begun = run.doubt is not Doubt.EMPTY or run.attempts > 1
         settled = settle(
-            look, run.baseline, others, self._our_user, adopt=may_have_begun, claimed=run.claimed
+            look,
+            run.baseline,
+            others,
+            self._our_user,
+            adopt=may_have_begun,
+            claimed=run.claimed,
+            read_before=any(start.found_before for start in run.starts),
         )
         if settled.finding is Finding.NOTHING and run.claimed is not None and run.claimed not in others:
             # Nothing older runs, and the server's own answer is an id: what it shows of it lags.
             self._runs.pop(run.id, None)
             self._verdicts.began(run, run.claimed, adopted=False)
             return
-        if settled.finding is Finding.NOTHING and run.doubt is Doubt.OUTCOME:
-            self._nothing_yet(run, look, asked_at)
+        if settled.finding in {Finding.NOTHING, Finding.UNCLEAR} and run.doubt is Doubt.OUTCOME:
+            self._nothing_yet(run, settled, look, asked_at)
             return
         self._runs.pop(run.id, None)
         self._conclude(run, settled, look)
@@ -202,6 +220,10 @@ class Settler:
 
     def _conclude(self, run: Run, settled: Settled, look: Look) -> None:
         execution = settled.execution
+        before = run.task.last
+        if look.task is not None:
+            # What waits from now on is compared with what ran now.
+            run.task = look.task
         if execution is not None:
             when = "began after the request" if settled.finding is Finding.ADOPT else "ran already"
             self._note(run, f"the Qlik server showed that execution {execution.id} {when}")
@@ -209,19 +231,22 @@ class Settler:
             if execution.id != run.claimed:
                 self._say(run, f"settled: execution {execution.id} is taken as its own", "run_adopted")
             self._verdicts.began(run, execution.id, adopted=execution.id != run.claimed)
+        elif settled.finding is Finding.UNCLEAR:
+            self._verdicts.unknown(run, _CANNOT_TELL)
         elif settled.finding is Finding.NO_TASK:
             self._verdicts.not_started(run, "task_not_found", "the server says that there is no such task")
         elif run.doubt is Doubt.REFUSED:
             self._verdicts.not_started(run, *_said(run))
         elif settled.finding is Finding.RUNS_ALREADY and execution is not None:
             self._verdicts.busy(run, execution)
-        elif run.attempts < MAX_MISSED and ended_since(look, run.baseline):
+        elif run.attempts < MAX_MISSED and ended_since(look, run.baseline, before):
             # What kept the POST from starting anything had ended before the look.
+            run.baseline = Baseline.of(run.task, run.baseline.server_date)
             self._verdicts.post_again(run)
         else:
             self._verdicts.not_started(run, *reason_not_started(look))
 
-    def _nothing_yet(self, run: Run, look: Look, asked_at: float) -> None:
+    def _nothing_yet(self, run: Run, settled: Settled, look: Look, asked_at: float) -> None:
         if run.nothing_since is None:
             run.nothing_since = time.monotonic()
             self._verdicts.found_nothing(run)
@@ -235,16 +260,12 @@ class Settler:
             return
         self._runs.pop(run.id, None)
         self._note(run, "the Qlik server still showed nothing that began")
-        provable = look.sessions_readable and run.baseline.dated
+        provable = settled.proved and look.sessions_readable and run.baseline.comparable
         if provable and now_ms() - run.intended_at < MAX_AGE_MS:
             self._say(run, "settled: it began nothing, so it is posted again", "run_repeated")
             self._verdicts.post_again(run)
         else:
-            self._verdicts.unknown(
-                run,
-                "the server shows no execution, and whether the start had effect cannot be told: "
-                "look at the task in the QMC before asking for it again",
-            )
+            self._verdicts.unknown(run, _CANNOT_TELL)
 
     def _cannot_be_read(self, run: Run, error: QlikError) -> None:
         self._runs.pop(run.id, None)

@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -28,8 +28,9 @@ from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.poster import Poster
 from butler_mqtt.records import Doubt, OpenStart, Run
+from butler_mqtt.rereading import Rereading
 from butler_mqtt.settings import StartTask
-from butler_mqtt.settlement import Baseline, serves
+from butler_mqtt.settlement import Baseline, began_after_reading
 from butler_mqtt.settler import Settler
 from butler_mqtt.states import RunState, StartState
 from butler_mqtt.turn import Turn
@@ -67,6 +68,7 @@ class Starter:
         turn: Gathers what is to be done after the commit.
         ledger: Where intents and outcomes are recorded.
         emit: Hands an event to the pipeline; called from the starter's threads.
+        want: Asks for a task, by id, which then comes through `read`.
         server_time: The server's clock as last seen.
         our_user: User id under which we start.
     """
@@ -78,6 +80,7 @@ class Starter:
         ledger: Ledger,
         *,
         emit: Callable[[Event], None],
+        want: Callable[[str], None],
         server_time: Callable[[], datetime | None],
         our_user: str = "",
     ) -> None:
@@ -87,6 +90,7 @@ class Starter:
         self._server_time = server_time
         self._lanes = Lanes()
         self._waiting = Waiting()
+        self._rereading = Rereading(want)
         self._runs: dict[int, Run] = {}
         #: Runs given to the threads in this turn or before.
         self._posting: set[int] = set()
@@ -100,21 +104,20 @@ class Starter:
         self._ask_capacity_at = 0.0
         #: Ids still to be looked at before they are believed where they might be old ones.
         self._unproved = MAX_UNPROVED
-        #: The server answered and did not tell its time.
-        self.no_clock = False
         self.poster = Poster(emit)
-        self.follower = Follower(ledger, emit=emit, freed=self._freed, log_lines=settings.script_log_lines)
+        self.follower = Follower(
+            ledger,
+            emit=emit,
+            freed=self._waiting_freed,
+            seen=self._waiting_seen,
+            log_lines=settings.script_log_lines,
+        )
         self.settler = Settler(self, emit=emit, deadline=settings.request_deadline_seconds, our_user=our_user)
 
     @property
     def planned(self) -> int:
         """Count the starts that wait for their turn."""
         return len(self._lanes)
-
-    @property
-    def clock_needed(self) -> bool:
-        """Tell whether starts wait for a first answer of the server, whose time belongs to each intent."""
-        return bool(len(self._lanes) or self._repeat) and self._server_time() is None and not self.no_clock
 
     @property
     def in_hand(self) -> int:
@@ -138,6 +141,8 @@ class Starter:
             self._waiting.until(start, start.not_before or 0)
         elif start.reason == "running":
             self._block(start.task, start.behind)
+            # What it waits behind may have ended before it came, in the life before this one.
+            start.waits_since = time.monotonic()
             self._waiting.add(start)
         else:
             self._enter(start)
@@ -157,6 +162,7 @@ class Starter:
         """Forget everything but what the threads have in hand; the rest is read again from the journal."""
         self._lanes = Lanes()
         self._waiting = Waiting()
+        self._rereading.reset()
         self._runs.clear()
         self._repeat.clear()
         self._posting = set(self.poster.in_hand)
@@ -184,10 +190,15 @@ class Starter:
         now, silent_since = now_ms(), self._answered
         silent = time.monotonic() - silent_since >= self._settings.request_deadline_seconds
         # In a burst thousands stand there: they are gone through only where one can be too late.
-        if self._lanes.expiring or silent:
+        if self._lanes.expiring or silent or len(self._rereading):
             late = self._lanes.remove(lambda start: self._verdict(start, now, silent_since) is not None)
-            for start in late:
+            held, tasks = self._rereading.remove(
+                lambda start: self._verdict(start, now, silent_since) is not None
+            )
+            for start in late + held:
                 self._ledger.dropped([start], *(self._verdict(start, now, silent_since) or _EXPIRED))
+            for task_id in tasks:
+                self._lanes.release(task_id)
         for run in list(self._repeat):
             self._give_up_run(run, now)
 
@@ -195,16 +206,24 @@ class Starter:
         """Hand over what may be posted."""
         for start in self._waiting.due():
             self._enter(start)
-        if time.monotonic() < self._paused_until or self.clock_needed:
+        if time.monotonic() < self._paused_until:
             return
         # While the server does not answer one POST probes; else some wait in hand to hide the commit.
         in_hand = min(IN_HAND, FIRST_IN_HAND + self._outcomes // OUTCOMES_FOR_MORE)
         limit = 1 if self._failures else in_hand * self._settings.max_concurrent_starts
         room = self._room_for_reloads()
-        while len(self._posting) < limit and (self._repeat or room > 0):
-            room -= 1
-            run = self._repeat.popleft() if self._repeat else self._next_run()
-            if run is None:
+        while len(self._posting) < limit:
+            if self._repeat:
+                run = self._repeat.popleft()
+            elif starts := self._rereading.take():  # room was kept for them
+                run = self._intend(starts)
+            elif room > 0 and (starts := self._next_starts()):
+                room -= 1
+                if self._is_to_be_read(starts):
+                    self._rereading.hold(starts)
+                    continue
+                run = self._intend(starts)
+            else:
                 return
             self._posting.add(run.id)
             self._turn.at_once_after(self._hand_over, run)
@@ -218,6 +237,15 @@ class Starter:
         """Note that the server answered a follower's question: it is not silent."""
         self._answered = time.monotonic()
 
+    def read(self, tasks: Mapping[str, Task | None], asked_at: float) -> None:
+        """Take in tasks that were wanted, asked for at the monotonic time `asked_at`; None: not shown."""
+        self._rereading.read(tasks, asked_at)
+
+    def resumed(self) -> None:
+        """Begin the deadlines anew: the process stood still, and the server may long be back."""
+        self._answered = time.monotonic()
+        self.settler.resumed()
+
     def capacity_read(self, reloads: int) -> None:
         """Let so many executions of ours run at one time; 0: as many as the server takes."""
         self._capacity = reloads
@@ -230,7 +258,9 @@ class Starter:
         if run.doubt is Doubt.CLAIMED:
             self._unproved -= 1
         if execution_id is not None:
-            self.follower.follow(execution_id, run.task, run.id, run.starts, {"started"})
+            before, now = run.baseline.server_date, self._server_time()
+            window = None if adopted or before is None or now is None else (before, now)
+            self.follower.follow(execution_id, run.task, run.id, run.starts, {"started"}, window=window)
         self._done(run)
 
     def busy(self, run: Run, execution: Execution) -> None:
@@ -239,7 +269,7 @@ class Starter:
             self._unproved = sys.maxsize  # this server answers with the id of what runs
         elif run.doubt is Doubt.EMPTY:
             self._unproved = 0  # this one does not
-        shared = [start for start in run.starts if serves(execution, _asked(start, run))]
+        shared = [start for start in run.starts if _serves(execution, start)]
         others = [start for start in run.starts if start not in shared]
         if shared and execution.id is not None:
             self._share(run, execution.id, shared)
@@ -251,7 +281,7 @@ class Starter:
         if waiting:
             self._block(run.task, execution.id)
         for start in waiting:
-            self._wait_behind(start, execution.id)
+            self._wait_behind(start, execution.id, seen=True)
         # The others in the lane know now what the server would answer them.
         if waiting:
             for start in self._lanes.remove_of(run.task.id, lambda start: not start.skip_if_running):
@@ -293,10 +323,10 @@ class Starter:
             self.follower.ask_capacity()
         if not self._capacity:
             return MAX_RELOADS
-        room = self._capacity - self.follower.executing - len(self._runs)
+        room = self._capacity - self.follower.executing - len(self._runs) - len(self._rereading)
         if room <= 0:
             for start in self._lanes.planned():
-                self._ledger.waits(start, "capacity", None, self._server_time())
+                self._ledger.waits(start, "capacity")
         return room
 
     def _enter(self, start: OpenStart) -> None:
@@ -315,8 +345,10 @@ class Starter:
             start.entered = start.owner.entered if planned and start.owner else time.monotonic()
             self._lanes.add(start)
 
-    def _wait_behind(self, start: OpenStart, execution_id: str | None) -> None:
-        self._ledger.waits(start, "running", execution_id, self._server_time())
+    def _wait_behind(self, start: OpenStart, execution_id: str | None, *, seen: bool = False) -> None:
+        """Let *start* wait; *seen*: the execution was seen to run after the start came."""
+        start.waits_since = 0.0 if seen else time.monotonic()
+        self._ledger.waits(start, "running", execution_id)
         self._waiting.add(start)
 
     def _block(self, task: Task, execution_id: str | None) -> None:
@@ -324,8 +356,11 @@ class Starter:
         if execution_id is not None:
             self.follower.wait_for(execution_id, task)
 
-    def _freed(self, task_id: str, execution_id: str) -> None:
+    def _waiting_freed(self, task_id: str, execution_id: str) -> None:
         self._waiting.free(task_id, execution_id)
+
+    def _waiting_seen(self, task_id: str, execution_id: str, asked_at: float) -> None:
+        self._waiting.seen(task_id, execution_id, asked_at)
 
     def _share(self, run: Run, execution_id: str, starts: list[OpenStart]) -> None:
         """Let an execution that another began serve *starts* too."""
@@ -343,27 +378,42 @@ class Starter:
         self.poster.post(run)
         self._turn.counting.posted(max(0.0, time.monotonic() - run.starts[0].entered))
 
-    def _next_run(self) -> Run | None:
-        starts = self._waiting.take(self._lanes.is_taken)
-        if starts:
-            self._lanes.occupy(starts[0].task.id)
-        else:
-            start = self._lanes.take()
-            while start is not None and start.expires_at is not None and start.expires_at <= now_ms():
-                self._ledger.dropped([start], *_EXPIRED)
-                self._lanes.release(start.task.id)
-                start = self._lanes.take()
-            if start is None:
-                return None
-            # Whatever waits for this task is served by an execution that begins now.
-            starts = [start, *self._waiting.join(start.task.id)]
-        last = starts[0].task.last
-        baseline = Baseline(
-            last.result_id if last else None, last.began if last else None, self._server_time()
-        )
+    def _intend(self, starts: list[OpenStart]) -> Run:
+        baseline = Baseline.of(starts[0].task, self._server_time())
         run = self._ledger.intended(starts, baseline, time.monotonic())
         self._runs[run.id] = run
         return run
+
+    def _next_starts(self) -> list[OpenStart]:
+        """Take the starts of one task whose turn it is; they share a run."""
+        starts = self._waiting.take(self._lanes.is_taken)
+        if starts:
+            self._lanes.occupy(starts[0].task.id)
+            return starts
+        start = self._lanes.take()
+        while start is not None and start.expires_at is not None and start.expires_at <= now_ms():
+            self._ledger.dropped([start], *_EXPIRED)
+            self._lanes.release(start.task.id)
+            start = self._lanes.take()
+        # Whatever waits for this task is served by an execution that begins now.
+        return [start, *self._waiting.join(start.task.id)] if start is not None else []
+
+    def _is_to_be_read(self, starts: Sequence[OpenStart]) -> bool:
+        """
+        Tell whether the task of *starts* is to be read once more before the POST.
+
+        Some servers may answer for a task that runs with the id of what runs
+        [assumed]: only a reading after the starts came tells that id from a new
+        one. Once the server has shown that it is not of that kind, or often enough
+        that its ids are new, an older reading will do.
+        """
+        if any(start.unread or (start.found_before and self.follower.clocks_differ) for start in starts):
+            return True
+        waited = any(start.reason == "running" and not start.seen_behind for start in starts)
+        if not waited or self._unproved <= 0:
+            return False
+        self._unproved -= 1
+        return True
 
     def _outcome(self, run: Run, event: Posted, known: dict[str, int], connection: Connection) -> None:
         answer = event.answer
@@ -382,7 +432,9 @@ class Starter:
             else:
                 run.doubt = Doubt.EMPTY
                 self.settler.judge(run, event.look, time.monotonic(), connection)
-        elif isinstance(answer, str) and (known.get(answer, run.id) != run.id or self._may_be_old(run)):
+        elif isinstance(answer, str) and (
+            known.get(answer, run.id) != run.id or self._may_be_old(run, answer)
+        ):
             run.claimed = answer
             self.settler.doubt(run, Doubt.CLAIMED)
         elif answer is None or isinstance(answer, str):
@@ -400,19 +452,18 @@ class Starter:
             )
             self.settler.doubt(run, Doubt.OUTCOME)
 
-    def _may_be_old(self, run: Run) -> bool:
+    def _may_be_old(self, run: Run, answer: str) -> bool:
         """
         Tell whether an execution id may be that of an execution which ran before the POST.
 
-        Some servers may answer so for a task that runs [assumed]. It may have
-        run when it was read, or since: then it was read for an earlier request,
-        or waited behind another execution. Once the server has shown which kind
-        it is, or often enough that the ids are new, the last two are believed.
+        It may have run when the task was read, or since, if that was for an
+        earlier request.
         """
         if run.task.last is not None and run.task.last.active:
             return True
-        waited = any(start.reason == "running" for start in run.starts)
-        return self._unproved > 0 and (waited or any(start.found_before for start in run.starts))
+        if any(start.behind == answer for start in run.starts):
+            return True
+        return self._unproved > 0 and any(start.found_before for start in run.starts)
 
     def _unavailable(self, run: Run, error: QlikUnavailable) -> None:
         if time.monotonic() >= self._paused_until:  # what failed together with another tells nothing new
@@ -471,6 +522,10 @@ class Starter:
         return "qrs_unavailable", details, StartState.NOT_STARTED
 
 
-def _asked(start: OpenStart, run: Run) -> datetime | None:
-    """Give the server's time at which *start* certainly had been asked for."""
-    return start.asked if start.state is StartState.WAITING else run.baseline.server_date
+def _serves(execution: Execution, start: OpenStart) -> bool:
+    """Tell whether an execution that another began certainly began after *start* came; ids decide."""
+    if start.state is StartState.WAITING and start.reason == "running":
+        # What it waits behind was seen to run after it came, and a task runs once at a time.
+        return start.seen_behind and start.behind is not None and execution.id != start.behind
+    read_after = not start.found_before and not start.unread
+    return read_after and began_after_reading(execution, start.task)

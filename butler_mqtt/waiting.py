@@ -25,6 +25,8 @@ class _Group:
 
     task: Task
     behind: str | None
+    #: Monotonic time at which the server was last asked and showed that it runs.
+    seen_at: float = 0.0
     starts: list[OpenStart] = field(default_factory=list)
 
 
@@ -60,7 +62,12 @@ class Waiting:
     def block(self, task: Task, execution_id: str | None) -> None:
         """Let starts of *task* wait behind an execution (None: one without an id)."""
         group = self._groups.setdefault(task.id, _Group(task, execution_id))
-        group.behind = execution_id
+        if group.behind != execution_id:
+            group.behind, group.seen_at = execution_id, 0.0
+            for start in group.starts:
+                start.waits_since = time.monotonic()
+        if task.last_shown:
+            group.task = task
         self._free.pop(task.id, None)
         if execution_id is None:
             self._blind.append((time.monotonic() + BLIND_SECONDS, task.id))
@@ -77,6 +84,12 @@ class Waiting:
         heapq.heappush(self._timed, (moment, start.id, start))
         self._may_expire(start)
 
+    def seen(self, task_id: str, execution_id: str, asked_at: float) -> None:
+        """Note that the server, asked at the monotonic time *asked_at*, showed that an execution runs."""
+        group = self._groups.get(task_id)
+        if group is not None and group.behind == execution_id:
+            group.seen_at = max(group.seen_at, asked_at)
+
     def free(self, task_id: str, execution_id: str | None) -> None:
         """Note that an execution has ended: what waits behind it may go."""
         group = self._groups.get(task_id)
@@ -89,6 +102,9 @@ class Waiting:
         if group is None:
             return []
         starts = [start for start in group.starts if start.state is StartState.WAITING]
+        for start in starts:
+            start.task = group.task
+            start.seen_behind = group.seen_at >= start.waits_since
         group.starts = []
         if task_id in self._free:
             del self._free[task_id], self._groups[task_id]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import strategies as st
 from sqlalchemy import Connection, Table, select
 
 from butler_mqtt import finder, follower, outbox, pipeline, settler, starter
@@ -35,6 +36,13 @@ from butler_mqtt.settings import Settings
 OUR_USER = "INTERNAL\\sa_repository"
 #: Server time at the beginning of every test; far from the real one, so that mixing the two shows.
 BEGINNING = datetime(2024, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+#: Seconds by which the clocks of nodes are ahead of the server's, and by which its `Date` is old.
+NODE_CLOCKS: st.SearchStrategy[tuple[float, ...]] = st.one_of(
+    st.just((0.0,)), st.lists(st.floats(-60, 60), min_size=1, max_size=3).map(tuple)
+)
+DATE_AGES = st.sampled_from([0.0, 0.0, 3.0, 60.0])
 
 
 def guid(number: int, group: int = 0) -> str:
@@ -73,7 +81,10 @@ class Site:
     `together` tells how many tasks each look at many was about, and the task
     `unreadable` cannot be looked at.
     With `lasting` False executions end as soon as they have begun. `on_start` is
-    called with every start that reaches the server.
+    called with every start that reaches the server. Executions are stamped in
+    turn by nodes whose clocks are `node_clocks` seconds ahead of the server's, which is shown
+    `date_age` seconds late; `began_at` has the true time at which each began.
+    With `shows_last` False tasks do not tell their newest execution.
     """
 
     def __init__(self) -> None:
@@ -91,6 +102,10 @@ class Site:
         self.down = False
         self.lasting = True
         self.on_start: Callable[[Task], None] = lambda _task: None
+        self.node_clocks: Sequence[float] = (0.0,)
+        self.date_age = 0.0
+        self.shows_last = True
+        self.began_at: dict[str, datetime] = {}
         self._numbers = count(1)
 
     # ---- what a test arranges
@@ -114,14 +129,17 @@ class Site:
     def begin(self, task_id: str, user: str = "LAB\\somebody") -> str:
         """Begin an execution, as the scheduler or a hand in the QMC does."""
         number = next(self._numbers)
+        if self.clock is not None:
+            self.began_at[guid(number, 0xEEEE)] = self.clock
+        stamp = self._stamp(number)
         execution = Execution(
             guid(number, 0xEEEE),
             guid(number, 0xBBBB),
-            self.clock,
+            stamp,
             status=2,
             session=True,
             user=user,
-            started=self.clock,
+            started=stamp,
         )
         self.history[task_id].insert(0, execution)
         if not self.lasting:
@@ -131,7 +149,13 @@ class Site:
     def end(self, task_id: str, status: int = 7) -> None:
         """End the task's newest execution."""
         newest, *older = self.history[task_id]
-        self.history[task_id] = [replace(newest, status=status, session=False, stopped=self.clock), *older]
+        stopped = self._stamp(int((newest.id or "0").split("-")[0], 16))
+        self.history[task_id] = [replace(newest, status=status, session=False, stopped=stopped), *older]
+
+    def _stamp(self, number: int) -> datetime | None:
+        """Give the time as the node of this execution has it."""
+        ahead = self.node_clocks[number % len(self.node_clocks)]
+        return None if self.clock is None else self.clock + timedelta(seconds=ahead)
 
     def running(self, task_id: str) -> Execution | None:
         """Give the task's active execution."""
@@ -140,7 +164,7 @@ class Site:
     # ---- what the daemon calls
 
     def server_time(self) -> datetime | None:
-        return self.clock
+        return None if self.clock is None else self.clock - timedelta(seconds=self.date_age)
 
     def about(self) -> dict[str, object]:
         self._answer(self.finding)
@@ -219,7 +243,10 @@ class Site:
     def _shown(self, task: Task) -> Task:
         executions = self.history[task.id]
         # A result does not name its execution there.
-        return replace(task, last=replace(executions[0], id=None, session=False) if executions else None)
+        if not self.shows_last:
+            return task
+        last = replace(executions[0], id=None, session=False) if executions else None
+        return replace(task, last=last, last_shown=True)
 
 
 def cut_after_effect(site: Site, task: Task) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
 
 from butler_mqtt.journal.holding import not_held
-from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, sessions, starts
+from butler_mqtt.journal.tables import deliveries, lives, outbox, requests, runs, sessions, starts
 
 Row = Mapping[str, Any]
 
@@ -52,6 +52,19 @@ def has_id(request_id: str) -> ColumnElement[bool]:
     """Give the condition that a request has that id, holding it or not, as the two indexes have it."""
     named = requests.c.request_id == request_id
     return or_(and_(named, requests.c.holds_id.is_(True)), and_(named, requests.c.holds_id.is_(False)))
+
+
+def newest_time(connection: Connection) -> int | None:
+    """
+    Give the time of the newest entry, in milliseconds since 1970; None in an empty journal.
+
+    The newest rows count, not the highest times: those may be of a clock that was wrong once.
+    """
+    times = [
+        connection.execute(select(column).order_by(column.table.c.id.desc()).limit(1)).scalar()
+        for column in (requests.c.received_at, runs.c.intended_at, lives.c.began_at)
+    ]
+    return max((one for one in times if one is not None), default=None)
 
 
 def holders(connection: Connection, request_ids: Collection[str]) -> dict[str, Row]:

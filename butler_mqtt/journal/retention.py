@@ -140,14 +140,14 @@ class Retention:
     Args:
         days: How long a closed request is kept.
         unread: Gives the deliveries that redeliveries are compared with: they are kept.
-        now: The present time in milliseconds since 1970.
+        now: The present time in milliseconds since 1970; None while it is in doubt: then nothing is pruned.
     """
 
     def __init__(
         self,
         days: float,
         *,
-        now: Callable[[], int] = now_ms,
+        now: Callable[[], int | None] = now_ms,
         unread: Callable[[], Unread | None] = lambda: None,
     ) -> None:
         self._kept_ms = round(days * 86_400_000)
@@ -170,7 +170,10 @@ class Retention:
         began = time.monotonic()
         if began < self._due:
             return False
-        cutoff = self._now() - self._kept_ms
+        now = self._now()
+        if now is None:
+            return False
+        cutoff = now - self._kept_ms
         step = _Step(connection.connection.cursor(), began)
         for phase in (self._prune_requests, self._prune_runs, self._give_back):
             if phase(step, cutoff):

@@ -112,8 +112,8 @@ Index(
 Index("deliveries_by_session", deliveries.c.session, deliveries.c.id)
 
 #: One task within one request. `kinds` names the selectors that matched it, as `tag:2`;
-#: `reason` says what it waits for, `behind` is the execution it waits behind and `asked_at` the server's time
-#: at which it began to wait.
+#: `reason` says what it waits for, `behind` is the execution it waits behind; `asked_at` is not
+#: written any more.
 starts = Table(
     "starts",
     metadata,
@@ -148,8 +148,8 @@ Index(
 Index("starts_by_run", starts.c.run, sqlite_where=text("state <> 'planned'"))
 
 #: One POST to the server: the intent and what the server showed before it, then the execution it led to.
-#: `events` are the states already told, separated by commas; `nothing_at` is when a look at the server first
-#: found nothing of a run in doubt.
+#: `events` are the states already told, separated by commas; `nothing_at` is the `clock.moment` at which a
+#: look at the server first found nothing of a run in doubt.
 runs = Table(
     "runs",
     metadata,

@@ -100,6 +100,7 @@ def task(raw: Mapping[str, object]) -> Task | None:
         ),
         last=_last(part(raw, "operational", "lastExecutionResult")),
         app_available=_app_available(raw, kind),
+        last_shown=isinstance(part(raw, "operational", "lastExecutionResult"), dict),
     )
 
 
@@ -230,4 +231,9 @@ def _merge(rows: Iterable[Execution], session: Mapping[str, object] | None, owne
         message=newest.message if newest else "",
         details=newest.details if newest else (),
         abort_reason=(number(session.get("abortReason")) or 0) if session is not None else 0,
+        earlier_results=tuple(
+            {row.result_id: None for row in rows if row.result_id and row.result_id != newest.result_id}
+        )
+        if newest
+        else (),
     )

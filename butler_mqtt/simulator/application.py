@@ -75,7 +75,8 @@ class Application:
         return endpoints.answer(self._site, call)
 
     async def _send(self, send: Send, answer: Answer, *, promised: int | None = None) -> None:
-        headers = [(b"date", self._site.clock.date_header()), *answer.headers]
+        date = self._site.clock.date_header()
+        headers = [*([(b"date", date)] if date is not None else []), *answer.headers]
         if answer.content_type is not None:
             headers.append((b"content-type", answer.content_type))
         if answer.status != 204:

@@ -33,6 +33,10 @@ class Clock:
         self._wall = wall
         self.monotonic = monotonic
         self.offset_seconds = 0.0
+        #: How old the `Date` header is, and what becomes of it: `live`, `constant` or `missing`.
+        self.date_age_seconds = 0.0
+        self._date_kind = "live"
+        self._constant = b""
         self._header: tuple[int, bytes] = (-1, b"")
         self._stamp: tuple[int, str] = (-1, "")
 
@@ -40,17 +44,28 @@ class Clock:
         """Give the server's time in seconds since 1970, offset included."""
         return self._wall() + self.offset_seconds
 
-    def stamp(self) -> str:
-        """Give the server's time the QRS way."""
-        millisecond = int(self.now() * 1000)
+    def keep_date(self, kind: str) -> None:
+        """Let the `Date` header be `live`, `constant` from now on, or `missing`."""
+        if kind == "constant" and self._date_kind != "constant":
+            self._constant = self._date()
+        self._date_kind = kind
+
+    def stamp(self, skew_seconds: float = 0.0) -> str:
+        """Give the server's time the QRS way, or that of a node whose clock is ahead by *skew_seconds*."""
+        millisecond = int((self.now() + skew_seconds) * 1000)
         if self._stamp[0] != millisecond:
             # A start writes a dozen of them within one millisecond.
             self._stamp = (millisecond, stamp(datetime.fromtimestamp(millisecond / 1000, UTC)))
         return self._stamp[1]
 
-    def date_header(self) -> bytes:
-        """Give the value of the `Date` header."""
-        second = int(self.now())
+    def date_header(self) -> bytes | None:
+        """Give the value of the `Date` header; None: there is none."""
+        if self._date_kind == "missing":
+            return None
+        return self._constant if self._date_kind == "constant" else self._date()
+
+    def _date(self) -> bytes:
+        second = int(self.now() - self.date_age_seconds)
         if self._header[0] != second:
             self._header = (second, formatdate(second, usegmt=True).encode())
         return self._header[1]

@@ -35,8 +35,10 @@ class Node:
 class Execution:
     """One execution, alive until its session ends."""
 
-    def __init__(self, execution_id: str, task: Task, user: str, result: Result) -> None:
+    def __init__(self, execution_id: str, task: Task, user: str, result: Result, skew: float) -> None:
         self.id = execution_id
+        #: Seconds by which the clock that stamps it is ahead.
+        self.skew = skew
         self.task = task
         self.user = user
         self.result = result
@@ -65,6 +67,7 @@ class Executions:
         self._on_change = on_change
         self.nodes = [Node(definition) for definition in nodes]
         self._queue: deque[Execution] = deque()
+        self._started = 0
         self._alive: dict[str, dict[str, Execution]] = {}
         self.sessions: Collection[Session] = Collection((("id",), *_TASK_PATHS))
         self.results: Collection[Result] = Collection((("id",), ("executionID",), ("taskID",)))
@@ -76,9 +79,12 @@ class Executions:
 
     def start(self, task: Task, user: str) -> Execution:
         """Trigger *task*, whatever state it is in; it runs at once or is queued."""
-        now = self._clock.stamp()
+        skews = self._switches().node_clock_seconds
+        skew = skews[self._started % len(skews)]
+        self._started += 1
+        now = self._clock.stamp(skew)
         execution_id = str(uuid.uuid4())
-        execution = Execution(execution_id, task, user, self._new_result(task, execution_id, now))
+        execution = Execution(execution_id, task, user, self._new_result(task, execution_id, now), skew)
         if task.kind in self._switches().session_types:
             execution.session = Session(
                 execution_id, task, user=user, node_id=self.nodes[0].id, result=execution.result, stamp=now
@@ -153,7 +159,7 @@ class Executions:
     def _run(self, execution: Execution, node: Node) -> None:
         node.used += 1
         execution.node = node
-        now = self._clock.stamp()
+        now = self._clock.stamp(execution.skew)
         execution.result.update(now, executingNodeName=node.definition.host_name)
         execution.result.document["executingNodeID"] = node.id
         if execution.session is not None:
@@ -161,7 +167,7 @@ class Executions:
         self._begin(execution)
 
     def _begin(self, execution: Execution) -> None:
-        execution.result.begin(self._clock.stamp())
+        execution.result.begin(self._clock.stamp(execution.skew))
         self._move(execution, 14 if execution.task.kind == 3 else 2)
         definition = execution.task.definition
         outcome = execution.task.next_outcome()
@@ -177,7 +183,7 @@ class Executions:
             self._end(execution, outcome)
             return
         execution.retries += 1
-        now = self._clock.stamp()
+        now = self._clock.stamp(execution.skew)
         if self._switches().retry_results == "several":
             execution.result.finish(8, now)
             self._on_change(2, "ExecutionResult", execution.result, ("status", "stopTime"))
@@ -211,13 +217,13 @@ class Executions:
 
     def _conclude(self, execution: Execution, status: int, messages: Sequence[str]) -> None:
         result = execution.result
-        result.finish(status, self._clock.stamp(), *messages)
+        result.finish(status, self._clock.stamp(execution.skew), *messages)
         result.script_log_from = self._clock.monotonic() + self._switches().script_log_lag_seconds
         execution.task.changed()
         self._on_change(2, "ExecutionResult", result, ("status", "stopTime", "duration", "details"))
 
     def _move(self, execution: Execution, status: int) -> None:
-        now = self._clock.stamp()
+        now = self._clock.stamp(execution.skew)
         execution.result.move(status, now)
         execution.task.changed()
         if execution.session is not None:

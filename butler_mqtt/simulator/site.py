@@ -74,6 +74,8 @@ class Site:
     def _take(self, switches: Switches) -> None:
         self.switches = switches
         self.clock.offset_seconds = switches.clock_offset_seconds
+        self.clock.date_age_seconds = switches.date_age_seconds
+        self.clock.keep_date(switches.date_header)
 
     def dialect(self) -> Dialect:
         """Give what the switches say about filters."""

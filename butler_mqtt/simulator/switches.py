@@ -38,6 +38,9 @@ class Switches:
     results_kept: int = 10_000
     task_model: Literal["concrete", "base"] = "concrete"
     clock_offset_seconds: float = 0.0
+    node_clock_seconds: tuple[float, ...] = (0.0,)
+    date_age_seconds: float = 0.0
+    date_header: Literal["live", "constant", "missing"] = "live"
     duration_factor: float = 1.0
     max_concurrent_engines: int | None = None
     engine_timeout_minutes: float = 30.0
@@ -79,6 +82,8 @@ def _fitted(name: str, position: Any, hint: Any) -> Any:
     elif name == "sessionTypes" and isinstance(position, (list, tuple)):
         if all(type(one) is int for one in position):
             return tuple(position)
+    elif name == "nodeClockSeconds":
+        return _numbers(name, position)
     elif choices and all(isinstance(choice, str) for choice in choices):
         # YAML and JSON make numbers of 404 and 400.
         if str(position) in choices:
@@ -89,6 +94,13 @@ def _fitted(name: str, position: Any, hint: Any) -> Any:
     elif isinstance(position, (int, float)) and not isinstance(position, bool):
         return _number(name, position, whole=hint is int or int in choices)
     raise SwitchError(f"{name}: {position!r} does not fit")
+
+
+def _numbers(name: str, position: Any) -> tuple[float, ...]:
+    several = position if isinstance(position, (list, tuple)) else [position]
+    if not several or not all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in several):
+        raise SwitchError(f"{name}: {position!r} does not fit")
+    return tuple(float(one) for one in several)
 
 
 def _number(name: str, position: float, *, whole: bool) -> float:

@@ -3,8 +3,10 @@ The whole core against its promises, with everything that can happen in any orde
 
 Requests and repetitions arrive, the server fails before and after a start took
 effect, the broker goes and comes, or loses the connection with acknowledgements
-that it has not read, the journal fails, and the daemon is killed at
-any instant. In the end everything is well again, and then:
+that it has not read, the journal fails, and the daemon is killed at any instant.
+Nodes stamp executions by clocks up to a minute off, the server's `Date` may be
+old, and the clock of the daemon's own machine jumps. In the end everything is
+well again, and then:
 
 - every message the broker was told of has exactly one delivery and its replies are the stored one;
 - no request started a task twice, and no execution of ours is unknown to the journal;
@@ -15,6 +17,7 @@ any instant. In the end everything is well again, and then:
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -27,12 +30,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sqlalchemy import select
 
+from butler_mqtt import clock
 from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.store import reading_engine
 from butler_mqtt.model import Message, Task
 from butler_mqtt.settings import Mqtt, Settings
 from tests.fakes import (
+    DATE_AGES,
+    NODE_CLOCKS,
     OUR_USER,
     Crash,
     House,
@@ -60,6 +66,9 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.monkeypatch = pytest.MonkeyPatch()
+        #: Milliseconds by which the clock of the daemon's machine is ahead.
+        self.clock_ahead = 0
+        self.new_life()
         shorten_pauses(self.monkeypatch)
         self.temporary = TemporaryDirectory()
         # Fewer than the broker may have left unread.
@@ -78,9 +87,16 @@ class AnyOrder(RuleBasedStateMachine):
         self.lost: set[bytes] = set()
         self.numbers = 0
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(clocks=NODE_CLOCKS, age=DATE_AGES)
+    def begin(self, clocks: tuple[float, ...], age: float) -> None:
+        self.house.site.node_clocks = clocks
+        self.house.site.date_age = age
         self.house.start()
+
+    def new_life(self) -> None:
+        """Let a process that begins have its own idea of the time."""
+        steady = clock.SteadyClock(lambda: time.time_ns() // 1_000_000 + self.clock_ahead)
+        self.monkeypatch.setattr(clock, "STEADY", steady)
 
     # ---- checked at every instant
 
@@ -101,11 +117,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     # ---- senders and the broker
 
-    @rule(wish=st.sampled_from(WISHES), request_id=st.sampled_from([None, None, "a", "b", "c"]))
-    def send(self, wish: dict[str, Any], request_id: str | None) -> None:
+    @rule(
+        wish=st.sampled_from(WISHES),
+        request_id=st.sampled_from([None, None, "a", "b", "c"]),
+        expiry=st.sampled_from([None, 3600]),
+    )
+    def send(self, wish: dict[str, Any], request_id: str | None, expiry: int | None) -> None:
         self.numbers += 1
         body = wish if request_id is None else {**wish, "requestId": request_id}
-        message = self.house.message(body, correlation=str(self.numbers).encode())
+        message = self.house.message(body, correlation=str(self.numbers).encode(), expiry_seconds=expiry)
         self.held[message.packet_id] = message
         self.sent.add(message.correlation or b"")
         self.correlations[message.packet_id] = message.correlation or b""
@@ -148,7 +168,11 @@ class AnyOrder(RuleBasedStateMachine):
     def redeliver(self) -> None:
         for packet_id, message in self.held.items():
             self.house.send(
-                json.loads(message.payload), packet_id=packet_id, dup=True, correlation=message.correlation
+                json.loads(message.payload),
+                packet_id=packet_id,
+                dup=True,
+                correlation=message.correlation,
+                expiry_seconds=message.expiry_seconds,
             )
 
     @rule()
@@ -209,9 +233,15 @@ class AnyOrder(RuleBasedStateMachine):
     def journal_fails(self, where: str, error: BaseException | None) -> None:
         self.house.journal.fail(where, error)
 
+    @rule(days=st.sampled_from([-20_000, -40, 0, 0, 40]))
+    def clock_is_set(self, days: int) -> None:
+        """The clock of the machine jumps, and comes back."""
+        self.clock_ahead = days * 86_400_000
+
     @rule()
     def crash(self) -> None:
         self.taken_back()
+        self.new_life()
         self.house.restart()
         self.redeliver()
 
@@ -256,6 +286,7 @@ class AnyOrder(RuleBasedStateMachine):
     def all_is_well(self) -> None:
         house, site = self.house, self.house.site
         house.journal.faults.clear()
+        self.clock_ahead = 0
         for faults in (site.script, site.finding, site.looking):
             faults.clear()
         self.reconnect()

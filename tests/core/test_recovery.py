@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
 import pytest
 
+from butler_mqtt import settler
+from butler_mqtt.clock import now_ms, seconds_since
 from butler_mqtt.errors import JournalError, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.model import Task, TaskType
@@ -114,6 +117,27 @@ def test_the_two_looks_that_find_nothing_may_be_in_two_lives(house: House) -> No
     assert house.site.looks == looks + 1
     assert house.site.posts == [task_id]
     assert house.rows(tables.runs)[0]["nothing_at"] is None
+
+
+def test_a_clock_that_is_set_between_two_lives_does_not_shorten_the_time_between_the_looks(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock, as an earlier version stored it, the first look was an hour ago."""
+    intended(house)
+    house.restart()
+    house.until(lambda: house.rows(tables.runs)[0]["nothing_at"])
+    assert 0 <= seconds_since(house.rows(tables.runs)[0]["nothing_at"]) < 60
+    house.crash()
+    connection = sqlite3.connect(house.path)
+    with connection:
+        connection.execute("UPDATE runs SET nothing_at = ?", [now_ms() - 3_600_000])
+    connection.close()
+    monkeypatch.setattr(settler, "BETWEEN_LOOKS_SECONDS", 60.0)
+    house.start()
+    looks = house.site.looks
+    for _ in range(10):
+        house.step()
+    assert (house.site.looks, house.site.posts) == (looks, [])
 
 
 def test_a_daemon_killed_while_it_settles_goes_on_settling(house: House) -> None:

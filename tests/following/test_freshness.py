@@ -30,7 +30,16 @@ from butler_mqtt import waiting
 from butler_mqtt.journal import tables
 from butler_mqtt.model import EMPTY_GUID, Message, Task
 from butler_mqtt.settings import Settings, StartTask
-from tests.fakes import OUR_USER, House, Site, cut_after_effect, cut_before_effect, shorten_pauses
+from tests.fakes import (
+    DATE_AGES,
+    NODE_CLOCKS,
+    OUR_USER,
+    House,
+    Site,
+    cut_after_effect,
+    cut_before_effect,
+    shorten_pauses,
+)
 
 #: What the last event about an execution, or about a start that waited, may be.
 LAST = {"succeeded", "failed", "aborted", "skipped", "expired", "unknown"}
@@ -43,7 +52,8 @@ class Server(Site):
 
     def server_time(self) -> datetime | None:
         # The Date header is rounded down and up to a second old by the time it is used.
-        return self.clock.replace(microsecond=0) if self.clock is not None else None
+        shown = super().server_time()
+        return shown.replace(microsecond=0) if shown is not None else None
 
     def start_now(self, task: Task) -> str | None:
         running = self.running(task.id)
@@ -88,9 +98,16 @@ class Freshness(RuleBasedStateMachine):
         self.held: dict[int, Message] = {}
         self.kills = self.repeated = self.failures = 0
 
-    @initialize(gives=st.sampled_from(["empty", "empty", "same", "second"]), slots=st.sampled_from([0, 0, 1]))
-    def begin(self, gives: str, slots: int) -> None:
+    @initialize(
+        gives=st.sampled_from(["empty", "empty", "same", "second"]),
+        slots=st.sampled_from([0, 0, 1]),
+        clocks=NODE_CLOCKS,
+        age=DATE_AGES,
+    )
+    def begin(self, gives: str, slots: int, clocks: tuple[float, ...], age: float) -> None:
         self.site.running_gives = gives
+        self.site.node_clocks = clocks
+        self.site.date_age = age
         self.house.settings = Settings(start_task=StartTask(max_concurrent_reloads=slots))
         self.house.start()
 
@@ -233,7 +250,7 @@ class Freshness(RuleBasedStateMachine):
 
     def check_served(self) -> None:
         """No request was served by an execution that began before it arrived."""
-        began = {one.id: one.began for many in self.site.history.values() for one in many}
+        began = self.site.began_at
         ids = self.request_ids()
         for start in self.house.rows(tables.starts):
             if start["state"] == "skipped":
@@ -243,7 +260,6 @@ class Freshness(RuleBasedStateMachine):
             moment = began[start["execution_id"]]
             # Taken as its own after a lost answer: two seconds of doubt are allowed there (design 5.2).
             slack = timedelta(seconds=2 if start["adopted"] else 0)
-            assert moment is not None
             assert moment >= self.sent[ids[start["request"]]][0] - slack, start
 
     def check_younger(self) -> None:
@@ -255,7 +271,8 @@ class Freshness(RuleBasedStateMachine):
                 if task_id in tasks and self.more[identity] != {"ifRunning": "skip"}
             ]
             if asked:
-                assert max(one.began for one in self.site.history[task_id] if one.began) >= max(asked)
+                ids = [one.id or "" for one in self.site.history[task_id]]
+                assert max(self.site.began_at[one] for one in ids) >= max(asked)
 
     def check_number(self) -> None:
         for task_id in self.tasks:

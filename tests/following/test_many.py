@@ -88,7 +88,13 @@ def street(monkeypatch: pytest.MonkeyPatch) -> Street:
     monkeypatch.setattr(follower, "time", clock)
     turn = Turn()
     events: list[Event] = []
-    made = Follower(Ledger(turn), emit=events.append, freed=lambda _task, _execution: None, log_lines=20)
+    made = Follower(
+        Ledger(turn),
+        emit=events.append,
+        freed=lambda _task, _execution: None,
+        seen=lambda *_: None,
+        log_lines=20,
+    )
     return Street(clock, Server(clock), made, events)
 
 

@@ -78,6 +78,32 @@ def test_the_clock_of_the_server(qrs: Client) -> None:
         assert abs(datetime.now(UTC) - timedelta(hours=2) - moment) < timedelta(minutes=1)
 
 
+def test_the_clocks_of_nodes(qrs: Client) -> None:
+    """Executions are stamped in turn by nodes whose clocks differ from that of the `Date` header."""
+    qrs.switch(nodeClockSeconds=[-60, 60], alreadyRunning="second")
+    header = email.utils.parsedate_to_datetime(qrs.call("GET", "about").headers["date"])
+    created = [
+        datetime.fromisoformat(qrs.get(f"executionsession/{qrs.start(LONG)}")["createdDate"])
+        for _ in range(3)
+    ]
+    assert [round((moment - header).total_seconds() / 60) for moment in created] == [-1, 1, -1]
+    qrs.switch(nodeClockSeconds=3600)
+    created = [datetime.fromisoformat(qrs.get(f"executionsession/{qrs.start(LONG)}")["createdDate"])]
+    assert round((created[0] - header).total_seconds() / 3600) == 1
+
+
+def test_the_date_header(qrs: Client) -> None:
+    qrs.switch(dateAgeSeconds=3600)
+    old = qrs.call("GET", "about").headers["date"]
+    assert datetime.now(UTC) - email.utils.parsedate_to_datetime(old) > timedelta(minutes=59)
+    qrs.switch(dateHeader="constant", dateAgeSeconds=0)
+    kept = qrs.call("GET", "about").headers["date"]
+    qrs.switch(clockOffsetSeconds=600)
+    assert qrs.call("GET", "about").headers["date"] == kept
+    qrs.switch(dateHeader="missing")
+    assert "date" not in qrs.call("GET", "about").headers
+
+
 def test_the_rights_of_the_user(qrs: Client) -> None:
     qrs.switch(rights="read")
     refusal = qrs.call("POST", f"task/{QUICK}/start/synchronous")

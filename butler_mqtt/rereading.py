@@ -1,0 +1,84 @@
+"""
+Starts whose task is read once more before the POST.
+
+The intent keeps what the server showed before the POST, so that ids can tell
+later what is new. That needs a reading that is younger than the start: none is
+left after a restart, and a task read for an earlier request may be some
+seconds old.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from butler_mqtt.model import Task
+from butler_mqtt.records import OpenStart
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    starts: list[OpenStart]
+    since: float
+
+
+class Rereading:
+    """
+    Holds the starts of a task, which share a run, until it has been read.
+
+    Args:
+        want: Asks for a task by its id; what is read comes back through `read`.
+    """
+
+    def __init__(self, want: Callable[[str], None]) -> None:
+        self._want = want
+        self._held: dict[str, _Held] = {}
+        self._ready: deque[list[OpenStart]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._held) + len(self._ready)
+
+    def hold(self, starts: list[OpenStart]) -> None:
+        """Keep *starts*, all of one task that nothing else holds, until it has been read after now."""
+        task_id = starts[0].task.id
+        self._held[task_id] = _Held(starts, time.monotonic())
+        self._want(task_id)
+
+    def read(self, tasks: Mapping[str, Task | None], asked_at: float) -> None:
+        """Take in tasks as they were read at the monotonic time *asked_at*; None: not shown."""
+        for task_id, task in tasks.items():
+            held = self._held.get(task_id)
+            if held is None or held.since > asked_at:
+                continue
+            del self._held[task_id]
+            for start in held.starts:
+                start.task = task or start.task
+                start.unread = start.found_before = False
+            self._ready.append(held.starts)
+
+    def take(self) -> list[OpenStart]:
+        """Give the starts of a task that has been read; empty if there are none."""
+        return self._ready.popleft() if self._ready else []
+
+    def remove(self, chosen: Callable[[OpenStart], bool]) -> tuple[list[OpenStart], list[str]]:
+        """Take out the starts for which *chosen* is true; give them, and the tasks of which none is left."""
+        removed: list[OpenStart] = []
+        empty: list[str] = []
+        for starts in [*(held.starts for held in self._held.values()), *self._ready]:
+            late = [start for start in starts if chosen(start)]
+            if not late:
+                continue
+            removed += late
+            starts[:] = [start for start in starts if start not in late]
+            if not starts:
+                empty.append(late[0].task.id)
+        self._held = {task_id: held for task_id, held in self._held.items() if held.starts}
+        self._ready = deque(starts for starts in self._ready if starts)
+        return removed, empty
+
+    def reset(self) -> None:
+        """Forget all starts; they are read again from the journal."""
+        self._held.clear()
+        self._ready.clear()
