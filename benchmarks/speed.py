@@ -1,7 +1,7 @@
 """
 `python -m benchmarks.speed`: how fast the daemon is, each number beside the bare client of the same run.
 
-Parts: burst, latency, memory, ready, journal, tags, rest. With `--quick` fewer
+Parts: burst, served, latency, memory, ready, journal, tags, rest. With `--quick` fewer
 requests, for a look; the targets are meant for the whole run.
 """
 
@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import bare, callers, filling
+from benchmarks import served as serving
 from benchmarks.flood import Flood
 from benchmarks.latency import Send, Way, bare_loop, delays, in_turns
 from benchmarks.report import Line, Report
@@ -283,8 +284,14 @@ def rest(place: Place, scale: Scale) -> Iterator[Line]:
     daemon.stop()
 
 
+def served(place: Place, scale: Scale) -> Iterator[Line]:
+    """Measure starts at a server that takes 20 and 50 ms, 4 and 16 at a time."""
+    yield from serving.lines(place, scale.burst, scale.rounds, quiet)
+
+
 PARTS: dict[str, Callable[[Place, Scale], Iterator[Line]]] = {
     "burst": burst,
+    "served": served,
     "latency": latency,
     "memory": memory,
     "ready": ready,

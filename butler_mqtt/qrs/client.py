@@ -17,15 +17,13 @@ from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, 
 from butler_mqtt.qrs.limits import Limits
 from butler_mqtt.qrs.lists import Form, TaskLists
 from butler_mqtt.qrs.looks import Looks
+from butler_mqtt.qrs.pauses import FIRST_PAUSE, Pause
 from butler_mqtt.qrs.state import ServerState
 from butler_mqtt.qrs.transport import Answer, ExchangeFailed, OnCall, Transport
 from butler_mqtt.settings import Qrs as Settings
 
 log = logging.getLogger("butler_mqtt.qrs")
 
-#: First pause between two attempts of a read, seconds; it doubles, with as much again by chance.
-FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 10.0
 #: Executions asked for in one query.
 MAX_EXECUTIONS = 50
 #: Looks at executions of which one reads the sessions of all.
@@ -90,7 +88,7 @@ class Connection:
                 tenacity.stop_before_delay(settings.retry.max_seconds),
                 tenacity.stop_when_event_set(qrs.stop),
             ),
-            wait=_Pause(qrs.first_pause),
+            wait=Pause(qrs.first_pause),
             sleep=tenacity.sleep_using_event(qrs.stop),
             reraise=True,
         )
@@ -302,17 +300,3 @@ class Connection:
     def _call(self, method: str, path: str) -> str:
         """Name the call for an error, without its query: that holds what senders wrote."""
         return f"{method} {self._qrs.settings.host}:{self._qrs.settings.port}/qrs{path}"
-
-
-class _Pause(tenacity.wait.wait_base):
-    """Exponential pauses with jitter; the server's own Retry-After when it is longer."""
-
-    def __init__(self, first: float) -> None:
-        self._backoff = tenacity.wait_exponential(multiplier=first, max=LONGEST_PAUSE)
-        self._jitter = tenacity.wait_random(0, first)
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        pause = self._backoff(retry_state) + self._jitter(retry_state)
-        error = retry_state.outcome.exception() if retry_state.outcome is not None else None
-        asked = error.retry_after if isinstance(error, QlikUnavailable) else None
-        return pause if asked is None else max(pause, asked)

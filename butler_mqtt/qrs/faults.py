@@ -92,7 +92,7 @@ def _tls_advice(error: ssl.SSLError, settings: Settings) -> str:
         return f"; cert.clientCertCA ({settings.client_cert_ca}) must be the root.pem of this Qlik site"
     if 79 <= code <= 94:  # what RFC 5280 wants of a CA; 79: it has no basicConstraints
         return (
-            f"; OpenSSL takes no such certificate of a CA ({settings.client_cert_ca}), whatever is configured:"
-            " sites made about 2015 to 2019 have one; have the site's certificates made anew"
+            f"; OpenSSL takes no such certificate of a CA ({settings.client_cert_ca}), whatever is"
+            " configured: sites made about 2015 to 2019 have one; have the site's certificates made anew"
         )
     return ""
