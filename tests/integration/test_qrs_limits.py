@@ -39,7 +39,7 @@ STARTED = reply(201, {"value": RUN})
 #: Seconds without a byte; longer than any pause of a drip, so that only the limits can end one.
 SILENCE = 10.0
 #: Much shorter than a drip would last, and far longer than any answer here takes that is allowed.
-LIMITS = Limits(seconds=0.4, bytes_per_second=1024 * 1024, head_bytes=100_000, body_bytes=1_000_000)
+LIMITS = Limits(seconds=0.4, bytes_per_second=1024 * 1024, head_bytes=20_000, body_bytes=1_000_000)
 #: Nothing here comes near it unless a limit is missing.
 SOON = 5.0
 MEGABYTES_200 = 200_000_000
