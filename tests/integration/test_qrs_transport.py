@@ -342,12 +342,19 @@ def test_the_shared_state_follows_the_answers(server: Server, site: Files | None
     assert qrs.unreachable_since is not None
 
 
-def test_the_environment_does_not_override_the_ca(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_does_not_override_what_is_configured(
+    site: Files | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, "/dev/null")
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    with serving(lambda _: STARTED, files) as server:
-        assert client(server, files).connection().start(TASK) == RUN
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with serving(lambda _: STARTED, site) as server:
+        assert client(server, site).connection().start(TASK) == RUN
+    assert "authorization" not in server.calls[0].headers
 
 
 def test_the_certificate_is_checked_against_server_name(files: Files) -> None:
