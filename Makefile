@@ -54,7 +54,7 @@ $(VENV)/.%: pyproject.toml
 
 # What the tests run besides Python: program:package of Debian.
 TOOLS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients promtool:prometheus chromium:chromium \
-	systemd-analyze:systemd curl:curl openssl:openssl
+	systemd-analyze:systemd curl:curl openssl:openssl ip:iproute2
 
 tools:
 	@missing=$$(for tool in $(TOOLS); do command -v $${tool%%:*} >/dev/null || echo $${tool#*:}; done); \

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +22,7 @@ from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.events import Answers, Event, Found
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Selector, SelectorKind, Task
+from butler_mqtt.qrs.pauses import pause_after
 from butler_mqtt.records import OpenRequest, OpenStart
 from butler_mqtt.settings import Settings
 
@@ -148,7 +148,7 @@ class Finder:
             return {one.value: None for one in job.wanted}
         if isinstance(event.answers, QlikError):
             self._failures += 1
-            pause = min(MAX_PAUSE_SECONDS, 0.25 * 2**self._failures) * random.uniform(0.5, 1)  # noqa: S311 -- jitter
+            pause = min(MAX_PAUSE_SECONDS, pause_after(self._failures))
             self._retry_at = time.monotonic() + pause
             self._wanted |= dict.fromkeys(job.wanted)
             if job.requests or job.wanted or self._waiting:

@@ -22,6 +22,7 @@ from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.events import CapacityRead, Event, Followed
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Execution, ExecutionStatus, Task, TaskType
+from butler_mqtt.qrs.pauses import pause_after
 from butler_mqtt.records import OpenStart, Watch
 from butler_mqtt.settlement import SERVER_CLOCK_SLACK
 
@@ -329,7 +330,7 @@ class Follower:
 
     def _failed(self, error: QlikError) -> None:
         self._failures += 1
-        pause = MOST_SECONDS if isinstance(error, QlikRefused) else min(10.0, 0.5 * 2**self._failures)
+        pause = MOST_SECONDS if isinstance(error, QlikRefused) else pause_after(self._failures)
         self._retry_at = time.monotonic() + pause
         _log.info(
             "%s executions cannot be followed at the moment: %s; next try in %.0f s",

@@ -26,10 +26,11 @@ class Inbox:
 
     def put(self, happened: Arrival | Event) -> None:
         """Hand something in, from any thread; never blocks and never fails."""
-        waited_for = self._waited_for
+        # What the thread that brings a request has left to do is less urgent than the request; a thread that
+        # brings the outcome of a POST has the next one to post.
+        gives_way = self._waited_for and isinstance(happened, Arrival)
         self._queue.put(happened)
-        if waited_for:
-            # What this thread has left to do is less urgent than the request that it may have brought.
+        if gives_way:
             posix.give_way()
 
     def wake(self) -> None:

@@ -1,17 +1,11 @@
-"""
-The threads that post starts: one POST for each job, and a look where its answer asks for one.
-
-A POST for which a thread stands idle is sent by the one who hands it over,
-before that thread has woken up: at a few requests a second this is a tenth of
-the time that a request takes.
-"""
+"""The threads that post starts: one POST for each job, and a look where its answer asks for one."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -25,9 +19,6 @@ from butler_mqtt.records import Run
 class Starting(Protocol):
     """The side of the Qlik server that starts tasks."""
 
-    def send(self, task: Task) -> bool:
-        """Send one start if that needs no waiting; the `start` that follows then reads its answer."""
-
     def start(self, task: Task) -> str | None:
         """Post one start; raises QlikUnavailable, QlikRefused or OutcomeUnknown."""
 
@@ -37,20 +28,11 @@ class Starting(Protocol):
 
 @dataclass(slots=True)
 class _Job:
-    """One POST; `over_at` is when the time of all its starts is over, `sent` whether it has left already."""
+    """One POST; `over_at` is when the time of all its starts is over."""
 
     run: int
     task: Task
     over_at: int | None
-    sent: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """One thread, its connection, and where it waits for its next job."""
-
-    qlik: Starting
-    jobs: SimpleQueue[_Job | None] = field(default_factory=SimpleQueue)
 
 
 class Poster:
@@ -66,7 +48,7 @@ class Poster:
         self._lock = threading.Lock()
         #: Jobs that wait for a thread, or threads that wait for a job.
         self._jobs: deque[_Job | None] = deque()
-        self._idle: list[_Worker] = []
+        self._idle: list[SimpleQueue[_Job | None]] = []
         #: Runs given to the threads whose outcome is not on disk.
         self.in_hand: set[int] = set()
         self._abandoned = False
@@ -89,9 +71,9 @@ class Poster:
 
     def work(self, qlik: Starting) -> None:
         """Post, job by job, until `stop`; runs in several threads."""
-        worker = _Worker(qlik)
-        while (job := self._next(worker)) is not None:
-            if job.sent or not self._abandoned:
+        jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        while (job := self._next(jobs)) is not None:
+            if not self._abandoned:
                 self._emit(_outcome(qlik, job))
 
     def abandon(self) -> None:
@@ -102,34 +84,25 @@ class Poster:
         """Let one thread in `work` end after the job in hand."""
         self._hand_over(None)
 
-    def _may_be_sent(self, job: _Job) -> bool:
-        # With others in hand it is a burst, in which the pipeline has more to do than its threads.
-        alone = len(self.in_hand) <= 1
-        return alone and not self._abandoned and not _is_over(job) and _shows_all(job.task)
-
     def _hand_over(self, job: _Job | None) -> None:
         with self._lock:
             if not self._idle:
                 self._jobs.append(job)
                 return
             # The one that was idle last: the server has most likely kept its connection.
-            worker = self._idle.pop()
-        try:
-            if job is not None and self._may_be_sent(job):
-                job.sent = worker.qlik.send(job.task)
-        finally:
-            worker.jobs.put(job)
+            jobs = self._idle.pop()
+        jobs.put(job)
 
-    def _next(self, worker: _Worker) -> _Job | None:
+    def _next(self, jobs: SimpleQueue[_Job | None]) -> _Job | None:
         with self._lock:
             if self._jobs:
                 return self._jobs.popleft()
-            self._idle.append(worker)
-        return worker.jobs.get()
+            self._idle.append(jobs)
+        return jobs.get()
 
 
 def _outcome(qlik: Starting, job: _Job) -> Posted:
-    if not job.sent and _is_over(job):
+    if job.over_at is not None and job.over_at <= now_ms():
         # A slow server kept those before it in the queue.
         return Posted(job.run, None, expired=True)
     look = None
@@ -143,15 +116,6 @@ def _outcome(qlik: Starting, job: _Job) -> Posted:
     return Posted(job.run, answer, look)
 
 
-def _is_over(job: _Job) -> bool:
-    return job.over_at is not None and job.over_at <= now_ms()
-
-
-def _shows_all(task: Task) -> bool:
-    """Tell whether the answer to a start, or the task itself, tells that the task is disabled."""
-    return task.has_sessions or task.enabled is not None
-
-
 def _disabled(qlik: Starting, task: Task) -> Look | None:
     """
     Give what the server shows of a disabled task of a kind without executions.
@@ -159,7 +123,7 @@ def _disabled(qlik: Starting, task: Task) -> Look | None:
     Read from the journal, a task does not say whether it is enabled, and its
     asynchronous start answers 204 in any case.
     """
-    if _shows_all(task):
+    if task.has_sessions or task.enabled is not None:
         return None
     look = qlik.look(task)
     return look if look.task is not None and look.task.enabled is False else None

@@ -17,6 +17,7 @@ from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.events import Event, Looked
 from butler_mqtt.journal import reading
 from butler_mqtt.model import Execution, Look, Task
+from butler_mqtt.qrs.pauses import pause_after
 from butler_mqtt.records import Doubt, Run
 from butler_mqtt.settlement import Baseline, Finding, Settled, ended_since, reason_not_started, settle
 
@@ -178,7 +179,7 @@ class Settler:
             if run.failures == 0:
                 self._note(run, f"the Qlik server could not be looked at: {event.look}")
             run.failures += 1
-            self._look_in(min(MAX_PAUSE_SECONDS, 0.25 * 2**run.failures), run)
+            self._look_in(min(MAX_PAUSE_SECONDS, pause_after(run.failures)), run)
 
     def judge(self, run: Run, look: Look, asked_at: float, connection: Connection) -> None:
         """

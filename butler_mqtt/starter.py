@@ -8,7 +8,6 @@ itself only when nothing can have been sent.
 from __future__ import annotations
 
 import logging
-import random
 import sys
 import time
 from collections import deque
@@ -27,6 +26,7 @@ from butler_mqtt.lanes import Lanes
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.poster import Poster
+from butler_mqtt.qrs.pauses import pause_after
 from butler_mqtt.records import Doubt, OpenStart, Run
 from butler_mqtt.rereading import Rereading
 from butler_mqtt.settings import StartTask
@@ -44,7 +44,7 @@ CAPACITY_SECONDS = 300.0
 #: burst is written in few large turns. After a crash each of them is looked at once more.
 IN_HAND = 16
 #: As many at first, so that a daemon that is killed again and again leaves few to be looked at; one more for
-#: each so many outcomes.
+#: each so many outcomes, and twice as many where threads had nothing to post although starts stood ready.
 FIRST_IN_HAND = 4
 OUTCOMES_FOR_MORE = 32
 #: Starts that stand ready, from which on they go before looks at executions.
@@ -96,6 +96,9 @@ class Starter:
         self._posting: set[int] = set()
         self._repeat: deque[Run] = deque()
         self._outcomes = 0
+        self._in_hand = FIRST_IN_HAND
+        #: The last turn would have handed more over.
+        self._more = False
         self._failures = 0
         self._paused_until = 0.0
         self._answered = time.monotonic()
@@ -209,8 +212,8 @@ class Starter:
         if time.monotonic() < self._paused_until:
             return
         # While the server does not answer one POST probes; else some wait in hand to hide the commit.
-        in_hand = min(IN_HAND, FIRST_IN_HAND + self._outcomes // OUTCOMES_FOR_MORE)
-        limit = 1 if self._failures else in_hand * self._settings.max_concurrent_starts
+        limit = 1 if self._failures else self._depth() * self._settings.max_concurrent_starts
+        self._more = False
         room = self._room_for_reloads()
         while len(self._posting) < limit:
             if self._repeat:
@@ -227,6 +230,14 @@ class Starter:
                 return
             self._posting.add(run.id)
             self._turn.at_once_after(self._hand_over, run)
+        self._more = room > 0
+
+    def _depth(self) -> int:
+        """Give how many runs are in hand for each thread."""
+        if self._more and self.poster.idle:
+            self._in_hand *= 2
+        self._in_hand = min(IN_HAND, max(self._in_hand, FIRST_IN_HAND + self._outcomes // OUTCOMES_FOR_MORE))
+        return self._in_hand
 
     def look(self) -> None:
         """Hand over the looks that are due."""
@@ -470,7 +481,7 @@ class Starter:
             self._failures += 1
         pause = error.retry_after
         if pause is None:
-            pause = 0.25 * 2**self._failures * random.uniform(0.5, 1)  # noqa: S311 -- jitter
+            pause = pause_after(self._failures)
         self._paused_until = time.monotonic() + min(MAX_PAUSE_SECONDS, pause)
         self._repeat.append(run)
         _log.info(

@@ -1,7 +1,10 @@
 """For all tests: what the machine they run on must not decide."""
 
+from __future__ import annotations
+
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Machines are shared: no property test is judged by its time.
@@ -10,3 +13,8 @@ settings.load_profile("shared-machine")
 
 # Started in the background of a script, we would ignore Ctrl-C, and every program we start with us.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name a case after its function and not its address: processes that share the tests must agree."""
+    return argname if callable(val) and not isinstance(val, type) else None

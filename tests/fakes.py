@@ -178,10 +178,6 @@ class Site:
             for selector in selectors
         }
 
-    def send(self, task: Task) -> bool:
-        del task
-        return False
-
     def start(self, task: Task) -> str | None:
         self.on_start(task)
         if self.script:

@@ -14,7 +14,7 @@ from butler_mqtt.checks import validity
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.qrs.faults import explain
-from butler_mqtt.qrs.transport import tls_context
+from butler_mqtt.qrs.tls import tls_context
 from butler_mqtt.settings import Qrs
 
 #: Seconds in which a server that refuses our certificate hangs up.

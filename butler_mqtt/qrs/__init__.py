@@ -7,7 +7,11 @@ each thread takes a `Connection` of its own.
     filters    the text of a query: literals, terms, groups
     wire       JSON of the server -> words of `model`
     faults     exceptions on the way to the server -> words and advice
-    transport  one keep-alive connection: TLS, sending
+    tls        the TLS context: our certificate, their CA
+    limits     how long one answer may take, and how large it may be
+    connection the adapter of `requests` over one connection: what was sent, and the limits kept
+    transport  one call, and its whole answer
+    pauses     how long to wait before a call is repeated
     answers    HTTP answers -> values or errors
     state      the server's clock, and whether it is reached
     lists      tasks by selectors, whichever way this server lists them

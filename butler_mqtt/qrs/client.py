@@ -14,17 +14,16 @@ from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.model import Execution, ExecutionStatus, Look, Selector, Task
 from butler_mqtt.qrs import filters, scriptlog, wire
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
+from butler_mqtt.qrs.limits import Limits
 from butler_mqtt.qrs.lists import Form, TaskLists
 from butler_mqtt.qrs.looks import Looks
+from butler_mqtt.qrs.pauses import FIRST_PAUSE, Pause
 from butler_mqtt.qrs.state import ServerState
 from butler_mqtt.qrs.transport import Answer, ExchangeFailed, OnCall, Transport
 from butler_mqtt.settings import Qrs as Settings
 
 log = logging.getLogger("butler_mqtt.qrs")
 
-#: First pause between two attempts of a read, seconds; it doubles, with as much again by chance.
-FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 10.0
 #: Executions asked for in one query.
 MAX_EXECUTIONS = 50
 #: Looks at executions of which one reads the sessions of all.
@@ -39,6 +38,7 @@ class Qrs(ServerState):
     What all connections share: settings, the server's clock, whether it is reached.
 
     `stop` ends the pauses between retries. `first_pause` is in seconds. `on_call` is told of each call.
+    *limits* bound each answer in time and size, those of the settings if None.
     """
 
     def __init__(
@@ -49,12 +49,14 @@ class Qrs(ServerState):
         first_pause: float = FIRST_PAUSE,
         monotonic: Callable[[], float] = time.monotonic,
         on_call: OnCall | None = None,
+        limits: Limits | None = None,
     ) -> None:
         super().__init__(f"{settings.host}:{settings.port}", monotonic)
         self.settings = settings
         self.stop = stop
         self.first_pause = first_pause
         self.on_call = on_call
+        self.limits = limits
         self.form = Form()
         if settings.use_ssl and not settings.reject_unauthorized:
             log.warning(
@@ -75,7 +77,7 @@ class Connection:
     def __init__(self, qrs: Qrs) -> None:
         settings = qrs.settings
         self._qrs = qrs
-        self._transport = Transport(settings, qrs.monotonic, qrs.on_call)
+        self._transport = Transport(settings, qrs.monotonic, qrs.on_call, qrs.limits)
         self._looks = 0
         self._lists = TaskLists(self._read, qrs.form)
         self._looking = Looks(self._read, self._lists)
@@ -86,7 +88,7 @@ class Connection:
                 tenacity.stop_before_delay(settings.retry.max_seconds),
                 tenacity.stop_when_event_set(qrs.stop),
             ),
-            wait=_Pause(qrs.first_pause),
+            wait=Pause(qrs.first_pause),
             sleep=tenacity.sleep_using_event(qrs.stop),
             reraise=True,
         )
@@ -105,15 +107,6 @@ class Connection:
         """
         return self._lists.find(selectors)
 
-    def send(self, task: Task) -> bool:
-        """
-        Send a start of *task* if that needs no waiting; the next call must be its `start`.
-
-        May be called by another thread than that of the connection while this one
-        waits. False: nothing was done. What goes wrong is raised by `start`.
-        """
-        return self._transport.send("POST", _start_path(task))
-
     def start(self, task: Task) -> str | None:
         """
         Ask the server to run *task* once, now; one attempt.
@@ -131,7 +124,7 @@ class Connection:
             QlikRefused: The server answered 4xx, not 429; nothing was started.
             OutcomeUnknown: The task may be running.
         """
-        path = _start_path(task)
+        path = f"/task/{task.id}/start{'/synchronous' if task.has_sessions else ''}"
         call = self._call("POST", path)
         try:
             answer = self._transport.exchange("POST", path)
@@ -307,21 +300,3 @@ class Connection:
     def _call(self, method: str, path: str) -> str:
         """Name the call for an error, without its query: that holds what senders wrote."""
         return f"{method} {self._qrs.settings.host}:{self._qrs.settings.port}/qrs{path}"
-
-
-def _start_path(task: Task) -> str:
-    return f"/task/{task.id}/start{'/synchronous' if task.has_sessions else ''}"
-
-
-class _Pause(tenacity.wait.wait_base):
-    """Exponential pauses with jitter; the server's own Retry-After when it is longer."""
-
-    def __init__(self, first: float) -> None:
-        self._backoff = tenacity.wait_exponential(multiplier=first, max=LONGEST_PAUSE)
-        self._jitter = tenacity.wait_random(0, first)
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        pause = self._backoff(retry_state) + self._jitter(retry_state)
-        error = retry_state.outcome.exception() if retry_state.outcome is not None else None
-        asked = error.retry_after if isinstance(error, QlikUnavailable) else None
-        return pause if asked is None else max(pause, asked)

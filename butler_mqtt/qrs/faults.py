@@ -9,6 +9,7 @@ from http.client import HTTPException
 from requests import exceptions as rx
 from urllib3.exceptions import HTTPError
 
+from butler_mqtt.qrs.limits import AnswerTooLarge
 from butler_mqtt.qrs.wire import text
 from butler_mqtt.settings import Qrs as Settings
 
@@ -55,6 +56,8 @@ def explain(error: BaseException, settings: Settings) -> str:
             f"no answer in time (connectTimeoutSeconds {settings.connect_timeout_seconds:g},"
             f" readTimeoutSeconds {settings.read_timeout_seconds:g}): {text(str(cause), 200)}"
         )
+    if isinstance(cause, AnswerTooLarge):
+        return f"{cause}; check what stands at configQRS.host and port, and what is between"
     advice = ""
     if isinstance(cause, OSError) and not isinstance(cause, ConnectionResetError | BrokenPipeError):
         advice = "; check configQRS.host and port, the network, and that the Repository Service runs"
@@ -87,10 +90,9 @@ def _tls_advice(error: ssl.SSLError, settings: Settings) -> str:
         return "; put the name in the server's certificate into configQRS.serverName"
     if code in {2, 18, 19, 20, 21}:  # no way from the certificate to the CA
         return f"; cert.clientCertCA ({settings.client_cert_ca}) must be the root.pem of this Qlik site"
-    if 79 <= code <= 94:  # checks of RFC 5280 that only VERIFY_X509_STRICT makes
+    if 79 <= code <= 94:  # what RFC 5280 wants of a CA; 79: it has no basicConstraints
         return (
-            "; this Python verifies strictly (VERIFY_X509_STRICT, the default since 3.13) and refuses the"
-            f" CA or server certificate of this Qlik site (CA: {settings.client_cert_ca}): run with"
-            " Python 3.12 or older, or have the site's certificates made anew"
+            f"; OpenSSL takes no such certificate of a CA ({settings.client_cert_ca}), whatever is"
+            " configured: sites made about 2015 to 2019 have one; have the site's certificates made anew"
         )
     return ""

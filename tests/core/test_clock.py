@@ -212,7 +212,7 @@ def test_the_seconds_since_a_moment_count_from_the_start_of_the_machine() -> Non
     assert clock.seconds_since(stored - 5000) >= 5
 
 
-@pytest.mark.parametrize("stored", [0, NOW, clock.moment() ^ (1 << 50)])
+@pytest.mark.parametrize("stored", [0, NOW, clock.moment() ^ (1 << 50)], ids=["none", "time", "other"])
 def test_a_moment_of_another_run_of_the_machine_tells_nothing(stored: int) -> None:
     """So does one that an older version stored as a time of the clock."""
     assert clock.seconds_since(stored) == 0

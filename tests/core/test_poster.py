@@ -1,4 +1,4 @@
-"""The threads that post: whoever hands a POST over sends it, where a thread stands idle."""
+"""The threads that post: each a whole call at a time, and the one that was idle last first."""
 
 from __future__ import annotations
 
@@ -32,17 +32,10 @@ def run(number: int, *, expires_at: int | None = None, kind: int = 0) -> Run:
 
 @dataclass
 class Qlik:
-    """One connection; `done` is what it was asked for, with the thread that asked."""
+    """One connection; `done` is what it was asked for and by which thread, `gate` lets starts be answered."""
 
     done: list[tuple[str, str, str]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
-    broken: bool = False
-
-    def send(self, task: Task) -> bool:
-        self._note("send", task)
-        if self.broken:
-            raise RuntimeError("a fault of the program")
-        return True
 
     def start(self, task: Task) -> str:
         self._note("start", task)
@@ -94,38 +87,36 @@ def one() -> Iterator[Posting]:
         yield made
 
 
-def here() -> str:
-    return threading.current_thread().name
-
-
-def test_a_post_is_sent_by_the_one_who_hands_it_over_and_its_answer_read_by_the_thread(one: Posting) -> None:
-    one.poster.post(run(1))
-    assert one.qlik.done[0] == ("send", "task-1", here())
-    one.qlik.gate.set()
-    assert one.outcome() == Posted(1, "execution of task-1")
-    assert one.qlik.done[1:] == [("start", "task-1", "poster")]
-
-
-def test_a_fault_in_sending_loses_neither_the_post_nor_its_thread(one: Posting) -> None:
-    one.qlik.broken = True
-    one.qlik.gate.set()
-    with pytest.raises(RuntimeError):
-        one.poster.post(run(1))
-    assert one.outcome() == Posted(1, "execution of task-1")
-    one.qlik.broken = False
-    one.poster.settled(1)
-    one.poster.post(run(2))
-    assert one.outcome().run == 2
-
-
-def test_with_every_thread_busy_a_post_waits_and_nothing_of_it_is_sent(one: Posting) -> None:
+def test_with_every_thread_busy_a_post_waits_its_turn(one: Posting) -> None:
     one.poster.post(run(1))
     one.poster.post(run(2))
-    assert [task for what, task, _ in one.qlik.done if what == "send"] == ["task-1"]
+    until(lambda: one.qlik.done, what="the first is posted")
+    assert [task for _, task, _ in one.qlik.done] == ["task-1"]
     one.qlik.gate.set()
-    assert [one.outcome().run, one.outcome().run] == [1, 2]
-    assert ("start", "task-2", "poster") in one.qlik.done
-    assert ("send", "task-2", here()) not in one.qlik.done
+    assert [one.outcome(), one.outcome()] == [
+        Posted(1, "execution of task-1"),
+        Posted(2, "execution of task-2"),
+    ]
+
+
+def test_the_thread_that_was_idle_last_posts_next() -> None:
+    outcomes: SimpleQueue[Event] = SimpleQueue()
+    poster, qlik = Poster(outcomes.put), Qlik()
+    qlik.gate.set()
+    threads = []
+    for number in range(3):
+        threads.append(threading.Thread(target=poster.work, args=(qlik,), name=f"poster-{number}"))
+        threads[-1].start()
+        until(lambda: poster.idle == len(threads), what="the thread stands idle")
+    for number in range(5):
+        poster.post(run(number))
+        outcomes.get(timeout=SECONDS)
+        until(lambda: poster.idle == len(threads), what="the thread stands idle again")
+    for _ in threads:
+        poster.stop()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert {name for _, _, name in qlik.done} == {"poster-2"}
 
 
 def test_what_has_expired_is_not_sent(one: Posting) -> None:
@@ -141,16 +132,15 @@ def test_a_kind_that_does_not_say_that_it_is_disabled_is_looked_at_before_it_is_
     assert [what for what, _, _ in one.qlik.done] == ["look", "start"]
 
 
-def test_after_the_order_to_post_nothing_more_what_was_sent_is_still_read_and_nothing_else_sent(
-    one: Posting,
-) -> None:
+def test_after_the_order_to_post_nothing_more_what_is_in_hand_is_still_read(one: Posting) -> None:
     one.poster.post(run(1))
     one.poster.post(run(2))
+    until(lambda: one.qlik.done, what="the first is posted")
     one.poster.abandon()
     one.qlik.gate.set()
     assert one.outcome().run == 1
     until(lambda: one.poster.idle == 1, what="the thread stands idle")
     one.poster.post(run(3))
     until(lambda: one.poster.idle == 1, what="the thread stands idle again")
-    assert [task for _, task, _ in one.qlik.done] == ["task-1", "task-1"]
+    assert [task for _, task, _ in one.qlik.done] == ["task-1"]
     assert one.outcomes.empty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -319,6 +320,27 @@ def test_few_starts_are_in_hand_until_the_daemon_has_proved_to_live(make_house: 
 
     house.until(all_started)
     assert most == starter.IN_HAND
+
+
+def test_more_starts_are_in_hand_at_once_where_a_thread_had_nothing_to_post(make_house: MakeHouse) -> None:
+    house = make_house(Settings(start_task=StartTask(max_concurrent_starts=1, max_tasks_per_request=1000)))
+    house.site.lasting = False
+    for number in range(200):
+        house.site.add(f"Sales {number}", tags=("sales",))
+    poster = house.pipeline.starter.poster
+    thread = threading.Thread(target=poster.work, args=(house.site,))
+    thread.start()
+    house.send({"tag": "sales"})
+    posted = []
+    while len(house.site.posts) < 44:
+        before = len(house.site.posts)
+        house.turn()
+        until(lambda: poster.idle == 1, what="the thread has nothing left to post")
+        posted.append(len(house.site.posts) - before)
+        house.find()
+    poster.stop()
+    thread.join(10)
+    assert [count for count in posted if count][:4] == [4, 8, 16, starter.IN_HAND]
 
 
 def test_starts_that_fail_together_lengthen_the_pause_once(

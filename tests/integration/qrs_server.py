@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import trustme
@@ -133,6 +134,12 @@ class Files:
     key: Path
 
 
+class Listening(Protocol):
+    """A server on a port of 127.0.0.1."""
+
+    port: int
+
+
 def make_files(folder: Path) -> Files:
     ca = trustme.CA()
     client = ca.issue_cert("client")
@@ -143,15 +150,19 @@ def make_files(folder: Path) -> Files:
     return files
 
 
+def server_context(files: Files, *names: str) -> ssl.SSLContext:
+    """Give the TLS context of a server that asks for client certificates; *names* stand in its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    files.ca.issue_cert(*(names or ("127.0.0.1",))).configure_cert(context)
+    files.ca.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 @contextmanager
 def serving(answers: Answers, files: Files | None, *names: str) -> Iterator[Server]:
     """Serve on a free port of 127.0.0.1; *names* stand in the certificate."""
-    context = None
-    if files is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        files.ca.issue_cert(*(names or ("127.0.0.1",))).configure_cert(context)
-        files.ca.configure_trust(context)
-        context.verify_mode = ssl.CERT_REQUIRED
+    context = None if files is None else server_context(files, *names)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(listener.getsockname()[1], answers)
         thread = threading.Thread(target=server.run, args=(listener, context))
@@ -164,7 +175,7 @@ def serving(answers: Answers, files: Files | None, *names: str) -> Iterator[Serv
             thread.join(5)
 
 
-def settings_for(server: Server, files: Files | None, **changes: object) -> settings.Qrs:
+def settings_for(server: Listening, files: Files | None, **changes: object) -> settings.Qrs:
     values: dict[str, object] = {
         "host": "127.0.0.1",
         "port": server.port,

@@ -6,23 +6,18 @@ import datetime as dt
 import gzip
 import json
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.model import EMPTY_GUID, Task
 from butler_mqtt.qrs import Connection, Qrs
-from butler_mqtt.qrs.faults import explain
-from butler_mqtt.qrs.transport import MAX_IDLE_SECONDS, tls_context
+from butler_mqtt.qrs.transport import MAX_IDLE_SECONDS
 from butler_mqtt.settings import Retry
 from tests.integration.qrs_server import (
     CUT,
@@ -117,75 +112,6 @@ def test_the_empty_guid_is_handed_on(server: Server, connection: Connection) -> 
 
 
 BODY = json.dumps({"value": RUN}).encode()
-
-
-def test_a_start_sent_ahead_is_posted_once_and_its_answer_read_by_the_start(
-    server: Server, connection: Connection
-) -> None:
-    connection.start(TASK)
-    assert connection.send(TASK)
-    assert connection.start(TASK) == RUN
-    assert [call.method for call in server.calls] == ["POST", "POST"]
-    assert len({call.query["xrfkey"] for call in server.calls}) == 2
-
-
-def test_nothing_is_sent_ahead_where_a_connection_has_to_be_made_first(
-    server: Server, site: Files | None
-) -> None:
-    now = [0.0]
-    qrs = Qrs(settings_for(server, site), threading.Event(), monotonic=lambda: now[0])
-    connection = qrs.connection()
-    assert not connection.send(TASK)
-    assert server.calls == []
-    connection.start(TASK)
-    now[0] += MAX_IDLE_SECONDS + 1
-    assert not connection.send(TASK)
-    server.answers = lambda _: STARTED + THEN_CUT
-    connection.start(TASK)
-    assert server.closed.acquire(timeout=5)
-    assert server.closed.acquire(timeout=5)
-    assert not connection.send(TASK)
-    connection.close()
-    assert len(server.calls) == 2
-
-
-@pytest.mark.parametrize("answer", [CUT, b"garbage\r\n\r\n" + THEN_CUT, reply(500, b"fault")])
-def test_a_start_sent_ahead_without_a_usable_answer_is_unknown(
-    server: Server, connection: Connection, answer: bytes
-) -> None:
-    connection.start(TASK)
-    server.answers = lambda _: answer
-    assert connection.send(TASK)
-    with pytest.raises(OutcomeUnknown):
-        connection.start(TASK)
-    assert len(server.calls) == 2
-
-
-class Broken:
-    """A socket that the network has left between the last look at it and a write."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def sendall(self, _data: bytes) -> None:
-        raise BrokenPipeError(32, "Broken pipe")
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._sock, name)
-
-
-def test_what_goes_wrong_when_a_start_is_sent_ahead_is_told_by_the_start(
-    server: Server, connection: Connection
-) -> None:
-    connection.start(TASK)
-    adapter = connection._transport._adapter
-    assert adapter is not None
-    adapter._connection.sock = Broken(adapter._connection.sock)
-    assert connection.send(TASK)
-    with pytest.raises(OutcomeUnknown, match="Broken pipe"):
-        connection.start(TASK)
-    assert len(server.calls) == 1
-    assert connection.start(TASK) == RUN
 
 
 @pytest.mark.parametrize(
@@ -416,12 +342,19 @@ def test_the_shared_state_follows_the_answers(server: Server, site: Files | None
     assert qrs.unreachable_since is not None
 
 
-def test_the_environment_does_not_override_the_ca(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_does_not_override_what_is_configured(
+    site: Files | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, "/dev/null")
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    with serving(lambda _: STARTED, files) as server:
-        assert client(server, files).connection().start(TASK) == RUN
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with serving(lambda _: STARTED, site) as server:
+        assert client(server, site).connection().start(TASK) == RUN
+    assert "authorization" not in server.calls[0].headers
 
 
 def test_the_certificate_is_checked_against_server_name(files: Files) -> None:
@@ -519,41 +452,3 @@ def test_a_configured_header_that_cannot_be_sent_has_sent_nothing_and_is_not_sho
         client(server, site, headers=headers).connection().start(TASK)
     assert "secret" not in str(caught.value)
     assert server.calls == []
-
-
-def test_a_ca_that_only_strict_verification_refuses_is_named(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sense-CA")])
-    now = dt.datetime.now(dt.UTC)
-    plain_ca = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    root, own = tmp_path / "root.pem", tmp_path / "own.pem"
-    root.write_bytes(plain_ca.public_bytes(pem))
-    own.write_bytes(
-        root.read_bytes()
-        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    issuer = trustme.CA.from_pem(root.read_bytes(), own.read_bytes().removeprefix(root.read_bytes()))
-    files = Files(issuer, root, own, own)
-    with serving(lambda _: STARTED, files) as server:
-        settings = settings_for(server, files, client_cert=None)
-        context = tls_context(settings)
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-        with (
-            socket.create_connection(("127.0.0.1", server.port)) as raw,
-            pytest.raises(ssl.SSLCertVerificationError) as caught,
-        ):
-            context.wrap_socket(raw, server_hostname="127.0.0.1")
-    assert "VERIFY_X509_STRICT" in explain(caught.value, settings)
-    assert str(root) in explain(caught.value, settings)
