@@ -15,6 +15,7 @@ settings.load_profile("shared-machine")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Name a case after its function and not its address: processes that share the tests must agree."""
     return argname if callable(val) and not isinstance(val, type) else None
