@@ -539,7 +539,6 @@ def changed(*statements: str) -> Callable[[Path], None]:
             "rows are missing",
         ),
     ],
-    ids=str,
 )
 def test_what_is_no_whole_journal_is_refused_and_the_old_one_stays(
     house: House, copy: Path, spoil: Callable[[Path], object], complaint: str
