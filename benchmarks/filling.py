@@ -11,7 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 from butler_mqtt import validation
-from butler_mqtt.journal import Journal, tables
+from butler_mqtt.journal import tables
+from butler_mqtt.journal.store import Journal
 from butler_mqtt.journal.unit import Unit
 
 #: Requests of one transaction.

@@ -14,7 +14,7 @@ import typer
 from butler_mqtt import __version__, logs, posix, tokens
 from butler_mqtt.commands import pages, requests
 from butler_mqtt.errors import ConfigError
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.logs import LogFormat
 from butler_mqtt.printable import escaped_lines
 from butler_mqtt.settings import Settings
@@ -111,7 +111,7 @@ def run(
     """Run the daemon until it is told to stop."""
     from butler_mqtt import config as files  # noqa: PLC0415 -- the other commands need none of this
     from butler_mqtt.daemon import Daemon  # noqa: PLC0415 -- as above
-    from butler_mqtt.journal import Journal  # noqa: PLC0415 -- as above
+    from butler_mqtt.journal.store import Journal  # noqa: PLC0415 -- as above
 
     settings = read_settings(config)
     logs.set_up(settings.log_level, log_format)
@@ -134,7 +134,7 @@ def demo(
     ] = BrokerChoice.AUTO,
 ) -> None:
     """Show it at work on this machine: broker, Qlik stand-in, daemon, and what they say."""
-    from butler_mqtt.demo import demo as tour  # noqa: PLC0415 -- as above
+    from butler_mqtt.demo.story import demo as tour  # noqa: PLC0415 -- as above
 
     raise typer.Exit(tour(broker.value))
 

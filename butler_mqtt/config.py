@@ -14,9 +14,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from . import config_checks, config_shape, settings, yamlfile
-from .errors import ConfigError, Problem
-from .yamlfile import Document, Place
+from butler_mqtt import config_checks, config_shape, settings, yamlfile
+from butler_mqtt.errors import ConfigError, Problem
+from butler_mqtt.yamlfile import Document, Place
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

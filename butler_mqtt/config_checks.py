@@ -12,11 +12,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
-from . import topics
-from .loopback import is_loopback
-from .model import EMPTY_GUID
-from .settings import Mqtt, Qrs, Rest, Settings
-from .yamlfile import Document, Place
+from butler_mqtt import topics
+from butler_mqtt.loopback import is_loopback
+from butler_mqtt.model import EMPTY_GUID
+from butler_mqtt.settings import Mqtt, Qrs, Rest, Settings
+from butler_mqtt.yamlfile import Document, Place
 
 _MQTT: Final = ("Butler", "mqttConfig")
 _QRS: Final = ("Butler", "configQRS")

@@ -27,14 +27,16 @@ from butler_mqtt.events import (
     Room,
     SessionBegan,
 )
-from butler_mqtt.exitcodes import ExitCode
-from butler_mqtt.journal import Journal, checkpoint
+from butler_mqtt.exit_codes import ExitCode
+from butler_mqtt.journal import checkpoint
+from butler_mqtt.journal.store import Journal
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.model import Arrival, Message, Publication
-from butler_mqtt.mqtt import Door, DoorState, Replies
+from butler_mqtt.mqtt.door import Door, DoorState
+from butler_mqtt.mqtt.replies import Replies
 from butler_mqtt.notify import Notify
 from butler_mqtt.pipeline import Pipeline
-from butler_mqtt.qrs import Qrs
+from butler_mqtt.qrs.client import Qrs
 from butler_mqtt.settings import Settings
 from butler_mqtt.watchdog import Calls, Progress
 

@@ -41,11 +41,11 @@ from butler_mqtt.events import (
 from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
-from butler_mqtt.journal import Journal, holding, reading, tables
+from butler_mqtt.journal import holding, reading, tables
 from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
 from butler_mqtt.journal.refusals import Refusals
 from butler_mqtt.journal.retention import Retention
-from butler_mqtt.journal.store import highest_ids
+from butler_mqtt.journal.store import Journal, highest_ids
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.model import Arrival, Publication
 from butler_mqtt.outbox import Outbox

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 
 #: Random bytes of a token: nobody guesses 256 bits.
 TOKEN_BYTES = 32

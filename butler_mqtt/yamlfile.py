@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import yaml
 
-from .errors import Problem
+from butler_mqtt.errors import Problem
 
 #: The way to a value: keys of mappings and positions in lists.
 Place: TypeAlias = tuple[str | int, ...]

@@ -10,7 +10,7 @@ import typer
 from butler_mqtt.checks.finding import Finding, State, ok, wrong
 from butler_mqtt.commands import pages
 from butler_mqtt.errors import ConfigError
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines, json_text
 from butler_mqtt.settings import Settings
 

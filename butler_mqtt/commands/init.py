@@ -16,7 +16,7 @@ import typer
 import yaml
 
 import butler_mqtt
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 
 #: The files of an export from the Qlik Management Console that a client needs, by their keys in `cert`.
 FILES = {"clientCert": "client.pem", "clientCertKey": "client_key.pem", "clientCertCA": "root.pem"}

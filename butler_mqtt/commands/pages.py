@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 
 #: The page about each command, and the heading on it; commands of a group are on the group's page.
 ABOUT = {

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from butler_mqtt.commands import pages
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines
 from butler_mqtt.settings import Settings
 

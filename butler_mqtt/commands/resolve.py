@@ -11,9 +11,9 @@ from contextlib import closing
 from butler_mqtt import replies, resolution, validation
 from butler_mqtt.commands import printing
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.model import Request, Task
-from butler_mqtt.qrs import Connection, Qrs
+from butler_mqtt.qrs.client import Connection, Qrs
 from butler_mqtt.resolution import Decision
 from butler_mqtt.settings import Settings
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from butler_mqtt.commands import printing
 from butler_mqtt.commands.outcomes import Outcome, Outcomes, succeeded
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.asking import Sender
 from butler_mqtt.settings import Mqtt
 

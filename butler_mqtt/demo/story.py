@@ -16,7 +16,7 @@ from butler_mqtt.demo.chapters import ALLOW, FINANCE, SALES, TROUBLES, WAYS, Cha
 from butler_mqtt.demo.stage import PATIENCE_SECONDS, Stage, StageError, until
 from butler_mqtt.demo.telling import Telling
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.asking import OTHERS, Sender
 
 

@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .calls import CallRecord
-from .definitions import DefinitionError, task_definition
-from .faults import FaultError, Faults
-from .site import FOREIGN_USER, Site
-from .switches import SwitchError
-from .tasks import Task
+from butler_mqtt.simulator.calls import CallRecord
+from butler_mqtt.simulator.definitions import DefinitionError, task_definition
+from butler_mqtt.simulator.faults import FaultError, Faults
+from butler_mqtt.simulator.site import FOREIGN_USER, Site
+from butler_mqtt.simulator.switches import SwitchError
+from butler_mqtt.simulator.tasks import Task
 
 _Scope = MutableMapping[str, Any]
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
-from . import endpoints
-from .calls import CallRecord
-from .exchange import Answer, Call, read_query
-from .faults import BODIES, Fault, Faults
-from .site import Site
+from butler_mqtt.simulator import endpoints
+from butler_mqtt.simulator.calls import CallRecord
+from butler_mqtt.simulator.exchange import Answer, Call, read_query
+from butler_mqtt.simulator.faults import BODIES, Fault, Faults
+from butler_mqtt.simulator.site import Site
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -13,11 +13,11 @@ from typing import Any
 
 import requests
 
-from .clock import Clock
-from .collection import Entity, dump
-from .matching import Bound
-from .switches import Switches
-from .tasks import EMPTY_GUID
+from butler_mqtt.simulator.clock import Clock
+from butler_mqtt.simulator.collection import Entity, dump
+from butler_mqtt.simulator.matching import Bound
+from butler_mqtt.simulator.switches import Switches
+from butler_mqtt.simulator.tasks import EMPTY_GUID
 
 logger = logging.getLogger("butler_mqtt.simulator.changes")
 

@@ -7,15 +7,15 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from . import lists
-from .changes import Subscription, new_handle
-from .clock import stamp
-from .definitions import derived_id
-from .exchange import Answer, Call, Refusal, guid
-from .filters import FilterError
-from .matching import bind
-from .site import Site
-from .tasks import MODIFIED_BY, Task
+from butler_mqtt.simulator import lists
+from butler_mqtt.simulator.changes import Subscription, new_handle
+from butler_mqtt.simulator.clock import stamp
+from butler_mqtt.simulator.definitions import derived_id
+from butler_mqtt.simulator.exchange import Answer, Call, Refusal, guid
+from butler_mqtt.simulator.filters import FilterError
+from butler_mqtt.simulator.matching import bind
+from butler_mqtt.simulator.site import Site
+from butler_mqtt.simulator.tasks import MODIFIED_BY, Task
 
 XSRF = "XSRF prevention check failed. Possible XSRF discovered."
 NO_ENDPOINT = "No matching endpoint found"

@@ -6,12 +6,12 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from .clock import Agenda, Clock, Timer
-from .collection import Collection, Entity
-from .definitions import NodeDefinition, derived_id
-from .results import Result, Session
-from .switches import Switches
-from .tasks import Task
+from butler_mqtt.simulator.clock import Agenda, Clock, Timer
+from butler_mqtt.simulator.collection import Collection, Entity
+from butler_mqtt.simulator.definitions import NodeDefinition, derived_id
+from butler_mqtt.simulator.results import Result, Session
+from butler_mqtt.simulator.switches import Switches
+from butler_mqtt.simulator.tasks import Task
 
 #: Between the states of an abort and before a retry, in seconds (times `durationFactor`).
 ABORT_STEP_SECONDS = 0.1

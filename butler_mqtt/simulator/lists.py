@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from . import fields
-from .collection import Collection, Entity, dump, sorter
-from .exchange import Answer, Call, Refusal, guid
-from .fields import Schema
-from .filters import FilterError
-from .matching import bind
-from .site import Site
-from .tasks import Task
+from butler_mqtt.simulator import fields
+from butler_mqtt.simulator.collection import Collection, Entity, dump, sorter
+from butler_mqtt.simulator.exchange import Answer, Call, Refusal, guid
+from butler_mqtt.simulator.fields import Schema
+from butler_mqtt.simulator.filters import FilterError
+from butler_mqtt.simulator.matching import bind
+from butler_mqtt.simulator.site import Site
+from butler_mqtt.simulator.tasks import Task
 
 _PRIVILEGES = ["create", "read", "update", "delete"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from . import filters
-from .clock import stamp
-from .fields import Field, Kind, Schema
-from .filters import FilterError, Value, ValueKind
+from butler_mqtt.simulator import filters
+from butler_mqtt.simulator.clock import stamp
+from butler_mqtt.simulator.fields import Field, Kind, Schema
+from butler_mqtt.simulator.filters import FilterError, Value, ValueKind
 
 Document = Mapping[str, Any]
 #: Which element of a collection the terms below are about; empty where any element will do.

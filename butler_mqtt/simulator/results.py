@@ -6,10 +6,10 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from .clock import NEVER, NO_END
-from .collection import Entity
-from .fields import STATUS_NAMES
-from .tasks import EMPTY_GUID, Task, never_executed
+from butler_mqtt.simulator.clock import NEVER, NO_END
+from butler_mqtt.simulator.collection import Entity
+from butler_mqtt.simulator.fields import STATUS_NAMES
+from butler_mqtt.simulator.tasks import EMPTY_GUID, Task, never_executed
 
 _SCHEDULER_USER = "INTERNAL\\sa_scheduler"
 _REFERENCES = ("reloadTask", "userSyncTask", "externalProgramTask")

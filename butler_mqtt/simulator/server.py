@@ -19,12 +19,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from . import admin, certificates, definitions
-from .application import Application, Asgi
-from .calls import Ledger
-from .faults import Faults
-from .site import Site
-from .switches import SwitchError, Switches
+from butler_mqtt.simulator import admin, certificates, definitions
+from butler_mqtt.simulator.application import Application, Asgi
+from butler_mqtt.simulator.calls import Ledger
+from butler_mqtt.simulator.faults import Faults
+from butler_mqtt.simulator.site import Site
+from butler_mqtt.simulator.switches import SwitchError, Switches
 
 #: Exit codes: stopped as asked, could not listen or write, wrong tasks file, certificates or switches.
 EXIT_OK, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .calls import CallRecord, Calls, Ledger
-from .changes import Changes
-from .clock import Agenda, Clock
-from .collection import Collection
-from .definitions import SiteDefinition, TaskDefinition, derived_id
-from .executions import Execution, Executions
-from .matching import Dialect
-from .switches import Switches
-from .tasks import EMPTY_GUID, CustomPropertyDefinition, Tag, Task, custom_property_definition, tag
+from butler_mqtt.simulator.calls import CallRecord, Calls, Ledger
+from butler_mqtt.simulator.changes import Changes
+from butler_mqtt.simulator.clock import Agenda, Clock
+from butler_mqtt.simulator.collection import Collection
+from butler_mqtt.simulator.definitions import SiteDefinition, TaskDefinition, derived_id
+from butler_mqtt.simulator.executions import Execution, Executions
+from butler_mqtt.simulator.matching import Dialect
+from butler_mqtt.simulator.switches import Switches
+from butler_mqtt.simulator.tasks import (
+    EMPTY_GUID,
+    CustomPropertyDefinition,
+    Tag,
+    Task,
+    custom_property_definition,
+    tag,
+)
 
 #: Who "else" starts and stops tasks when the admin endpoint is not told a name.
 FOREIGN_USER = "LAB\\someone"

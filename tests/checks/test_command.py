@@ -12,7 +12,7 @@ import pytest
 from paho.mqtt.client import topic_matches_sub
 
 from butler_mqtt.commands import pages
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.store import Journal
 from butler_mqtt.mqtt.probing import Probe
 from tests.brokers import Mosquitto, free_port

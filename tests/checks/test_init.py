@@ -19,7 +19,7 @@ import yaml
 from butler_mqtt import config
 from butler_mqtt.commands import init
 from butler_mqtt.commands.init import Answers, InitError
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from tests.brokers import Mosquitto
 from tests.docs.blocks import ROOT
 from tests.simulator.running import Client

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from butler_mqtt import clock
 from butler_mqtt.clock import SteadyClock
-from butler_mqtt.journal import Journal, tables
+from butler_mqtt.journal import tables
 from butler_mqtt.journal.reading import newest_time
 from butler_mqtt.journal.retention import Retention
+from butler_mqtt.journal.store import Journal
 
 NOW = int(datetime(2026, 11, 30, tzinfo=UTC).timestamp() * 1000)
 SECOND, MINUTE, DAY = 1000, 60_000, 86_400_000

@@ -13,7 +13,7 @@ import yaml
 
 from butler_mqtt import config, logs
 from butler_mqtt.config_shape import keys_of, schema
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.http import answers
 from butler_mqtt.settings import Mqtt
 from butler_mqtt.yamlfile import dotted

@@ -12,7 +12,7 @@ import typer
 
 from butler_mqtt import cli
 from butler_mqtt.commands import pages
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from tests.docs.blocks import ROOT
 
 DOCS = ROOT / "docs"

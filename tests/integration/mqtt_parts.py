@@ -15,7 +15,8 @@ from paho.mqtt.properties import Properties
 
 from butler_mqtt import settings
 from butler_mqtt.model import Message, Publication
-from butler_mqtt.mqtt import Door, DoorState, Replies
+from butler_mqtt.mqtt.door import Door, DoorState
+from butler_mqtt.mqtt.replies import Replies
 from tests.brokers import Mosquitto, until
 
 VERSIONS = ("5", "3.1.1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from butler_mqtt.mqtt import DoorState
+from butler_mqtt.mqtt.door import DoorState
 from tests.brokers import until
 from tests.integration.mqtt_parts import doorkeeper
 from tests.scripted import ScriptedBroker

@@ -7,10 +7,10 @@ import logging
 import pytest
 
 from butler_mqtt import settings
-from butler_mqtt.mqtt import DoorState
 from butler_mqtt.mqtt.asking import Sender
 from butler_mqtt.mqtt.client import Limits
 from butler_mqtt.mqtt.connection import Connection, Ended
+from butler_mqtt.mqtt.door import DoorState
 from butler_mqtt.mqtt.oversize import HEADER_ROOM
 from tests.brokers import free_port, until
 from tests.integration.mqtt_parts import VERSIONS, doorkeeper, publisher

@@ -15,7 +15,7 @@ from urllib3.exceptions import ConnectTimeoutError
 
 from butler_mqtt.errors import OutcomeUnknown, QlikUnavailable
 from butler_mqtt.model import Task
-from butler_mqtt.qrs import Connection, Qrs
+from butler_mqtt.qrs.client import Connection, Qrs
 from butler_mqtt.qrs.connection import PlainConnection
 from butler_mqtt.qrs.limits import BODY_BYTES, HEAD_BYTES, Limits, Meter
 from butler_mqtt.settings import Qrs as Settings

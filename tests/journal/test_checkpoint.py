@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
-from butler_mqtt.journal import Journal, checkpoint, tables
+from butler_mqtt.journal import checkpoint, tables
+from butler_mqtt.journal.store import Journal
 from butler_mqtt.journal.unit import Unit
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import Journal, checkpoint, tables
+from butler_mqtt.journal import checkpoint, tables
 from butler_mqtt.journal.backup import backup
 from butler_mqtt.journal.files import JournalLost
+from butler_mqtt.journal.store import Journal
 from butler_mqtt.journal.unit import Unit
 from tests.journal.conftest import MakeJournal
 

@@ -13,10 +13,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, select
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import Journal, reading, tables
+from butler_mqtt.journal import reading, tables
 from butler_mqtt.journal.history import History
 from butler_mqtt.journal.search import Search
-from butler_mqtt.journal.store import FORMAT
+from butler_mqtt.journal.store import FORMAT, Journal
 from butler_mqtt.journal.upgrade import upgrade
 from tests.journal.conftest import MakeJournal
 

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from butler_mqtt.journal import Journal, refusals, tables
+from butler_mqtt.journal import refusals, tables
 from butler_mqtt.journal.forgetting import forget
 from butler_mqtt.journal.refusals import Refusals
+from butler_mqtt.journal.store import Journal
 from tests.fakes import House
 from tests.houses import MakeHouse, house, make_house, short_pauses
 

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import select, text
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import Journal, tables
-from butler_mqtt.journal.store import highest_ids, reading_engine
+from butler_mqtt.journal import tables
+from butler_mqtt.journal.store import Journal, highest_ids, reading_engine
 from butler_mqtt.journal.unit import Unit
 from tests.journal.conftest import MakeJournal
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from butler_mqtt.journal import Journal, tables
+from butler_mqtt.journal import tables
+from butler_mqtt.journal.store import Journal
 from butler_mqtt.journal.unit import Unit
 
 

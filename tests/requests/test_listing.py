@@ -20,8 +20,9 @@ import pytest
 from sqlalchemy import Engine, event
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import Journal, tables
+from butler_mqtt.journal import tables
 from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES, Filters, Search
+from butler_mqtt.journal.store import Journal
 from butler_mqtt.journal.unit import Unit, Value
 from butler_mqtt.settings import Settings, StartTaskFilter
 from butler_mqtt.states import RequestState, StartState

@@ -15,8 +15,9 @@ from sqlalchemy import func, select
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import Journal, retention, store, tables
+from butler_mqtt.journal import retention, store, tables
 from butler_mqtt.journal.retention import Retention
+from butler_mqtt.journal.store import Journal
 from butler_mqtt.settings import Journal as JournalSettings
 from butler_mqtt.settings import Settings
 from tests.fakes import House, cut_after_effect

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from tests.brokers import Mosquitto, free_port
 from tests.service.parts import Manager, manager, service, write_config
 

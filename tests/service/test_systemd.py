@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from butler_mqtt import daemon
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 UNIT = SYSTEMD / "butler-mqtt.service"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .running import TASKS, Client, Running, running
+from tests.simulator.running import TASKS, Client, Running, running
 
 
 @pytest.fixture(scope="session")

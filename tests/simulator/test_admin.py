@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from .running import EMPTY, KEY, LONG, QUICK, Client, eventually
+from tests.simulator.running import EMPTY, KEY, LONG, QUICK, Client, eventually
 
 
 def test_the_admin_endpoints_are_on_the_main_listener_too(qrs: Client) -> None:

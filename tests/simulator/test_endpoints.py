@@ -8,7 +8,7 @@ import uuid
 import pytest
 import requests
 
-from .running import (
+from tests.simulator.running import (
     CROSS,
     DISABLED,
     EMPTY,

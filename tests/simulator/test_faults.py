@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from .running import LONG, QUICK, Client
+from tests.simulator.running import LONG, QUICK, Client
 
 _START = "/qrs/task/*/start/synchronous"
 _ABOUT = "/qrs/about"

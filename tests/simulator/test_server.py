@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from butler_mqtt.simulator import make_certificates
 from butler_mqtt.simulator.certificates import CertificateError, ensure
-
-from .running import KEY, LONG, TASKS, USER, Client, Running, running
+from butler_mqtt.simulator.certificates import make as make_certificates
+from tests.simulator.running import KEY, LONG, TASKS, USER, Client, Running, running
 
 _HEADERS = {"X-Qlik-Xrfkey": KEY, "X-Qlik-User": USER}
 

@@ -7,7 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from .running import CROSS, EMPTY, FAILING, KEY, LONG, PRELOAD, QUICK, UNKNOWN, Client, eventually
+from tests.simulator.running import (
+    CROSS,
+    EMPTY,
+    FAILING,
+    KEY,
+    LONG,
+    PRELOAD,
+    QUICK,
+    UNKNOWN,
+    Client,
+    eventually,
+)
 
 _PAIR = "(customProperties.definition.name eq 'Region') and (customProperties.value eq 'APAC')"
 

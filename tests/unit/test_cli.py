@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from butler_mqtt import __version__, validation
 from butler_mqtt.cli import app
-from butler_mqtt.exitcodes import ExitCode
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.settings import Mqtt, Rest
 
 ROOT = Path(__file__).parents[2]
