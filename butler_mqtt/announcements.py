@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from butler_mqtt.model import Execution, ExecutionStatus, Task
-from butler_mqtt.states import StartState
+from butler_mqtt.domain.model import Execution, ExecutionStatus, Task
+from butler_mqtt.domain.states import StartState
 
 #: What the end of an execution means for its starts, and the event that tells it.
 ENDS: dict[int, tuple[StartState, str]] = {

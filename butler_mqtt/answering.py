@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from butler_mqtt import replies
+from butler_mqtt.domain.open_work import OpenRequest, OpenStart
+from butler_mqtt.domain.states import StartState
 from butler_mqtt.errors import RequestError
-from butler_mqtt.records import OpenRequest, OpenStart
-from butler_mqtt.states import StartState
 
 #: A request all of whose starts ended with one of these is refused as a whole.
 _WHOLE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from butler_mqtt import validation
-from butler_mqtt.model import Request
+from butler_mqtt.domain.model import Request
 
 #: Valid bodies remembered as read.
 MAX_BODIES = 256

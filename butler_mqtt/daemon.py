@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from butler_mqtt import __version__, logs, probe, reload, statusline
 from butler_mqtt.clock import now_ms
-from butler_mqtt.errors import ConfigError, JournalError
-from butler_mqtt.events import (
+from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
     Confirmed,
     Lost,
@@ -27,11 +26,12 @@ from butler_mqtt.events import (
     Room,
     SessionBegan,
 )
+from butler_mqtt.domain.model import Arrival, Message, Publication
+from butler_mqtt.errors import ConfigError, JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
 from butler_mqtt.journal.store import Journal
 from butler_mqtt.metrics import Metrics
-from butler_mqtt.model import Arrival, Message, Publication
 from butler_mqtt.mqtt.door import Door, DoorState
 from butler_mqtt.mqtt.replies import Replies
 from butler_mqtt.notify import Notify

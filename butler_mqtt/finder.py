@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Protocol
 
-from butler_mqtt import resolution
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain import decisions
+from butler_mqtt.domain.completions import Answers, Event, Found
+from butler_mqtt.domain.model import Selector, SelectorKind, Task
+from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
-from butler_mqtt.events import Answers, Event, Found
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import Selector, SelectorKind, Task
 from butler_mqtt.qrs.pauses import pause_after
-from butler_mqtt.records import OpenRequest, OpenStart
 from butler_mqtt.settings import Settings
 
 #: Seconds for which an answer that names tasks may be used again (design G7); one that names none never is.
@@ -246,7 +246,7 @@ class Finder:
 
     def _decide_one(self, opened: OpenRequest, answers: Answers) -> list[OpenStart]:
         try:
-            decision = resolution.decide(
+            decision = decisions.decide(
                 opened.request,
                 _without_refusals(answers),
                 allow=self._settings.start_task_filter,

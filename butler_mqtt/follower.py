@@ -18,13 +18,13 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from butler_mqtt import announcements
+from butler_mqtt.domain.completions import CapacityRead, Event, Followed
+from butler_mqtt.domain.model import Execution, ExecutionStatus, Task, TaskType
+from butler_mqtt.domain.open_work import OpenStart, Watch
+from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.errors import QlikError, QlikRefused
-from butler_mqtt.events import CapacityRead, Event, Followed
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import Execution, ExecutionStatus, Task, TaskType
 from butler_mqtt.qrs.pauses import pause_after
-from butler_mqtt.records import OpenStart, Watch
-from butler_mqtt.settlement import SERVER_CLOCK_SLACK
 
 #: Seconds between two looks at one execution: the least, the most, and the most while something waits behind.
 LEAST_SECONDS = 1.0

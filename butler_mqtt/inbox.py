@@ -5,8 +5,8 @@ from __future__ import annotations
 from queue import Empty, SimpleQueue
 
 from butler_mqtt import posix
-from butler_mqtt.events import AcknowledgementsRead, Confirmed, Event, Room
-from butler_mqtt.model import Arrival
+from butler_mqtt.domain.completions import AcknowledgementsRead, Confirmed, Event, Room
+from butler_mqtt.domain.model import Arrival
 
 #: Taken into one transaction at most.
 MAX_EVENTS = 500

@@ -8,9 +8,9 @@ from typing import Any
 
 from butler_mqtt import validation
 from butler_mqtt.clock import from_ms
+from butler_mqtt.domain.model import Selector
+from butler_mqtt.domain.states import RequestState, StartState
 from butler_mqtt.journal.history import Record
-from butler_mqtt.model import Selector
-from butler_mqtt.states import RequestState, StartState
 
 _S = StartState
 #: The list of the reply (design 4.2) in which a start stands, by its state; all others are in `tasksFailed`.

@@ -22,11 +22,11 @@ from sqlalchemy import Connection
 from butler_mqtt import topics, validation
 from butler_mqtt.bodies import Bodies
 from butler_mqtt.clock import from_ms, now_ms
+from butler_mqtt.domain.model import Arrival, Message, Request
+from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import reading, tables
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import Arrival, Message, Request
-from butler_mqtt.records import Address, Delivery, OpenRequest
 from butler_mqtt.redelivery import Acknowledgements, Packet, Packets
 from butler_mqtt.settings import Settings
 from butler_mqtt.turn import Turn

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from butler_mqtt.records import OpenStart
-from butler_mqtt.states import StartState
+from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.domain.states import StartState
 
 
 class Lanes:

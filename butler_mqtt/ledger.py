@@ -12,15 +12,22 @@ from collections.abc import Iterable, Sequence
 
 from butler_mqtt import announcements, answering, replies
 from butler_mqtt.clock import moment, now_ms, to_ms
+from butler_mqtt.domain.decisions import Decision, RefusedDecision
+from butler_mqtt.domain.model import Arrival, Execution, Request, Task
+from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest, OpenStart, Run, Watch
+from butler_mqtt.domain.reconciliation import Baseline
+from butler_mqtt.domain.states import (
+    REQUEST_MOVES,
+    RUN_MOVES,
+    START_MOVES,
+    RequestState,
+    RunState,
+    StartState,
+)
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusals import BODY_BYTES, Refusals
 from butler_mqtt.mailing import Mailing
-from butler_mqtt.model import Arrival, Execution, Request, Task
-from butler_mqtt.records import Address, Delivery, OpenRequest, OpenStart, Run, Watch
-from butler_mqtt.resolution import Decision, RefusedDecision
-from butler_mqtt.settlement import Baseline
-from butler_mqtt.states import REQUEST_MOVES, RUN_MOVES, START_MOVES, RequestState, RunState, StartState
 from butler_mqtt.turn import Turn
 
 #: Codes after which the same `requestId` is a real retry, as it is after a malformed request.

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from butler_mqtt import inquiry
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
 from butler_mqtt.http.core import Check, Core
@@ -22,7 +23,6 @@ from butler_mqtt.http.listener import Listener
 from butler_mqtt.http.protocol import Limits
 from butler_mqtt.journal.history import History
 from butler_mqtt.metrics import Metrics
-from butler_mqtt.model import Arrival
 from butler_mqtt.settings import Settings
 
 #: Seconds for which Qlik may be silent before readiness is lost; after one minute of silence it is asked.

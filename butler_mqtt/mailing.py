@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from butler_mqtt import replies
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.model import Arrival, Publication
+from butler_mqtt.domain.open_work import Address, Delivery
 from butler_mqtt.journal import tables
-from butler_mqtt.model import Arrival, Publication
-from butler_mqtt.records import Address, Delivery
 from butler_mqtt.turn import Turn
 
 _log = logging.getLogger("butler_mqtt.mailing")

@@ -20,9 +20,9 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from butler_mqtt.events import Refused
+from butler_mqtt.domain.completions import Refused
+from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import reading
-from butler_mqtt.model import Publication
 from butler_mqtt.suspects import Next, Suspects
 
 #: Messages kept in memory; more are read from the journal when these have gone.

@@ -22,8 +22,7 @@ from sqlalchemy import Connection
 
 from butler_mqtt import __version__, clock, logs
 from butler_mqtt.clock import now_ms
-from butler_mqtt.errors import JournalError, QlikError, RequestError
-from butler_mqtt.events import (
+from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
     CapacityRead,
     Confirmed,
@@ -38,6 +37,8 @@ from butler_mqtt.events import (
     Room,
     SessionBegan,
 )
+from butler_mqtt.domain.model import Arrival, Publication
+from butler_mqtt.errors import JournalError, QlikError, RequestError
 from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
@@ -47,7 +48,6 @@ from butler_mqtt.journal.refusals import Refusals
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.store import Journal, highest_ids
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import Arrival, Publication
 from butler_mqtt.outbox import Outbox
 from butler_mqtt.quarantine import Quarantine
 from butler_mqtt.recovery import Recovery

@@ -10,10 +10,10 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.completions import Event, Posted
+from butler_mqtt.domain.model import EMPTY_GUID, Look, Task
+from butler_mqtt.domain.open_work import Run
 from butler_mqtt.errors import QlikError
-from butler_mqtt.events import Event, Posted
-from butler_mqtt.model import EMPTY_GUID, Look, Task
-from butler_mqtt.records import Run
 
 
 class Starting(Protocol):

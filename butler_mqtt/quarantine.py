@@ -19,9 +19,9 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import holding, quarantine, tables
 from butler_mqtt.journal.pruning import Order, Pruning
-from butler_mqtt.model import Publication
 from butler_mqtt.turn import Turn
 
 #: Messages in one command, so that no turn is held up.

@@ -17,16 +17,16 @@ from sqlalchemy import Connection
 
 from butler_mqtt import validation
 from butler_mqtt.clock import from_ms, now_ms, seconds_since, to_ms
+from butler_mqtt.domain.model import Execution, Task
+from butler_mqtt.domain.open_work import Delivery, OpenRequest, OpenStart, Run
+from butler_mqtt.domain.reconciliation import Baseline
+from butler_mqtt.domain.states import RequestState, RunState, StartState
 from butler_mqtt.errors import RequestError
 from butler_mqtt.finder import Finder
 from butler_mqtt.journal import holding, reading
 from butler_mqtt.journal.reading import Row
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import Execution, Task
-from butler_mqtt.records import Delivery, OpenRequest, OpenStart, Run
-from butler_mqtt.settlement import Baseline
 from butler_mqtt.starter import Starter
-from butler_mqtt.states import RequestState, RunState, StartState
 
 #: Expired requests refused in one turn.
 MAX_EXPIRED = 200

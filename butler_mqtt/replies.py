@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import orjson
 
+from butler_mqtt.domain.decisions import RefusedDecision
+from butler_mqtt.domain.model import Selector, Task
+from butler_mqtt.domain.states import StartState
 from butler_mqtt.errors import RequestError
-from butler_mqtt.model import Selector, Task
-from butler_mqtt.resolution import RefusedDecision
-from butler_mqtt.states import StartState
 
 #: States in which the server's own answer says that an execution began.
 BEGUN = frozenset(

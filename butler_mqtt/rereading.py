@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from butler_mqtt.model import Task
-from butler_mqtt.records import OpenStart
+from butler_mqtt.domain.model import Task
+from butler_mqtt.domain.open_work import OpenStart
 
 
 @dataclass(slots=True, eq=False)

@@ -13,13 +13,20 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.completions import Event, Looked
+from butler_mqtt.domain.model import Execution, Look, Task
+from butler_mqtt.domain.open_work import Doubt, Run
+from butler_mqtt.domain.reconciliation import (
+    Baseline,
+    Finding,
+    Settled,
+    ended_since,
+    reason_not_started,
+    settle,
+)
 from butler_mqtt.errors import QlikError, QlikRefused
-from butler_mqtt.events import Event, Looked
 from butler_mqtt.journal import reading
-from butler_mqtt.model import Execution, Look, Task
 from butler_mqtt.qrs.pauses import pause_after
-from butler_mqtt.records import Doubt, Run
-from butler_mqtt.settlement import Baseline, Finding, Settled, ended_since, reason_not_started, settle
 
 #: Seconds between the two looks that must find nothing before a start is repeated (design 5.2).
 BETWEEN_LOOKS_SECONDS = 5.0

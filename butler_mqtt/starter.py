@@ -17,22 +17,22 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.completions import Event, Posted
+from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
+from butler_mqtt.domain.open_work import Doubt, OpenStart, Run
+from butler_mqtt.domain.reconciliation import Baseline, began_after_reading
+from butler_mqtt.domain.states import RunState, StartState
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
-from butler_mqtt.events import Event, Posted
 from butler_mqtt.finder import refused_by_qlik
 from butler_mqtt.follower import Follower
 from butler_mqtt.journal import reading
 from butler_mqtt.lanes import Lanes
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.poster import Poster
 from butler_mqtt.qrs.pauses import pause_after
-from butler_mqtt.records import Doubt, OpenStart, Run
 from butler_mqtt.rereading import Rereading
 from butler_mqtt.settings import StartTask
-from butler_mqtt.settlement import Baseline, began_after_reading
 from butler_mqtt.settler import Settler
-from butler_mqtt.states import RunState, StartState
 from butler_mqtt.turn import Turn
 from butler_mqtt.waiting import Waiting
 

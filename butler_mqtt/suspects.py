@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
 
-from butler_mqtt.model import Publication
+from butler_mqtt.domain.model import Publication
 
 #: Connections that the broker closed while a message was on its way, after which the message is suspected.
 MAX_LOSSES = 2

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
 
+from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal.unit import Table, Unit
-from butler_mqtt.model import Publication
 
 
 class Counting(Protocol):

@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 
 from butler_mqtt import requestschema, strictjson
+from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind
 from butler_mqtt.errors import RequestError
-from butler_mqtt.model import Match, Request, Selector, SelectorKind
 
 #: What a request may ask for beyond the first version: a key, or one value of a key.
 FEATURES = frozenset({"stages", "cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"})

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.model import Task
-from butler_mqtt.records import OpenStart
-from butler_mqtt.states import StartState
+from butler_mqtt.domain.model import Task
+from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.domain.states import StartState
 
 #: Seconds after which a task is tried again whose running execution has no id to follow.
 BLIND_SECONDS = 10.0

@@ -25,11 +25,28 @@ from sqlalchemy import Connection, Table, select
 
 from butler_mqtt import finder, follower, outbox, pipeline, settler, starter
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.completions import (
+    AcknowledgementsRead,
+    Confirmed,
+    Event,
+    Lost,
+    Refused,
+    Room,
+    SessionBegan,
+)
+from butler_mqtt.domain.model import (
+    EMPTY_GUID,
+    Arrival,
+    Execution,
+    Look,
+    Message,
+    Publication,
+    Selector,
+    Task,
+)
 from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
-from butler_mqtt.events import AcknowledgementsRead, Confirmed, Event, Lost, Refused, Room, SessionBegan
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.store import Journal, reading_engine
-from butler_mqtt.model import EMPTY_GUID, Arrival, Execution, Look, Message, Publication, Selector, Task
 from butler_mqtt.pipeline import Pipeline
 from butler_mqtt.settings import Settings
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from butler_mqtt.checks.finding import Finding, ok, warning
-from butler_mqtt.model import ExecutionStatus, TaskType
+from butler_mqtt.domain.model import ExecutionStatus, TaskType
 from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.lists import KINDS
 from butler_mqtt.qrs.transport import Answer

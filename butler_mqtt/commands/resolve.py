@@ -8,13 +8,14 @@ import threading
 from collections.abc import Mapping
 from contextlib import closing
 
-from butler_mqtt import replies, resolution, validation
+from butler_mqtt import replies, validation
 from butler_mqtt.commands import printing
+from butler_mqtt.domain import decisions
+from butler_mqtt.domain.decisions import Decision
+from butler_mqtt.domain.model import Request, Task
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.model import Request, Task
 from butler_mqtt.qrs.client import Connection, Qrs
-from butler_mqtt.resolution import Decision
 from butler_mqtt.settings import Settings
 
 
@@ -62,7 +63,7 @@ def _decide(request: Request, connection: Connection, settings: Settings) -> Dec
         if isinstance(found, QlikRefused):
             raise found
         answers[selector] = found
-    return resolution.decide(
+    return decisions.decide(
         request,
         answers,
         allow=settings.start_task_filter,

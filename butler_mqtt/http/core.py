@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from butler_mqtt.model import Arrival
+from butler_mqtt.domain.model import Arrival
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from starlette.responses import Response
 
 from butler_mqtt import requestschema, strictjson
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http import butler
 from butler_mqtt.http.answers import Refusal, json_answer, reply_answer, status_of
 from butler_mqtt.http.core import Core
 from butler_mqtt.http.delivery import Delivery
 from butler_mqtt.http.sites import announced
-from butler_mqtt.model import Arrival
 
 #: Seconds within which a request must be on disk; a commit takes milliseconds.
 STORE_SECONDS = 10.0

@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from butler_mqtt import settings
-from butler_mqtt.model import Message
+from butler_mqtt.domain.model import Message
 from butler_mqtt.mqtt import publish
 from butler_mqtt.mqtt.client import Limits, guarded, named
 from butler_mqtt.mqtt.connection import MAX_BACKOFF_SECONDS, Connection, Ended

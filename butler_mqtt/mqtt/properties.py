@@ -8,7 +8,7 @@ from typing import Any
 
 from paho.mqtt.properties import Properties
 
-from butler_mqtt.model import Publication
+from butler_mqtt.domain.model import Publication
 
 _CORRELATION_DATA = 0x09
 _USER_PROPERTY = 0x26

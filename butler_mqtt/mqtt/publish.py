@@ -14,7 +14,7 @@ from typing import Any
 
 from paho.mqtt import client as paho
 
-from butler_mqtt.model import Message
+from butler_mqtt.domain.model import Message
 from butler_mqtt.mqtt.properties import stable_text, values_of
 
 #: The first four bits of the packet.

@@ -18,7 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
-from butler_mqtt.model import Publication
+from butler_mqtt.domain.model import Publication
 from butler_mqtt.mqtt.client import Limits, guarded, named
 from butler_mqtt.mqtt.connection import Connection, Ended
 from butler_mqtt.mqtt.properties import PublicationProperties, variable_length

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import tenacity
 
+from butler_mqtt.domain.model import Execution, ExecutionStatus, Look, Selector, Task
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.model import Execution, ExecutionStatus, Look, Selector, Task
 from butler_mqtt.qrs import filters, scriptlog, wire
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
 from butler_mqtt.qrs.limits import Limits

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
-from butler_mqtt.model import Selector, SelectorKind
+from butler_mqtt.domain.model import Selector, SelectorKind
 
 #: `or`-joined terms of one query; an encoded id takes about 50 bytes of the URL.
 MAX_TERMS = 100

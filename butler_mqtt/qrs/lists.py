@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikRefused
-from butler_mqtt.model import Selector, SelectorKind, Task
 from butler_mqtt.qrs import filters, wire
 
 log = logging.getLogger("butler_mqtt.qrs")

@@ -13,8 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from butler_mqtt.domain.model import Look, Selector, SelectorKind, Task, TaskType
 from butler_mqtt.errors import QlikRefused
-from butler_mqtt.model import Look, Selector, SelectorKind, Task, TaskType
 from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.lists import MAYBE_CUT, NOT_UNDERSTOOD, Read, TaskLists
 

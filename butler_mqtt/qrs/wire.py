@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from butler_mqtt.model import EMPTY_GUID, Execution, ExecutionStatus, Task, TaskType
+from butler_mqtt.domain.model import EMPTY_GUID, Execution, ExecutionStatus, Task, TaskType
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: Beyond it a JSON number is not exact (RFC 8259, 6).

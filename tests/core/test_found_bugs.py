@@ -7,7 +7,7 @@ import time
 import pytest
 
 from butler_mqtt import settler
-from butler_mqtt.events import Confirmed, Looked
+from butler_mqtt.domain.completions import Confirmed, Looked
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
 from tests.core.conftest import MakeHouse

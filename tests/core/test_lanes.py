@@ -10,9 +10,9 @@ from typing import Any, cast
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from butler_mqtt.domain.model import Task
+from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.lanes import Lanes
-from butler_mqtt.model import Task
-from butler_mqtt.records import OpenStart
 
 TASKS = ["a", "b", "c"]
 

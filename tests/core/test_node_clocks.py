@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from butler_mqtt.domain.model import EMPTY_GUID, Task
 from butler_mqtt.journal import tables
-from butler_mqtt.model import EMPTY_GUID, Task
 from tests.fakes import (
     OUR_USER,
     House,

@@ -11,12 +11,12 @@ from queue import SimpleQueue
 import pytest
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.events import Event, Posted
-from butler_mqtt.model import EMPTY_GUID, Look, Task, TaskType
+from butler_mqtt.domain.completions import Event, Posted
+from butler_mqtt.domain.model import EMPTY_GUID, Look, Task, TaskType
+from butler_mqtt.domain.open_work import OpenStart, Run
+from butler_mqtt.domain.reconciliation import Baseline
+from butler_mqtt.domain.states import RunState, StartState
 from butler_mqtt.poster import Poster
-from butler_mqtt.records import OpenStart, Run
-from butler_mqtt.settlement import Baseline
-from butler_mqtt.states import RunState, StartState
 from tests.brokers import until
 
 SECONDS = 10.0

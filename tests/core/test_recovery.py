@@ -9,9 +9,9 @@ import pytest
 
 from butler_mqtt import settler
 from butler_mqtt.clock import now_ms, seconds_since
+from butler_mqtt.domain.model import Task, TaskType
 from butler_mqtt.errors import JournalError, QlikUnavailable
 from butler_mqtt.journal import tables
-from butler_mqtt.model import Task, TaskType
 from butler_mqtt.settings import Settings, StartTask
 from tests.core.conftest import MakeHouse
 from tests.fakes import Crash, House, Site, cut_after_effect, killed_after_effect

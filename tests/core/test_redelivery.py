@@ -9,9 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from butler_mqtt.events import AcknowledgementsRead
+from butler_mqtt.domain.completions import AcknowledgementsRead
+from butler_mqtt.domain.model import Message
 from butler_mqtt.journal import tables
-from butler_mqtt.model import Message
 from butler_mqtt.redelivery import MAX_WAITING, Acknowledgements, Packet, Packets
 from butler_mqtt.settings import Journal as JournalSettings
 from butler_mqtt.settings import Mqtt, Settings, StartTask

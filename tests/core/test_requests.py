@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from butler_mqtt import finder, follower, pipeline
+from butler_mqtt.domain.model import Execution
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
-from butler_mqtt.model import Execution
 from butler_mqtt.pipeline import MAX_WAITING
 from butler_mqtt.settings import Mqtt, Settings, StartTask, StartTaskFilter
 from tests.core.conftest import MakeHouse

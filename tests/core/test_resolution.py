@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from butler_mqtt import validation
+from butler_mqtt.domain.decisions import Decision, RefusedDecision, allowed, decide
+from butler_mqtt.domain.model import Request, Task
 from butler_mqtt.errors import RequestError
-from butler_mqtt.model import Request, Task
-from butler_mqtt.resolution import Decision, RefusedDecision, allowed, decide
 from butler_mqtt.settings import StartTaskFilter
 from tests.fakes import guid
 

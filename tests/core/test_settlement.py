@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt.model import Execution, Look, Task
-from butler_mqtt.settlement import (
+from butler_mqtt.domain.model import Execution, Look, Task
+from butler_mqtt.domain.reconciliation import (
     SERVER_CLOCK_SLACK,
     Baseline,
     Finding,

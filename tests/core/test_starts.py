@@ -10,9 +10,9 @@ import pytest
 
 from butler_mqtt import starter
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
-from butler_mqtt.model import EMPTY_GUID, Task, TaskType
 from butler_mqtt.settings import Settings, StartTask
 from butler_mqtt.settler import BETWEEN_LOOKS_SECONDS, MAX_AGE_MS
 from tests.brokers import until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.states import (
+from butler_mqtt.domain.states import (
     REQUEST_MOVES,
     RUN_MOVES,
     RUN_OPEN,

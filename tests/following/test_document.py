@@ -13,11 +13,11 @@ import pytest
 
 import butler_mqtt
 from butler_mqtt import announcements, follower
-from butler_mqtt.model import ExecutionStatus
+from butler_mqtt.domain.model import ExecutionStatus
+from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
+from butler_mqtt.domain.states import StartState
 from butler_mqtt.qrs.client import MAX_EXECUTIONS
 from butler_mqtt.settings import StartTask
-from butler_mqtt.settlement import SERVER_CLOCK_SLACK
-from butler_mqtt.states import StartState
 from tests.docs.blocks import blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "executions.md"

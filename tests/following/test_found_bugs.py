@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt import finder, follower
-from butler_mqtt.model import EMPTY_GUID, Execution, Task
+from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.settings import Settings, StartTask
 from tests.fakes import House, Site
 from tests.following.conftest import MakeHouse

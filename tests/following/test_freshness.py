@@ -27,8 +27,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from butler_mqtt import waiting
+from butler_mqtt.domain.model import EMPTY_GUID, Message, Task
 from butler_mqtt.journal import tables
-from butler_mqtt.model import EMPTY_GUID, Message, Task
 from butler_mqtt.settings import Settings, StartTask
 from tests.fakes import (
     DATE_AGES,

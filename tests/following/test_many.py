@@ -12,13 +12,13 @@ from itertools import pairwise
 import pytest
 
 from butler_mqtt import follower, waiting
-from butler_mqtt.events import Event, Followed
+from butler_mqtt.domain.completions import Event, Followed
+from butler_mqtt.domain.model import Execution, Task
+from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.domain.states import StartState
 from butler_mqtt.follower import Follower
 from butler_mqtt.ledger import Ledger
-from butler_mqtt.model import Execution, Task
 from butler_mqtt.qrs.client import MAX_EXECUTIONS
-from butler_mqtt.records import OpenStart
-from butler_mqtt.states import StartState
 from butler_mqtt.turn import Turn
 from butler_mqtt.waiting import Waiting
 from tests.fakes import guid

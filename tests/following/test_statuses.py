@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from butler_mqtt import follower
+from butler_mqtt.domain.model import Execution, ExecutionStatus
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
-from butler_mqtt.model import Execution, ExecutionStatus
 from tests.fakes import House
 from tests.following.test_found_bugs import answers, events, steps
 

@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from butler_mqtt import settings
-from butler_mqtt.model import Message, Publication
+from butler_mqtt.domain.model import Message, Publication
 from butler_mqtt.mqtt.door import Door, DoorState
 from butler_mqtt.mqtt.replies import Replies
 from tests.brokers import Mosquitto, until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.model import Message
+from butler_mqtt.domain.model import Message
 from butler_mqtt.mqtt.door import DoorState
 from tests.brokers import Mosquitto, until
 from tests.integration.mqtt_parts import VERSIONS, Doorkeeper, doorkeeper, plain_client

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from butler_mqtt.domain.model import Execution, Look, Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
-from butler_mqtt.model import Execution, Look, Selector, SelectorKind, Task
 from butler_mqtt.qrs.client import Connection, Qrs
 from tests.integration.qrs_server import CUT, Call, Server, reply, serving, settings_for
 

@@ -13,8 +13,8 @@ from itertools import chain
 import pytest
 from urllib3.exceptions import ConnectTimeoutError
 
+from butler_mqtt.domain.model import Task
 from butler_mqtt.errors import OutcomeUnknown, QlikUnavailable
-from butler_mqtt.model import Task
 from butler_mqtt.qrs.client import Connection, Qrs
 from butler_mqtt.qrs.connection import PlainConnection
 from butler_mqtt.qrs.limits import BODY_BYTES, HEAD_BYTES, Limits, Meter

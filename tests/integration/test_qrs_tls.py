@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from butler_mqtt.model import Task
+from butler_mqtt.domain.model import Task
 from butler_mqtt.qrs.client import Qrs
 from tests.integration.qrs_server import Files, make_files, reply, server_context, serving, settings_for
 

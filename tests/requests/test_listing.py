@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from butler_mqtt.domain.states import RequestState, StartState
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES, Filters, Search
 from butler_mqtt.journal.store import Journal
 from butler_mqtt.journal.unit import Unit, Value
 from butler_mqtt.settings import Settings, StartTaskFilter
-from butler_mqtt.states import RequestState, StartState
 from tests.fakes import House
 from tests.requests.conftest import MakeHouse, call, lines
 from tests.requests.filling import RARE, TASKS

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http import application
 from butler_mqtt.http.core import Check, Core
 from butler_mqtt.http.guard import Guard, Rate
 from butler_mqtt.http.listener import Listener
 from butler_mqtt.http.protocol import Limits
 from butler_mqtt.http.starting import Starting
-from butler_mqtt.model import Arrival
 from butler_mqtt.settings import Monitoring, Rest
 from tests.rest.hostile import HostileClient
 

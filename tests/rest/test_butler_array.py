@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from butler_mqtt import validation
+from butler_mqtt.domain.model import EMPTY_GUID
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http import butler
-from butler_mqtt.model import EMPTY_GUID
 
 ONE = "7552d9fc-d1bb-4975-9a38-18357de531ea"
 TWO = "210832b5-6174-4572-bd19-3e61eda675ef"

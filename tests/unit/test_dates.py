@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from butler_mqtt import validation
 from butler_mqtt.clock import FIRST_MS, LAST_MS, from_ms, to_ms
 from butler_mqtt.commands import requests_list
+from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.expiry import remaining
 from butler_mqtt.mqtt import status
@@ -26,7 +27,6 @@ from butler_mqtt.qrs import wire
 from butler_mqtt.qrs.answers import http_date, retry_seconds
 from butler_mqtt.qrs.state import ServerState
 from butler_mqtt.qrs.transport import Answer
-from butler_mqtt.settlement import SERVER_CLOCK_SLACK
 
 YEARS = ["0000", "0001", "1582", "1753", "1900", "1969", "1970", "2031", "9998", "9999", "10000"]
 DAYS = ["01-01", "02-29", "02-30", "12-31", "00-00", "13-01"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from butler_mqtt.events import Confirmed, Room
+from butler_mqtt.domain.completions import Confirmed, Room
+from butler_mqtt.domain.model import Arrival
 from butler_mqtt.inbox import MAX_EVENTS, Inbox
-from butler_mqtt.model import Arrival
 
 ARRIVAL = Arrival("rest", b"{}", int(datetime.now(UTC).timestamp() * 1000))
 

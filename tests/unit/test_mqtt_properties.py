@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 
-from butler_mqtt.model import Publication
+from butler_mqtt.domain.model import Publication
 from butler_mqtt.mqtt.properties import PublicationProperties, stable_text, values_of, variable_length
 
 

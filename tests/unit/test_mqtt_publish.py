@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from butler_mqtt.model import Message
+from butler_mqtt.domain.model import Message
 from butler_mqtt.mqtt import publish
 from butler_mqtt.mqtt.properties import variable_length
 

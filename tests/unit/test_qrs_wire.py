@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt.model import ExecutionStatus
+from butler_mqtt.domain.model import ExecutionStatus
 from butler_mqtt.qrs import wire
 
 TASK = "fb0f317d-da91-4b86-aafa-0174ae1e8c8f"

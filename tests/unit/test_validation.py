@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from butler_mqtt import requestschema
+from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind
 from butler_mqtt.errors import RequestError
-from butler_mqtt.model import Match, Request, Selector, SelectorKind
 from butler_mqtt.validation import FEATURES, SUPPORTED, parse
 
 ONE = "a8b4c123-def4-5678-9abc-def012345678"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from butler_mqtt.domain.model import Execution, Look, Selector, Task
 from butler_mqtt.errors import QlikError, QlikRefused
-from butler_mqtt.model import Execution, Look, Selector, Task
 from butler_mqtt.settings import Settings
 
 Answers = Mapping[Selector, tuple[Task, ...] | QlikRefused]

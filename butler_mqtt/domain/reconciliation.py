@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from butler_mqtt.model import Execution, Look, Task
+from butler_mqtt.domain.model import Execution, Look, Task
 
 #: `Date` has whole seconds and a result may carry the second before.
 SERVER_CLOCK_SLACK = timedelta(seconds=2)

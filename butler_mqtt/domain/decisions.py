@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 
+from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind, Task
 from butler_mqtt.errors import RequestError
-from butler_mqtt.model import Match, Request, Selector, SelectorKind, Task
 from butler_mqtt.settings import StartTaskFilter
 
 

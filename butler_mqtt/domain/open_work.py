@@ -8,10 +8,10 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
+from butler_mqtt.domain.model import Execution, Request, Task
+from butler_mqtt.domain.reconciliation import Baseline
+from butler_mqtt.domain.states import RequestState, RunState, StartState
 from butler_mqtt.errors import QlikRefused
-from butler_mqtt.model import Execution, Request, Task
-from butler_mqtt.settlement import Baseline
-from butler_mqtt.states import RequestState, RunState, StartState
 
 
 class Address(NamedTuple):

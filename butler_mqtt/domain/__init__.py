@@ -1,0 +1,1 @@
+"""What the program talks about, as plain values and pure rules: no I/O, no foreign library."""
