@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from butler_mqtt import validation
+from butler_mqtt.contract import validation
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.store import Journal
 from butler_mqtt.journal.unit import Unit

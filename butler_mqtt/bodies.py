@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from butler_mqtt import validation
+from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Request
 
 #: Valid bodies remembered as read.

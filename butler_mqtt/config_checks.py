@@ -12,7 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
-from butler_mqtt import topics
+from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import EMPTY_GUID
 from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import Mqtt, Qrs, Rest, Settings

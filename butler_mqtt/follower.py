@@ -17,7 +17,7 @@ from itertools import count
 from queue import SimpleQueue
 from typing import Protocol
 
-from butler_mqtt import announcements
+from butler_mqtt.contract import task_events
 from butler_mqtt.domain.completions import CapacityRead, Event, Followed
 from butler_mqtt.domain.model import Execution, ExecutionStatus, Task, TaskType
 from butler_mqtt.domain.open_work import OpenStart, Watch
@@ -280,7 +280,7 @@ class Follower:
             return
         watch.gone_since = None
         if execution.active:
-            kind = announcements.PROGRESS.get(execution.status)
+            kind = task_events.PROGRESS.get(execution.status)
             if kind is not None:
                 self._ledger.progressed(watch, kind)
             self._look_in(self._pause(watch), watch)

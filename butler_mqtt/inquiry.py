@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from butler_mqtt import validation
 from butler_mqtt.clock import from_ms
+from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Selector
 from butler_mqtt.domain.states import RequestState, StartState
 from butler_mqtt.journal.history import Record

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from butler_mqtt import topics, validation
 from butler_mqtt.bodies import Bodies
 from butler_mqtt.clock import from_ms, now_ms
+from butler_mqtt.contract import topics, validation
 from butler_mqtt.domain.model import Arrival, Message, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.errors import RequestError

@@ -10,8 +10,8 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 
-from butler_mqtt import announcements, answering, replies
 from butler_mqtt.clock import moment, now_ms, to_ms
+from butler_mqtt.contract import replies, request_reply, task_events
 from butler_mqtt.domain.decisions import Decision, RefusedDecision
 from butler_mqtt.domain.model import Arrival, Execution, Request, Task
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest, OpenStart, Run, Watch
@@ -189,12 +189,12 @@ class Ledger:
             return
         if any(start.state is StartState.PLANNED for start in opened.starts):
             return
-        whole = answering.whole_refusal(opened)
+        whole = request_reply.whole_refusal(opened)
         if whole is not None:
             self.refused(opened, whole)
             return
         self._move_request(opened, RequestState.CLOSED)
-        answer = answering.reply(opened)
+        answer = request_reply.reply(opened)
         opened.reply = replies.encode(answer)
         self._close(opened, opened.reply, None)
         self._answer_all(opened, opened.reply, str(answer["status"]), wait="started")
@@ -214,9 +214,9 @@ class Ledger:
 
     def finish_if_ended(self, opened: OpenRequest, *, anyway: bool = False) -> None:
         """Answer those who wait for the end, once nothing of the request goes on any more."""
-        if not anyway and any(answering.goes_on(start) for start in opened.starts):
+        if not anyway and any(request_reply.goes_on(start) for start in opened.starts):
             return
-        reply = answering.reply(opened)
+        reply = request_reply.reply(opened)
         answer = replies.encode(reply)
         self._turn.unit.update(tables.requests, opened.id, final_reply=answer)
         self._answer_all(opened, answer, str(reply["status"]))
@@ -378,7 +378,7 @@ class Ledger:
             return
         state, kind = StartState.UNKNOWN, "unknown"
         if execution is not None:
-            state, kind = announcements.ENDS.get(execution.status, (state, kind))
+            state, kind = task_events.ENDS.get(execution.status, (state, kind))
         self._turn.unit.update(
             tables.runs,
             watch.run,
@@ -398,7 +398,7 @@ class Ledger:
                 message=execution.message,
             )
         self._turn.after(self._turn.counting.ended, state.value)
-        told = announcements.outcome(execution, abort_reason=watch.abort_reason)
+        told = task_events.outcome(execution, abort_reason=watch.abort_reason)
         self._tell(kind, watch.task, watch.starts, watch.execution_id, **told, scriptLog=list(script_log))
         for start in watch.starts:
             start.outcome = execution if start.owner is not None else None
@@ -439,7 +439,7 @@ class Ledger:
     ) -> None:
         if self._event_topic is None or not starts:
             return
-        event = announcements.event(
+        event = task_events.event(
             kind,
             task,
             list(dict.fromkeys(start.request_id for start in starts)),

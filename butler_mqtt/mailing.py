@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from butler_mqtt import replies
 from butler_mqtt.clock import now_ms
+from butler_mqtt.contract import replies
 from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.domain.open_work import Address, Delivery
 from butler_mqtt.journal import tables

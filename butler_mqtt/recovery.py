@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from butler_mqtt import validation
 from butler_mqtt.clock import from_ms, now_ms, seconds_since, to_ms
+from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Execution, Task
 from butler_mqtt.domain.open_work import Delivery, OpenRequest, OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline

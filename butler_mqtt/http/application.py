@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from butler_mqtt import requestschema
+from butler_mqtt.contract import request_schema
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http import openapi, page
 from butler_mqtt.http.answers import Refusal, json_answer, refusal_answer
@@ -114,7 +114,7 @@ def _http_fault(request: Request, error: Exception) -> Response:
         refusal = Refusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
     else:
         details = (
-            f"there is nothing at {requestschema.shown(request.scope['path'])}; /docs lists what there is"
+            f"there is nothing at {request_schema.shown(request.scope['path'])}; /docs lists what there is"
         )
         refusal = Refusal("not_found", "Not found", details)
     return refusal_answer(refusal)
@@ -122,7 +122,7 @@ def _http_fault(request: Request, error: Exception) -> Response:
 
 def _seconds(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) > MAX_WAIT_SECONDS:
-        details = f"wait must be whole seconds up to {MAX_WAIT_SECONDS}, is {requestschema.shown(text)}"
+        details = f"wait must be whole seconds up to {MAX_WAIT_SECONDS}, is {request_schema.shown(text)}"
         raise Refusal("invalid_request", "Invalid request", details)
     return int(text)
 
@@ -136,7 +136,7 @@ async def _state(core: Core, request_id: str, wait: int, ending: asyncio.Event) 
         except JournalError as error:
             raise Refusal("not_recorded", "Journal cannot be read", str(error)) from error
         if state is None:
-            shown = requestschema.shown(request_id)
+            shown = request_schema.shown(request_id)
             details = f"no request {shown} is known; it may be older than retentionDays"
             raise Refusal("not_found", "Not found", details)
         left = end - asyncio.get_running_loop().time()

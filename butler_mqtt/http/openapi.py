@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from butler_mqtt import __version__, requestschema
+from butler_mqtt import __version__
+from butler_mqtt.contract import request_schema
 from butler_mqtt.http import examples
 
 _INTRODUCTION = (
@@ -268,7 +269,7 @@ def _ref(name: str) -> dict[str, str]:
 
 def _request_schema() -> dict[str, Any]:
     """Give the request schema with its references as they are within this document."""
-    schema = copy.deepcopy(requestschema.SCHEMA)
+    schema = copy.deepcopy(request_schema.SCHEMA)
     schema.pop("$schema", None)
     schema["description"] = "What a sender asks, the same through every door; at least one selector is needed"
     return {key: _rooted(value) for key, value in schema.items()}

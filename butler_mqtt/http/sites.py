@@ -18,7 +18,7 @@ import re
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from butler_mqtt import requestschema
+from butler_mqtt.contract import request_schema
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.answers import Refusal, refusal_answer
 
@@ -40,7 +40,7 @@ def refuse_foreign_host(request: HTTPConnection) -> None:
             raise Refusal(
                 "forbidden",
                 "Host not served",
-                f"Host is {requestschema.shown(host)}; without tokens only localhost, 127.0.0.1 and [::1] "
+                f"Host is {request_schema.shown(host)}; without tokens only localhost, 127.0.0.1 and [::1] "
                 "are served. Ask for one of these; a proxy has to write one of them into the header Host",
             )
 
@@ -58,7 +58,7 @@ def refuse_foreign_origin(request: HTTPConnection) -> None:
             raise Refusal(
                 "forbidden",
                 "Request from another site",
-                f"Origin is {requestschema.shown(origin)}; what a browser sends for a page of another site "
+                f"Origin is {request_schema.shown(origin)}; what a browser sends for a page of another site "
                 "is taken with a bearer token only",
             )
 

@@ -13,8 +13,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from butler_mqtt import requestschema, strictjson
 from butler_mqtt.clock import now_ms
+from butler_mqtt.contract import request_schema, strict_json
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http import butler
@@ -116,7 +116,7 @@ class Starting:
         request_id, reply = await self._hand_in(request, asked, body.encode(), received_at, began)
         if reply is None:
             return _accepted(request_id, asked)
-        read = strictjson.loads(reply)
+        read = strict_json.loads(reply)
         if not isinstance(read, dict) or (
             status_of(read) != 200 and read["code"] not in {"all_denied", "all_must_exist"}
         ):
@@ -216,8 +216,8 @@ async def _body(request: Request, limit: int) -> bytes:
 
 def _array(body: bytes) -> list[Any]:
     try:
-        read = strictjson.loads(strictjson.decode(body))
-    except strictjson.JsonError as error:
+        read = strict_json.loads(strict_json.decode(body))
+    except strict_json.JsonError as error:
         raise RequestError("invalid_json", "Invalid JSON", str(error)) from None
     assert isinstance(read, list)  # noqa: S101 -- narrows the type: the text begins with [
     return read
@@ -225,16 +225,16 @@ def _array(body: bytes) -> list[Any]:
 
 def _check_same_id(body: bytes, key: str) -> None:
     try:
-        read = strictjson.loads(strictjson.decode(body))
-    except strictjson.JsonError:
+        read = strict_json.loads(strict_json.decode(body))
+    except strict_json.JsonError:
         return  # the pipeline answers it, with the place
     given = read.get("requestId") if isinstance(read, dict) else None
     if isinstance(given, str) and given != key:
         raise Refusal(
             "invalid_request",
             "Invalid request",
-            f"the header Idempotency-Key is {requestschema.shown(key)} and requestId in the body is "
-            f"{requestschema.shown(given)}; send one of them, or the same in both",
+            f"the header Idempotency-Key is {request_schema.shown(key)} and requestId in the body is "
+            f"{request_schema.shown(given)}; send one of them, or the same in both",
         )
 
 
@@ -250,11 +250,11 @@ def _idempotency_key(request: Request) -> str | None:
     key = value.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if not requestschema.REQUEST_ID.match(key):
+    if not request_schema.REQUEST_ID.match(key):
         raise Refusal(
             "invalid_request",
             "Invalid request",
-            f"Idempotency-Key is {requestschema.shown(value)}: 1 to 128 of A-Z a-z 0-9 . _ : - are allowed",
+            f"Idempotency-Key is {request_schema.shown(value)}: 1 to 128 of A-Z a-z 0-9 . _ : - are allowed",
         )
     return key
 
@@ -272,7 +272,7 @@ def _flag(value: str | None) -> bool:
     raise RequestError(
         "invalid_request",
         "Invalid request",
-        f"allTaskIdsMustExist is {requestschema.shown(value)}, not true or false",
+        f"allTaskIdsMustExist is {request_schema.shown(value)}, not true or false",
     )
 
 
@@ -284,7 +284,7 @@ def _check_charset(content_type: str) -> None:
             raise RequestError(
                 "invalid_request",
                 "Invalid request",
-                f"Content-Type names the charset {requestschema.shown(charset)}; JSON is UTF-8",
+                f"Content-Type names the charset {request_schema.shown(charset)}; JSON is UTF-8",
             )
 
 
@@ -293,7 +293,7 @@ def _check_charset(content_type: str) -> None:
 
 def _was_decided(reply: str) -> bool:
     """Tell whether the request was taken, so that how fast it was decided does not choose the status."""
-    read = strictjson.loads(reply)
+    read = strict_json.loads(reply)
     return isinstance(read, dict) and (status_of(read) == 200 or read["code"] in _DECIDED)
 
 

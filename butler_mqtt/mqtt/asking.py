@@ -16,7 +16,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from butler_mqtt import settings, topics
+from butler_mqtt import settings
+from butler_mqtt.contract import topics
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt import status
 from butler_mqtt.mqtt.client import connect, guarded, named, new_client, tls_reason

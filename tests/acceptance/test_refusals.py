@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from butler_mqtt import validation
+from butler_mqtt.contract import validation
 from tests.acceptance.conftest import Place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import REPLY, Sender

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt import validation
+from butler_mqtt.contract import validation
 from butler_mqtt.domain.decisions import Decision, RefusedDecision, allowed, decide
 from butler_mqtt.domain.model import Request, Task
 from butler_mqtt.errors import RequestError

@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 
 import butler_mqtt
-from butler_mqtt import announcements, follower
+from butler_mqtt import follower
+from butler_mqtt.contract import task_events
 from butler_mqtt.domain.model import ExecutionStatus
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.domain.states import StartState
@@ -47,15 +48,15 @@ def test_every_event_is_documented_below_a_heading_of_its_own() -> None:
 
 
 def test_every_event_that_the_program_tells_is_documented() -> None:
-    told = {name for _, name in announcements.ENDS.values()} | set(announcements.PROGRESS.values())
+    told = {name for _, name in task_events.ENDS.values()} | set(task_events.PROGRESS.values())
     told |= {"queued", "started", "unknown", StartState.EXPIRED.value, StartState.CANCELLED.value}
     assert told == {example["event"] for example in EXAMPLES}
 
 
 def test_every_status_is_told_as_documented() -> None:
-    ends = {int(status): name for status, (_, name) in announcements.ENDS.items()}
+    ends = {int(status): name for status, (_, name) in task_events.ENDS.items()}
     expected = {
-        int(status): ends.get(status) or announcements.PROGRESS.get(status) or ""
+        int(status): ends.get(status) or task_events.PROGRESS.get(status) or ""
         for status in ExecutionStatus
         if status is not ExecutionStatus.NEVER_STARTED
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import validation
+from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import EMPTY_GUID
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http import butler

@@ -16,7 +16,7 @@ import pytest
 import requests
 from jsonschema import Draft202012Validator
 
-from butler_mqtt import validation
+from butler_mqtt.contract import validation
 from butler_mqtt.http import examples, openapi, page
 from butler_mqtt.http.answers import STATUS
 from tests.rest.doors import door

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt import validation
 from butler_mqtt.bodies import MAX_BODIES, MAX_BODY_BYTES, Bodies
+from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Request
 from butler_mqtt.errors import RequestError
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt.strictjson import MAX_DEPTH, MAX_DIGITS, JsonError, decode, loads
+from butler_mqtt.contract.strict_json import MAX_DEPTH, MAX_DIGITS, JsonError, decode, loads
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

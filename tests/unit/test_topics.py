@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
 from butler_mqtt import settings
-from butler_mqtt.topics import filter_problem, matches, may_reply, problem
+from butler_mqtt.contract.topics import filter_problem, matches, may_reply, problem
 
 LEVELS = st.sampled_from(["", "a", "b", "qliksense", "$SYS", "+"])
 TOPICS = st.lists(st.sampled_from(["", "a", "b", "qliksense", "$SYS"]), min_size=1, max_size=5).map("/".join)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from butler_mqtt import replies
+from butler_mqtt.contract import replies
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.errors import RequestError
