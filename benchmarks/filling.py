@@ -12,8 +12,8 @@ from pathlib import Path
 
 from butler_mqtt.contract import validation
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.store import Journal
-from butler_mqtt.journal.unit import Unit
+from butler_mqtt.journal.sqlite import Journal
+from butler_mqtt.journal.write_batch import Unit
 
 #: Requests of one transaction.
 STEP = 5000

@@ -111,7 +111,7 @@ def run(
     """Run the daemon until it is told to stop."""
     from butler_mqtt import config as files  # noqa: PLC0415 -- the other commands need none of this
     from butler_mqtt.daemon import Daemon  # noqa: PLC0415 -- as above
-    from butler_mqtt.journal.store import Journal  # noqa: PLC0415 -- as above
+    from butler_mqtt.journal.sqlite import Journal  # noqa: PLC0415 -- as above
 
     settings = read_settings(config)
     logs.set_up(settings.log_level, log_format)

@@ -30,7 +30,7 @@ from butler_mqtt.domain.model import Arrival, Message, Publication
 from butler_mqtt.errors import ConfigError, JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.mqtt.door import Door, DoorState
 from butler_mqtt.mqtt.replies import Replies

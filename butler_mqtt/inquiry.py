@@ -10,7 +10,7 @@ from butler_mqtt.clock import from_ms
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Selector
 from butler_mqtt.domain.states import RequestState, StartState
-from butler_mqtt.journal.history import Record
+from butler_mqtt.journal.request_history import Record
 
 _S = StartState
 #: The list of the reply (design 4.2) in which a start stands, by its state; all others are in `tasksFailed`.

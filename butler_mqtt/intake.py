@@ -25,7 +25,7 @@ from butler_mqtt.contract import topics, validation
 from butler_mqtt.domain.model import Arrival, Message, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.errors import RequestError
-from butler_mqtt.journal import reading, tables
+from butler_mqtt.journal import queries, tables
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.redelivery import Acknowledgements, Packet, Packets
 from butler_mqtt.settings import Settings
@@ -74,7 +74,7 @@ class Intake:
 
     def load(self, connection: Connection) -> None:
         """Read the newest session; forget what a turn that failed had worked out."""
-        self._session = reading.newest_session(connection)
+        self._session = queries.newest_session(connection)
         self._connections = {
             generation: (session, present)
             for generation, (session, present) in self._connections.items()
@@ -195,17 +195,17 @@ class Intake:
                 message.packet_id,
                 extra={"action": "redelivery_recognised"},
             )
-            self._ledger.redelivered(reading.request_of(connection, packet.row), message.packet_id)
+            self._ledger.redelivered(queries.request_of(connection, packet.row), message.packet_id)
         self._recorded[message.generation, message.packet_id] = packet
         return is_new, packet
 
     def _packets_of(self, connection: Connection, session: int) -> Packets:
         """Give what redeliveries in a session are compared with, read from the journal if need be."""
         if session not in self._packets:
-            after = reading.read_up_to(connection, session)
+            after = queries.read_up_to(connection, session)
             limit = self._settings.mqtt.receive_maximum
-            unread = reading.newest_packets(connection, session=session, after=after)
-            recent = reading.last_packets(connection, session=session, limit=limit)
+            unread = queries.newest_packets(connection, session=session, after=after)
+            recent = queries.last_packets(connection, session=session, limit=limit)
             self._packets[session] = Packets(
                 session, after, (Packet(*row) for row in unread), (Packet(*row) for row in recent), limit
             )
@@ -347,7 +347,7 @@ class _Known:
 
     def __init__(self, connection: Connection, request_ids: set[str], turn: Turn) -> None:
         self._turn = turn
-        self._rows = reading.holders(connection, request_ids) if request_ids else {}
+        self._rows = queries.holders(connection, request_ids) if request_ids else {}
         self._new: dict[str, tuple[OpenRequest, str]] = {}
 
     def holder(self, request_id: str) -> _Holder | None:

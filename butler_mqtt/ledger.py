@@ -26,7 +26,7 @@ from butler_mqtt.domain.states import (
 )
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.refusals import BODY_BYTES, Refusals
+from butler_mqtt.journal.refusal_bounds import BODY_BYTES, Refusals
 from butler_mqtt.mailing import Mailing
 from butler_mqtt.turn import Turn
 

@@ -21,7 +21,7 @@ from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.listener import Listener
 from butler_mqtt.http.protocol import Limits
-from butler_mqtt.journal.history import History
+from butler_mqtt.journal.request_history import History
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.settings import Settings
 

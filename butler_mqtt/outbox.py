@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from butler_mqtt.domain.completions import Refused
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.journal import reading
+from butler_mqtt.journal import queries
 from butler_mqtt.suspects import Next, Suspects
 
 #: Messages kept in memory; more are read from the journal when these have gone.
@@ -111,7 +111,7 @@ class Outbox:
         """Read further messages from the journal when few are left in memory."""
         if not self._more or len(self._pending) > MAX_IN_MEMORY // 2:
             return
-        rows = reading.unpublished(connection, after=self._last_read, limit=MAX_IN_MEMORY)
+        rows = queries.unpublished(connection, after=self._last_read, limit=MAX_IN_MEMORY)
         for row in rows:
             self._last_read = row["id"]
             if row["refusals"]:

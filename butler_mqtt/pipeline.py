@@ -42,11 +42,11 @@ from butler_mqtt.errors import JournalError, QlikError, RequestError
 from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake import Intake
-from butler_mqtt.journal import holding, reading, tables
+from butler_mqtt.journal import held_requests, queries, tables
 from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
-from butler_mqtt.journal.refusals import Refusals
+from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.retention import Retention
-from butler_mqtt.journal.store import Journal, highest_ids
+from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.outbox import Outbox
 from butler_mqtt.quarantine import Quarantine
@@ -424,10 +424,10 @@ class Pipeline:
         with self._journal.transaction() as connection:
             self._rows.begin()
             if began:
-                clock.STEADY.begin(reading.newest_time(connection))
-                if holding.is_copy(connection):
+                clock.STEADY.begin(queries.newest_time(connection))
+                if held_requests.is_copy(connection):
                     # Put there by hand, without `requests restore`.
-                    holding.hold(connection, now_ms())
+                    held_requests.hold(connection, now_ms())
             self._rows.number_from(highest_ids(connection))
             self._intake.load(connection)
             self._recovery.load(connection, MAX_WAITING)

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.journal import holding, quarantine, tables
+from butler_mqtt.journal import dead_letter_rows, held_requests, tables
 from butler_mqtt.journal.pruning import Order, Pruning
 from butler_mqtt.turn import Turn
 
@@ -103,7 +103,7 @@ def apply(turn: Turn, connection: Connection, command: Command) -> int:
     """
     if command.action.of_held:
         return _release(turn, connection, command)
-    rows = quarantine.set_aside(connection, command.messages)
+    rows = dead_letter_rows.set_aside(connection, command.messages)
     for row in rows:
         turn.unit.delete(tables.outbox, row["id"])
         if command.action is Action.RESEND:
@@ -133,7 +133,7 @@ def apply(turn: Turn, connection: Connection, command: Command) -> int:
 
 def _release(turn: Turn, connection: Connection, command: Command) -> int:
     cancel = command.action is Action.CANCEL
-    released = holding.release(connection, command.messages, cancel=cancel)
+    released = held_requests.release(connection, command.messages, cancel=cancel)
     for row in released.rows:
         done = (
             "an operator discarded it: what had not begun is cancelled"
@@ -146,7 +146,7 @@ def _release(turn: Turn, connection: Connection, command: Command) -> int:
                 "id": turn.new_id(tables.notes),
                 "request": row,
                 "noted_at": now_ms(),
-                "kind": holding.RESUMED,
+                "kind": held_requests.RESUMED,
                 "text": done,
             },
         )

@@ -23,8 +23,8 @@ from butler_mqtt.domain.reconciliation import Baseline
 from butler_mqtt.domain.states import RequestState, RunState, StartState
 from butler_mqtt.errors import RequestError
 from butler_mqtt.finder import Finder
-from butler_mqtt.journal import holding, reading
-from butler_mqtt.journal.reading import Row
+from butler_mqtt.journal import held_requests, queries
+from butler_mqtt.journal.queries import Row
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.starter import Starter
 
@@ -60,18 +60,18 @@ class Recovery:
     def load(self, connection: Connection, limit: int) -> None:
         """Replace what is in memory by what the journal says is open."""
         ledger = self._ledger
-        self._tell_held(holding.count(connection))
-        self._cancelling = holding.cancelling(connection)
+        self._tell_held(held_requests.count(connection))
+        self._cancelling = held_requests.cancelling(connection)
         for opened in (*ledger.open.values(), *ledger.finishing.values()):
             self._callers |= {one.id: one.on_reply for one in opened.deliveries if one.on_reply is not None}
         self._finder.reset()
         self._starter.reset()
         ledger.open.clear()
         ledger.finishing.clear()
-        ledger.open_count = reading.open_count(connection)
-        kept = self._opened(connection, reading.decided(connection))
+        ledger.open_count = queries.open_count(connection)
+        kept = self._opened(connection, queries.decided(connection))
         ledger.open.update(kept)
-        finishing = self._opened(connection, reading.waiting_for_the_end(connection))
+        finishing = self._opened(connection, queries.waiting_for_the_end(connection))
         ledger.finishing.update(finishing)
         # One object for each start, whichever way it is found.
         starts = self._starts(connection, {**kept, **finishing})
@@ -80,7 +80,7 @@ class Recovery:
         for opened in finishing.values():
             ledger.finish_if_ended(opened)
         if self._cancelling:
-            holding.cancelled(connection)
+            held_requests.cancelled(connection)
         self._last_read = 0
         self._more = True
         self.refill(connection, limit)
@@ -107,7 +107,7 @@ class Recovery:
         """Read further requests when few are left in memory."""
         if not self._more or len(self._finder) > limit // 2:
             return
-        rows = reading.received(connection, after=self._last_read, limit=limit, held=self.held > 0)
+        rows = queries.received(connection, after=self._last_read, limit=limit, held=self.held > 0)
         if rows:
             self._last_read = rows[-1]["id"]
             opened = self._opened(connection, rows)
@@ -117,7 +117,7 @@ class Recovery:
             for one in discarded:
                 self._ledger.refused(one, RequestError("cancelled", "Request cancelled", _DISCARDED))
             if discarded:
-                holding.cancelled(connection, [one.id for one in discarded])
+                held_requests.cancelled(connection, [one.id for one in discarded])
         self._more = len(rows) == limit
 
     def expire(self, connection: Connection) -> None:
@@ -128,7 +128,7 @@ class Recovery:
                 self._ledger.finish_if_ended(opened, anyway=True)
         if not self._more:
             return
-        rows = reading.expired(
+        rows = queries.expired(
             connection, now=now, after=self._last_read, limit=MAX_EXPIRED, held=self.held > 0
         )
         for opened in self._opened(connection, rows).values():
@@ -151,8 +151,8 @@ class Recovery:
 
     def _begin(self, connection: Connection, starts: dict[int, OpenStart]) -> tuple[int, int]:
         """Hand over runs without outcome, waiting starts and planned ones; give how many of the latter."""
-        runs = {row["id"]: row for row in reading.open_runs(connection)}
-        waiting = reading.starts_waiting(connection)
+        runs = {row["id"]: row for row in queries.open_runs(connection)}
+        waiting = queries.starts_waiting(connection)
         for row in waiting:
             if row["id"] not in starts:
                 starts[row["id"]] = self._start(row, None)
@@ -161,7 +161,7 @@ class Recovery:
         lost = self._lost(connection, starts.values(), set(runs))
         for start in list(starts.values()):
             if start in lost:
-                self._ledger.dropped([start], "outcome_unknown", holding.IN_DOUBT, StartState.UNKNOWN)
+                self._ledger.dropped([start], "outcome_unknown", held_requests.IN_DOUBT, StartState.UNKNOWN)
             elif start.request_row in self._cancelling and start.state in _NOT_BEGUN:
                 self._ledger.dropped([start], "cancelled", _DISCARDED, StartState.CANCELLED)
             elif start.run in runs and start.state in {StartState.PLANNED, StartState.WAITING}:
@@ -180,15 +180,15 @@ class Recovery:
     ) -> set[OpenStart]:
         """Give the starts whose run was in doubt in a backup that was restored, which nobody can settle."""
         those = [start for start in starts if start.state in _NOT_BEGUN and start.run is not None]
-        rows = reading.runs_by_ids(connection, {start.run or 0 for start in those} - open_runs)
+        rows = queries.runs_by_ids(connection, {start.run or 0 for start in those} - open_runs)
         states = dict.fromkeys(open_runs, RunState.INTENDED)
         states |= {row["id"]: RunState(row["state"]) for row in rows}
         return {start for start in those if states.get(start.run or 0, RunState.UNKNOWN) is RunState.UNKNOWN}
 
     def _follow(self, connection: Connection, starts: dict[int, OpenStart]) -> None:
-        runs = {row["id"]: row for row in reading.executing_runs(connection)}
+        runs = {row["id"]: row for row in queries.executing_runs(connection)}
         served: dict[int, list[OpenStart]] = defaultdict(list)
-        for row in reading.starts_served(connection) if runs else ():
+        for row in queries.starts_served(connection) if runs else ():
             start = starts.get(row["id"]) or self._start(row, None)
             served[row["run"]].append(start)
         for identity, those in served.items():
@@ -199,7 +199,7 @@ class Recovery:
 
     def _opened(self, connection: Connection, rows: Iterable[Row]) -> dict[int, OpenRequest]:
         opened = {row["id"]: _request(row) for row in rows}
-        for row in reading.unanswered(connection, list(opened)) if opened else ():
+        for row in queries.unanswered(connection, list(opened)) if opened else ():
             opened[row["request"]].deliveries.append(
                 Delivery(
                     row["id"],
@@ -214,9 +214,9 @@ class Recovery:
         return opened
 
     def _starts(self, connection: Connection, opened: Mapping[int, OpenRequest]) -> dict[int, OpenStart]:
-        rows = reading.starts_of(connection, list(opened)) if opened else ()
+        rows = queries.starts_of(connection, list(opened)) if opened else ()
         runs = {row["run"] for row in rows if row["run"] is not None}
-        ended = {row["id"]: row for row in reading.runs_by_ids(connection, runs)} if runs else {}
+        ended = {row["id"]: row for row in queries.runs_by_ids(connection, runs)} if runs else {}
         starts = {}
         for row in rows:
             owner = opened[row["request"]]

@@ -25,7 +25,7 @@ from butler_mqtt.domain.reconciliation import (
     settle,
 )
 from butler_mqtt.errors import QlikError, QlikRefused
-from butler_mqtt.journal import reading
+from butler_mqtt.journal import queries
 from butler_mqtt.qrs.pauses import pause_after
 
 #: Seconds between the two looks that must find nothing before a start is repeated (design 5.2).
@@ -198,7 +198,7 @@ class Settler:
             asked_at: Monotonic time before it was asked.
             connection: To look up known executions.
         """
-        known = reading.known_executions(connection, {one.id for one in look.executions if one.id})
+        known = queries.known_executions(connection, {one.id for one in look.executions if one.id})
         others = {execution for execution, owner in known.items() if owner != run.id}
         # What it waited behind began before the POST, whoever began it.
         others |= {start.behind for start in run.starts if start.behind is not None}

@@ -25,7 +25,7 @@ from butler_mqtt.domain.states import RunState, StartState
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
 from butler_mqtt.finder import refused_by_qlik
 from butler_mqtt.follower import Follower
-from butler_mqtt.journal import reading
+from butler_mqtt.journal import queries
 from butler_mqtt.lanes import Lanes
 from butler_mqtt.ledger import Ledger
 from butler_mqtt.poster import Poster
@@ -175,7 +175,7 @@ class Starter:
     def posted(self, events: Sequence[Posted], connection: Connection) -> None:
         """Take in the outcomes of POSTs."""
         claimed = {event.answer for event in events if isinstance(event.answer, str)} - {EMPTY_GUID}
-        known = reading.known_executions(connection, claimed) if claimed else {}
+        known = queries.known_executions(connection, claimed) if claimed else {}
         self._outcomes += len(events)
         for event in events:
             self._posting.discard(event.run)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.journal.unit import Table, Unit
+from butler_mqtt.journal.write_batch import Table, Unit
 
 
 class Counting(Protocol):

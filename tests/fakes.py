@@ -46,7 +46,7 @@ from butler_mqtt.domain.model import (
 )
 from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.store import Journal, reading_engine
+from butler_mqtt.journal.sqlite import Journal, reading_engine
 from butler_mqtt.pipeline import Pipeline
 from butler_mqtt.settings import Settings
 

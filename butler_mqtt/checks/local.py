@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from butler_mqtt import posix
 from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
-from butler_mqtt.journal.holding import COPY_MARK, HELD
-from butler_mqtt.journal.store import FORMAT, LOW_DISK_BYTES, Journal
+from butler_mqtt.journal.held_requests import COPY_MARK, HELD
+from butler_mqtt.journal.sqlite import FORMAT, LOW_DISK_BYTES, Journal
 from butler_mqtt.settings import Settings
 
 #: Less free space than this is worth a line, bytes.

@@ -18,9 +18,9 @@ from butler_mqtt.commands.requests_meant import Declined
 from butler_mqtt.commands.start import start
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.journal.chapters import Chapter
+from butler_mqtt.journal.request_rows import Chapter
 from butler_mqtt.journal.search import OPEN, Search
-from butler_mqtt.journal.store import Journal, highest_ids
+from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.quarantine import MAX_MESSAGES, Action, Command, apply, place
 from butler_mqtt.settings import Mqtt
 from butler_mqtt.turn import Turn

@@ -18,7 +18,7 @@ from butler_mqtt.commands.requests_meant import owner, retry_sender
 from butler_mqtt.commands.requests_record import record
 from butler_mqtt.commands.requests_story import Step, moment, steps
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.journal.chapters import Chapter
+from butler_mqtt.journal.request_rows import Chapter
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters, Search
 
 #: Seconds between two looks at whether the file has changed.

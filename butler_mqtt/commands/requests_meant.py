@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from butler_mqtt.clock import from_ms
 from butler_mqtt.commands.requests_story import moment
-from butler_mqtt.journal.chapters import Chapter
+from butler_mqtt.journal.request_rows import Chapter
 
 #: Limit of `sender`.
 MAX_SENDER = 128

@@ -16,10 +16,10 @@ from butler_mqtt import posix
 from butler_mqtt.commands import printing, requests_again
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.journal.faults import journal_error
 from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
 from butler_mqtt.journal.search import Search
-from butler_mqtt.journal.store import Journal, reading_engine
+from butler_mqtt.journal.sqlite import Journal, reading_engine
+from butler_mqtt.journal.sqlite_errors import journal_error
 from butler_mqtt.quarantine import Action, Command, place
 
 #: Batches of one transaction where no daemon runs.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from butler_mqtt.commands.requests_story import moment
-from butler_mqtt.journal.chapters import Chapter
+from butler_mqtt.journal.request_rows import Chapter
 
 Row = Mapping[str, Any]
 

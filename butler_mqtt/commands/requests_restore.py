@@ -12,7 +12,7 @@ from butler_mqtt.commands.requests_again import carry_out, not_taken
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.search import Search
-from butler_mqtt.journal.store import FORMAT
+from butler_mqtt.journal.sqlite import FORMAT
 from butler_mqtt.quarantine import MAX_MESSAGES, Action, Command
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from butler_mqtt.clock import from_ms
-from butler_mqtt.journal import holding
-from butler_mqtt.journal.chapters import Chapter
+from butler_mqtt.journal import held_requests
+from butler_mqtt.journal.request_rows import Chapter
 
 Row = Mapping[str, Any]
 
@@ -156,7 +156,7 @@ def _notes(chapter: Chapter) -> Iterator[Step]:
     of_run = {start["run"]: start for start in chapter.starts}
     for note in chapter.notes:
         start = of_run.get(note["run"]) if note["run"] is not None else None
-        if note["kind"] in holding.KINDS:
+        if note["kind"] in held_requests.KINDS:
             yield Step(note["noted_at"], "held", note["text"])
         elif start is None:
             yield Step(note["noted_at"], note["kind"], note["text"])
@@ -224,7 +224,7 @@ def _replies(chapter: Chapter) -> Iterator[Step]:
 def _messages(chapter: Chapter) -> Iterator[Step]:
     for message in chapter.messages:
         what = f"the {message['kind']} for {message['topic']}"
-        if message["quarantined_at"] is not None and message["reason"] == holding.RESTORED:
+        if message["quarantined_at"] is not None and message["reason"] == held_requests.RESTORED:
             yield Step(message["quarantined_at"], "held", f"{what} is held: {message['reason']}")
         elif message["quarantined_at"] is not None:
             text = f"{what} was set aside, the broker does not take it: {message['reason']}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal.holding import COPY_MARK
+from butler_mqtt.journal.held_requests import COPY_MARK
 
 
 def backup(path: Path, target: Path) -> None:

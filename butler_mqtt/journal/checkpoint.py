@@ -20,7 +20,7 @@ import threading
 from urllib.parse import quote
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.sqlite import Journal
 
 #: Seconds between two looks at how much was written.
 LOOK_SECONDS = 0.5

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from butler_mqtt.journal.forgetting import forget, staying
+from butler_mqtt.journal.deletion import forget, staying
 
 #: Requests that one batch looks at.
 BATCH = 50

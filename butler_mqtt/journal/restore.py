@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from butler_mqtt import posix
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import holding, tables, upgrade
-from butler_mqtt.journal.store import FORMAT, writing_engine
+from butler_mqtt.journal import held_requests, tables, upgrade
+from butler_mqtt.journal.sqlite import FORMAT, writing_engine
 
 _BESIDE = ("-wal", "-shm", "-journal")
 
@@ -146,7 +146,7 @@ def _prepare(draft: Path, copy: Path) -> tuple[str, int]:
                 upgrade.upgrade(connection, FORMAT)
             with connection.begin():
                 _compare(connection, copy)
-                held = holding.hold(connection, now_ms())
+                held = held_requests.hold(connection, now_ms())
     except DBAPIError as error:
         raise JournalError(f"{copy} cannot be brought to format {FORMAT}: {error.orig}") from error
     except SQLAlchemyError as error:

@@ -35,11 +35,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal.chapters import Chapter, read
-from butler_mqtt.journal.faults import journal_error
-from butler_mqtt.journal.holding import is_held, set_aside
-from butler_mqtt.journal.reading import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
-from butler_mqtt.journal.store import FORMAT, reading_engine
+from butler_mqtt.journal.held_requests import is_held, set_aside
+from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
+from butler_mqtt.journal.request_rows import Chapter, read
+from butler_mqtt.journal.sqlite import FORMAT, reading_engine
+from butler_mqtt.journal.sqlite_errors import journal_error
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
 
 OPEN = ("received", "decided")

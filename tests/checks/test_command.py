@@ -13,7 +13,7 @@ from paho.mqtt.client import topic_matches_sub
 
 from butler_mqtt.commands import pages
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.mqtt.probing import Probe
 from tests.brokers import Mosquitto, free_port
 from tests.checks.parts import run

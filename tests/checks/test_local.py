@@ -14,7 +14,7 @@ import pytest
 from butler_mqtt import posix, settings
 from butler_mqtt.checks import local
 from butler_mqtt.checks.finding import State
-from butler_mqtt.journal.store import FORMAT, Journal
+from butler_mqtt.journal.sqlite import FORMAT, Journal
 from tests.checks.parts import bad, by_name
 
 MOUNTS = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.sqlite import Journal
 from tests.houses import MakeHouse, house, make_house, short_pauses
 
 #: Fixtures are found here as well.

@@ -34,7 +34,7 @@ from butler_mqtt import clock
 from butler_mqtt.domain.model import Message, Task
 from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.store import reading_engine
+from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.settings import Mqtt, Settings
 from tests.fakes import (
     DATE_AGES,

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from butler_mqtt import clock
 from butler_mqtt.clock import SteadyClock
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.reading import newest_time
+from butler_mqtt.journal.queries import newest_time
 from butler_mqtt.journal.retention import Retention
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.sqlite import Journal
 
 NOW = int(datetime(2026, 11, 30, tzinfo=UTC).timestamp() * 1000)
 SECOND, MINUTE, DAY = 1000, 60_000, 86_400_000

@@ -12,8 +12,8 @@ from butler_mqtt import outbox as outbox_module
 from butler_mqtt.domain.completions import Refused
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.store import Journal
-from butler_mqtt.journal.unit import Unit
+from butler_mqtt.journal.sqlite import Journal
+from butler_mqtt.journal.write_batch import Unit
 from butler_mqtt.outbox import MAX_IN_MEMORY, MAX_REFUSALS, Outbox
 from butler_mqtt.suspects import MAX_LOSSES, QUIET_SECONDS, SOON_SECONDS, Suspects
 

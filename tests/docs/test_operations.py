@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.sqlite import Journal
 from tests.docs.blocks import ROOT, Block, blocks
 
 RUN = [

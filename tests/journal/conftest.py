@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.sqlite import Journal
 
 MakeJournal = Callable[..., Journal]
 

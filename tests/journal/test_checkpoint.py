@@ -13,8 +13,8 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
 from butler_mqtt.journal import checkpoint, tables
-from butler_mqtt.journal.store import Journal
-from butler_mqtt.journal.unit import Unit
+from butler_mqtt.journal.sqlite import Journal
+from butler_mqtt.journal.write_batch import Unit
 
 
 def write(journal: Journal, first: int, rows: int) -> None:

@@ -16,9 +16,9 @@ import pytest
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import checkpoint, tables
 from butler_mqtt.journal.backup import backup
-from butler_mqtt.journal.files import JournalLost
-from butler_mqtt.journal.store import Journal
-from butler_mqtt.journal.unit import Unit
+from butler_mqtt.journal.file_guard import JournalLost
+from butler_mqtt.journal.sqlite import Journal
+from butler_mqtt.journal.write_batch import Unit
 from tests.journal.conftest import MakeJournal
 
 #: Committed before something happens to the files.

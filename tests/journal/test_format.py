@@ -13,10 +13,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, select
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import reading, tables
-from butler_mqtt.journal.history import History
+from butler_mqtt.journal import queries, tables
+from butler_mqtt.journal.request_history import History
 from butler_mqtt.journal.search import Search
-from butler_mqtt.journal.store import FORMAT, Journal
+from butler_mqtt.journal.sqlite import FORMAT, Journal
 from butler_mqtt.journal.upgrade import upgrade
 from tests.journal.conftest import MakeJournal
 
@@ -109,13 +109,13 @@ def test_a_journal_of_an_earlier_format_keeps_its_requests(
     with Search(file) as search:
         assert search.named("r") == [1, 2, 3]
     with journal.transaction() as connection:
-        assert reading.holders(connection, ["r"])["r"]["id"] == 2
+        assert queries.holders(connection, ["r"])["r"]["id"] == 2
 
 
 def test_requests_are_found_by_their_id_without_reading_all(journal: Journal) -> None:
     plans: list[str] = []
     with journal.transaction() as connection:
-        query = select(tables.requests.c.id).where(reading.has_id("r")).compile(dialect=connection.dialect)
+        query = select(tables.requests.c.id).where(queries.has_id("r")).compile(dialect=connection.dialect)
         explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("r", "r"))
         plans += [row[3] for row in explained]
     assert sum(plan.startswith("SEARCH requests USING INDEX") for plan in plans) == 2

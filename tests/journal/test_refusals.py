@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from butler_mqtt.journal import refusals, tables
-from butler_mqtt.journal.forgetting import forget
-from butler_mqtt.journal.refusals import Refusals
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal import refusal_bounds, tables
+from butler_mqtt.journal.deletion import forget
+from butler_mqtt.journal.refusal_bounds import Refusals
+from butler_mqtt.journal.sqlite import Journal
 from tests.fakes import House
 from tests.houses import MakeHouse, house, make_house, short_pauses
 
@@ -112,7 +112,7 @@ def test_requests_that_hold_their_ids_are_never_touched(journal: Journal) -> Non
 def test_a_reply_that_is_still_to_be_published_keeps_its_refusal_until_it_is(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refusals, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(refusal_bounds, "PAUSE_SECONDS", 0.0)
     bound = Refusals(least=0, most=1)
     for row in (1, 2, 3):
         add(journal, row)
@@ -161,7 +161,7 @@ def test_what_goes_on_is_not_forgotten(journal: Journal, state: str) -> None:
 def test_a_large_body_that_is_refused_is_cut_and_its_length_is_told(house: House) -> None:
     house.ask(b"{" + b"x" * 100_000)
     (delivery,) = house.rows(tables.deliveries)
-    assert len(delivery["payload"]) == refusals.BODY_BYTES
+    assert len(delivery["payload"]) == refusal_bounds.BODY_BYTES
     (note,) = house.rows(tables.notes)
     assert note["kind"] == "cut"
     assert note["text"] == "the body had 100001 bytes; as it was refused, the first 2048 are kept"
@@ -212,7 +212,7 @@ def test_one_id_that_is_sent_for_ever_keeps_the_first_and_the_newest_arrivals(ho
     rows = house.rows(tables.deliveries)
     assert rows[0]["id"] == 1
     assert rows[0]["payload"] == body
-    assert {len(row["payload"]) for row in rows[1:]} == {refusals.BODY_BYTES}
+    assert {len(row["payload"]) for row in rows[1:]} == {refusal_bounds.BODY_BYTES}
     assert [row["id"] for row in rows[-5:]] == list(range(37, 42))
 
 

@@ -17,8 +17,8 @@ from sqlalchemy import select, text
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.store import Journal, highest_ids, reading_engine
-from butler_mqtt.journal.unit import Unit
+from butler_mqtt.journal.sqlite import Journal, highest_ids, reading_engine
+from butler_mqtt.journal.write_batch import Unit
 from tests.journal.conftest import MakeJournal
 
 NOBODY = 65534

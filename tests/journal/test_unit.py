@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.store import Journal
-from butler_mqtt.journal.unit import Unit
+from butler_mqtt.journal.sqlite import Journal
+from butler_mqtt.journal.write_batch import Unit
 
 
 def run(identity: int, state: str, task: str = "t") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.sqlite import Journal
 
 DAY = 86_400_000
 #: The task of every thousandth request; the others have one of `TASKS`.

@@ -23,8 +23,8 @@ from butler_mqtt.domain.states import RequestState, StartState
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES, Filters, Search
-from butler_mqtt.journal.store import Journal
-from butler_mqtt.journal.unit import Unit, Value
+from butler_mqtt.journal.sqlite import Journal
+from butler_mqtt.journal.write_batch import Unit, Value
 from butler_mqtt.settings import Settings, StartTaskFilter
 from tests.fakes import House
 from tests.requests.conftest import MakeHouse, call, lines

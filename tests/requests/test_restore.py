@@ -22,9 +22,9 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.commands.requests_again import FAILED, retried
 from butler_mqtt.commands.requests_meant import Declined
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.history import History
+from butler_mqtt.journal.request_history import History
 from butler_mqtt.journal.restore import restore as put_in_place
-from butler_mqtt.journal.store import FORMAT, writing_engine
+from butler_mqtt.journal.sqlite import FORMAT, writing_engine
 from butler_mqtt.journal.upgrade import upgrade
 from butler_mqtt.quarantine import place
 from butler_mqtt.settings import Mqtt

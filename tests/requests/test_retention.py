@@ -15,9 +15,9 @@ from sqlalchemy import func, select
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import retention, store, tables
+from butler_mqtt.journal import retention, sqlite, tables
 from butler_mqtt.journal.retention import Retention
-from butler_mqtt.journal.store import Journal
+from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.settings import Journal as JournalSettings
 from butler_mqtt.settings import Settings
 from tests.fakes import House, cut_after_effect
@@ -348,8 +348,8 @@ def test_a_file_whose_old_requests_go_as_new_ones_come_stops_growing(tmp_path: P
 def test_a_log_that_grew_while_somebody_read_is_cut_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "KEPT_LOG_BYTES", 100_000)
-    monkeypatch.setattr(store, "MAX_LOG_PAGES", 1000)
+    monkeypatch.setattr(sqlite, "KEPT_LOG_BYTES", 100_000)
+    monkeypatch.setattr(sqlite, "MAX_LOG_PAGES", 1000)
     file = tmp_path / "journal.sqlite"
     log = Path(f"{file}-wal")
     with opened(file) as journal, closing(sqlite3.connect(file)) as reader:

@@ -10,7 +10,7 @@ import pytest
 from butler_mqtt.clock import now_ms
 from butler_mqtt.commands.requests_story import Step, steps
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.chapters import MAX_DELIVERIES, Chapter
+from butler_mqtt.journal.request_rows import MAX_DELIVERIES, Chapter
 from butler_mqtt.journal.search import Search
 from butler_mqtt.settings import Settings, StartTaskFilter
 from tests.fakes import Crash, House, cut_after_effect, cut_before_effect, killed_after_effect

@@ -13,9 +13,9 @@ from sqlalchemy import event
 from butler_mqtt import inquiry
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.history import Backlog, History
-from butler_mqtt.journal.store import Journal
-from butler_mqtt.journal.unit import Unit, Value
+from butler_mqtt.journal.request_history import Backlog, History
+from butler_mqtt.journal.sqlite import Journal
+from butler_mqtt.journal.write_batch import Unit, Value
 
 
 @pytest.fixture

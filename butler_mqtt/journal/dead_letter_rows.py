@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, select
 
-from butler_mqtt.journal.holding import set_aside as is_set_aside
-from butler_mqtt.journal.reading import Row
+from butler_mqtt.journal.held_requests import set_aside as is_set_aside
+from butler_mqtt.journal.queries import Row
 from butler_mqtt.journal.tables import outbox
 
 

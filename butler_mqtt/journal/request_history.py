@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from butler_mqtt.journal import holding
-from butler_mqtt.journal.faults import journal_error
-from butler_mqtt.journal.reading import IS_OPEN, has_id
-from butler_mqtt.journal.store import reading_engine
+from butler_mqtt.journal import held_requests
+from butler_mqtt.journal.queries import IS_OPEN, has_id
+from butler_mqtt.journal.sqlite import reading_engine
+from butler_mqtt.journal.sqlite_errors import journal_error
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
 
 Row = Mapping[str, Any]
@@ -106,7 +106,9 @@ def _record(connection: Connection, request_id: str) -> Record | None:
 
 def _backlog(connection: Connection) -> Backlog:
     opened, first = connection.execute(
-        select(func.count(), func.min(requests.c.id)).select_from(requests).where(IS_OPEN, holding.not_held())
+        select(func.count(), func.min(requests.c.id))
+        .select_from(requests)
+        .where(IS_OPEN, held_requests.not_held())
     ).one()
     # Ids are given in order of arrival, so that the oldest need not be searched for.
     oldest = None
@@ -114,7 +116,7 @@ def _backlog(connection: Connection) -> Backlog:
         oldest = connection.execute(select(requests.c.received_at).where(requests.c.id == first)).scalar()
     waiting, quarantined = (
         connection.execute(select(func.count()).select_from(outbox).where(condition)).scalar_one()
-        for condition in (outbox.c.quarantined_at.is_(None), holding.set_aside())
+        for condition in (outbox.c.quarantined_at.is_(None), held_requests.set_aside())
     )
     executing = connection.execute(
         select(func.count()).select_from(runs).where(text("state = 'executing'"))

@@ -24,9 +24,9 @@ from sqlalchemy.pool import NullPool, StaticPool
 from butler_mqtt import posix
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.faults import cure, driver_error, journal_error
-from butler_mqtt.journal.files import Files, JournalLost
-from butler_mqtt.journal.unit import Unit
+from butler_mqtt.journal.file_guard import Files, JournalLost
+from butler_mqtt.journal.sqlite_errors import cure, driver_error, journal_error
+from butler_mqtt.journal.write_batch import Unit
 
 #: The newest format; `migrations/versions` holds the way to it.
 FORMAT = "0004"

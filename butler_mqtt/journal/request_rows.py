@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
-from butler_mqtt.journal.holding import HELD, RESTORED
-from butler_mqtt.journal.reading import NOT_PLANNED, Row, planned
+from butler_mqtt.journal.held_requests import HELD, RESTORED
+from butler_mqtt.journal.queries import NOT_PLANNED, Row, planned
 from butler_mqtt.journal.tables import deliveries, lives, notes, outbox, requests, runs, starts
 
 #: Deliveries of one request that are read; one may have come any number of times.

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from butler_mqtt.journal.forgetting import forget
+from butler_mqtt.journal.deletion import forget
 
 #: Refusals kept, and bytes of all of them; the last `receiveMaximum` are kept in any case.
 MOST = 10_000

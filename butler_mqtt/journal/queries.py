@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
 
-from butler_mqtt.journal.holding import not_held
+from butler_mqtt.journal.held_requests import not_held
 from butler_mqtt.journal.tables import deliveries, lives, outbox, requests, runs, sessions, starts
 
 Row = Mapping[str, Any]
