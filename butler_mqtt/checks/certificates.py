@@ -13,8 +13,8 @@ from cryptography.exceptions import InvalidSignature
 from butler_mqtt.checks import validity
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 from butler_mqtt.errors import QlikUnavailable
-from butler_mqtt.qrs.faults import explain
-from butler_mqtt.qrs.tls import tls_context
+from butler_mqtt.qrs.explanations import explain
+from butler_mqtt.qrs.tls_context import tls_context
 from butler_mqtt.settings import Qrs
 
 #: Seconds in which a server that refuses our certificate hangs up.

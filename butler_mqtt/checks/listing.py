@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from butler_mqtt.checks.finding import Finding, ok, warning
 from butler_mqtt.domain.model import ExecutionStatus, TaskType
 from butler_mqtt.qrs import filters, wire
-from butler_mqtt.qrs.lists import KINDS
+from butler_mqtt.qrs.task_lists import KINDS
 from butler_mqtt.qrs.transport import Answer
 
 #: How a line begins: whether what is assumed is so here.

@@ -14,7 +14,7 @@ from butler_mqtt.checks.finding import Finding, State, ok, unreached, warning, w
 from butler_mqtt.checks.listing import Read
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikError, QlikRefused
-from butler_mqtt.qrs.client import Connection, Qrs
+from butler_mqtt.qrs.repository import Connection, Qrs
 from butler_mqtt.qrs.transport import Answer, ExchangeFailed, Transport
 from butler_mqtt.settings import Retry, Settings
 

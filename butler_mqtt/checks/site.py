@@ -15,7 +15,7 @@ from butler_mqtt.checks import listing
 from butler_mqtt.checks.finding import Finding, ok, warning
 from butler_mqtt.checks.listing import FAILS, HOLDS, UNTOLD, Read, Rows, rows_of
 from butler_mqtt.qrs import filters, wire
-from butler_mqtt.qrs.lists import KINDS, NOT_UNDERSTOOD
+from butler_mqtt.qrs.task_lists import KINDS, NOT_UNDERSTOOD
 
 #: What the shorthand can name.
 _PLAIN = re.compile(r"\w+")

@@ -15,7 +15,7 @@ from butler_mqtt.domain.decisions import Decision
 from butler_mqtt.domain.model import Request, Task
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.qrs.client import Connection, Qrs
+from butler_mqtt.qrs.repository import Connection, Qrs
 from butler_mqtt.settings import Settings
 
 

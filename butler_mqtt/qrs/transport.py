@@ -12,9 +12,9 @@ from requests import exceptions as rx
 from requests.structures import CaseInsensitiveDict
 
 from butler_mqtt.errors import ButlerError, QlikUnavailable
-from butler_mqtt.qrs.connection import Adapter
-from butler_mqtt.qrs.faults import RAISED, explain
-from butler_mqtt.qrs.limits import Limits, Meter
+from butler_mqtt.qrs.answer_limits import Limits, Meter
+from butler_mqtt.qrs.explanations import RAISED, explain
+from butler_mqtt.qrs.http_connection import Adapter
 from butler_mqtt.settings import Qrs as Settings
 
 #: A connection idle for longer is not used again: the server or a firewall may be dropping it right now,

@@ -17,7 +17,7 @@ from butler_mqtt.contract import task_events
 from butler_mqtt.domain.model import ExecutionStatus
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.domain.states import StartState
-from butler_mqtt.qrs.client import MAX_EXECUTIONS
+from butler_mqtt.qrs.repository import MAX_EXECUTIONS
 from butler_mqtt.settings import StartTask
 from tests.docs.blocks import blocks
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from butler_mqtt.qrs.limits import Limits
+from butler_mqtt.qrs.answer_limits import Limits
 from butler_mqtt.qrs.transport import ExchangeFailed, Transport
 from butler_mqtt.settings import Qrs
 

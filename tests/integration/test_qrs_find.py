@@ -10,7 +10,7 @@ import pytest
 
 from butler_mqtt.domain.model import Execution, Look, Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
-from butler_mqtt.qrs.client import Connection, Qrs
+from butler_mqtt.qrs.repository import Connection, Qrs
 from tests.integration.qrs_server import CUT, Call, Server, reply, serving, settings_for
 
 Json = dict[str, object]

@@ -15,9 +15,9 @@ from urllib3.exceptions import ConnectTimeoutError
 
 from butler_mqtt.domain.model import Task
 from butler_mqtt.errors import OutcomeUnknown, QlikUnavailable
-from butler_mqtt.qrs.client import Connection, Qrs
-from butler_mqtt.qrs.connection import PlainConnection
-from butler_mqtt.qrs.limits import BODY_BYTES, HEAD_BYTES, Limits, Meter
+from butler_mqtt.qrs.answer_limits import BODY_BYTES, HEAD_BYTES, Limits, Meter
+from butler_mqtt.qrs.http_connection import PlainConnection
+from butler_mqtt.qrs.repository import Connection, Qrs
 from butler_mqtt.settings import Qrs as Settings
 from butler_mqtt.settings import Retry
 from tests.integration.dripping import (

@@ -17,7 +17,7 @@ import pytest
 from butler_mqtt import settings
 from butler_mqtt.domain.model import EMPTY_GUID, Selector, SelectorKind, Task
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs.client import Connection, Qrs
+from butler_mqtt.qrs.repository import Connection, Qrs
 
 HARD = 'O\'Brien & Söhne #1 \\ "x"'
 INJECTION = "x' or id ne '"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from butler_mqtt.domain.model import Task
-from butler_mqtt.qrs.client import Qrs
+from butler_mqtt.qrs.repository import Qrs
 from tests.integration.qrs_server import Files, make_files, reply, server_context, serving, settings_for
 
 TASK = Task("fb0f317d-da91-4b86-aafa-0174ae1e8c8f", "Sales", 0)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from butler_mqtt.domain.model import EMPTY_GUID, Task
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs.client import Connection, Qrs
+from butler_mqtt.qrs.repository import Connection, Qrs
 from butler_mqtt.qrs.transport import MAX_IDLE_SECONDS
 from butler_mqtt.settings import Retry
 from tests.integration.qrs_server import (

@@ -25,7 +25,7 @@ from butler_mqtt.http.expiry import remaining
 from butler_mqtt.mqtt import status
 from butler_mqtt.qrs import wire
 from butler_mqtt.qrs.answers import http_date, retry_seconds
-from butler_mqtt.qrs.state import ServerState
+from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.transport import Answer
 
 YEARS = ["0000", "0001", "1582", "1753", "1900", "1969", "1970", "2031", "9998", "9999", "10000"]

@@ -12,8 +12,8 @@ from requests import exceptions as rx
 
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, retry_seconds, said, value_of
-from butler_mqtt.qrs.faults import FAILURES, explain
-from butler_mqtt.qrs.state import ServerState
+from butler_mqtt.qrs.explanations import FAILURES, explain
+from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.transport import Answer
 from butler_mqtt.settings import Qrs as Settings
 

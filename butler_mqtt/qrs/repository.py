@@ -12,13 +12,13 @@ import tenacity
 
 from butler_mqtt.domain.model import Execution, ExecutionStatus, Look, Selector, Task
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs import filters, scriptlog, wire
+from butler_mqtt.qrs import filters, script_log, wire
+from butler_mqtt.qrs.answer_limits import Limits
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
-from butler_mqtt.qrs.limits import Limits
-from butler_mqtt.qrs.lists import Form, TaskLists
-from butler_mqtt.qrs.looks import Looks
 from butler_mqtt.qrs.pauses import FIRST_PAUSE, Pause
-from butler_mqtt.qrs.state import ServerState
+from butler_mqtt.qrs.server_state import ServerState
+from butler_mqtt.qrs.snapshots import Looks
+from butler_mqtt.qrs.task_lists import Form, TaskLists
 from butler_mqtt.qrs.transport import Answer, ExchangeFailed, OnCall, Transport
 from butler_mqtt.settings import Qrs as Settings
 
@@ -231,7 +231,7 @@ class Connection:
         """
         if execution.result_id is None:
             return None
-        return scriptlog.last_lines(self._read, self._read_text, task_id, execution.result_id, lines)
+        return script_log.last_lines(self._read, self._read_text, task_id, execution.result_id, lines)
 
     def task_count(self) -> int:
         """

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from butler_mqtt.domain.model import Look, Selector, SelectorKind, Task, TaskType
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.qrs import filters, wire
-from butler_mqtt.qrs.lists import MAYBE_CUT, NOT_UNDERSTOOD, Read, TaskLists
+from butler_mqtt.qrs.task_lists import MAYBE_CUT, NOT_UNDERSTOOD, Read, TaskLists
 
 #: Tasks of one question; with all three ways to a task about 7 KB of the URL.
 MAX_TASKS = 30

@@ -9,7 +9,7 @@ from http.client import HTTPException
 from requests import exceptions as rx
 from urllib3.exceptions import HTTPError
 
-from butler_mqtt.qrs.limits import AnswerTooLarge
+from butler_mqtt.qrs.answer_limits import AnswerTooLarge
 from butler_mqtt.qrs.wire import text
 from butler_mqtt.settings import Qrs as Settings
 

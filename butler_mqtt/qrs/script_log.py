@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.qrs import filters, wire
-from butler_mqtt.qrs.lists import Read
+from butler_mqtt.qrs.task_lists import Read
 
 #: Statuses of a server that does not know this way, or has no log yet.
 _NOT_HERE = frozenset({400, 404})

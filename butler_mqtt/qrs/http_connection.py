@@ -28,8 +28,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, InsecureRequestWarning, NameResolutionError
 
-from butler_mqtt.qrs.limits import Meter
-from butler_mqtt.qrs.tls import tls_context
+from butler_mqtt.qrs.answer_limits import Meter
+from butler_mqtt.qrs.tls_context import tls_context
 from butler_mqtt.settings import Qrs as Settings
 
 #: Close with a reset (`{l_onoff, l_linger}`): what the peer has not acknowledged is dropped. Without, the
