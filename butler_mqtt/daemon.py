@@ -33,7 +33,7 @@ from butler_mqtt.journal import checkpoint
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.mqtt.door import Door, DoorState
-from butler_mqtt.mqtt.replies import Replies
+from butler_mqtt.mqtt.publisher import Replies
 from butler_mqtt.notify import Notify
 from butler_mqtt.pipeline import Pipeline
 from butler_mqtt.qrs.repository import Qrs

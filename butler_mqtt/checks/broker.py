@@ -10,7 +10,7 @@ from dataclasses import replace
 from butler_mqtt.checks import encryption, limits, login
 from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.probing import SESSION_SECONDS, Probe, Refused
+from butler_mqtt.mqtt.probe import SESSION_SECONDS, Probe, Refused
 from butler_mqtt.settings import Mqtt, StartTask
 
 #: Without these no login can succeed.

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from butler_mqtt.checks import validity
 from butler_mqtt.checks.finding import Finding, wrong
-from butler_mqtt.mqtt.client import CONNECT_TIMEOUT_SECONDS
+from butler_mqtt.mqtt.paho_client import CONNECT_TIMEOUT_SECONDS
 from butler_mqtt.settings import Mqtt
 
 _RENEW_OURS = "have the broker's CA issue a new one for mqttConfig.tls.certFile and keyFile"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.client import Limits
-from butler_mqtt.mqtt.probing import Probe
-from butler_mqtt.mqtt.replies import WINDOW
+from butler_mqtt.mqtt.paho_client import Limits
+from butler_mqtt.mqtt.probe import Probe
+from butler_mqtt.mqtt.publisher import WINDOW
 from butler_mqtt.settings import Mqtt, StartTask
 
 #: With fewer messages on their way at once, replies and events wait for each other.

@@ -10,7 +10,7 @@ from butler_mqtt.checks import encryption, limits
 from butler_mqtt.checks.finding import Finding, ok, unreached, wrong
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt import status
-from butler_mqtt.mqtt.probing import Probe, Refused, Silent
+from butler_mqtt.mqtt.probe import Probe, Refused, Silent
 from butler_mqtt.settings import Mqtt, StartTask
 
 #: Reason codes of CONNACK (MQTT 5.0, 3.2.2.2); those of 3.1.1 come as these.

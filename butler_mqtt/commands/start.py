@@ -11,7 +11,7 @@ from typing import Any
 from butler_mqtt.commands import printing, waiting
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.mqtt.asking import Sender
+from butler_mqtt.mqtt.requester import Sender
 from butler_mqtt.settings import Mqtt
 
 

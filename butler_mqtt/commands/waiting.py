@@ -17,7 +17,7 @@ from butler_mqtt.commands import printing
 from butler_mqtt.commands.outcomes import Outcome, Outcomes, succeeded
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.mqtt.asking import Sender
+from butler_mqtt.mqtt.requester import Sender
 from butler_mqtt.settings import Mqtt
 
 #: Seconds between two changes of the durations shown.

@@ -17,7 +17,7 @@ from butler_mqtt.demo.stage import PATIENCE_SECONDS, Stage, StageError, until
 from butler_mqtt.demo.telling import Telling
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.mqtt.asking import OTHERS, Sender
+from butler_mqtt.mqtt.requester import OTHERS, Sender
 
 
 class WrongTurn(StageError):

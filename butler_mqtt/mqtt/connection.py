@@ -23,9 +23,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.client import Limits, connect, guarded, named, new_client, tls_reason
-from butler_mqtt.mqtt.loop import Loop
+from butler_mqtt.mqtt.network_loop import Loop
 from butler_mqtt.mqtt.oversize import ProtocolError
+from butler_mqtt.mqtt.paho_client import Limits, connect, guarded, named, new_client, tls_reason
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from butler_mqtt.mqtt.properties import variable_length
-from butler_mqtt.mqtt.publish import PUBLISH
+from butler_mqtt.mqtt.publish_packet import PUBLISH
 
 #: Bytes allowed for everything in front of a payload: topic, Response Topic, Correlation Data and User
 #: Properties, each 65,535 at most.

@@ -14,7 +14,7 @@ import pytest
 from butler_mqtt import settings
 from butler_mqtt.checks import broker as trial
 from butler_mqtt.checks.finding import Finding, State
-from butler_mqtt.mqtt.probing import Probe
+from butler_mqtt.mqtt.probe import Probe
 from tests.brokers import Mosquitto, free_port, until
 from tests.checks.parts import bad, by_name, client_ids
 from tests.scripted import CONNECT, ScriptedBroker

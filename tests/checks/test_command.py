@@ -14,7 +14,7 @@ from paho.mqtt.client import topic_matches_sub
 from butler_mqtt.commands import pages
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.mqtt.probing import Probe
+from butler_mqtt.mqtt.probe import Probe
 from tests.brokers import Mosquitto, free_port
 from tests.checks.parts import run
 from tests.service.parts import Service, service, write_config

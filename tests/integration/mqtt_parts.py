@@ -16,7 +16,7 @@ from paho.mqtt.properties import Properties
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Message, Publication
 from butler_mqtt.mqtt.door import Door, DoorState
-from butler_mqtt.mqtt.replies import Replies
+from butler_mqtt.mqtt.publisher import Replies
 from tests.brokers import Mosquitto, until
 
 VERSIONS = ("5", "3.1.1")

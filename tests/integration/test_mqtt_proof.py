@@ -10,8 +10,8 @@ import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from butler_mqtt.mqtt import proof
-from butler_mqtt.mqtt.proof import PINGREQ, Proof
+from butler_mqtt.mqtt import puback_proof
+from butler_mqtt.mqtt.puback_proof import PINGREQ, Proof
 from tests.acceptance.relay import Relay
 from tests.brokers import Mosquitto, until
 from tests.integration.mqtt_parts import VERSIONS, Doorkeeper, doorkeeper, plain_client
@@ -64,7 +64,7 @@ def test_what_is_held_up_on_its_way_is_not_proved_and_counts_anew_on_the_next_co
                 sender.publish("qliksense/task/start", f"{number}")
                 keeper.acknowledge(keeper.take())
             turned = keeper.door.progress()
-            until(lambda: keeper.door.progress() > turned + proof.BETWEEN_SECONDS, what="time to ask")
+            until(lambda: keeper.door.progress() > turned + puback_proof.BETWEEN_SECONDS, what="time to ask")
             relay.cut()
             relay.flow()
             again = [keeper.take() for _ in range(3)]
@@ -108,10 +108,10 @@ def test_one_question_is_under_way_at_a_time_and_proves_what_went_before_it() ->
     asking.acknowledged()
     asking.turned(turns.send)
     assert (turns.sent, read) == ([PINGREQ], [])
-    log(client, proof.PAHO_ANSWERED)
+    log(client, puback_proof.PAHO_ANSWERED)
     assert read == [1]
     asking.turned(turns.send)
-    log(client, proof.PAHO_ANSWERED)
+    log(client, puback_proof.PAHO_ANSWERED)
     assert (turns.sent, read) == ([PINGREQ] * 2, [1, 2])
     asking.turned(turns.send)
     assert len(turns.sent) == 2
@@ -124,7 +124,7 @@ def test_it_is_not_asked_before_all_acknowledgements_are_written_nor_too_often()
     asking.turned(turns.send)
     turns.room = True
     asking.turned(turns.send)
-    log(client, proof.PAHO_ANSWERED)
+    log(client, puback_proof.PAHO_ANSWERED)
     asking.acknowledged()
     asking.turned(turns.send)
     assert (turns.sent, read) == ([PINGREQ], [1])
@@ -133,19 +133,19 @@ def test_it_is_not_asked_before_all_acknowledgements_are_written_nor_too_often()
 def test_pahos_own_question_is_a_proof_too_and_answers_are_told_apart_by_their_order() -> None:
     asking, client, read, turns = made()
     asking.acknowledged()
-    log(client, proof.PAHO_ASKED)
+    log(client, puback_proof.PAHO_ASKED)
     asking.acknowledged()
-    log(client, proof.PAHO_ANSWERED)
+    log(client, puback_proof.PAHO_ANSWERED)
     assert read == [1]
     asking.turned(turns.send)
-    log(client, proof.PAHO_ASKED)
-    log(client, proof.PAHO_ANSWERED)
-    log(client, proof.PAHO_ANSWERED)
-    log(client, proof.PAHO_ANSWERED)  # that nobody asked for
+    log(client, puback_proof.PAHO_ASKED)
+    log(client, puback_proof.PAHO_ANSWERED)
+    log(client, puback_proof.PAHO_ANSWERED)
+    log(client, puback_proof.PAHO_ANSWERED)  # that nobody asked for
     assert read == [1, 2]
 
 
 def test_the_client_library_says_what_the_proof_listens_for() -> None:
     source = Path(paho.__file__).read_text()
-    assert f'"{proof.PAHO_ASKED}"' in source
-    assert f'"{proof.PAHO_ANSWERED}"' in source
+    assert f'"{puback_proof.PAHO_ASKED}"' in source
+    assert f'"{puback_proof.PAHO_ANSWERED}"' in source

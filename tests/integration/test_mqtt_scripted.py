@@ -7,11 +7,11 @@ import logging
 import pytest
 
 from butler_mqtt import settings
-from butler_mqtt.mqtt.asking import Sender
-from butler_mqtt.mqtt.client import Limits
 from butler_mqtt.mqtt.connection import Connection, Ended
 from butler_mqtt.mqtt.door import DoorState
 from butler_mqtt.mqtt.oversize import HEADER_ROOM
+from butler_mqtt.mqtt.paho_client import Limits
+from butler_mqtt.mqtt.requester import Sender
 from tests.brokers import free_port, until
 from tests.integration.mqtt_parts import VERSIONS, doorkeeper, publisher
 from tests.scripted import (

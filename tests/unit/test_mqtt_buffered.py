@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from butler_mqtt.mqtt.buffered import MAX_UNSENT, BufferedSocket
-from butler_mqtt.mqtt.client import new_client
+from butler_mqtt.mqtt.buffered_socket import MAX_UNSENT, BufferedSocket
 from butler_mqtt.mqtt.oversize import PacketLimit
+from butler_mqtt.mqtt.paho_client import new_client
 from butler_mqtt.settings import Mqtt
 
 

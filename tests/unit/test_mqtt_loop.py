@@ -13,8 +13,8 @@ import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from butler_mqtt.mqtt.buffered import SocketContext
-from butler_mqtt.mqtt.loop import Loop
+from butler_mqtt.mqtt.buffered_socket import SocketContext
+from butler_mqtt.mqtt.network_loop import Loop
 from butler_mqtt.mqtt.oversize import PacketLimit
 
 CONNACK = b"\x20\x02\x00\x00"

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from butler_mqtt.mqtt import publish
+from butler_mqtt.mqtt import publish_packet
 from butler_mqtt.mqtt.oversize import HEADER_ROOM, PacketFilter, PacketLimit, ProtocolError
 from butler_mqtt.mqtt.properties import variable_length
 from tests.scripted import message
@@ -24,7 +24,7 @@ def packet(
     if properties is not None:
         body += variable_length(len(properties)) + properties
     body += payload
-    return bytes([publish.PUBLISH | flags]) + variable_length(len(body)) + body
+    return bytes([publish_packet.PUBLISH | flags]) + variable_length(len(body)) + body
 
 
 def user_property(size: int) -> bytes:
@@ -75,7 +75,7 @@ def test_properties_that_are_too_large_themselves_are_left_out() -> None:
     large = packet(b"", properties=user_property(65_000) * 5)
     cut, last = passed(large + PONG, is_v5=True)
     assert last == PONG
-    message = publish.read(cut, is_v5=True, generation=1)
+    message = publish_packet.read(cut, is_v5=True, generation=1)
     assert message is not None
     assert (message.topic, message.packet_id, len(message.payload)) == ("t", 7, PAYLOAD + 1)
 

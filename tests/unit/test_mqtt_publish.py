@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from butler_mqtt.domain.model import Message
-from butler_mqtt.mqtt import publish
+from butler_mqtt.mqtt import publish_packet
 from butler_mqtt.mqtt.properties import variable_length
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -39,7 +39,7 @@ def packet(flags: int, topic: bytes, packet_id: int, properties: bytes, payload:
     if flags & 0x06:
         body += struct.pack("!H", packet_id)
     body += properties + payload
-    return bytes([publish.PUBLISH | flags]) + variable_length(len(body)) + body
+    return bytes([publish_packet.PUBLISH | flags]) + variable_length(len(body)) + body
 
 
 def packed(**values: Any) -> bytes:
@@ -65,7 +65,7 @@ class Reader(paho.Client):
         return part
 
     def _take(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        self.came.append(publish.of_paho(message, generation=7))
+        self.came.append(publish_packet.of_paho(message, generation=7))
 
     def read(self) -> Message | None:
         """Give the message of a packet that it reads and hands on."""
@@ -85,7 +85,7 @@ def test_a_message_is_read_as_the_client_library_reads_it(
 ) -> None:
     is_v5 = properties is not None
     sent = packet(flags, topic.encode(), packet_id, packed(**properties or {}) if is_v5 else b"", payload)
-    message = publish.read(sent, is_v5=is_v5, generation=7)
+    message = publish_packet.read(sent, is_v5=is_v5, generation=7)
     unusual = {"SubscriptionIdentifier", "TopicAlias"} & set(properties or ())
     texts = {name: value for name, value in (properties or {}).items() if name != "CorrelationData"}
     forbidden = any(character in repr(texts) for character in ("\\x00", "\\ufeff"))
@@ -102,8 +102,8 @@ def test_a_message_is_read_as_the_client_library_reads_it(
     st.binary(max_size=60) | st.binary(max_size=40).map(lambda more: b"\x00\x01t\x00\x01" + more),
 )
 def test_what_the_client_library_refuses_is_left_to_it(flags: int, is_v5: bool, body: bytes) -> None:
-    sent = bytes([publish.PUBLISH | flags]) + variable_length(len(body)) + body
-    message = publish.read(sent, is_v5=is_v5, generation=7)
+    sent = bytes([publish_packet.PUBLISH | flags]) + variable_length(len(body)) + body
+    message = publish_packet.read(sent, is_v5=is_v5, generation=7)
     if message is not None:
         assert message == Reader(sent, is_v5=is_v5).read()
 
@@ -127,7 +127,7 @@ def test_what_the_client_library_refuses_is_left_to_it(flags: int, is_v5: bool, 
     ],
 )
 def test_qos_2_and_what_the_protocol_does_not_allow_is_not_read(sent: bytes) -> None:
-    assert publish.read(sent, is_v5=True, generation=1) is None
+    assert publish_packet.read(sent, is_v5=True, generation=1) is None
 
 
 def test_the_text_of_properties_is_what_earlier_versions_have_stored() -> None:
@@ -138,7 +138,7 @@ def test_the_text_of_properties_is_what_earlier_versions_have_stored() -> None:
         packed(ResponseTopic="a/b", CorrelationData=b"\xff", UserProperty=("k", "1"), ContentType="json"),
         b"{}",
     )
-    message = publish.read(sent, is_v5=True, generation=1)
+    message = publish_packet.read(sent, is_v5=True, generation=1)
     assert message is not None
     assert message.properties == (
         "{'ContentType': 'json', 'ResponseTopic': 'a/b', 'CorrelationData': b'\\xff', "

@@ -19,7 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.buffered import SocketContext
+from butler_mqtt.mqtt.buffered_socket import SocketContext
 from butler_mqtt.mqtt.oversize import MAX_PACKET, PacketLimit
 from butler_mqtt.mqtt.websocket import Place
 

@@ -20,7 +20,7 @@ from butler_mqtt import settings
 from butler_mqtt.contract import topics
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt import status
-from butler_mqtt.mqtt.client import connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.paho_client import connect, guarded, named, new_client, tls_reason
 
 #: The longest one turn of the network loop waits, seconds.
 TURN_SECONDS = 0.2

@@ -19,8 +19,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.mqtt.client import Limits, guarded, named
 from butler_mqtt.mqtt.connection import Connection, Ended
+from butler_mqtt.mqtt.paho_client import Limits, guarded, named
 from butler_mqtt.mqtt.properties import PublicationProperties, variable_length
 from butler_mqtt.mqtt.status import new_instance
 

@@ -16,7 +16,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.client import Limits, connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.paho_client import Limits, connect, guarded, named, new_client, tls_reason
 
 #: Seconds for the broker to answer one step.
 STEP_SECONDS = 5.0

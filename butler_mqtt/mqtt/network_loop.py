@@ -19,8 +19,8 @@ from typing import Self
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
-from butler_mqtt.mqtt.buffered import BufferedSocket
-from butler_mqtt.mqtt.publish import PUBLISH
+from butler_mqtt.mqtt.buffered_socket import BufferedSocket
+from butler_mqtt.mqtt.publish_packet import PUBLISH
 
 #: More wakes than can come between two turns, and packets read in one at most.
 _MANY = 4096
