@@ -197,7 +197,7 @@ class Daemon:
         if not (self._settings.rest.enable or self._settings.monitoring.enable):
             return
         # Loaded here only: a web server costs a fifth of the daemon's memory.
-        from butler_mqtt.http.listener import ListenerError  # noqa: PLC0415
+        from butler_mqtt.http.server.listener import ListenerError  # noqa: PLC0415
         from butler_mqtt.listeners import Listeners, Sources  # noqa: PLC0415 -- as above
 
         sources = Sources(

@@ -15,12 +15,12 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
-from butler_mqtt.http.core import Check, Core
-from butler_mqtt.http.expiry import remaining
+from butler_mqtt.http.certificate_expiry import remaining
+from butler_mqtt.http.dependencies import Check, Core
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
-from butler_mqtt.http.listener import Listener
-from butler_mqtt.http.protocol import Limits
+from butler_mqtt.http.server.listener import Listener
+from butler_mqtt.http.server.protocol import Limits
 from butler_mqtt.journal.request_history import History
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.settings import Settings

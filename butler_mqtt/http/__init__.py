@@ -1,6 +1,1 @@
-"""
-The REST door and the monitoring pages: the only home of uvicorn, Starlette and prometheus_client.
-
-Loaded only when one of the two listeners is enabled. Knows nothing of the
-pipeline: what it needs comes in as the callables of `core.Core`.
-"""
+"""The REST door and the monitoring pages; the home of Starlette, uvicorn and prometheus-client, loaded only when enabled."""

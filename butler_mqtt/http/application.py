@@ -16,12 +16,12 @@ from starlette.types import ASGIApp
 
 from butler_mqtt.contract import request_schema
 from butler_mqtt.errors import JournalError, RequestError
-from butler_mqtt.http import openapi, page
-from butler_mqtt.http.answers import Refusal, json_answer, refusal_answer
-from butler_mqtt.http.core import Check, Core
+from butler_mqtt.http.api import description_page, openapi
+from butler_mqtt.http.api.start_requests import Starting
+from butler_mqtt.http.dependencies import Check, Core
 from butler_mqtt.http.guard import Guard, Rate
-from butler_mqtt.http.sites import LocalPages
-from butler_mqtt.http.starting import Starting
+from butler_mqtt.http.origins import LocalPages
+from butler_mqtt.http.responses import Refusal, json_answer, refusal_answer
 from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import Monitoring, Rest
 
@@ -57,7 +57,7 @@ def rest(
 
     async def docs(_request: Request) -> Response:
         return HTMLResponse(
-            page.render(openapi.document()), headers={"Content-Security-Policy": _PAGE_POLICY}
+            description_page.render(openapi.document()), headers={"Content-Security-Policy": _PAGE_POLICY}
         )
 
     routes = [

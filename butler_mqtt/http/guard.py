@@ -15,8 +15,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from butler_mqtt.errors import RequestError
-from butler_mqtt.http.answers import Refusal, refusal_answer
-from butler_mqtt.http.sites import refuse_foreign_host, refuse_foreign_origin, refuse_long_body
+from butler_mqtt.http.origins import refuse_foreign_host, refuse_foreign_origin, refuse_long_body
+from butler_mqtt.http.responses import Refusal, refusal_answer
 from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import Rest, Token
 

@@ -14,7 +14,7 @@ import yaml
 from butler_mqtt import config, logs
 from butler_mqtt.config_shape import keys_of, schema
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.http import answers
+from butler_mqtt.http import responses
 from butler_mqtt.settings import Mqtt
 from butler_mqtt.yamlfile import dotted
 from tests.docs.blocks import ROOT, Block, blocks, pages
@@ -128,7 +128,7 @@ def test_every_reply_code_of_the_program_is_documented() -> None:
 def test_the_rest_statuses_are_those_of_the_program() -> None:
     for code, _, *rest in rows("replies.md", "## Codes")[1:]:
         if rest[0]:
-            assert answers.STATUS.get(words(code)[0], 400) == int(rest[0]), code
+            assert responses.STATUS.get(words(code)[0], 400) == int(rest[0]), code
 
 
 def test_every_event_is_documented_as_the_schema_has_it() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http import application
-from butler_mqtt.http.core import Check, Core
+from butler_mqtt.http.api.start_requests import Starting
+from butler_mqtt.http.dependencies import Check, Core
 from butler_mqtt.http.guard import Guard, Rate
-from butler_mqtt.http.listener import Listener
-from butler_mqtt.http.protocol import Limits
-from butler_mqtt.http.starting import Starting
+from butler_mqtt.http.server.listener import Listener
+from butler_mqtt.http.server.protocol import Limits
 from butler_mqtt.settings import Monitoring, Rest
 from tests.rest.hostile import HostileClient
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from butler_mqtt.http.protocol import Limits
+from butler_mqtt.http.server.protocol import Limits
 from tests.rest.doors import BOTH, Door, door, rest_of
 from tests.rest.test_guard import GUARDED
 

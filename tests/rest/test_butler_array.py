@@ -10,7 +10,7 @@ import pytest
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import EMPTY_GUID
 from butler_mqtt.errors import RequestError
-from butler_mqtt.http import butler
+from butler_mqtt.http.api import butler_form
 
 ONE = "7552d9fc-d1bb-4975-9a38-18357de531ea"
 TWO = "210832b5-6174-4572-bd19-3e61eda675ef"
@@ -36,11 +36,11 @@ def pair(name: object, value: object) -> dict[str, object]:
     return item("starttaskcustomproperty", customPropertyName=name, customPropertyValue=value)
 
 
-def read(items: list[Any], path: str | None = None, *, all_ids: bool = False) -> butler.Asked:
-    return butler.read(items, path, all_ids=all_ids)
+def read(items: list[Any], path: str | None = None, *, all_ids: bool = False) -> butler_form.Asked:
+    return butler_form.read(items, path, all_ids=all_ids)
 
 
-def body(asked: butler.Asked) -> Any:
+def body(asked: butler_form.Asked) -> Any:
     return json.loads(asked.request() or "null")
 
 
@@ -78,7 +78,7 @@ def test_an_array_that_names_no_task_makes_no_request(items: list[Any]) -> None:
 
 
 def test_an_empty_array_gets_empty_lists() -> None:
-    assert butler.answer(read([]), None) == EMPTY
+    assert butler_form.answer(read([]), None) == EMPTY
 
 
 def test_unknown_keys_of_items_are_ignored_as_butler_does() -> None:
@@ -113,7 +113,7 @@ def test_the_lists_of_ids_keep_the_order_asked_with_the_path_first() -> None:
         "tasksQueued": [entry(TWO, {"taskId": TWO}, status="queued")],
         "tasksNotFound": [{"taskId": THREE}],
     }
-    assert butler.answer(asked, state)["tasksId"] == {
+    assert butler_form.answer(asked, state)["tasksId"] == {
         "started": [named(TWO), named(ONE)],
         "invalid": [{"taskId": "abc"}, {"taskId": THREE}, {"taskId": 5}],
         "denied": [],
@@ -127,7 +127,7 @@ def test_ids_are_given_back_as_they_were_sent_when_nothing_was_started() -> None
         "tasksFailed": [entry(TWO, {"taskId": TWO}, status="notStarted")],
         "tasksNotFound": [{"taskId": THREE}],
     }
-    assert butler.answer(asked, state)["tasksId"] == {
+    assert butler_form.answer(asked, state)["tasksId"] == {
         "started": [],
         "invalid": [{"taskId": THREE.upper()}],
         "denied": [{"taskId": ONE.upper()}, {"taskId": TWO.upper()}],
@@ -137,7 +137,7 @@ def test_ids_are_given_back_as_they_were_sent_when_nothing_was_started() -> None
 def test_a_task_matched_twice_is_listed_under_each_group() -> None:
     asked = read([task_id(ONE), item("starttasktag", tag="x"), pair("n", "v")])
     matched = entry(ONE, {"taskId": ONE}, {"tag": "x"}, {"customProperty": {"name": "n", "value": "v"}})
-    found = butler.answer(asked, {"tasksStarted": [matched], "tasksNotFound": []})
+    found = butler_form.answer(asked, {"tasksStarted": [matched], "tasksNotFound": []})
     assert found == {
         **EMPTY,
         "tasksId": {"started": [named(ONE)], "invalid": [], "denied": []},
@@ -157,7 +157,7 @@ def test_only_the_tag_whose_task_is_denied_is_named() -> None:
         ],
         "tasksNotFound": [],
     }
-    assert butler.answer(asked, state) == {
+    assert butler_form.answer(asked, state) == {
         **EMPTY,
         "tasksTag": [named(ONE)],
         "tasksTagDenied": [{"tag": "Bad"}],
@@ -177,7 +177,7 @@ def test_a_malformed_id_holds_the_others_back_as_an_unknown_one_does() -> None:
         "tasksDenied": [entry(ONE, {"taskId": ONE}, status="denied")],
         "tasksNotFound": [{"taskId": EMPTY_GUID}],
     }
-    assert butler.answer(asked, state)["tasksId"] == {
+    assert butler_form.answer(asked, state)["tasksId"] == {
         "started": [],
         "invalid": [{"taskId": "abc"}],
         "denied": [{"taskId": ONE}],
@@ -187,7 +187,7 @@ def test_a_malformed_id_holds_the_others_back_as_an_unknown_one_does() -> None:
 def test_an_id_held_back_is_denied_though_a_tag_starts_its_task() -> None:
     asked = read([task_id(ONE), task_id(TWO), item("starttasktag", tag="x")], all_ids=True)
     state = {"tasksStarted": [entry(ONE, {"taskId": ONE}, {"tag": "x"})], "tasksNotFound": [{"taskId": TWO}]}
-    found = butler.answer(asked, state)
+    found = butler_form.answer(asked, state)
     assert found["tasksId"] == {"started": [], "invalid": [{"taskId": TWO}], "denied": [{"taskId": ONE}]}
     assert found["tasksTag"] == [named(ONE)]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from butler_mqtt.http import examples
+from butler_mqtt.http.api import examples
 from tests.acceptance import contract
 from tests.acceptance.sender import Sender
 from tests.brokers import until

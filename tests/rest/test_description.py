@@ -17,8 +17,8 @@ import requests
 from jsonschema import Draft202012Validator
 
 from butler_mqtt.contract import validation
-from butler_mqtt.http import examples, openapi, page
-from butler_mqtt.http.answers import STATUS
+from butler_mqtt.http.api import description_page, examples, openapi
+from butler_mqtt.http.responses import STATUS
 from tests.rest.doors import door
 
 DOCUMENT = openapi.document()
@@ -119,13 +119,13 @@ class Links(HTMLParser):
 
 def test_the_page_refers_to_nothing_but_the_description() -> None:
     links = Links()
-    links.feed(page.render(DOCUMENT))
+    links.feed(description_page.render(DOCUMENT))
     assert links.found == ["openapi.json"]
     assert not links.tags & {"script", "link", "img", "iframe", "object", "embed", "base"}
 
 
 def test_the_page_shows_every_operation_and_every_example() -> None:
-    text = page.render(DOCUMENT)
+    text = description_page.render(DOCUMENT)
     for path, method, operation in operations():
         assert f'id="{operation["operationId"]}"' in text
         assert f'<span class="method">{method.upper()}</span> <code>{path}</code>' in text
@@ -135,7 +135,7 @@ def test_the_page_shows_every_operation_and_every_example() -> None:
 
 def test_what_looks_like_markup_is_shown_as_text() -> None:
     document = {**DOCUMENT, "info": {**DOCUMENT["info"], "description": "<script>alert(1)</script>"}}
-    assert "<script>" not in page.render(document)
+    assert "<script>" not in description_page.render(document)
 
 
 class Recorder(http.server.BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ import socket
 import pytest
 import requests
 
-from butler_mqtt.http.protocol import Limits
+from butler_mqtt.http.server.protocol import Limits
 from butler_mqtt.settings import Rest
 from tests.brokers import until
 from tests.rest.doors import BOTH, door

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from butler_mqtt.http.protocol import Limits
+from butler_mqtt.http.server.protocol import Limits
 from butler_mqtt.settings import Rest
 from tests.brokers import until
 from tests.rest.doors import door, rest_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt.http.answers import STATUS
+from butler_mqtt.http.responses import STATUS
 from tests.rest.house import House
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -16,7 +16,7 @@ import requests
 import trustme
 import yaml
 
-from butler_mqtt.http.protocol import Limits
+from butler_mqtt.http.server.protocol import Limits
 from butler_mqtt.settings import Rest, RestTls, Token
 from tests.brokers import until
 from tests.rest.doors import door

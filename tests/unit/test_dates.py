@@ -21,7 +21,7 @@ from butler_mqtt.commands import requests_list
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.errors import RequestError
-from butler_mqtt.http.expiry import remaining
+from butler_mqtt.http.certificate_expiry import remaining
 from butler_mqtt.mqtt import status
 from butler_mqtt.qrs import wire
 from butler_mqtt.qrs.answers import http_date, retry_seconds

@@ -17,11 +17,11 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.contract import request_schema, strict_json
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import RequestError
-from butler_mqtt.http import butler
-from butler_mqtt.http.answers import Refusal, json_answer, reply_answer, status_of
-from butler_mqtt.http.core import Core
-from butler_mqtt.http.delivery import Delivery
-from butler_mqtt.http.sites import announced
+from butler_mqtt.http.api import butler_form
+from butler_mqtt.http.api.waiting_caller import Delivery
+from butler_mqtt.http.dependencies import Core
+from butler_mqtt.http.origins import announced
+from butler_mqtt.http.responses import Refusal, json_answer, reply_answer, status_of
 
 #: Seconds within which a request must be on disk; a commit takes milliseconds.
 STORE_SECONDS = 10.0
@@ -54,7 +54,7 @@ class _Asked:
     path_task_id: str | None
     key: str | None
     at_once: bool
-    butler: butler.Asked | None = None
+    butler: butler_form.Asked | None = None
 
 
 class Starting:
@@ -102,7 +102,7 @@ class Starting:
             raise
 
     async def _start_butlers(
-        self, request: Request, asked: _Asked, wanted: butler.Asked, received_at: int, began: float
+        self, request: Request, asked: _Asked, wanted: butler_form.Asked, received_at: int, began: float
     ) -> Response:
         if wanted.key_values:
             _log.warning(
@@ -112,7 +112,7 @@ class Starting:
             )
         body = wanted.request()
         if body is None:
-            return json_answer(butler.answer(wanted, None))
+            return json_answer(butler_form.answer(wanted, None))
         request_id, reply = await self._hand_in(request, asked, body.encode(), received_at, began)
         if reply is None:
             return _accepted(request_id, asked)
@@ -122,7 +122,7 @@ class Starting:
         ):
             return reply_answer(reply, _place(request_id))
         state = await asyncio.to_thread(self._core.inquire, request_id)
-        return json_answer(butler.answer(wanted, state), headers=_place(request_id))
+        return json_answer(butler_form.answer(wanted, state), headers=_place(request_id))
 
     async def _hand_in(
         self, request: Request, asked: _Asked, body: bytes, received_at: int, began: float
@@ -178,7 +178,7 @@ class Starting:
                 path_task_id,
                 key,
                 asked.at_once,
-                butler.read(_array(body), path_task_id, all_ids=all_ids),
+                butler_form.read(_array(body), path_task_id, all_ids=all_ids),
             )
         if all_ids and body.strip():
             raise RequestError(

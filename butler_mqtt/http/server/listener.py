@@ -13,9 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from butler_mqtt.errors import ButlerError
-from butler_mqtt.http.protocol import Limits, Protocol
-from butler_mqtt.http.sockets import BACKLOG, LimitedSocket, listen
-from butler_mqtt.http.tls import Certificates
+from butler_mqtt.http.server.limited_socket import BACKLOG, LimitedSocket, listen
+from butler_mqtt.http.server.protocol import Limits, Protocol
+from butler_mqtt.http.server.tls import Certificates
 from butler_mqtt.settings import RestTls
 
 #: Seconds between two looks at the certificate files.

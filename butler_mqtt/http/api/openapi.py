@@ -9,7 +9,7 @@ from typing import Any
 
 from butler_mqtt import __version__
 from butler_mqtt.contract import request_schema
-from butler_mqtt.http import examples
+from butler_mqtt.http.api import examples
 
 _INTRODUCTION = (
     "Starts Qlik Sense tasks when other systems ask, once, and tells them what happened.\n\n"

@@ -1,0 +1,1 @@
+"""Listening: sockets with limits, TLS, HTTP off the wire."""
