@@ -109,7 +109,7 @@ def run(
     ] = LogFormat.TEXT,
 ) -> None:
     """Run the daemon until it is told to stop."""
-    from butler_mqtt import config as files  # noqa: PLC0415 -- the other commands need none of this
+    from butler_mqtt.config import loader as files  # noqa: PLC0415 -- the other commands need none of this
     from butler_mqtt.daemon import Daemon  # noqa: PLC0415 -- as above
     from butler_mqtt.journal.sqlite import Journal  # noqa: PLC0415 -- as above
 
@@ -301,7 +301,7 @@ def read_settings(
     tell: Callable[[ConfigError], None] | None = None,
 ) -> Settings:
     """Read the configuration, or end with code 78, every problem on standard error, and *tell* told of it."""
-    from butler_mqtt import config as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
+    from butler_mqtt.config import loader as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
 
     try:
         return files.load(path, os.environ, check_files=check_files, log_in=log_in)

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from butler_mqtt import config
 from butler_mqtt.commands import init
 from butler_mqtt.commands.init import Answers, InitError
+from butler_mqtt.config import loader
 from butler_mqtt.exit_codes import ExitCode
 from tests.brokers import Mosquitto
 from tests.docs.blocks import ROOT
@@ -61,7 +61,7 @@ def test_it_writes_a_configuration_that_works_and_checks_it(
     )
     assert done.returncode == ExitCode.OK, done.stdout + done.stderr
     assert done.stdout.endswith("everything works\n")
-    settings = config.load(tmp_path / "config.yaml", {})
+    settings = loader.load(tmp_path / "config.yaml", {})
     assert settings.mqtt.broker_port == broker.port
     assert settings.qrs.client_cert == tmp_path / "export" / "sense1" / "client.pem"
     assert (tmp_path / "config.yaml").stat().st_mode & 0o777 == 0o644

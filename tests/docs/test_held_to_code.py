@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from butler_mqtt import config, logs
-from butler_mqtt.config_shape import keys_of, schema
+from butler_mqtt import logs
+from butler_mqtt.config import loader
+from butler_mqtt.config.shape import keys_of, schema
+from butler_mqtt.config.yaml_file import dotted
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.http import responses
 from butler_mqtt.settings import Mqtt
-from butler_mqtt.yamlfile import dotted
 from tests.docs.blocks import ROOT, Block, blocks, pages
 
 PACKAGE = ROOT / "butler_mqtt"
@@ -202,7 +203,7 @@ def test_configuration_examples_are_valid(block: Block, tmp_path: Path) -> None:
     value["Butler"].setdefault("cert", {"clientCert": "client.pem", "clientCertKey": "client_key.pem"})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(value))
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
-    loaded = config.load(tmp_path / "config.yaml", environ, check_files=False, log_in=False)
+    loaded = loader.load(tmp_path / "config.yaml", environ, check_files=False, log_in=False)
     assert loaded.qrs.host == "sense.example.com"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt import config
+from butler_mqtt.config import loader
 from butler_mqtt.errors import ConfigError
 from tests.docs.blocks import ROOT
 from tests.service.faults import FAULTS, table
@@ -30,5 +30,5 @@ def test_the_misspelt_key_is_told_as_the_table_has_it(tmp_path: Path) -> None:
     file.write_text(text.replace("brokerPort", "brokrPort"))
     (row,) = (row for row in table() if "misspelt" in row.what)
     with pytest.raises(ConfigError) as caught:
-        config.load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)}, check_files=False, log_in=False)
+        loader.load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)}, check_files=False, log_in=False)
     assert row.line in str(caught.value)

@@ -8,7 +8,7 @@ from textwrap import indent
 
 import pytest
 
-from butler_mqtt import config
+from butler_mqtt.config import loader
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.settings import Settings
 
@@ -27,7 +27,7 @@ def load_whole(folder: Path, text: str | bytes, environ: Mapping[str, str] = NOT
     """Load a file that holds *text* and nothing else."""
     file = folder / "config.yaml"
     file.write_bytes(text.encode() if isinstance(text, str) else text)
-    return config.load(file, environ)
+    return loader.load(file, environ)
 
 
 def problems(folder: Path, sections: str, environ: Mapping[str, str] = NOTHING) -> list[str]:

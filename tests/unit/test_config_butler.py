@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.config_shape import butler_keys, keys_of, schema
-from butler_mqtt.yamlfile import dotted
+from butler_mqtt.config.shape import butler_keys, keys_of, schema
+from butler_mqtt.config.yaml_file import dotted
 from tests.unit.configfile import PEM, load_whole, problems_of_whole
 
 #: The parts of a Butler 16 file that this program reads, as they look there, and some that it does not.

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from butler_mqtt import config, yamlfile
-from butler_mqtt.config_shape import keys_of, schema
+from butler_mqtt.config import loader, yaml_file
+from butler_mqtt.config.shape import keys_of, schema
 from butler_mqtt.settings import Journal, Qrs, Settings
 from tests.unit.configfile import PEM
 
@@ -29,13 +29,13 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def in_file() -> dict[str, Any]:
-    value = yamlfile.parse((ROOT / "config.yaml").read_text("utf-8")).value
+    value = yaml_file.parse((ROOT / "config.yaml").read_text("utf-8")).value
     assert isinstance(value, dict)
     return leaves(value["Butler"])
 
 
 def in_schema() -> set[str]:
-    places = {yamlfile.dotted(place) for place in keys_of(schema()["properties"]["Butler"])}
+    places = {yaml_file.dotted(place) for place in keys_of(schema()["properties"]["Butler"])}
     return {place for place in places if not any(other.startswith(f"{place}.") for other in places)}
 
 
@@ -56,7 +56,7 @@ def test_the_documentation_explains_every_key() -> None:
 def test_the_documentation_tells_the_defaults_of_the_file() -> None:
     told = {key: default for key, default in in_docs().items() if key not in SITE}
     meant = {
-        key: yamlfile.parse(f"a: {default}").value for key, default in told.items() if "{" not in default
+        key: yaml_file.parse(f"a: {default}").value for key, default in told.items() if "{" not in default
     }
     written = in_file()
     assert meant == {key: {"a": written[key]} for key in meant}
@@ -66,7 +66,7 @@ def test_the_documentation_tells_the_defaults_of_the_file() -> None:
 
 
 def test_values_of_the_file_are_the_defaults_of_the_settings() -> None:
-    loaded = config.load(ROOT / "config.yaml", {}, check_files=False)
+    loaded = loader.load(ROOT / "config.yaml", {}, check_files=False)
     site = Qrs(
         host="sense.example.com",
         client_cert=ROOT / "client.pem",
@@ -83,8 +83,8 @@ def test_a_file_without_any_key_but_those_of_the_site_means_the_same(tmp_path: P
     short = {"configQRS": {"host": "sense.example.com"}}
     cert = {"clientCert": "client.pem", "clientCertKey": "client_key.pem", "clientCertCA": "root.pem"}
     (tmp_path / "short.yaml").write_text(json.dumps({"Butler": short | {"cert": cert}}), "utf-8")
-    whole = config.load(tmp_path / "whole.yaml", {}, check_files=False)
-    assert config.load(tmp_path / "short.yaml", {}, check_files=False) == whole
+    whole = loader.load(tmp_path / "whole.yaml", {}, check_files=False)
+    assert loader.load(tmp_path / "short.yaml", {}, check_files=False) == whole
 
 
 def test_the_file_works_with_its_certificates_beside_it(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_the_file_works_with_its_certificates_beside_it(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text, "utf-8")
     for name in ("client.pem", "client_key.pem", "root.pem"):
         (tmp_path / name).write_text(PEM)
-    assert config.load(tmp_path / "config.yaml", {}).qrs.host == "sense.test"
+    assert loader.load(tmp_path / "config.yaml", {}).qrs.host == "sense.test"
 
 
 def test_every_part_of_the_schema_tells_an_operator_what_is_allowed() -> None:
@@ -115,6 +115,6 @@ def test_a_sender_reads_the_brokers_password_and_none_of_the_daemons_files(tmp_p
         "  configQRS: { host: sense.example.com }\n"
         "  cert: { clientCert: absent.pem, clientCertKey: absent.pem }\n"
     )
-    assert config.load(tmp_path / "config.yaml", {}, check_files=False).mqtt.password == "secret"
-    loaded = config.load(tmp_path / "config.yaml", {}, check_files=False, log_in=False)
+    assert loader.load(tmp_path / "config.yaml", {}, check_files=False).mqtt.password == "secret"
+    loaded = loader.load(tmp_path / "config.yaml", {}, check_files=False, log_in=False)
     assert loaded.mqtt.password is None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt import config
+from butler_mqtt.config import loader
 from butler_mqtt.errors import ConfigError
 from tests.unit.configfile import HEAD, PEM, load, problems, problems_of_whole
 
@@ -301,15 +301,15 @@ class TestRest:
 class TestTheFileItself:
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"none\.yaml: 1 problem\n  file: does not exist"):
-            config.load(tmp_path / "none.yaml", {})
+            loader.load(tmp_path / "none.yaml", {})
 
     def test_a_directory_is_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="is a directory, not a file"):
-            config.load(tmp_path, {})
+            loader.load(tmp_path, {})
 
     def test_a_device_without_end_is_not_read_to_its_end(self) -> None:
         with pytest.raises(ConfigError, match="is larger than 1048576 bytes"):
-            config.load(Path("/dev/zero"), {})
+            loader.load(Path("/dev/zero"), {})
 
     @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "---\n"])
     def test_an_empty_file_is_told_as_such(self, tmp_path: Path, text: str) -> None:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt import config, config_shape, yamlfile
+from butler_mqtt.config import loader, shape, yaml_file
 from butler_mqtt.errors import ConfigError
 
 
 def refusal(text: str) -> str:
-    with pytest.raises(yamlfile.YamlError) as caught:
-        yamlfile.parse(text)
+    with pytest.raises(yaml_file.YamlError) as caught:
+        yaml_file.parse(text)
     return str(caught.value.problem)
 
 
@@ -42,14 +42,14 @@ def refusal(text: str) -> str:
     ],
 )
 def test_scalars_follow_the_core_rules_of_yaml_1_2(text: str, value: object) -> None:
-    found = yamlfile.parse(f"a: {text}").value
+    found = yaml_file.parse(f"a: {text}").value
     assert found == {"a": value}
     assert isinstance(found, dict)
     assert type(found["a"]) is type(value)
 
 
 def test_lines_are_those_of_keys_and_of_items_of_lists() -> None:
-    document = yamlfile.parse("a:\n  b:\n    - x\n    -\n      c: 1\n")
+    document = yaml_file.parse("a:\n  b:\n    - x\n    -\n      c: 1\n")
     assert document.line(("a", "b")) == 2
     assert document.line(("a", "b", 0)) == 3
     assert document.line(("a", "b", 1, "c")) == 5
@@ -58,18 +58,18 @@ def test_lines_are_those_of_keys_and_of_items_of_lists() -> None:
 
 
 def test_a_key_that_stands_twice_is_a_problem_with_both_lines() -> None:
-    (problem,) = yamlfile.parse("a:\n  b: 1\n  b: 2\n").problems
+    (problem,) = yaml_file.parse("a:\n  b: 1\n  b: 2\n").problems
     assert str(problem) == "line 3: a.b: stands twice, first in line 2; remove one of them"
 
 
 def test_a_key_that_is_no_text_is_a_problem() -> None:
-    (problem,) = yamlfile.parse("? [x]\n: 1\n").problems
+    (problem,) = yaml_file.parse("? [x]\n: 1\n").problems
     assert "a key must be plain text" in str(problem)
 
 
 def test_aliases_and_merged_mappings_work() -> None:
     text = "a: &a {x: 1, y: 1}\nb: {<<: *a, y: 2}\nc: {<<: [{x: 3}, *a]}\nd: *a\n"
-    value = yamlfile.parse(text).value
+    value = yaml_file.parse(text).value
     assert value == {
         "a": {"x": 1, "y": 1},
         "b": {"x": 1, "y": 2},
@@ -79,7 +79,7 @@ def test_aliases_and_merged_mappings_work() -> None:
 
 
 def test_merging_something_else_than_a_mapping_is_a_problem() -> None:
-    (problem,) = yamlfile.parse("a: {<<: word}").problems
+    (problem,) = yaml_file.parse("a: {<<: word}").problems
     assert "`<<` takes a mapping" in str(problem)
 
 
@@ -122,7 +122,7 @@ def only_config_errors(content: bytes) -> bool:
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(content)
         try:
-            config.load(Path(file.name), {})
+            loader.load(Path(file.name), {})
         except ConfigError as error:
             return bool(error.problems)
     return False
@@ -144,11 +144,7 @@ VALUES = st.recursive(
 )
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(sorted(config_shape.schema()["properties"]["Butler"]["properties"])), VALUES
-    )
-)
+@given(st.dictionaries(st.sampled_from(sorted(shape.schema()["properties"]["Butler"]["properties"])), VALUES))
 def test_random_sections_are_a_configuration_error_and_nothing_else(sections: dict[str, object]) -> None:
     text = json.dumps({"Butler": sections | {"unknown": 1}}, ensure_ascii=True)
     assert only_config_errors(text.encode())

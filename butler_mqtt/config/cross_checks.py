@@ -12,11 +12,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
+from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import EMPTY_GUID
 from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import Mqtt, Qrs, Rest, Settings
-from butler_mqtt.yamlfile import Document, Place
 
 _MQTT: Final = ("Butler", "mqttConfig")
 _QRS: Final = ("Butler", "configQRS")

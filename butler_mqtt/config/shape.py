@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import jsonschema
 
-from butler_mqtt.yamlfile import Document, Place, dotted, scalar
+from butler_mqtt.config.yaml_file import Document, Place, dotted, scalar
 
 #: `$${` stands for `${`; the form without braces is systemd's own spelling.
 _REFERENCE: Final = re.compile(

@@ -14,9 +14,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from butler_mqtt import config_checks, config_shape, settings, yamlfile
+from butler_mqtt import settings
+from butler_mqtt.config import cross_checks, shape, yaml_file
+from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.errors import ConfigError, Problem
-from butler_mqtt.yamlfile import Document, Place
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -50,15 +51,15 @@ def load(
         ConfigError: The file cannot be used; it names every problem found.
     """
     try:
-        document = yamlfile.parse(_text(path))
+        document = yaml_file.parse(_text(path))
         if document.value is None:
-            raise yamlfile.YamlError(Problem("file", "is empty; everything stands under the key `Butler`"))
-    except yamlfile.YamlError as error:
+            raise yaml_file.YamlError(Problem("file", "is empty; everything stands under the key `Butler`"))
+    except yaml_file.YamlError as error:
         raise ConfigError(str(path), [error.problem]) from None
-    butler, ignored = config_shape.shaped(document, environ)
+    butler, ignored = shape.shaped(document, environ)
     reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in)
     values = reading.values(ignored)
-    config_checks.check(values, document, butler, check_files=check_files)
+    cross_checks.check(values, document, butler, check_files=check_files)
     if document.problems:
         raise ConfigError(str(path), sorted(document.problems, key=lambda problem: problem.line or 0))
     return values
@@ -72,8 +73,8 @@ def _text(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         problem = Problem("file", f"is not UTF-8: byte 0x{content[error.start]:02x}; save it as UTF-8", line)
     except (OSError, ValueError) as error:
-        problem = Problem("file", config_checks.reason(error))
-    raise yamlfile.YamlError(problem)
+        problem = Problem("file", cross_checks.reason(error))
+    raise yaml_file.YamlError(problem)
 
 
 def _bytes(path: Path, limit: int) -> bytes:
@@ -236,7 +237,7 @@ class _Reading:
         except UnicodeDecodeError:
             self._document.blame(place, f"file {path} is not UTF-8")
         except (OSError, ValueError) as error:
-            self._document.blame(place, f"file {path} {config_checks.reason(error)}")
+            self._document.blame(place, f"file {path} {cross_checks.reason(error)}")
         else:
             if secret:
                 return secret
