@@ -22,7 +22,7 @@ from butler_mqtt.domain.completions import Answers, Event, Found
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
-from butler_mqtt.ledger import Ledger
+from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.qrs.pauses import pause_after
 from butler_mqtt.settings import Settings
 

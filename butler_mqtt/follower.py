@@ -23,7 +23,7 @@ from butler_mqtt.domain.model import Execution, ExecutionStatus, Task, TaskType
 from butler_mqtt.domain.open_work import OpenStart, Watch
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.errors import QlikError, QlikRefused
-from butler_mqtt.ledger import Ledger
+from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.qrs.pauses import pause_after
 
 #: Seconds between two looks at one execution: the least, the most, and the most while something waits behind.

@@ -26,10 +26,10 @@ from butler_mqtt.domain.model import Arrival, Message, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import queries, tables
-from butler_mqtt.ledger import Ledger
+from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.ledger.unit_of_work import Turn
 from butler_mqtt.redelivery import Acknowledgements, Packet, Packets
 from butler_mqtt.settings import Settings
-from butler_mqtt.turn import Turn
 
 #: Connections of this process whose session is remembered.
 MAX_CONNECTIONS = 16

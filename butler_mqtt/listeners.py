@@ -10,7 +10,6 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from butler_mqtt import inquiry
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
@@ -22,6 +21,7 @@ from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import Limits
 from butler_mqtt.journal.request_history import History
+from butler_mqtt.ledger import request_status
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.settings import Settings
 
@@ -151,7 +151,7 @@ class Listeners:
 
     def _inquire(self, request_id: str) -> Mapping[str, object] | None:
         record = self._history.record(request_id)
-        return None if record is None else inquiry.state(record)
+        return None if record is None else request_status.state(record)
 
     def _health(self) -> list[Check]:
         checks = [

@@ -47,13 +47,13 @@ from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.sqlite import Journal, highest_ids
-from butler_mqtt.ledger import Ledger
+from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.ledger.unit_of_work import Counting, Turn
 from butler_mqtt.outbox import Outbox
 from butler_mqtt.quarantine import Quarantine
 from butler_mqtt.recovery import Recovery
 from butler_mqtt.settings import Settings
 from butler_mqtt.starter import Starter
-from butler_mqtt.turn import Counting, Turn
 
 #: Requests kept in memory while their tasks are not known; more stay in the journal only.
 MAX_WAITING = 4000

@@ -22,7 +22,7 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import dead_letter_rows, held_requests, tables
 from butler_mqtt.journal.pruning import Order, Pruning
-from butler_mqtt.turn import Turn
+from butler_mqtt.ledger.unit_of_work import Turn
 
 #: Messages in one command, so that no turn is held up.
 MAX_MESSAGES = 200

@@ -25,7 +25,7 @@ from butler_mqtt.errors import RequestError
 from butler_mqtt.finder import Finder
 from butler_mqtt.journal import held_requests, queries
 from butler_mqtt.journal.queries import Row
-from butler_mqtt.ledger import Ledger
+from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.starter import Starter
 
 #: Expired requests refused in one turn.

@@ -27,13 +27,13 @@ from butler_mqtt.finder import refused_by_qlik
 from butler_mqtt.follower import Follower
 from butler_mqtt.journal import queries
 from butler_mqtt.lanes import Lanes
-from butler_mqtt.ledger import Ledger
+from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.ledger.unit_of_work import Turn
 from butler_mqtt.poster import Poster
 from butler_mqtt.qrs.pauses import pause_after
 from butler_mqtt.rereading import Rereading
 from butler_mqtt.settings import StartTask
 from butler_mqtt.settler import Settler
-from butler_mqtt.turn import Turn
 from butler_mqtt.waiting import Waiting
 
 #: Longest pause between two tries while the server cannot be reached, in seconds.

@@ -21,9 +21,9 @@ from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.request_rows import Chapter
 from butler_mqtt.journal.search import OPEN, Search
 from butler_mqtt.journal.sqlite import Journal, highest_ids
+from butler_mqtt.ledger.unit_of_work import Turn
 from butler_mqtt.quarantine import MAX_MESSAGES, Action, Command, apply, place
 from butler_mqtt.settings import Mqtt
-from butler_mqtt.turn import Turn
 
 #: States of starts that a retry asks for again. Those that nobody can tell about may be running.
 FAILED = frozenset({"failed", "aborted", "skippedByQlik", "notStarted", "expired"})

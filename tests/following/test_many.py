@@ -17,9 +17,9 @@ from butler_mqtt.domain.model import Execution, Task
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.follower import Follower
-from butler_mqtt.ledger import Ledger
+from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.ledger.unit_of_work import Turn
 from butler_mqtt.qrs.repository import MAX_EXECUTIONS
-from butler_mqtt.turn import Turn
 from butler_mqtt.waiting import Waiting
 from tests.fakes import guid
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from butler_mqtt import inquiry
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.request_history import Backlog, History
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.journal.write_batch import Unit, Value
+from butler_mqtt.ledger import request_status
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_the_request_that_holds_the_id_is_told_before_those_that_were_refused(jo
     )
     record = History(journal.path).record("r")
     assert record is not None
-    assert inquiry.state(record)["receivedAt"] == "1970-01-01T00:00:02.000Z"
-    assert inquiry.state(record)["status"] == "pending"
+    assert request_status.state(record)["receivedAt"] == "1970-01-01T00:00:02.000Z"
+    assert request_status.state(record)["status"] == "pending"
 
 
 def test_a_refusal_is_told_with_what_was_answered(journal: Journal) -> None:
@@ -69,7 +69,7 @@ def test_a_refusal_is_told_with_what_was_answered(journal: Journal) -> None:
     write(journal, request(1, "r", holds_id=False, state="refused", reply=reply))
     record = History(journal.path).record("r")
     assert record is not None
-    state = inquiry.state(record)
+    state = request_status.state(record)
     assert (state["status"], state["error"], state["code"]) == ("failed", "E", "c")
     assert state["tasksNotFound"] == [{"tag": "x"}]
     assert state["totalTasksStarted"] == 0

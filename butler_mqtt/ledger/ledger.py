@@ -27,8 +27,8 @@ from butler_mqtt.domain.states import (
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import BODY_BYTES, Refusals
-from butler_mqtt.mailing import Mailing
-from butler_mqtt.turn import Turn
+from butler_mqtt.ledger.deliveries import Mailing
+from butler_mqtt.ledger.unit_of_work import Turn
 
 #: Codes after which the same `requestId` is a real retry, as it is after a malformed request.
 RETRYABLE = frozenset({"rate_limited", "qrs_unavailable"})

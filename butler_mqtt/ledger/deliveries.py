@@ -10,7 +10,7 @@ from butler_mqtt.contract import replies
 from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.domain.open_work import Address, Delivery
 from butler_mqtt.journal import tables
-from butler_mqtt.turn import Turn
+from butler_mqtt.ledger.unit_of_work import Turn
 
 _log = logging.getLogger("butler_mqtt.mailing")
 
