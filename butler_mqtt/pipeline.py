@@ -49,8 +49,8 @@ from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import Counting, Turn
-from butler_mqtt.outbox import Outbox
-from butler_mqtt.quarantine import Quarantine
+from butler_mqtt.outbox.dead_letters import Quarantine
+from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.recovery import Recovery
 from butler_mqtt.settings import Settings
 from butler_mqtt.starter import Starter

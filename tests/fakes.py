@@ -23,7 +23,7 @@ import pytest
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Table, select
 
-from butler_mqtt import finder, follower, outbox, pipeline, settler, starter
+from butler_mqtt import finder, follower, pipeline, settler, starter
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
@@ -47,6 +47,7 @@ from butler_mqtt.domain.model import (
 from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal, reading_engine
+from butler_mqtt.outbox import outbox
 from butler_mqtt.pipeline import Pipeline
 from butler_mqtt.settings import Settings
 

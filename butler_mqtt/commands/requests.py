@@ -247,7 +247,7 @@ def _settling(action: str) -> Callable[..., None]:
         config: ConfigOption = None,
     ) -> None:
         from butler_mqtt.commands import requests_again  # noqa: PLC0415 -- as above
-        from butler_mqtt.quarantine import Action  # noqa: PLC0415 -- as above
+        from butler_mqtt.outbox.dead_letters import Action  # noqa: PLC0415 -- as above
 
         if (request_id is None) != everything:
             raise typer.BadParameter("name one request, or --all")

@@ -22,7 +22,7 @@ from butler_mqtt.journal.request_rows import Chapter
 from butler_mqtt.journal.search import OPEN, Search
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.ledger.unit_of_work import Turn
-from butler_mqtt.quarantine import MAX_MESSAGES, Action, Command, apply, place
+from butler_mqtt.outbox.dead_letters import MAX_MESSAGES, Action, Command, apply, place
 from butler_mqtt.settings import Mqtt
 
 #: States of starts that a retry asks for again. Those that nobody can tell about may be running.

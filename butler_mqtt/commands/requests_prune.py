@@ -20,7 +20,7 @@ from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import Journal, reading_engine
 from butler_mqtt.journal.sqlite_errors import journal_error
-from butler_mqtt.quarantine import Action, Command, place
+from butler_mqtt.outbox.dead_letters import Action, Command, place
 
 #: Batches of one transaction where no daemon runs.
 BATCHES = 20

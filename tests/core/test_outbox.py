@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
-from butler_mqtt import outbox as outbox_module
 from butler_mqtt.domain.completions import Refused
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.journal.write_batch import Unit
-from butler_mqtt.outbox import MAX_IN_MEMORY, MAX_REFUSALS, Outbox
-from butler_mqtt.suspects import MAX_LOSSES, QUIET_SECONDS, SOON_SECONDS, Suspects
+from butler_mqtt.outbox import outbox as outbox_module
+from butler_mqtt.outbox.outbox import MAX_IN_MEMORY, MAX_REFUSALS, Outbox
+from butler_mqtt.outbox.suspects import MAX_LOSSES, QUIET_SECONDS, SOON_SECONDS, Suspects
 
 
 class Records:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import quarantine
 from butler_mqtt.commands import requests_again
 from butler_mqtt.commands.requests_story import moment
 from butler_mqtt.journal import tables
-from butler_mqtt.quarantine import Action, Command, parse, place
+from butler_mqtt.outbox import dead_letters
+from butler_mqtt.outbox.dead_letters import Action, Command, parse, place
 from butler_mqtt.settings import Mqtt
 from tests.fakes import House
 from tests.requests.conftest import call, delivered, lines
@@ -22,7 +22,7 @@ from tests.requests.conftest import call, delivered, lines
 
 @pytest.fixture(autouse=True)
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quarantine, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dead_letters, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(requests_again, "HANDOVER_SECONDS", 1.0)
 
 

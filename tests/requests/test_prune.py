@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import quarantine
 from butler_mqtt.commands import requests_again, requests_prune
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
-from butler_mqtt.quarantine import Action, Command, parse
+from butler_mqtt.outbox import dead_letters
+from butler_mqtt.outbox.dead_letters import Action, Command, parse
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
@@ -31,7 +31,7 @@ HOUR = 3_600_000
 
 @pytest.fixture(autouse=True)
 def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quarantine, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dead_letters, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(requests_again, "HANDOVER_SECONDS", 1.0)
     monkeypatch.setattr(requests_prune, "LOOK_SECONDS", 0.01)
 
@@ -147,8 +147,8 @@ def test_a_daemon_that_does_not_know_the_command_is_told_of(
     done: list[Any] = []
     thread = threading.Thread(target=lambda: done.append(call("prune", "--refused", "--journal", house.path)))
     thread.start()
-    until(quarantine.place(house.path).exists, what="the command is there")
-    quarantine.place(house.path).unlink()
+    until(dead_letters.place(house.path).exists, what="the command is there")
+    dead_letters.place(house.path).unlink()
     thread.join(20)
     assert done[0].exit_code == 1
     assert "2 of 2 requests are still there and the daemon has not got on" in done[0].stderr

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import quarantine, statusline
+from butler_mqtt import statusline
 from butler_mqtt.checks import local
 from butler_mqtt.clock import now_ms
 from butler_mqtt.commands.requests_again import FAILED, retried
@@ -26,7 +26,8 @@ from butler_mqtt.journal.request_history import History
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.sqlite import FORMAT, writing_engine
 from butler_mqtt.journal.upgrade import upgrade
-from butler_mqtt.quarantine import place
+from butler_mqtt.outbox import dead_letters
+from butler_mqtt.outbox.dead_letters import place
 from butler_mqtt.settings import Mqtt
 from tests.fakes import Crash, House, killed_after_effect
 from tests.requests.conftest import call, delivered, lines
@@ -34,7 +35,7 @@ from tests.requests.conftest import call, delivered, lines
 
 @pytest.fixture(autouse=True)
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quarantine, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dead_letters, "LOOK_SECONDS", 0.0)
 
 
 @pytest.fixture
