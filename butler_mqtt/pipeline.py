@@ -41,7 +41,7 @@ from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.errors import JournalError, QlikError, RequestError
 from butler_mqtt.finder import Finder
 from butler_mqtt.inbox import Inbox
-from butler_mqtt.intake import Intake
+from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.journal import held_requests, queries, tables
 from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
 from butler_mqtt.journal.refusal_bounds import Refusals

@@ -11,8 +11,8 @@ import pytest
 
 from butler_mqtt.domain.completions import AcknowledgementsRead
 from butler_mqtt.domain.model import Message
+from butler_mqtt.intake.redelivery import MAX_WAITING, Acknowledgements, Packet, Packets
 from butler_mqtt.journal import tables
-from butler_mqtt.redelivery import MAX_WAITING, Acknowledgements, Packet, Packets
 from butler_mqtt.settings import Journal as JournalSettings
 from butler_mqtt.settings import Mqtt, Settings, StartTask
 from tests.core.conftest import MakeHouse

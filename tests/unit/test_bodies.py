@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt.bodies import MAX_BODIES, MAX_BODY_BYTES, Bodies
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Request
 from butler_mqtt.errors import RequestError
+from butler_mqtt.intake.body_cache import MAX_BODIES, MAX_BODY_BYTES, Bodies
 
 ONE = "a8b4c123-def4-5678-9abc-def012345678"
 MAX_BYTES = 262144

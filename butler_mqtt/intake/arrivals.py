@@ -19,16 +19,16 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from butler_mqtt.bodies import Bodies
 from butler_mqtt.clock import from_ms, now_ms
 from butler_mqtt.contract import topics, validation
 from butler_mqtt.domain.model import Arrival, Message, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.errors import RequestError
+from butler_mqtt.intake.body_cache import Bodies
+from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets
 from butler_mqtt.journal import queries, tables
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import Turn
-from butler_mqtt.redelivery import Acknowledgements, Packet, Packets
 from butler_mqtt.settings import Settings
 
 #: Connections of this process whose session is remembered.

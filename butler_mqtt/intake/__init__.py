@@ -1,0 +1,1 @@
+"""What arrives at the doors becomes requests and deliveries; duplicates are recognised."""
