@@ -22,10 +22,10 @@ from butler_mqtt.domain.open_work import Delivery, OpenRequest, OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline
 from butler_mqtt.domain.states import RequestState, RunState, StartState
 from butler_mqtt.errors import RequestError
-from butler_mqtt.finder import Finder
 from butler_mqtt.journal import held_requests, queries
 from butler_mqtt.journal.queries import Row
 from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.resolving.resolver import Finder
 from butler_mqtt.starter import Starter
 
 #: Expired requests refused in one turn.

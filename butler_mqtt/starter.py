@@ -23,7 +23,6 @@ from butler_mqtt.domain.open_work import Doubt, OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline, began_after_reading
 from butler_mqtt.domain.states import RunState, StartState
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
-from butler_mqtt.finder import refused_by_qlik
 from butler_mqtt.follower import Follower
 from butler_mqtt.journal import queries
 from butler_mqtt.lanes import Lanes
@@ -31,7 +30,8 @@ from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import Turn
 from butler_mqtt.poster import Poster
 from butler_mqtt.qrs.pauses import pause_after
-from butler_mqtt.rereading import Rereading
+from butler_mqtt.resolving.rereading import Rereading
+from butler_mqtt.resolving.resolver import refused_by_qlik
 from butler_mqtt.settings import StartTask
 from butler_mqtt.settler import Settler
 from butler_mqtt.waiting import Waiting

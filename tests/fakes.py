@@ -23,7 +23,7 @@ import pytest
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Table, select
 
-from butler_mqtt import finder, follower, pipeline, settler, starter
+from butler_mqtt import follower, pipeline, settler, starter
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
@@ -49,6 +49,7 @@ from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal, reading_engine
 from butler_mqtt.outbox import outbox
 from butler_mqtt.pipeline import Pipeline
+from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings
 
 OUR_USER = "INTERNAL\\sa_repository"
@@ -77,7 +78,7 @@ def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower, "LEAST_SECONDS", 0.002)
     monkeypatch.setattr(follower, "MOST_SECONDS", 0.01)
     monkeypatch.setattr(follower, "LOG_PAUSE_SECONDS", 0.002)
-    for module in (finder, starter, settler):
+    for module in (resolver, starter, settler):
         monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", 0.005)
 
 

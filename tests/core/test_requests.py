@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import finder, follower, pipeline
+from butler_mqtt import follower, pipeline
 from butler_mqtt.domain.model import Execution
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
 from butler_mqtt.pipeline import MAX_WAITING
+from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Mqtt, Settings, StartTask, StartTaskFilter
 from tests.core.conftest import MakeHouse
 from tests.fakes import Crash, House, guid
@@ -503,7 +504,7 @@ def test_within_the_cache_age_nothing_is_asked_but_a_miss_always_is(house: House
 def test_what_is_asked_for_again_and_again_is_read_anew_while_nobody_waits(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
     house.site.lasting = False
     task = house.site.add("Sales")
     house.ask({"taskId": task})
@@ -521,7 +522,7 @@ def test_what_is_asked_for_again_and_again_is_read_anew_while_nobody_waits(
 def test_what_grows_old_is_read_anew_after_the_commit_which_that_would_slow_down(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
     task = house.site.add("Sales")
     house.ask({"taskId": task})
     house.send({"taskId": task})
@@ -538,10 +539,10 @@ def test_what_grows_old_is_read_anew_after_the_commit_which_that_would_slow_down
 def test_what_grows_too_old_while_the_disk_is_slow_is_read_anew_all_the_same(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
     task = house.site.add("Sales")
     house.ask({"taskId": task})
-    house.call({"taskId": task}, on_stored=lambda _: monkeypatch.setattr(finder, "CACHE_SECONDS", 0.0))
+    house.call({"taskId": task}, on_stored=lambda _: monkeypatch.setattr(resolver, "CACHE_SECONDS", 0.0))
     house.turn()
     house.find()
     assert [selector.value for one in house.site.asked for selector in one] == [task, task]
@@ -593,7 +594,7 @@ def _looks_at_what_has_begun(house: House, monkeypatch: pytest.MonkeyPatch) -> l
 def test_what_is_asked_for_while_it_is_read_anew_is_not_read_once_more(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
     house.site.lasting = False
     task = house.site.add("Sales")
     house.ask({"taskId": task})
@@ -607,7 +608,7 @@ def test_what_is_asked_for_while_it_is_read_anew_is_not_read_once_more(
 def test_a_task_that_is_gone_is_not_known_any_longer_once_it_was_read_anew(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
     house.site.lasting = False
     task = house.site.add("Sales")
     house.ask({"taskId": task})
@@ -626,7 +627,7 @@ def test_a_task_that_is_gone_is_not_known_any_longer_once_it_was_read_anew(
 def test_what_is_not_asked_for_any_more_is_not_read_anew(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finder, "RENEWED_SECONDS", 0.0)
+    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
     house.site.lasting = False
     task = house.site.add("Sales")
     for _ in range(2):

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import finder, follower
+from butler_mqtt import follower
 from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
+from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings, StartTask
 from tests.fakes import House, Site
 from tests.following.conftest import MakeHouse
@@ -137,7 +138,7 @@ def test_a_start_that_expires_while_it_waits_is_not_answered_as_queued(house: Ho
 def test_requests_behind_full_lanes_are_not_refused_for_a_server_that_answers(
     make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finder, "MAX_PLANNED", 2)
+    monkeypatch.setattr(resolver, "MAX_PLANNED", 2)
     house = make_house(Settings(start_task=StartTask(max_concurrent_reloads=1, request_deadline_seconds=0.5)))
     for number in range(3):
         house.ask({"taskId": house.site.add(f"Task {number}")})

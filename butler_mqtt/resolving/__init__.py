@@ -1,0 +1,1 @@
+"""From requests to the Qlik tasks they mean."""
