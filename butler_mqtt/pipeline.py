@@ -53,7 +53,7 @@ from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.recovery import Recovery
 from butler_mqtt.resolving.resolver import Finder
 from butler_mqtt.settings import Settings
-from butler_mqtt.starter import Starter
+from butler_mqtt.starting.dispatcher import Starter
 
 #: Requests kept in memory while their tasks are not known; more stay in the journal only.
 MAX_WAITING = 4000

@@ -26,7 +26,7 @@ from butler_mqtt.journal import held_requests, queries
 from butler_mqtt.journal.queries import Row
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.resolving.resolver import Finder
-from butler_mqtt.starter import Starter
+from butler_mqtt.starting.dispatcher import Starter
 
 #: Expired requests refused in one turn.
 MAX_EXPIRED = 200

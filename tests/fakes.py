@@ -23,7 +23,7 @@ import pytest
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Table, select
 
-from butler_mqtt import follower, pipeline, settler, starter
+from butler_mqtt import pipeline
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
@@ -51,6 +51,7 @@ from butler_mqtt.outbox import outbox
 from butler_mqtt.pipeline import Pipeline
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings
+from butler_mqtt.starting import dispatcher, execution_tracker, reconciler
 
 OUR_USER = "INTERNAL\\sa_repository"
 #: Server time at the beginning of every test; far from the real one, so that mixing the two shows.
@@ -73,12 +74,12 @@ def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that no operator configures, so that a test can wait for them."""
     monkeypatch.setattr(pipeline, "TIDY_SECONDS", 0.002)
     monkeypatch.setattr(pipeline, "REPAIR_SECONDS", 0.0)
-    monkeypatch.setattr(settler, "BETWEEN_LOOKS_SECONDS", 0.01)
+    monkeypatch.setattr(reconciler, "BETWEEN_LOOKS_SECONDS", 0.01)
     monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(follower, "LEAST_SECONDS", 0.002)
-    monkeypatch.setattr(follower, "MOST_SECONDS", 0.01)
-    monkeypatch.setattr(follower, "LOG_PAUSE_SECONDS", 0.002)
-    for module in (resolver, starter, settler):
+    monkeypatch.setattr(execution_tracker, "LEAST_SECONDS", 0.002)
+    monkeypatch.setattr(execution_tracker, "MOST_SECONDS", 0.01)
+    monkeypatch.setattr(execution_tracker, "LOG_PAUSE_SECONDS", 0.002)
+    for module in (resolver, dispatcher, reconciler):
         monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", 0.005)
 
 

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from butler_mqtt import settler
 from butler_mqtt.domain.completions import Confirmed, Looked
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
+from butler_mqtt.starting import reconciler
 from tests.core.conftest import MakeHouse
 from tests.fakes import House, cut_after_effect, cut_before_effect
 
@@ -173,7 +173,7 @@ def test_a_run_in_doubt_is_looked_at_although_the_commit_that_says_so_reported_f
 def test_two_looks_are_apart_when_they_were_taken_and_not_when_they_are_taken_in(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settler, "BETWEEN_LOOKS_SECONDS", 1e-6)
+    monkeypatch.setattr(reconciler, "BETWEEN_LOOKS_SECONDS", 1e-6)
     task = house.site.add("Sales")
     house.site.script.append(cut_before_effect)
     house.send({"taskId": task})

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from butler_mqtt.domain.model import Task
 from butler_mqtt.domain.open_work import OpenStart
-from butler_mqtt.lanes import Lanes
+from butler_mqtt.starting.task_queues import Lanes
 
 TASKS = ["a", "b", "c"]
 

@@ -16,7 +16,7 @@ from butler_mqtt.domain.model import EMPTY_GUID, Look, Task, TaskType
 from butler_mqtt.domain.open_work import OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline
 from butler_mqtt.domain.states import RunState, StartState
-from butler_mqtt.poster import Poster
+from butler_mqtt.starting.post_workers import Poster
 from tests.brokers import until
 
 SECONDS = 10.0

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from butler_mqtt import settler
 from butler_mqtt.clock import now_ms, seconds_since
 from butler_mqtt.domain.model import Task, TaskType
 from butler_mqtt.errors import JournalError, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
+from butler_mqtt.starting import reconciler
 from tests.core.conftest import MakeHouse
 from tests.fakes import Crash, House, Site, cut_after_effect, killed_after_effect
 
@@ -132,7 +132,7 @@ def test_a_clock_that_is_set_between_two_lives_does_not_shorten_the_time_between
     with connection:
         connection.execute("UPDATE runs SET nothing_at = ?", [now_ms() - 3_600_000])
     connection.close()
-    monkeypatch.setattr(settler, "BETWEEN_LOOKS_SECONDS", 60.0)
+    monkeypatch.setattr(reconciler, "BETWEEN_LOOKS_SECONDS", 60.0)
     house.start()
     looks = house.site.looks
     for _ in range(10):

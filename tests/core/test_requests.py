@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import follower, pipeline
+from butler_mqtt import pipeline
 from butler_mqtt.domain.model import Execution
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
 from butler_mqtt.pipeline import MAX_WAITING
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Mqtt, Settings, StartTask, StartTaskFilter
+from butler_mqtt.starting import execution_tracker
 from tests.core.conftest import MakeHouse
 from tests.fakes import Crash, House, guid
 
@@ -575,7 +576,7 @@ def test_no_execution_is_looked_at_any_more_while_the_daemon_ends(
 
 def _looks_at_what_has_begun(house: House, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """Give the looks at executions, of which one has begun that the next turn takes in."""
-    monkeypatch.setattr(follower, "LEAST_SECONDS", 1e-9)
+    monkeypatch.setattr(execution_tracker, "LEAST_SECONDS", 1e-9)
     looks: list[Sequence[str]] = []
 
     def executions(ids: Sequence[str]) -> dict[str, Execution | None]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import starter
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
-from butler_mqtt.settler import BETWEEN_LOOKS_SECONDS, MAX_AGE_MS
+from butler_mqtt.starting import dispatcher
+from butler_mqtt.starting.reconciler import BETWEEN_LOOKS_SECONDS, MAX_AGE_MS
 from tests.brokers import until
 from tests.core.conftest import MakeHouse
 from tests.fakes import OUR_USER, House, Site, cut_after_effect, cut_before_effect
@@ -309,7 +309,7 @@ def test_few_starts_are_in_hand_until_the_daemon_has_proved_to_live(make_house: 
     house.send({"tag": "sales"})
     in_hand = house.pipeline.starter.poster.in_hand
     house.until(lambda: in_hand)
-    assert len(in_hand) == starter.FIRST_IN_HAND
+    assert len(in_hand) == dispatcher.FIRST_IN_HAND
     most = 0
 
     def all_started() -> bool:
@@ -319,7 +319,7 @@ def test_few_starts_are_in_hand_until_the_daemon_has_proved_to_live(make_house: 
         return len(house.site.posts) == 500
 
     house.until(all_started)
-    assert most == starter.IN_HAND
+    assert most == dispatcher.IN_HAND
 
 
 def test_more_starts_are_in_hand_at_once_where_a_thread_had_nothing_to_post(make_house: MakeHouse) -> None:
@@ -340,14 +340,14 @@ def test_more_starts_are_in_hand_at_once_where_a_thread_had_nothing_to_post(make
         house.find()
     poster.stop()
     thread.join(10)
-    assert [count for count in posted if count][:4] == [4, 8, 16, starter.IN_HAND]
+    assert [count for count in posted if count][:4] == [4, 8, 16, dispatcher.IN_HAND]
 
 
 def test_starts_that_fail_together_lengthen_the_pause_once(
     house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One moment without the server must not look like many in a row."""
-    monkeypatch.setattr(starter, "MAX_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(dispatcher, "MAX_PAUSE_SECONDS", 60.0)
     caplog.set_level("INFO", "butler_mqtt")
     for number in range(6):
         house.site.add(f"Sales {number}", tags=("sales",))

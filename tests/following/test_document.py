@@ -12,13 +12,13 @@ import jsonschema
 import pytest
 
 import butler_mqtt
-from butler_mqtt import follower
 from butler_mqtt.contract import task_events
 from butler_mqtt.domain.model import ExecutionStatus
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.qrs.repository import MAX_EXECUTIONS
 from butler_mqtt.settings import StartTask
+from butler_mqtt.starting import execution_tracker
 from tests.docs.blocks import blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "executions.md"
@@ -68,17 +68,17 @@ def test_every_status_is_told_as_documented() -> None:
 
 def test_the_seconds_are_those_of_the_program() -> None:
     assert [float(seconds) for _, seconds in rows("What")] == [
-        follower.LEAST_SECONDS,
-        follower.MOST_SECONDS,
-        follower.MOST_WAITED_FOR_SECONDS,
-        follower.RESULT_LAG_SECONDS,
-        follower.LOG_PAUSE_SECONDS,
+        execution_tracker.LEAST_SECONDS,
+        execution_tracker.MOST_SECONDS,
+        execution_tracker.MOST_WAITED_FOR_SECONDS,
+        execution_tracker.RESULT_LAG_SECONDS,
+        execution_tracker.LOG_PAUSE_SECONDS,
     ]
     text = PAGE.read_text()
-    assert follower.SHARE_OF_AGE == 0.1
+    assert execution_tracker.SHARE_OF_AGE == 0.1
     assert "a tenth of the execution's age" in text
-    assert f"within {follower.RESULT_LAG_SECONDS:g} s" in text
+    assert f"within {execution_tracker.RESULT_LAG_SECONDS:g} s" in text
     assert f"not more than {SERVER_CLOCK_SLACK.total_seconds():g} s before the intent" in text
     assert f"up to {MAX_EXECUTIONS} executions" in text
     assert f"{StartTask().script_log_lines} unless `startTask.scriptLogLines`" in text
-    assert (follower.LOG_TRIES, "in three tries" in text) == (3, True)
+    assert (execution_tracker.LOG_TRIES, "in three tries" in text) == (3, True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import follower
 from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings, StartTask
+from butler_mqtt.starting import execution_tracker
 from tests.fakes import House, Site
 from tests.following.conftest import MakeHouse
 
@@ -82,7 +82,7 @@ def test_a_repetition_while_another_waits_for_the_end_is_answered_once(house: Ho
 def test_an_execution_whose_result_is_gone_is_told_with_code_and_details(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "RESULT_LAG_SECONDS", 0.1)
+    monkeypatch.setattr(execution_tracker, "RESULT_LAG_SECONDS", 0.1)
     task = house.site.add("Sales")
     house.send({"taskId": task, "wait": "finished"}, correlation=b"end")
     house.until(lambda: house.site.posts)

@@ -26,10 +26,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from butler_mqtt import waiting
 from butler_mqtt.domain.model import EMPTY_GUID, Message, Task
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
+from butler_mqtt.starting import blocked_starts
 from tests.fakes import (
     DATE_AGES,
     NODE_CLOCKS,
@@ -87,7 +87,7 @@ class Freshness(RuleBasedStateMachine):
         super().__init__()
         self.monkeypatch = pytest.MonkeyPatch()
         shorten_pauses(self.monkeypatch)
-        self.monkeypatch.setattr(waiting, "BLIND_SECONDS", 0.01)
+        self.monkeypatch.setattr(blocked_starts, "BLIND_SECONDS", 0.01)
         self.temporary = TemporaryDirectory()
         self.site = Server()
         self.house = House(Path(self.temporary.name), site=self.site)

@@ -11,16 +11,16 @@ from itertools import pairwise
 
 import pytest
 
-from butler_mqtt import follower, waiting
 from butler_mqtt.domain.completions import Event, Followed
 from butler_mqtt.domain.model import Execution, Task
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
-from butler_mqtt.follower import Follower
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import Turn
 from butler_mqtt.qrs.repository import MAX_EXECUTIONS
-from butler_mqtt.waiting import Waiting
+from butler_mqtt.starting import blocked_starts, execution_tracker
+from butler_mqtt.starting.blocked_starts import Waiting
+from butler_mqtt.starting.execution_tracker import Follower
 from tests.fakes import guid
 
 EXECUTIONS = 2000
@@ -85,7 +85,7 @@ class Street:
 @pytest.fixture
 def street(monkeypatch: pytest.MonkeyPatch) -> Street:
     clock = Clock()
-    monkeypatch.setattr(follower, "time", clock)
+    monkeypatch.setattr(execution_tracker, "time", clock)
     turn = Turn()
     events: list[Event] = []
     made = Follower(
@@ -120,7 +120,7 @@ def test_pauses_keep_to_their_bounds(street: Street, waited_for: bool, most: flo
     for one in ids:
         looks = street.server.looks[one]
         pauses = [later - earlier for earlier, later in pairwise(looks)]
-        assert min(pauses) >= follower.LEAST_SECONDS - 1e-6
+        assert min(pauses) >= execution_tracker.LEAST_SECONDS - 1e-6
         # The turns of this clock are 0.2 s apart.
         assert max(pauses) <= most + 0.2 + 1e-6
 
@@ -176,14 +176,14 @@ def test_starts_that_began_are_not_kept_until_they_would_have_expired() -> None:
     waiting_room = Waiting()
     task = Task(guid(1, 0xAAAA), "Sales", 0)
     far = 10**14
-    for number in range(20 * waiting.TIDY_AT):
+    for number in range(20 * blocked_starts.TIDY_AT):
         start = OpenStart(number, None, number, f"r{number}", task, StartState.WAITING, expires_at=far)
         waiting_room.block(task, "x")
         waiting_room.add(start)
         waiting_room.free(task.id, "x")
         assert waiting_room.take(lambda _task_id: False) == [start]
         start.state = StartState.RUNNING
-    assert len(waiting_room._expiries) <= waiting.TIDY_AT
+    assert len(waiting_room._expiries) <= blocked_starts.TIDY_AT
 
 
 def test_a_start_that_waits_again_and_again_is_kept_once() -> None:

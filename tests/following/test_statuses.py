@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import follower
 from butler_mqtt.domain.model import Execution, ExecutionStatus
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
+from butler_mqtt.starting import execution_tracker
 from tests.fakes import House
 from tests.following.test_found_bugs import answers, events, steps
 
@@ -80,7 +80,7 @@ def test_a_failed_attempt_is_not_the_end_while_the_session_is_there(house: House
 def test_a_result_that_does_not_come_after_the_session_is_unknown_in_the_end(
     house: House, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "RESULT_LAG_SECONDS", 0.2)
+    monkeypatch.setattr(execution_tracker, "RESULT_LAG_SECONDS", 0.2)
     task = begun(house)
     if shown == "nothing":
         house.site.history[task].clear()
@@ -108,7 +108,7 @@ def test_what_waits_behind_a_failed_execution_does_not_wait_for_its_log(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(house.site, "script_log", lambda *_: None)
-    monkeypatch.setattr(follower, "LOG_PAUSE_SECONDS", 30.0)
+    monkeypatch.setattr(execution_tracker, "LOG_PAUSE_SECONDS", 30.0)
     task = begun(house)
     house.ask({"requestId": "b", "taskId": task})
     house.site.end(task, 8)
@@ -145,7 +145,7 @@ def test_an_outage_while_executions_are_followed_ends_nothing(
         return real(ids)
 
     monkeypatch.setattr(house.site, "executions", executions)
-    monkeypatch.setattr(follower, "MOST_SECONDS", 0.01)
+    monkeypatch.setattr(execution_tracker, "MOST_SECONDS", 0.01)
     house.site.end(task)
     house.until(lambda: answers(house, b"end"))
     assert not faults

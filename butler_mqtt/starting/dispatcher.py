@@ -23,18 +23,18 @@ from butler_mqtt.domain.open_work import Doubt, OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline, began_after_reading
 from butler_mqtt.domain.states import RunState, StartState
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
-from butler_mqtt.follower import Follower
 from butler_mqtt.journal import queries
-from butler_mqtt.lanes import Lanes
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import Turn
-from butler_mqtt.poster import Poster
 from butler_mqtt.qrs.pauses import pause_after
 from butler_mqtt.resolving.rereading import Rereading
 from butler_mqtt.resolving.resolver import refused_by_qlik
 from butler_mqtt.settings import StartTask
-from butler_mqtt.settler import Settler
-from butler_mqtt.waiting import Waiting
+from butler_mqtt.starting.blocked_starts import Waiting
+from butler_mqtt.starting.execution_tracker import Follower
+from butler_mqtt.starting.post_workers import Poster
+from butler_mqtt.starting.reconciler import Settler
+from butler_mqtt.starting.task_queues import Lanes
 
 #: Longest pause between two tries while the server cannot be reached, in seconds.
 MAX_PAUSE_SECONDS = 10.0

@@ -1,0 +1,1 @@
+"""From planned starts to executions and their end: queues, POSTs, reconciliation, tracking."""
