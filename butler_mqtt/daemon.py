@@ -35,7 +35,7 @@ from butler_mqtt.metrics import Metrics
 from butler_mqtt.mqtt.door import Door, DoorState
 from butler_mqtt.mqtt.publisher import Replies
 from butler_mqtt.notify import Notify
-from butler_mqtt.pipeline import Pipeline
+from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.qrs.repository import Qrs
 from butler_mqtt.settings import Settings
 from butler_mqtt.watchdog import Calls, Progress

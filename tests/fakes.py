@@ -23,7 +23,6 @@ import pytest
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Table, select
 
-from butler_mqtt import pipeline
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
@@ -48,7 +47,8 @@ from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefu
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal, reading_engine
 from butler_mqtt.outbox import outbox
-from butler_mqtt.pipeline import Pipeline
+from butler_mqtt.pipeline import pipeline
+from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting import dispatcher, execution_tracker, reconciler

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import pipeline
 from butler_mqtt.domain.model import Execution
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
-from butler_mqtt.pipeline import MAX_WAITING
+from butler_mqtt.pipeline import pipeline
+from butler_mqtt.pipeline.pipeline import MAX_WAITING
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Mqtt, Settings, StartTask, StartTaskFilter
 from butler_mqtt.starting import execution_tracker

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from butler_mqtt.domain.completions import Confirmed, Room
 from butler_mqtt.domain.model import Arrival
-from butler_mqtt.inbox import MAX_EVENTS, Inbox
+from butler_mqtt.pipeline.event_queue import MAX_EVENTS, Inbox
 
 ARRIVAL = Arrival("rest", b"{}", int(datetime.now(UTC).timestamp() * 1000))
 

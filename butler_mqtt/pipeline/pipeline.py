@@ -39,7 +39,6 @@ from butler_mqtt.domain.completions import (
 )
 from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.errors import JournalError, QlikError, RequestError
-from butler_mqtt.inbox import Inbox
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.journal import held_requests, queries, tables
 from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
@@ -50,7 +49,8 @@ from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import Counting, Turn
 from butler_mqtt.outbox.dead_letters import Quarantine
 from butler_mqtt.outbox.outbox import Outbox
-from butler_mqtt.recovery import Recovery
+from butler_mqtt.pipeline.event_queue import Inbox
+from butler_mqtt.pipeline.recovery import Recovery
 from butler_mqtt.resolving.resolver import Finder
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.dispatcher import Starter
