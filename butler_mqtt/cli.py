@@ -110,7 +110,7 @@ def run(
 ) -> None:
     """Run the daemon until it is told to stop."""
     from butler_mqtt.config import loader as files  # noqa: PLC0415 -- the other commands need none of this
-    from butler_mqtt.daemon import Daemon  # noqa: PLC0415 -- as above
+    from butler_mqtt.daemon.daemon import Daemon  # noqa: PLC0415 -- as above
     from butler_mqtt.journal.sqlite import Journal  # noqa: PLC0415 -- as above
 
     settings = read_settings(config)

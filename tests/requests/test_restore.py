@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt import statusline
 from butler_mqtt.checks import local
 from butler_mqtt.clock import now_ms
 from butler_mqtt.commands.requests_again import FAILED, retried
 from butler_mqtt.commands.requests_meant import Declined
+from butler_mqtt.daemon import status_line
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.request_history import History
 from butler_mqtt.journal.restore import restore as put_in_place
@@ -372,7 +372,7 @@ def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(house: Hou
 
 
 def test_the_status_says_how_many_are_held() -> None:
-    line = statusline.compose((), None, None, 2, "sense:4242", None, 6)
+    line = status_line.compose((), None, None, 2, "sense:4242", None, 6)
     assert line == "ready, 2 open requests, 6 held until butler-mqtt requests resume"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.notify import Notify
+from butler_mqtt.daemon.systemd import Notify
 from tests.brokers import Mosquitto, free_port, until
 from tests.integration.mqtt_parts import plain_client
 from tests.service.parts import Manager, broker_config, manager, service, write_config

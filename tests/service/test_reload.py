@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from butler_mqtt import reload, settings
+from butler_mqtt import settings
+from butler_mqtt.daemon import reload
 from tests.brokers import Mosquitto, free_port
 from tests.integration.mqtt_parts import plain_client
 from tests.service.parts import Manager, Service, broker_config, manager, service

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt import daemon
+from butler_mqtt.daemon import daemon
 from butler_mqtt.exit_codes import ExitCode
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"

@@ -15,8 +15,11 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from butler_mqtt import __version__, logs, probe, reload, statusline
+from butler_mqtt import __version__, logs
 from butler_mqtt.clock import now_ms
+from butler_mqtt.daemon import qrs_probe, reload, status_line
+from butler_mqtt.daemon.systemd import Notify
+from butler_mqtt.daemon.watchdog import Calls, Progress
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
     Confirmed,
@@ -34,14 +37,12 @@ from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.mqtt.door import Door, DoorState
 from butler_mqtt.mqtt.publisher import Replies
-from butler_mqtt.notify import Notify
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.qrs.repository import Qrs
 from butler_mqtt.settings import Settings
-from butler_mqtt.watchdog import Calls, Progress
 
 if TYPE_CHECKING:
-    from butler_mqtt.listeners import Listeners
+    from butler_mqtt.daemon.listeners import Listeners
 
 #: Seconds for which a broker may refuse us before the process ends: an operator has to act.
 REFUSED_SECONDS = 60.0
@@ -185,7 +186,7 @@ class Daemon:
         self._worker("follower", pipeline.starter.follower.work)
         for number in range(self._settings.start_task.max_concurrent_starts):
             self._worker(f"starter-{number + 1}", pipeline.starter.poster.work)
-        self._worker("probe", lambda qlik: probe.work(self._qrs, qlik, self._stop))
+        self._worker("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._stop))
         if self._replies is not None:
             self._replies.start()
             self._progress.watch("MQTT replies", self._replies.progress, MQTT_PATIENCE_SECONDS)
@@ -197,8 +198,8 @@ class Daemon:
         if not (self._settings.rest.enable or self._settings.monitoring.enable):
             return
         # Loaded here only: a web server costs a fifth of the daemon's memory.
+        from butler_mqtt.daemon.listeners import Listeners, Sources  # noqa: PLC0415 -- as above
         from butler_mqtt.http.server.listener import ListenerError  # noqa: PLC0415
-        from butler_mqtt.listeners import Listeners, Sources  # noqa: PLC0415 -- as above
 
         sources = Sources(
             emit=self._pipeline.emit,
@@ -335,7 +336,7 @@ class Daemon:
                 f"{door.state.replace('_', ' ')}, broker {mqtt.broker_host}:{mqtt.broker_port}: {door.reason}"
             )
         qrs = self._qrs
-        return statusline.compose(
+        return status_line.compose(
             self._stuck,
             self._pipeline.obstacle,
             broker,

@@ -1,0 +1,1 @@
+"""The process: threads joined and supervised, signals, systemd, reload, listeners."""
