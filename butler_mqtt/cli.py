@@ -134,7 +134,7 @@ def demo(
     ] = BrokerChoice.AUTO,
 ) -> None:
     """Show it at work on this machine: broker, Qlik stand-in, daemon, and what they say."""
-    from butler_mqtt.demo.story import demo as tour  # noqa: PLC0415 -- as above
+    from butler_mqtt.demo.tour import demo as tour  # noqa: PLC0415 -- as above
 
     raise typer.Exit(tour(broker.value))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from butler_mqtt.demo.account import Account, gist
+from butler_mqtt.demo.tally import Account, gist
 
 TASK = "a8b4c123-def4-5678-9abc-def012345678"
 

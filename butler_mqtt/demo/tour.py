@@ -11,10 +11,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from butler_mqtt.demo.account import Account, gist
-from butler_mqtt.demo.chapters import ALLOW, FINANCE, SALES, TROUBLES, WAYS, Chapter
-from butler_mqtt.demo.stage import PATIENCE_SECONDS, Stage, StageError, until
-from butler_mqtt.demo.telling import Telling
+from butler_mqtt.demo.examples_shown import ALLOW, FINANCE, SALES, TROUBLES, WAYS, Chapter
+from butler_mqtt.demo.narration import Telling
+from butler_mqtt.demo.processes import PATIENCE_SECONDS, Stage, StageError, until
+from butler_mqtt.demo.tally import Account, gist
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.requester import OTHERS, Sender
