@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 
-from butler_mqtt.checks import encryption, limits, login
+from butler_mqtt.checks import broker_certificates, broker_limits, broker_login
 from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.probe import SESSION_SECONDS, Probe, Refused
@@ -20,8 +20,8 @@ _NO_WAY = frozenset({"broker.certificate", "broker.login"})
 def check(mqtt: Mqtt, start_task: StartTask) -> Iterator[Finding]:
     """Try everything the daemon does with the broker, on sessions of its own that are removed again."""
     if mqtt.tls.enable:
-        yield from encryption.files(mqtt)
-        for finding in encryption.server(mqtt):
+        yield from broker_certificates.files(mqtt)
+        for finding in broker_certificates.server(mqtt):
             yield finding
             if finding.name in _NO_WAY and finding.state is State.WRONG:
                 return
@@ -29,7 +29,7 @@ def check(mqtt: Mqtt, start_task: StartTask) -> Iterator[Finding]:
     probing = replace(mqtt, session_expiry_seconds=min(SESSION_SECONDS, mqtt.session_expiry_seconds))
     client_id = f"{mqtt.client_id}-check-{secrets.token_hex(4)}"
     is_small = False
-    for finding in login.check(mqtt, start_task, client_id):
+    for finding in broker_login.check(mqtt, start_task, client_id):
         yield finding
         if finding.name == "broker.login" and finding.state is not State.OK:
             return
@@ -38,7 +38,7 @@ def check(mqtt: Mqtt, start_task: StartTask) -> Iterator[Finding]:
     kept = _kept(probing, client_id)
     yield kept
     if kept.state is State.OK and not is_small:
-        yield limits.large(probing, start_task, client_id)
+        yield broker_limits.large(probing, start_task, client_id)
     yield _reply(probing, client_id)
 
 

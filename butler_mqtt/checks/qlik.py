@@ -9,9 +9,9 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from butler_mqtt.checks import certificates, listing, site
+from butler_mqtt.checks import qrs_certificates, site_behaviour, site_lists
 from butler_mqtt.checks.finding import Finding, State, ok, unreached, warning, wrong
-from butler_mqtt.checks.listing import Read
+from butler_mqtt.checks.site_lists import Read
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.qrs.repository import Connection, Qrs
@@ -33,8 +33,8 @@ def check(settings: Settings) -> Iterator[Finding]:
     """Try everything the daemon does with the server, short of starting a task."""
     qrs = replace(settings.qrs, retry=_RETRY)
     if qrs.use_ssl:
-        yield from certificates.files(qrs)
-        for finding in certificates.server(qrs):
+        yield from qrs_certificates.files(qrs)
+        for finding in qrs_certificates.server(qrs):
             yield finding
             if finding.state is State.WRONG:
                 return
@@ -53,7 +53,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield _capacity(connection)
         yield from _allowed(settings, connection)
         try:
-            yield from site.check(read)
+            yield from site_behaviour.check(read)
         except ExchangeFailed as error:
             yield unreached("qlik.connection", f"the connection was lost: {error}", "run this again")
 
@@ -93,7 +93,7 @@ def _without(shared: Qrs, error: QlikError) -> Finding:
         else:
             advice = "this is no Repository Service: configQRS.host and port must be its own, 4242"
         return wrong(name, text, advice)
-    refused = certificates.refusal(shared.settings) if shared.settings.use_ssl else ""
+    refused = qrs_certificates.refusal(shared.settings) if shared.settings.use_ssl else ""
     if refused:
         return wrong(
             name,
@@ -160,10 +160,10 @@ def _rights(connection: Connection, read: Read) -> Iterator[Finding]:
 def _seen(read: Read) -> int | None:
     """Count the tasks that the user sees, by their list where need be; None if the server does not tell."""
     try:
-        count = listing.number_of(read("/task/count"))
+        count = site_lists.number_of(read("/task/count"))
         if count is not None:
             return count
-        rows = listing.rows_of(read("/task/full"))
+        rows = site_lists.rows_of(read("/task/full"))
     except ExchangeFailed:
         return None
     return None if rows is None else len(rows)

@@ -55,12 +55,12 @@ def unusable(error: ConfigError) -> None:
 
 def _all(settings: Settings) -> Iterator[Finding]:
     # Loaded here: the other commands need none of it.
-    from butler_mqtt.checks import broker, local, qlik  # noqa: PLC0415 -- see above
+    from butler_mqtt.checks import broker, machine, qlik  # noqa: PLC0415 -- see above
 
     yield ok("configuration", "the file can be used")
     if not settings.mqtt.enable and not settings.rest.enable:
         yield wrong("configuration", "no door is open", "enable mqttConfig or restServerConfig")
-    yield from local.check(settings)
+    yield from machine.check(settings)
     if settings.mqtt.enable:
         yield from broker.check(settings.mqtt, settings.start_task)
     yield from qlik.check(settings)

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from butler_mqtt import settings
-from butler_mqtt.checks import certificates, qlik
+from butler_mqtt.checks import qlik, qrs_certificates
 from butler_mqtt.checks.finding import State
 from tests.checks.parts import bad, by_name, site_settings
 from tests.simulator.running import Client, running
@@ -85,7 +85,7 @@ def exported(tmp_path: Path, authority: trustme.CA) -> settings.Qrs:
 
 
 def test_an_export_in_order_is_fine(exported: settings.Qrs) -> None:
-    found = list(certificates.files(exported))
+    found = list(qrs_certificates.files(exported))
     assert bad(found) == {}
     assert [one.name for one in found] == [
         "qlik.clientCert",
@@ -109,7 +109,7 @@ def test_the_dates_of_a_certificate_are_judged(
 ) -> None:
     assert exported.client_cert is not None
     make(exported.client_cert, authority, begins=timedelta(days=begins), ends=timedelta(days=ends))
-    found = list(certificates.files(exported))
+    found = list(qrs_certificates.files(exported))
     assert bad(found) == {"qlik.clientCert": state}
     assert words in by_name(found)["qlik.clientCert"].text
 
@@ -117,30 +117,30 @@ def test_the_dates_of_a_certificate_are_judged(
 def test_a_key_of_another_certificate_is_wrong(exported: settings.Qrs, tmp_path: Path) -> None:
     other = trustme.CA().issue_cert("x")
     other.private_key_pem.write_to_path(str(tmp_path / "client_key.pem"))
-    found = list(certificates.files(exported))
+    found = list(qrs_certificates.files(exported))
     assert bad(found) == {"qlik.clientCertKey": State.WRONG}
     assert "is not the key of" in by_name(found)["qlik.clientCertKey"].text
 
 
 def test_a_key_with_a_password_is_wrong(exported: settings.Qrs, tmp_path: Path) -> None:
     write_key(tmp_path / "client_key.pem", b"secret-of-the-key")
-    found = list(certificates.files(exported))
+    found = list(qrs_certificates.files(exported))
     assert bad(found) == {"qlik.clientCertKey": State.WRONG}
     assert "without a password" in by_name(found)["qlik.clientCertKey"].advice
 
 
 def test_a_certificate_of_another_site_is_a_warning(exported: settings.Qrs, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "root.pem"))
-    assert bad(certificates.files(exported)) == {"qlik.issuer": State.WARNING}
+    assert bad(qrs_certificates.files(exported)) == {"qlik.issuer": State.WARNING}
 
 
 def test_a_file_that_is_no_certificate_is_wrong(exported: settings.Qrs, tmp_path: Path) -> None:
     (tmp_path / "root.pem").write_text("nothing\n")
-    assert bad(certificates.files(exported)) == {"qlik.clientCertCA": State.WRONG}
+    assert bad(qrs_certificates.files(exported)) == {"qlik.clientCertCA": State.WRONG}
 
 
 def test_the_names_in_the_certificate_of_the_server_are_shown(site: Client) -> None:
-    found = by_name(certificates.server(site_settings(site.simulator).qrs))["qlik.serverCertificate"]
+    found = by_name(qrs_certificates.server(site_settings(site.simulator).qrs))["qlik.serverCertificate"]
     assert found.state is State.OK
     assert "sense1" in found.text
 

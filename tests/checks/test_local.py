@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from butler_mqtt import posix, settings
-from butler_mqtt.checks import local
+from butler_mqtt.checks import machine
 from butler_mqtt.checks.finding import State
 from butler_mqtt.journal.sqlite import FORMAT, Journal
 from tests.checks.parts import bad, by_name
@@ -30,7 +30,7 @@ def of(path: Path) -> settings.Settings:
 
 
 def much(_folder: Path) -> int:
-    return 10 * local.LITTLE_BYTES
+    return 10 * machine.LITTLE_BYTES
 
 
 @pytest.fixture
@@ -48,31 +48,31 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 def test_a_folder_without_a_journal_is_fine_and_left_empty(path: Path) -> None:
-    found = list(local.check(of(path), free_bytes=much))
+    found = list(machine.check(of(path), free_bytes=much))
     assert bad(found) == {}
     assert "does not exist yet" in by_name(found)["journal.file"].text
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_folder_that_does_not_exist_is_wrong(tmp_path: Path) -> None:
-    found = list(local.check(of(tmp_path / "missing" / "journal.sqlite")))
+    found = list(machine.check(of(tmp_path / "missing" / "journal.sqlite")))
     assert bad(found) == {"journal.folder": State.WRONG}
     assert str(tmp_path / "missing") in found[0].text
 
 
 def test_a_folder_that_cannot_be_written_is_wrong() -> None:
-    assert bad(local.check(of(Path("/proc/self/journal.sqlite")))) == {"journal.folder": State.WRONG}
+    assert bad(machine.check(of(Path("/proc/self/journal.sqlite")))) == {"journal.folder": State.WRONG}
 
 
 @pytest.mark.parametrize(("free", "state"), [(31, State.WRONG), (900, State.WARNING)])
 def test_a_disk_that_is_full_or_nearly_so_is_named(path: Path, free: int, state: State) -> None:
-    found = list(local.check(of(path), free_bytes=lambda _: free * 1024 * 1024))
+    found = list(machine.check(of(path), free_bytes=lambda _: free * 1024 * 1024))
     assert bad(found) == {"journal.space": state}
     assert f"{free} MB" in by_name(found)["journal.space"].text
 
 
 def test_the_journal_of_a_running_daemon_is_fine_and_stays_its_own(path: Path, journal: Journal) -> None:
-    found = list(local.check(of(path), free_bytes=much))
+    found = list(machine.check(of(path), free_bytes=much))
     assert bad(found) == {}
     assert "in use by a running daemon" in by_name(found)["journal.file"].text
     with journal.transaction():
@@ -81,28 +81,28 @@ def test_the_journal_of_a_running_daemon_is_fine_and_stays_its_own(path: Path, j
 
 def test_the_journal_of_a_stopped_daemon_can_be_locked_afterwards(path: Path, journal: Journal) -> None:
     journal.close()
-    found = list(local.check(of(path), free_bytes=much))
+    found = list(machine.check(of(path), free_bytes=much))
     assert "not in use" in by_name(found)["journal.file"].text
     os.close(posix.lock(Path(f"{path}.lock")))
 
 
 def test_a_journal_of_root_in_a_folder_of_the_service_is_a_warning(path: Path) -> None:
     path.touch()
-    found = list(local.check(of(path), free_bytes=much, owner=lambda one: 0 if one == path else 65534))
+    found = list(machine.check(of(path), free_bytes=much, owner=lambda one: 0 if one == path else 65534))
     assert bad(found) == {"journal.file": State.WARNING}
     assert f": {path}*" in by_name(found)["journal.file"].advice
 
 
 def test_a_lock_is_not_made(path: Path) -> None:
     path.touch()
-    assert bad(local.check(of(path), free_bytes=much)) == {}
+    assert bad(machine.check(of(path), free_bytes=much)) == {}
     assert not Path(f"{path}.lock").exists()
 
 
 def test_a_lock_that_cannot_be_opened_is_wrong(path: Path) -> None:
     path.touch()
     Path(f"{path}.lock").mkdir()
-    assert bad(local.check(of(path), free_bytes=much)) == {"journal.file": State.WRONG}
+    assert bad(machine.check(of(path), free_bytes=much)) == {"journal.file": State.WRONG}
 
 
 def stamp(path: Path, version: str) -> None:
@@ -124,7 +124,7 @@ def test_the_format_of_the_journal_is_told(
     journal.close()
     stamp(path, version)
     before = sorted(path.parent.iterdir())
-    line = by_name(local.check(of(path), free_bytes=much))["journal.format"]
+    line = by_name(machine.check(of(path), free_bytes=much))["journal.format"]
     assert line.state is state
     assert words in line.text
     assert ("docs/upgrade.md" in line.advice) == (state is not State.OK)
@@ -133,13 +133,13 @@ def test_the_format_of_the_journal_is_told(
 
 def test_the_format_is_read_while_a_daemon_writes(path: Path, journal: Journal) -> None:
     with journal.transaction():
-        assert local.format_of(path).state is State.OK
+        assert machine.format_of(path).state is State.OK
 
 
 def test_a_journal_that_is_damaged_is_wrong(path: Path, journal: Journal) -> None:
     journal.close()
     path.write_bytes(b"no journal at all" * 1000)
-    line = local.format_of(path)
+    line = machine.format_of(path)
     assert line.state is State.WRONG
     assert "backup" in line.advice
 
@@ -152,13 +152,13 @@ def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
     )
     # Without the right to mount, a name too long for a path stands in for another refusal of the system.
     if mounted.returncode != 0:
-        found = list(local.check(of(tmp_path / ("x" * 300) / "journal.sqlite")))
+        found = list(machine.check(of(tmp_path / ("x" * 300) / "journal.sqlite")))
         assert bad(found) == {"journal.folder": State.WRONG}
         return
     try:
         with pytest.raises(OSError, match="No space left"):
             (full / "filling").write_bytes(bytes(100_000))
-        (line,) = list(local.check(of(full / "journal.sqlite")))
+        (line,) = list(machine.check(of(full / "journal.sqlite")))
     finally:
         subprocess.run(["umount", str(full)], check=True)
     assert line.state is State.WRONG
@@ -176,10 +176,10 @@ def test_a_full_disk_is_named_as_such(tmp_path: Path) -> None:
     ],
 )
 def test_the_file_system_that_holds_a_folder_is_the_deepest_mounted(folder: str, kind: str) -> None:
-    assert local.kind_of(Path(folder), MOUNTS) == kind
+    assert machine.kind_of(Path(folder), MOUNTS) == kind
 
 
 @pytest.mark.parametrize("mounted", ["tmpfs", "nfs4", "cifs", "fuse.sshfs"])
 def test_a_journal_in_memory_or_elsewhere_is_a_warning(path: Path, mounted: str) -> None:
-    found = list(local.check(of(path), free_bytes=much, mounts=lambda: f"x / {mounted} rw 0 0\n"))
+    found = list(machine.check(of(path), free_bytes=much, mounts=lambda: f"x / {mounted} rw 0 0\n"))
     assert bad(found) == {"journal.filesystem": State.WARNING}

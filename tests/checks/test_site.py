@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from butler_mqtt.checks import qlik
-from butler_mqtt.checks import site as behaviour
+from butler_mqtt.checks import site_behaviour as behaviour
 from butler_mqtt.checks.finding import Finding, State
 from butler_mqtt.qrs.transport import Answer
 from butler_mqtt.settings import Settings

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt.checks import local
+from butler_mqtt.checks import machine
 from butler_mqtt.clock import now_ms
 from butler_mqtt.commands.requests_again import FAILED, retried
 from butler_mqtt.commands.requests_meant import Declined
@@ -357,13 +357,13 @@ def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_set_aside(
 
 def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(house: House, copy: Path) -> None:
     six_wait(house)
-    assert list(local.held(house.path)) == []
+    assert list(machine.held(house.path)) == []
     back_up(house, copy)
-    (finding,) = local.held(copy)
+    (finding,) = machine.held(copy)
     assert "is a backup put there by hand" in finding.text
     house.crash()
     assert call("restore", copy, "--journal", house.path).exit_code == 0
-    (finding,) = local.held(house.path)
+    (finding,) = machine.held(house.path)
     assert (finding.state, finding.text) == (
         "warning",
         "6 requests are held since a backup was restored: nothing of them is started",

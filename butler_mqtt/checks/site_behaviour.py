@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from butler_mqtt.checks import listing
+from butler_mqtt.checks import site_lists
 from butler_mqtt.checks.finding import Finding, ok, warning
-from butler_mqtt.checks.listing import FAILS, HOLDS, UNTOLD, Read, Rows, rows_of
+from butler_mqtt.checks.site_lists import FAILS, HOLDS, UNTOLD, Read, Rows, rows_of
 from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.task_lists import KINDS, NOT_UNDERSTOOD
 
@@ -27,7 +27,7 @@ def check(read: Read) -> Iterator[Finding]:
     if rows is None:
         # The user's rights are a matter of other lines.
         return
-    yield from listing.check(read, rows)
+    yield from site_lists.check(read, rows)
     path, properties = "task", _properties(rows)
     if not any(properties.values()):
         path = KINDS[0]

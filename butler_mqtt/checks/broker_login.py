@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 
-from butler_mqtt.checks import encryption, limits
+from butler_mqtt.checks import broker_certificates, broker_limits
 from butler_mqtt.checks.finding import Finding, ok, unreached, wrong
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt import status
@@ -38,7 +38,7 @@ def check(mqtt: Mqtt, start_task: StartTask, client_id: str) -> Iterator[Finding
         with Probe(mqtt, f"{client_id}-login", keep_session=is_v5, only_ask=True) as probe:
             yield ok("broker.login", f"{place} lets {who} in, MQTT {mqtt.protocol_version}")
             if is_v5:
-                yield from limits.check(probe.limits, mqtt, start_task)
+                yield from broker_limits.check(probe.limits, mqtt, start_task)
             yield _daemon(probe, mqtt)
     except Refused as error:
         yield wrong("broker.login", f"{place} does not let {who} in: {error.reason}", _cure(mqtt, error))
@@ -68,7 +68,7 @@ def _cure(mqtt: Mqtt, error: Refused) -> str:
 
 def _plain_cure(mqtt: Mqtt) -> str:
     """Find out what the port speaks instead; empty when it does not tell."""
-    if not mqtt.tls.enable and encryption.speaks_tls(mqtt):
+    if not mqtt.tls.enable and broker_certificates.speaks_tls(mqtt):
         return f"port {mqtt.broker_port} speaks TLS: set mqttConfig.tls.enable: true and tls.caFile"
     if mqtt.protocol_version == "5" and _lets_in(replace(mqtt, protocol_version="3.1.1")):
         return "this broker speaks MQTT 3.1.1 only: set mqttConfig.protocolVersion: 3.1.1"
@@ -76,7 +76,7 @@ def _plain_cure(mqtt: Mqtt) -> str:
 
 
 def _tls_cure(mqtt: Mqtt) -> str:
-    alert = encryption.refusal(mqtt)
+    alert = broker_certificates.refusal(mqtt)
     if alert and mqtt.tls.cert_file is None:
         return (
             f"the broker says '{alert}': set mqttConfig.tls.certFile and keyFile, a certificate for clients"

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from butler_mqtt.checks import validity
+from butler_mqtt.checks import certificate_files
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.qrs.explanations import explain
@@ -26,11 +26,11 @@ _RENEW_SERVER = "have the site make new certificates (Qlik Management Console, o
 def files(qrs: Qrs) -> Iterator[Finding]:
     """See whether our files can be read, are valid now, and belong together."""
     if qrs.client_cert is not None:
-        yield validity.of_file("qlik.clientCert", qrs.client_cert, _EXPORT, f"{_EXPORT} as PEM")
+        yield certificate_files.of_file("qlik.clientCert", qrs.client_cert, _EXPORT, f"{_EXPORT} as PEM")
     if qrs.client_cert_ca is not None:
-        yield validity.of_file("qlik.clientCertCA", qrs.client_cert_ca, _EXPORT, f"{_EXPORT} as PEM")
+        yield certificate_files.of_file("qlik.clientCertCA", qrs.client_cert_ca, _EXPORT, f"{_EXPORT} as PEM")
     if qrs.client_cert is not None and qrs.client_cert_key is not None:
-        yield validity.pair(
+        yield certificate_files.pair(
             "qlik.clientCertKey",
             qrs.client_cert,
             qrs.client_cert_key,
@@ -49,13 +49,13 @@ def server(qrs: Qrs) -> Iterator[Finding]:
     """
     try:
         with _connection(qrs) as connected:
-            certificate, version = validity.shown(connected), connected.version()
+            certificate, version = certificate_files.shown(connected), connected.version()
     except ssl.SSLCertVerificationError as error:
         yield _refused(qrs, error)
         return
     except (OSError, QlikUnavailable, ValueError):
         return
-    names = ", ".join(validity.names_of(certificate))
+    names = ", ".join(certificate_files.names_of(certificate))
     if not qrs.reject_unauthorized:
         yield warning(
             "qlik.serverCertificate",
@@ -63,7 +63,7 @@ def server(qrs: Qrs) -> Iterator[Finding]:
             "anyone on the way can read and start tasks: set rejectUnauthorized: true",
         )
     what = f"the server's certificate for {names} ({version})"
-    yield validity.judged("qlik.serverCertificate", what, certificate, _RENEW_SERVER)
+    yield certificate_files.judged("qlik.serverCertificate", what, certificate, _RENEW_SERVER)
 
 
 def _refused(qrs: Qrs, error: ssl.SSLCertVerificationError) -> Finding:
@@ -72,18 +72,18 @@ def _refused(qrs: Qrs, error: ssl.SSLCertVerificationError) -> Finding:
     text = f"the server's certificate is not accepted: {error.verify_message}"
     try:
         with _connection(replace(qrs, reject_unauthorized=False)) as connected:
-            certificate = validity.shown(connected)
+            certificate = certificate_files.shown(connected)
     except (OSError, QlikUnavailable, ValueError):
         return wrong(name, f"{text}; it cannot be looked at", explain(error, qrs))
-    text = f"{text}; it is {validity.described(certificate)}"
+    text = f"{text}; it is {certificate_files.described(certificate)}"
     meant = f"if {qrs.host} is the server that is meant"
-    if error.verify_code in validity.OUT_OF_TIME:
-        judged = validity.judged(name, "", certificate, _RENEW_SERVER)
+    if error.verify_code in certificate_files.OUT_OF_TIME:
+        judged = certificate_files.judged(name, "", certificate, _RENEW_SERVER)
         return wrong(name, text, judged.advice or "the CA in cert.clientCertCA has ended or not begun")
-    if error.verify_code in validity.OTHER_NAME:
-        names = " or ".join(validity.names_of(certificate))
+    if error.verify_code in certificate_files.OTHER_NAME:
+        names = " or ".join(certificate_files.names_of(certificate))
         return wrong(name, text, f"set configQRS.serverName to {names}, {meant}")
-    if error.verify_code in validity.OTHER_ISSUER:
+    if error.verify_code in certificate_files.OTHER_ISSUER:
         root = f"take root.pem of this site for cert.clientCertCA ({qrs.client_cert_ca})"
         return wrong(name, text, f"{root}, {meant}")
     return wrong(name, text, explain(error, qrs))
@@ -110,7 +110,7 @@ def refusal(qrs: Qrs) -> str:
 
 def _connection(qrs: Qrs) -> ssl.SSLSocket:
     """Connect and shake hands as the daemon does."""
-    return validity.connection(
+    return certificate_files.connection(
         tls_context(qrs),
         qrs.host,
         qrs.port,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cryptography import x509
 
-from butler_mqtt.checks import validity
+from butler_mqtt.checks import certificate_files
 from butler_mqtt.checks.finding import Finding, wrong
 from butler_mqtt.mqtt.paho_client import CONNECT_TIMEOUT_SECONDS
 from butler_mqtt.settings import Mqtt
@@ -26,8 +26,8 @@ def files(mqtt: Mqtt) -> Iterator[Finding]:
     if tls.cert_file is None or tls.key_file is None:
         return
     unreadable = "name a PEM file without a password that the service's user may read"
-    yield validity.of_file("broker.clientCert", tls.cert_file, _RENEW_OURS, unreadable)
-    yield validity.pair(
+    yield certificate_files.of_file("broker.clientCert", tls.cert_file, _RENEW_OURS, unreadable)
+    yield certificate_files.pair(
         "broker.clientCertKey",
         tls.cert_file,
         tls.key_file,
@@ -58,8 +58,8 @@ def server(mqtt: Mqtt) -> Iterator[Finding]:
         return
     except (OSError, ValueError):
         return
-    names = ", ".join(validity.names_of(certificate))
-    yield validity.judged(name, f"the broker's certificate for {names}", certificate, _RENEW_BROKER)
+    names = ", ".join(certificate_files.names_of(certificate))
+    yield certificate_files.judged(name, f"the broker's certificate for {names}", certificate, _RENEW_BROKER)
 
 
 def refusal(mqtt: Mqtt) -> str:
@@ -97,12 +97,12 @@ def _refused(mqtt: Mqtt, error: ssl.SSLCertVerificationError) -> Finding:
         certificate = _shown(mqtt, verified=False)
     except (OSError, ValueError):
         return wrong(name, f"{text}; it cannot be looked at", "see mqttConfig.tls.caFile")
-    text = f"{text}; it is {validity.described(certificate)}"
-    if error.verify_code in validity.OUT_OF_TIME:
-        judged = validity.judged(name, "", certificate, _RENEW_BROKER)
+    text = f"{text}; it is {certificate_files.described(certificate)}"
+    if error.verify_code in certificate_files.OUT_OF_TIME:
+        judged = certificate_files.judged(name, "", certificate, _RENEW_BROKER)
         return wrong(name, text, judged.advice or f"the CA in {_ca(mqtt)} has ended or not begun: renew it")
-    if error.verify_code in validity.OTHER_NAME:
-        names = " or ".join(validity.names_of(certificate))
+    if error.verify_code in certificate_files.OTHER_NAME:
+        names = " or ".join(certificate_files.names_of(certificate))
         return wrong(
             name,
             text,
@@ -119,7 +119,7 @@ def _ca(mqtt: Mqtt) -> str:
 
 def _shown(mqtt: Mqtt, *, verified: bool) -> x509.Certificate:
     with _connected(mqtt, verified=verified) as connected:
-        return validity.shown(connected)
+        return certificate_files.shown(connected)
 
 
 def _connected(mqtt: Mqtt, *, verified: bool) -> ssl.SSLSocket:
@@ -129,7 +129,7 @@ def _connected(mqtt: Mqtt, *, verified: bool) -> ssl.SSLSocket:
         context.verify_mode = ssl.CERT_NONE
     if mqtt.tls.cert_file is not None:
         context.load_cert_chain(mqtt.tls.cert_file, mqtt.tls.key_file, password="")
-    return validity.connection(
+    return certificate_files.connection(
         context,
         mqtt.broker_host,
         mqtt.broker_port,
