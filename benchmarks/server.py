@@ -9,8 +9,8 @@ from pathlib import Path
 
 from butler_mqtt.simulator import site
 from butler_mqtt.simulator.__main__ import options
-from butler_mqtt.simulator.calls import CallRecord, Calls
-from butler_mqtt.simulator.server import serve
+from butler_mqtt.simulator.call_log import CallRecord, Calls
+from butler_mqtt.simulator.serving import serve
 
 
 def noting(arrivals: Path) -> type[Calls]:

@@ -256,7 +256,7 @@ def resolve(
 def simulate_qrs(context: typer.Context) -> None:
     """Run a stand-in for the Qlik Repository Service, for tests and trials."""
     from butler_mqtt.simulator.__main__ import options  # noqa: PLC0415 -- as above
-    from butler_mqtt.simulator.server import serve  # noqa: PLC0415 -- as above
+    from butler_mqtt.simulator.serving import serve  # noqa: PLC0415 -- as above
 
     raise typer.Exit(serve(options(context.args)))
 

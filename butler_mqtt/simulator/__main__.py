@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from butler_mqtt.simulator.server import ServeOptions, serve
+from butler_mqtt.simulator.serving import ServeOptions, serve
 
 
 def options(arguments: list[str]) -> ServeOptions:

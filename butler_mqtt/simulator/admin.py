@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from butler_mqtt.simulator.calls import CallRecord
+from butler_mqtt.simulator.call_log import CallRecord
 from butler_mqtt.simulator.definitions import DefinitionError, task_definition
 from butler_mqtt.simulator.faults import FaultError, Faults
 from butler_mqtt.simulator.site import FOREIGN_USER, Site

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from butler_mqtt.simulator.fields import Kind, Schema
-from butler_mqtt.simulator.matching import Both, Bound, Comparison, Either, locate, values
+from butler_mqtt.simulator.entity_fields import Kind, Schema
+from butler_mqtt.simulator.filter_matching import Both, Bound, Comparison, Either, locate, values
 
 
 def dump(document: Any) -> bytes:

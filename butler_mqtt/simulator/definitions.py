@@ -16,7 +16,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from butler_mqtt.simulator.fields import AVAILABILITIES
+from butler_mqtt.simulator.entity_fields import AVAILABILITIES
 
 #: Ids that a file does not give are derived from names within this name space.
 NAMESPACE = uuid.UUID("5d1a1c0e-6f0c-4a55-9d7d-1a2b3c4d5e6f")

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from butler_mqtt.simulator import lists
-from butler_mqtt.simulator.changes import Subscription, new_handle
-from butler_mqtt.simulator.clock import stamp
+from butler_mqtt.simulator import entity_lists
+from butler_mqtt.simulator.call import Answer, Call, Refusal, guid
 from butler_mqtt.simulator.definitions import derived_id
-from butler_mqtt.simulator.exchange import Answer, Call, Refusal, guid
-from butler_mqtt.simulator.filters import FilterError
-from butler_mqtt.simulator.matching import bind
+from butler_mqtt.simulator.filter_language import FilterError
+from butler_mqtt.simulator.filter_matching import bind
+from butler_mqtt.simulator.notifications import Subscription, new_handle
+from butler_mqtt.simulator.server_clock import stamp
 from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.tasks import MODIFIED_BY, Task
 
@@ -32,7 +32,7 @@ def answer(site: Site, call: Call) -> Answer:
         handler = _handler(call)
         if handler is not None:
             return handler(site, call)
-        found = lists.answer(site, call)
+        found = entity_lists.answer(site, call)
     except Refusal as refusal:
         return Answer.text(refusal.status, refusal.text)
     return found or Answer.text(404, NO_ENDPOINT)
@@ -213,7 +213,7 @@ def _subscribe(site: Site, call: Call) -> Answer:
     url = call.document()
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise Refusal(400, "The request body is not a URL")
-    view = lists.VIEWS.get(name.lower())
+    view = entity_lists.VIEWS.get(name.lower())
     if view is None:
         raise Refusal(400, f"Unknown type '{name}'")
     condition = None

@@ -6,10 +6,10 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from butler_mqtt.simulator.clock import Agenda, Clock, Timer
 from butler_mqtt.simulator.collection import Collection, Entity
 from butler_mqtt.simulator.definitions import NodeDefinition, derived_id
 from butler_mqtt.simulator.results import Result, Session
+from butler_mqtt.simulator.server_clock import Agenda, Clock, Timer
 from butler_mqtt.simulator.switches import Switches
 from butler_mqtt.simulator.tasks import Task
 

@@ -6,9 +6,9 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from butler_mqtt.simulator.clock import NEVER, NO_END
 from butler_mqtt.simulator.collection import Entity
-from butler_mqtt.simulator.fields import STATUS_NAMES
+from butler_mqtt.simulator.entity_fields import STATUS_NAMES
+from butler_mqtt.simulator.server_clock import NEVER, NO_END
 from butler_mqtt.simulator.tasks import EMPTY_GUID, Task, never_executed
 
 _SCHEDULER_USER = "INTERNAL\\sa_scheduler"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from butler_mqtt.simulator.calls import CallRecord, Calls, Ledger
-from butler_mqtt.simulator.changes import Changes
-from butler_mqtt.simulator.clock import Agenda, Clock
+from butler_mqtt.simulator.call_log import CallRecord, Calls, Ledger
 from butler_mqtt.simulator.collection import Collection
 from butler_mqtt.simulator.definitions import SiteDefinition, TaskDefinition, derived_id
 from butler_mqtt.simulator.executions import Execution, Executions
-from butler_mqtt.simulator.matching import Dialect
+from butler_mqtt.simulator.filter_matching import Dialect
+from butler_mqtt.simulator.notifications import Changes
+from butler_mqtt.simulator.server_clock import Agenda, Clock
 from butler_mqtt.simulator.switches import Switches
 from butler_mqtt.simulator.tasks import (
     EMPTY_GUID,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from butler_mqtt.simulator.clock import NEVER
 from butler_mqtt.simulator.collection import Entity, dump
 from butler_mqtt.simulator.definitions import TaskDefinition, derived_id
+from butler_mqtt.simulator.server_clock import NEVER
 
 EMPTY_GUID = "00000000-0000-0000-0000-000000000000"
 MODIFIED_BY = "LAB\\goran"

@@ -6,7 +6,7 @@ from butler_mqtt.simulator import definitions, faults
 from butler_mqtt.simulator.__main__ import options
 from butler_mqtt.simulator.admin import Admin, Door
 from butler_mqtt.simulator.definitions import SiteDefinition
-from butler_mqtt.simulator.server import ServeOptions
+from butler_mqtt.simulator.serving import ServeOptions
 from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.switches import Switches
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt.simulator.clock import Clock
 from butler_mqtt.simulator.definitions import NodeDefinition, SiteDefinition, task_definition
+from butler_mqtt.simulator.server_clock import Clock
 from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.tasks import EMPTY_GUID, Task
 

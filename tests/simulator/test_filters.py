@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt.simulator import filters
-from butler_mqtt.simulator.filters import And, FilterError, Or, Term, Value, ValueKind
+from butler_mqtt.simulator import filter_language
+from butler_mqtt.simulator.filter_language import And, FilterError, Or, Term, Value, ValueKind
 
 _NAME = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
     lambda name: name not in {"true", "false", "and", "or"}
@@ -18,8 +18,8 @@ _VALUE = (
     | st.booleans().map(lambda flag: Value(ValueKind.BOOLEAN, flag))
     | _NAME.map(lambda name: Value(ValueKind.WORD, name))
 )
-_TERM = st.builds(Term, _PATH, st.sampled_from(sorted(filters.OPERATORS)), _VALUE)
-_EXPRESSION: st.SearchStrategy[filters.Expression] = st.recursive(
+_TERM = st.builds(Term, _PATH, st.sampled_from(sorted(filter_language.OPERATORS)), _VALUE)
+_EXPRESSION: st.SearchStrategy[filter_language.Expression] = st.recursive(
     _TERM,
     lambda inner: (
         st.lists(inner, min_size=2, max_size=4).map(lambda parts: And(tuple(parts)))
@@ -31,25 +31,25 @@ _EXPRESSION: st.SearchStrategy[filters.Expression] = st.recursive(
 
 def text_of(source: str, *, doubled_quotes: bool = False) -> object:
     """Give the value of a filter of one term."""
-    expression = filters.parse(source, doubled_quotes=doubled_quotes)
+    expression = filter_language.parse(source, doubled_quotes=doubled_quotes)
     assert isinstance(expression, Term)
     return expression.value.value
 
 
 @given(_EXPRESSION)
-def test_what_is_written_is_read_back(expression: filters.Expression) -> None:
-    assert filters.parse(filters.write(expression)) == expression
+def test_what_is_written_is_read_back(expression: filter_language.Expression) -> None:
+    assert filter_language.parse(filter_language.write(expression)) == expression
 
 
 @given(st.text(alphabet="ab'\\()@ .eqandorsw1-\n", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        expression = filters.parse(text)
+        expression = filter_language.parse(text)
     except FilterError as error:
         refusal = str(error)
     else:
         refusal = ""
-        assert filters.parse(filters.write(expression)) == expression
+        assert filter_language.parse(filter_language.write(expression)) == expression
     assert refusal in ("", f"Cannot parse the expression: {text}", "Invalid expression")
 
 
@@ -86,13 +86,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 )
 def test_a_filter_outside_the_grammar_cannot_be_parsed(text: str) -> None:
     with pytest.raises(FilterError, match=r"Cannot parse the expression: "):
-        filters.parse(text)
+        filter_language.parse(text)
 
 
 @pytest.mark.parametrize("text", ["()", "name eq 'a' or ()", "(())"])
 def test_an_empty_group_is_an_invalid_expression(text: str) -> None:
     with pytest.raises(FilterError, match=r"^Invalid expression$"):
-        filters.parse(text)
+        filter_language.parse(text)
 
 
 def test_a_backslash_escapes_quotes_and_backslashes() -> None:
@@ -106,9 +106,9 @@ def test_doubled_quotes_can_be_accepted_beside_the_backslash() -> None:
 
 
 def test_and_binds_tighter_than_or() -> None:
-    a, b, c = (filters.parse(f"name eq '{letter}'") for letter in "abc")
-    assert filters.parse("name eq 'a' or name eq 'b' and name eq 'c'") == Or((a, And((b, c))))
-    assert filters.parse("(name eq 'a' or name eq 'b') and name eq 'c'") == And((Or((a, b)), c))
+    a, b, c = (filter_language.parse(f"name eq '{letter}'") for letter in "abc")
+    assert filter_language.parse("name eq 'a' or name eq 'b' and name eq 'c'") == Or((a, And((b, c))))
+    assert filter_language.parse("(name eq 'a' or name eq 'b') and name eq 'c'") == And((Or((a, b)), c))
 
 
 def test_words_in_strings_are_not_keywords() -> None:
@@ -117,6 +117,6 @@ def test_words_in_strings_are_not_keywords() -> None:
 
 def test_a_hundred_ids_are_one_flat_choice() -> None:
     guids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(100)]
-    expression = filters.parse(" or ".join(f"(id eq {guid})" for guid in guids))
+    expression = filter_language.parse(" or ".join(f"(id eq {guid})" for guid in guids))
     assert isinstance(expression, Or)
     assert [part.value.value for part in expression.parts if isinstance(part, Term)] == guids

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt.simulator import fields
+from butler_mqtt.simulator import entity_fields
 from butler_mqtt.simulator.collection import Collection, sorter
 from butler_mqtt.simulator.definitions import task_definition
-from butler_mqtt.simulator.filters import FilterError
-from butler_mqtt.simulator.matching import Dialect, bind
+from butler_mqtt.simulator.filter_language import FilterError
+from butler_mqtt.simulator.filter_matching import Dialect, bind
 from butler_mqtt.simulator.tasks import Task
 
 _DIALECT = Dialect(known_properties=frozenset({"region", "department"}))
@@ -46,7 +46,7 @@ def _tasks(*, indexed: bool = True) -> Collection[Task]:
 
 
 def _found(text: str, dialect: Dialect = _DIALECT, *, indexed: bool = True) -> str:
-    condition = bind(text, fields.TASK, dialect)
+    condition = bind(text, entity_fields.TASK, dialect)
     return "".join(task.id[-1] for task in _tasks(indexed=indexed).find(condition))
 
 
@@ -116,7 +116,7 @@ def test_a_filter_finds_its_tasks(text: str, found: str) -> None:
 )
 def test_a_term_that_does_not_fit_its_property_is_refused(text: str) -> None:
     with pytest.raises(FilterError, match="Cannot parse the expression: "):
-        bind(text, fields.TASK, _DIALECT)
+        bind(text, entity_fields.TASK, _DIALECT)
 
 
 _PAIR = "(customProperties.definition.name eq 'Region') and (customProperties.value eq 'APAC')"
@@ -149,7 +149,7 @@ def test_the_same_object_must_meet_both_terms_when_switched(text: str, found: st
 
 def test_the_shorthand_can_be_refused() -> None:
     with pytest.raises(FilterError):
-        bind("@Region eq 'APAC'", fields.TASK, replace(_DIALECT, known_properties=None))
+        bind("@Region eq 'APAC'", entity_fields.TASK, replace(_DIALECT, known_properties=None))
 
 
 _TERMS = st.sampled_from(
@@ -186,19 +186,20 @@ def test_a_removed_task_is_found_no_more_and_a_replaced_one_keeps_its_place() ->
     tasks.add(Task(task_definition({"name": "New", "id": _ONE, "tags": ["weekly"]}), _STAMP, {}))
     tasks.remove("11111111-0000-4000-8000-000000000003")
     names = [
-        task.document["name"] for task in tasks.find(bind("tags.name eq 'weekly'", fields.TASK, _DIALECT))
+        task.document["name"]
+        for task in tasks.find(bind("tags.name eq 'weekly'", entity_fields.TASK, _DIALECT))
     ]
     assert names == ["New", "beta"]
-    assert tasks.find(bind("tags.name eq 'Nightly'", fields.TASK, _DIALECT)) == []
+    assert tasks.find(bind("tags.name eq 'Nightly'", entity_fields.TASK, _DIALECT)) == []
 
 
 def test_orderby_sorts_by_several_properties() -> None:
-    order = sorter("enabled, name desc", fields.TASK)
+    order = sorter("enabled, name desc", entity_fields.TASK)
     assert [task.id[-1] for task in order(list(_tasks()))] == ["2", "1", "3"]
-    assert [task.id[-1] for task in sorter("app.name", fields.TASK)(list(_tasks()))] == ["3", "1", "2"]
+    assert [task.id[-1] for task in sorter("app.name", entity_fields.TASK)(list(_tasks()))] == ["3", "1", "2"]
 
 
 @pytest.mark.parametrize("text", ["unknown", "tags.name", "name up", "name desc desc", "", "app"])
 def test_orderby_refuses_what_cannot_be_sorted_by(text: str) -> None:
     with pytest.raises(LookupError):
-        sorter(text, fields.TASK)
+        sorter(text, entity_fields.TASK)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from butler_mqtt.simulator.certificates import CertificateError, ensure
-from butler_mqtt.simulator.certificates import make as make_certificates
+from butler_mqtt.simulator.issuer import CertificateError, ensure
+from butler_mqtt.simulator.issuer import make as make_certificates
 from tests.simulator.running import KEY, LONG, TASKS, USER, Client, Running, running
 
 _HEADERS = {"X-Qlik-Xrfkey": KEY, "X-Qlik-User": USER}

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from butler_mqtt.simulator import fields
+from butler_mqtt.simulator import entity_fields
+from butler_mqtt.simulator.call import Answer, Call, Refusal, guid
 from butler_mqtt.simulator.collection import Collection, Entity, dump, sorter
-from butler_mqtt.simulator.exchange import Answer, Call, Refusal, guid
-from butler_mqtt.simulator.fields import Schema
-from butler_mqtt.simulator.filters import FilterError
-from butler_mqtt.simulator.matching import bind
+from butler_mqtt.simulator.entity_fields import Schema
+from butler_mqtt.simulator.filter_language import FilterError
+from butler_mqtt.simulator.filter_matching import bind
 from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.tasks import Task
 
@@ -35,14 +35,14 @@ class View:
 
 
 VIEWS: dict[str, View] = {
-    "task": View(lambda site: site.tasks, fields.TASK, mixed=True),
-    "reloadtask": View(lambda site: site.tasks, fields.RELOAD_TASK, frozenset({0, 3, 4})),
-    "externalprogramtask": View(lambda site: site.tasks, fields.EXTERNAL_PROGRAM_TASK, frozenset({1})),
-    "usersynctask": View(lambda site: site.tasks, fields.USER_SYNC_TASK, frozenset({2})),
-    "tag": View(lambda site: site.tags, fields.TAG),
-    "custompropertydefinition": View(lambda site: site.properties, fields.DEFINITION),
-    "executionsession": View(lambda site: site.executions.sessions, fields.SESSION),
-    "executionresult": View(lambda site: site.executions.results, fields.RESULT),
+    "task": View(lambda site: site.tasks, entity_fields.TASK, mixed=True),
+    "reloadtask": View(lambda site: site.tasks, entity_fields.RELOAD_TASK, frozenset({0, 3, 4})),
+    "externalprogramtask": View(lambda site: site.tasks, entity_fields.EXTERNAL_PROGRAM_TASK, frozenset({1})),
+    "usersynctask": View(lambda site: site.tasks, entity_fields.USER_SYNC_TASK, frozenset({2})),
+    "tag": View(lambda site: site.tags, entity_fields.TAG),
+    "custompropertydefinition": View(lambda site: site.properties, entity_fields.DEFINITION),
+    "executionsession": View(lambda site: site.executions.sessions, entity_fields.SESSION),
+    "executionresult": View(lambda site: site.executions.results, entity_fields.RESULT),
 }
 
 

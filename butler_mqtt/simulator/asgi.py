@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
 from butler_mqtt.simulator import endpoints
-from butler_mqtt.simulator.calls import CallRecord
-from butler_mqtt.simulator.exchange import Answer, Call, read_query
+from butler_mqtt.simulator.call import Answer, Call, read_query
+from butler_mqtt.simulator.call_log import CallRecord
 from butler_mqtt.simulator.faults import BODIES, Fault, Faults
 from butler_mqtt.simulator.site import Site
 

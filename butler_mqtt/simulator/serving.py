@@ -19,9 +19,9 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from butler_mqtt.simulator import admin, certificates, definitions
-from butler_mqtt.simulator.application import Application, Asgi
-from butler_mqtt.simulator.calls import Ledger
+from butler_mqtt.simulator import admin, definitions, issuer
+from butler_mqtt.simulator.asgi import Application, Asgi
+from butler_mqtt.simulator.call_log import Ledger
 from butler_mqtt.simulator.faults import Faults
 from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.switches import SwitchError, Switches
@@ -66,7 +66,7 @@ def serve(options: ServeOptions) -> int:
     """
     try:
         return asyncio.run(_serve(options))
-    except (definitions.DefinitionError, certificates.CertificateError, SwitchError) as error:
+    except (definitions.DefinitionError, issuer.CertificateError, SwitchError) as error:
         print(f"simulate-qrs: {error}", file=sys.stderr)  # noqa: T201 - it is a command
         return EXIT_CONFIGURATION
     except OSError as error:
@@ -79,8 +79,8 @@ async def _serve(options: ServeOptions) -> int:
     definition = definitions.load(options.tasks)
     context = None
     if options.tls:
-        certificates.ensure(options.certs)
-        context = certificates.server_context(options.certs)
+        issuer.ensure(options.certs)
+        context = issuer.server_context(options.certs)
     with contextlib.closing(Ledger(options.ledger)) as ledger:
         site = Site(definition, switches=switches, ledger=ledger)
         faults = Faults()

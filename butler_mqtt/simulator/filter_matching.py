@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from butler_mqtt.simulator import filters
-from butler_mqtt.simulator.clock import stamp
-from butler_mqtt.simulator.fields import Field, Kind, Schema
-from butler_mqtt.simulator.filters import FilterError, Value, ValueKind
+from butler_mqtt.simulator import filter_language
+from butler_mqtt.simulator.entity_fields import Field, Kind, Schema
+from butler_mqtt.simulator.filter_language import FilterError, Value, ValueKind
+from butler_mqtt.simulator.server_clock import stamp
 
 Document = Mapping[str, Any]
 #: Which element of a collection the terms below are about; empty where any element will do.
@@ -197,17 +197,17 @@ def bind(text: str, schema: Schema, dialect: Dialect) -> Bound:
         FilterError: With the body of the 400.
     """
     return _bound(
-        filters.parse(text, doubled_quotes=dialect.doubled_quotes),
+        filter_language.parse(text, doubled_quotes=dialect.doubled_quotes),
         schema,
         dialect,
         FilterError(f"Cannot parse the expression: {text}"),
     )
 
 
-def _bound(node: filters.Expression, schema: Schema, dialect: Dialect, refusal: FilterError) -> Bound:
-    if isinstance(node, filters.And):
+def _bound(node: filter_language.Expression, schema: Schema, dialect: Dialect, refusal: FilterError) -> Bound:
+    if isinstance(node, filter_language.And):
         return Both(tuple(_bound(part, schema, dialect, refusal) for part in node.parts), dialect.same_object)
-    if isinstance(node, filters.Or):
+    if isinstance(node, filter_language.Or):
         return _either([_bound(part, schema, dialect, refusal) for part in node.parts])
     if node.path[0] == "@":
         return _shorthand(node, schema, dialect, refusal)
@@ -236,7 +236,7 @@ def _either(parts: list[Bound]) -> Bound:
 
 
 def _shorthand(
-    node: filters.Term, schema: Schema, dialect: Dialect, refusal: FilterError
+    node: filter_language.Term, schema: Schema, dialect: Dialect, refusal: FilterError
 ) -> PropertyShorthand:
     name = node.path[1].casefold()
     if dialect.known_properties is None or name not in dialect.known_properties:
@@ -279,7 +279,7 @@ def _wanted(found: Field, operator: str, value: Value, refusal: FilterError) -> 
 
 
 def _guid(text: str, refusal: FilterError) -> str:
-    node = filters.GUID.fullmatch(text)
+    node = filter_language.GUID.fullmatch(text)
     if node is None:
         raise refusal
     return text.lower()

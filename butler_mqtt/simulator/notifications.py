@@ -13,9 +13,9 @@ from typing import Any
 
 import requests
 
-from butler_mqtt.simulator.clock import Clock
 from butler_mqtt.simulator.collection import Entity, dump
-from butler_mqtt.simulator.matching import Bound
+from butler_mqtt.simulator.filter_matching import Bound
+from butler_mqtt.simulator.server_clock import Clock
 from butler_mqtt.simulator.switches import Switches
 from butler_mqtt.simulator.tasks import EMPTY_GUID
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from butler_mqtt.simulator.calls import CallRecord
+from butler_mqtt.simulator.call_log import CallRecord
 from butler_mqtt.simulator.collection import dump
-from butler_mqtt.simulator.filters import GUID
+from butler_mqtt.simulator.filter_language import GUID
 
 
 class Refusal(Exception):
