@@ -1,5 +1,5 @@
 """`python -m butler_mqtt`: the same as the command `butler-mqtt`."""
 
-from butler_mqtt.cli import main
+from butler_mqtt.cli.main import main
 
 main()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from paho.mqtt.client import topic_matches_sub
 
-from butler_mqtt.commands import pages
+from butler_mqtt.cli import help_pages
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.mqtt.probe import Probe
@@ -49,7 +49,7 @@ def test_it_ends_with_1_when_something_is_wrong(config: Path, site: Client) -> N
     done = run(config)
     assert done.returncode == ExitCode.FAILED
     assert done.stdout.endswith("1 to mend: qlik.connection\n")
-    assert done.stderr == f"read more: {pages.where('check.md#The lines')}\n"
+    assert done.stderr == f"read more: {help_pages.where('check.md#The lines')}\n"
 
 
 def test_it_ends_with_69_when_the_broker_is_away_and_tries_the_rest(tmp_path: Path, site: Client) -> None:

@@ -6,7 +6,7 @@ import ast
 import re
 
 from butler_mqtt.checks.finding import State
-from butler_mqtt.commands import check
+from butler_mqtt.cli import check
 from tests.docs.blocks import ROOT
 
 PAGE = (ROOT / "docs" / "check.md").read_text("utf-8")

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from butler_mqtt.commands import init
-from butler_mqtt.commands.init import Answers, InitError
+from butler_mqtt.cli import init
+from butler_mqtt.cli.init import Answers, InitError
 from butler_mqtt.config import loader
 from butler_mqtt.exit_codes import ExitCode
 from tests.brokers import Mosquitto

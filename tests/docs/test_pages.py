@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import typer
 
-from butler_mqtt import cli
-from butler_mqtt.commands import pages
+from butler_mqtt.cli import help_pages, main
 from butler_mqtt.exit_codes import ExitCode
 from tests.docs.blocks import ROOT
 
 DOCS = ROOT / "docs"
-NAMED = sorted({*pages.ABOUT.values(), *pages.CURES.values()})
+NAMED = sorted({*help_pages.ABOUT.values(), *help_pages.CURES.values()})
 
 
 @pytest.mark.parametrize("page", NAMED)
@@ -27,7 +26,7 @@ def test_a_page_that_the_program_names_has_the_heading(page: str) -> None:
 
 
 def test_where_says_which_file_of_this_machine_it_is() -> None:
-    file, _, heading = pages.where("check.md#The lines").partition(", ")
+    file, _, heading = help_pages.where("check.md#The lines").partition(", ")
     assert Path(file).is_file()
     assert heading == '"The lines"'
 
@@ -42,8 +41,8 @@ def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def helps() -> dict[str, str]:
     """Give the `--help` of every command, in a terminal of 80 columns."""
-    top = typer.main.get_command(cli.app)
-    pages.add_to_help(top)
+    top = typer.main.get_command(main.app)
+    help_pages.add_to_help(top)
     found = {}
     for path, one in commands(top, "butler-mqtt"):
         context = one.make_context(path, [], resilient_parsing=True, terminal_width=80)
@@ -64,12 +63,12 @@ def test_the_help_of_a_command_ends_with_an_example_and_a_page(path: str) -> Non
 
 
 def test_every_command_of_the_top_has_a_page() -> None:
-    assert {path.split(" ")[1] for path in HELPS if " " in path} == set(pages.ABOUT) - {""}
+    assert {path.split(" ")[1] for path in HELPS if " " in path} == set(help_pages.ABOUT) - {""}
 
 
 @pytest.mark.parametrize("code", [code for code in ExitCode if code > ExitCode.USAGE])
 def test_an_exit_code_that_somebody_must_act_on_has_a_page(code: ExitCode) -> None:
-    line = pages.cure(code)
+    line = help_pages.cure(code)
     assert line is not None
     named = re.fullmatch(r"read more: ([^,]+\.md)(?:, \".+\")?", line)
     assert named is not None, line
@@ -78,7 +77,7 @@ def test_an_exit_code_that_somebody_must_act_on_has_a_page(code: ExitCode) -> No
 
 @pytest.mark.parametrize("code", [ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE])
 def test_other_ends_name_no_page(code: ExitCode) -> None:
-    assert pages.cure(code) is None
+    assert help_pages.cure(code) is None
 
 
 def test_the_wheel_has_the_pages_where_the_program_looks_for_them() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt.commands.outcomes import Outcomes, succeeded
+from butler_mqtt.cli.start_progress import Outcomes, succeeded
 from tests.acceptance.conftest import Place
 from tests.acceptance.relay import Relay
 from tests.acceptance.rig import Daemon, Qlik

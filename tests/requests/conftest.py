@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from butler_mqtt.cli import app
+from butler_mqtt.cli.main import app
 from butler_mqtt.journal import retention, tables
 from tests.acceptance.conftest import broker, make_daemon, qlik, qlik_server
 from tests.fakes import House

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt.commands import requests_again
-from butler_mqtt.commands.requests_story import moment
+from butler_mqtt.cli import requests_retry
+from butler_mqtt.cli.requests_timeline import moment
 from butler_mqtt.journal import tables
 from butler_mqtt.outbox import dead_letters
 from butler_mqtt.outbox.dead_letters import Action, Command, parse, place
@@ -23,7 +23,7 @@ from tests.requests.conftest import call, delivered, lines
 @pytest.fixture(autouse=True)
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letters, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(requests_again, "HANDOVER_SECONDS", 1.0)
+    monkeypatch.setattr(requests_retry, "HANDOVER_SECONDS", 1.0)
 
 
 def set_aside(house: House, *request_ids: str) -> None:
@@ -95,7 +95,7 @@ def test_a_running_daemon_discards_when_told_and_the_story_says_so(house: House)
 
 
 def test_all_messages_go_in_commands_of_bounded_size(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests_again, "MAX_MESSAGES", 2)
+    monkeypatch.setattr(requests_retry, "MAX_MESSAGES", 2)
     set_aside(house, *(f"erp-{number}" for number in range(5)))
     done = beside(house, "resend", "--all")
     assert (done.exit_code, done.stdout) == (0, "5 of 5 messages: to be published again now\n")
@@ -247,7 +247,7 @@ def several(house: House) -> tuple[str, str]:
 
 def retried(house: House, number: int | None = None) -> Any:
     """Give the request that `retry erp-1` would send."""
-    return requests_again.retried(Mqtt(), house.path, "erp-1", number, requests_again.FAILED)
+    return requests_retry.retried(Mqtt(), house.path, "erp-1", number, requests_retry.FAILED)
 
 
 def test_after_a_conflict_a_retry_asks_which_request_is_meant(house: House, tmp_path: Path) -> None:

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import typer
 
-from butler_mqtt.commands import requests, requests_story
+from butler_mqtt.cli import requests_command, requests_timeline
 from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES
 from tests.fakes import House
 from tests.requests.conftest import call, lines
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
 BACKUPS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
-COMMAND = typer.main.get_command(requests.app)
+COMMAND = typer.main.get_command(requests_command.app)
 
 
 def test_every_step_of_a_story_is_documented() -> None:
     named = {
         str(node.args[1].value)
-        for node in ast.walk(ast.parse(inspect.getsource(requests_story)))
+        for node in ast.walk(ast.parse(inspect.getsource(requests_timeline)))
         if isinstance(node, ast.Call)
         and getattr(node.func, "id", "") == "Step"
         and isinstance(node.args[1], ast.Constant)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt.commands import requests_again, requests_prune
+from butler_mqtt.cli import requests_prune, requests_retry
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
 from butler_mqtt.outbox import dead_letters
@@ -32,7 +32,7 @@ HOUR = 3_600_000
 @pytest.fixture(autouse=True)
 def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letters, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(requests_again, "HANDOVER_SECONDS", 1.0)
+    monkeypatch.setattr(requests_retry, "HANDOVER_SECONDS", 1.0)
     monkeypatch.setattr(requests_prune, "LOOK_SECONDS", 0.01)
 
 

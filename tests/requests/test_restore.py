@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from butler_mqtt.checks import machine
+from butler_mqtt.cli.requests_choice import Declined
+from butler_mqtt.cli.requests_retry import FAILED, retried
 from butler_mqtt.clock import now_ms
-from butler_mqtt.commands.requests_again import FAILED, retried
-from butler_mqtt.commands.requests_meant import Declined
 from butler_mqtt.daemon import status_line
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.request_history import History

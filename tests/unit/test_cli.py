@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from butler_mqtt import __version__
-from butler_mqtt.cli import app
+from butler_mqtt.cli.main import app
 from butler_mqtt.contract import validation
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.settings import Mqtt, Rest

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from butler_mqtt.cli import requests_list
 from butler_mqtt.clock import FIRST_MS, LAST_MS, from_ms, to_ms
-from butler_mqtt.commands import requests_list
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.errors import RequestError

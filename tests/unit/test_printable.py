@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from butler_mqtt.checks.finding import wrong
-from butler_mqtt.commands import check, printing
+from butler_mqtt.cli import check, printing
 from butler_mqtt.logs import Formatter, LogFormat
 from butler_mqtt.printable import escaped, escaped_lines, json_text
 

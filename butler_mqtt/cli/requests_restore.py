@@ -7,8 +7,8 @@ from pathlib import Path
 
 import typer
 
-from butler_mqtt.commands import printing
-from butler_mqtt.commands.requests_again import carry_out, not_taken
+from butler_mqtt.cli import printing
+from butler_mqtt.cli.requests_retry import carry_out, not_taken
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.search import Search

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from butler_mqtt.cli.requests_timeline import moment
 from butler_mqtt.clock import from_ms
-from butler_mqtt.commands.requests_story import moment
 from butler_mqtt.journal.request_rows import Chapter
 
 #: Limit of `sender`.

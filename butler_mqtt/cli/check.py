@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import typer
 
 from butler_mqtt.checks.finding import Finding, State, ok, wrong
-from butler_mqtt.commands import pages
+from butler_mqtt.cli import help_pages
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines, json_text
@@ -43,7 +43,7 @@ def check(settings: Settings, *, as_json: bool) -> ExitCode:
     if State.WRONG not in states:
         return ExitCode.OK
     if not as_json:
-        typer.echo(f"read more: {pages.where(pages.ABOUT['check'])}", err=True)
+        typer.echo(f"read more: {help_pages.where(help_pages.ABOUT['check'])}", err=True)
     return ExitCode.FAILED
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from butler_mqtt import posix
-from butler_mqtt.commands import printing, requests_again
+from butler_mqtt.cli import printing, requests_retry
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
@@ -96,10 +96,10 @@ def _here(journal: Path, order: Order, found: Survey) -> int:
 
 def _by_the_daemon(journal: Path, order: Order, found: Survey) -> ExitCode:
     """Have the daemon do it, the one writer of its journal, and wait until it has."""
-    if not requests_again.hand_over(place(journal), Command(Action.PRUNE, (), order)):
+    if not requests_retry.hand_over(place(journal), Command(Action.PRUNE, (), order)):
         printing.complain(
             f"the daemon that holds {journal} did not take the command in "
-            f"{requests_again.HANDOVER_SECONDS:g} s; it was withdrawn, nothing has changed: "
+            f"{requests_retry.HANDOVER_SECONDS:g} s; it was withdrawn, nothing has changed: "
             "look at the daemon's log"
         )
         return ExitCode.FAILED

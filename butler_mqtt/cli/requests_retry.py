@@ -13,9 +13,9 @@ from typing import Any
 import typer
 
 from butler_mqtt import posix
-from butler_mqtt.commands import printing, requests_meant
-from butler_mqtt.commands.requests_meant import Declined
-from butler_mqtt.commands.start import start
+from butler_mqtt.cli import printing, requests_choice
+from butler_mqtt.cli.requests_choice import Declined
+from butler_mqtt.cli.start import start
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.request_rows import Chapter
@@ -109,11 +109,11 @@ def _of_one(search: Search, request_id: str, number: int | None) -> list[int]:
     """Give the messages set aside of the requests with an id that ask for the same."""
     chapters = search.chapters(search.named(request_id))
     if number is not None:
-        those = [requests_meant.numbered(request_id, chapters, number)]
+        those = [requests_choice.numbered(request_id, chapters, number)]
     else:
         those = [one for one in chapters if one.set_aside]
         if those:
-            requests_meant.choose(request_id, chapters, those)
+            requests_choice.choose(request_id, chapters, those)
     if not any(one.set_aside for one in those) and any(one.held for one in those or chapters):
         raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
     return sorted(row["id"] for one in those for row in one.set_aside)
@@ -127,11 +127,11 @@ def retried(
         chapters = search.chapters(search.named(request_id))
     if not chapters:
         raise Declined(f"no request {request_id} is in {journal}")
-    those = chapters if number is None else [requests_meant.numbered(request_id, chapters, number)]
+    those = chapters if number is None else [requests_choice.numbered(request_id, chapters, number)]
     understood = [one for one in those if one.request["document"] is not None]
     if not understood:
         raise Declined(f"request {request_id} was never understood; send it anew")
-    chapter = requests_meant.choose(request_id, chapters, understood)
+    chapter = requests_choice.choose(request_id, chapters, understood)
     if chapter.held:
         raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
     if chapter.request["state"] in OPEN:
@@ -145,7 +145,7 @@ def retried(
         raise Declined(_nothing_failed(chapter))
     return document | {
         "requestId": f"retry-{secrets.token_hex(8)}",
-        "sender": requests_meant.retry_sender(chapter, chapters),
+        "sender": requests_choice.retry_sender(chapter, chapters),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from butler_mqtt.commands import pages
+from butler_mqtt.cli import help_pages
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines
 from butler_mqtt.settings import Settings
@@ -157,7 +157,7 @@ def requests(
         if quarantined or held or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
         return
-    from butler_mqtt.commands import requests_list  # noqa: PLC0415 -- the other commands need none of this
+    from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- the other commands need none of this
     from butler_mqtt.journal.search import ENDED, GOING_ON, OPEN, REQUEST_STATES, Filters  # noqa: PLC0415
 
     states = [*(state or []), *(OPEN if opened else ())]
@@ -194,7 +194,7 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Tell every step of the requests with an id; the word `show` may be left out."""
-    from butler_mqtt.commands import requests_list  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json, follow)
     _end(
@@ -217,12 +217,12 @@ def retry(
     config: ConfigOption = None,
 ) -> None:
     """Ask for the tasks that failed once more, over MQTT, as a new request that names the old."""
-    from butler_mqtt.commands import requests_again  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import requests_retry  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json)
     mqtt = _settings(common.config or _CONFIG, log_in=True).mqtt
     _end(
-        lambda file: requests_again.retry(
+        lambda file: requests_retry.retry(
             mqtt,
             file,
             request_id,
@@ -246,7 +246,7 @@ def _settling(action: str) -> Callable[..., None]:
         journal: JournalOption = None,
         config: ConfigOption = None,
     ) -> None:
-        from butler_mqtt.commands import requests_again  # noqa: PLC0415 -- as above
+        from butler_mqtt.cli import requests_retry  # noqa: PLC0415 -- as above
         from butler_mqtt.outbox.dead_letters import Action  # noqa: PLC0415 -- as above
 
         if (request_id is None) != everything:
@@ -254,7 +254,7 @@ def _settling(action: str) -> Callable[..., None]:
         if everything and number is not None:
             raise typer.BadParameter("--number is for one request")
         _end(
-            lambda file: requests_again.settle(file, Action(action), request_id, number),
+            lambda file: requests_retry.settle(file, Action(action), request_id, number),
             context.obj.joined(config, journal).file(),
         )
 
@@ -279,7 +279,7 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Print the audit log: who asked what, when, through which door, with which result, as JSON lines."""
-    from butler_mqtt.commands import requests_list  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- as above
 
     begin, end = _moment(since, "--since"), _moment(until, "--until")
     _end(lambda file: requests_list.export(file, begin, end), context.obj.joined(config, journal).file())
@@ -311,7 +311,7 @@ def restore(
     config: ConfigOption = None,
 ) -> None:
     """Check FILE, put it in the journal's place, and hold what is open in it until `resume`."""
-    from butler_mqtt.commands import requests_restore  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
 
     place = context.obj.joined(config, journal).place()
     _end(lambda file: requests_restore.restore(file, copy), place)
@@ -331,7 +331,7 @@ def resume(
     config: ConfigOption = None,
 ) -> None:
     """Let requests go on, or discard them, that are held since a backup was restored."""
-    from butler_mqtt.commands import requests_restore  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
 
     if bool(request_ids) == everything:
         raise typer.BadParameter("name requests, or --all")
@@ -357,7 +357,7 @@ def prune(
     config: ConfigOption = None,
 ) -> None:
     """Forget requests before journal.retentionDays have passed, also while the daemon runs."""
-    from butler_mqtt.commands import requests_prune  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import requests_prune  # noqa: PLC0415 -- as above
     from butler_mqtt.journal.pruning import Order  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal)
@@ -386,7 +386,7 @@ def _end(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:
         code = ExitCode.FAILED
     except KeyboardInterrupt:
         code = ExitCode.OK  # what was followed goes on without us
-    pages.tell(code)
+    help_pages.tell(code)
     raise typer.Exit(code)
 
 
@@ -408,7 +408,7 @@ def _moment(text: str | None, option: str) -> int | None:
 
 
 def _settings(path: Path, *, log_in: bool) -> Settings:
-    from butler_mqtt.cli import read_settings  # noqa: PLC0415 -- it imports this module
+    from butler_mqtt.cli.main import read_settings  # noqa: PLC0415 -- it imports this module
 
     # The files of `cert` are the daemon's; who asks what became of a request may not read them.
     return read_settings(path, check_files=False, log_in=log_in)

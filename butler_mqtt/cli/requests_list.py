@@ -12,11 +12,11 @@ from typing import NoReturn
 from rich import box
 from rich.table import Table
 
+from butler_mqtt.cli import printing
+from butler_mqtt.cli.requests_choice import owner, retry_sender
+from butler_mqtt.cli.requests_export import record
+from butler_mqtt.cli.requests_timeline import Step, moment, steps
 from butler_mqtt.clock import from_ms
-from butler_mqtt.commands import printing
-from butler_mqtt.commands.requests_meant import owner, retry_sender
-from butler_mqtt.commands.requests_record import record
-from butler_mqtt.commands.requests_story import Step, moment, steps
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.request_rows import Chapter
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters, Search

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from butler_mqtt.commands.requests_story import moment
+from butler_mqtt.cli.requests_timeline import moment
 from butler_mqtt.journal.request_rows import Chapter
 
 Row = Mapping[str, Any]

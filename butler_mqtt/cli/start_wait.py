@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from butler_mqtt.commands import printing
-from butler_mqtt.commands.outcomes import Outcome, Outcomes, succeeded
+from butler_mqtt.cli import printing
+from butler_mqtt.cli.start_progress import Outcome, Outcomes, succeeded
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.requester import Sender

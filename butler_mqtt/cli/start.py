@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from butler_mqtt.commands import printing, waiting
+from butler_mqtt.cli import printing, start_wait
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.requester import Sender
@@ -50,7 +50,9 @@ def start(
                 presence = sender.presence()
             answer: dict[str, Any] = json.loads(payload) if payload is not None else {}
             if wait and "tasksStarted" in answer and not document.get("dryRun"):
-                return waiting.until_the_end(mqtt, document, sender, answer, timeout=timeout, as_json=as_json)
+                return start_wait.until_the_end(
+                    mqtt, document, sender, answer, timeout=timeout, as_json=as_json
+                )
     except BrokerError as error:
         printing.complain(str(error))
         return ExitCode.UNAVAILABLE

@@ -11,8 +11,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from butler_mqtt import __version__, logs, posix, tokens
-from butler_mqtt.commands import pages, requests
+from butler_mqtt import __version__, logs, posix
+from butler_mqtt.cli import help_pages, requests_command, tokens
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.logs import LogFormat
@@ -28,7 +28,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="Example: butler-mqtt check -c config.yaml",
 )
-app.add_typer(requests.app, name="requests", epilog="Example: butler-mqtt requests --state failed --since 2h")
+app.add_typer(
+    requests_command.app, name="requests", epilog="Example: butler-mqtt requests --state failed --since 2h"
+)
 app.add_typer(tokens.app, name="token", epilog="Example: butler-mqtt token add erp")
 
 ConfigOption = Annotated[
@@ -80,7 +82,7 @@ class IfRunning(StrEnum):
 def main() -> None:
     """Run the program; the entry of the console script."""
     command = typer.main.get_command(app)
-    pages.add_to_help(command)
+    help_pages.add_to_help(command)
     command(prog_name="butler-mqtt")
 
 
@@ -119,7 +121,7 @@ def run(
     if cpu is not None:
         logging.getLogger("butler_mqtt.cli").info("staying on CPU %s", cpu, extra={"action": "one_cpu"})
     code = Daemon(settings, reread=lambda: files.load(config, os.environ)).run()
-    line = pages.cure(code)
+    line = help_pages.cure(code)
     if line is not None:
         # The last line of the log, and in its form.
         logging.getLogger("butler_mqtt.cli").error("code %d, %s", code, line, extra={"action": "read_more"})
@@ -169,7 +171,7 @@ def start(
     config: ConfigOption = Path("config.yaml"),
 ) -> None:
     """Ask the running daemon over MQTT, as any sender does, and show its reply."""
-    from butler_mqtt.commands import start as command  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import start as command  # noqa: PLC0415 -- as above
 
     document = _request(tag, task_id, task_name, custom_property, match, all_must_exist)
     if dry_run:
@@ -184,7 +186,7 @@ def start(
 @app.command(epilog="Example: butler-mqtt check -c config.yaml")
 def check(as_json: JsonOption = False, config: ConfigOption = Path("config.yaml")) -> None:
     """Try journal, broker and Qlik server, and say what is wrong and what to do; start nothing."""
-    from butler_mqtt.commands import check as command  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import check as command  # noqa: PLC0415 -- as above
 
     _end(command.check(read_settings(config, tell=command.unusable if as_json else None), as_json=as_json))
 
@@ -215,8 +217,8 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented configuration from a few options, or answers on a terminal, and check it."""
-    from butler_mqtt.commands import check as trial  # noqa: PLC0415 -- as above
-    from butler_mqtt.commands import init as command  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import check as trial  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import init as command  # noqa: PLC0415 -- as above
 
     answers = command.Answers(
         broker_host=broker_host,
@@ -242,7 +244,7 @@ def resolve(
     config: ConfigOption = Path("config.yaml"),
 ) -> None:
     """Ask the Qlik server which tasks a request means, which are denied, which run; start nothing."""
-    from butler_mqtt.commands import resolve as command  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import resolve as command  # noqa: PLC0415 -- as above
 
     document = _request(tag, task_id, task_name, custom_property, match, all_must_exist)
     _end(command.resolve(read_settings(config), document, as_json=as_json))
@@ -309,13 +311,13 @@ def read_settings(
         if tell is not None:
             tell(error)
         typer.echo(escaped_lines(str(error)), err=True)
-        pages.tell(ExitCode.CONFIG)
+        help_pages.tell(ExitCode.CONFIG)
         raise typer.Exit(ExitCode.CONFIG) from error
 
 
 def _end(code: int) -> NoReturn:
     """End with a code, and say where it is explained."""
-    pages.tell(code)
+    help_pages.tell(code)
     raise typer.Exit(code)
 
 

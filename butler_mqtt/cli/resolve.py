@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import closing
 
-from butler_mqtt.commands import printing
+from butler_mqtt.cli import printing
 from butler_mqtt.contract import replies, validation
 from butler_mqtt.domain import decisions
 from butler_mqtt.domain.decisions import Decision
