@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.deliveries import Delivery
-from tests.acceptance import contract
+from tests.acceptance import reply_shape
 
 OUR_USER = "sa_repository"
 #: Faults named in full.
@@ -82,7 +82,7 @@ def _answers(
         for payload in payloads:
             answer = json.loads(payload)
             try:
-                contract.check(answer)
+                reply_shape.check(answer)
             except AssertionError as error:
                 yield f"request {request}: reply of a wrong shape: {error}"
             if not (answer.get("totalTasksStarted") == 1 or (shared and "tasksQueued" in answer)):

@@ -13,7 +13,7 @@ from tests.acceptance.endings import Endings
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto
-from tests.simulator.running import running
+from tests.integration.simulator.running import running
 
 SITE = """
 nodes: [{name: Central, hostName: sense1.lab.local, maxConcurrentEngines: 200}]

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from tests.brokers import Mosquitto, until
-from tests.simulator.running import Client, Running
+from tests.integration.simulator.running import Client, Running
 
 READY = "ready: requests are taken from"
 

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from tests.acceptance import contract
+from tests.acceptance import reply_shape
 from tests.brokers import until
 
 START = "qliksense/task/start"
@@ -162,7 +162,7 @@ class Sender:
     def answer(self, topic: str, *, seconds: float = 60.0) -> dict[str, Any]:
         """Wait for the reply on *topic*, check its shape and give it."""
         answer: dict[str, Any] = self.wait(lambda got: got.topic == topic, seconds=seconds, what=topic).json
-        contract.check(answer)
+        reply_shape.check(answer)
         return answer
 
     def wait(self, wanted: Callable[[Got], bool], *, seconds: float = 60.0, what: str = "") -> Got:

@@ -15,7 +15,7 @@ import pytest
 from tests.acceptance.rig import READY, Daemon, Qlik
 from tests.acceptance.sender import REPLY, Sender
 from tests.brokers import Mosquitto, until
-from tests.simulator.running import Client
+from tests.integration.simulator.running import Client
 
 MakeDaemon = Callable[..., Daemon]
 MIB = 1024 * 1024

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Place
-from tests.acceptance.contract import EMPTY_GUID
+from tests.acceptance.reply_shape import EMPTY_GUID
 from tests.acceptance.rig import Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import until

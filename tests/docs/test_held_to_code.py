@@ -18,7 +18,8 @@ from butler_mqtt.config.yaml_file import dotted
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.http import responses
 from butler_mqtt.settings import Mqtt
-from tests.docs.blocks import ROOT, Block, blocks, pages
+from tests.docs.blocks import Block, blocks, pages
+from tests.project import ROOT
 
 PACKAGE = ROOT / "butler_mqtt"
 DOCS = ROOT / "docs"

@@ -13,11 +13,11 @@ from jsonschema import Draft202012Validator
 
 import butler_mqtt
 from butler_mqtt.settings import Mqtt
+from tests.acceptance.service.process import broker_config, manager, service
 from tests.brokers import Mosquitto
-from tests.docs.blocks import ROOT, blocks
-from tests.integration.mqtt_parts import PlainClient, plain_client
-from tests.service.parts import broker_config, manager, service
-from tests.simulator.running import (
+from tests.docs.blocks import blocks
+from tests.integration.mqtt.recording import PlainClient, plain_client
+from tests.integration.simulator.running import (
     CROSS,
     DISABLED,
     FAILING,
@@ -30,6 +30,7 @@ from tests.simulator.running import (
     UNKNOWN,
     running,
 )
+from tests.project import ROOT
 
 SCHEMAS = ROOT / "butler_mqtt" / "schemas"
 ASYNCAPI = ROOT / "docs" / "asyncapi.yaml"

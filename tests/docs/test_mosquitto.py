@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.acceptance.service.process import manager, service
 from tests.brokers import INSTALL, Process, free_port
-from tests.docs.blocks import ROOT, Block, blocks
-from tests.service.parts import manager, service
-from tests.simulator.running import running
+from tests.docs.blocks import Block, blocks
+from tests.integration.simulator.running import running
+from tests.project import ROOT
 
 FOLDER = ROOT / "mosquitto"
 PAGE = list(blocks(FOLDER / "README.md"))

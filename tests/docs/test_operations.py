@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from butler_mqtt.journal.sqlite import Journal
-from tests.docs.blocks import ROOT, Block, blocks
+from tests.docs.blocks import Block, blocks
+from tests.project import ROOT
 
 RUN = [
     block for page in sorted((ROOT / "docs").glob("*.md")) for block in blocks(page) if block.mark == "run"

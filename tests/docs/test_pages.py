@@ -12,7 +12,7 @@ import typer
 
 from butler_mqtt.cli import help_pages, main
 from butler_mqtt.exit_codes import ExitCode
-from tests.docs.blocks import ROOT
+from tests.project import ROOT
 
 DOCS = ROOT / "docs"
 NAMED = sorted({*help_pages.ABOUT.values(), *help_pages.CURES.values()})

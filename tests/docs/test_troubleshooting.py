@@ -8,8 +8,8 @@ import pytest
 
 from butler_mqtt.config import loader
 from butler_mqtt.errors import ConfigError
-from tests.docs.blocks import ROOT
-from tests.service.faults import FAULTS, table
+from tests.machine.faults import FAULTS, table
+from tests.project import ROOT
 
 
 def test_every_fault_of_the_table_is_made_on_a_machine_and_no_other() -> None:

@@ -1,0 +1,268 @@
+"""`butler-mqtt start --wait`: shows how the tasks get on, and ends as they did."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from butler_mqtt.cli.start_progress import Outcomes, succeeded
+from tests.acceptance.conftest import Place
+from tests.acceptance.relay import Relay
+from tests.acceptance.rig import Daemon, Qlik
+from tests.acceptance.task_events import soon, until_begun
+from tests.brokers import Mosquitto, until
+
+LOG = ["Loading", "Error: field not found", "Execution failed"]
+
+
+@contextmanager
+def started(
+    daemon: Daemon, *arguments: str, stderr: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
+    """Run the command beside the test."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "butler_mqtt", "start", "--wait", "-c", str(daemon.config_file), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for the end; give exit code, standard output and standard error."""
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def call(daemon: Daemon, *arguments: str) -> tuple[int, str, str]:
+    with started(daemon, *arguments) as process:
+        return outcome(process)
+
+
+@pytest.fixture
+def daemon(make_daemon: Callable[..., Daemon], broker: Mosquitto) -> Daemon:
+    return make_daemon(broker).start()
+
+
+# ---- what is gathered
+
+
+def entry(**fields: Any) -> dict[str, Any]:
+    return {"taskId": "t", "taskName": "Sales", "status": "started", "executionId": "e", **fields}
+
+
+def told(name: str, **fields: Any) -> dict[str, Any]:
+    return {"event": name, "taskId": "t", "taskName": "Sales", "requestIds": ["r"], **fields}
+
+
+def test_events_of_other_requests_are_left_out() -> None:
+    outcomes = Outcomes("r")
+    outcomes.event(told("started", requestIds=["other"]))
+    assert outcomes.tasks == {}
+
+
+def test_a_late_event_does_not_bring_a_task_back() -> None:
+    outcomes = Outcomes("r")
+    outcomes.reply({"tasksStarted": [entry()]})
+    outcomes.event(told("succeeded", durationMs=1500))
+    outcomes.event(told("running"))
+    assert (outcomes.tasks["t"].state, outcomes.tasks["t"].seconds(0.0)) == ("succeeded", 1.5)
+
+
+def test_a_running_task_has_the_seconds_since_it_was_heard_of() -> None:
+    moments = iter([10.0])
+    outcomes = Outcomes("r", lambda: next(moments))
+    outcomes.event(told("running"))
+    assert outcomes.tasks["t"].seconds(12.5) == 2.5
+
+
+def test_a_bad_end_without_its_event_is_waited_for_and_a_good_one_is_not() -> None:
+    outcomes = Outcomes("r")
+    outcomes.reply({"tasksStarted": [entry(result="failed")]})
+    assert outcomes.untold()
+    outcomes.event(told("failed", scriptLog=["x"]))
+    assert not outcomes.untold()
+    outcomes = Outcomes("r")
+    outcomes.reply({"tasksStarted": [entry(result="succeeded")]})
+    assert not outcomes.untold()
+
+
+def test_the_last_reply_is_completed_with_what_only_events_tell() -> None:
+    outcomes = Outcomes("r")
+    outcomes.event(told("aborted", reason="timeout", details=["a"], node="n"))
+    answer = {"status": "ok", "tasksStarted": [entry(result="aborted")]}
+    assert outcomes.complete(answer)["tasksStarted"] == [
+        {**entry(result="aborted"), "reason": "timeout", "details": ["a"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "good"),
+    [
+        ({"status": "ok", "tasksStarted": [entry(result="succeeded")]}, True),
+        ({"status": "ok", "tasksStarted": [entry(result="succeeded"), entry(result="failed")]}, False),
+        ({"status": "ok", "tasksStarted": [entry()]}, False),
+        ({"status": "partial", "tasksStarted": [entry(result="succeeded")]}, False),
+        ({"status": "ok", "tasksStarted": [], "tasksSkipped": [entry()]}, False),
+        ({"status": "ok", "tasksStarted": [], "tasksQueued": [entry()]}, False),
+        ({"error": "Request expired", "code": "expired"}, False),
+    ],
+)
+def test_only_all_tasks_together_succeed(answer: dict[str, Any], good: bool) -> None:
+    assert succeeded(answer) is good
+
+
+# ---- the command
+
+
+def test_it_ends_with_0_when_every_task_has_succeeded(place: Place, qlik: Qlik) -> None:
+    tasks = qlik.tasks(2, durationSeconds=1, tags=["wait ok"])
+    code, out, err = call(place.daemon, "--tag", "wait ok")
+    assert (code, err) == (0, ""), out
+    assert "2 of 2 succeeded" in out
+    assert out.count(" succeeded ") >= 2
+    assert [qlik.executions(task) for task in tasks] == [1, 1]
+
+
+def test_it_speaks_mqtt_3_1_1_too(each: Place, qlik: Qlik) -> None:
+    task = qlik.task(durationSeconds=1)
+    code, out, err = call(each.daemon, "--task-id", task, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["tasksStarted"][0]["result"] == "succeeded"
+
+
+def test_a_failure_is_shown_with_its_reason_and_the_end_of_its_log(place: Place, qlik: Qlik) -> None:
+    good = qlik.task("Good one", tags=["wait mixed"])
+    bad = qlik.task("Bad one", tags=["wait mixed"], result="fail", scriptLog=LOG)
+    code, out, _ = call(place.daemon, "--tag", "wait mixed")
+    assert code == 1
+    assert "1 of 2 succeeded" in out
+    assert "Bad one: failed" in out
+    assert "FinishedFail" in out
+    assert "Error: field not found" in out
+    assert [qlik.executions(task) for task in (good, bad)] == [1, 1]
+
+
+def test_with_json_it_prints_one_line_with_everything(place: Place, qlik: Qlik) -> None:
+    bad = qlik.task(result="fail", scriptLog=LOG)
+    code, out, _ = call(place.daemon, "--task-id", bad, "--json")
+    assert (code, out.count("\n")) == (1, 1)
+    [only] = json.loads(out)["tasksStarted"]
+    assert only["result"] == "failed"
+    assert [line.partition("  ")[2] for line in only["scriptLog"]] == LOG
+    assert only["details"]
+
+
+def test_what_is_not_found_or_left_alone_or_expired_does_not_count_as_succeeded(
+    place: Place, qlik: Qlik
+) -> None:
+    task, busy = qlik.task(), qlik.task(result="never")
+    qlik.begin(busy)
+    code, out, _ = call(place.daemon, "--task-id", task, "--tag", "nobody has it")
+    assert (code, "nobody has it not found" in out) == (1, True)
+    code, out, _ = call(place.daemon, "--task-id", busy, "--if-running", "skip")
+    assert (code, "alreadyRunning" in out) == (1, True)
+    code, out, _ = call(place.daemon, "--task-id", busy, "--expires-at", soon(3))
+    assert (code, "expired" in out) == (1, True)
+    qlik.end(busy)
+
+
+def test_a_refusal_and_a_dry_run_need_no_waiting(place: Place, qlik: Qlik) -> None:
+    task = qlik.task()
+    assert call(place.daemon, "--task-id", "abc")[0] == 1
+    code, out, _ = call(place.daemon, "--task-id", task, "--dry-run")
+    assert (code, "wouldStart" in out) == (0, True)
+    assert qlik.executions(task) == 0
+
+
+def test_it_waits_behind_a_foreign_run(place: Place, qlik: Qlik) -> None:
+    task = qlik.task(durationSeconds=2)
+    qlik.begin(task)
+    code, out, _ = call(place.daemon, "--task-id", task)
+    assert (code, "1 of 1 succeeded" in out) == (0, True)
+    assert qlik.executions(task) == 2
+
+
+def test_it_shows_the_end_although_the_daemon_is_killed_twice_on_the_way(daemon: Daemon, qlik: Qlik) -> None:
+    task = qlik.task(durationSeconds=3, result="fail", scriptLog=LOG)
+    qlik.begin(task)
+    with started(daemon, "--task-id", task) as process:
+        daemon.wait_row("SELECT id FROM deliveries WHERE wait = 'finished' LIMIT 1 OFFSET 1")
+        daemon.kill()
+        daemon.start()
+        until_begun(qlik, task, 2)
+        daemon.wait_row("SELECT id FROM runs WHERE state = 'executing'")
+        daemon.kill()
+        qlik.until_idle(task)
+        daemon.start()
+        code, out, err = outcome(process)
+    assert (code, err) == (1, "")
+    assert "Error: field not found" in out
+    assert qlik.executions(task) == 2
+
+
+def test_it_goes_on_when_the_broker_was_away(
+    make_daemon: Callable[..., Daemon], broker: Mosquitto, qlik: Qlik
+) -> None:
+    daemon = make_daemon(broker).start()
+    with Relay(broker.port) as relay:
+        other = make_daemon(relay.port)
+        task = qlik.task(durationSeconds=4)
+        with started(other, "--task-id", task) as process:
+            daemon.wait_row("SELECT id FROM deliveries WHERE wait = 'finished' LIMIT 1 OFFSET 1")
+            relay.cut()
+            code, out, err = outcome(process)
+    assert (code, err) == (0, ""), out
+    assert "1 of 1 succeeded" in out
+    assert qlik.executions(task) == 1
+
+
+def test_interrupted_it_says_that_the_request_goes_on(daemon: Daemon, qlik: Qlik) -> None:
+    task = qlik.task(result="never")
+    with started(daemon, "--task-id", task, "--request-id", "goes-on") as process:
+        daemon.wait_row("SELECT id FROM deliveries WHERE wait = 'finished' LIMIT 1 OFFSET 1")
+        process.send_signal(signal.SIGINT)
+        code, _, err = outcome(process)
+    assert code == 1
+    assert "goes-on goes on without this command" in err
+    qlik.end(task)
+
+
+def test_on_a_terminal_the_table_lives(daemon: Daemon, qlik: Qlik) -> None:
+    task = qlik.task("Seen alive", durationSeconds=3)
+    ours, theirs = pty.openpty()
+    seen = bytearray()
+
+    def read() -> None:
+        try:
+            while data := os.read(ours, 4096):
+                seen.extend(data)
+        except OSError:
+            pass  # the other end is closed
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with started(daemon, "--task-id", task, stderr=theirs) as process:
+            until(lambda: b"running" in seen and b"Seen alive" in seen, seconds=20, what="the live table")
+            out, _ = process.communicate(timeout=30)
+    finally:
+        os.close(theirs)
+        reader.join(5)
+        os.close(ours)
+    assert "1 of 1 succeeded" in out

@@ -1,1 +1,0 @@
-"""`butler-mqtt check` against each fault it claims to find, and `butler-mqtt init`."""

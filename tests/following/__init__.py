@@ -1,1 +1,0 @@
-"""Executions followed to their end, and what waits behind them."""

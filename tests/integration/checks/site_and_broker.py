@@ -1,0 +1,58 @@
+"""What the tests of `check` share."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from butler_mqtt import settings
+from butler_mqtt.checks.finding import Finding, State
+from tests.brokers import Mosquitto
+from tests.integration.simulator.running import Running
+
+GOOD = {State.OK}
+
+
+def by_name(findings: Iterable[Finding]) -> dict[str, Finding]:
+    """Give the worst finding of each name."""
+    worst: dict[str, Finding] = {}
+    for one in findings:
+        if one.name not in worst or worst[one.name].state is State.OK:
+            worst[one.name] = one
+    return worst
+
+
+def bad(findings: Iterable[Finding]) -> dict[str, State]:
+    """Give the states of all that is not as it should be, by name."""
+    return {one.name: one.state for one in findings if one.state is not State.OK}
+
+
+def site_settings(site: Running, **changes: object) -> settings.Settings:
+    """Give settings that fit the stand-in; *changes* are further fields of `settings.Qrs`."""
+    where = urlsplit(site.url)
+    assert where.hostname is not None
+    assert where.port is not None
+    qrs = settings.Qrs(
+        host=where.hostname,
+        port=where.port,
+        client_cert=site.certs / "client.pem",
+        client_cert_key=site.certs / "client_key.pem",
+        client_cert_ca=site.certs / "root.pem",
+    )
+    return settings.Settings(qrs=replace(qrs, **changes))  # type: ignore[arg-type] # a test names fields it knows
+
+
+def run(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command."""
+    command = [sys.executable, "-m", "butler_mqtt", "check", "-c", str(config), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def client_ids(broker: Mosquitto) -> set[str]:
+    """Give the ids of all probes that the broker has seen."""
+    return set(re.findall(r"as (\S+-check-\S+) \(", broker.log()))

@@ -1,0 +1,160 @@
+"""What is counted, how it is written, and the rules and pictures made of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from butler_mqtt.http.exposition import NUMBERS, STATES, Levels, exposition
+from butler_mqtt.metrics import BOUNDS, Histogram, Metrics
+from tests.integration.http.daemon_with_listeners import House
+from tests.project import ROOT
+
+RULES = ROOT / "deploy/prometheus/alerts.yml"
+DASHBOARD = ROOT / "deploy/grafana/dashboard.json"
+
+
+def full() -> Metrics:
+    """Give metrics that have seen everything."""
+    metrics = Metrics()
+    metrics.received("mqtt")
+    metrics.answered("mqtt", "ok", 0.02)
+    metrics.answered("rest", "all_denied", 0.2)
+    metrics.refused("rest", "unauthorized")
+    metrics.start("started")
+    metrics.ended("succeeded")
+    metrics.posted(0.004)
+    metrics.qrs_call("POST", "/task/a8b4c123-DEF4-5678-9abc-def012345678/start/synchronous", "201", 0.01)
+    metrics.qrs_call("GET", "/task/full", "none", 5)
+    return metrics
+
+
+def text() -> str:
+    levels = Levels(
+        states=dict.fromkeys(STATES, True),
+        numbers=dict.fromkeys(NUMBERS, 1.0),
+        outbox={"waiting": 1, "quarantined": 0},
+        certificates={"cert.clientCert": 86400.0},
+    )
+    return exposition(full().counts(), levels).decode()
+
+
+def names() -> set[str]:
+    """Give the names of all samples."""
+    return {sample.name for family in text_string_to_metric_families(text()) for sample in family.samples}
+
+
+def values(exposed: str) -> dict[tuple[str, tuple[str, ...]], float]:
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(exposed)
+        for sample in family.samples
+    }
+
+
+def promtool(*arguments: str, given: str | None = None) -> str:
+    done = subprocess.run(["promtool", *arguments], input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_what_was_counted_is_written() -> None:
+    found = values(text())
+    prefix = "butler_mqtt_"
+    assert found[prefix + "deliveries_received_total", ("mqtt",)] == 1
+    assert found[prefix + "deliveries_answered_total", ("all_denied", "rest")] == 1 or (
+        found[prefix + "deliveries_answered_total", ("rest", "all_denied")] == 1
+    )
+    assert found[prefix + "starts_total", ("started",)] == 1
+    assert found[prefix + "receipt_to_post_seconds_count", ()] == 1
+    assert found[prefix + "certificate_remaining_seconds", ("cert.clientCert",)] == 86400
+
+
+def test_ids_in_paths_of_calls_do_not_become_labels() -> None:
+    assert 'endpoint="/task/{id}/start/synchronous"' in text()
+    assert "a8b4c123" not in text().lower()
+
+
+@pytest.mark.parametrize(
+    ("value", "bucket"), [(0.0, 0), (0.001, 0), (0.0011, 1), (1800.0, 16), (1801.0, 17), (-5.0, 0)]
+)
+def test_a_value_falls_under_the_first_bound_that_is_not_below_it(value: float, bucket: int) -> None:
+    histogram = Histogram()
+    histogram.observe(value)
+    assert histogram.counts.index(1) == bucket
+    assert histogram.total == max(0.0, value)
+
+
+def test_buckets_grow_to_the_count() -> None:
+    lines = [
+        line for line in text().splitlines() if line.startswith("butler_mqtt_receipt_to_post_seconds_bucket")
+    ]
+    assert len(lines) == len(BOUNDS) + 1
+    assert lines[0].endswith(" 0.0")
+    assert lines[-1] == 'butler_mqtt_receipt_to_post_seconds_bucket{le="+Inf"} 1.0'
+
+
+def test_promtool_finds_nothing_wrong() -> None:
+    assert promtool("check", "metrics", given=text()).strip() == ""
+
+
+def test_promtool_finds_nothing_wrong_with_the_running_daemon(house: House) -> None:
+    house.post({"tag": "hourly-reload"})
+    exposed = requests.get(house.monitoring + "/metrics", timeout=10)
+    assert exposed.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert promtool("check", "metrics", given=exposed.text).strip() == ""
+    found = values(exposed.text)
+    assert found["butler_mqtt_subscribed", ()] == 1
+    assert (
+        sum(value for key, value in found.items() if key[0] == "butler_mqtt_deliveries_answered_total") >= 1
+    )
+    assert (
+        sum(value for key, value in found.items() if key[0] == "butler_mqtt_qrs_call_duration_seconds_count")
+        > 1
+    )
+
+
+def test_the_alert_rules_pass_their_tests() -> None:
+    promtool("check", "rules", str(RULES))
+    promtool("test", "rules", str(RULES.with_name("alerts.test.yml")))
+
+
+def test_every_rule_is_tested_both_ways() -> None:
+    tests = RULES.with_name("alerts.test.yml").read_text()
+    for alert in re.findall(r"alert: (\w+)", RULES.read_text()):
+        assert f"alertname: {alert}, exp_alerts: []" in tests
+        assert re.search(rf"alertname: {alert}\n\s+exp_alerts:\n", tests)
+
+
+def test_rules_and_dashboard_use_metrics_that_exist(tmp_path: Path) -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    used = set(re.findall(r"butler_mqtt_\w+", RULES.read_text() + " ".join(expressions)))
+    assert used <= names()
+    assert len(expressions) > 15
+    rules = [
+        {"record": "checked", "expr": one.replace("$__rate_interval", "5m").replace("$instance", ".*")}
+        for one in expressions
+    ]
+    file = tmp_path / "rules.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    # The names are all one, which is of no matter: the expressions are to be read.
+    done = subprocess.run(
+        ["promtool", "check", "rules", "--lint=none", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_metric_is_explained() -> None:
+    page = (ROOT / "docs/monitoring.md").read_text()
+    families = {
+        family.name for family in text_string_to_metric_families(text()) if family.name.startswith("butler")
+    }
+    for name in families:
+        assert f"`{name}" in page, name

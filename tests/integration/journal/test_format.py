@@ -1,0 +1,131 @@
+"""The format of the journal and the way to it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, inspect, select
+
+from butler_mqtt.errors import JournalError
+from butler_mqtt.journal import queries, tables
+from butler_mqtt.journal.request_history import History
+from butler_mqtt.journal.search import Search
+from butler_mqtt.journal.sqlite import FORMAT, Journal
+from butler_mqtt.journal.upgrade import upgrade
+from tests.integration.journal.conftest import MakeJournal
+
+MIGRATIONS = Path(tables.__file__).parent / "migrations"
+
+
+def described(engine: Engine) -> dict[str, object]:
+    """Give columns, keys and indexes of every table, in a form that can be compared."""
+    found = inspect(engine)
+    whole: dict[str, object] = {}
+    for table in found.get_table_names():
+        if table == "alembic_version":
+            continue
+        whole[table] = (
+            [
+                (column["name"], str(column["type"]), column["nullable"])
+                for column in found.get_columns(table)
+            ],
+            found.get_pk_constraint(table)["constrained_columns"],
+            sorted(
+                (key["constrained_columns"], key["referred_table"]) for key in found.get_foreign_keys(table)
+            ),
+            sorted(
+                (
+                    str(index["name"]),
+                    index["column_names"],
+                    bool(index["unique"]),
+                    str(index["dialect_options"].get("sqlite_where", "")).casefold().replace(" = 1", " is 1"),
+                )
+                for index in found.get_indexes(table)
+            ),
+        )
+    return whole
+
+
+def test_the_migrations_make_the_tables_the_program_uses(journal: Journal, tmp_path: Path) -> None:
+    migrated = create_engine(f"sqlite:///{journal.path}")
+    direct = create_engine(f"sqlite:///{tmp_path / 'direct.sqlite'}")
+    tables.metadata.create_all(direct)
+    assert described(migrated) == described(direct)
+    with migrated.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    migrated.dispose()
+    direct.dispose()
+
+
+def test_the_newest_migration_is_the_format_the_program_writes() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [FORMAT]
+    # Compared as text when a journal is opened.
+    revisions = [script.revision for script in scripts.walk_revisions()]
+    assert revisions == sorted(revisions, reverse=True)
+    assert {len(revision) for revision in revisions} == {4}
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(file: Path, make_journal: MakeJournal) -> None:
+    with sqlite3.connect(file) as other:
+        other.execute("CREATE TABLE outbox (something TEXT)")
+    other.close()
+    with pytest.raises(JournalError, match="already exists"):
+        make_journal().open()
+    with sqlite3.connect(file) as other:
+        names = [row[0] for row in other.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    other.close()
+    assert names == ["outbox"]
+
+
+@pytest.mark.parametrize("earlier", ["0001", "0002", "0003"])
+def test_a_journal_of_an_earlier_format_keeps_its_requests(
+    earlier: str, file: Path, make_journal: MakeJournal
+) -> None:
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.connect() as connection:
+        upgrade(connection, earlier)
+        for identity, holds in ((1, 0), (2, 1), (3, 0)):
+            connection.exec_driver_sql(
+                "INSERT INTO requests (id, request_id, holds_id, door, state, received_at)"
+                " VALUES (?, 'r', ?, 'mqtt', 'closed', 0)",
+                (identity, holds),
+            )
+        connection.commit()
+    engine.dispose()
+    journal = make_journal()
+    journal.open()
+    record = History(file).record("r")
+    assert record is not None
+    assert record.request["id"] == 2
+    with Search(file) as search:
+        assert search.named("r") == [1, 2, 3]
+    with journal.transaction() as connection:
+        assert queries.holders(connection, ["r"])["r"]["id"] == 2
+
+
+def test_requests_are_found_by_their_id_without_reading_all(journal: Journal) -> None:
+    plans: list[str] = []
+    with journal.transaction() as connection:
+        query = select(tables.requests.c.id).where(queries.has_id("r")).compile(dialect=connection.dialect)
+        explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", ("r", "r"))
+        plans += [row[3] for row in explained]
+    assert sum(plan.startswith("SEARCH requests USING INDEX") for plan in plans) == 2
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
+
+
+def test_opening_a_journal_of_the_newest_format_migrates_nothing(
+    journal: Journal, make_journal: MakeJournal, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.close()
+    with caplog.at_level("INFO", "butler_mqtt.journal"):
+        make_journal().open()
+    assert "brought from format" not in caplog.text

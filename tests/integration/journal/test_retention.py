@@ -1,0 +1,391 @@
+"""What is old is forgotten, in small steps, and nothing else is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from butler_mqtt.clock import now_ms
+from butler_mqtt.errors import JournalError
+from butler_mqtt.journal import retention, sqlite, tables
+from butler_mqtt.journal.retention import Retention
+from butler_mqtt.journal.sqlite import Journal
+from butler_mqtt.settings import Journal as JournalSettings
+from butler_mqtt.settings import Settings
+from tests.integration.requests.conftest import MakeHouse, delivered
+from tests.integration.requests.filling import DAY, fill
+from tests.pipeline.harness import House, cut_after_effect
+
+LATER = 31 * DAY
+
+
+def sweep(journal: Journal, *, later: int = LATER, days: float = 30) -> int:
+    """Prune everything that is old in so many milliseconds, and count the steps."""
+    pruning = Retention(days, now=lambda: now_ms() + later)
+    steps = 1
+    while step(pruning, journal):
+        steps += 1
+    return steps
+
+
+def step(pruning: Retention, journal: Journal) -> bool:
+    with journal.transaction() as connection:
+        return pruning.step(connection)
+
+
+def counts(house: House) -> dict[str, int]:
+    return {table.name: len(house.rows(table)) for table in tables.metadata.sorted_tables}
+
+
+def ended(house: House, body: object) -> None:
+    """Have a request answered, its reply and events with the broker, and its execution over."""
+    house.site.lasting = False
+    house.ask(body)
+    house.until(lambda: all(row["state"] == "ended" for row in house.rows(tables.runs)))
+    house.until(lambda: delivered(house))
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Journal]:
+    journal = Journal(f"sqlite:///{file}")
+    journal.open()
+    yield journal
+    journal.close()
+
+
+def test_a_request_is_forgotten_with_all_that_belongs_to_it(house: House) -> None:
+    ended(house, {"taskId": house.site.add("Sales"), "requestId": "old"})
+    sweep(house.journal)
+    assert counts(house) == {
+        "requests": 0,
+        "deliveries": 0,
+        "starts": 0,
+        "runs": 0,
+        "outbox": 0,
+        "sessions": 1,
+        "lives": 1,
+        "notes": 0,
+    }
+
+
+def test_a_request_is_kept_for_the_days_configured(house: House) -> None:
+    ended(house, {"taskId": house.site.add("Sales")})
+    before = counts(house)
+    sweep(house.journal, later=29 * DAY)
+    assert counts(house) == before
+
+
+def test_an_id_that_was_forgotten_starts_again(house: House) -> None:
+    task = house.site.add("Sales")
+    ended(house, {"taskId": task, "requestId": "again"})
+    sweep(house.journal)
+    ended(house, {"taskId": task, "requestId": "again"})
+    assert house.site.posts == [task, task]
+
+
+def test_a_request_stays_until_the_broker_has_its_reply(house: House) -> None:
+    house.site.lasting = False
+    house.ask({"taskId": house.site.add("Sales")})
+    house.until(lambda: house.rows(tables.runs)[0]["state"] == "ended")
+    sweep(house.journal)
+    assert counts(house)["requests"] == 1
+    house.until(lambda: delivered(house))
+    sweep(house.journal)
+    assert counts(house)["requests"] == 0
+
+
+def test_a_request_stays_until_its_execution_has_ended(house: House) -> None:
+    task = house.site.add("Sales")
+    house.ask({"taskId": task})
+    house.until(lambda: delivered(house))
+    sweep(house.journal)
+    assert counts(house)["requests"] == counts(house)["runs"] == 1
+    house.site.end(task)
+    house.until(lambda: house.rows(tables.runs)[0]["state"] == "ended")
+    house.until(lambda: delivered(house))
+    sweep(house.journal)
+    assert counts(house)["requests"] == counts(house)["runs"] == 0
+
+
+def test_a_request_stays_while_its_start_waits(house: House) -> None:
+    task = house.site.add("Sales")
+    house.site.begin(task)
+    reply = house.ask({"taskId": task})
+    assert reply["tasksQueued"][0]["reason"] == "running"
+    house.until(lambda: delivered(house))
+    sweep(house.journal)
+    assert counts(house)["requests"] == 1
+
+
+def test_what_must_stay_does_not_keep_what_came_after_it(house: House) -> None:
+    house.ask({"taskId": house.site.add("Long"), "requestId": "stays"})
+    for number in range(30):
+        ended_task = house.site.add(f"Short {number}")
+        house.site.lasting = False
+        house.ask({"taskId": ended_task})
+    house.until(lambda: sum(row["state"] == "ended" for row in house.rows(tables.runs)) == 30)
+    house.until(lambda: delivered(house))
+    sweep(house.journal)
+    assert [row["request_id"] for row in house.rows(tables.requests)] == ["stays"]
+
+
+def test_a_message_set_aside_is_kept_as_long_as_a_request_then_goes_with_it(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.send(b"no json")
+    house.replied()
+    house.broker.refuse(house.broker.published[-1].id, "too large", final=True)
+    house.until(lambda: house.rows(tables.outbox)[0]["quarantined_at"] is not None)
+    with house.journal.transaction() as connection:
+        connection.execute(tables.requests.update().values(closed_at=now_ms() - LATER))
+    sweep(house.journal, later=0)
+    assert counts(house)["outbox"] == counts(house)["requests"] == 1
+    sweep(house.journal)
+    assert counts(house)["outbox"] == counts(house)["requests"] == 0
+    assert "1 messages that the broker had never taken" in caplog.text
+
+
+def test_a_run_stays_as_long_as_one_of_its_requests(house: House) -> None:
+    ended(house, {"taskId": house.site.add("Sales"), "requestId": "old"})
+    ended(house, {"taskId": house.site.add("Finance"), "requestId": "young"})
+    run = house.rows(tables.runs)[0]["id"]
+    with house.journal.transaction() as connection:
+        old = tables.requests.c.request_id == "old"
+        connection.execute(tables.requests.update().where(old).values(closed_at=now_ms() - LATER))
+        connection.execute(tables.runs.update().values(intended_at=1, answered_at=2, ended_at=3))
+        connection.execute(tables.starts.update().values(run=run))
+    sweep(house.journal, later=0)
+    assert [row["request_id"] for row in house.rows(tables.requests)] == ["young"]
+    # The other one serves nobody any more.
+    assert [row["id"] for row in house.rows(tables.runs)] == [run]
+
+
+def test_notes_go_with_their_request_or_run_and_old_lives_before_the_newest(house: House) -> None:
+    house.site.script.append(cut_after_effect)
+    house.site.lasting = False
+    message = house.send({"taskId": house.site.add("Sales"), "requestId": "old"})
+    house.replied()
+    house.restart()
+    house.deliver(message._replace(dup=True))
+    house.until(lambda: {row["kind"] for row in house.rows(tables.notes)} >= {"inDoubt", "redelivered"})
+    house.until(lambda: all(row["state"] == "ended" for row in house.rows(tables.runs)))
+    house.until(lambda: delivered(house))
+    assert counts(house)["lives"] == 2
+    sweep(house.journal)
+    assert counts(house)["notes"] == counts(house)["runs"] == counts(house)["requests"] == 0
+    assert counts(house)["lives"] == 1
+
+
+def test_old_sessions_without_deliveries_go_and_the_newest_stays(house: House) -> None:
+    for _ in range(3):
+        house.connect(present=False)
+        house.step()
+    newest = house.rows(tables.sessions)[-1]
+    sweep(house.journal)
+    assert house.rows(tables.sessions) == [newest]
+
+
+def test_a_request_that_came_very_often_goes_in_parts_and_frees_its_id_first(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"taskId": house.site.add("Sales"), "requestId": "often"}
+    ended(house, body)
+    for _ in range(250):
+        house.send(body)
+    house.replied(251)
+    house.until(lambda: delivered(house))
+    monkeypatch.setattr(retention, "STEP_SECONDS", 60.0)
+    pruning = Retention(30, now=lambda: now_ms() + LATER)
+    assert step(pruning, house.journal)
+    assert counts(house)["deliveries"] == 251 - retention.STEP_ROWS
+    assert [row["holds_id"] for row in house.rows(tables.requests)] == [False]
+    sweep(house.journal)
+    assert counts(house)["deliveries"] == counts(house)["requests"] == 0
+
+
+def test_a_step_ends_with_the_statement_in_hand_when_its_time_is_over(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the disk: it gets on in every step, and what is left of a request has no id."""
+    ended(house, {"taskId": house.site.add("Sales"), "requestId": "old"})
+    monkeypatch.setattr(retention, "STEP_SECONDS", 0.0)
+    pruning = Retention(30, now=lambda: now_ms() + LATER)
+    left = []
+    while step(pruning, house.journal):
+        left.append({name: number for name, number in counts(house).items() if number})
+        assert not any(row["holds_id"] for row in house.rows(tables.requests))
+    assert left == [
+        {"sessions": 1, "requests": 1, "starts": 1, "runs": 1, "lives": 1},
+        {"sessions": 1, "requests": 1, "runs": 1, "lives": 1},
+        {"sessions": 1, "runs": 1, "lives": 1},
+        {"sessions": 1, "lives": 1},
+    ]
+
+
+def test_a_step_ends_after_few_rows_when_there_is_time(
+    large_journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pages that they lie on are written with the turn."""
+    monkeypatch.setattr(retention, "STEP_SECONDS", 60.0)
+    file = tmp_path / "journal.sqlite"
+    shutil.copy(large_journal, file)
+    with opened(file) as journal:
+        rows = _rows(journal)
+        assert step(Retention(30), journal)
+        assert retention.STEP_ROWS <= rows - _rows(journal) < retention.STEP_ROWS + retention.MAX_DELETED
+
+
+def test_after_a_step_others_have_many_times_as_long(
+    large_journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "REST", 1e6)
+    file = tmp_path / "journal.sqlite"
+    shutil.copy(large_journal, file)
+    with opened(file) as journal:
+        pruning = Retention(30)
+        assert step(pruning, journal)
+        before = _rows(journal)
+        assert not step(pruning, journal)
+        assert _rows(journal) == before
+
+
+def test_the_pipeline_prunes_by_itself(make_house: MakeHouse) -> None:
+    a_moment = 0.05 / 86400
+    house = make_house(replace(Settings(), journal=JournalSettings(retention_days=a_moment)))
+    house.site.lasting = False
+    house.ask({"taskId": house.site.add("Sales")})
+    house.until(lambda: delivered(house) and not house.rows(tables.requests))
+    house.until(lambda: not house.rows(tables.runs))
+    assert counts(house)["starts"] == counts(house)["deliveries"] == 0
+
+
+def test_a_turn_that_fails_and_is_repeated_prunes_again(make_house: MakeHouse) -> None:
+    house = make_house()
+    ended(house, {"taskId": house.site.add("Sales")})
+    pruning = Retention(30, now=lambda: now_ms() + LATER)
+    house.journal.fail("before")
+    with pytest.raises(JournalError):
+        step(pruning, house.journal)
+    assert counts(house)["requests"] == 1
+    while step(pruning, house.journal) or step(pruning, house.journal):
+        pass
+    assert counts(house)["requests"] == 0
+
+
+def test_many_old_requests_go_and_the_file_gives_space_back(
+    large_journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "KEPT_SHARE", 0.0)
+    file = tmp_path / "journal.sqlite"
+    shutil.copy(large_journal, file)
+    pages = _pragma(file, "page_count")
+    with opened(file) as journal:
+        pruning = Retention(30)
+        old = _count(journal, now_ms() - 30 * DAY)
+        assert old > 5000
+        going_on = True
+        while going_on:
+            going_on = step(pruning, journal)
+        assert _count(journal, now_ms() - 30 * DAY) == 0
+    assert _pragma(file, "page_count") < pages
+    assert _pragma(file, "freelist_count") <= retention.KEPT_PAGES
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        for query in (
+            "SELECT count(*) FROM deliveries WHERE request NOT IN (SELECT id FROM requests)",
+            "SELECT count(*) FROM starts WHERE request NOT IN (SELECT id FROM requests)",
+            # A run that ended a little after its request was closed goes in a later sweep.
+            """
+            SELECT count(*) FROM runs WHERE id NOT IN (SELECT run FROM starts WHERE run IS NOT NULL)
+            AND coalesce(ended_at, answered_at, intended_at) < 1000 * (unixepoch() - 30 * 86400 - 600)
+            """,
+        ):
+            assert connection.execute(query).fetchone() == (0,), query
+
+
+def test_pruning_reads_no_table_from_end_to_end(large_journal: Path) -> None:
+    used: list[str] = []
+    file = large_journal.with_name("copy.sqlite")
+    shutil.copy(large_journal, file)
+    with opened(file) as journal:
+        with journal.transaction() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+        driver.set_trace_callback(used.append)
+        sweep(journal, later=0, days=33.3)
+        driver.set_trace_callback(None)
+    # One of each kind, whatever its values.
+    kinds = {re.sub(r"[-0-9.]+", "?", one): one for one in used}
+    statements = [one for one in kinds.values() if one.lstrip().startswith(("SELECT", "DELETE", "UPDATE"))]
+    assert len(statements) > 6
+    with closing(sqlite3.connect(file)) as connection:
+        for statement in statements:
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}"):
+                # These are few: one for each time the broker forgot us, or we began.
+                if row[3].startswith("SCAN"):
+                    assert row[3].startswith(("SCAN sessions", "SCAN lives")), (statement, row[3])
+
+
+def test_a_file_whose_old_requests_go_as_new_ones_come_stops_growing(tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    sizes = []
+    for seed in range(4):
+        fill(file, 2000, days=0.5, seed=seed)
+        with opened(file) as journal:
+            sweep(journal, later=DAY, days=0.1)
+        sizes.append(_pragma(file, "page_count"))
+    assert max(sizes) <= 1.1 * sizes[0] + retention.KEPT_PAGES
+
+
+def test_a_log_that_grew_while_somebody_read_is_cut_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "KEPT_LOG_BYTES", 100_000)
+    monkeypatch.setattr(sqlite, "MAX_LOG_PAGES", 1000)
+    file = tmp_path / "journal.sqlite"
+    log = Path(f"{file}-wal")
+    with opened(file) as journal, closing(sqlite3.connect(file)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sessions").fetchall()
+        write(journal, range(1, 3000), 1000)
+        grown = log.stat().st_size
+        assert grown > 5_000_000
+        reader.rollback()
+        write(journal, range(3000, 3030), 1000)
+        assert log.stat().st_size < grown / 5
+
+
+def write(journal: Journal, identities: range, size: int) -> None:
+    for first in range(identities.start, identities.stop, 10):
+        with journal.transaction() as connection:
+            for identity in range(first, min(first + 10, identities.stop)):
+                row = {"id": identity, "request_id": f"r-{identity}", "holds_id": True, "door": "mqtt"}
+                row |= {"state": "closed", "received_at": 1, "reply": "x" * size}
+                connection.execute(tables.requests.insert().values(**row))
+
+
+def _count(journal: Journal, before: int) -> int:
+    query = select(func.count()).select_from(tables.requests).where(tables.requests.c.closed_at < before)
+    with journal.transaction() as connection:
+        return connection.execute(query).scalar_one()
+
+
+def _rows(journal: Journal) -> int:
+    with journal.transaction() as connection:
+        return sum(
+            connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in tables.metadata.sorted_tables
+        )
+
+
+def _pragma(file: Path, name: str) -> int:
+    with closing(sqlite3.connect(file)) as connection:
+        return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -1,0 +1,268 @@
+"""`requests prune`: what is old or refused is forgotten early, with a daemon or without; the rest stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from butler_mqtt.cli import requests_prune, requests_retry
+from butler_mqtt.journal import tables
+from butler_mqtt.journal.pruning import Order
+from butler_mqtt.outbox import dead_letters
+from butler_mqtt.outbox.dead_letters import Action, Command, parse
+from tests.acceptance.rig import Daemon, Qlik
+from tests.acceptance.sender import Sender
+from tests.brokers import Mosquitto, until
+from tests.integration.requests.conftest import call, delivered
+from tests.integration.requests.filling import fill
+from tests.integration.requests.test_retry import beside
+from tests.pipeline.harness import House
+
+HOUR = 3_600_000
+
+
+@pytest.fixture(autouse=True)
+def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(requests_retry, "HANDOVER_SECONDS", 1.0)
+    monkeypatch.setattr(requests_prune, "LOOK_SECONDS", 0.01)
+
+
+def age(file: Path, hours: float = 48.0) -> None:
+    """Have all that is in a journal happened earlier."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("UPDATE requests SET closed_at = closed_at - ?", (round(hours * HOUR),))
+
+
+def new_session(house: House) -> None:
+    """Begin a session, so that the messages before are not among its last."""
+    house.connect(present=False)
+    house.turn()
+
+
+def ids(house: House) -> list[str]:
+    return [row["request_id"] for row in house.rows(tables.requests)]
+
+
+def some(house: House) -> None:
+    """Have requests that succeeded and that were refused, all published."""
+    house.site.lasting = False
+    task = house.site.add("Sales")
+    house.ask({"taskId": task, "requestId": "good"})
+    house.ask({"taskId": "abc", "requestId": "bad"})
+    house.ask({"taskName": "nobody", "allMustExist": True, "requestId": "none"})
+    house.until(lambda: delivered(house) and not house.open_rows())
+
+
+def count(file: Path, where: str = "1") -> int:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        return int(connection.execute(f"SELECT count(*) FROM requests WHERE {where}").fetchone()[0])  # noqa: S608 -- own text
+
+
+# ---- beside the daemon
+
+
+def test_a_running_daemon_forgets_what_is_old_enough(house: House) -> None:
+    some(house)
+    new_session(house)
+    age(house.path)
+    house.ask({"taskId": "abc", "requestId": "young"})
+    done = beside(house, "prune", "--older-than", "1d")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("3 requests are forgotten; the daemon gives their space back little by")
+    assert ids(house) == ["young"]
+    assert list(house.folder.glob("*.command*")) == []
+
+
+def test_a_running_daemon_forgets_refusals_of_any_age_alone(house: House) -> None:
+    some(house)
+    new_session(house)
+    done = beside(house, "prune", "--refused")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("2 requests are forgotten")
+    assert ids(house) == ["good"]
+
+
+def test_an_id_that_was_forgotten_is_free_and_one_that_was_not_is_not(house: House) -> None:
+    some(house)
+    new_session(house)
+    age(house.path)
+    assert beside(house, "prune", "--older-than", "1d").exit_code == 0
+    task = next(iter(house.site.tasks))
+    house.ask({"taskId": task, "requestId": "good"})
+    house.ask({"taskId": task, "requestId": "good"})
+    assert len(house.site.posts) == 2
+
+
+def test_what_is_open_to_be_published_or_set_aside_stays(house: House) -> None:
+    task = house.site.add("Sales")
+    house.ask({"taskId": task, "requestId": "running"})
+    house.ask({"taskId": task, "requestId": "waiting"})
+    house.ask({"taskId": "abc", "requestId": "aside"})
+    house.broker.refuse(house.broker.published[-1].id, "not authorized", final=True)
+    house.until(lambda: any(row["quarantined_at"] for row in house.rows(tables.outbox)))
+    house.broker.confirm()
+    house.ask({"taskId": "abc", "requestId": "unpublished"})
+    new_session(house)
+    age(house.path)
+    done = call("prune", "--older-than", "1d", "--journal", house.path)
+    assert done.exit_code == 0, done.output
+    assert "0 requests would be forgotten" in done.stdout
+    assert "; 4 stay, of which something is still to come or was set aside" in done.stdout
+    assert ids(house) == ["running", "waiting", "aside", "unpublished"]
+
+
+def test_the_last_messages_stay_which_the_broker_may_deliver_again(house: House) -> None:
+    some(house)
+    age(house.path)
+    done = call("prune", "--older-than", "1d", "--journal", house.path)
+    assert (done.exit_code, done.stdout) == (0, "0 requests would be forgotten, 0.0 MB of texts\n")
+    assert len(ids(house)) == 3
+
+
+def test_a_daemon_that_does_not_take_the_command_is_told_of(house: House) -> None:
+    some(house)
+    new_session(house)
+    done = call("prune", "--refused", "--journal", house.path)
+    assert done.exit_code == 1
+    assert "did not take the command in 1 s; it was withdrawn" in done.stderr
+    assert len(ids(house)) == 3
+
+
+def test_a_daemon_that_does_not_know_the_command_is_told_of(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of an older version takes the file away and does nothing."""
+    monkeypatch.setattr(requests_prune, "PATIENCE_SECONDS", 0.1)
+    some(house)
+    new_session(house)
+    done: list[Any] = []
+    thread = threading.Thread(target=lambda: done.append(call("prune", "--refused", "--journal", house.path)))
+    thread.start()
+    until(dead_letters.place(house.path).exists, what="the command is there")
+    dead_letters.place(house.path).unlink()
+    thread.join(20)
+    assert done[0].exit_code == 1
+    assert "2 of 2 requests are still there and the daemon has not got on" in done[0].stderr
+
+
+# ---- without a daemon
+
+
+def test_without_a_daemon_the_space_is_given_back_at_once(tmp_path: Path, large_journal: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    shutil.copy(large_journal, file)
+    before, old = file.stat().st_size, count(file)
+    done = call("prune", "--older-than", "10d", "--journal", file)
+    assert done.exit_code == 0, done.output
+    left = count(file)
+    assert 0 < left < old / 2
+    assert f"{old - left} requests are forgotten" in done.stdout
+    assert file.stat().st_size < before * 0.6
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_refused_ones_alone_among_many(tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    fill(file, 5000, days=3)
+    refused = count(file, "state = 'refused'")
+    assert refused
+    done = call("prune", "--refused", "--older-than", "1h", "--journal", file)
+    assert done.exit_code == 0, done.output
+    assert count(file) >= 5000 - refused
+    assert count(file, "state = 'refused'") <= 3  # among the last messages
+
+
+def test_a_dry_run_tells_how_many_and_forgets_none(tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    fill(file, 5000, days=10)
+    done = call("prune", "--older-than", "5d", "--dry-run", "--journal", file)
+    assert done.exit_code == 0
+    number, said = done.stdout.split(" ", 1)
+    assert 2_480 <= int(number) <= 2_520
+    assert said.startswith("requests would be forgotten, 1.")
+    assert count(file) == 5000
+
+
+# ---- the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "say which: --older-than AGE, --refused, or both"),
+        (("--older-than", "10m"), "must be 1h ago at least"),
+        (("--older-than", "soon"), "is neither a duration"),
+    ],
+)
+def test_a_command_line_that_says_too_little_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = call("prune", *arguments, "--journal", tmp_path / "journal.sqlite")
+    assert done.exit_code == 2
+    assert said in done.stderr.replace("\n", " ")
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+    done = call("prune", "--refused", "--journal", tmp_path / "journal.sqlite")
+    assert (done.exit_code, done.stderr) == (1, f"there is no journal at {tmp_path / 'journal.sqlite'}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"action": "prune", "messages": []}',
+        '{"action": "prune", "messages": [], "order": {"before": 1}}',
+        '{"action": "prune", "messages": [], "order": 7}',
+        '{"action": "resend", "messages": [], "order": {"before": 1, "refused": true, "last": 1}}',
+    ],
+)
+def test_what_is_no_command_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no command"):
+        parse(text.encode())
+
+
+def test_a_command_is_read_as_it_was_written() -> None:
+    command = Command(Action.PRUNE, (), Order(1700000000000, refused=True, last=200))
+    assert parse(command.encode().encode()) == command
+
+
+# ---- the installed program
+
+
+def test_the_installed_daemon_forgets_while_requests_come(
+    make_daemon: Callable[..., Daemon], broker: Mosquitto, qlik: Qlik
+) -> None:
+    daemon = make_daemon(broker)
+    fill(daemon.journal, 20_000, days=20)
+    daemon.start()
+    task = qlik.task()
+    with Sender(broker.port) as sender:
+        answers: list[dict[str, Any]] = []
+        before = count(daemon.journal)
+
+        def work() -> None:
+            while len(answers) < 20 or count(daemon.journal) > 11_000:
+                body = {"taskId": task, "ifRunning": "skip", "dryRun": True, "requestId": f"r-{len(answers)}"}
+                answers.append(sender.answer(sender.send(body)))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        done = call("prune", "--older-than", "10d", "-c", daemon.config_file)
+        thread.join(60)
+    assert done.exit_code == 0, done.output
+    assert before == 20_000
+    assert count(daemon.journal, "request_id NOT LIKE 'r-%'") in range(9_900, 10_200)
+    assert {one["status"] for one in answers} == {"ok"}
+    assert json.dumps(daemon.rows("PRAGMA integrity_check")) == '[["ok"]]'
+    assert daemon.logged("[action=requests_pruned]") == 1

@@ -1,0 +1,351 @@
+"""
+The whole core against its promises, with everything that can happen in any order.
+
+Requests and repetitions arrive, the server fails before and after a start took
+effect, the broker goes and comes, or loses the connection with acknowledgements
+that it has not read, the journal fails, and the daemon is killed at any instant.
+Nodes stamp executions by clocks up to a minute off, the server's `Date` may be
+old, and the clock of the daemon's own machine jumps. In the end everything is
+well again, and then:
+
+- every message the broker was told of has exactly one delivery and its replies are the stored one;
+- no request started a task twice, and no execution of ours is unknown to the journal;
+- nothing is `unknown` that the server could tell;
+- nothing was acknowledged or posted that was not on disk before.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from sqlalchemy import select
+
+from butler_mqtt import clock
+from butler_mqtt.domain.model import Message, Task
+from butler_mqtt.errors import QlikUnavailable
+from butler_mqtt.journal import tables
+from butler_mqtt.journal.sqlite import reading_engine
+from butler_mqtt.settings import Mqtt, Settings
+from tests.pipeline.harness import (
+    DATE_AGES,
+    NODE_CLOCKS,
+    OUR_USER,
+    Crash,
+    House,
+    cut_after_effect,
+    cut_before_effect,
+    killed_after_effect,
+    shorten_pauses,
+)
+
+TASKS = ["Sales", "Stock", "Staff"]
+WISHES = [{"taskName": "Sales"}, {"tag": "nightly"}, {"taskName": ["Stock", "None such"]}]
+FAULTS = st.sampled_from(
+    [
+        cut_after_effect,
+        cut_before_effect,
+        killed_after_effect,
+        QlikUnavailable("connection refused"),
+    ]
+)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """What can happen, and at the end what must be so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.monkeypatch = pytest.MonkeyPatch()
+        #: Milliseconds by which the clock of the daemon's machine is ahead.
+        self.clock_ahead = 0
+        self.new_life()
+        shorten_pauses(self.monkeypatch)
+        self.temporary = TemporaryDirectory()
+        # Fewer than the broker may have left unread.
+        self.house = House(Path(self.temporary.name), Settings(mqtt=Mqtt(receive_maximum=2)))
+        self.house.broker.on_acknowledge = self.is_on_disk
+        self.house.site.on_start = self.is_intended
+        for name in TASKS:
+            self.house.site.add(name, tags=("nightly",) if name != "Staff" else ())
+        self.engine = reading_engine(self.house.path)
+        #: Messages the broker holds for the daemon, by packet id, and those it does not hold any more.
+        self.held: dict[int, Message] = {}
+        self.correlations: dict[int, bytes] = {}
+        #: What went against a promise at the instant it did.
+        self.broken: list[str] = []
+        self.sent: set[bytes] = set()
+        self.lost: set[bytes] = set()
+        self.numbers = 0
+
+    @initialize(clocks=NODE_CLOCKS, age=DATE_AGES)
+    def begin(self, clocks: tuple[float, ...], age: float) -> None:
+        self.house.site.node_clocks = clocks
+        self.house.site.date_age = age
+        self.house.start()
+
+    def new_life(self) -> None:
+        """Let a process that begins have its own idea of the time."""
+        steady = clock.SteadyClock(lambda: time.time_ns() // 1_000_000 + self.clock_ahead)
+        self.monkeypatch.setattr(clock, "STEADY", steady)
+
+    # ---- checked at every instant
+
+    def is_on_disk(self, packet_id: int) -> None:
+        correlation = self.correlations[packet_id]
+        with self.engine.connect() as connection:
+            query = select(tables.deliveries.c.id).where(tables.deliveries.c.correlation == correlation)
+            if connection.execute(query).first() is None:
+                self.broken.append("acknowledged before it was on disk")
+
+    def is_intended(self, task: Task) -> None:
+        with self.engine.connect() as connection:
+            query = select(tables.runs.c.id).where(
+                tables.runs.c.task_id == task.id, tables.runs.c.state == "intended"
+            )
+            if connection.execute(query).first() is None:
+                self.broken.append("posted before the intent was on disk")
+
+    # ---- senders and the broker
+
+    @rule(
+        wish=st.sampled_from(WISHES),
+        request_id=st.sampled_from([None, None, "a", "b", "c"]),
+        expiry=st.sampled_from([None, 3600]),
+    )
+    def send(self, wish: dict[str, Any], request_id: str | None, expiry: int | None) -> None:
+        self.numbers += 1
+        body = wish if request_id is None else {**wish, "requestId": request_id}
+        message = self.house.message(body, correlation=str(self.numbers).encode(), expiry_seconds=expiry)
+        self.held[message.packet_id] = message
+        self.sent.add(message.correlation or b"")
+        self.correlations[message.packet_id] = message.correlation or b""
+        self.house.deliver(message)
+
+    @rule()
+    def reconnect(self) -> None:
+        self.taken_back()
+        self.house.connect(present=True)
+        self.redeliver()
+
+    @rule()
+    def broker_forgets(self) -> None:
+        self.taken_back()
+        self.lost |= {message.correlation or b"" for message in self.held.values()}
+        self.held.clear()
+        self.house.connect(present=False)
+
+    @rule()
+    def broker_reads_no_more(self) -> None:
+        """Let what is acknowledged from now on lie in the broker's socket."""
+        self.taken_back()
+        self.house.broker.reads = False
+
+    @rule()
+    def broker_reads(self) -> None:
+        self.house.broker.reads = True
+        self.taken_back()
+        self.house.broker.read()
+
+    def taken_back(self) -> None:
+        """Forget what was acknowledged in time; what was sent on an older connection, or not read, is not."""
+        if not self.house.broker.reads:
+            self.house.broker.acknowledged.clear()
+        for packet_id, generation in self.house.broker.acknowledged:
+            if generation == self.house.generation:
+                self.held.pop(packet_id, None)
+        self.house.broker.acknowledged.clear()
+
+    def redeliver(self) -> None:
+        for packet_id, message in self.held.items():
+            self.house.send(
+                json.loads(message.payload),
+                packet_id=packet_id,
+                dup=True,
+                correlation=message.correlation,
+                expiry_seconds=message.expiry_seconds,
+            )
+
+    @rule()
+    def confirm(self) -> None:
+        self.house.broker.confirm()
+
+    @rule()
+    def confirm_one(self) -> None:
+        for identity in list(self.house.broker.in_flight)[-1:]:
+            self.house.broker.confirm(identity)
+
+    @rule()
+    def refuse_one(self) -> None:
+        for identity in list(self.house.broker.in_flight)[:1]:
+            self.house.broker.refuse(identity)
+
+    @rule()
+    def lose_replies(self) -> None:
+        self.house.broker.lose()
+
+    # ---- the server
+
+    @rule(fault=FAULTS)
+    def next_start(self, fault: Any) -> None:
+        self.house.site.script.append(fault)
+
+    @rule()
+    def find_fails(self) -> None:
+        self.house.site.finding.append(QlikUnavailable("connection refused"))
+
+    @rule()
+    def look_fails(self) -> None:
+        self.house.site.looking.append(QlikUnavailable("connection refused"))
+
+    @rule(seconds=st.integers(1, 5))
+    def time_passes(self, seconds: int) -> None:
+        self.house.site.pass_time(seconds)
+
+    @rule(task=st.integers(0, 2))
+    def execution_ends(self, task: int) -> None:
+        task_id = list(self.house.site.tasks)[task]
+        if self.house.site.running(task_id):
+            self.house.site.end(task_id)
+
+    @rule(task=st.integers(0, 2))
+    def somebody_starts(self, task: int) -> None:
+        task_id = list(self.house.site.tasks)[task]
+        if not self.house.site.running(task_id):
+            self.house.site.begin(task_id)
+
+    # ---- the daemon
+
+    @rule(
+        where=st.sampled_from(["before", "after", "reading"]),
+        error=st.sampled_from([None, None, Crash()]),
+    )
+    @precondition(lambda self: not self.house.journal.faults)
+    def journal_fails(self, where: str, error: BaseException | None) -> None:
+        self.house.journal.fail(where, error)
+
+    @rule(days=st.sampled_from([-20_000, -40, 0, 0, 40]))
+    def clock_is_set(self, days: int) -> None:
+        """The clock of the machine jumps, and comes back."""
+        self.clock_ahead = days * 86_400_000
+
+    @rule()
+    def crash(self) -> None:
+        self.taken_back()
+        self.new_life()
+        self.house.restart()
+        self.redeliver()
+
+    @rule()
+    def turn(self) -> None:
+        self.survive(self.house.turn)
+
+    @rule()
+    def find(self) -> None:
+        self.survive(self.house.find)
+
+    @rule()
+    def post(self) -> None:
+        self.survive(self.house.post)
+
+    @rule()
+    def look(self) -> None:
+        self.survive(self.house.look)
+
+    @rule()
+    def step(self) -> None:
+        self.survive(self.house.step)
+
+    def survive(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Crash:
+            self.crash()
+
+    # ---- when everything is well again
+
+    def teardown(self) -> None:
+        try:
+            if self.house.generation:
+                self.all_is_well()
+        finally:
+            if self.house.generation:
+                self.house.crash()
+            self.temporary.cleanup()
+            self.monkeypatch.undo()
+
+    def all_is_well(self) -> None:
+        house, site = self.house, self.house.site
+        house.journal.faults.clear()
+        self.clock_ahead = 0
+        for faults in (site.script, site.finding, site.looking):
+            faults.clear()
+        self.reconnect()
+        self.broker_reads()
+        for _ in range(2000):
+            house.step()
+            house.broker.confirm()
+            site.pass_time(1)
+            for task_id in site.tasks:
+                if site.running(task_id):
+                    site.end(task_id)
+            if not house.open_rows() and not house.rows(tables.outbox) and self.starts_have_ended():
+                break
+        self.taken_back()
+        assert not self.held, "not acknowledged"
+        assert not self.broken
+        self.check_deliveries()
+        self.check_executions()
+
+    def starts_have_ended(self) -> bool:
+        states = {row["state"] for row in self.house.rows(tables.starts)}
+        return not states & {"planned", "waiting", "running"}
+
+    def check_deliveries(self) -> None:
+        house = self.house
+        deliveries = house.rows(tables.deliveries)
+        counted = Counter(row["correlation"] for row in deliveries)
+        assert set(counted) >= self.sent - self.lost, "a request is lost"
+        assert set(counted.values()) <= {1}, "a redelivery was taken for a request"
+        stored = {row["id"]: row for row in house.rows(tables.requests)}
+        assert {row["state"] for row in stored.values()} <= {"closed", "refused"}
+        published: dict[int, set[bytes]] = defaultdict(set)
+        for publication in house.broker.published:
+            if publication.delivery is not None:
+                published[publication.delivery].add(publication.payload)
+        for row in deliveries:
+            assert row["answered_at"] is not None
+            assert row["confirmed_at"] is not None
+            assert published[row["id"]] == {stored[row["request"]]["reply"].encode()}
+        holders = Counter(row["request_id"] for row in stored.values() if row["holds_id"])
+        assert set(holders.values()) <= {1}
+
+    def check_executions(self) -> None:
+        house = self.house
+        runs = house.rows(tables.runs)
+        starts = house.rows(tables.starts)
+        assert not house.open_rows(), "a request has no reply"
+        assert {row["state"] for row in runs} <= {"ended", "none"}
+        states = {row["state"] for row in starts}
+        assert states <= {"succeeded"}, f"starts ended as {states}"
+        assert len({(row["request"], row["task_id"]) for row in starts}) == len(starts)
+        known = Counter(row["execution_id"] for row in runs if row["execution_id"] is not None)
+        assert set(known.values()) <= {1}, "an execution belongs to two runs"
+        for task_id, executions in house.site.history.items():
+            ours = [one.id for one in executions if one.user == OUR_USER]
+            assert set(ours) <= set(known), "an execution of ours is unknown"
+            asked = {row["request"] for row in starts if row["task_id"] == task_id}
+            assert len(ours) <= len(asked), "started more often than asked"
+
+
+AnyOrder.TestCase.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestAnyOrder: Any = AnyOrder.TestCase

@@ -1,0 +1,198 @@
+"""Two thousand executions at once: how often the server is asked, and what is kept in memory."""
+
+from __future__ import annotations
+
+import gc
+import math
+import tracemalloc
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+
+from butler_mqtt.domain.completions import Event, Followed
+from butler_mqtt.domain.model import Execution, Task
+from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.domain.states import StartState
+from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.ledger.unit_of_work import Turn
+from butler_mqtt.qrs.repository import MAX_EXECUTIONS
+from butler_mqtt.starting import blocked_starts, execution_tracker
+from butler_mqtt.starting.blocked_starts import Waiting
+from butler_mqtt.starting.execution_tracker import Follower
+from tests.pipeline.harness import guid
+
+EXECUTIONS = 2000
+
+
+@dataclass
+class Clock:
+    """Time as the follower sees it; the test moves it."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@dataclass
+class Server:
+    """Shows every execution as running, and notes the times of the queries it would have got."""
+
+    clock: Clock
+    queries: list[tuple[float, int]] = field(default_factory=list)
+    looks: dict[str, list[float]] = field(default_factory=dict)
+
+    def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
+        self.queries.append((self.clock.now, math.ceil(len(ids) / MAX_EXECUTIONS)))
+        for one in ids:
+            self.looks.setdefault(one, []).append(self.clock.now)
+        return {one: Execution(one, None, None, 2, session=True) for one in ids}
+
+    def script_log(self, task_id: str, execution: Execution, lines: int) -> list[str] | None:
+        raise AssertionError(f"nothing fails here: {task_id}, {execution}, {lines}")
+
+    def capacity(self) -> int:
+        return 0
+
+    def asked(self, since: float, until: float) -> int:
+        return sum(queries for moment, queries in self.queries if since <= moment < until)
+
+
+@dataclass
+class Street:
+    """A follower on a clock of its own, with all its looks carried out at once."""
+
+    clock: Clock
+    server: Server
+    follower: Follower
+    events: list[Event]
+
+    def live(self, seconds: float) -> None:
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.follower.turn()
+            self.follower.stop()
+            self.follower.work(self.server)
+            for event in self.events:
+                assert isinstance(event, Followed)
+                self.follower.followed(event)
+            self.events.clear()
+            self.clock.now += 0.2
+
+
+@pytest.fixture
+def street(monkeypatch: pytest.MonkeyPatch) -> Street:
+    clock = Clock()
+    monkeypatch.setattr(execution_tracker, "time", clock)
+    turn = Turn()
+    events: list[Event] = []
+    made = Follower(
+        Ledger(turn),
+        emit=events.append,
+        freed=lambda _task, _execution: None,
+        seen=lambda *_: None,
+        log_lines=20,
+    )
+    return Street(clock, Server(clock), made, events)
+
+
+def follow_many(street: Street, *, over: float = 0.0, waited_for: bool = False) -> list[str]:
+    """Let executions begin over so many seconds."""
+    ids = [guid(number, 0xEEEE) for number in range(EXECUTIONS)]
+    for place, one in enumerate(ids):
+        task = Task(guid(place, 0xAAAA), f"Task {place}", 0)
+        if waited_for:
+            street.follower.wait_for(one, task)
+        else:
+            # No run: what the ledger would write is not the matter here.
+            street.follower.follow(one, task, None, [], set())
+        if over and place % 10 == 0:
+            street.live(10 * over / EXECUTIONS)
+    return ids
+
+
+@pytest.mark.parametrize(("waited_for", "most"), [(False, 30.0), (True, 10.0)])
+def test_pauses_keep_to_their_bounds(street: Street, waited_for: bool, most: float) -> None:
+    ids = follow_many(street, over=60, waited_for=waited_for)
+    street.live(600)
+    for one in ids:
+        looks = street.server.looks[one]
+        pauses = [later - earlier for earlier, later in pairwise(looks)]
+        assert min(pauses) >= execution_tracker.LEAST_SECONDS - 1e-6
+        # The turns of this clock are 0.2 s apart.
+        assert max(pauses) <= most + 0.2 + 1e-6
+
+
+@pytest.mark.parametrize(("waited_for", "bound"), [(False, 100), (True, 260)])
+def test_queries_per_minute_keep_to_their_bound(street: Street, waited_for: bool, bound: int) -> None:
+    """One query for each 50 executions and look would be 80 a minute at 30 s and 240 at 10 s."""
+    follow_many(street, over=120, waited_for=waited_for)
+    street.live(400)
+    now = street.clock.now
+    assert street.server.asked(now - 60, now) <= bound
+
+
+def test_few_executions_that_began_at_different_times_share_their_queries(street: Street) -> None:
+    for place in range(60):
+        task = Task(guid(place, 0xAAAA), f"Task {place}", 0)
+        street.follower.follow(guid(place, 0xEEEE), task, None, [], set())
+        street.live(1.7)
+    street.live(300)
+    now = street.clock.now
+    assert street.server.asked(now - 60, now) <= 30
+
+
+def test_an_execution_read_from_the_journal_is_not_looked_at_as_if_it_were_new(street: Street) -> None:
+    task = Task(guid(1, 0xAAAA), "Old", 0)
+    street.follower.follow("old", task, None, [], set(), age=3600.0)
+    street.live(120)
+    assert len(street.server.looks["old"]) <= 7
+
+
+def test_following_keeps_the_same_memory(street: Street) -> None:
+    follow_many(street)
+    street.live(60)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        street.server.looks.clear()
+        street.server.queries.clear()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(5):
+            street.live(60)
+            street.server.looks.clear()
+            street.server.queries.clear()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Each look replaces its place in the heap; nothing is left behind.
+    assert after - before < 600_000
+
+
+def test_starts_that_began_are_not_kept_until_they_would_have_expired() -> None:
+    waiting_room = Waiting()
+    task = Task(guid(1, 0xAAAA), "Sales", 0)
+    far = 10**14
+    for number in range(20 * blocked_starts.TIDY_AT):
+        start = OpenStart(number, None, number, f"r{number}", task, StartState.WAITING, expires_at=far)
+        waiting_room.block(task, "x")
+        waiting_room.add(start)
+        waiting_room.free(task.id, "x")
+        assert waiting_room.take(lambda _task_id: False) == [start]
+        start.state = StartState.RUNNING
+    assert len(waiting_room._expiries) <= blocked_starts.TIDY_AT
+
+
+def test_a_start_that_waits_again_and_again_is_kept_once() -> None:
+    waiting_room = Waiting()
+    task = Task(guid(1, 0xAAAA), "Sales", 0)
+    start = OpenStart(1, None, 1, "r", task, StartState.WAITING, expires_at=10**14)
+    for _ in range(100):
+        waiting_room.block(task, "x")
+        waiting_room.add(start)
+        waiting_room.free(task.id, "x")
+        waiting_room.take(lambda _task_id: False)
+    assert len(waiting_room._expiries) == 1

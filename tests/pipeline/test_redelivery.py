@@ -1,0 +1,296 @@
+"""What the broker delivers again because it had not read our acknowledgement is recognised, however late."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+
+import pytest
+
+from butler_mqtt.domain.completions import AcknowledgementsRead
+from butler_mqtt.domain.model import Message
+from butler_mqtt.intake.redelivery import MAX_WAITING, Acknowledgements, Packet, Packets
+from butler_mqtt.journal import tables
+from butler_mqtt.settings import Journal as JournalSettings
+from butler_mqtt.settings import Mqtt, Settings, StartTask
+from tests.pipeline.conftest import MakeHouse
+from tests.pipeline.harness import House
+
+#: Of which the house of these tests has two on their way at a time.
+MANY = 600
+
+
+@pytest.fixture
+def slow(make_house: MakeHouse) -> House:
+    """Give a house whose broker reads no acknowledgements until it is told to."""
+    house = make_house(Settings(mqtt=Mqtt(receive_maximum=2)))
+    house.broker.reads = False
+    return house
+
+
+def send(house: House, count: int) -> list[Message]:
+    """Have so many requests recorded and acknowledged, none with an id."""
+    known = len(house.rows(tables.deliveries))
+    messages = [house.send({"tag": f"none-{number}"}) for number in range(count)]
+    house.until(lambda: recorded(house) == known + count)
+    house.turn()
+    return messages
+
+
+def recorded(house: House) -> int:
+    return len(house.rows(tables.deliveries))
+
+
+def deliver_again(house: House, messages: Sequence[Message]) -> None:
+    """Deliver messages again, and one more that shows when they are through."""
+    before = recorded(house)
+    for message in messages:
+        house.deliver(message._replace(dup=True))
+    last = house.send({"tag": "last"})
+    house.until(lambda: any(row["packet_id"] == last.packet_id for row in house.rows(tables.deliveries)))
+    house.turn()
+    assert recorded(house) > before
+
+
+def copies(house: House) -> Counter[int]:
+    """Count the deliveries by packet id."""
+    return Counter(row["packet_id"] for row in house.rows(tables.deliveries))
+
+
+def test_every_message_whose_acknowledgement_was_not_read_is_recognised_again_and_again(slow: House) -> None:
+    messages = send(slow, MANY)
+    for _ in range(2):
+        slow.connect(present=True)
+        deliver_again(slow, messages)
+    assert set(copies(slow).values()) == {1}
+
+
+def test_they_are_recognised_after_a_kill_of_the_daemon(slow: House) -> None:
+    messages = send(slow, MANY)
+    for _ in range(2):
+        slow.restart()
+        deliver_again(slow, messages)
+    assert set(copies(slow).values()) == {1}
+
+
+def test_what_is_new_between_them_pushes_none_out(slow: House) -> None:
+    messages = send(slow, 20)
+    slow.connect(present=True)
+    for message in messages:
+        slow.deliver(message._replace(dup=True))
+        slow.send({"tag": "new"})
+    slow.until(lambda: recorded(slow) == 40)
+    slow.turn()
+    assert set(copies(slow).values()) == {1}
+
+
+def test_beyond_the_last_ones_a_message_is_new_once_its_acknowledgement_was_read(slow: House) -> None:
+    messages = send(slow, 5)
+    slow.broker.read()
+    slow.turn()
+    slow.connect(present=True)
+    slow.deliver(messages[3]._replace(dup=True))
+    slow.deliver(messages[4]._replace(dup=True))
+    slow.deliver(messages[0]._replace(dup=True))
+    slow.until(lambda: recorded(slow) == 6)
+    slow.turn()
+    assert [number for number, count in copies(slow).items() if count > 1] == [messages[0].packet_id]
+
+
+def test_a_proof_is_of_the_acknowledgements_before_it_and_of_its_own_connection(slow: House) -> None:
+    first = send(slow, 4)
+    slow.connect(present=True)
+    second = send(slow, 4)
+    slow.broker.read()
+    slow.turn()
+    slow.connect(present=True)
+    deliver_again(slow, first)
+    assert set(copies(slow).values()) == {1}
+    slow.deliver(second[0]._replace(dup=True))
+    slow.until(lambda: copies(slow)[second[0].packet_id] == 2)
+
+
+def test_a_late_word_on_an_earlier_connection_proves_nothing_of_this_one(slow: House) -> None:
+    first_connection = slow.generation
+    slow.connect(present=True)
+    messages = send(slow, 5)
+    slow.pipeline.emit(AcknowledgementsRead(first_connection, 5))
+    slow.turn()
+    slow.connect(present=True)
+    deliver_again(slow, messages)
+    assert set(copies(slow).values()) == {1}
+
+
+def test_what_came_before_a_proof_is_compared_with_what_the_proof_lets_be_forgotten(slow: House) -> None:
+    """A broker of MQTT 3.1.1 may send a message again on the same connection, before it reads the PUBACK."""
+    messages = send(slow, 5)
+    slow.connect(present=True)
+    slow.deliver(messages[0]._replace(dup=True))
+    slow.turn()
+    slow.deliver(messages[0]._replace(dup=True))
+    slow.broker.read()
+    slow.turn()
+    assert set(copies(slow).values()) == {1}
+
+
+def test_a_redelivery_held_back_is_not_forgotten_by_the_proof_that_comes_meanwhile(
+    make_house: MakeHouse,
+) -> None:
+    house = make_house(
+        Settings(mqtt=Mqtt(receive_maximum=1), start_task=StartTask(max_open_requests=2)),
+    )
+    house.broker.reads = False
+    house.connect(present=True)
+    answered = house.send({"tag": "none"})
+    house.replied(1)
+    house.site.down = True
+    for number in range(2):
+        house.send({"tag": f"open-{number}"})
+    house.turn()
+    house.deliver(answered._replace(dup=True))
+    house.turn()
+    house.broker.read()
+    house.turn()
+    house.site.down = False
+    house.quiet()
+    assert set(copies(house).values()) == {1}
+
+
+def test_a_first_copy_that_was_held_back_is_recorded_once(make_house: MakeHouse) -> None:
+    house = make_house(Settings(start_task=StartTask(max_open_requests=1)))
+    house.site.down = True
+    house.send({"tag": "open"})
+    house.turn()
+    held = house.send({"tag": "held"})
+    house.turn()
+    house.connect(present=True)
+    house.deliver(held._replace(dup=True))
+    house.turn()
+    house.site.down = False
+    house.quiet()
+    assert set(copies(house).values()) == {1}
+
+
+def test_both_copies_in_one_turn_are_one_request(slow: House) -> None:
+    message = slow.send({"tag": "none"})
+    slow.connect(present=True)
+    slow.deliver(message._replace(dup=True))
+    slow.turn()
+    assert copies(slow) == {message.packet_id: 1}
+
+
+def test_a_packet_id_that_is_used_again_proves_that_the_message_before_was_acknowledged(slow: House) -> None:
+    first = slow.send({"tag": "first"}, packet_id=7)
+    slow.send({"tag": "second"}, packet_id=7)
+    slow.until(lambda: recorded(slow) == 2)
+    send(slow, 2)
+    slow.connect(present=True)
+    slow.deliver(first._replace(dup=True))
+    slow.until(lambda: copies(slow)[7] == 3)
+
+
+def test_in_a_new_session_none_is_recognised(slow: House) -> None:
+    messages = send(slow, 5)
+    slow.connect(present=False)
+    deliver_again(slow, messages)
+    assert {copies(slow)[message.packet_id] for message in messages} == {2}
+
+
+def test_a_turn_that_is_repeated_loses_no_message_that_may_come_again(slow: House) -> None:
+    messages = send(slow, 5)
+    slow.journal.fail("after")
+    messages += send(slow, 5)
+    slow.broker.read()
+    slow.journal.fail("before")
+    messages += send(slow, 5)
+    slow.connect(present=True)
+    deliver_again(slow, messages[-5:])
+    assert set(copies(slow).values()) == {1}
+
+
+def test_a_proof_alone_is_not_worth_a_commit_and_goes_with_the_next(slow: House) -> None:
+    def read_up_to() -> object:
+        return slow.rows(tables.sessions)[-1]["read_up_to"]
+
+    send(slow, 5)
+    at_rest(slow)
+    with closing(sqlite3.connect(slow.path)) as other:
+        version = other.execute("PRAGMA data_version").fetchone()
+        slow.broker.read()
+        for _ in range(3):
+            slow.turn()
+        assert (read_up_to(), other.execute("PRAGMA data_version").fetchone()) == (None, version)
+    send(slow, 1)
+    assert read_up_to() == slow.rows(tables.deliveries)[-2]["id"]
+
+
+def test_a_message_that_may_come_again_outlives_its_retention(make_house: MakeHouse) -> None:
+    house = make_house(Settings(mqtt=Mqtt(receive_maximum=2), journal=JournalSettings(retention_days=1e-9)))
+    house.broker.reads = False
+    messages = send(house, 5)
+    at_rest(house)
+    house.restart()  # what is old is forgotten first of all
+    for _ in range(20):
+        house.step()
+    assert recorded(house) == 5
+    deliver_again(house, messages)
+    assert set(copies(house).values()) == {1}
+    house.broker.read()
+    house.turn()
+    send(house, 1)
+    at_rest(house)
+    house.restart()
+    house.until(lambda: recorded(house) == 1)
+
+
+def at_rest(house: House) -> None:
+    """Have everything answered, and taken by the broker."""
+    house.quiet()
+    house.broker.confirm()
+    house.until(lambda: not house.rows(tables.outbox))
+
+
+# ---- what is remembered
+
+
+def test_as_many_are_remembered_as_there_are_packet_ids() -> None:
+    packets = Packets(1, 0, (), (), 10)
+    for row in range(1, 3 * MAX_WAITING):
+        packets.placed(packets.add(1 + row % MAX_WAITING, row.to_bytes(16, "big")), row)
+    assert len(packets) == MAX_WAITING
+
+
+def test_what_comes_again_after_its_proof_is_kept_until_the_next_one() -> None:
+    """A broker that goes on from an older store does not know what it had read."""
+    packets = Packets(1, 0, (), (), 1)
+    packet = packets.add(1, b"a")
+    packets.placed(packet, 1)
+    packets.read([packet])
+    assert packets.find(1, b"a") is packet
+    packets.placed(packets.add(2, b"b"), 2)
+    assert packets.find(1, b"a") is packet
+    packets.read([packet])
+    assert packets.find(1, b"a") is None
+
+
+def test_acknowledgements_without_a_proof_are_bounded_and_the_newest_stay() -> None:
+    acknowledgements = Acknowledgements(1)
+    sent = [Packet(1 + number % MAX_WAITING, b"", number + 1) for number in range(MAX_WAITING + 10)]
+    for packet in sent:
+        acknowledgements.sent(packet)
+    assert acknowledgements.read(5) == []
+    assert acknowledgements.read(12) == sent[10:12]
+    assert acknowledgements.read(MAX_WAITING + 10) == sent[12:]
+    assert acknowledgements.read(MAX_WAITING + 10) == []
+
+
+def test_what_is_proved_reaches_up_to_the_oldest_that_is_not() -> None:
+    packets = Packets(1, 0, (), (), 10)
+    for row in (1, 2, 3):
+        packets.placed(packets.add(row, b""), row)
+    packets.read([Packet(1, b"", 1), Packet(3, b"", 3)])
+    assert packets.read_up_to == 1
+    packets.read([Packet(2, b"", 2)])
+    assert packets.read_up_to == 3

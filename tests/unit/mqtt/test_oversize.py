@@ -1,0 +1,104 @@
+"""Packets that are too large are cut short, wherever the pieces that come in begin and end."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from butler_mqtt.mqtt import publish_packet
+from butler_mqtt.mqtt.oversize import HEADER_ROOM, PacketFilter, PacketLimit, ProtocolError
+from butler_mqtt.mqtt.properties import variable_length
+from tests.scripted_broker import message
+
+PAYLOAD = 1000
+PONG = b"\xd0\x00"
+TOO_LARGE = PAYLOAD + HEADER_ROOM
+
+
+def packet(
+    payload: bytes, *, topic: bytes = b"t", flags: int = 0x02, properties: bytes | None = None
+) -> bytes:
+    """Give a PUBLISH; *properties* without their length, None for MQTT 3.1.1."""
+    body = len(topic).to_bytes(2, "big") + topic + (b"\0\x07" if flags & 0x06 else b"")
+    if properties is not None:
+        body += variable_length(len(properties)) + properties
+    body += payload
+    return bytes([publish_packet.PUBLISH | flags]) + variable_length(len(body)) + body
+
+
+def user_property(size: int) -> bytes:
+    return b"\x26" + b"\0\x01k" + size.to_bytes(2, "big") + b"v" * size
+
+
+def passed(stream: bytes, *, is_v5: bool = False, size: int = 1 << 16) -> list[bytes]:
+    """Feed a stream in pieces of a size; give the packets that go on."""
+    packets = PacketFilter(PacketLimit(PAYLOAD, is_v5))
+    given = b"".join(packets.feed(stream[start : start + size]) for start in range(0, len(stream), size))
+    assert packets.starts[-1] == len(given)
+    return [given[start:end] for start, end in pairwise(packets.starts)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 16])
+def test_what_is_not_too_large_goes_on_as_it_is(size: int) -> None:
+    packets = [PONG, packet(b""), packet(b"x" * PAYLOAD), packet(b"x" * 5000, flags=0x04), PONG]
+    assert passed(b"".join(packets), size=size) == packets
+
+
+def test_the_largest_packet_that_was_asked_for_goes_on_whole() -> None:
+    whole = packet(b"x" * (TOO_LARGE - 4 - 5))
+    assert len(whole) == TOO_LARGE
+    assert passed(whole + PONG) == [whole, PONG]
+    assert len(passed(packet(b"x" * (TOO_LARGE - 4 - 5 + 1)))[0]) < 2 * PAYLOAD
+
+
+@pytest.mark.parametrize("flags", [0x00, 0x01, 0x02, 0x03, 0x0A, 0x04, 0x0C])
+@pytest.mark.parametrize("size", [5, 4999, 1 << 16])
+def test_of_a_message_that_is_too_large_head_and_a_refusable_part_go_on(flags: int, size: int) -> None:
+    large = packet(b"x" * 2 * TOO_LARGE, topic=b"a/topic", flags=flags)
+    first, cut, last = passed(PONG + large + PONG, size=size)
+    assert (first, last) == (PONG, PONG)
+    assert cut == packet(b"x" * (PAYLOAD + 1), topic=b"a/topic", flags=flags)
+
+
+@pytest.mark.parametrize("size", [5, 4999, 1 << 16])
+def test_properties_go_on_with_it(size: int) -> None:
+    properties = b"\x08\0\x05reply" + b"\x09\0\x02id" + user_property(60_000)
+    large = packet(b"x" * 2 * TOO_LARGE, properties=properties)
+    assert passed(large + PONG, is_v5=True, size=size) == [
+        packet(b"x" * (PAYLOAD + 1), properties=properties),
+        PONG,
+    ]
+
+
+def test_properties_that_are_too_large_themselves_are_left_out() -> None:
+    large = packet(b"", properties=user_property(65_000) * 5)
+    cut, last = passed(large + PONG, is_v5=True)
+    assert last == PONG
+    message = publish_packet.read(cut, is_v5=True, generation=1)
+    assert message is not None
+    assert (message.topic, message.packet_id, len(message.payload)) == ("t", 7, PAYLOAD + 1)
+
+
+def test_two_that_are_too_large_one_after_the_other_are_both_cut() -> None:
+    large = packet(b"x" * TOO_LARGE)
+    assert passed(large + large + PONG) == [packet(b"x" * (PAYLOAD + 1))] * 2 + [PONG]
+
+
+@pytest.mark.parametrize(
+    ("first", "name"), [(0x40, "PUBACK"), (0x90, "SUBACK"), (0x20, "CONNACK"), (0xD0, "PINGRESP")]
+)
+def test_another_kind_of_packet_that_is_too_large_breaks_the_protocol(first: int, name: str) -> None:
+    with pytest.raises(ProtocolError, match=f"a {name} of 250000000 bytes"):
+        passed(PONG + bytes([first]) + variable_length(250_000_000))
+
+
+def test_a_length_that_does_not_end_is_left_to_the_client_library() -> None:
+    endless = b"\x30\xff\xff\xff\xff\xff\x01"
+    assert b"".join(passed(endless[:5])) == endless[:5]
+
+
+def test_of_a_quarter_of_a_gigabyte_a_little_is_held_at_any_time() -> None:
+    packets = PacketFilter(PacketLimit(PAYLOAD, is_v5=False))
+    given = sum(len(packets.feed(piece)) for piece in message("t", 250_000_000, is_v5=False))
+    assert given == len(packet(b"x" * (PAYLOAD + 1)))
