@@ -1,6 +1,6 @@
 # make demo    a tour: broker, Qlik stand-in and daemon on this machine, about half a minute
 # make test    all tests, against a real mosquitto
-# make check   ruff and mypy
+# make check   ruff, mypy, and the table of imports
 # make bench   how fast it is, beside a bare client, some minutes; ARGS="--quick" for a look
 # make chaos   kills under load until the books add up; ARGS="--kills 1000 --seed 1"
 # make clean   remove what the others made
@@ -30,6 +30,7 @@ check: $(VENV)/.dev
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+	$(VENV)/bin/lint-imports --no-cache
 
 bench: $(VENV)/.dev tools
 	@$(RUN) benchmarks.speed $(ARGS)

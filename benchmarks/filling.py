@@ -13,7 +13,7 @@ from pathlib import Path
 from butler_mqtt.contract import validation
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.journal.write_batch import Unit
+from butler_mqtt.journal.write_batch import WriteBatch
 
 #: Requests of one transaction.
 STEP = 5000
@@ -26,7 +26,7 @@ def fill(file: Path, count: int, tasks: Sequence[str]) -> None:
     try:
         now = int(time.time() * 1000)
         for first in range(1, count + 1, STEP):
-            unit = Unit()
+            unit = WriteBatch()
             for identity in range(first, min(first + STEP, count + 1)):
                 _add(unit, identity, tasks[identity % len(tasks)], now - (count - identity) * 10)
             journal.write(unit)
@@ -34,7 +34,7 @@ def fill(file: Path, count: int, tasks: Sequence[str]) -> None:
         journal.close()
 
 
-def _add(unit: Unit, identity: int, task_id: str, moment: int) -> None:
+def _add(unit: WriteBatch, identity: int, task_id: str, moment: int) -> None:
     payload = json.dumps({"taskId": task_id}).encode()
     request = validation.parse(payload, max_bytes=1000)
     request_id, execution_id = str(uuid.uuid4()), str(uuid.uuid4())

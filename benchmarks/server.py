@@ -9,15 +9,15 @@ from pathlib import Path
 
 from butler_mqtt.simulator import site
 from butler_mqtt.simulator.__main__ import options
-from butler_mqtt.simulator.call_log import CallRecord, Calls
+from butler_mqtt.simulator.call_log import CallLog, CallRecord
 from butler_mqtt.simulator.serving import serve
 
 
-def noting(arrivals: Path) -> type[Calls]:
+def noting(arrivals: Path) -> type[CallLog]:
     """Give a record of calls that writes a line with monotonic nanoseconds and path for each POST."""
     file = os.open(arrivals, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    class NotingCalls(Calls):
+    class NotingCalls(CallLog):
         def begin(self, time_: str, method: str, path: str, query: str) -> CallRecord:
             if method == "POST":
                 os.write(file, f"{time.monotonic_ns()} {path}\n".encode())

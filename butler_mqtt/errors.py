@@ -106,6 +106,6 @@ class JournalError(ButlerError):
     not (a damaged file, a second daemon, a newer format).
     """
 
-    def __init__(self, message: str, *, mendable: bool = False) -> None:
-        self.mendable = mendable
+    def __init__(self, message: str, *, recoverable: bool = False) -> None:
+        self.recoverable = recoverable
         super().__init__(message)

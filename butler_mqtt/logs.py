@@ -91,13 +91,13 @@ def set_level(level: str) -> None:
     logging.getLogger("butler_mqtt").setLevel(LEVELS[level])
 
 
-class _Held(threading.local):
+class _HeldLines(threading.local):
     """The lines of each thread that are written together; None when each is written at once."""
 
     lines: list[str] | None = None
 
 
-_held = _Held()
+_held = _HeldLines()
 
 
 class _Handler(logging.StreamHandler[TextIO]):

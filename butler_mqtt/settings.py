@@ -22,7 +22,7 @@ class MqttTls:
 
 
 @dataclass(frozen=True, slots=True)
-class Mqtt:
+class MqttSettings:
     """Section `mqttConfig`."""
 
     enable: bool = True
@@ -54,7 +54,7 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class Qrs:
+class QrsSettings:
     """Sections `configQRS` and `cert`."""
 
     host: str = "localhost"
@@ -103,7 +103,7 @@ class StartTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Journal:
+class JournalSettings:
     """Section `journal`; `url` is an SQLAlchemy URL, already resolved to a file."""
 
     url: str = "sqlite:///butler-mqtt.sqlite"
@@ -129,7 +129,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class RestSettings:
     """Section `restServerConfig`."""
 
     enable: bool = False
@@ -143,7 +143,7 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True)
-class Monitoring:
+class MonitoringSettings:
     """Section `monitoring`."""
 
     enable: bool = False
@@ -156,11 +156,11 @@ class Settings:
     """The whole file; `ignored` names Butler's sections and keys that mean nothing here."""
 
     log_level: str = "info"
-    mqtt: Mqtt = Mqtt()
-    qrs: Qrs = Qrs()
+    mqtt: MqttSettings = MqttSettings()
+    qrs: QrsSettings = QrsSettings()
     start_task_filter: StartTaskFilter = StartTaskFilter()
     start_task: StartTask = StartTask()
-    journal: Journal = Journal()
-    rest: Rest = Rest()
-    monitoring: Monitoring = Monitoring()
+    journal: JournalSettings = JournalSettings()
+    rest: RestSettings = RestSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     ignored: tuple[str, ...] = ()

@@ -310,7 +310,7 @@ class Mosquitto:
         """Count how often a persistent one has begun to write its store."""
         return self.log().count("Saving in-memory database")
 
-    def settings(self, **changes: object) -> settings.Mqtt:
+    def settings(self, **changes: object) -> settings.MqttSettings:
         """Give settings that connect here; *changes* are further fields of `settings.Mqtt`."""
         tls = settings.MqttTls(
             enable=self._tls,
@@ -319,7 +319,7 @@ class Mosquitto:
             key_file=self.directory / "client_key.pem" if self._client_certificates else None,
         )
         fields: dict[str, object] = {"broker_host": self.host, "broker_port": self.port, "tls": tls}
-        return settings.Mqtt(**{**fields, **changes})  # type: ignore[arg-type] # a test names fields it knows
+        return settings.MqttSettings(**{**fields, **changes})  # type: ignore[arg-type] # a test names fields it knows
 
     def _accepts(self) -> bool:
         assert self._runner.alive(), f"mosquitto ended:\n{self.log()}"

@@ -109,10 +109,10 @@ class ScriptedBroker:
         for thread in self._threads:
             thread.join(10)
 
-    def settings(self, **changes: object) -> settings.Mqtt:
+    def settings(self, **changes: object) -> settings.MqttSettings:
         """Give settings that connect here; *changes* are further fields of `settings.Mqtt`."""
         fields = {"broker_host": self.host, "broker_port": self.port, "protocol_version": self._version}
-        return settings.Mqtt(**{**fields, **changes})  # type: ignore[arg-type] # a test names fields it knows
+        return settings.MqttSettings(**{**fields, **changes})  # type: ignore[arg-type] # a test names fields it knows
 
     def hang_up(self) -> None:
         """Close every connection."""

@@ -10,14 +10,14 @@ from dataclasses import replace
 from butler_mqtt.checks import broker_certificates, broker_limits, broker_login
 from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.probe import SESSION_SECONDS, Probe, Refused
-from butler_mqtt.settings import Mqtt, StartTask
+from butler_mqtt.mqtt.probe import SESSION_SECONDS, Probe, ProbeRefused
+from butler_mqtt.settings import MqttSettings, StartTask
 
 #: Without these no login can succeed.
 _NO_WAY = frozenset({"broker.certificate", "broker.login"})
 
 
-def check(mqtt: Mqtt, start_task: StartTask) -> Iterator[Finding]:
+def check(mqtt: MqttSettings, start_task: StartTask) -> Iterator[Finding]:
     """Try everything the daemon does with the broker, on sessions of its own that are removed again."""
     if mqtt.tls.enable:
         yield from broker_certificates.files(mqtt)
@@ -42,7 +42,7 @@ def check(mqtt: Mqtt, start_task: StartTask) -> Iterator[Finding]:
     yield _reply(probing, client_id)
 
 
-def _subscription(mqtt: Mqtt, client_id: str) -> Finding:
+def _subscription(mqtt: MqttSettings, client_id: str) -> Finding:
     topic = mqtt.task_start_topic
     try:
         with Probe(mqtt, f"{client_id}-subscribe", keep_session=False) as probe:
@@ -59,7 +59,7 @@ def _subscription(mqtt: Mqtt, client_id: str) -> Finding:
     )
 
 
-def _kept(mqtt: Mqtt, client_id: str) -> Finding:
+def _kept(mqtt: MqttSettings, client_id: str) -> Finding:
     """Publish while a session is detached, and see whether it is there afterwards."""
     topic, payload = mqtt.status_topic, _payload()
     absent = f"{client_id}-absent"
@@ -95,7 +95,7 @@ def _kept(mqtt: Mqtt, client_id: str) -> Finding:
     )
 
 
-def _reply(mqtt: Mqtt, client_id: str) -> Finding:
+def _reply(mqtt: MqttSettings, client_id: str) -> Finding:
     topic, payload = mqtt.task_start_reply_topic, _payload()
     try:
         with Probe(mqtt, f"{client_id}-reply", keep_session=False) as probe:
@@ -135,14 +135,14 @@ def _reply(mqtt: Mqtt, client_id: str) -> Finding:
     )
 
 
-def _objection(mqtt: Mqtt, client_id: str) -> str | None:
+def _objection(mqtt: MqttSettings, client_id: str) -> str | None:
     """Publish over MQTT 5, which has words for a refusal: empty without one, None without MQTT 5."""
     topic = mqtt.task_start_reply_topic
     try:
         with Probe(replace(mqtt, protocol_version="5"), client_id, keep_session=False) as probe:
             try:
                 probe.publish(topic, _payload())
-            except Refused as error:
+            except ProbeRefused as error:
                 return error.reason if error.code is not None else None
             return ""
     except BrokerError:
@@ -152,12 +152,12 @@ def _objection(mqtt: Mqtt, client_id: str) -> str | None:
 def _readable(probe: Probe, topic: str) -> bool:
     try:
         probe.subscribe(topic)
-    except Refused:
+    except ProbeRefused:
         return False
     return True
 
 
-def _forget(mqtt: Mqtt, client_id: str) -> None:
+def _forget(mqtt: MqttSettings, client_id: str) -> None:
     """Connect with a clean start, which removes the session."""
     with Probe(mqtt, client_id, keep_session=False):
         pass

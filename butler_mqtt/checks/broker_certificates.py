@@ -10,7 +10,7 @@ from cryptography import x509
 from butler_mqtt.checks import certificate_files
 from butler_mqtt.checks.finding import Finding, wrong
 from butler_mqtt.mqtt.paho_client import CONNECT_TIMEOUT_SECONDS
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.settings import MqttSettings
 
 _RENEW_OURS = "have the broker's CA issue a new one for mqttConfig.tls.certFile and keyFile"
 _RENEW_BROKER = (
@@ -20,7 +20,7 @@ _RENEW_BROKER = (
 HANG_UP_SECONDS = 1.0
 
 
-def files(mqtt: Mqtt) -> Iterator[Finding]:
+def files(mqtt: MqttSettings) -> Iterator[Finding]:
     """See whether our certificate for the broker is valid now and fits its key."""
     tls = mqtt.tls
     if tls.cert_file is None or tls.key_file is None:
@@ -36,7 +36,7 @@ def files(mqtt: Mqtt) -> Iterator[Finding]:
     )
 
 
-def server(mqtt: Mqtt) -> Iterator[Finding]:
+def server(mqtt: MqttSettings) -> Iterator[Finding]:
     """
     See whether the broker's certificate is accepted, for whom it is and how long it is valid.
 
@@ -62,7 +62,7 @@ def server(mqtt: Mqtt) -> Iterator[Finding]:
     yield certificate_files.judged(name, f"the broker's certificate for {names}", certificate, _RENEW_BROKER)
 
 
-def refusal(mqtt: Mqtt) -> str:
+def refusal(mqtt: MqttSettings) -> str:
     """
     See whether the broker objects to our certificate, which TLS 1.3 tells only after the handshake.
 
@@ -80,7 +80,7 @@ def refusal(mqtt: Mqtt) -> str:
     return ""
 
 
-def speaks_tls(mqtt: Mqtt) -> bool:
+def speaks_tls(mqtt: MqttSettings) -> bool:
     """See whether the port answers a TLS handshake."""
     try:
         with _connected(mqtt, verified=False):
@@ -89,7 +89,7 @@ def speaks_tls(mqtt: Mqtt) -> bool:
         return False
 
 
-def _refused(mqtt: Mqtt, error: ssl.SSLCertVerificationError) -> Finding:
+def _refused(mqtt: MqttSettings, error: ssl.SSLCertVerificationError) -> Finding:
     """Say why we do not accept the broker's certificate; it is looked at, and nothing is sent."""
     name = "broker.certificate"
     text = f"the broker's certificate is not accepted: {error.verify_message}"
@@ -113,16 +113,16 @@ def _refused(mqtt: Mqtt, error: ssl.SSLCertVerificationError) -> Finding:
     )
 
 
-def _ca(mqtt: Mqtt) -> str:
+def _ca(mqtt: MqttSettings) -> str:
     return f"mqttConfig.tls.caFile ({mqtt.tls.ca_file or 'not set: the CAs of this system'})"
 
 
-def _shown(mqtt: Mqtt, *, verified: bool) -> x509.Certificate:
+def _shown(mqtt: MqttSettings, *, verified: bool) -> x509.Certificate:
     with _connected(mqtt, verified=verified) as connected:
         return certificate_files.shown(connected)
 
 
-def _connected(mqtt: Mqtt, *, verified: bool) -> ssl.SSLSocket:
+def _connected(mqtt: MqttSettings, *, verified: bool) -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=mqtt.tls.ca_file)
     if not verified:
         context.check_hostname = False

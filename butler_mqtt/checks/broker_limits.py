@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.paho_client import Limits
+from butler_mqtt.mqtt.paho_client import BrokerLimits
 from butler_mqtt.mqtt.probe import Probe
 from butler_mqtt.mqtt.publisher import WINDOW
-from butler_mqtt.settings import Mqtt, StartTask
+from butler_mqtt.settings import MqttSettings, StartTask
 
 #: With fewer messages on their way at once, replies and events wait for each other.
 FEW_MESSAGES = 10
@@ -26,7 +26,7 @@ def largest_reply(start_task: StartTask) -> int:
     return TASK_BYTES * start_task.max_tasks_per_request
 
 
-def check(limits: Limits, mqtt: Mqtt, start_task: StartTask) -> Iterator[Finding]:
+def check(limits: BrokerLimits, mqtt: MqttSettings, start_task: StartTask) -> Iterator[Finding]:
     """Judge a CONNACK that answered the daemon's own wishes; MQTT 5 only."""
     if limits.maximum_qos == 0:
         yield wrong(
@@ -40,7 +40,7 @@ def check(limits: Limits, mqtt: Mqtt, start_task: StartTask) -> Iterator[Finding
     yield _packet_size(limits, mqtt, start_task)
 
 
-def _retain(limits: Limits, mqtt: Mqtt) -> Finding:
+def _retain(limits: BrokerLimits, mqtt: MqttSettings) -> Finding:
     if limits.retain_available:
         return ok("broker.retain", "retained messages are kept")
     return warning(
@@ -51,7 +51,7 @@ def _retain(limits: Limits, mqtt: Mqtt) -> Finding:
     )
 
 
-def _session(limits: Limits, mqtt: Mqtt) -> Finding:
+def _session(limits: BrokerLimits, mqtt: MqttSettings) -> Finding:
     asked = mqtt.session_expiry_seconds
     granted = asked if limits.session_expiry_seconds is None else limits.session_expiry_seconds
     if granted >= asked:
@@ -67,7 +67,7 @@ def _session(limits: Limits, mqtt: Mqtt) -> Finding:
     )
 
 
-def _receive_maximum(limits: Limits) -> Finding:
+def _receive_maximum(limits: BrokerLimits) -> Finding:
     many = limits.receive_maximum
     used = min(many, WINDOW)
     if many >= FEW_MESSAGES:
@@ -80,7 +80,7 @@ def _receive_maximum(limits: Limits) -> Finding:
     )
 
 
-def _packet_size(limits: Limits, mqtt: Mqtt, start_task: StartTask) -> Finding:
+def _packet_size(limits: BrokerLimits, mqtt: MqttSettings, start_task: StartTask) -> Finding:
     size = limits.maximum_packet_size
     if size is None:
         return ok("broker.packetSize", "the broker states no Maximum Packet Size")
@@ -100,7 +100,7 @@ def _packet_size(limits: Limits, mqtt: Mqtt, start_task: StartTask) -> Finding:
     )
 
 
-def large(mqtt: Mqtt, start_task: StartTask, client_id: str) -> Finding:
+def large(mqtt: MqttSettings, start_task: StartTask, client_id: str) -> Finding:
     """
     Publish as much as a request or a reply may hold, and see whether it arrives.
 

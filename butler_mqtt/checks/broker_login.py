@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from butler_mqtt.checks import broker_certificates, broker_limits
-from butler_mqtt.checks.finding import Finding, ok, unreached, wrong
+from butler_mqtt.checks.finding import Finding, ok, unreachable, wrong
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt import status
-from butler_mqtt.mqtt.probe import Probe, Refused, Silent
-from butler_mqtt.settings import Mqtt, StartTask
+from butler_mqtt.mqtt.probe import Probe, ProbeRefused, ProbeSilent
+from butler_mqtt.settings import MqttSettings, StartTask
 
 #: Reason codes of CONNACK (MQTT 5.0, 3.2.2.2); those of 3.1.1 come as these.
 _BAD_CLIENT_ID = 0x85
@@ -28,7 +28,7 @@ _SEE = (
 _WAIT = "the broker has too much to do or is starting: see its log, and run this again"
 
 
-def check(mqtt: Mqtt, start_task: StartTask, client_id: str) -> Iterator[Finding]:
+def check(mqtt: MqttSettings, start_task: StartTask, client_id: str) -> Iterator[Finding]:
     """Log in as the daemon does, under another client id, and judge what is granted."""
     place = f"{mqtt.broker_host}:{mqtt.broker_port}"
     who = f"user {mqtt.username}" if mqtt.username else "a client without a name"
@@ -40,33 +40,33 @@ def check(mqtt: Mqtt, start_task: StartTask, client_id: str) -> Iterator[Finding
             if is_v5:
                 yield from broker_limits.check(probe.limits, mqtt, start_task)
             yield _daemon(probe, mqtt)
-    except Refused as error:
-        yield wrong("broker.login", f"{place} does not let {who} in: {error.reason}", _cure(mqtt, error))
-    except Silent as error:
-        cure = _plain_cure(mqtt)
-        yield (wrong if cure else unreached)("broker.login", str(error), cure or _SEE)
+    except ProbeRefused as error:
+        yield wrong("broker.login", f"{place} does not let {who} in: {error.reason}", _advice(mqtt, error))
+    except ProbeSilent as error:
+        advice = _plain_advice(mqtt)
+        yield (wrong if advice else unreachable)("broker.login", str(error), advice or _SEE)
     except BrokerError as error:
-        yield unreached(
+        yield unreachable(
             "broker.login",
             str(error),
             "check mqttConfig.brokerHost and brokerPort, that the broker runs, and the firewall between",
         )
 
 
-def _cure(mqtt: Mqtt, error: Refused) -> str:
+def _advice(mqtt: MqttSettings, error: ProbeRefused) -> str:
     """Say what to do about a login that was refused."""
     if error.code in _BAD_USER and mqtt.username is None:
         return "this broker wants a user: set mqttConfig.username and passwordFile, and add the user there"
-    cures = dict.fromkeys(_BAD_USER, _BOTH) | dict.fromkeys(_BUSY, _WAIT)
-    cures[_BAD_CLIENT_ID] = (
+    advices = dict.fromkeys(_BAD_USER, _BOTH) | dict.fromkeys(_BUSY, _WAIT)
+    advices[_BAD_CLIENT_ID] = (
         f"allow client ids that begin with {mqtt.client_id} there, or set another mqttConfig.clientId"
     )
-    if error.code in cures:
-        return cures[error.code]
-    return _tls_cure(mqtt) if mqtt.tls.enable else _plain_cure(mqtt) or _SEE
+    if error.code in advices:
+        return advices[error.code]
+    return _tls_advice(mqtt) if mqtt.tls.enable else _plain_advice(mqtt) or _SEE
 
 
-def _plain_cure(mqtt: Mqtt) -> str:
+def _plain_advice(mqtt: MqttSettings) -> str:
     """Find out what the port speaks instead; empty when it does not tell."""
     if not mqtt.tls.enable and broker_certificates.speaks_tls(mqtt):
         return f"port {mqtt.broker_port} speaks TLS: set mqttConfig.tls.enable: true and tls.caFile"
@@ -75,7 +75,7 @@ def _plain_cure(mqtt: Mqtt) -> str:
     return ""
 
 
-def _tls_cure(mqtt: Mqtt) -> str:
+def _tls_advice(mqtt: MqttSettings) -> str:
     alert = broker_certificates.refusal(mqtt)
     if alert and mqtt.tls.cert_file is None:
         return (
@@ -89,7 +89,7 @@ def _tls_cure(mqtt: Mqtt) -> str:
     return "see the broker's log: it takes the TLS connection and then refuses what comes over it"
 
 
-def _lets_in(mqtt: Mqtt) -> bool:
+def _lets_in(mqtt: MqttSettings) -> bool:
     try:
         with Probe(mqtt, f"{mqtt.client_id}-check-{secrets.token_hex(4)}", keep_session=False):
             return True
@@ -97,7 +97,7 @@ def _lets_in(mqtt: Mqtt) -> bool:
         return False
 
 
-def _daemon(probe: Probe, mqtt: Mqtt) -> Finding:
+def _daemon(probe: Probe, mqtt: MqttSettings) -> Finding:
     payload = probe.retained(mqtt.status_topic)
     shown = status.parse(payload) if payload else None
     if shown is not None and shown.status == "online":

@@ -16,7 +16,7 @@ class State(StrEnum):
     #: It does not work.
     WRONG = "wrong"
     #: The service did not answer, so that nothing further can be told.
-    UNREACHED = "unreached"
+    UNREACHABLE = "unreached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,6 @@ def wrong(name: str, text: str, advice: str) -> Finding:
     return Finding(name, State.WRONG, text, advice)
 
 
-def unreached(name: str, text: str, advice: str) -> Finding:
+def unreachable(name: str, text: str, advice: str) -> Finding:
     """Say that a service did not answer."""
-    return Finding(name, State.UNREACHED, text, advice)
+    return Finding(name, State.UNREACHABLE, text, advice)

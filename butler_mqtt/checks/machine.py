@@ -54,7 +54,7 @@ def check(
         yield wrong(
             "journal.folder",
             f"{folder} cannot be written by user {_user()}: {error.strerror}",
-            _cure(error),
+            _advice(error),
         )
         return
     yield ok("journal.folder", f"{folder} can be written and synchronised by user {_user()}")
@@ -87,7 +87,7 @@ def held(path: Path) -> Iterator[Finding]:
             )
 
 
-def _cure(error: OSError) -> str:
+def _advice(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return (
             "free some space on this disk, or set journal.url to another; until then nothing is acknowledged"

@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from butler_mqtt.checks import qrs_certificates, site_behaviour, site_lists
-from butler_mqtt.checks.finding import Finding, State, ok, unreached, warning, wrong
-from butler_mqtt.checks.site_lists import Read
+from butler_mqtt.checks.finding import Finding, State, ok, unreachable, warning, wrong
+from butler_mqtt.checks.site_lists import ReadJson
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikError, QlikRefused
-from butler_mqtt.qrs.repository import Connection, Qrs
-from butler_mqtt.qrs.transport import Answer, ExchangeFailed, Transport
+from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
+from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer, Transport
 from butler_mqtt.settings import Retry, Settings
 
 #: Seconds between the server's clock and ours that are worth a line; `Date` has whole seconds.
@@ -38,9 +38,9 @@ def check(settings: Settings) -> Iterator[Finding]:
             yield finding
             if finding.state is State.WRONG:
                 return
-    shared, transport = Qrs(qrs, threading.Event()), Transport(qrs)
+    shared, transport = RepositoryClient(qrs, threading.Event()), Transport(qrs)
 
-    def read(path: str, query: str = "") -> Answer:
+    def read(path: str, query: str = "") -> HttpAnswer:
         return transport.exchange("GET", path, query)
 
     with closing(shared.connection()) as connection, closing(transport):
@@ -55,10 +55,10 @@ def check(settings: Settings) -> Iterator[Finding]:
         try:
             yield from site_behaviour.check(read)
         except ExchangeFailed as error:
-            yield unreached("qlik.connection", f"the connection was lost: {error}", "run this again")
+            yield unreachable("qlik.connection", f"the connection was lost: {error}", "run this again")
 
 
-def _connected(shared: Qrs, connection: Connection) -> Finding:
+def _connected(shared: RepositoryClient, connection: RepositoryConnection) -> Finding:
     name, place = "qlik.connection", shared.place
     try:
         about = connection.about()
@@ -73,7 +73,7 @@ def _connected(shared: Qrs, connection: Connection) -> Finding:
     return ok(name, f"{place} answers, Repository Service {about.get('buildVersion', 'of unknown build')}")
 
 
-def _finds(connection: Connection) -> bool:
+def _finds(connection: RepositoryConnection) -> bool:
     """See whether the server answers what the daemon asks all day."""
     try:
         connection.find([Selector(SelectorKind.TASK_ID, str(uuid.uuid4()))])
@@ -82,7 +82,7 @@ def _finds(connection: Connection) -> bool:
     return True
 
 
-def _without(shared: Qrs, error: QlikError) -> Finding:
+def _without(shared: RepositoryClient, error: QlikError) -> Finding:
     """Say why the server cannot be used at all."""
     name, text = "qlik.connection", str(error)
     if isinstance(error, QlikRefused):
@@ -104,10 +104,10 @@ def _without(shared: Qrs, error: QlikError) -> Finding:
         advice = "the server is there: see that the Repository Service has started, and its log"
     else:
         advice = "check configQRS.host and port, that the Repository Service runs, and the firewall"
-    return unreached(name, text, advice)
+    return unreachable(name, text, advice)
 
 
-def _clock(shared: Qrs) -> Finding:
+def _clock(shared: RepositoryClient) -> Finding:
     server = shared.server_time()
     if server is None:
         return warning(
@@ -132,7 +132,7 @@ def _clock(shared: Qrs) -> Finding:
     return ok("qlik.clock", f"the server's clock and ours are {apart:.0f} s apart")
 
 
-def _rights(connection: Connection, read: Read) -> Iterator[Finding]:
+def _rights(connection: RepositoryConnection, read: ReadJson) -> Iterator[Finding]:
     unknown = str(uuid.uuid4())
     selector = Selector(SelectorKind.TASK_ID, unknown)
     try:
@@ -157,7 +157,7 @@ def _rights(connection: Connection, read: Read) -> Iterator[Finding]:
         yield ok("qlik.executions", "execution sessions and results can be read")
 
 
-def _seen(read: Read) -> int | None:
+def _seen(read: ReadJson) -> int | None:
     """Count the tasks that the user sees, by their list where need be; None if the server does not tell."""
     try:
         count = site_lists.number_of(read("/task/count"))
@@ -180,7 +180,7 @@ def _advice(error: QlikError) -> str:
     )
 
 
-def _capacity(connection: Connection) -> Finding:
+def _capacity(connection: RepositoryConnection) -> Finding:
     try:
         engines = connection.capacity()
     except QlikError as error:
@@ -194,7 +194,7 @@ def _capacity(connection: Connection) -> Finding:
     return ok("site.capacity", f"the schedulers run {engines} reloads at one time")
 
 
-def _allowed(settings: Settings, connection: Connection) -> Iterator[Finding]:
+def _allowed(settings: Settings, connection: RepositoryConnection) -> Iterator[Finding]:
     """See whether each entry of the allow-list means a task."""
     allow = settings.start_task_filter
     if not allow.enable:

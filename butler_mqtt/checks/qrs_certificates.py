@@ -15,7 +15,7 @@ from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.qrs.explanations import explain
 from butler_mqtt.qrs.tls_context import tls_context
-from butler_mqtt.settings import Qrs
+from butler_mqtt.settings import QrsSettings
 
 #: Seconds in which a server that refuses our certificate hangs up.
 HANG_UP_SECONDS = 1.0
@@ -23,7 +23,7 @@ _EXPORT = "export new certificates in the Qlik Management Console"
 _RENEW_SERVER = "have the site make new certificates (Qlik Management Console, or the services' own tools)"
 
 
-def files(qrs: Qrs) -> Iterator[Finding]:
+def files(qrs: QrsSettings) -> Iterator[Finding]:
     """See whether our files can be read, are valid now, and belong together."""
     if qrs.client_cert is not None:
         yield certificate_files.of_file("qlik.clientCert", qrs.client_cert, _EXPORT, f"{_EXPORT} as PEM")
@@ -41,7 +41,7 @@ def files(qrs: Qrs) -> Iterator[Finding]:
         yield from _issuer(qrs.client_cert, qrs.client_cert_ca)
 
 
-def server(qrs: Qrs) -> Iterator[Finding]:
+def server(qrs: QrsSettings) -> Iterator[Finding]:
     """
     See which names the server's certificate has and how long it is valid.
 
@@ -66,7 +66,7 @@ def server(qrs: Qrs) -> Iterator[Finding]:
     yield certificate_files.judged("qlik.serverCertificate", what, certificate, _RENEW_SERVER)
 
 
-def _refused(qrs: Qrs, error: ssl.SSLCertVerificationError) -> Finding:
+def _refused(qrs: QrsSettings, error: ssl.SSLCertVerificationError) -> Finding:
     """Say why we do not accept the server's certificate; it is looked at, and nothing is sent."""
     name = "qlik.serverCertificate"
     text = f"the server's certificate is not accepted: {error.verify_message}"
@@ -89,7 +89,7 @@ def _refused(qrs: Qrs, error: ssl.SSLCertVerificationError) -> Finding:
     return wrong(name, text, explain(error, qrs))
 
 
-def refusal(qrs: Qrs) -> str:
+def refusal(qrs: QrsSettings) -> str:
     """
     See whether the server hangs up at our certificate, which TLS 1.3 shows only after the handshake.
 
@@ -108,7 +108,7 @@ def refusal(qrs: Qrs) -> str:
     return ""
 
 
-def _connection(qrs: Qrs) -> ssl.SSLSocket:
+def _connection(qrs: QrsSettings) -> ssl.SSLSocket:
     """Connect and shake hands as the daemon does."""
     return certificate_files.connection(
         tls_context(qrs),

@@ -13,7 +13,7 @@ from typing import Any
 
 from butler_mqtt.checks import site_lists
 from butler_mqtt.checks.finding import Finding, ok, warning
-from butler_mqtt.checks.site_lists import FAILS, HOLDS, UNTOLD, Read, Rows, rows_of
+from butler_mqtt.checks.site_lists import FAILS, HOLDS, UNKNOWN_HERE, ReadJson, Rows, rows_of
 from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.task_lists import KINDS, NOT_UNDERSTOOD
 
@@ -21,7 +21,7 @@ from butler_mqtt.qrs.task_lists import KINDS, NOT_UNDERSTOOD
 _PLAIN = re.compile(r"\w+")
 
 
-def check(read: Read) -> Iterator[Finding]:
+def check(read: ReadJson) -> Iterator[Finding]:
     """Try each behaviour that can be seen without starting or changing anything."""
     rows = rows_of(read("/task/full"))
     if rows is None:
@@ -39,8 +39,9 @@ def check(read: Read) -> Iterator[Finding]:
     yield _unknown(read)
     yield ok(
         "site.starts",
-        f"{UNTOLD} without a start: the empty GUID for a task that cannot start or runs already, 404 for one "
-        "that is unknown, no execution id for distribute and preload; the daemon manages either way",
+        f"{UNKNOWN_HERE} without a start: the empty GUID for a task that cannot start or runs already, "
+        "404 for one that is unknown, "
+        "no execution id for distribute and preload; the daemon manages either way",
     )
 
 
@@ -55,7 +56,7 @@ def _pairs(row: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in found if isinstance(name, str) and isinstance(value, str)]
 
 
-def _pairing(read: Read, path: str, properties: dict[str, list[tuple[str, str]]]) -> Finding:
+def _pairing(read: ReadJson, path: str, properties: dict[str, list[tuple[str, str]]]) -> Finding:
     """Ask for one property's name with another's value, which a task has on different objects."""
     for task_id, has in properties.items():
         for name, _ in has:
@@ -68,7 +69,9 @@ def _pairing(read: Read, path: str, properties: dict[str, list[tuple[str, str]]]
             )
             rows = rows_of(read(f"/{path}/full", f"filter={filters.encode(text)}"))
             if rows is None:
-                return ok("site.pairing", f"{UNTOLD} how names and values pair: the question is refused")
+                return ok(
+                    "site.pairing", f"{UNKNOWN_HERE} how names and values pair: the question is refused"
+                )
             if rows:
                 return ok(
                     "site.pairing",
@@ -80,10 +83,10 @@ def _pairing(read: Read, path: str, properties: dict[str, list[tuple[str, str]]]
                 f"{FAILS}: a filter pairs a property's name with any value of the task; both must stand on "
                 "the same object",
             )
-    return ok("site.pairing", f"{UNTOLD} how names and values pair: no task has two custom properties")
+    return ok("site.pairing", f"{UNKNOWN_HERE} how names and values pair: no task has two custom properties")
 
 
-def _shorthand(read: Read, path: str, properties: dict[str, list[tuple[str, str]]]) -> Finding:
+def _shorthand(read: ReadJson, path: str, properties: dict[str, list[tuple[str, str]]]) -> Finding:
     known = (
         (task_id, name, value)
         for task_id, has in properties.items()
@@ -92,7 +95,9 @@ def _shorthand(read: Read, path: str, properties: dict[str, list[tuple[str, str]
     )
     task_id, name, value = next(known, ("", "", ""))
     if not name:
-        return ok("site.shorthand", f"{UNTOLD} whether @Name is understood: no task has a custom property")
+        return ok(
+            "site.shorthand", f"{UNKNOWN_HERE} whether @Name is understood: no task has a custom property"
+        )
     text = f"(id eq {task_id}) and (@{name} eq {filters.literal(value)})"
     answer = read(f"/{path}/full", f"filter={filters.encode(text)}")
     rows = rows_of(answer)
@@ -105,7 +110,7 @@ def _shorthand(read: Read, path: str, properties: dict[str, list[tuple[str, str]
     )
 
 
-def _quotes(read: Read) -> Finding:
+def _quotes(read: ReadJson) -> Finding:
     """See whether quotes are escaped here as everywhere: a filter that means no task must find none."""
     text = f"(tags.name eq {filters.literal(uuid.uuid4().hex + chr(39) + chr(92))})"
     answer = read("/task/full", f"filter={filters.encode(text)}")
@@ -125,7 +130,7 @@ def _quotes(read: Read) -> Finding:
     )
 
 
-def _long(read: Read) -> Finding:
+def _long(read: ReadJson) -> Finding:
     """Ask for as many tasks as the daemon does in one query."""
     name = "site.longQueries"
     unknown = [str(uuid.uuid4()) for _ in range(filters.MAX_TERMS)]
@@ -146,7 +151,7 @@ def _long(read: Read) -> Finding:
     )
 
 
-def _unknown(read: Read) -> Finding:
+def _unknown(read: ReadJson) -> Finding:
     status = read(f"/task/{uuid.uuid4()}").status
     if status == 404:
         return ok("site.unknownTask", f"{HOLDS}: an id that no task has is answered with 404")

@@ -11,10 +11,10 @@ from butler_mqtt.checks.finding import Finding, ok, warning
 from butler_mqtt.domain.model import ExecutionStatus, TaskType
 from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.task_lists import KINDS
-from butler_mqtt.qrs.transport import Answer
+from butler_mqtt.qrs.transport import HttpAnswer
 
 #: How a line begins: whether what is assumed is so here.
-HOLDS, FAILS, UNTOLD = "holds", "does not hold", "cannot be told"
+HOLDS, FAILS, UNKNOWN_HERE = "holds", "does not hold", "cannot be told"
 #: Tasks whose rights are looked at.
 MANY = 100
 #: The right that starting a task is assumed to need.
@@ -23,15 +23,15 @@ _UPDATE = "update"
 Rows = Sequence[dict[str, Any]]
 
 
-class Read(Protocol):
+class ReadJson(Protocol):
     """Reads /qrs*path*; *query* is encoded already. Nothing but GET."""
 
-    def __call__(self, path: str, query: str = "") -> Answer:
+    def __call__(self, path: str, query: str = "") -> HttpAnswer:
         """Give the answer, whatever its status."""
         ...
 
 
-def check(read: Read, rows: Rows) -> Iterator[Finding]:
+def check(read: ReadJson, rows: Rows) -> Iterator[Finding]:
     """Judge the list of all tasks, *rows*."""
     counted = read("/task/count")
     total = number_of(counted)
@@ -44,18 +44,18 @@ def check(read: Read, rows: Rows) -> Iterator[Finding]:
     yield _start_right(read, rows)
 
 
-def rows_of(answer: Answer) -> list[dict[str, Any]] | None:
+def rows_of(answer: HttpAnswer) -> list[dict[str, Any]] | None:
     """Give the objects of a list, None when the answer is none."""
     value = _value(answer)
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else None
 
 
-def number_of(answer: Answer) -> int | None:
+def number_of(answer: HttpAnswer) -> int | None:
     """Give the number of a count, None when the answer is none."""
     return wire.number(wire.part(_value(answer), "value"))
 
 
-def _value(answer: Answer) -> object:
+def _value(answer: HttpAnswer) -> object:
     if answer.status != 200:
         return None
     try:
@@ -65,7 +65,7 @@ def _value(answer: Answer) -> object:
     return value
 
 
-def _count(answer: Answer, total: int | None) -> Finding:
+def _count(answer: HttpAnswer, total: int | None) -> Finding:
     if total is not None:
         return ok("site.count", f"{HOLDS}: /task/count counts the tasks ({total})")
     told = "no number" if answer.status == 200 else str(answer.status)
@@ -79,7 +79,7 @@ def _count(answer: Answer, total: int | None) -> Finding:
 
 def _lists(rows: Rows, total: int | None) -> Finding:
     if total is None:
-        return ok("site.lists", f"{UNTOLD} whether lists come whole: tasks cannot be counted")
+        return ok("site.lists", f"{UNKNOWN_HERE} whether lists come whole: tasks cannot be counted")
     if len(rows) < total:
         return warning(
             "site.lists",
@@ -89,9 +89,9 @@ def _lists(rows: Rows, total: int | None) -> Finding:
     return ok("site.lists", f"{HOLDS}: lists come whole: {len(rows)} of {total} tasks")
 
 
-def _form(read: Read, rows: Rows) -> Finding:
+def _form(read: ReadJson, rows: Rows) -> Finding:
     if not rows:
-        return ok("site.form", f"{UNTOLD} in which form tasks are listed: the user sees none")
+        return ok("site.form", f"{UNKNOWN_HERE} in which form tasks are listed: the user sees none")
     if all(wire.shows_everything(row) for row in rows):
         return ok("site.form", f"{HOLDS}: /task/full lists tasks with tags and custom properties")
     concrete = [rows_of(read(f"/{kind}/full")) or [] for kind in KINDS]
@@ -142,14 +142,14 @@ def _names(rows: Rows) -> Finding:
             f"{HOLDS}: names need not be unique; {len(several)} belong to more than one task, e.g. "
             f"{several[0]!r}: asked for by taskName they are refused",
         )
-    return ok("site.names", f"{UNTOLD} whether names may repeat: each belongs to one task here")
+    return ok("site.names", f"{UNKNOWN_HERE} whether names may repeat: each belongs to one task here")
 
 
 def _statuses(rows: Rows) -> Finding:
     shown = [wire.number(wire.part(row, "operational", "lastExecutionResult", "status")) for row in rows]
     found = {status for status in shown if status is not None}
     if not found:
-        return ok("site.statuses", f"{UNTOLD} which statuses executions have: no task shows one")
+        return ok("site.statuses", f"{UNKNOWN_HERE} which statuses executions have: no task shows one")
     unknown = sorted(found - {status.value for status in ExecutionStatus})
     if not unknown:
         told = ", ".join(map(str, sorted(found)))
@@ -161,17 +161,19 @@ def _statuses(rows: Rows) -> Finding:
     )
 
 
-def _start_right(read: Read, rows: Rows) -> Finding:
+def _start_right(read: ReadJson, rows: Rows) -> Finding:
     name = "site.startRight"
     ids = [identity for row in rows if (identity := wire.guid(row.get("id"))) is not None][:MANY]
     if not ids:
-        return ok(name, f"{UNTOLD} whether the user may start tasks: it sees none")
+        return ok(name, f"{UNKNOWN_HERE} whether the user may start tasks: it sees none")
     query = f"privileges=true&filter={filters.encode(filters.any_of('id', ids))}"
     shown = [
         row for row in rows_of(read("/task/full", query)) or [] if isinstance(row.get("privileges"), list)
     ]
     if not shown:
-        return ok(name, f"{UNTOLD} whether the user may start tasks: the server does not show its rights")
+        return ok(
+            name, f"{UNKNOWN_HERE} whether the user may start tasks: the server does not show its rights"
+        )
     lacking = [row for row in shown if _UPDATE not in {str(one).lower() for one in row["privileges"]}]
     if not lacking:
         return ok(

@@ -15,7 +15,12 @@ from butler_mqtt.printable import escaped_lines, json_text
 from butler_mqtt.settings import Settings
 
 #: What stands before a line, by how the trial ended.
-MARKS = {State.OK: "ok     ", State.WARNING: "WARNING", State.WRONG: "WRONG  ", State.UNREACHED: "NO ANSWER"}
+MARKS = {
+    State.OK: "ok     ",
+    State.WARNING: "WARNING",
+    State.WRONG: "WRONG  ",
+    State.UNREACHABLE: "NO ANSWER",
+}
 
 
 def check(settings: Settings, *, as_json: bool) -> ExitCode:
@@ -38,7 +43,7 @@ def check(settings: Settings, *, as_json: bool) -> ExitCode:
         typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
     else:
         _summarise(findings)
-    if State.UNREACHED in states:
+    if State.UNREACHABLE in states:
         return ExitCode.UNAVAILABLE
     if State.WRONG not in states:
         return ExitCode.OK
@@ -74,7 +79,7 @@ def show(finding: Finding) -> None:
 
 
 def _summarise(findings: Iterable[Finding]) -> None:
-    bad = [finding for finding in findings if finding.state in {State.WRONG, State.UNREACHED}]
+    bad = [finding for finding in findings if finding.state in {State.WRONG, State.UNREACHABLE}]
     warned = sum(finding.state is State.WARNING for finding in findings)
     typer.echo("")
     if bad:

@@ -23,7 +23,7 @@ ABOUT = {
     "token": "rest.md#Who may ask",
 }
 #: Where each exit code is explained that somebody has to do something about.
-CURES = {
+ADVICE = {
     ExitCode.UNAVAILABLE: "troubleshooting.md",
     ExitCode.BUG: "exit-codes.md",
     ExitCode.JOURNAL: "troubleshooting.md#The service does not start",
@@ -41,15 +41,15 @@ def where(page: str) -> str:
     return f'{file}, "{heading}"' if heading else str(file)
 
 
-def cure(code: int) -> str | None:
+def advice(code: int) -> str | None:
     """Give the line that says where an exit code is explained; None for one that needs no explanation."""
-    page = next((page for known, page in CURES.items() if known == code), None)
+    page = next((page for known, page in ADVICE.items() if known == code), None)
     return None if page is None else f"read more: {where(page)}"
 
 
 def tell(code: int) -> None:
     """Print that line to standard error."""
-    line = cure(code)
+    line = advice(code)
     if line is not None:
         typer.echo(line, err=True)
 

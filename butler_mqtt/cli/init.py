@@ -13,9 +13,9 @@ from importlib import metadata
 from pathlib import Path
 
 import typer
-import yaml
 
 import butler_mqtt
+from butler_mqtt.config import yaml_file
 from butler_mqtt.exit_codes import ExitCode
 
 #: The files of an export from the Qlik Management Console that a client needs, by their keys in `cert`.
@@ -252,7 +252,7 @@ def _scalar(value: str | int) -> str:
     if isinstance(value, int):
         return str(value)
     bare = re.fullmatch(r"[\w./@=; -]+", value) is not None
-    if bare and yaml.safe_load(f"key: {value}") == {"key": value}:
+    if bare and yaml_file.plain(f"key: {value}") == {"key": value}:
         return value
     return json.dumps(value, ensure_ascii=False)
 

@@ -121,7 +121,7 @@ def run(
     if cpu is not None:
         logging.getLogger("butler_mqtt.cli").info("staying on CPU %s", cpu, extra={"action": "one_cpu"})
     code = Daemon(settings, reread=lambda: files.load(config, os.environ)).run()
-    line = help_pages.cure(code)
+    line = help_pages.advice(code)
     if line is not None:
         # The last line of the log, and in its form.
         logging.getLogger("butler_mqtt.cli").error("code %d, %s", code, line, extra={"action": "read_more"})

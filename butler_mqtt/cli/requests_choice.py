@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from butler_mqtt.cli.requests_timeline import moment
 from butler_mqtt.clock import from_ms
-from butler_mqtt.journal.request_rows import Chapter
+from butler_mqtt.journal.request_rows import RequestRows
 
 #: Limit of `sender`.
 MAX_SENDER = 128
@@ -24,13 +24,15 @@ class Declined(Exception):
     """It is not done; the text says why, and what to do."""
 
 
-def choose(request_id: str, chapters: Sequence[Chapter], candidates: Sequence[Chapter]) -> Chapter:
+def choose(
+    request_id: str, requests_rows: Sequence[RequestRows], candidates: Sequence[RequestRows]
+) -> RequestRows:
     """
     Give the newest of *candidates*, all of which ask for the same.
 
     Args:
         request_id: The id of all of them.
-        chapters: All requests with the id, oldest first; their numbers are those of `requests ID`.
+        requests_rows: All requests with the id, oldest first; their numbers are those of `requests ID`.
         candidates: Those that can be meant; at least one.
 
     Raises:
@@ -39,33 +41,33 @@ def choose(request_id: str, chapters: Sequence[Chapter], candidates: Sequence[Ch
     if len({one.request["fingerprint"] for one in candidates}) > 1:
         raise Declined(
             f"several requests had the id {request_id}; say with --number which is meant:\n"
-            + "\n".join(_line(chapters.index(one) + 1, one) for one in candidates[-MAX_LISTED:])
+            + "\n".join(_line(requests_rows.index(one) + 1, one) for one in candidates[-MAX_LISTED:])
         )
     return candidates[-1]
 
 
-def numbered(request_id: str, chapters: Sequence[Chapter], number: int) -> Chapter:
+def numbered(request_id: str, requests_rows: Sequence[RequestRows], number: int) -> RequestRows:
     """Give the request with that number among *chapters*; raises Declined when there is none."""
-    if number > len(chapters):
-        raise Declined(f"{len(chapters)} requests had the id {request_id}, there is no number {number}")
-    return chapters[number - 1]
+    if number > len(requests_rows):
+        raise Declined(f"{len(requests_rows)} requests had the id {request_id}, there is no number {number}")
+    return requests_rows[number - 1]
 
 
-def owner(chapters: Sequence[Chapter]) -> int | None:
+def owner(requests_rows: Sequence[RequestRows]) -> int | None:
     """Give the number of the request that holds the id."""
-    return next((number for number, one in enumerate(chapters, 1) if one.request["holds_id"]), None)
+    return next((number for number, one in enumerate(requests_rows, 1) if one.request["holds_id"]), None)
 
 
-def retry_sender(chapter: Chapter, chapters: Sequence[Chapter]) -> str:
+def retry_sender(request_rows: RequestRows, requests_rows: Sequence[RequestRows]) -> str:
     """Give the `sender` of a retry; it names the time of arrival too where others had the id."""
-    name = f"retry of {chapter.request['request_id']}"
-    if len({one.request["fingerprint"] for one in chapters if one.request["document"] is not None}) > 1:
-        name += f" arrived {moment(chapter.request['received_at'])}"
+    name = f"retry of {request_rows.request['request_id']}"
+    if len({one.request["fingerprint"] for one in requests_rows if one.request["document"] is not None}) > 1:
+        name += f" arrived {moment(request_rows.request['received_at'])}"
     return name[:MAX_SENDER]
 
 
-def _line(number: int, chapter: Chapter) -> str:
-    request = chapter.request
+def _line(number: int, request_rows: RequestRows) -> str:
+    request = request_rows.request
     arrived = from_ms(request["received_at"])
     when = "" if arrived is None else arrived.astimezone().isoformat(" ", "milliseconds")
     code = f", {request['code']}" if request["code"] else ""

@@ -50,7 +50,7 @@ app = typer.Typer(
 )
 
 
-class Door(StrEnum):
+class DoorName(StrEnum):
     """Ways in."""
 
     MQTT = "mqtt"
@@ -135,7 +135,7 @@ def requests(
     since: SinceOption = None,
     until: UntilOption = None,
     sender: Annotated[str | None, typer.Option("--sender", metavar="TEXT", help="From this sender.")] = None,
-    door: Annotated[Door | None, typer.Option("--door", help="That first came through it.")] = None,
+    door: Annotated[DoorName | None, typer.Option("--door", help="That first came through it.")] = None,
     code: Annotated[
         str | None, typer.Option("--code", metavar="CODE", help="Refused, or a task failed, with this code.")
     ] = None,
@@ -198,7 +198,7 @@ def show(
 
     common = context.obj.joined(config, journal, as_json, follow)
     _end(
-        lambda file: requests_list.story(file, request_id, as_json=common.as_json, follow=common.follow),
+        lambda file: requests_list.timeline(file, request_id, as_json=common.as_json, follow=common.follow),
         common.file(),
     )
 

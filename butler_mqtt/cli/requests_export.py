@@ -7,33 +7,33 @@ from collections.abc import Mapping
 from typing import Any
 
 from butler_mqtt.cli.requests_timeline import moment
-from butler_mqtt.journal.request_rows import Chapter
+from butler_mqtt.journal.request_rows import RequestRows
 
 Row = Mapping[str, Any]
 
 
-def record(chapter: Chapter) -> dict[str, object]:
+def record(request_rows: RequestRows) -> dict[str, object]:
     """Tell who asked what, when, through which door, for which tasks, with which result."""
-    request = chapter.request
+    request = request_rows.request
     return {
         "requestId": request["request_id"],
         "holdsId": bool(request["holds_id"]),
         "receivedAt": moment(request["received_at"]),
         "door": request["door"],
         "sender": request["sender"],
-        "principals": sorted({row["principal"] for row in chapter.deliveries if row["principal"]}),
+        "principals": sorted({row["principal"] for row in request_rows.deliveries if row["principal"]}),
         "request": json.loads(request["document"]) if request["document"] else None,
         "state": request["state"],
         "code": request["code"],
         "decidedAt": moment(request["decided_at"]),
         "closedAt": moment(request["closed_at"]),
         "expiresAt": moment(request["expires_at"]),
-        "tasks": [_task(start, chapter.runs.get(start["run"])) for start in chapter.starts],
+        "tasks": [_task(start, request_rows.runs.get(start["run"])) for start in request_rows.starts],
         "tasksNotFound": json.loads(request["not_found"] or "[]"),
-        "deliveries": [_delivery(row) for row in chapter.deliveries],
-        "totalDeliveries": chapter.deliveries[0]["total"] if chapter.deliveries else 0,
-        "held": chapter.held,
-        "messagesSetAside": len(chapter.set_aside),
+        "deliveries": [_delivery(row) for row in request_rows.deliveries],
+        "totalDeliveries": request_rows.deliveries[0]["total"] if request_rows.deliveries else 0,
+        "held": request_rows.held,
+        "messagesSetAside": len(request_rows.set_aside),
         "reply": json.loads(request["reply"]) if request["reply"] else None,
     }
 

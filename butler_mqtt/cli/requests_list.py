@@ -18,7 +18,7 @@ from butler_mqtt.cli.requests_export import record
 from butler_mqtt.cli.requests_timeline import Step, moment, steps
 from butler_mqtt.clock import from_ms
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.journal.request_rows import Chapter
+from butler_mqtt.journal.request_rows import RequestRows
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters, Search
 
 #: Seconds between two looks at whether the file has changed.
@@ -28,7 +28,7 @@ MAX_WATCHED = 1000
 #: New requests read at a time.
 MAX_NEW = 500
 
-Show = Callable[[Sequence[Chapter]], None]
+Show = Callable[[Sequence[RequestRows]], None]
 
 
 def listing(journal: Path, filters: Filters, *, limit: int, as_json: bool, follow: bool) -> ExitCode:
@@ -51,18 +51,18 @@ def listing(journal: Path, filters: Filters, *, limit: int, as_json: bool, follo
     with Search(journal) as search:
         if follow:
             _follow(search, filters, limit, _lines if as_json else _rows)
-        chapters = search.chapters(search.find(filters, limit))
-        if not chapters:
+        requests_rows = search.requests_rows(search.find(filters, limit))
+        if not requests_rows:
             printing.complain(f"no such request is in {journal}")
             return ExitCode.FAILED
         if as_json:
-            _lines(reversed(chapters))
+            _lines(reversed(requests_rows))
         else:
-            _table(chapters)
+            _table(requests_rows)
     return ExitCode.OK
 
 
-def story(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> ExitCode:
+def timeline(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> ExitCode:
     """
     Print every step of the requests with one id; arguments and result as of `listing`.
 
@@ -70,25 +70,25 @@ def story(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> Exi
         JournalError: The journal cannot be read.
     """
     with Search(journal) as search:
-        chapters = search.chapters(search.named(request_id))
-        if not chapters:
+        requests_rows = search.requests_rows(search.named(request_id))
+        if not requests_rows:
             printing.complain(f"no request {request_id} is in {journal}")
             return ExitCode.FAILED
         if as_json:
-            printing.say_json(_whole(request_id, chapters))
+            printing.say_json(_whole(request_id, requests_rows))
             return ExitCode.OK
         senders = dict.fromkeys(
-            ["retry of " + request_id, *(retry_sender(one, chapters) for one in chapters)]
+            ["retry of " + request_id, *(retry_sender(one, requests_rows) for one in requests_rows)]
         )
         told: set[Step] = set()
-        _tell(chapters, told)
+        _tell(requests_rows, told)
         for sender in senders:
-            for retried in search.chapters(search.find(Filters(sender=sender), 10)):
+            for retried in search.requests_rows(search.find(Filters(sender=sender), 10)):
                 printing.say(f"asked for again by request {retried.request['request_id']}, {sender}")
         version = search.version()
         while follow:
             version = _wait(search, version)
-            _tell(search.chapters(search.named(request_id)), told, headings=False)
+            _tell(search.requests_rows(search.named(request_id)), told, headings=False)
     return ExitCode.OK
 
 
@@ -100,8 +100,8 @@ def export(journal: Path, since: int | None, until: int | None) -> ExitCode:
         JournalError: The journal cannot be read.
     """
     with Search(journal) as search:
-        for chapter in search.each(since, until):
-            _lines([chapter])
+        for request_rows in search.each(since, until):
+            _lines([request_rows])
     return ExitCode.OK
 
 
@@ -111,7 +111,7 @@ def export(journal: Path, since: int | None, until: int | None) -> ExitCode:
 def _follow(search: Search, filters: Filters, limit: int, show: Show) -> NoReturn:
     """Show what is there, then what comes and what changes; ended by an interrupt."""
     version = search.version()
-    newest = search.chapters(search.find(filters, limit))
+    newest = search.requests_rows(search.find(filters, limit))
     show(newest)
     last = max(search.find(Filters(), 1), default=0)
     # Requests that go on, fitting or not: one may come to fit when it has its tasks or its code.
@@ -119,11 +119,13 @@ def _follow(search: Search, filters: Filters, limit: int, show: Show) -> NoRetur
     while True:
         version = _wait(search, version)
         changed = [
-            one for one in search.chapters(list(watched)) if _signature(one) != watched[one.request["id"]]
+            one
+            for one in search.requests_rows(list(watched))
+            if _signature(one) != watched[one.request["id"]]
         ]
         for rows in _new(search, last):
             last = rows[-1]
-            changed += search.chapters(rows)
+            changed += search.requests_rows(rows)
             _show_fitting(search, filters, changed, show)
             _watch(watched, changed)
             changed = []
@@ -131,17 +133,19 @@ def _follow(search: Search, filters: Filters, limit: int, show: Show) -> NoRetur
         _watch(watched, changed)
 
 
-def _show_fitting(search: Search, filters: Filters, chapters: Sequence[Chapter], show: Show) -> None:
-    if chapters:
-        fitting = set(search.find(filters, len(chapters), among=[one.request["id"] for one in chapters]))
-        show([one for one in chapters if one.request["id"] in fitting])
+def _show_fitting(search: Search, filters: Filters, requests_rows: Sequence[RequestRows], show: Show) -> None:
+    if requests_rows:
+        fitting = set(
+            search.find(filters, len(requests_rows), among=[one.request["id"] for one in requests_rows])
+        )
+        show([one for one in requests_rows if one.request["id"] in fitting])
 
 
-def _watch(watched: dict[int, tuple[object, ...]], chapters: Sequence[Chapter]) -> None:
-    for chapter in chapters:
-        watched.pop(chapter.request["id"], None)
-        if _goes_on(chapter):
-            watched[chapter.request["id"]] = _signature(chapter)
+def _watch(watched: dict[int, tuple[object, ...]], requests_rows: Sequence[RequestRows]) -> None:
+    for request_rows in requests_rows:
+        watched.pop(request_rows.request["id"], None)
+        if _goes_on(request_rows):
+            watched[request_rows.request["id"]] = _signature(request_rows)
     for row in list(watched)[:-MAX_WATCHED]:
         del watched[row]
 
@@ -158,83 +162,83 @@ def _wait(search: Search, version: int) -> int:
     return now
 
 
-def _goes_on(chapter: Chapter) -> bool:
+def _goes_on(request_rows: RequestRows) -> bool:
     executing = {
-        row["id"] for row in chapter.runs.values() if row["state"] not in {"ended", "none", "unknown"}
+        row["id"] for row in request_rows.runs.values() if row["state"] not in {"ended", "none", "unknown"}
     }
-    return chapter.request["state"] in OPEN or any(
+    return request_rows.request["state"] in OPEN or any(
         start["state"] in GOING_ON and (start["state"] != "running" or start["run"] in executing)
-        for start in chapter.starts
+        for start in request_rows.starts
     )
 
 
-def _signature(chapter: Chapter) -> tuple[object, ...]:
-    return (chapter.request["state"], *(start["state"] for start in chapter.starts))
+def _signature(request_rows: RequestRows) -> tuple[object, ...]:
+    return (request_rows.request["state"], *(start["state"] for start in request_rows.starts))
 
 
 # ---- printing
 
 
-def _lines(chapters: Iterable[Chapter]) -> None:
-    for chapter in chapters:
-        printing.say_json(record(chapter))
+def _lines(requests_rows: Iterable[RequestRows]) -> None:
+    for request_rows in requests_rows:
+        printing.say_json(record(request_rows))
 
 
-def _rows(chapters: Iterable[Chapter]) -> None:
-    for chapter in chapters:
-        printing.say("  ".join(_cells(chapter)))
+def _rows(requests_rows: Iterable[RequestRows]) -> None:
+    for request_rows in requests_rows:
+        printing.say("  ".join(_cells(request_rows)))
 
 
-def _table(chapters: Sequence[Chapter]) -> None:
+def _table(requests_rows: Sequence[RequestRows]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("arrived", "request", "door, sender", "tasks", "state"):
         table.add_column(heading, overflow="fold")
-    for chapter in reversed(chapters):
-        table.add_row(*(printing.plain(cell) for cell in _cells(chapter)))
+    for request_rows in reversed(requests_rows):
+        table.add_row(*(printing.plain(cell) for cell in _cells(request_rows)))
     printing.for_results().print(table)
 
 
-def _cells(chapter: Chapter) -> tuple[str, str, str, str, str]:
-    request = chapter.request
+def _cells(request_rows: RequestRows) -> tuple[str, str, str, str, str]:
+    request = request_rows.request
     sender = f", {request['sender']}" if request["sender"] else ""
-    names = [start["task_name"] for start in chapter.starts]
+    names = [start["task_name"] for start in request_rows.starts]
     tasks = names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else "-"
-    counts = Counter(start["state"] for start in chapter.starts)
+    counts = Counter(start["state"] for start in request_rows.starts)
     outcome = request["code"] or ", ".join(f"{count} {state}" for state, count in counts.items())
     state = request["state"] + (f": {outcome}" if outcome else "")
-    aside = len(chapter.set_aside)
+    aside = len(request_rows.set_aside)
     if aside:
         state += f"; {aside} messages set aside"
-    if chapter.held:
+    if request_rows.held:
         state += "; held"
     return local(request["received_at"]), request["request_id"], request["door"] + sender, tasks, state
 
 
-def _tell(chapters: Sequence[Chapter], told: set[Step], *, headings: bool = True) -> None:
+def _tell(requests_rows: Sequence[RequestRows], told: set[Step], *, headings: bool = True) -> None:
     """Print the steps that have not been told yet."""
-    for number, chapter in enumerate(chapters, 1):
+    for number, request_rows in enumerate(requests_rows, 1):
         if headings:
-            which = _which(number, chapters) if len(chapters) > 1 else ""
-            request = chapter.request
+            which = _which(number, requests_rows) if len(requests_rows) > 1 else ""
+            request = request_rows.request
             code = f", {request['code']}" if request["code"] else ""
             sender = f", sender {request['sender']}" if request["sender"] else ""
             printing.say(f"request {request['request_id']}{which}: {request['state']}{code}{sender}")
             if request["document"]:
                 printing.say(f"  asked: {request['document']}")
-        for step in steps(chapter):
+        for step in steps(request_rows):
             if step not in told:
                 told.add(step)
                 printing.say(f"  {local(step.time)}  {step.text}")
 
 
-def _which(number: int, chapters: Sequence[Chapter]) -> str:
-    holder = owner(chapters)
+def _which(number: int, requests_rows: Sequence[RequestRows]) -> str:
+    holder = owner(requests_rows)
     belongs = "" if holder in {None, number} else f"; the id belongs to number {holder}"
-    return f" ({number} of {len(chapters)} with this id{belongs})"
+    return f" ({number} of {len(requests_rows)} with this id{belongs})"
 
 
-def _whole(request_id: str, chapters: Sequence[Chapter]) -> dict[str, object]:
-    told = [{**record(one), "steps": [step.as_json() for step in steps(one)]} for one in chapters]
+def _whole(request_id: str, requests_rows: Sequence[RequestRows]) -> dict[str, object]:
+    told = [{**record(one), "steps": [step.as_json() for step in steps(one)]} for one in requests_rows]
     return {"requestId": request_id, "time": moment(time.time_ns() // 1_000_000), "requests": told}
 
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import typer
-from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from butler_mqtt import posix
 from butler_mqtt.cli import printing, requests_retry
@@ -18,14 +14,13 @@ from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
 from butler_mqtt.journal.search import Search
-from butler_mqtt.journal.sqlite import Journal, reading_engine
-from butler_mqtt.journal.sqlite_errors import journal_error
+from butler_mqtt.journal.sqlite import Journal, reading
 from butler_mqtt.outbox.dead_letters import Action, Command, place
 
 #: Batches of one transaction where no daemon runs.
 BATCHES = 20
 #: Seconds between two looks at how far the daemon is, and without progress until it is given up.
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 30.0
 
 _MB = 1024 * 1024
@@ -67,9 +62,9 @@ def prune(journal: Path, order: Order, *, dry_run: bool) -> ExitCode:
 
 def _survey(journal: Path, order: Order) -> Survey:
     found = Survey(0, 0, 0)
-    with printing.progress() as shown, _reading(journal) as connection:
+    with printing.progress() as shown, reading(journal) as transaction:
         line = shown.add_task("looking")
-        for found in survey(connection, order):
+        for found in survey(transaction, order):
             shown.update(line, description=f"looking: {found.go} requests")
     return found
 
@@ -84,8 +79,8 @@ def _here(journal: Path, order: Order, found: Survey) -> int:
         try:
             writer.open()
             while not pruning.over:
-                with writer.transaction() as connection:
-                    pruning.hurry(connection, BATCHES)
+                with writer.transaction() as transaction:
+                    pruning.hurry(transaction, BATCHES)
                 shown.update(line, description=f"forgetting: {pruning.gone} of {found.go} requests")
             shown.update(line, description="giving the space back")
             writer.give_back()
@@ -114,9 +109,9 @@ def _by_the_daemon(journal: Path, order: Order, found: Survey) -> ExitCode:
                     f"got on for {PATIENCE_SECONDS:g} s: look at its log, then ask again"
                 )
                 return ExitCode.FAILED
-            time.sleep(LOOK_SECONDS)
-            with _reading(journal) as connection:
-                now = count(connection, order)
+            time.sleep(POLL_SECONDS)
+            with reading(journal) as transaction:
+                now = count(transaction, order)
             if now < left:
                 left, deadline = now, time.monotonic() + PATIENCE_SECONDS
             done = found.go + found.stay - left
@@ -127,12 +122,3 @@ def _by_the_daemon(journal: Path, order: Order, found: Survey) -> ExitCode:
         "but for a tenth of the file, which it uses again"
     )
     return ExitCode.OK
-
-
-@contextmanager
-def _reading(journal: Path) -> Iterator[Connection]:
-    try:
-        with reading_engine(journal).connect() as connection:
-            yield connection
-    except DBAPIError as error:
-        raise journal_error(journal, error) from error

@@ -18,12 +18,12 @@ from butler_mqtt.cli.requests_choice import Declined
 from butler_mqtt.cli.start import start
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.journal.request_rows import Chapter
+from butler_mqtt.journal.request_rows import RequestRows
 from butler_mqtt.journal.search import OPEN, Search
 from butler_mqtt.journal.sqlite import Journal, highest_ids
-from butler_mqtt.ledger.unit_of_work import Turn
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.outbox.dead_letters import MAX_MESSAGES, Action, Command, apply, place
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.settings import MqttSettings
 
 #: States of starts that a retry asks for again. Those that nobody can tell about may be running.
 FAILED = frozenset({"failed", "aborted", "skippedByQlik", "notStarted", "expired"})
@@ -34,7 +34,7 @@ _HABITS = ("ifRunning", "dryRun")
 
 
 def retry(
-    mqtt: Mqtt,
+    mqtt: MqttSettings,
     journal: Path,
     request_id: str,
     *,
@@ -107,69 +107,69 @@ def settle(journal: Path, action: Action, request_id: str | None, number: int | 
 
 def _of_one(search: Search, request_id: str, number: int | None) -> list[int]:
     """Give the messages set aside of the requests with an id that ask for the same."""
-    chapters = search.chapters(search.named(request_id))
+    requests_rows = search.requests_rows(search.named(request_id))
     if number is not None:
-        those = [requests_choice.numbered(request_id, chapters, number)]
+        those = [requests_choice.numbered(request_id, requests_rows, number)]
     else:
-        those = [one for one in chapters if one.set_aside]
+        those = [one for one in requests_rows if one.set_aside]
         if those:
-            requests_choice.choose(request_id, chapters, those)
-    if not any(one.set_aside for one in those) and any(one.held for one in those or chapters):
+            requests_choice.choose(request_id, requests_rows, those)
+    if not any(one.set_aside for one in those) and any(one.held for one in those or requests_rows):
         raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
     return sorted(row["id"] for one in those for row in one.set_aside)
 
 
 def retried(
-    mqtt: Mqtt, journal: Path, request_id: str, number: int | None, states: frozenset[str]
+    mqtt: MqttSettings, journal: Path, request_id: str, number: int | None, states: frozenset[str]
 ) -> dict[str, Any]:
     """Make the request that asks again for the tasks in *states* of the one meant; raises Declined."""
     with Search(journal) as search:
-        chapters = search.chapters(search.named(request_id))
-    if not chapters:
+        requests_rows = search.requests_rows(search.named(request_id))
+    if not requests_rows:
         raise Declined(f"no request {request_id} is in {journal}")
-    those = chapters if number is None else [requests_choice.numbered(request_id, chapters, number)]
+    those = requests_rows if number is None else [requests_choice.numbered(request_id, requests_rows, number)]
     understood = [one for one in those if one.request["document"] is not None]
     if not understood:
         raise Declined(f"request {request_id} was never understood; send it anew")
-    chapter = requests_choice.choose(request_id, chapters, understood)
-    if chapter.held:
+    request_rows = requests_choice.choose(request_id, requests_rows, understood)
+    if request_rows.held:
         raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
-    if chapter.request["state"] in OPEN:
+    if request_rows.request["state"] in OPEN:
         raise Declined(
             f"request {request_id} is still open: butler-mqtt requests {request_id} tells what it waits for"
         )
     if not mqtt.enable:
         raise Declined("mqttConfig.enable is false: send the request again through REST")
-    document = _again(chapter, states)
+    document = _again(request_rows, states)
     if document is None:
-        raise Declined(_nothing_failed(chapter))
+        raise Declined(_nothing_failed(request_rows))
     return document | {
         "requestId": f"retry-{secrets.token_hex(8)}",
-        "sender": requests_choice.retry_sender(chapter, chapters),
+        "sender": requests_choice.retry_sender(request_rows, requests_rows),
     }
 
 
-def _again(chapter: Chapter, states: frozenset[str]) -> dict[str, Any] | None:
+def _again(request_rows: RequestRows, states: frozenset[str]) -> dict[str, Any] | None:
     """Make the request for what failed; None when nothing did."""
-    document = json.loads(chapter.request["document"])
+    document = json.loads(request_rows.request["document"])
     kept = {key: document[key] for key in _HABITS if key in document}
-    failed = list(dict.fromkeys(row["task_id"] for row in chapter.starts if row["state"] in states))
+    failed = list(dict.fromkeys(row["task_id"] for row in request_rows.starts if row["state"] in states))
     if failed:
         return {"taskId": failed, **kept}
-    if chapter.request["state"] == "refused" and not chapter.starts:
+    if request_rows.request["state"] == "refused" and not request_rows.starts:
         # It never came to know its tasks; it means the same as then.
         return {key: document[key] for key in _SELECTORS if key in document} | kept
     return None
 
 
-def _nothing_failed(chapter: Chapter) -> str:
-    doubtful = [row["task_name"] for row in chapter.starts if row["state"] == "unknown"]
+def _nothing_failed(request_rows: RequestRows) -> str:
+    doubtful = [row["task_name"] for row in request_rows.starts if row["state"] == "unknown"]
     if doubtful:
         return (
             f"nobody can tell whether these began: {', '.join(doubtful)}; look at them in the QMC, "
             "then ask for them again with --unknown"
         )
-    return f"nothing of request {chapter.request['request_id']} has failed"
+    return f"nothing of request {request_rows.request['request_id']} has failed"
 
 
 # ---- handing a command over
@@ -189,7 +189,7 @@ def carry_out(journal: Path, command: Command) -> str | None:
     try:
         writer.open()
         with writer.transaction() as connection:
-            turn = Turn()
+            turn = UnitOfWork()
             turn.number_from(highest_ids(connection))
             apply(turn, connection, command)
             turn.unit.write(connection)

@@ -9,7 +9,7 @@ from typing import Any
 
 from butler_mqtt.clock import from_ms
 from butler_mqtt.journal import held_requests
-from butler_mqtt.journal.request_rows import Chapter
+from butler_mqtt.journal.request_rows import RequestRows
 
 Row = Mapping[str, Any]
 
@@ -46,24 +46,24 @@ def moment(milliseconds: int | None) -> str | None:
     return None if when is None else when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def steps(chapter: Chapter) -> list[Step]:
+def steps(request_rows: RequestRows) -> list[Step]:
     """Tell what happened to a request, in order of time."""
     told = [
-        *_arrivals(chapter),
-        *_decision(chapter),
-        *(step for start in chapter.starts for step in _start(chapter, start)),
-        *_end(chapter),
-        *_replies(chapter),
-        *_messages(chapter),
-        *_notes(chapter),
+        *_arrivals(request_rows),
+        *_decision(request_rows),
+        *(step for start in request_rows.starts for step in _start(request_rows, start)),
+        *_end(request_rows),
+        *_replies(request_rows),
+        *_messages(request_rows),
+        *_notes(request_rows),
     ]
-    told += _lives(chapter, told)
+    told += _process_starts(request_rows, told)
     # Stable: what happened in one transaction stays in the order above.
     return sorted(told, key=lambda step: step.time)
 
 
-def _arrivals(chapter: Chapter) -> Iterator[Step]:
-    for number, delivery in enumerate(chapter.deliveries, 1):
+def _arrivals(request_rows: RequestRows) -> Iterator[Step]:
+    for number, delivery in enumerate(request_rows.deliveries, 1):
         facts = [
             f"through {delivery['door']}",
             f"on {delivery['topic']}" if delivery["topic"] else "",
@@ -78,41 +78,43 @@ def _arrivals(chapter: Chapter) -> Iterator[Step]:
             "arrived",
             f"arrived{again}: " + ", ".join(fact for fact in facts if fact),
         )
-    left = chapter.deliveries[0]["total"] - len(chapter.deliveries) if chapter.deliveries else 0
+    left = (
+        request_rows.deliveries[0]["total"] - len(request_rows.deliveries) if request_rows.deliveries else 0
+    )
     if left:
-        last = chapter.deliveries[-1]["received_at"]
+        last = request_rows.deliveries[-1]["received_at"]
         yield Step(last, "arrived", f"arrived {left} times more, not shown here")
 
 
-def _decision(chapter: Chapter) -> Iterator[Step]:
-    request = chapter.request
+def _decision(request_rows: RequestRows) -> Iterator[Step]:
+    request = request_rows.request
     at = request["decided_at"] or request["closed_at"]
     if at is None:
         return
-    wanted = [start for start in chapter.starts if start["state"] != "denied"]
+    wanted = [start for start in request_rows.starts if start["state"] != "denied"]
     if request["decided_at"] is not None:
         names = ", ".join(f"{start['task_name']} ({start['kinds']})" for start in wanted) or "none"
         yield Step(at, "decided", f"decided: tasks meant: {names}")
     for selector in json.loads(request["not_found"] or "[]"):
         yield Step(at, "notFound", f"not found: {json.dumps(selector, ensure_ascii=False)}")
-    for start in chapter.starts:
+    for start in request_rows.starts:
         if start["state"] == "denied":
             text = f"denied: {start['task_name']} ({start['kinds']}): the allow-list does not let it start"
             yield Step(at, "denied", text, start["task_id"])
 
 
-def _start(chapter: Chapter, start: Row) -> Iterator[Step]:
+def _start(request_rows: RequestRows, start: Row) -> Iterator[Step]:
     name, task_id = start["task_name"], start["task_id"]
     if start["reason"] is not None:
         why = _WAITS[start["reason"]].format(behind=start["behind"])
         if start["state"] == "waiting":
             yield Step(start["changed_at"], "waits", f"{name}: waits {why}", task_id)
         else:
-            at = chapter.request["decided_at"] or start["changed_at"]
+            at = request_rows.request["decided_at"] or start["changed_at"]
             yield Step(at, "waited", f"{name}: had to wait {why}", task_id)
-    run = chapter.runs.get(start["run"])
+    run = request_rows.runs.get(start["run"])
     if run is not None:
-        yield from _run(chapter, start, run)
+        yield from _run(request_rows, start, run)
     if start["state"] in {"denied", "planned", "waiting", "running"}:
         return
     if run is None or run["result"] is None:
@@ -123,15 +125,15 @@ def _start(chapter: Chapter, start: Row) -> Iterator[Step]:
         yield Step(start["changed_at"], start["state"], told, task_id)
 
 
-def _run(chapter: Chapter, start: Row, run: Row) -> Iterator[Step]:
+def _run(request_rows: RequestRows, start: Row, run: Row) -> Iterator[Step]:
     name, task_id = start["task_name"], start["task_id"]
-    others = list(chapter.shared.get(run["id"], ()))
+    others = list(request_rows.shared.get(run["id"], ()))
     shared = f", shared with {_some(others)}" if others else ""
     tries = f", posted {run['attempts']} times" if run["attempts"] > 1 else ""
     at = run["intended_at"]
     yield Step(at, "intended", f"{name}: start asked of Qlik (run {run['id']}{tries}{shared})", task_id)
     doubtful = run["details"] is not None and run["state"] != "none"
-    if doubtful and not any(note["run"] == run["id"] for note in chapter.notes):
+    if doubtful and not any(note["run"] == run["id"] for note in request_rows.notes):
         # Written before there were notes.
         yield Step(at, "inDoubt", f"{name}: the outcome was in doubt: {run['details']}", task_id)
     if run["state"] == "posted":
@@ -152,9 +154,9 @@ def _run(chapter: Chapter, start: Row, run: Row) -> Iterator[Step]:
         yield Step(run["ended_at"], "ended", f"{name}: {_outcome(run)}", task_id)
 
 
-def _notes(chapter: Chapter) -> Iterator[Step]:
-    of_run = {start["run"]: start for start in chapter.starts}
-    for note in chapter.notes:
+def _notes(request_rows: RequestRows) -> Iterator[Step]:
+    of_run = {start["run"]: start for start in request_rows.starts}
+    for note in request_rows.notes:
         start = of_run.get(note["run"]) if note["run"] is not None else None
         if note["kind"] in held_requests.KINDS:
             yield Step(note["noted_at"], "held", note["text"])
@@ -165,18 +167,22 @@ def _notes(chapter: Chapter) -> Iterator[Step]:
             yield Step(note["noted_at"], note["kind"], text, start["task_id"])
 
 
-def _lives(chapter: Chapter, told: Sequence[Step]) -> Iterator[Step]:
+def _process_starts(request_rows: RequestRows, told: Sequence[Step]) -> Iterator[Step]:
     """Tell when the daemon began anew while something of the request was to come."""
     going_on = (
-        chapter.request["closed_at"] is None
-        or chapter.messages
-        or any(run["state"] in {"intended", "posted", "executing"} for run in chapter.runs.values())
-        or any(start["state"] in {"planned", "waiting"} for start in chapter.starts)
+        request_rows.request["closed_at"] is None
+        or request_rows.messages
+        or any(run["state"] in {"intended", "posted", "executing"} for run in request_rows.runs.values())
+        or any(start["state"] in {"planned", "waiting"} for start in request_rows.starts)
     )
     last = max((step.time for step in told), default=0)
-    for life in chapter.lives:
-        if going_on or life["began_at"] <= last:
-            yield Step(life["began_at"], "restarted", f"butler-mqtt {life['version']} was started again")
+    for process_start in request_rows.process_starts:
+        if going_on or process_start["began_at"] <= last:
+            yield Step(
+                process_start["began_at"],
+                "restarted",
+                f"butler-mqtt {process_start['version']} was started again",
+            )
 
 
 def _outcome(run: Row) -> str:
@@ -190,8 +196,8 @@ def _outcome(run: Row) -> str:
     return " ".join(facts) + (f": {run['message']}" if run["message"] else "")
 
 
-def _end(chapter: Chapter) -> Iterator[Step]:
-    request = chapter.request
+def _end(request_rows: RequestRows) -> Iterator[Step]:
+    request = request_rows.request
     if request["closed_at"] is None:
         return
     reply = json.loads(request["reply"] or "{}")
@@ -203,10 +209,10 @@ def _end(chapter: Chapter) -> Iterator[Step]:
         yield Step(request["closed_at"], "closed", f"closed: {reply.get('status')}, {started} started")
 
 
-def _replies(chapter: Chapter) -> Iterator[Step]:
-    waiting = {message["delivery"] for message in chapter.messages}
-    many = len(chapter.deliveries) > 1
-    for number, delivery in enumerate(chapter.deliveries, 1):
+def _replies(request_rows: RequestRows) -> Iterator[Step]:
+    waiting = {message["delivery"] for message in request_rows.messages}
+    many = len(request_rows.deliveries) > 1
+    for number, delivery in enumerate(request_rows.deliveries, 1):
         which = f" to delivery {number}" if many else ""
         topic = delivery["reply_topic"]
         if delivery["answered_at"] is None:
@@ -221,8 +227,8 @@ def _replies(chapter: Chapter) -> Iterator[Step]:
             yield Step(delivery["answered_at"], "discarded", f"the reply{which} was discarded by an operator")
 
 
-def _messages(chapter: Chapter) -> Iterator[Step]:
-    for message in chapter.messages:
+def _messages(request_rows: RequestRows) -> Iterator[Step]:
+    for message in request_rows.messages:
         what = f"the {message['kind']} for {message['topic']}"
         if message["quarantined_at"] is not None and message["reason"] == held_requests.RESTORED:
             yield Step(message["quarantined_at"], "held", f"{what} is held: {message['reason']}")

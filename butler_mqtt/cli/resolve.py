@@ -15,7 +15,7 @@ from butler_mqtt.domain.decisions import Decision
 from butler_mqtt.domain.model import Request, Task
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.qrs.repository import Connection, Qrs
+from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 from butler_mqtt.settings import Settings
 
 
@@ -36,7 +36,7 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
             max_bytes=settings.mqtt.max_payload_bytes,
             max_selectors=limits.max_tasks_per_request,
         )
-        qrs = Qrs(settings.qrs, threading.Event())
+        qrs = RepositoryClient(settings.qrs, threading.Event())
         with closing(qrs.connection()) as connection, printing.progress() as progress:
             progress.add_task(f"asking {settings.qrs.host}:{settings.qrs.port}")
             decision = _decide(request, connection, settings)
@@ -57,7 +57,7 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
     return ExitCode.OK if tasks else ExitCode.FAILED
 
 
-def _decide(request: Request, connection: Connection, settings: Settings) -> Decision:
+def _decide(request: Request, connection: RepositoryConnection, settings: Settings) -> Decision:
     answers = {}
     for selector, found in connection.find(request.selectors).items():
         if isinstance(found, QlikRefused):
@@ -71,9 +71,9 @@ def _decide(request: Request, connection: Connection, settings: Settings) -> Dec
     )
 
 
-def _seen(task: Task, connection: Connection) -> dict[str, object]:
+def _seen(task: Task, connection: RepositoryConnection) -> dict[str, object]:
     entry: dict[str, object] = {"taskId": task.id, "taskName": task.name, "status": "wouldStart"}
-    running = next((one for one in connection.look(task).executions if one.active), None)
+    running = next((one for one in connection.snapshot(task).executions if one.active), None)
     if running is not None:
         entry |= {"status": "running", "executionId": running.id}
     elif task.enabled is False:

@@ -11,12 +11,12 @@ from typing import Any
 from butler_mqtt.cli import printing, start_wait
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.mqtt.requester import Sender
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.mqtt.requester import Requester
+from butler_mqtt.settings import MqttSettings
 
 
 def start(
-    mqtt: Mqtt, document: Mapping[str, object], *, timeout: float, as_json: bool, wait: bool = False
+    mqtt: MqttSettings, document: Mapping[str, object], *, timeout: float, as_json: bool, wait: bool = False
 ) -> ExitCode:
     """
     Ask the daemon behind a broker to start tasks, and print its reply.
@@ -39,7 +39,7 @@ def start(
         with ExitStack() as stack:
             with printing.progress() as progress:
                 task = progress.add_task(f"connecting to {mqtt.broker_host}:{mqtt.broker_port}")
-                sender = stack.enter_context(Sender(mqtt, hear_events=wait))
+                sender = stack.enter_context(Requester(mqtt, hear_events=wait))
                 if wait:
                     # Asked for first, so that the reply at the end is this request's own; the second
                     # message repeats it and is told at once what was decided.

@@ -12,7 +12,7 @@ _LISTS = ("tasksStarted", "tasksWouldStart", "tasksQueued", "tasksSkipped", "tas
 #: Events after which nothing more comes about a task.
 ENDS = frozenset({"succeeded", "failed", "aborted", "skipped", "expired", "cancelled", "unknown"})
 #: What an event tells beyond the reply that waited for the end.
-_TOLD = ("reason", "details", "scriptLog")
+_REPORTED = ("reason", "details", "scriptLog")
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Outcomes:
     def complete(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Give the reply that waited for the end, with what only the events told."""
         more = {
-            task_id: {key: event[key] for key in _TOLD if key in event}
+            task_id: {key: event[key] for key in _REPORTED if key in event}
             for task_id, event in self._ends.items()
         }
         completed = dict(answer)
@@ -85,7 +85,7 @@ class Outcomes:
                 completed[name] = [{**more.get(entry["taskId"], {}), **entry} for entry in answer[name]]
         return completed
 
-    def untold(self) -> bool:
+    def unreported(self) -> bool:
         """Tell whether a task ended badly whose event, with the reason, has not come yet."""
         return any(
             one.state in ENDS - {"succeeded"} and one.execution_id and one.task_id not in self._ends

@@ -17,8 +17,8 @@ from butler_mqtt.cli import printing
 from butler_mqtt.cli.start_progress import Outcome, Outcomes, succeeded
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.mqtt.requester import Sender
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.mqtt.requester import Requester
+from butler_mqtt.settings import MqttSettings
 
 #: Seconds between two changes of the durations shown.
 TICK_SECONDS = 0.25
@@ -31,9 +31,9 @@ _STYLES = {"succeeded": "green", "queued": "yellow", "started": "yellow", "runni
 
 
 def until_the_end(
-    mqtt: Mqtt,
+    mqtt: MqttSettings,
     document: Mapping[str, object],
-    sender: Sender,
+    sender: Requester,
     first: Mapping[str, Any],
     *,
     timeout: float,
@@ -82,8 +82,8 @@ def _live(console: Console) -> Live:
 
 
 def _last_reply(
-    mqtt: Mqtt,
-    sender: Sender,
+    mqtt: MqttSettings,
+    sender: Requester,
     question: Mapping[str, object],
     outcomes: Outcomes,
     live: Live | None,
@@ -97,7 +97,7 @@ def _last_reply(
     while True:
         time.sleep(AGAIN_SECONDS)
         try:
-            with Sender(mqtt, hear_events=True) as again:
+            with Requester(mqtt, hear_events=True) as again:
                 deadline = time.monotonic() + timeout
                 return _hear(again, question, outcomes, live)
         except BrokerError:
@@ -106,7 +106,7 @@ def _last_reply(
 
 
 def _hear(
-    sender: Sender, question: Mapping[str, object], outcomes: Outcomes, live: Live | None
+    sender: Requester, question: Mapping[str, object], outcomes: Outcomes, live: Live | None
 ) -> dict[str, Any]:
     ticket = sender.ask(question)
     while not sender.has_reply(ticket):
@@ -119,13 +119,13 @@ def _hear(
 
     def told() -> bool:
         _take_in(sender, outcomes)
-        return not outcomes.untold()
+        return not outcomes.unreported()
 
     sender.wait(told, LATE_SECONDS)
     return answer
 
 
-def _take_in(sender: Sender, outcomes: Outcomes) -> None:
+def _take_in(sender: Requester, outcomes: Outcomes) -> None:
     while sender.events:
         try:
             event = json.loads(sender.events.popleft())

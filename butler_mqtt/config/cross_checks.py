@@ -16,7 +16,7 @@ from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import EMPTY_GUID
 from butler_mqtt.loopback import is_loopback
-from butler_mqtt.settings import Mqtt, Qrs, Rest, Settings
+from butler_mqtt.settings import MqttSettings, QrsSettings, RestSettings, Settings
 
 _MQTT: Final = ("Butler", "mqttConfig")
 _QRS: Final = ("Butler", "configQRS")
@@ -70,7 +70,7 @@ def reason(error: OSError | ValueError) -> str:
     return str(error)
 
 
-def _topics(mqtt: Mqtt, document: Document) -> None:
+def _topics(mqtt: MqttSettings, document: Document) -> None:
     named = {
         "taskStartTopic": mqtt.task_start_topic,
         "taskStartReplyTopic": mqtt.task_start_reply_topic,
@@ -136,7 +136,7 @@ def _given(
             )
 
 
-def _headers(qrs: Qrs, document: Document) -> None:
+def _headers(qrs: QrsSettings, document: Document) -> None:
     place = (*_QRS, "headers", "static")
     names = [name.lower() for name, _ in qrs.headers]
     if not document.sound(place):
@@ -163,7 +163,7 @@ def _tokens(document: Document, section: dict[str, Any]) -> None:
             )
 
 
-def _strangers(rest: Rest, document: Document, section: dict[str, Any]) -> None:
+def _strangers(rest: RestSettings, document: Document, section: dict[str, Any]) -> None:
     host, allow, tokens = (*_REST, "serverHost"), (*_REST, "allowUnauthenticated"), (*_REST, "auth", "tokens")
     if section["auth"].get("tokens") or rest.allow_unauthenticated or is_loopback(rest.server_host):
         return

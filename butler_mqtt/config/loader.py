@@ -147,7 +147,7 @@ class _Reading:
             return tuple(value)
         return str(value) if kind == "str" else value
 
-    def _mqtt(self, defaults: settings.Mqtt) -> settings.Mqtt:
+    def _mqtt(self, defaults: settings.MqttSettings) -> settings.MqttSettings:
         section = self._butler["mqttConfig"]
         password = section.get("password")
         file = section.get("passwordFile")
@@ -157,7 +157,7 @@ class _Reading:
         tls = self._filled(defaults.tls, section["tls"])
         return self._filled(defaults, section, tls=tls, password=password)
 
-    def _qrs(self, defaults: settings.Qrs) -> settings.Qrs:
+    def _qrs(self, defaults: settings.QrsSettings) -> settings.QrsSettings:
         section = self._butler["configQRS"] | self._butler["cert"]
         static = section["headers"].get("static")
         headers = (
@@ -180,7 +180,7 @@ class _Reading:
             ),
         )
 
-    def _journal(self, defaults: settings.Journal) -> settings.Journal:
+    def _journal(self, defaults: settings.JournalSettings) -> settings.JournalSettings:
         section = self._butler["journal"]
         url = section.get("url")
         place: Place = ("Butler", "journal", "url")
@@ -203,7 +203,7 @@ class _Reading:
             )
         return self._filled(defaults, section, url=f"sqlite:///{file}")
 
-    def _rest(self, defaults: settings.Rest) -> settings.Rest:
+    def _rest(self, defaults: settings.RestSettings) -> settings.RestSettings:
         section = self._butler["restServerConfig"]
         tokens = [
             settings.Token(item["name"], sha256)

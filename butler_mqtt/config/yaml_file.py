@@ -9,6 +9,7 @@ costs bounded memory and time whatever the text holds.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -283,3 +284,15 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> Problem:
     if "\t" in indentation + around[column - 1 : column]:
         reason = "a tab is used for indentation or as the beginning of a value; use blanks"
     return Problem(f"column {column}", f"not YAML: {reason}", line)
+
+
+def plain(text: str) -> object:
+    """Read YAML without places; raises yaml.YAMLError when it is none."""
+    value: object = yaml.safe_load(text)
+    return value
+
+
+def text_of(document: Mapping[str, object]) -> str:
+    """Write *document* as YAML text, its keys in their order."""
+    written: str = yaml.safe_dump(dict(document), sort_keys=False)
+    return written

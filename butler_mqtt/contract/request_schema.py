@@ -67,7 +67,7 @@ def faults(body: object) -> tuple[list[str], list[str]]:
         if fault.validator == "pattern" and schema.get("format") == "uuid":
             bad_ids.append(f"{_place(fault)} is {shown(fault.instance)}")
         else:
-            problems.extend(_told(fault))
+            problems.extend(_reported(fault))
     return bad_ids, problems
 
 
@@ -78,7 +78,7 @@ def shown(value: object) -> str:
     return repr(value if len(value) <= 80 else value[:79] + "…")
 
 
-def _told(fault: ValidationError) -> Iterator[str]:
+def _reported(fault: ValidationError) -> Iterator[str]:
     place = _place(fault)
     found: Any = fault.instance
     expected: Any = fault.validator_value

@@ -51,7 +51,7 @@ def filter_problem(topic_filter: str) -> str | None:
     return _text_problem(topic_filter)
 
 
-def may_reply(mqtt: settings.Mqtt, topic: str) -> str | None:
+def may_reply(mqtt: settings.MqttSettings, topic: str) -> str | None:
     """
     Say why a sender may not have replies at *topic*, None if it may.
 

@@ -19,14 +19,14 @@ from butler_mqtt import __version__, logs
 from butler_mqtt.clock import now_ms
 from butler_mqtt.daemon import qrs_probe, reload, status_line
 from butler_mqtt.daemon.systemd import Notify
-from butler_mqtt.daemon.watchdog import Calls, Progress
+from butler_mqtt.daemon.watchdog import CallTimes, Progress
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
-    Confirmed,
-    Lost,
+    PublicationConfirmed,
+    PublicationRefused,
+    PublicationsLost,
+    PublisherReady,
     Reconfigured,
-    Refused,
-    Room,
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Message, Publication
@@ -36,9 +36,9 @@ from butler_mqtt.journal import checkpoint
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.mqtt.door import Door, DoorState
-from butler_mqtt.mqtt.publisher import Replies
+from butler_mqtt.mqtt.publisher import ReplyPublisher
 from butler_mqtt.pipeline.pipeline import Pipeline
-from butler_mqtt.qrs.repository import Qrs
+from butler_mqtt.qrs.repository import RepositoryClient
 from butler_mqtt.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class Daemon:
         self._was_ready = False
         self._announced = False
         self._metrics = Metrics()
-        self._qrs = Qrs(settings.qrs, self._stop, on_call=self._metrics.qrs_call)
+        self._qrs = RepositoryClient(settings.qrs, self._stop, on_call=self._metrics.qrs_call)
         self._door: Door | None = None
-        self._replies: Replies | None = None
+        self._replies: ReplyPublisher | None = None
         if settings.mqtt.enable:
             self._connect_mqtt()
         self._listeners: Listeners | None = None
@@ -164,12 +164,16 @@ class Daemon:
             on_read=lambda generation, count: self._pipeline.emit(AcknowledgementsRead(generation, count)),
             on_fatal=self._on_fatal,
         )
-        self._replies = Replies(
+        self._replies = ReplyPublisher(
             mqtt,
-            on_confirmed=lambda identity: self._pipeline.emit(Confirmed(identity)),
-            on_refused=lambda identity, reason, final: self._pipeline.emit(Refused(identity, reason, final)),
-            on_lost=lambda identities, hung_up: self._pipeline.emit(Lost(tuple(identities), hung_up)),
-            on_room=lambda: self._pipeline.emit(Room()),
+            on_confirmed=lambda identity: self._pipeline.emit(PublicationConfirmed(identity)),
+            on_refused=lambda identity, reason, final: self._pipeline.emit(
+                PublicationRefused(identity, reason, final)
+            ),
+            on_lost=lambda identities, hung_up: self._pipeline.emit(
+                PublicationsLost(tuple(identities), hung_up)
+            ),
+            on_room=lambda: self._pipeline.emit(PublisherReady()),
             on_fatal=self._on_fatal,
             instance=self._door.instance,
         )
@@ -181,11 +185,11 @@ class Daemon:
         pipeline = self._pipeline
         self._spawn("pipeline", pipeline.run)
         self._spawn("checkpoint", partial(checkpoint.work, self._journal, self._stop))
-        self._worker("finder", pipeline.finder.work)
-        self._worker("settler", pipeline.starter.settler.work)
-        self._worker("follower", pipeline.starter.follower.work)
+        self._worker("finder", pipeline.resolver.work)
+        self._worker("settler", pipeline.dispatcher.reconciler.work)
+        self._worker("follower", pipeline.dispatcher.tracker.work)
         for number in range(self._settings.start_task.max_concurrent_starts):
-            self._worker(f"starter-{number + 1}", pipeline.starter.poster.work)
+            self._worker(f"starter-{number + 1}", pipeline.dispatcher.post_workers.work)
         self._worker("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._stop))
         if self._replies is not None:
             self._replies.start()
@@ -225,7 +229,7 @@ class Daemon:
 
     def _worker(self, name: str, work: Callable[[Any], None]) -> None:
         """Run *work* in a thread that has a connection to Qlik of its own."""
-        calls = Calls(self._qrs.connection())
+        calls = CallTimes(self._qrs.connection())
         qrs = self._settings.qrs
         # One call may read several lists, each with its retries.
         one = qrs.retry.max_seconds + qrs.connect_timeout_seconds + qrs.read_timeout_seconds
@@ -238,7 +242,7 @@ class Daemon:
                 work()
             except JournalError as error:
                 # What is queued stands in a journal that nobody will read again, perhaps.
-                self._pipeline.starter.poster.abandon()
+                self._pipeline.dispatcher.post_workers.abandon()
                 _log.critical("%s", error, extra={"action": "journal_failed"})
                 self._last_words = str(error)
                 self._end(ExitCode.JOURNAL)
@@ -265,11 +269,11 @@ class Daemon:
                 self._end(ExitCode.OK)
             elif number == signal.SIGHUP:
                 self._reload()
-            self._look_after_door()
-            self._look_after_threads()
+            self._supervise_door()
+            self._supervise_threads()
             self._report()
 
-    def _look_after_door(self) -> None:
+    def _supervise_door(self) -> None:
         door = self._door
         if door is None:
             return
@@ -298,7 +302,7 @@ class Daemon:
             )
             self._end(ExitCode.UNAVAILABLE)
 
-    def _look_after_threads(self) -> None:
+    def _supervise_threads(self) -> None:
         """Feed the watchdog as long as every thread gets on."""
         stuck = self._progress.stuck()
         if stuck and not self._stuck:
@@ -416,7 +420,7 @@ class Daemon:
                 extra={"action": "stopping"},
             )
         # Nobody would record the outcome of what is posted from now on.
-        self._pipeline.starter.poster.abandon()
+        self._pipeline.dispatcher.post_workers.abandon()
         if self._door is not None:
             self._door.stop()
         if self._replies is not None:
@@ -424,11 +428,11 @@ class Daemon:
         if self._listeners is not None:
             self._listeners.stop(5.0)
         self._pipeline.stop()
-        self._pipeline.finder.stop()
-        self._pipeline.starter.settler.stop()
-        self._pipeline.starter.follower.stop()
+        self._pipeline.resolver.stop()
+        self._pipeline.dispatcher.reconciler.stop()
+        self._pipeline.dispatcher.tracker.stop()
         for _ in range(self._settings.start_task.max_concurrent_starts):
-            self._pipeline.starter.poster.stop()
+            self._pipeline.dispatcher.post_workers.stop()
         for thread in self._threads:
             thread.join(max(0.1, min(2.0, deadline - time.monotonic())))
         self._pipeline.close()

@@ -8,19 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
 from butler_mqtt.http.certificate_expiry import remaining
-from butler_mqtt.http.dependencies import Check, Core
+from butler_mqtt.http.dependencies import Check, Dependencies
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.server.listener import Listener
-from butler_mqtt.http.server.protocol import Limits
-from butler_mqtt.journal.request_history import History
+from butler_mqtt.http.server.protocol import HttpLimits
+from butler_mqtt.journal.request_history import RequestHistory
 from butler_mqtt.ledger import request_status
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.settings import Settings
@@ -83,8 +81,8 @@ class Listeners:
         self._settings = settings
         self._sources = sources
         self._metrics = metrics
-        self._history = History(journal)
-        core = Core(
+        self._history = RequestHistory(journal)
+        core = Dependencies(
             emit=sources.emit,
             obstacle=self._obstacle,
             inquire=self._inquire,
@@ -99,7 +97,7 @@ class Listeners:
         try:
             if rest.enable:
 
-                def door(ending: asyncio.Event) -> ASGIApp:
+                def door(ending: asyncio.Event) -> Guard:
                     # As it was at the start: that decides whether it asks for tokens.
                     guard = self._guard = application.rest(core, rest, ending)
                     guard.reconfigured(self._settings.rest)
@@ -118,7 +116,7 @@ class Listeners:
                         monitoring.host,
                         monitoring.port,
                         on_fatal=on_fatal,
-                        limits=Limits(connections=MONITORING_CONNECTIONS),
+                        limits=HttpLimits(connections=MONITORING_CONNECTIONS),
                     )
                 )
         except BaseException:

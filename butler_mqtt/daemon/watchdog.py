@@ -45,7 +45,7 @@ class Progress:
         )
 
 
-class Calls:
+class CallTimes:
     """Stands in for *target* and passes its calls on, to know since when one is in hand; for one thread."""
 
     def __init__(self, target: object, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 _WIDTH = 96
 
 
-class Telling:
+class Narration:
     """Prints the story to standard output, step by step."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Telling:
         """Tell what is not as it should be."""
         self._console.print(f"   ✗ {text}", style="bold red")
 
-    def account(self, rows: Mapping[str, int]) -> None:
+    def tally(self, rows: Mapping[str, int]) -> None:
         """Print the figures at the end."""
         table = Table(box=None, show_header=False, padding=(0, 2))
         table.add_column(justify="right")

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import yaml
-
+from butler_mqtt.config import yaml_file
 from butler_mqtt.errors import ButlerError
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.settings import MqttSettings
 
 #: Seconds for a program to be up, to be down, or to do what the story says.
 PATIENCE_SECONDS = 20.0
@@ -30,7 +29,7 @@ _T = TypeVar("_T")
 _SBIN = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 
 
-class StageError(ButlerError):
+class ProcessError(ButlerError):
     """A program of the tour did not do what it was started for."""
 
 
@@ -88,7 +87,7 @@ class Program:
 
     def _alive(self) -> bool:
         if not self.running():
-            raise StageError(f"{self.name} ended with exit code {self.process.returncode}")
+            raise ProcessError(f"{self.name} ended with exit code {self.process.returncode}")
         return True
 
 
@@ -126,11 +125,13 @@ class Qlik:
             answer = connection.getresponse()
             text = answer.read()
         if answer.status >= 300:
-            raise StageError(f"the Qlik stand-in answers {answer.status} to {method} {path}: {text[:200]!r}")
+            raise ProcessError(
+                f"the Qlik stand-in answers {answer.status} to {method} {path}: {text[:200]!r}"
+            )
         return json.loads(text) if text else None
 
 
-class Stage:
+class Processes:
     """
     Everything that runs; a context manager, which ends it all.
 
@@ -152,7 +153,7 @@ class Stage:
         """Tell whether it keeps messages for a daemon that is away: amqtt drops them or marks them as old."""
         return self.broker == "mosquitto"
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Processes:
         """
         Start all three.
 
@@ -171,7 +172,7 @@ class Stage:
             self.qlik = Qlik(self._folder)
             self._programs.append(self.qlik.program)
             version = "5" if self.broker == "mosquitto" else "3.1.1"
-            self.mqtt = Mqtt(broker_host="127.0.0.1", broker_port=port, protocol_version=version)
+            self.mqtt = MqttSettings(broker_host="127.0.0.1", broker_port=port, protocol_version=version)
             self._write_configuration()
             self.start_daemon()
             undo.pop_all()
@@ -229,7 +230,7 @@ class Stage:
             },
             "startTaskFilter": {"enable": True, "allowTask": self._allow},
         }
-        (self._folder / "config.yaml").write_text(yaml.safe_dump({"Butler": document}, sort_keys=False))
+        (self._folder / "config.yaml").write_text(yaml_file.text_of({"Butler": document}))
 
 
 def until(fact: Callable[[], _T], what: str) -> _T:
@@ -237,7 +238,7 @@ def until(fact: Callable[[], _T], what: str) -> _T:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (value := fact()):
         if time.monotonic() > deadline:
-            raise StageError(f"not within {PATIENCE_SECONDS:.0f} s: {what}")
+            raise ProcessError(f"not within {PATIENCE_SECONDS:.0f} s: {what}")
         time.sleep(0.02)
     return value
 
@@ -253,7 +254,7 @@ def _choose(broker: str) -> tuple[str, list[str]]:
         "embedded": "the embedded broker is not installed: pip install 'butler-mqtt[demo]'",
         "auto": "no MQTT broker is there: apt-get install mosquitto, or pip install 'butler-mqtt[demo]'",
     }
-    raise StageError(ways[broker])
+    raise ProcessError(ways[broker])
 
 
 def _free_port() -> int:

@@ -22,7 +22,7 @@ def gist(reply: Mapping[str, Any]) -> dict[str, object]:
 
 
 @dataclass
-class Account:
+class Tally:
     """The books of the tour; `starts` is execution id → (request id, task id), as the replies say."""
 
     sent: int = 0

@@ -12,15 +12,15 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from butler_mqtt.demo.examples_shown import ALLOW, FINANCE, SALES, TROUBLES, WAYS, Chapter
-from butler_mqtt.demo.narration import Telling
-from butler_mqtt.demo.processes import PATIENCE_SECONDS, Stage, StageError, until
-from butler_mqtt.demo.tally import Account, gist
+from butler_mqtt.demo.narration import Narration
+from butler_mqtt.demo.processes import PATIENCE_SECONDS, ProcessError, Processes, until
+from butler_mqtt.demo.tally import Tally, gist
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.mqtt.requester import OTHERS, Sender
+from butler_mqtt.mqtt.requester import OTHERS, Requester
 
 
-class WrongTurn(StageError):
+class WrongTurn(ProcessError):
     """Something happened that the story does not tell."""
 
 
@@ -35,35 +35,35 @@ def demo(broker: str) -> ExitCode:
         OK when everything happened as told; FAILED when not; UNAVAILABLE when
         there is no broker to show it with.
     """
-    telling = Telling()
+    narration = Narration()
     began = time.monotonic()
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix="butler-mqtt-demo-") as folder:
         try:
-            stage = Stage(Path(folder), broker, ALLOW)
-        except StageError as error:
-            telling.wrong(str(error))
+            processes = Processes(Path(folder), broker, ALLOW)
+        except ProcessError as error:
+            narration.wrong(str(error))
             return ExitCode.UNAVAILABLE
         try:
-            _prologue(telling, stage)
-            with stage, Sender(stage.mqtt, hear_all=True) as sender:
-                return _Tour(stage, sender, telling).tell(began)
-        except (StageError, BrokerError) as error:
-            telling.wrong(str(error))
-            telling.say("The last lines of the logs:")
-            print(stage.logs())  # noqa: T201 -- as they are, neither wrapped nor coloured
+            _prologue(narration, processes)
+            with processes, Requester(processes.mqtt, hear_all=True) as sender:
+                return _Tour(processes, sender, narration).tell(began)
+        except (ProcessError, BrokerError) as error:
+            narration.wrong(str(error))
+            narration.say("The last lines of the logs:")
+            print(processes.logs())  # noqa: T201 -- as they are, neither wrapped nor coloured
             return ExitCode.FAILED
 
 
 class _Tour:
     """The chapters, on a stage."""
 
-    def __init__(self, stage: Stage, sender: Sender, telling: Telling) -> None:
-        self._stage = stage
+    def __init__(self, processes: Processes, sender: Requester, narration: Narration) -> None:
+        self._processes = processes
         self._sender = sender
-        self._telling = telling
-        self._account = Account()
-        self._topic = stage.mqtt.task_start_topic
+        self._narration = narration
+        self._tally = Tally()
+        self._topic = processes.mqtt.task_start_topic
 
     def tell(self, began: float) -> ExitCode:
         self._await_daemon("")
@@ -76,7 +76,7 @@ class _Tour:
         self._twice()
         self._outage()
         self._crash()
-        return self._settle_up(began)
+        return self._add_up(began)
 
     # ---- chapters
 
@@ -88,7 +88,7 @@ class _Tour:
         )
         reply = self._answered(lambda: self._publish(f"{SALES}\n"))
         self._expect(reply, {"status": "ok", "started": ["Sales Report Update"]})
-        self._telling.right(f"Who cares can read it on {self._stage.mqtt.task_start_reply_topic}.")
+        self._narration.right(f"Who cares can read it on {self._processes.mqtt.task_start_reply_topic}.")
 
     def _to_the_end(self) -> None:
         self._chapter(
@@ -98,9 +98,9 @@ class _Tour:
         document = {"requestId": "erp-14", "taskId": SALES, "wait": "finished"}
         reply = self._answered(lambda: self._ask(document))
         self._must(reply["tasksStarted"][0].get("result") == "succeeded", "the execution did not succeed")
-        self._telling.right(
+        self._narration.right(
             "Others can follow it, too: all that happens to a task is told on "
-            f"{self._stage.mqtt.task_event_topic}/<task id>."
+            f"{self._processes.mqtt.task_event_topic}/<task id>."
         )
 
     def _twice(self) -> None:
@@ -112,50 +112,52 @@ class _Tour:
         document = {"requestId": "erp-10", "taskId": SALES}
         first = self._answered(lambda: self._ask(document))
         self._expect(first, {"status": "ok", "started": ["Sales Report Update"]})
-        before = len(self._stage.qlik.executions())
+        before = len(self._processes.qlik.executions())
         again = self._answered(lambda: self._ask(document))
         self._must(again == first, "the second reply differs from the first")
-        self._must(len(self._stage.qlik.executions()) == before, "the task was started again")
-        self._telling.right(f"The same reply, and the Qlik server still counts {before} executions.")
+        self._must(len(self._processes.qlik.executions()) == before, "the task was started again")
+        self._narration.right(f"The same reply, and the Qlik server still counts {before} executions.")
 
     def _outage(self) -> None:
         self._chapter(
             "The Qlik server is down",
             "It is being restarted just when a request comes.",
         )
-        self._stage.qlik.switch(listener="refuse")
-        self._telling.happens("The Qlik server is switched off.")
+        self._processes.qlik.switch(listener="refuse")
+        self._narration.happens("The Qlik server is switched off.")
         began = time.monotonic()
         ticket = self._ask({"requestId": "erp-11", "taskId": FINANCE})
         self._must(self._sender.receive(ticket, 1.5) is None, "there was a reply while the server was down")
-        self._telling.happens("1.5 s later: no reply. The request is on disk and waits; it is not refused.")
-        self._stage.qlik.switch(listener="up")
-        self._telling.happens("The Qlik server is back.")
+        self._narration.happens("1.5 s later: no reply. The request is on disk and waits; it is not refused.")
+        self._processes.qlik.switch(listener="up")
+        self._narration.happens("The Qlik server is back.")
         reply = self._receive(ticket, began)
         self._expect(reply, {"status": "ok", "started": ["Financial Dashboard Reload"]})
-        self._telling.right("Started as soon as it could be, without anybody asking again.")
+        self._narration.right("Started as soon as it could be, without anybody asking again.")
 
     def _crash(self) -> None:
         self._chapter(
             "The daemon is killed in mid-work",
             "The worst moment: it has told the Qlik server to start a task and has not heard the answer.",
         )
-        stage = self._stage
-        stage.qlik.plant(kind="slow", path="*/start/synchronous", when="after", seconds=10)
-        before = len(stage.qlik.executions())
+        processes = self._processes
+        processes.qlik.plant(kind="slow", path="*/start/synchronous", when="after", seconds=10)
+        before = len(processes.qlik.executions())
         began = time.monotonic()
         in_hand = self._ask({"requestId": "erp-12", "tag": "urgent"})
-        until(lambda: len(stage.qlik.executions()) > before, "the start arrives at the Qlik server")
+        until(lambda: len(processes.qlik.executions()) > before, "the start arrives at the Qlik server")
         instance = self._sender.daemon.instance if self._sender.daemon else ""
-        stage.kill_daemon()
-        self._telling.happens("kill -9. The task runs, and nobody is there who knows for whom.")
+        processes.kill_daemon()
+        self._narration.happens("kill -9. The task runs, and nobody is there who knows for whom.")
         meanwhile = None
-        if stage.broker_keeps:
+        if processes.broker_keeps:
             meanwhile = self._ask({"requestId": "erp-13", "taskId": SALES})
-            self._telling.happens("This second request came while the daemon was dead: the broker keeps it.")
-        stage.start_daemon()
+            self._narration.happens(
+                "This second request came while the daemon was dead: the broker keeps it."
+            )
+        processes.start_daemon()
         self._await_daemon(instance)
-        self._telling.happens("The daemon is started again.")
+        self._narration.happens("The daemon is started again.")
         reply = self._receive(in_hand, began)
         self._expect(reply, {"status": "ok", "started": ["Regulatory Report"]})
         if meanwhile is not None:
@@ -163,35 +165,36 @@ class _Tour:
                 self._receive(meanwhile, began), {"status": "ok", "started": ["Sales Report Update"]}
             )
         self._must(
-            len(stage.qlik.executions()) == before + 1 + stage.broker_keeps, "a task was started twice"
+            len(processes.qlik.executions()) == before + 1 + processes.broker_keeps,
+            "a task was started twice",
         )
-        self._telling.right(
+        self._narration.right(
             "Nothing lost, nothing twice: the execution that was under way was found and is reported"
             f"{' as `adopted`' if reply['tasksStarted'][0].get('adopted') else ''}."
         )
 
-    def _settle_up(self, began: float) -> ExitCode:
-        account, qlik = self._account, self._stage.qlik
+    def _add_up(self, began: float) -> ExitCode:
+        tally, qlik = self._tally, self._processes.qlik
         until(qlik.idle, "all executions end")
         # A reply too many would come now.
-        self._sender.wait(lambda: self._sender.received > account.sent, 0.5)
+        self._sender.wait(lambda: self._sender.received > tally.sent, 0.5)
         executions = qlik.executions()
-        account.close(self._sender.received, executions)
-        self._telling.title("The account")
-        self._telling.account(
+        tally.close(self._sender.received, executions)
+        self._narration.title("The account")
+        self._narration.tally(
             {
-                "messages sent": account.sent,
+                "messages sent": tally.sent,
                 "replies received": self._sender.received,
-                "task starts the replies tell of, each with its execution id": len(account.starts),
+                "task starts the replies tell of, each with its execution id": len(tally.starts),
                 "executions the Qlik server has really seen, the same ones": len(executions),
             }
         )
-        for mistake in account.mistakes:
-            self._telling.wrong(mistake)
-        if account.mistakes:
+        for mistake in tally.mistakes:
+            self._narration.wrong(mistake)
+        if tally.mistakes:
             raise WrongTurn("the account does not balance")
-        self._telling.right("Every message answered once, every task started once per request.")
-        self._telling.say(
+        self._narration.right("Every message answered once, every task started once per request.")
+        self._narration.say(
             f"   {time.monotonic() - began:.0f} s. README.md says how to use it with your own servers."
         )
         return ExitCode.OK
@@ -201,21 +204,21 @@ class _Tour:
     def _simple(self, chapter: Chapter) -> None:
         self._chapter(chapter.title, chapter.text)
         self._expect(self._answered(lambda: self._ask(chapter.request)), chapter.expected)
-        self._telling.right(chapter.meaning)
+        self._narration.right(chapter.meaning)
 
     def _chapter(self, title: str, text: str) -> None:
         # What still runs would be another story: chapters do not wait for each other's tasks.
-        until(self._stage.qlik.idle, "the executions of the last chapter end")
-        self._telling.chapter(title, text)
+        until(self._processes.qlik.idle, "the executions of the last chapter end")
+        self._narration.chapter(title, text)
 
     def _ask(self, document: Mapping[str, object]) -> bytes:
-        self._telling.published(self._topic, json.dumps(document, ensure_ascii=False))
-        self._account.sent += 1
+        self._narration.published(self._topic, json.dumps(document, ensure_ascii=False))
+        self._tally.sent += 1
         return self._sender.ask(document)
 
     def _publish(self, text: str) -> bytes:
-        self._telling.published(self._topic, text.strip())
-        self._account.sent += 1
+        self._narration.published(self._topic, text.strip())
+        self._tally.sent += 1
         self._sender.publish(text.encode())
         return OTHERS
 
@@ -228,8 +231,8 @@ class _Tour:
         if payload is None:
             raise WrongTurn(f"no reply within {PATIENCE_SECONDS:.0f} s; {self._sender.presence()}")
         reply: dict[str, Any] = json.loads(payload)
-        self._telling.replied(reply, time.monotonic() - began)
-        self._account.enter(reply)
+        self._narration.replied(reply, time.monotonic() - began)
+        self._tally.enter(reply)
         return reply
 
     def _expect(self, reply: Mapping[str, Any], expected: Mapping[str, object]) -> None:
@@ -241,7 +244,7 @@ class _Tour:
 
     def _await_daemon(self, old_instance: str) -> None:
         def online() -> bool:
-            self._must(self._stage.daemon_runs(), "the daemon has ended by itself")
+            self._must(self._processes.daemon_runs(), "the daemon has ended by itself")
             daemon = self._sender.daemon
             return daemon is not None and daemon.status == "online" and daemon.instance != old_instance
 
@@ -249,15 +252,15 @@ class _Tour:
             raise WrongTurn(f"the daemon does not come up; {self._sender.presence()}")
 
 
-def _prologue(telling: Telling, stage: Stage) -> None:
-    telling.title("butler-mqtt: other systems start Qlik Sense tasks")
-    telling.say(
+def _prologue(narration: Narration, processes: Processes) -> None:
+    narration.title("butler-mqtt: other systems start Qlik Sense tasks")
+    narration.say(
         "MQTT is a way for programs to leave each other notes: one publishes a text on a named topic, a "
         "program in the middle, the broker, hands it to whoever has subscribed to that topic, and keeps it "
         "for those who are away."
     )
-    name = "mosquitto" if stage.broker == "mosquitto" else "a small one in Python, mosquitto is better"
-    telling.say(
+    name = "mosquitto" if processes.broker == "mosquitto" else "a small one in Python, mosquitto is better"
+    narration.say(
         f"For this tour three programs start on this machine: a broker ({name}), a stand-in for a Qlik Sense "
         "server, and the daemon butler-mqtt between the two. We play the system that wants tasks started."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from butler_mqtt.domain.model import Execution, Look, Selector, Task
+from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot
 from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.settings import Settings
 
@@ -29,7 +29,7 @@ class AcknowledgementsRead:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Resolved:
     """
     The server answered, or did not answer, which tasks some selectors mean.
 
@@ -53,12 +53,12 @@ class Posted:
 
     run: int
     answer: str | QlikError | None
-    look: Look | None = None
+    snapshot: TaskSnapshot | None = None
     expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Polled:
     """
     What the server shows about the task of a run in doubt, or why it could not be read.
 
@@ -67,11 +67,11 @@ class Looked:
 
     run: int
     asked_at: float
-    look: Look | QlikError
+    snapshot: TaskSnapshot | QlikError
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class ExecutionsPolled:
     """
     What the server shows about executions, by id, or why it could not be read.
 
@@ -93,14 +93,14 @@ class CapacityRead:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed:
+class PublicationConfirmed:
     """The broker has taken the publication with this id."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class PublicationRefused:
     """The broker did not take a publication; `final` when trying again cannot help."""
 
     id: int
@@ -109,7 +109,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class PublicationsLost:
     """
     A connection that was accepted ended, with these publications unconfirmed.
 
@@ -122,7 +122,7 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class PublisherReady:
     """The broker can take publications again."""
 
 
@@ -133,17 +133,17 @@ class Reconfigured:
     settings: Settings
 
 
-Event = (
+Completion = (
     SessionBegan
     | AcknowledgementsRead
     | CapacityRead
-    | Found
+    | Resolved
     | Posted
-    | Looked
-    | Followed
+    | Polled
+    | ExecutionsPolled
     | Reconfigured
-    | Confirmed
-    | Refused
-    | Lost
-    | Room
+    | PublicationConfirmed
+    | PublicationRefused
+    | PublicationsLost
+    | PublisherReady
 )

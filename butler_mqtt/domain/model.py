@@ -167,7 +167,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TaskSnapshot:
     """
     All the server shows about one task: itself, its sessions, its results.
 

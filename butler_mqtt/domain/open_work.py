@@ -169,10 +169,10 @@ class Watch:
     since: float
     run: int | None = None
     starts: list[OpenStart] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
+    published: set[str] = field(default_factory=set)
     waited_for: bool = False
     gone_since: float | None = None
-    look: int = 0
+    snapshot: int = 0
     logs_asked: int = 0
     abort_reason: int = 0
     window: tuple[datetime, datetime] | None = None

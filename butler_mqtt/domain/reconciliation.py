@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from butler_mqtt.domain.model import Execution, Look, Task
+from butler_mqtt.domain.model import Execution, Task, TaskSnapshot
 
 #: `Date` has whole seconds and a result may carry the second before.
 SERVER_CLOCK_SLACK = timedelta(seconds=2)
@@ -21,7 +21,7 @@ SERVER_CLOCK_SLACK = timedelta(seconds=2)
 MOST_SKEW = timedelta(minutes=10)
 
 
-class Finding(Enum):
+class VerdictKind(Enum):
     """What a look at the server says about a run."""
 
     #: An execution that can only have begun after the intent: it is ours to report.
@@ -73,7 +73,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Verdict:
     """
     A finding and the execution it is about, if any.
 
@@ -81,13 +81,13 @@ class Settled:
     own and could not be told from one that began before.
     """
 
-    finding: Finding
+    kind: VerdictKind
     execution: Execution | None = None
     proved: bool = True
 
 
-def settle(
-    look: Look,
+def reconcile(
+    snapshot: TaskSnapshot,
     baseline: Baseline,
     known: Collection[str],
     our_user: str = "",
@@ -95,7 +95,7 @@ def settle(
     adopt: bool = True,
     claimed: str | None = None,
     read_before: bool = False,
-) -> Settled:
+) -> Verdict:
     """
     Judge what the server shows about the task of a run.
 
@@ -105,7 +105,7 @@ def settle(
     only where the server does not show the newest execution with the task.
 
     Args:
-        look: The task, its sessions and its results, read after the POST.
+        snapshot: The task, its sessions and its results, read after the POST.
         baseline: What it showed before.
         known: Execution ids that belong to other runs of the journal, or that the run waited behind.
         our_user: User id of ours, preferred among several candidates.
@@ -113,11 +113,11 @@ def settle(
         claimed: The id it was answered with: no other execution can be its own.
         read_before: The baseline may be older than the request.
     """
-    if look.task is None:
-        return Settled(Finding.NO_TASK)
+    if snapshot.task is None:
+        return Verdict(VerdictKind.NO_TASK)
     strange = [
         one
-        for one in look.executions
+        for one in snapshot.executions
         if adopt
         and one.id is not None
         and one.id not in known
@@ -127,8 +127,8 @@ def settle(
     proved = True
     if claimed is not None:
         candidates = [one for one in strange if not (read_before and _is_foreign(one, baseline, our_user))]
-    elif baseline.result_id is not None and look.task.last is not None:
-        candidates, proved = _newer(look, look.task.last, baseline, strange, our_user)
+    elif baseline.result_id is not None and snapshot.task.last is not None:
+        candidates, proved = _newer(snapshot, snapshot.task.last, baseline, strange, our_user)
         if read_before:
             # It may have begun between the reading and the request.
             clear = [one for one in candidates if _is_ours(one, our_user) or _began_since(one, baseline)]
@@ -139,18 +139,18 @@ def settle(
         proved = not any(_began_about(one, baseline) for one in strange)
     if candidates:
         ours = [one for one in candidates if _is_ours(one, our_user)]
-        return Settled(Finding.ADOPT, (ours or candidates)[-1])
-    running = _running(look)
+        return Verdict(VerdictKind.ADOPT, (ours or candidates)[-1])
+    running = _running(snapshot)
     if running is None:
-        return Settled(Finding.NOTHING, None, proved)
+        return Verdict(VerdictKind.NOTHING, None, proved)
     others = bool(our_user and running.user) and not _is_ours(running, our_user)
     if not proved and running in strange and _began_about(running, baseline) and not others:
-        return Settled(Finding.UNCLEAR, running, proved)
-    return Settled(Finding.RUNS_ALREADY, running)
+        return Verdict(VerdictKind.UNCLEAR, running, proved)
+    return Verdict(VerdictKind.RUNS_ALREADY, running)
 
 
 def _newer(
-    look: Look, newest: Execution, baseline: Baseline, strange: Sequence[Execution], our_user: str
+    snapshot: TaskSnapshot, newest: Execution, baseline: Baseline, strange: Sequence[Execution], our_user: str
 ) -> tuple[list[Execution], bool]:
     """
     Give the executions that began after the baseline was read, and whether there can be no other.
@@ -159,7 +159,7 @@ def _newer(
     those before it only what is certainly ours counts: their stamps may come
     from another node than that of the baseline.
     """
-    owner = [one for one in look.executions if one.has_result(newest.result_id)]
+    owner = [one for one in snapshot.executions if one.has_result(newest.result_id)]
     candidates = [
         one
         for one in strange
@@ -187,33 +187,37 @@ def _is_foreign(execution: Execution, baseline: Baseline, our_user: str) -> bool
     return others and not _began_since(execution, baseline)
 
 
-def _running(look: Look) -> Execution | None:
+def _running(snapshot: TaskSnapshot) -> Execution | None:
     """Give the execution that runs: one with a session, else one the task itself shows as active."""
-    for execution in look.executions:
+    for execution in snapshot.executions:
         if execution.session:
             return execution
-    last = look.task.last if look.task is not None else None
-    if last is None or not last.active or not _may_run(look):
+    last = snapshot.task.last if snapshot.task is not None else None
+    if last is None or not last.active or not _may_run(snapshot):
         return None
-    same = [one for one in look.executions if one.has_result(last.result_id)]
+    same = [one for one in snapshot.executions if one.has_result(last.result_id)]
     return same[0] if same else last
 
 
-def _may_run(look: Look) -> bool:
+def _may_run(snapshot: TaskSnapshot) -> bool:
     """Tell whether nothing speaks against a start: the result of a lost execution can stay active."""
-    return look.task is not None and look.task.enabled is not False and look.task.app_available is not False
+    return (
+        snapshot.task is not None
+        and snapshot.task.enabled is not False
+        and snapshot.task.app_available is not False
+    )
 
 
-def ended_since(look: Look, baseline: Baseline, before: Execution | None = None) -> bool:
+def ended_since(snapshot: TaskSnapshot, baseline: Baseline, before: Execution | None = None) -> bool:
     """
     Tell whether an execution ended about when, or after, the server was asked to start another.
 
     *before* is the newest execution as it was read before: it ran then, or
     another has run since. Where that does not tell, the time of an end does.
     """
-    if not _may_run(look):
+    if not _may_run(snapshot):
         return False
-    last = look.task.last if look.task is not None else None
+    last = snapshot.task.last if snapshot.task is not None else None
     if before is not None and before.active:
         return True
     if last is not None and baseline.result_id is not None and last.result_id != baseline.result_id:
@@ -221,7 +225,7 @@ def ended_since(look: Look, baseline: Baseline, before: Execution | None = None)
     if baseline.server_date is None:
         return False
     earliest = baseline.server_date - SERVER_CLOCK_SLACK
-    return any(one.stopped is not None and one.stopped >= earliest for one in look.executions)
+    return any(one.stopped is not None and one.stopped >= earliest for one in snapshot.executions)
 
 
 def began_after_reading(execution: Execution, task: Task) -> bool:
@@ -249,7 +253,7 @@ def _began_about(execution: Execution, baseline: Baseline) -> bool:
     return execution.began >= baseline.server_date - MOST_SKEW
 
 
-def reason_not_started(look: Look) -> tuple[str, str]:
+def reason_not_started(snapshot: TaskSnapshot) -> tuple[str, str]:
     """
     Give code and details for a task the server answered with the empty GUID.
 
@@ -257,7 +261,7 @@ def reason_not_started(look: Look) -> tuple[str, str]:
     task, an app that is not available and a missing scheduler
     (help.qlik.com, "Task: Start").
     """
-    task = look.task
+    task = snapshot.task
     if task is not None and task.enabled is False:
         return "task_disabled", f"the task '{task.name}' is disabled: enable it in the QMC"
     if task is not None and task.app_available is False:

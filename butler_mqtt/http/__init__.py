@@ -1,1 +1,1 @@
-"""The REST door and the monitoring pages; the home of Starlette, uvicorn and prometheus-client, loaded only when enabled."""
+"""The REST door and the monitoring pages: home of Starlette, uvicorn, prometheus-client; loaded when on."""

@@ -17,13 +17,13 @@ from starlette.types import ASGIApp
 from butler_mqtt.contract import request_schema
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api import description_page, openapi
-from butler_mqtt.http.api.start_requests import Starting
-from butler_mqtt.http.dependencies import Check, Core
+from butler_mqtt.http.api.start_requests import StartCalls
+from butler_mqtt.http.dependencies import Check, Dependencies
 from butler_mqtt.http.guard import Guard, Rate
 from butler_mqtt.http.origins import LocalPages
-from butler_mqtt.http.responses import Refusal, json_answer, refusal_answer
+from butler_mqtt.http.responses import RefusalResponse, json_answer, refusal_answer
 from butler_mqtt.loopback import is_loopback
-from butler_mqtt.settings import Monitoring, Rest
+from butler_mqtt.settings import MonitoringSettings, RestSettings
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: The page is text alone: whatever a browser would load for it is refused.
@@ -33,19 +33,19 @@ _log = logging.getLogger("butler_mqtt.http")
 
 #: Longest time a caller may ask to wait for the end of a request, and the pause between two looks, seconds.
 MAX_WAIT_SECONDS = 60
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 def rest(
-    core: Core,
-    settings: Rest,
+    core: Dependencies,
+    settings: RestSettings,
     ending: asyncio.Event,
     *,
     rate: Rate | None = None,
-    starting: Starting | None = None,
+    starting: StartCalls | None = None,
 ) -> Guard:
     """Make the application of the REST listener; *rate* and *starting* are made when absent."""
-    start = starting or Starting(core, settings.max_body_bytes, settings.rest_wait_seconds, ending)
+    start = starting or StartCalls(core, settings.max_body_bytes, settings.rest_wait_seconds, ending)
     both = ["POST", "PUT"]
 
     async def read(request: Request) -> Response:
@@ -71,7 +71,7 @@ def rest(
     return Guard(_application(routes, core.refused), settings, rate or Rate(), core.refused)
 
 
-def monitoring(core: Core, settings: Monitoring, max_body_bytes: int) -> ASGIApp:
+def monitoring(core: Dependencies, settings: MonitoringSettings, max_body_bytes: int) -> ASGIApp:
     """Make the application of the monitoring listener."""
     return LocalPages(
         _application(_monitoring_routes(core), lambda _code: None),
@@ -92,7 +92,9 @@ def _application(routes: Sequence[Route], refused: Callable[[str], None]) -> Sta
     async def on_bug(_request: Request, _error: Exception) -> Response:
         refused("internal_error")
         return refusal_answer(
-            Refusal("internal_error", "Internal error", "the request could not be processed; see the log")
+            RefusalResponse(
+                "internal_error", "Internal error", "the request could not be processed; see the log"
+            )
         )
 
     app = Starlette(
@@ -111,42 +113,44 @@ def _http_fault(request: Request, error: Exception) -> Response:
         return Response(status_code=204, headers={"Allow": f"{allowed}, OPTIONS"})
     if error.status_code == 405:
         details = f"{request.method} is not for this path; {allowed} is"
-        refusal = Refusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
+        refusal = RefusalResponse(
+            "method_not_allowed", "Method not allowed", details, headers={"Allow": allowed}
+        )
     else:
         details = (
             f"there is nothing at {request_schema.shown(request.scope['path'])}; /docs lists what there is"
         )
-        refusal = Refusal("not_found", "Not found", details)
+        refusal = RefusalResponse("not_found", "Not found", details)
     return refusal_answer(refusal)
 
 
 def _seconds(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) > MAX_WAIT_SECONDS:
         details = f"wait must be whole seconds up to {MAX_WAIT_SECONDS}, is {request_schema.shown(text)}"
-        raise Refusal("invalid_request", "Invalid request", details)
+        raise RefusalResponse("invalid_request", "Invalid request", details)
     return int(text)
 
 
-async def _state(core: Core, request_id: str, wait: int, ending: asyncio.Event) -> Response:
+async def _state(core: Dependencies, request_id: str, wait: int, ending: asyncio.Event) -> Response:
     """Tell where a request is; with *wait*, once it has finished or so many seconds are over."""
     end = asyncio.get_running_loop().time() + wait
     while True:
         try:
             state = await asyncio.to_thread(core.inquire, request_id)
         except JournalError as error:
-            raise Refusal("not_recorded", "Journal cannot be read", str(error)) from error
+            raise RefusalResponse("not_recorded", "Journal cannot be read", str(error)) from error
         if state is None:
             shown = request_schema.shown(request_id)
             details = f"no request {shown} is known; it may be older than retentionDays"
-            raise Refusal("not_found", "Not found", details)
+            raise RefusalResponse("not_found", "Not found", details)
         left = end - asyncio.get_running_loop().time()
         if state["finished"] or left <= 0 or ending.is_set():
             return json_answer(state)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ending.wait(), min(LOOK_SECONDS, left))
+            await asyncio.wait_for(ending.wait(), min(POLL_SECONDS, left))
 
 
-def _monitoring_routes(core: Core) -> list[Route]:
+def _monitoring_routes(core: Dependencies) -> list[Route]:
     async def healthz(_request: Request) -> Response:
         return _checked(core.health())
 

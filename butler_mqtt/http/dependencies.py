@@ -17,7 +17,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class Dependencies:
     """
     The way into the pipeline and the journal; all callables may be called from any thread.
 

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.origins import refuse_foreign_host, refuse_foreign_origin, refuse_long_body
-from butler_mqtt.http.responses import Refusal, refusal_answer
+from butler_mqtt.http.responses import RefusalResponse, refusal_answer
 from butler_mqtt.loopback import is_loopback
-from butler_mqtt.settings import Rest, Token
+from butler_mqtt.settings import RestSettings, Token
 
 #: Requests a caller may make in the long run, each second, and at once after a pause. Far above what a
 #: sender needs (a morning's backlog of 10,000 passes in 6 s): it stops a sender that runs wild.
@@ -95,7 +95,7 @@ class Guard:
     #: Open to everybody, so that a supervisor needs no token.
     OPEN = frozenset({"/healthz", "/readyz"})
 
-    def __init__(self, app: ASGIApp, rest: Rest, rate: Rate, refused: Callable[[str], None]) -> None:
+    def __init__(self, app: ASGIApp, rest: RestSettings, rate: Rate, refused: Callable[[str], None]) -> None:
         self._app = app
         self._tokens = rest.tokens
         self._certificates = rest.tls.enable and rest.tls.ca is not None
@@ -106,7 +106,7 @@ class Guard:
         self._rate = rate
         self._refused = refused
 
-    def reconfigured(self, rest: Rest) -> None:
+    def reconfigured(self, rest: RestSettings) -> None:
         """
         Judge by other tokens from the next request on; called from another thread.
 
@@ -160,7 +160,7 @@ class Guard:
             "its token is not known" if token else "it sent no token",
             extra={"action": "rest_unauthorized"},
         )
-        raise Refusal(
+        raise RefusalResponse(
             "unauthorized",
             "Unauthorized",
             "the token is not one of restServerConfig.auth.tokens"
@@ -189,7 +189,7 @@ class Guard:
     def _limit(self, caller: str) -> None:
         seconds = self._rate.wait(caller)
         if seconds:
-            raise Refusal(
+            raise RefusalResponse(
                 "rate_limited",
                 "Too many requests",
                 f"more than {RATE:.0f} requests a second; try again later",

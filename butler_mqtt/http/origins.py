@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from butler_mqtt.contract import request_schema
 from butler_mqtt.errors import RequestError
-from butler_mqtt.http.responses import Refusal, refusal_answer
+from butler_mqtt.http.responses import RefusalResponse, refusal_answer
 
 #: `uri-host [ ":" port ]` (RFC 9112, 3.2), names and addresses only.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
@@ -37,7 +37,7 @@ def refuse_foreign_host(request: HTTPConnection) -> None:
     """
     for host in request.headers.getlist("host"):
         if not _names_loopback(host):
-            raise Refusal(
+            raise RefusalResponse(
                 "forbidden",
                 "Host not served",
                 f"Host is {request_schema.shown(host)}; without tokens only localhost, 127.0.0.1 and [::1] "
@@ -55,7 +55,7 @@ def refuse_foreign_origin(request: HTTPConnection) -> None:
     hosts = [host.lower() for host in request.headers.getlist("host")]
     for origin in request.headers.getlist("origin"):
         if origin.lower().partition("://")[2] not in hosts:
-            raise Refusal(
+            raise RefusalResponse(
                 "forbidden",
                 "Request from another site",
                 f"Origin is {request_schema.shown(origin)}; what a browser sends for a page of another site "

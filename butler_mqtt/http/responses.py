@@ -42,7 +42,7 @@ RETRY_AFTER: Mapping[str, int] = {
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class Refusal(RequestError):
+class RefusalResponse(RequestError):
     """A request that the door itself turns down; `headers` go with the answer."""
 
     def __init__(
@@ -84,7 +84,7 @@ def refusal_answer(refusal: RequestError) -> Response:
     """Answer with the error object of *refusal*."""
     content: dict[str, object] = {} if refusal.request_id is None else {"requestId": refusal.request_id}
     content |= {"error": refusal.error, "details": refusal.details, "code": refusal.code}
-    headers = dict(refusal.headers) if isinstance(refusal, Refusal) else {}
+    headers = dict(refusal.headers) if isinstance(refusal, RefusalResponse) else {}
     if refusal.code in RETRY_AFTER:
         headers.setdefault("Retry-After", str(RETRY_AFTER[refusal.code]))
     return json_answer(content, STATUS.get(refusal.code, 400), headers)

@@ -17,8 +17,6 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from sqlalchemy import Connection
-
 from butler_mqtt.clock import from_ms, now_ms
 from butler_mqtt.contract import topics, validation
 from butler_mqtt.domain.model import Arrival, Message, Request
@@ -27,8 +25,9 @@ from butler_mqtt.errors import RequestError
 from butler_mqtt.intake.body_cache import Bodies
 from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets
 from butler_mqtt.journal import queries, tables
+from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.ledger.unit_of_work import Turn
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.settings import Settings
 
 #: Connections of this process whose session is remembered.
@@ -54,7 +53,7 @@ class _Parsed(NamedTuple):
 class Intake:
     """Turns arrivals into rows of the ledger, a turn's worth at a time."""
 
-    def __init__(self, settings: Settings, turn: Turn, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, turn: UnitOfWork, ledger: Ledger) -> None:
         self._settings = settings
         # A sender names the same topic in each of its requests; a topic has 64 KB at most.
         self._may_reply = lru_cache(maxsize=64)(partial(topics.may_reply, settings.mqtt))
@@ -72,9 +71,9 @@ class Intake:
         self._acknowledged = Acknowledgements(0)
         self._noted = 0
 
-    def load(self, connection: Connection) -> None:
+    def load(self, transaction: Transaction) -> None:
         """Read the newest session; forget what a turn that failed had worked out."""
-        self._session = queries.newest_session(connection)
+        self._session = queries.newest_session(transaction)
         self._connections = {
             generation: (session, present)
             for generation, (session, present) in self._connections.items()
@@ -82,7 +81,7 @@ class Intake:
         }
         self._packets.clear()
         self._recorded.clear()
-        self._noted = self._packets_of(connection, self._session).read_up_to
+        self._noted = self._packets_of(transaction, self._session).read_up_to
 
     def session_changed(self, generation: int, present: bool) -> None:
         """Note that a connection with the broker began, with or without the old session."""
@@ -127,13 +126,13 @@ class Intake:
         return self._packets.get(self._session)
 
     def receive(
-        self, connection: Connection, arrivals: Sequence[Arrival], *, again: bool = False
+        self, transaction: Transaction, arrivals: Sequence[Arrival], *, again: bool = False
     ) -> list[OpenRequest]:
         """
         Record *arrivals* and answer what can be answered at once.
 
         Args:
-            connection: The turn's transaction, to look up known request ids.
+            transaction: That of the turn, to look up known request ids.
             arrivals: In order of arrival.
             again: These were handed in before and the transaction failed at
                 its end: what is on disk of them already is left alone.
@@ -146,7 +145,7 @@ class Intake:
             digest = None if arrival.message is None else _digest(arrival.message)
             packet = None
             if arrival.message is not None and digest is not None:
-                is_new, packet = self._look_up(connection, arrival.message, digest, again)
+                is_new, packet = self._look_up(transaction, arrival.message, digest, again)
                 if not is_new:
                     continue
             elif arrival.given_up is not None and arrival.given_up():
@@ -154,7 +153,7 @@ class Intake:
             parsed.append(self._parse(arrival, digest, packet))
         # An id made here is new.
         asked = {one.request_id for one in parsed if one.request is not None and one.given}
-        known = _Known(connection, asked, self._turn)
+        known = _Known(transaction, asked, self._turn)
         opened = [self._record(one, known) for one in parsed]
         for one in parsed:
             if one.arrival.on_stored is not None:
@@ -168,7 +167,7 @@ class Intake:
         self._ledger.malformed(arrival, error, arrival.request_id or _new_id(), address)
 
     def _look_up(
-        self, connection: Connection, message: Message, digest: bytes, again: bool
+        self, transaction: Transaction, message: Message, digest: bytes, again: bool
     ) -> tuple[bool, Packet | None]:
         """Tell whether a message is to be recorded, and give what a redelivery of it is compared with."""
         if message.retain:
@@ -182,7 +181,7 @@ class Intake:
         if not message.packet_id:
             return True, None
         session, present = self._connections.get(message.generation, (self._session, False))
-        packets = self._packets_of(connection, session)
+        packets = self._packets_of(transaction, session)
         packet = None
         if again or (message.dup and present):
             packet = packets.find(message.packet_id, digest)
@@ -195,17 +194,17 @@ class Intake:
                 message.packet_id,
                 extra={"action": "redelivery_recognised"},
             )
-            self._ledger.redelivered(queries.request_of(connection, packet.row), message.packet_id)
+            self._ledger.redelivered(queries.request_of(transaction, packet.row), message.packet_id)
         self._recorded[message.generation, message.packet_id] = packet
         return is_new, packet
 
-    def _packets_of(self, connection: Connection, session: int) -> Packets:
+    def _packets_of(self, transaction: Transaction, session: int) -> Packets:
         """Give what redeliveries in a session are compared with, read from the journal if need be."""
         if session not in self._packets:
-            after = queries.read_up_to(connection, session)
+            after = queries.read_up_to(transaction, session)
             limit = self._settings.mqtt.receive_maximum
-            unread = queries.newest_packets(connection, session=session, after=after)
-            recent = queries.last_packets(connection, session=session, limit=limit)
+            unread = queries.newest_packets(transaction, session=session, after=after)
+            recent = queries.last_packets(transaction, session=session, limit=limit)
             self._packets[session] = Packets(
                 session, after, (Packet(*row) for row in unread), (Packet(*row) for row in recent), limit
             )
@@ -299,7 +298,7 @@ class Intake:
             answer = holder.final_answer or (holder.answer if wait == "started" else None)
             opened = ledger.open.get(holder.row) or ledger.finishing.get(holder.row)
             if answer is not None:
-                ledger.mailing.answer(delivery, holder.row, one.request_id, answer, "repeated")
+                ledger.deliveries.answer(delivery, holder.row, one.request_id, answer, "repeated")
             elif opened is not None:
                 opened.deliveries.append(delivery)
             return None
@@ -345,9 +344,9 @@ class _Holder:
 class _Known:
     """The requests that hold the ids of one turn: those on disk and those recorded in this turn."""
 
-    def __init__(self, connection: Connection, request_ids: set[str], turn: Turn) -> None:
+    def __init__(self, transaction: Transaction, request_ids: set[str], turn: UnitOfWork) -> None:
         self._turn = turn
-        self._rows = queries.holders(connection, request_ids) if request_ids else {}
+        self._rows = queries.holders(transaction, request_ids) if request_ids else {}
         self._new: dict[str, tuple[OpenRequest, str]] = {}
 
     def holder(self, request_id: str) -> _Holder | None:

@@ -23,7 +23,7 @@ from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.sqlite import Journal
 
 #: Seconds between two looks at how much was written.
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 #: Pages in the log that are worth moving; less than what makes a commit do it, see `store.MAX_LOG_PAGES`.
 LONG_LOG = 3000
 #: Tries to catch up with somebody who goes on writing; what is left gets less each time.
@@ -35,7 +35,7 @@ _log = logging.getLogger("butler_mqtt.journal")
 def work(journal: Journal, stop: threading.Event) -> None:
     """Move the log of *journal* into its file whenever it may have become long, until *stop*."""
     moved = 0
-    while not stop.wait(LOOK_SECONDS):
+    while not stop.wait(POLL_SECONDS):
         written = journal.pages_written
         if moved <= written < moved + LONG_LOG:
             continue

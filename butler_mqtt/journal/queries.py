@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
 
 from butler_mqtt.journal.held_requests import not_held
-from butler_mqtt.journal.tables import deliveries, lives, outbox, requests, runs, sessions, starts
+from butler_mqtt.journal.tables import deliveries, outbox, process_starts, requests, runs, sessions, starts
 
 Row = Mapping[str, Any]
 
@@ -62,7 +62,7 @@ def newest_time(connection: Connection) -> int | None:
     """
     times = [
         connection.execute(select(column).order_by(column.table.c.id.desc()).limit(1)).scalar()
-        for column in (requests.c.received_at, runs.c.intended_at, lives.c.began_at)
+        for column in (requests.c.received_at, runs.c.intended_at, process_starts.c.began_at)
     ]
     return max((one for one in times if one is not None), default=None)
 

@@ -20,7 +20,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RequestRecord:
     """A request with its deliveries and starts, in the order in which they were written."""
 
     request: Row
@@ -44,7 +44,7 @@ class Backlog:
     executing: int
 
 
-class History:
+class RequestHistory:
     """
     Reads the journal at *path*, also while it is being written; thread-safe.
 
@@ -55,7 +55,7 @@ class History:
         self._path = path
         self._engine: Engine = reading_engine(path)
 
-    def record(self, request_id: str) -> Record | None:
+    def record(self, request_id: str) -> RequestRecord | None:
         """Give the request that holds *request_id*, else the newest that was refused under it."""
         try:
             with self._engine.connect() as connection:
@@ -72,7 +72,7 @@ class History:
             raise journal_error(self._path, error) from error
 
 
-def _record(connection: Connection, request_id: str) -> Record | None:
+def _record(connection: Connection, request_id: str) -> RequestRecord | None:
     newest = (
         select(requests)
         .where(has_id(request_id))
@@ -97,7 +97,7 @@ def _record(connection: Connection, request_id: str) -> Record | None:
         .where(starts.c.request == request["id"])
         .order_by(starts.c.id)
     )
-    return Record(
+    return RequestRecord(
         dict(request),
         tuple(dict(row) for row in connection.execute(arrived).mappings()),
         tuple(dict(row) for row in connection.execute(begun).mappings()),

@@ -11,14 +11,14 @@ from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
 from butler_mqtt.journal.held_requests import HELD, RESTORED
 from butler_mqtt.journal.queries import NOT_PLANNED, Row, planned
-from butler_mqtt.journal.tables import deliveries, lives, notes, outbox, requests, runs, starts
+from butler_mqtt.journal.tables import deliveries, notes, outbox, process_starts, requests, runs, starts
 
 #: Deliveries of one request that are read; one may have come any number of times.
 MAX_DELIVERIES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Chapter:
+class RequestRows:
     """
     All about one request, each part in the order in which it was written.
 
@@ -37,7 +37,7 @@ class Chapter:
     shared: dict[int, tuple[str, ...]] = field(default_factory=dict)
     messages: tuple[Row, ...] = ()
     notes: tuple[Row, ...] = ()
-    lives: tuple[Row, ...] = ()
+    process_starts: tuple[Row, ...] = ()
 
     @property
     def held(self) -> bool:
@@ -52,7 +52,7 @@ class Chapter:
         ]
 
 
-def read(connection: Connection, rows: Sequence[int]) -> list[Chapter]:
+def read(connection: Connection, rows: Sequence[int]) -> list[RequestRows]:
     """Read whole requests, in the order of their ids."""
     opened = _rows(connection, select(requests).where(requests.c.id.in_(rows)).order_by(requests.c.id))
     arrived = _by_request(connection, _deliveries(rows))
@@ -66,12 +66,17 @@ def read(connection: Connection, rows: Sequence[int]) -> list[Chapter]:
     for note in _rows(connection, select(notes).where(notes.c.run.in_(run_rows)).order_by(notes.c.id)):
         of_runs[note["run"]].append(note)
     begun_since = min((row["received_at"] for row in opened), default=0)
-    later = _rows(connection, select(lives).where(lives.c.began_at > begun_since).order_by(lives.c.began_at))
-    chapters = []
+    later = _rows(
+        connection,
+        select(process_starts)
+        .where(process_starts.c.began_at > begun_since)
+        .order_by(process_starts.c.began_at),
+    )
+    requests_rows = []
     for row in opened:
         of_it = {start["run"] for start in begun[row["id"]]}
-        chapters.append(
-            Chapter(
+        requests_rows.append(
+            RequestRows(
                 row,
                 tuple(arrived[row["id"]]),
                 tuple(begun[row["id"]]),
@@ -83,10 +88,12 @@ def read(connection: Connection, rows: Sequence[int]) -> list[Chapter]:
                 },
                 tuple(messages[row["id"]]),
                 (*noted[row["id"]], *(note for run in sorted(of_it - {None}) for note in of_runs[run])),
-                tuple(life for life in later if life["began_at"] > row["received_at"]),
+                tuple(
+                    process_start for process_start in later if process_start["began_at"] > row["received_at"]
+                ),
             )
         )
-    return chapters
+    return requests_rows
 
 
 def _of(table: Table, rows: Sequence[int]) -> Select[Any]:

@@ -28,7 +28,7 @@ STEP_SECONDS = 0.003
 #: Rows after which a step ends: each lies on several pages, at random places of the indexes.
 STEP_ROWS = 40
 #: Requests or runs that one step looks at.
-STEP_LOOKS = 20
+STEP_POLLS = 20
 #: Rows that one statement deletes.
 MAX_DELETED = 20
 #: Pages that one step moves to the front of the file.
@@ -87,7 +87,7 @@ DELETE FROM sessions WHERE id IN (
   AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.session = sessions.id) LIMIT ?)
 """
 #: The newest is the one that goes on.
-_DELETE_LIVES = """
+_DELETE_PROCESS_STARTS = """
 DELETE FROM lives WHERE id IN (
   SELECT id FROM lives WHERE began_at < ? AND id < (SELECT max(id) FROM lives) LIMIT ?)
 """
@@ -181,7 +181,7 @@ class Retention:
                 self._due = ended + REST * (ended - began)
                 return True
         step.delete(_DELETE_SESSIONS, cutoff, MAX_DELETED)
-        step.delete(_DELETE_LIVES, cutoff, MAX_DELETED)
+        step.delete(_DELETE_PROCESS_STARTS, cutoff, MAX_DELETED)
         self._end_sweep()
         self._due = began + BETWEEN_SWEEPS_SECONDS
         return False
@@ -189,7 +189,7 @@ class Retention:
     # ---- what a sweep does, each part with True until it is through
 
     def _prune_requests(self, step: _Step, cutoff: int) -> bool:
-        step.cursor.execute(_OLD_REQUESTS, (cutoff, *self._after, STEP_LOOKS))
+        step.cursor.execute(_OLD_REQUESTS, (cutoff, *self._after, STEP_POLLS))
         old = step.cursor.fetchall()
         for identity, closed_at in old:
             if self._blocked(step, identity, cutoff):
@@ -202,7 +202,7 @@ class Retention:
         return bool(old)
 
     def _prune_runs(self, step: _Step, cutoff: int) -> bool:
-        step.cursor.execute(_NEXT_RUNS, (self._after_run, STEP_LOOKS))
+        step.cursor.execute(_NEXT_RUNS, (self._after_run, STEP_POLLS))
         # Their ids are in order of age, so that the first young one ends the sweep without an index.
         old = list(takewhile(lambda row: row[1] < cutoff, step.cursor.fetchall()))
         for identity, _intended_at, over_since in old:

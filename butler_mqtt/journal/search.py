@@ -37,7 +37,7 @@ from sqlalchemy.pool import NullPool
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.held_requests import is_held, set_aside
 from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
-from butler_mqtt.journal.request_rows import Chapter, read
+from butler_mqtt.journal.request_rows import RequestRows, read
 from butler_mqtt.journal.sqlite import FORMAT, reading_engine
 from butler_mqtt.journal.sqlite_errors import journal_error
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
@@ -164,7 +164,7 @@ class Search:
             query = select(requests.c.id).where(has_id(request_id))
             return list(connection.execute(query.order_by(requests.c.id)).scalars())
 
-    def chapters(self, rows: Sequence[int]) -> list[Chapter]:
+    def requests_rows(self, rows: Sequence[int]) -> list[RequestRows]:
         """Read whole requests, in the order of their ids."""
         with self._reading() as connection:
             return read(connection, rows)
@@ -187,7 +187,7 @@ class Search:
         with self._reading() as connection:
             return connection.execute(query).scalar_one()
 
-    def each(self, since: int | None, until: int | None, *, batch: int = 200) -> Iterator[Chapter]:
+    def each(self, since: int | None, until: int | None, *, batch: int = 200) -> Iterator[RequestRows]:
         """
         Read all requests in order of arrival, a few at a time.
 
@@ -200,8 +200,8 @@ class Search:
                 query = _in_order(tuple_(requests.c.received_at, requests.c.id) > place)
                 found = connection.execute(query.limit(batch)).all()
                 rows = [row.id for row in found if until is None or row.received_at < until]
-                chapters = {one.request["id"]: one for one in read(connection, rows)}
-            yield from (chapters[row] for row in rows)
+                requests_rows = {one.request["id"]: one for one in read(connection, rows)}
+            yield from (requests_rows[row] for row in rows)
             if len(rows) < batch:
                 return
             place = (found[-1].received_at, found[-1].id)

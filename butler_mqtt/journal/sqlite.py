@@ -25,8 +25,9 @@ from butler_mqtt import posix
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.file_guard import Files, JournalLost
-from butler_mqtt.journal.sqlite_errors import cure, driver_error, journal_error
-from butler_mqtt.journal.write_batch import Unit
+from butler_mqtt.journal.sqlite_errors import advice, driver_error, journal_error
+from butler_mqtt.journal.transaction import Transaction
+from butler_mqtt.journal.write_batch import WriteBatch
 
 #: The newest format; `migrations/versions` holds the way to it.
 FORMAT = "0004"
@@ -160,7 +161,7 @@ class Journal:
         """
         connection, driver = self._connection, self._driver
         if connection is None or driver is None:
-            raise JournalError(f"the journal {self.path} is not open", mendable=True)
+            raise JournalError(f"the journal {self.path} is not open", recoverable=True)
         try:
             self._files.verify_log()
             # Begun and committed without SQLAlchemy, which would be a tenth of a turn with one request.
@@ -185,7 +186,7 @@ class Journal:
         # Kept as a number: the connection may be closed while another thread asks.
         self._changes = driver.total_changes
 
-    def write(self, unit: Unit) -> None:
+    def write(self, unit: WriteBatch) -> None:
         """Make all changes of *unit* durable in one transaction; raises as `transaction`."""
         with self.transaction() as connection:
             unit.write(connection)
@@ -265,8 +266,8 @@ class Journal:
         except OSError as error:
             raise JournalError(
                 f"the journal {self.path} cannot be written: {error.strerror}: {error.filename}; "
-                f"{cure(error)}",
-                mendable=self._engine is not None,
+                f"{advice(error)}",
+                recoverable=self._engine is not None,
             ) from error
 
     def _migrate(self, connection: Connection) -> None:
@@ -358,6 +359,19 @@ def reading_engine(path: Path) -> Engine:
         poolclass=NullPool,
         connect_args={"check_same_thread": False, "timeout": 10},
     )
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Transaction]:
+    """Read the journal at *path*, also while it is being written; raises JournalError."""
+    engine = reading_engine(path)
+    try:
+        with engine.connect() as transaction:
+            yield transaction
+    except DBAPIError as error:
+        raise journal_error(path, error) from error
+    finally:
+        engine.dispose()
 
 
 def highest_ids(connection: Connection) -> dict[str, int]:

@@ -11,13 +11,13 @@ from sqlalchemy.exc import DBAPIError
 from butler_mqtt.errors import JournalError
 
 #: SQLite's words for states that end by themselves or by an operator's hand, without a restart.
-_MENDABLE = ("disk is full", "readonly database", "disk I/O error", "locked", "unable to open")
+_RECOVERABLE = ("disk is full", "readonly database", "disk I/O error", "locked", "unable to open")
 
 #: Where the journal is when nobody has chosen a place for it.
 _USUAL = "without it the journal stands in $STATE_DIRECTORY, else beside the configuration file"
 
 
-def cure(error: OSError) -> str:
+def advice(error: OSError) -> str:
     """Tell what to do about a folder in which the journal cannot be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return (
@@ -37,19 +37,19 @@ def cure(error: OSError) -> str:
 def journal_error(path: Path, error: DBAPIError | sqlite3.Error) -> JournalError:
     """Say what a failure of SQLite means for the operator of the journal at *path*."""
     reason = str(driver_error(error))
-    mendable = any(words in reason for words in _MENDABLE)
+    recoverable = any(words in reason for words in _RECOVERABLE)
     if "malformed" in reason or "not a database" in reason:
         advice = "the file is damaged: stop the daemon and put a backup back: butler-mqtt requests restore"
     elif "full" in reason:
         advice = "free some space; nothing is acknowledged until then and the broker keeps what arrives"
-    elif mendable:
+    elif recoverable:
         advice = (
             "check the disk, and that the file, its -wal and -shm, and folder belong to the service's user, "
             "or set journal.url to a file elsewhere"
         )
     else:
         advice = "this is a fault of the program; nothing unwritten was acknowledged"
-    return JournalError(f"the journal {path} cannot be used: {reason}; {advice}", mendable=mendable)
+    return JournalError(f"the journal {path} cannot be used: {reason}; {advice}", recoverable=recoverable)
 
 
 def driver_error(error: DBAPIError | sqlite3.Error) -> BaseException | None:

@@ -205,14 +205,14 @@ Index("outbox_by_request", outbox.c.request)
 Index("outbox_quarantined", outbox.c.quarantined_at, sqlite_where=outbox.c.quarantined_at.isnot(None))
 
 #: One time that the daemon began to work on this journal.
-lives = Table(
+process_starts = Table(
     "lives",
     metadata,
     Column("id", Integer, primary_key=True),
     Column("began_at", Integer, nullable=False),
     Column("version", Text, nullable=False),
 )
-Index("lives_by_time", lives.c.began_at)
+Index("lives_by_time", process_starts.c.began_at)
 
 #: What happens seldom to a request or a run and would be asked for afterwards: a redelivery, a doubt, what
 #: the Qlik server showed when it was looked at. `kind` is one of the words of docs/audit.md.

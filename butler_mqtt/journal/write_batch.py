@@ -21,7 +21,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from butler_mqtt.journal import tables
 
-__all__ = ["Table", "Unit", "Value"]
+__all__ = ["Table", "Value", "WriteBatch"]
 
 Value = str | int | bytes | bool | None
 
@@ -35,7 +35,7 @@ _ORDER: Sequence[Table] = (
     tables.runs,
     tables.starts,
     tables.outbox,
-    tables.lives,
+    tables.process_starts,
     tables.notes,
 )
 
@@ -74,7 +74,7 @@ def _marks(columns: int, rows: int) -> str:
     return ", ".join([row] * rows)
 
 
-class Unit:
+class WriteBatch:
     """Inserts, updates and deletions that shall become true together."""
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""The only writer of states: requests, starts, runs, deliveries; gathered in a unit of work, one commit for many."""
+"""The only writer of states: requests, starts, runs, deliveries, gathered in a unit of work."""

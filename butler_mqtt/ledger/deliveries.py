@@ -10,19 +10,19 @@ from butler_mqtt.contract import replies
 from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.domain.open_work import Address, Delivery
 from butler_mqtt.journal import tables
-from butler_mqtt.ledger.unit_of_work import Turn
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 _log = logging.getLogger("butler_mqtt.mailing")
 
 
-class Mailing:
+class Deliveries:
     """
     Writes deliveries, and the rows of the outbox.
 
     A message is written in the same transaction as the state it reports.
     """
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: UnitOfWork) -> None:
         self._turn = turn
 
     def delivered(self, row: int, arrival: Arrival, address: Address, wait: str) -> Delivery:

@@ -27,8 +27,8 @@ from butler_mqtt.domain.states import (
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import BODY_BYTES, Refusals
-from butler_mqtt.ledger.deliveries import Mailing
-from butler_mqtt.ledger.unit_of_work import Turn
+from butler_mqtt.ledger.deliveries import Deliveries
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 #: Codes after which the same `requestId` is a real retry, as it is after a malformed request.
 RETRYABLE = frozenset({"rate_limited", "qrs_unavailable"})
@@ -49,7 +49,7 @@ class Ledger:
 
     def __init__(
         self,
-        turn: Turn,
+        turn: UnitOfWork,
         *,
         event_topic: str | None = None,
         if_running: str = "queue",
@@ -57,7 +57,7 @@ class Ledger:
     ) -> None:
         self._turn = turn
         self._refusals = refusals or Refusals(least=0)
-        self.mailing = Mailing(turn)
+        self.deliveries = Deliveries(turn)
         self._event_topic = event_topic
         self._skip_if_running = if_running == "skip"
         #: Requests without a reply, and those with one that somebody wants when all has ended.
@@ -95,7 +95,7 @@ class Ledger:
         )
         self.open[identity] = opened
         self.open_count += 1
-        opened.deliveries.append(self.mailing.delivered(identity, arrival, address, request.wait))
+        opened.deliveries.append(self.deliveries.delivered(identity, arrival, address, request.wait))
         return opened
 
     def malformed(
@@ -124,20 +124,20 @@ class Ledger:
             reply=answer,
             closed_at=now_ms(),
         )
-        delivery = self.mailing.delivered(identity, arrival, address, "started")
+        delivery = self.deliveries.delivered(identity, arrival, address, "started")
         if size > BODY_BYTES:
             text = f"the body had {size} bytes; as it was refused, the first {BODY_BYTES} are kept"
             self._note("cut", text, request=identity)
-        self.mailing.answer(delivery, identity, request_id, answer, error.code)
+        self.deliveries.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
-        _say_refused(request_id, error)
+        _log_refused(request_id, error)
         return delivery
 
     def repeated(self, arrival: Arrival, row: int, request_id: str, address: Address, wait: str) -> Delivery:
         """Record one more delivery of the request *row*, which is still to be answered."""
         # Its body says what that of the first does.
         address = address._replace(payload=address.payload[:BODY_BYTES])
-        delivery = self.mailing.delivered(row, arrival, address, wait)
+        delivery = self.deliveries.delivered(row, arrival, address, wait)
         self._turn.after(self._refusals.repeated, row)
         _log.info(
             "request %s came again",
@@ -158,7 +158,7 @@ class Ledger:
         self._close(opened, answer, error.code)
         self._answer_all(opened, answer, error.code)
         self._let_go(opened)
-        _say_refused(opened.request_id, error)
+        _log_refused(opened.request_id, error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
         """
@@ -230,7 +230,7 @@ class Ledger:
         start.reason, start.behind, start.run = reason, behind, None
         self._turn.unit.update(tables.starts, start.id, run=None, reason=reason, behind=behind)
         if first:
-            self._tell("queued", start.task, [start], reason=reason, behind=behind)
+            self._publish("queued", start.task, [start], reason=reason, behind=behind)
             self._settle([start], StartState.WAITING)
 
     def intended(self, starts: Sequence[OpenStart], baseline: Baseline, since: float) -> Run:
@@ -312,7 +312,7 @@ class Ledger:
         self._turn.unit.update(
             tables.runs, run.id, execution_id=execution_id, answered_at=now_ms(), events="started"
         )
-        self._tell("started", run.task, run.starts, execution_id)
+        self._publish("started", run.task, run.starts, execution_id)
         self.running(run.starts, run.id, execution_id, adopted=adopted)
 
     def running(
@@ -349,28 +349,28 @@ class Ledger:
 
     def dropped(self, starts: Sequence[OpenStart], code: str, details: str, state: StartState) -> None:
         """Record that starts will not be carried out; those told as queued are told so."""
-        told = [start for start in starts if start.state is StartState.WAITING]
+        published = [start for start in starts if start.state is StartState.WAITING]
         own = {StartState.EXPIRED, StartState.CANCELLED, StartState.UNKNOWN}
         kind = state.value if state in own else "failed"
-        if told:
-            self._tell(kind, told[0].task, told, code=code, message=details)
+        if published:
+            self._publish(kind, published[0].task, published, code=code, message=details)
         self._settle(starts, state, code, details)
 
     def unknown(self, run: Run, details: str) -> None:
         """Record that nobody can tell what became of the run; it is not repeated."""
         self._move_run(run, RunState.UNKNOWN)
         self._turn.unit.update(tables.runs, run.id, answered_at=now_ms(), details=details)
-        self._tell("unknown", run.task, run.starts, code="outcome_unknown", message=details)
+        self._publish("unknown", run.task, run.starts, code="outcome_unknown", message=details)
         self._settle(run.starts, StartState.UNKNOWN, "outcome_unknown", details)
 
     def progressed(self, watch: Watch, kind: str) -> None:
         """Tell, once, that an execution runs or is retried."""
-        if kind in watch.told:
+        if kind in watch.published:
             return
-        watch.told.add(kind)
+        watch.published.add(kind)
         if watch.run is not None:
-            self._turn.unit.update(tables.runs, watch.run, events=",".join(sorted(watch.told)))
-            self._tell(kind, watch.task, watch.starts, watch.execution_id)
+            self._turn.unit.update(tables.runs, watch.run, events=",".join(sorted(watch.published)))
+            self._publish(kind, watch.task, watch.starts, watch.execution_id)
 
     def ended(self, watch: Watch, execution: Execution | None, script_log: Sequence[str]) -> None:
         """Record how an execution ended; None when the server does not show it any more."""
@@ -383,7 +383,7 @@ class Ledger:
             tables.runs,
             watch.run,
             state=RunState.ENDED,
-            events=",".join(sorted({*watch.told, kind})),
+            events=",".join(sorted({*watch.published, kind})),
             result=state,
             ended_at=now_ms(),
         )
@@ -398,8 +398,10 @@ class Ledger:
                 message=execution.message,
             )
         self._turn.after(self._turn.counting.ended, state.value)
-        told = task_events.outcome(execution, abort_reason=watch.abort_reason)
-        self._tell(kind, watch.task, watch.starts, watch.execution_id, **told, scriptLog=list(script_log))
+        published = task_events.outcome(execution, abort_reason=watch.abort_reason)
+        self._publish(
+            kind, watch.task, watch.starts, watch.execution_id, **published, scriptLog=list(script_log)
+        )
         for start in watch.starts:
             start.outcome = execution if start.owner is not None else None
         if state is StartState.UNKNOWN:
@@ -429,7 +431,7 @@ class Ledger:
         for owner in {start.owner.id: start.owner for start in starts if start.owner is not None}.values():
             self.reply_if_decided(owner)
 
-    def _tell(
+    def _publish(
         self,
         kind: str,
         task: Task,
@@ -447,7 +449,7 @@ class Ledger:
             **more,
         )
         first = starts[0]
-        self.mailing.announce(first.request_row, first.request_id, f"{self._event_topic}/{task.id}", event)
+        self.deliveries.announce(first.request_row, first.request_id, f"{self._event_topic}/{task.id}", event)
 
     def _close(self, opened: OpenRequest, answer: str, code: str | None) -> None:
         self._turn.unit.update(tables.requests, opened.id, reply=answer, code=code, closed_at=now_ms())
@@ -460,7 +462,7 @@ class Ledger:
     def _answer_all(self, opened: OpenRequest, answer: str, code: str, *, wait: str | None = None) -> None:
         for delivery in opened.deliveries:
             if wait is None or delivery.wait == wait:
-                self.mailing.answer(delivery, opened.id, opened.request_id, answer, code)
+                self.deliveries.answer(delivery, opened.id, opened.request_id, answer, code)
         opened.deliveries = [one for one in opened.deliveries if wait is not None and one.wait != wait]
 
     def _let_go(self, opened: OpenRequest) -> None:
@@ -559,7 +561,7 @@ def _bytes(answer: str, arrival: Arrival, address: Address, request: Request | N
     return sum(map(len, texts)) + sum(map(len, of_message))
 
 
-def _say_refused(request_id: str, error: RequestError) -> None:
+def _log_refused(request_id: str, error: RequestError) -> None:
     _log.warning(
         "request %s refused: %s: %s",
         request_id,

@@ -10,7 +10,7 @@ from butler_mqtt.clock import from_ms
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Selector
 from butler_mqtt.domain.states import RequestState, StartState
-from butler_mqtt.journal.request_history import Record
+from butler_mqtt.journal.request_history import RequestRecord
 
 _S = StartState
 #: The list of the reply (design 4.2) in which a start stands, by its state; all others are in `tasksFailed`.
@@ -44,7 +44,7 @@ _STATUS: Mapping[str, str] = {
     "tasksDenied": "denied",
 }
 #: Columns of a start and its run that are told when they hold something, by their key.
-_TOLD: Mapping[str, str] = {
+_REPORTED: Mapping[str, str] = {
     "executionId": "execution_id",
     "code": "code",
     "details": "details",
@@ -58,7 +58,7 @@ _TOLD: Mapping[str, str] = {
 _OPEN = frozenset({RequestState.RECEIVED, RequestState.DECIDED})
 
 
-def state(record: Record) -> dict[str, object]:
+def state(record: RequestRecord) -> dict[str, object]:
     """
     Tell where a request is.
 
@@ -109,7 +109,7 @@ def _goes_on(start: Mapping[str, Any]) -> bool:
     return start["state"] in {StartState.PLANNED, StartState.WAITING}
 
 
-def _lists(record: Record) -> dict[str, list[dict[str, object]]]:
+def _lists(record: RequestRecord) -> dict[str, list[dict[str, object]]]:
     document = record.request["document"]
     selectors = validation.reread(document).selectors if document else ()
     lists: dict[str, list[dict[str, object]]] = {"tasksStarted": []}
@@ -127,7 +127,7 @@ def _entry(start: Mapping[str, Any], name: str, selectors: tuple[Selector, ...])
         "status": _STATUS.get(name, failed),
         "state": start["state"],
     }
-    entry |= {key: start[column] for key, column in _TOLD.items() if start.get(column) is not None}
+    entry |= {key: start[column] for key, column in _REPORTED.items() if start.get(column) is not None}
     entry |= {
         key: _time(start[column])
         for key, column in (("startedAt", "started_at"), ("stoppedAt", "stopped_at"))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.journal.write_batch import Table, Unit
+from butler_mqtt.journal.write_batch import Table, WriteBatch
 
 
 class Counting(Protocol):
@@ -48,7 +48,7 @@ class NotCounting:
         """Do nothing."""
 
 
-class Turn:
+class UnitOfWork:
     """
     The changes of one turn.
 
@@ -64,7 +64,7 @@ class Turn:
 
     def begin(self) -> None:
         """Forget what the last turn gathered."""
-        self.unit = Unit()
+        self.unit = WriteBatch()
         self.publications: list[Publication] = []
         self.effects: list[Callable[[], None]] = []
         self.urgent: list[Callable[[], None]] = []

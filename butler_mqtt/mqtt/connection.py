@@ -25,7 +25,7 @@ from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.network_loop import Loop
 from butler_mqtt.mqtt.oversize import ProtocolError
-from butler_mqtt.mqtt.paho_client import Limits, connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
@@ -78,7 +78,7 @@ class Peer(Protocol):
     def prepare(self, client: paho.Client) -> None:
         """Set callbacks and will, before CONNECT."""
 
-    def accepted(self, client: paho.Client, session_present: bool, limits: Limits) -> None:
+    def accepted(self, client: paho.Client, session_present: bool, limits: BrokerLimits) -> None:
         """Take the CONNACK, before any message of that connection; a callback of paho."""
 
     def published(self, packet: bytes) -> bool:
@@ -91,7 +91,7 @@ class Peer(Protocol):
         """Take the end of an attempt; False ends the thread."""
 
 
-class Connection:
+class BrokerConnection:
     """
     A thread that connects, serves the connection until it ends, waits and connects again.
 
@@ -106,7 +106,7 @@ class Connection:
 
     def __init__(
         self,
-        mqtt: settings.Mqtt,
+        mqtt: settings.MqttSettings,
         *,
         client_id: str,
         keep_session: bool,
@@ -285,7 +285,7 @@ class Connection:
             "resumed" if flags.session_present else "new",
             extra={"action": "mqtt_connected"},
         )
-        self._peer.accepted(client, flags.session_present, Limits.of(properties))
+        self._peer.accepted(client, flags.session_present, BrokerLimits.of(properties))
 
     def _on_disconnect(
         self,

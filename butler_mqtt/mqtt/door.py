@@ -25,9 +25,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Message
 from butler_mqtt.mqtt import publish_packet
-from butler_mqtt.mqtt.connection import MAX_BACKOFF_SECONDS, Connection, Ended
+from butler_mqtt.mqtt.connection import MAX_BACKOFF_SECONDS, BrokerConnection, Ended
 from butler_mqtt.mqtt.hangups import Hangups
-from butler_mqtt.mqtt.paho_client import Limits, guarded, named
+from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded, named
 from butler_mqtt.mqtt.puback_proof import Proof
 from butler_mqtt.mqtt.status import Status, new_instance, parse
 from butler_mqtt.mqtt.takeover import Takeover
@@ -37,7 +37,7 @@ logger = logging.getLogger("butler_mqtt.mqtt")
 #: A broker that takes longer to answer SUBSCRIBE is left and tried again.
 SUBACK_SECONDS = 10.0
 #: How long a reconnected daemon waits for the retained status before it publishes its own.
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 RETAIN_NOT_SUPPORTED = 0x9A
 
 
@@ -80,7 +80,7 @@ class Door:
 
     def __init__(
         self,
-        mqtt: settings.Mqtt,
+        mqtt: settings.MqttSettings,
         *,
         version: str,
         on_message: Callable[[Message], None],
@@ -116,9 +116,9 @@ class Door:
         self._with_status = True
         self._suback_until: float | None = None
         #: While the retained status is awaited: until when, and the requests held back meanwhile.
-        self._look_until: float | None = None
+        self._wait_until: float | None = None
         self._held: list[Message] = []
-        self._connection = Connection(
+        self._connection = BrokerConnection(
             mqtt,
             client_id=mqtt.client_id,
             keep_session=True,
@@ -192,7 +192,7 @@ class Door:
         client.on_subscribe = guarded(self._subscribed)
         client.on_publish = guarded(self._published)
 
-    def accepted(self, client: paho.Client, session_present: bool, limits: Limits) -> None:
+    def accepted(self, client: paho.Client, session_present: bool, limits: BrokerLimits) -> None:
         """Begin a generation and subscribe, whatever the session holds: it may be that of other settings."""
         self._generation += 1
         self._birth_id = None
@@ -200,7 +200,7 @@ class Door:
         self._hangups.accepted()
         # Before the first birth the retained status is a predecessor's and there is nothing to look for.
         look = self._was_born and self._with_status
-        self._look_until = time.monotonic() + LOOK_SECONDS if look else None
+        self._wait_until = time.monotonic() + POLL_SECONDS if look else None
         proof = Proof(client, partial(self._on_read, self._generation))
         self._current = (self._generation, client, proof)
         if not limits.retain_available:
@@ -218,8 +218,8 @@ class Door:
         if self._suback_until is not None and time.monotonic() > self._suback_until:
             self._suback_until = None
             self._connection.leave(f"the broker did not answer SUBSCRIBE within {SUBACK_SECONDS:.0f} s")
-        if self._look_until is not None and time.monotonic() > self._look_until:
-            self._end_look()
+        if self._wait_until is not None and time.monotonic() > self._wait_until:
+            self._end_wait()
         if self._current is not None and self._hangups.retry():
             self._connection.leave(f"trying again with the status on {self._mqtt.status_topic}")
 
@@ -227,7 +227,7 @@ class Door:
         """Take the end of a connection; False when another daemon has our client id."""
         self._current = None
         self._suback_until = None
-        self._look_until = None
+        self._wait_until = None
         self._held.clear()
         if self._connection.stopping:
             return True
@@ -298,9 +298,9 @@ class Door:
                 self._who(),
                 extra={"action": "mqtt_status_refused"},
             )
-            self._look_until = None if self._look_until is None else 0.0
+            self._wait_until = None if self._wait_until is None else 0.0
         logger.info("Subscribed to %s at QoS 1", topic, extra={"action": "mqtt_subscribed"})
-        if self._look_until is None:
+        if self._wait_until is None:
             self._open(client)
 
     def _open(self, client: paho.Client) -> None:
@@ -311,9 +311,9 @@ class Door:
             self._birth_id = self._publish_status(client, self._online).mid
         self._become(DoorState.READY, "subscribed")
 
-    def _end_look(self) -> None:
+    def _end_wait(self) -> None:
         """Nobody else was here: be online and hand on what was held back."""
-        self._look_until = None
+        self._wait_until = None
         held, self._held = self._held, []
         for message in held:
             self._on_message(message)
@@ -339,7 +339,7 @@ class Door:
             self._status_received(client, message)
         elif self._state is DoorState.TAKEN_OVER:
             pass  # not acknowledged: it belongs to the daemon that works
-        elif self._look_until is not None:
+        elif self._wait_until is not None:
             self._held.append(message)
         else:
             self._on_message(message)
@@ -356,8 +356,8 @@ class Door:
             if self._takeover.is_foreign(status) and not message.retain:
                 # The late will of a predecessor has replaced our retained birth.
                 self._publish_status(client, self._online)
-        if message.retain and self._look_until is not None:
-            self._end_look()
+        if message.retain and self._wait_until is not None:
+            self._end_wait()
 
     def _published(
         self,
@@ -394,7 +394,7 @@ class Door:
 
     def _taken_over(self, reason: str) -> None:
         self._held.clear()
-        self._look_until = None
+        self._wait_until = None
         logger.error(
             "Client id %s is in use elsewhere: %s. Staying away for %.0f s, then ending; "
             "give each daemon its own mqttConfig.clientId and statusTopic, or stop one",
@@ -414,7 +414,7 @@ class Door:
                 extra={"action": "mqtt_limits"},
             )
 
-    def _warn_of_short_session(self, limits: Limits) -> None:
+    def _warn_of_short_session(self, limits: BrokerLimits) -> None:
         granted = limits.session_expiry_seconds
         if granted is not None and granted < self._mqtt.session_expiry_seconds:
             logger.warning(

@@ -32,7 +32,7 @@ _P = ParamSpec("_P")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BrokerLimits:
     """What the broker allows on a connection, from its CONNACK; sizes in bytes."""
 
     receive_maximum: int = 65535
@@ -42,7 +42,7 @@ class Limits:
     session_expiry_seconds: int | None = None
 
     @classmethod
-    def of(cls, properties: Properties | None) -> Limits:
+    def of(cls, properties: Properties | None) -> BrokerLimits:
         """Read the CONNACK properties; MQTT 3.1.1 has none."""
         return cls(
             receive_maximum=getattr(properties, "ReceiveMaximum", 65535),
@@ -80,7 +80,7 @@ def named(reason: ReasonCode) -> str:
 
 
 def new_client(
-    mqtt: settings.Mqtt, client_id: str, *, keep_session: bool, limited: bool = False
+    mqtt: settings.MqttSettings, client_id: str, *, keep_session: bool, limited: bool = False
 ) -> paho.Client:
     """
     Make a client object for one connection.
@@ -115,7 +115,9 @@ def new_client(
     return client
 
 
-def connect(client: paho.Client, mqtt: settings.Mqtt, *, keep_session: bool, limited: bool = False) -> None:
+def connect(
+    client: paho.Client, mqtt: settings.MqttSettings, *, keep_session: bool, limited: bool = False
+) -> None:
     """
     Open the socket and send CONNECT, with *limited* as in `new_client`.
 
@@ -149,13 +151,13 @@ def tls_reason(error: ssl.SSLError) -> str:
     return str(error)
 
 
-def packet_limit(mqtt: settings.Mqtt, *, limited: bool) -> PacketLimit:
+def packet_limit(mqtt: settings.MqttSettings, *, limited: bool) -> PacketLimit:
     """Give how large packets of the broker may be, with *limited* as in `new_client`."""
     payload = mqtt.max_payload_bytes if limited else MAX_PACKET
     return PacketLimit(payload, is_v5=mqtt.protocol_version == "5")
 
 
-def _socket_context(mqtt: settings.Mqtt, limit: PacketLimit) -> SocketContext:
+def _socket_context(mqtt: settings.MqttSettings, limit: PacketLimit) -> SocketContext:
     tls = _tls_context(mqtt.tls) if mqtt.tls.enable else None
     place = None
     if mqtt.transport == "websockets":

@@ -16,7 +16,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.paho_client import Limits, connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
 
 #: Seconds for the broker to answer one step.
 STEP_SECONDS = 5.0
@@ -24,7 +24,7 @@ STEP_SECONDS = 5.0
 SESSION_SECONDS = 60
 
 
-class Refused(BrokerError):
+class ProbeRefused(BrokerError):
     """The broker answered and said no; `reason` is its own word, `code` its MQTT 5 reason code if any."""
 
     def __init__(self, reason: str, code: int | None = None) -> None:
@@ -33,7 +33,7 @@ class Refused(BrokerError):
         super().__init__(reason)
 
 
-class Silent(BrokerError):
+class ProbeSilent(BrokerError):
     """Something took the connection and does not answer CONNECT."""
 
 
@@ -54,13 +54,13 @@ class Probe:
     """
 
     def __init__(
-        self, mqtt: settings.Mqtt, client_id: str, *, keep_session: bool, only_ask: bool = False
+        self, mqtt: settings.MqttSettings, client_id: str, *, keep_session: bool, only_ask: bool = False
     ) -> None:
         self._mqtt = mqtt
         self._is_v5 = mqtt.protocol_version == "5"
         self._keep_session = keep_session
         self._only_ask = only_ask and self._is_v5
-        self.limits = Limits()
+        self.limits = BrokerLimits()
         self.session_present = False
         self.received: list[tuple[str, bytes]] = []
         self._connected: ReasonCode | None = None
@@ -70,7 +70,7 @@ class Probe:
         try:
             self._client = new_client(mqtt, client_id, keep_session=keep_session)
         except BrokerError as error:
-            raise Refused(str(error)) from error
+            raise ProbeRefused(str(error)) from error
         self._client.on_connect = guarded(self._on_connect)
         self._client.on_subscribe = guarded(self._on_subscribe)
         self._client.on_publish = guarded(self._on_publish)
@@ -89,18 +89,18 @@ class Probe:
         try:
             connect(self._client, mqtt, keep_session=self._keep_session)
         except ssl.SSLError as error:
-            raise Refused(f"TLS: {tls_reason(error)}") from error
+            raise ProbeRefused(f"TLS: {tls_reason(error)}") from error
         except (OSError, UnicodeError) as error:
             raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port}: {error}") from error
         if not self._turn_until(lambda: self._connected is not None):
             if self._closed:
-                raise Refused(
+                raise ProbeRefused(
                     f"it closes the connection unanswered: does it speak MQTT {mqtt.protocol_version}, "
                     "or ask for TLS or a client certificate?"
                 )
-            raise Silent(f"{mqtt.broker_host}:{mqtt.broker_port} does not answer CONNECT")
+            raise ProbeSilent(f"{mqtt.broker_host}:{mqtt.broker_port} does not answer CONNECT")
         if self._connected is not None and self._connected.is_failure:
-            raise Refused(named(self._connected), self._connected.value)
+            raise ProbeRefused(named(self._connected), self._connected.value)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -132,9 +132,9 @@ class Probe:
         else:
             self._client.subscribe(topic, 1)
         if not self._turn_until(lambda: self._granted is not None) or self._granted is None:
-            raise Refused(self._silence("SUBSCRIBE"))
+            raise ProbeRefused(self._silence("SUBSCRIBE"))
         if self._granted[0].value != 1:
-            raise Refused(named(self._granted[0]), self._granted[0].value)
+            raise ProbeRefused(named(self._granted[0]), self._granted[0].value)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """
@@ -147,9 +147,9 @@ class Probe:
         properties = Properties(PacketTypes.PUBLISH) if self._is_v5 else None  # type: ignore[no-untyped-call] # paho leaves it untyped
         self._client.publish(topic, payload, qos=1, properties=properties)
         if not self._turn_until(lambda: self._confirmed is not None) or self._confirmed is None:
-            raise Refused(self._silence("PUBLISH"))
+            raise ProbeRefused(self._silence("PUBLISH"))
         if self._confirmed.is_failure:
-            raise Refused(named(self._confirmed), self._confirmed.value)
+            raise ProbeRefused(named(self._confirmed), self._confirmed.value)
 
     def _silence(self, packet: str) -> str:
         return f"{packet} is answered by closing the connection" if self._closed else f"no answer to {packet}"
@@ -183,7 +183,7 @@ class Probe:
         properties: Properties | None,
     ) -> None:
         self.session_present = flags.session_present
-        self.limits = Limits.of(properties)
+        self.limits = BrokerLimits.of(properties)
         self._connected = reason
 
     def _on_subscribe(

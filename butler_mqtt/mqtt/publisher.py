@@ -19,8 +19,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.mqtt.connection import Connection, Ended
-from butler_mqtt.mqtt.paho_client import Limits, guarded, named
+from butler_mqtt.mqtt.connection import BrokerConnection, Ended
+from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded, named
 from butler_mqtt.mqtt.properties import PublicationProperties, variable_length
 from butler_mqtt.mqtt.status import new_instance
 
@@ -34,7 +34,7 @@ _FINAL = frozenset({0x90, 0x99})
 _MAX_REMAINING = 268_435_455
 
 
-class Replies:
+class ReplyPublisher:
     """
     The publishing connection; keeps nothing of its own.
 
@@ -56,7 +56,7 @@ class Replies:
 
     def __init__(
         self,
-        mqtt: settings.Mqtt,
+        mqtt: settings.MqttSettings,
         *,
         on_confirmed: Callable[[int], None],
         on_refused: Callable[[int, str, bool], None],
@@ -80,7 +80,7 @@ class Replies:
         #: PUBACKs of this turn. paho tells of them while it holds the lock that its publish() takes, so
         #: taking ours there could end in a deadlock.
         self._answers: deque[tuple[int, ReasonCode]] = deque()
-        self._connection = Connection(
+        self._connection = BrokerConnection(
             mqtt,
             client_id=f"{mqtt.client_id}-reply-{(instance or new_instance())[:8]}",
             keep_session=False,
@@ -144,7 +144,7 @@ class Replies:
         """Set callbacks."""
         client.on_publish = guarded(self._answered)
 
-    def accepted(self, client: paho.Client, session_present: bool, limits: Limits) -> None:  # noqa: ARG002 (Peer's signature; a clean start has no session)
+    def accepted(self, client: paho.Client, session_present: bool, limits: BrokerLimits) -> None:  # noqa: ARG002 (Peer's signature; a clean start has no session)
         """Open the window."""
         if limits.maximum_qos < 1:
             # QoS 0 has no PUBACK: a reply could be lost and we would call it delivered.

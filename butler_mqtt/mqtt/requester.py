@@ -32,7 +32,7 @@ _NOBODY = 0x10
 OTHERS = b""
 
 
-class Sender:
+class Requester:
     """
     One connection that publishes requests and hears the replies; a context manager.
 
@@ -44,7 +44,9 @@ class Sender:
         hear_events: Also hear the events of all tasks, as far as the broker lets us.
     """
 
-    def __init__(self, mqtt: settings.Mqtt, *, hear_all: bool = False, hear_events: bool = False) -> None:
+    def __init__(
+        self, mqtt: settings.MqttSettings, *, hear_all: bool = False, hear_events: bool = False
+    ) -> None:
         self._mqtt = mqtt
         self._is_v5 = mqtt.protocol_version == "5"
         token = secrets.token_hex(6)

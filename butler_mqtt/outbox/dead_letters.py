@@ -16,18 +16,17 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from sqlalchemy import Connection
-
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import dead_letter_rows, held_requests, tables
 from butler_mqtt.journal.pruning import Order, Pruning
-from butler_mqtt.ledger.unit_of_work import Turn
+from butler_mqtt.journal.transaction import Transaction
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 #: Messages in one command, so that no turn is held up.
 MAX_MESSAGES = 200
 #: Seconds between two looks for a command.
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 #: A command is a list of numbers; what is larger is none.
 MAX_BYTES = 65536
 
@@ -90,7 +89,7 @@ def parse(text: bytes) -> Command:
         raise ValueError("no command") from error
 
 
-def apply(turn: Turn, connection: Connection, command: Command) -> int:
+def apply(turn: UnitOfWork, transaction: Transaction, command: Command) -> int:
     """
     Carry a command out.
 
@@ -102,8 +101,8 @@ def apply(turn: Turn, connection: Connection, command: Command) -> int:
         held, and are not any more.
     """
     if command.action.of_held:
-        return _release(turn, connection, command)
-    rows = dead_letter_rows.set_aside(connection, command.messages)
+        return _release(turn, transaction, command)
+    rows = dead_letter_rows.set_aside(transaction, command.messages)
     for row in rows:
         turn.unit.delete(tables.outbox, row["id"])
         if command.action is Action.RESEND:
@@ -131,9 +130,9 @@ def apply(turn: Turn, connection: Connection, command: Command) -> int:
     return len(rows)
 
 
-def _release(turn: Turn, connection: Connection, command: Command) -> int:
+def _release(turn: UnitOfWork, transaction: Transaction, command: Command) -> int:
     cancel = command.action is Action.CANCEL
-    released = held_requests.release(connection, command.messages, cancel=cancel)
+    released = held_requests.release(transaction, command.messages, cancel=cancel)
     for row in released.rows:
         done = (
             "an operator discarded it: what had not begun is cancelled"
@@ -161,7 +160,7 @@ def _release(turn: Turn, connection: Connection, command: Command) -> int:
     return len(released.rows)
 
 
-class Quarantine:
+class DeadLetters:
     """
     Takes in the commands left beside the journal at *journal*; *pruning* carries out some of them.
 
@@ -169,18 +168,18 @@ class Quarantine:
     to be read anew.
     """
 
-    def __init__(self, turn: Turn, journal: Path, pruning: Pruning) -> None:
+    def __init__(self, turn: UnitOfWork, journal: Path, pruning: Pruning) -> None:
         self._turn = turn
         self._pruning = pruning
         self._file = place(journal)
         self._due = 0.0
         self.resumed = False
 
-    def step(self, connection: Connection) -> None:
+    def step(self, transaction: Transaction) -> None:
         """Carry out a command that has been left, within the turn's transaction."""
         if time.monotonic() < self._due:
             return
-        self._due = time.monotonic() + LOOK_SECONDS
+        self._due = time.monotonic() + POLL_SECONDS
         try:
             with self._file.open("rb") as file:
                 command = parse(file.read(MAX_BYTES))
@@ -196,7 +195,7 @@ class Quarantine:
         else:
             if command.order is not None:
                 self._pruning.begin(command.order)
-            done = apply(self._turn, connection, Command(command.action, _first(command.messages)))
+            done = apply(self._turn, transaction, Command(command.action, _first(command.messages)))
             if command.action.of_held and done:
                 self._turn.after(self._read_anew)
         self._turn.after(self._remove)

@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
-from sqlalchemy import Connection
-
-from butler_mqtt.domain.completions import Refused
+from butler_mqtt.domain.completions import PublicationRefused
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import queries
+from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.outbox.suspects import Next, Suspects
 
 #: Messages kept in memory; more are read from the journal when these have gone.
@@ -33,7 +32,7 @@ MAX_REFUSALS = 5
 FIRST_PAUSE_SECONDS = 1.0
 
 
-class Records(Protocol):
+class PublicationRecords(Protocol):
     """Where it is recorded what became of a message."""
 
     def published(self, publication: Publication) -> None:
@@ -50,7 +49,7 @@ class Records(Protocol):
 
 
 @dataclass(slots=True)
-class _Held:
+class _HeldBack:
     """A request's message that was refused, and its later ones, which wait for it."""
 
     first: Publication
@@ -68,7 +67,10 @@ class Outbox:
     """
 
     def __init__(
-        self, records: Records, publish: Callable[[Publication], bool], suspects: Suspects | None = None
+        self,
+        records: PublicationRecords,
+        publish: Callable[[Publication], bool],
+        suspects: Suspects | None = None,
     ) -> None:
         self._records = records
         self._publish = publish
@@ -78,7 +80,7 @@ class Outbox:
         self._refusals: dict[int, int] = {}
         self._again: list[tuple[float, int, Publication]] = []
         self._sequence = count()
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _HeldBack] = {}
         self._last_read = 0
         self._more = False
 
@@ -96,7 +98,7 @@ class Outbox:
         """Tell whether messages wait for room at the broker."""
         return bool(self._pending)
 
-    def load(self, connection: Connection) -> None:
+    def load(self, transaction: Transaction) -> None:
         """Begin with what the journal holds; what this process handed to the broker is on its way still."""
         self._pending.clear()
         self._refusals.clear()
@@ -105,13 +107,13 @@ class Outbox:
         self._held.clear()
         self._last_read = 0
         self._more = True
-        self.refill(connection)
+        self.refill(transaction)
 
-    def refill(self, connection: Connection) -> None:
+    def refill(self, transaction: Transaction) -> None:
         """Read further messages from the journal when few are left in memory."""
         if not self._more or len(self._pending) > MAX_IN_MEMORY // 2:
             return
-        rows = queries.unpublished(connection, after=self._last_read, limit=MAX_IN_MEMORY)
+        rows = queries.unpublished(transaction, after=self._last_read, limit=MAX_IN_MEMORY)
         for row in rows:
             self._last_read = row["id"]
             if row["refusals"]:
@@ -172,7 +174,7 @@ class Outbox:
             self._records.published(publication)
             self._release(publication)
 
-    def refused(self, event: Refused) -> None:
+    def refused(self, event: PublicationRefused) -> None:
         """Take note that the broker refused a message: offer it again later, or set it aside."""
         publication = self._in_flight.pop(event.id, None)
         if publication is None:
@@ -237,7 +239,7 @@ class Outbox:
 
     def _holds_up(self, publication: Publication) -> bool:
         """Let later messages of its request wait; False when it waits itself, for an earlier one."""
-        held = self._held.setdefault(publication.request_id, _Held(publication))
+        held = self._held.setdefault(publication.request_id, _HeldBack(publication))
         if held.first.id < publication.id:
             insort(held.waiting, publication, key=_place)
             return False

@@ -5,7 +5,12 @@ from __future__ import annotations
 from queue import Empty, SimpleQueue
 
 from butler_mqtt import posix
-from butler_mqtt.domain.completions import AcknowledgementsRead, Confirmed, Event, Room
+from butler_mqtt.domain.completions import (
+    AcknowledgementsRead,
+    Completion,
+    PublicationConfirmed,
+    PublisherReady,
+)
 from butler_mqtt.domain.model import Arrival
 
 #: Taken into one transaction at most.
@@ -14,17 +19,17 @@ MAX_EVENTS = 500
 LINGER_SECONDS = 0.01
 
 #: What nobody waits for, unless there is something to publish.
-_UNHURRIED = (AcknowledgementsRead, Confirmed, Room)
+_UNHURRIED = (AcknowledgementsRead, PublicationConfirmed, PublisherReady)
 
 
-class Inbox:
+class EventQueue:
     """A queue that is emptied a turn's worth at a time."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[Arrival | Event | None] = SimpleQueue()
+        self._queue: SimpleQueue[Arrival | Completion | None] = SimpleQueue()
         self._waited_for = False
 
-    def put(self, happened: Arrival | Event) -> None:
+    def put(self, happened: Arrival | Completion) -> None:
         """Hand something in, from any thread; never blocks and never fails."""
         # What the thread that brings a request has left to do is less urgent than the request; a thread that
         # brings the outcome of a POST has the next one to post.
@@ -37,7 +42,7 @@ class Inbox:
         """End the waiting of `take` without handing anything in."""
         self._queue.put(None)
 
-    def take(self, timeout: float, *, linger: bool) -> list[Arrival | Event]:
+    def take(self, timeout: float, *, linger: bool) -> list[Arrival | Completion]:
         """
         Wait at most *timeout* seconds for something, and take all that is there.
 
@@ -49,8 +54,8 @@ class Inbox:
             taken += self._take(LINGER_SECONDS)
         return taken
 
-    def _take(self, timeout: float) -> list[Arrival | Event]:
-        taken: list[Arrival | Event] = []
+    def _take(self, timeout: float) -> list[Arrival | Completion]:
+        taken: list[Arrival | Completion] = []
         self._waited_for = True
         try:
             first = self._queue.get(timeout=timeout)

@@ -18,23 +18,21 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import Connection
-
 from butler_mqtt import __version__, clock, logs
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
     CapacityRead,
-    Confirmed,
-    Event,
-    Followed,
-    Found,
-    Looked,
-    Lost,
+    Completion,
+    ExecutionsPolled,
+    Polled,
     Posted,
+    PublicationConfirmed,
+    PublicationRefused,
+    PublicationsLost,
+    PublisherReady,
     Reconfigured,
-    Refused,
-    Room,
+    Resolved,
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Publication
@@ -45,15 +43,16 @@ from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.sqlite import Journal, highest_ids
+from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.ledger.unit_of_work import Counting, Turn
-from butler_mqtt.outbox.dead_letters import Quarantine
+from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
+from butler_mqtt.outbox.dead_letters import DeadLetters
 from butler_mqtt.outbox.outbox import Outbox
-from butler_mqtt.pipeline.event_queue import Inbox
+from butler_mqtt.pipeline.event_queue import EventQueue
 from butler_mqtt.pipeline.recovery import Recovery
-from butler_mqtt.resolving.resolver import Finder
+from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.settings import Settings
-from butler_mqtt.starting.dispatcher import Starter
+from butler_mqtt.starting.dispatcher import Dispatcher
 
 #: Requests kept in memory while their tasks are not known; more stay in the journal only.
 MAX_WAITING = 4000
@@ -98,8 +97,8 @@ class Pipeline:
     ) -> None:
         self._settings = settings
         self._journal = journal
-        self._inbox = Inbox()
-        self._rows = Turn(counting)
+        self._event_queue = EventQueue()
+        self._rows = UnitOfWork(counting)
         self._refusals = Refusals(least=settings.mqtt.receive_maximum)
         self._ledger = Ledger(
             self._rows,
@@ -107,20 +106,20 @@ class Pipeline:
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=settings.start_task.if_running,
         )
-        self.finder = Finder(settings, self._ledger, self._inbox.put)
-        self.starter = Starter(
+        self.resolver = Resolver(settings, self._ledger, self._event_queue.put)
+        self.dispatcher = Dispatcher(
             settings.start_task,
             self._rows,
             self._ledger,
-            emit=self._inbox.put,
-            want=self.finder.want,
+            emit=self._event_queue.put,
+            want=self.resolver.want,
             server_time=server_time,
             our_user=_user_id(settings),
         )
         self._intake = Intake(settings, self._rows, self._ledger)
-        self._outbox = Outbox(self._ledger.mailing, publish)
+        self._outbox = Outbox(self._ledger.deliveries, publish)
         self._recovery = Recovery(
-            self._ledger, self.finder, self.starter, if_running=settings.start_task.if_running
+            self._ledger, self.resolver, self.dispatcher, if_running=settings.start_task.if_running
         )
         self._server_time = server_time
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
@@ -128,15 +127,15 @@ class Pipeline:
             settings.journal.retention_days, now=clock.STEADY.pruning_ms, unread=self._intake.unread
         )
         self._pruning = Pruning()
-        self._quarantine = Quarantine(self._rows, journal.path, self._pruning)
+        self._dead_letters = DeadLetters(self._rows, journal.path, self._pruning)
         self._held: deque[Arrival] = deque()
         self._tidied = 0.0
-        self._looked_at_disk = 0.0
+        self._disk_checked = 0.0
         self._disk_has_room = True
         self._stopping = False
         self._draining = False
         self._drained = threading.Event()
-        self._mended = threading.Event()
+        self._repaired = threading.Event()
         #: Monotonic time of the last finished turn, for the watchdog.
         self.progress = time.monotonic()
         #: Why nothing can be recorded, None while it can.
@@ -171,12 +170,12 @@ class Pipeline:
 
     # ---- called from other threads
 
-    def emit(self, happened: Arrival | Event) -> None:
+    def emit(self, happened: Arrival | Completion) -> None:
         """Hand in an arrival or event; never blocks and never fails."""
         if isinstance(happened, Arrival) and happened.message is None and happened.request_id is None:
             # Fixed before it is recorded, so that a repeated turn meets what the first one may have written.
             happened = happened._replace(request_id=str(uuid.uuid4()))
-        self._inbox.put(happened)
+        self._event_queue.put(happened)
 
     def drain(self, timeout: float) -> bool:
         """
@@ -189,14 +188,14 @@ class Pipeline:
             Whether every POST has its outcome on disk and every reply is with the broker.
         """
         self._draining = True
-        self._inbox.wake()
+        self._event_queue.wake()
         return self._drained.wait(timeout)
 
     def stop(self) -> None:
         """Let `run` end after the turn in hand; what is open goes on after the next start."""
         self._stopping = True
-        self._mended.set()
-        self._inbox.wake()
+        self._repaired.set()
+        self._event_queue.wake()
 
     def close(self) -> None:
         """Close the journal, after `run` has ended."""
@@ -228,7 +227,7 @@ class Pipeline:
 
     def turn(self, timeout: float = TIDY_SECONDS) -> None:
         """Take in what was handed in, waiting at most *timeout* seconds for the first, and carry it out."""
-        happened = self._inbox.take(timeout, linger=not self._outbox.pending)
+        happened = self._event_queue.take(timeout, linger=not self._outbox.pending)
         try:
             with logs.Together():
                 self._carry_out(happened)
@@ -237,30 +236,30 @@ class Pipeline:
         except Exception:  # noqa: BLE001 -- a fault must not end the daemon while the journal is fine
             _log.exception("a turn failed; it is repeated one event at a time", extra={"action": "bug"})
             self._one_by_one(happened)
-        if self._quarantine.resumed:
-            self._quarantine.resumed = False
+        if self._dead_letters.resumed:
+            self._dead_letters.resumed = False
             try:
                 self._reload()
             except JournalError as error:
                 self._repair(error, ())
         self.progress = time.monotonic()
 
-    def _carry_out(self, happened: Sequence[Arrival | Event], *, again: bool = False) -> None:
+    def _carry_out(self, happened: Sequence[Arrival | Completion], *, again: bool = False) -> None:
         rows = self._rows
         rows.begin()
-        with self._journal.transaction() as connection:
-            self._refusals.step(connection)
+        with self._journal.transaction() as transaction:
+            self._refusals.step(transaction)
             hurried = any(isinstance(one, Arrival) for one in happened)
-            self._pruning.step(connection, seconds=STEP_SECONDS if hurried else CALM_STEP_SECONDS)
-            self._read_on(connection)
-            self._look_at_disk()
+            self._pruning.step(transaction, seconds=STEP_SECONDS if hurried else CALM_STEP_SECONDS)
+            self._read_on(transaction)
+            self._check_disk()
             if self._tidy_now(happened):
-                self._tidy(connection)
-            taken, held = self._take_in(happened, connection, again=again)
+                self._tidy(transaction)
+            taken, held = self._take_in(happened, transaction, again=again)
             self._move_on()
             if rows.unit:
                 self._intake.note_acknowledged()
-            rows.unit.write(connection)
+            rows.unit.write(transaction)
         self._held = held
         self._act(taken)
 
@@ -277,31 +276,31 @@ class Pipeline:
         _guarded(self._outbox.pump)
         if not self._draining:
             # Last: begun beside the commit, such a question takes the time of the POST that waits for it.
-            _guarded(self.starter.look)
-            _guarded(self.finder.renew)
+            _guarded(self.dispatcher.snapshot)
+            _guarded(self.resolver.renew)
 
-    def _read_on(self, connection: Connection) -> None:
+    def _read_on(self, transaction: Transaction) -> None:
         """Read what is on disk only; before anything new is taken in, so that reading finds all."""
-        self._recovery.refill(connection, MAX_WAITING)
-        self._outbox.refill(connection)
+        self._recovery.refill(transaction, MAX_WAITING)
+        self._outbox.refill(transaction)
 
-    def _tidy_now(self, happened: Sequence[Arrival | Event]) -> bool:
+    def _tidy_now(self, happened: Sequence[Arrival | Completion]) -> bool:
         since = time.monotonic() - self._tidied
         hurried = any(isinstance(one, Arrival) for one in happened)
         return since >= (LATEST_TIDY_SECONDS if hurried else TIDY_SECONDS)
 
-    def _tidy(self, connection: Connection) -> None:
+    def _tidy(self, transaction: Transaction) -> None:
         """Give up what is too late, and forget what is old."""
         now, before = time.monotonic(), self._tidied
         self._tidied = now
         if before and now - before > PAUSED_SECONDS:
             self._resumed(now - before)
         clock.STEADY.confirm(self._server_time())
-        self.starter.give_up()
-        self._recovery.expire(connection)
-        self.finder.give_up()
-        self._retention.step(connection)
-        self._quarantine.step(connection)
+        self.dispatcher.give_up()
+        self._recovery.expire(transaction)
+        self.resolver.give_up()
+        self._retention.step(transaction)
+        self._dead_letters.step(transaction)
 
     def _resumed(self, seconds: float) -> None:
         """Begin the deadlines anew after the process, or the journal, stood still: one try comes first."""
@@ -311,14 +310,14 @@ class Pipeline:
             seconds,
             extra={"action": "resumed"},
         )
-        self.finder.resumed()
-        self.starter.resumed()
+        self.resolver.resumed()
+        self.dispatcher.resumed()
 
-    def _look_at_disk(self) -> None:
+    def _check_disk(self) -> None:
         now = time.monotonic()
-        if now - self._looked_at_disk < TIDY_SECONDS:
+        if now - self._disk_checked < TIDY_SECONDS:
             return
-        self._looked_at_disk = now
+        self._disk_checked = now
         had_room, self._disk_has_room = self._disk_has_room, self._journal.has_room()
         if had_room and not self._disk_has_room:
             _log.error(
@@ -330,7 +329,7 @@ class Pipeline:
             _log.warning("the disk of the journal has room again", extra={"action": "disk_low"})
 
     def _take_in(
-        self, happened: Sequence[Arrival | Event], connection: Connection, *, again: bool
+        self, happened: Sequence[Arrival | Completion], transaction: Transaction, *, again: bool
     ) -> tuple[list[Arrival], deque[Arrival]]:
         """Apply what happened, in order; give the arrivals recorded with this turn and those held back."""
         arrivals: list[Arrival] = []
@@ -339,7 +338,7 @@ class Pipeline:
         posted = [one for one in happened if isinstance(one, Posted)]
 
         def receive() -> None:
-            self._receive(connection, arrivals, again=again)
+            self._receive(transaction, arrivals, again=again)
             taken.extend(arrivals)
             arrivals.clear()
 
@@ -357,9 +356,9 @@ class Pipeline:
                 receive()
                 held = self._connection_event(one, held)
             elif not isinstance(one, Posted):
-                self._apply(one, connection)
+                self._apply(one, transaction)
         if posted:
-            self.starter.posted(posted, connection)
+            self.dispatcher.posted(posted, transaction)
         receive()
         return taken, held
 
@@ -375,40 +374,40 @@ class Pipeline:
             self._intake.acknowledgements_read(event.generation, event.count)
         return held
 
-    def _apply(self, event: Event, connection: Connection) -> None:  # noqa: C901 -- one case an event
+    def _apply(self, event: Completion, transaction: Transaction) -> None:  # noqa: C901 -- one case an event
         match event:
-            case Confirmed(identity):
+            case PublicationConfirmed(identity):
                 self._outbox.confirmed(identity)
-            case Found():
-                self.starter.read(self.finder.found(event), event.asked_at)
-            case Looked():
-                self.starter.settler.looked(event, connection)
-            case Followed():
-                self.starter.follower.followed(event)
+            case Resolved():
+                self.dispatcher.read(self.resolver.found(event), event.asked_at)
+            case Polled():
+                self.dispatcher.reconciler.polled(event, transaction)
+            case ExecutionsPolled():
+                self.dispatcher.tracker.polled(event)
                 if not isinstance(event.shown, QlikError):
-                    self.starter.heard()
+                    self.dispatcher.heard()
             case CapacityRead(reloads):
-                self.starter.capacity_read(reloads)
+                self.dispatcher.capacity_read(reloads)
             case Reconfigured(settings):
-                self.finder.reconfigured(settings)
-            case Refused():
+                self.resolver.reconfigured(settings)
+            case PublicationRefused():
                 self._outbox.refused(event)
-            case Lost(identities, hung_up):
+            case PublicationsLost(identities, hung_up):
                 self._outbox.lost(identities, hung_up)
-            case Room():
+            case PublisherReady():
                 self._outbox.connected()  # the turn itself publishes what there is room for
 
     def _move_on(self) -> None:
         if self._draining:
-            if not self.starter.in_hand and not self._outbox:
+            if not self.dispatcher.in_hand and not self._outbox:
                 self._drained.set()
             return
-        decided = self.finder.turn(self.starter.planned)
-        self.starter.add(decided)
-        self.starter.turn()
+        decided = self.resolver.turn(self.dispatcher.planned)
+        self.dispatcher.add(decided)
+        self.dispatcher.turn()
 
-    def _receive(self, connection: Connection, arrivals: list[Arrival], *, again: bool) -> None:
-        opened = self._intake.receive(connection, arrivals, again=again) if arrivals else []
+    def _receive(self, transaction: Transaction, arrivals: list[Arrival], *, again: bool) -> None:
+        opened = self._intake.receive(transaction, arrivals, again=again) if arrivals else []
         if opened:
             self._recovery.arrived(opened, MAX_WAITING)
 
@@ -421,32 +420,32 @@ class Pipeline:
 
     def _reload(self, *, began: bool = False) -> None:
         """Read what is open from the journal, in place of what was in memory; *began*: the process did."""
-        with self._journal.transaction() as connection:
+        with self._journal.transaction() as transaction:
             self._rows.begin()
             if began:
-                clock.STEADY.begin(queries.newest_time(connection))
-                if held_requests.is_copy(connection):
+                clock.STEADY.begin(queries.newest_time(transaction))
+                if held_requests.is_copy(transaction):
                     # Put there by hand, without `requests restore`.
-                    held_requests.hold(connection, now_ms())
-            self._rows.number_from(highest_ids(connection))
-            self._intake.load(connection)
-            self._recovery.load(connection, MAX_WAITING)
-            self._refusals.load(connection)
+                    held_requests.hold(transaction, now_ms())
+            self._rows.number_from(highest_ids(transaction))
+            self._intake.load(transaction)
+            self._recovery.load(transaction, MAX_WAITING)
+            self._refusals.load(transaction)
             if began:
-                identity = self._rows.new_id(tables.lives)
+                identity = self._rows.new_id(tables.process_starts)
                 self._rows.unit.insert(
-                    tables.lives, {"id": identity, "began_at": now_ms(), "version": __version__}
+                    tables.process_starts, {"id": identity, "began_at": now_ms(), "version": __version__}
                 )
-            self._rows.unit.write(connection)
+            self._rows.unit.write(transaction)
         self._rows.publications = []  # the outbox reads them with the others
-        with self._journal.transaction() as connection:
-            self._outbox.load(connection)
+        with self._journal.transaction() as transaction:
+            self._outbox.load(transaction)
         self._act(())
 
-    def _repair(self, error: JournalError, happened: Sequence[Arrival | Event]) -> None:
+    def _repair(self, error: JournalError, happened: Sequence[Arrival | Completion]) -> None:
         """Open the journal again until it can be written, then repeat the turn that failed."""
         while not self._stopping:
-            if not error.mendable:
+            if not error.recoverable:
                 raise error
             if self.fault is None:
                 _log.error("%s", error, extra={"action": "journal_failed"})
@@ -458,7 +457,7 @@ class Pipeline:
             except JournalError as next_error:
                 error = next_error
                 self.progress = time.monotonic()
-                self._mended.wait(REPAIR_SECONDS)
+                self._repaired.wait(REPAIR_SECONDS)
             except Exception:  # noqa: BLE001 -- as in `turn`
                 _log.exception("a turn failed; it is repeated one event at a time", extra={"action": "bug"})
                 self.fault = None
@@ -469,7 +468,7 @@ class Pipeline:
                 _log.warning("the journal can be written again", extra={"action": "journal_mended"})
                 return
 
-    def _one_by_one(self, happened: Sequence[Arrival | Event]) -> None:
+    def _one_by_one(self, happened: Sequence[Arrival | Completion]) -> None:
         """Repeat a failed turn in parts, so that one bad event costs the others nothing."""
         for one in happened:
             try:
@@ -493,9 +492,9 @@ class Pipeline:
         try:
             self._reload()
             self._rows.begin()
-            with self._journal.transaction() as connection:
+            with self._journal.transaction() as transaction:
                 self._intake.refuse(arrival, error)
-                self._rows.unit.write(connection)
+                self._rows.unit.write(transaction)
         except Exception:  # noqa: BLE001 -- one request that cannot even be refused must not end the daemon
             _log.exception("a request can neither be recorded nor acknowledged", extra={"action": "bug"})
         else:

@@ -13,8 +13,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection
-
 from butler_mqtt.clock import from_ms, now_ms, seconds_since, to_ms
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Execution, Task
@@ -24,9 +22,10 @@ from butler_mqtt.domain.states import RequestState, RunState, StartState
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import held_requests, queries
 from butler_mqtt.journal.queries import Row
+from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.resolving.resolver import Finder
-from butler_mqtt.starting.dispatcher import Starter
+from butler_mqtt.resolving.resolver import Resolver
+from butler_mqtt.starting.dispatcher import Dispatcher
 
 #: Expired requests refused in one turn.
 MAX_EXPIRED = 200
@@ -44,10 +43,12 @@ _log = logging.getLogger("butler_mqtt.recovery")
 class Recovery:
     """Fills the finder and the starter from the journal."""
 
-    def __init__(self, ledger: Ledger, finder: Finder, starter: Starter, *, if_running: str) -> None:
+    def __init__(
+        self, ledger: Ledger, resolver: Resolver, dispatcher: Dispatcher, *, if_running: str
+    ) -> None:
         self._ledger = ledger
-        self._finder = finder
-        self._starter = starter
+        self._resolver = resolver
+        self._dispatcher = dispatcher
         self._if_running = if_running
         self._last_read = 0
         self._more = False
@@ -57,33 +58,33 @@ class Recovery:
         #: Callers who wait for a reply, by delivery; the journal does not know them.
         self._callers: dict[int, Callable[[str], None]] = {}
 
-    def load(self, connection: Connection, limit: int) -> None:
+    def load(self, transaction: Transaction, limit: int) -> None:
         """Replace what is in memory by what the journal says is open."""
         ledger = self._ledger
-        self._tell_held(held_requests.count(connection))
-        self._cancelling = held_requests.cancelling(connection)
+        self._tell_held(held_requests.count(transaction))
+        self._cancelling = held_requests.cancelling(transaction)
         for opened in (*ledger.open.values(), *ledger.finishing.values()):
             self._callers |= {one.id: one.on_reply for one in opened.deliveries if one.on_reply is not None}
-        self._finder.reset()
-        self._starter.reset()
+        self._resolver.reset()
+        self._dispatcher.reset()
         ledger.open.clear()
         ledger.finishing.clear()
-        ledger.open_count = queries.open_count(connection)
-        kept = self._opened(connection, queries.decided(connection))
+        ledger.open_count = queries.open_count(transaction)
+        kept = self._opened(transaction, queries.decided(transaction))
         ledger.open.update(kept)
-        finishing = self._opened(connection, queries.waiting_for_the_end(connection))
+        finishing = self._opened(transaction, queries.waiting_for_the_end(transaction))
         ledger.finishing.update(finishing)
         # One object for each start, whichever way it is found.
-        starts = self._starts(connection, {**kept, **finishing})
-        planned, waiting = self._begin(connection, starts)
-        self._follow(connection, starts)
+        starts = self._starts(transaction, {**kept, **finishing})
+        planned, waiting = self._begin(transaction, starts)
+        self._follow(transaction, starts)
         for opened in finishing.values():
             ledger.finish_if_ended(opened)
         if self._cancelling:
-            held_requests.cancelled(connection)
+            held_requests.cancelled(transaction)
         self._last_read = 0
         self._more = True
-        self.refill(connection, limit)
+        self.refill(transaction, limit)
         if ledger.open_count or waiting:
             _log.info(
                 "%s requests are open: %s starts stand ready, %s wait",
@@ -96,31 +97,31 @@ class Recovery:
     def arrived(self, requests: Sequence[OpenRequest], limit: int) -> None:
         """Pass new requests on, or leave them to the journal while there are too many in memory."""
         for opened in requests:
-            if self._more or len(self._finder) >= limit:
+            if self._more or len(self._resolver) >= limit:
                 self._more = True
                 self._ledger.open.pop(opened.id, None)
             else:
                 self._last_read = opened.id
-                self._finder.add([opened])
+                self._resolver.add([opened])
 
-    def refill(self, connection: Connection, limit: int) -> None:
+    def refill(self, transaction: Transaction, limit: int) -> None:
         """Read further requests when few are left in memory."""
-        if not self._more or len(self._finder) > limit // 2:
+        if not self._more or len(self._resolver) > limit // 2:
             return
-        rows = queries.received(connection, after=self._last_read, limit=limit, held=self.held > 0)
+        rows = queries.received(transaction, after=self._last_read, limit=limit, held=self.held > 0)
         if rows:
             self._last_read = rows[-1]["id"]
-            opened = self._opened(connection, rows)
+            opened = self._opened(transaction, rows)
             self._ledger.open.update(opened)
             discarded = [one for one in opened.values() if one.id in self._cancelling]
-            self._finder.add(one for one in opened.values() if one.id not in self._cancelling)
+            self._resolver.add(one for one in opened.values() if one.id not in self._cancelling)
             for one in discarded:
                 self._ledger.refused(one, RequestError("cancelled", "Request cancelled", _DISCARDED))
             if discarded:
-                held_requests.cancelled(connection, [one.id for one in discarded])
+                held_requests.cancelled(transaction, [one.id for one in discarded])
         self._more = len(rows) == limit
 
-    def expire(self, connection: Connection) -> None:
+    def expire(self, transaction: Transaction) -> None:
         """Answer what is too late: requests of the backlog, and those who wait for an end."""
         now = now_ms()
         for opened in list(self._ledger.finishing.values()):
@@ -129,9 +130,9 @@ class Recovery:
         if not self._more:
             return
         rows = queries.expired(
-            connection, now=now, after=self._last_read, limit=MAX_EXPIRED, held=self.held > 0
+            transaction, now=now, after=self._last_read, limit=MAX_EXPIRED, held=self.held > 0
         )
-        for opened in self._opened(connection, rows).values():
+        for opened in self._opened(transaction, rows).values():
             error = RequestError(
                 "expired", "Request expired", "its tasks had not been found when its time was over"
             )
@@ -149,16 +150,16 @@ class Recovery:
             )
         self.held = held
 
-    def _begin(self, connection: Connection, starts: dict[int, OpenStart]) -> tuple[int, int]:
+    def _begin(self, transaction: Transaction, starts: dict[int, OpenStart]) -> tuple[int, int]:
         """Hand over runs without outcome, waiting starts and planned ones; give how many of the latter."""
-        runs = {row["id"]: row for row in queries.open_runs(connection)}
-        waiting = queries.starts_waiting(connection)
+        runs = {row["id"]: row for row in queries.open_runs(transaction)}
+        waiting = queries.starts_waiting(transaction)
         for row in waiting:
             if row["id"] not in starts:
                 starts[row["id"]] = self._start(row, None)
         under_way: dict[int, list[OpenStart]] = defaultdict(list)
         planned: list[OpenStart] = []
-        lost = self._lost(connection, starts.values(), set(runs))
+        lost = self._lost(transaction, starts.values(), set(runs))
         for start in list(starts.values()):
             if start in lost:
                 self._ledger.dropped([start], "outcome_unknown", held_requests.IN_DOUBT, StartState.UNKNOWN)
@@ -169,37 +170,39 @@ class Recovery:
             elif start.state is StartState.PLANNED:
                 planned.append(start)
             elif start.state is StartState.WAITING:
-                self._starter.wait_again(start)
+                self._dispatcher.wait_again(start)
         for identity, served in under_way.items():
-            self._starter.load(_run(runs[identity], served))
-        self._starter.add(planned)
+            self._dispatcher.load(_run(runs[identity], served))
+        self._dispatcher.add(planned)
         return len(planned), len(waiting)
 
     def _lost(
-        self, connection: Connection, starts: Iterable[OpenStart], open_runs: set[int]
+        self, transaction: Transaction, starts: Iterable[OpenStart], open_runs: set[int]
     ) -> set[OpenStart]:
         """Give the starts whose run was in doubt in a backup that was restored, which nobody can settle."""
         those = [start for start in starts if start.state in _NOT_BEGUN and start.run is not None]
-        rows = queries.runs_by_ids(connection, {start.run or 0 for start in those} - open_runs)
+        rows = queries.runs_by_ids(transaction, {start.run or 0 for start in those} - open_runs)
         states = dict.fromkeys(open_runs, RunState.INTENDED)
         states |= {row["id"]: RunState(row["state"]) for row in rows}
         return {start for start in those if states.get(start.run or 0, RunState.UNKNOWN) is RunState.UNKNOWN}
 
-    def _follow(self, connection: Connection, starts: dict[int, OpenStart]) -> None:
-        runs = {row["id"]: row for row in queries.executing_runs(connection)}
+    def _follow(self, transaction: Transaction, starts: dict[int, OpenStart]) -> None:
+        runs = {row["id"]: row for row in queries.executing_runs(transaction)}
         served: dict[int, list[OpenStart]] = defaultdict(list)
-        for row in queries.starts_served(connection) if runs else ():
+        for row in queries.starts_served(transaction) if runs else ():
             start = starts.get(row["id"]) or self._start(row, None)
             served[row["run"]].append(start)
         for identity, those in served.items():
             run = runs[identity]
-            told = set((run["events"] or "").split(",")) - {""}
+            published = set((run["events"] or "").split(",")) - {""}
             age = max(0, now_ms() - run["intended_at"]) / 1000
-            self._starter.follower.follow(run["execution_id"], those[0].task, identity, those, told, age=age)
+            self._dispatcher.tracker.follow(
+                run["execution_id"], those[0].task, identity, those, published, age=age
+            )
 
-    def _opened(self, connection: Connection, rows: Iterable[Row]) -> dict[int, OpenRequest]:
+    def _opened(self, transaction: Transaction, rows: Iterable[Row]) -> dict[int, OpenRequest]:
         opened = {row["id"]: _request(row) for row in rows}
-        for row in queries.unanswered(connection, list(opened)) if opened else ():
+        for row in queries.unanswered(transaction, list(opened)) if opened else ():
             opened[row["request"]].deliveries.append(
                 Delivery(
                     row["id"],
@@ -213,10 +216,10 @@ class Recovery:
             )
         return opened
 
-    def _starts(self, connection: Connection, opened: Mapping[int, OpenRequest]) -> dict[int, OpenStart]:
-        rows = queries.starts_of(connection, list(opened)) if opened else ()
+    def _starts(self, transaction: Transaction, opened: Mapping[int, OpenRequest]) -> dict[int, OpenStart]:
+        rows = queries.starts_of(transaction, list(opened)) if opened else ()
         runs = {row["run"] for row in rows if row["run"] is not None}
-        ended = {row["id"]: row for row in queries.runs_by_ids(connection, runs)} if runs else {}
+        ended = {row["id"]: row for row in queries.runs_by_ids(transaction, runs)} if runs else {}
         starts = {}
         for row in rows:
             owner = opened[row["request"]]

@@ -1,1 +1,1 @@
-"""The Qlik Repository Service (QRS): find tasks, start them, see what became of them; the home of requests and tenacity."""
+"""The Qlik Repository Service (QRS): find tasks, start them, read executions: home of requests, tenacity."""

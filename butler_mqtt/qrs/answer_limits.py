@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
-from butler_mqtt.settings import Qrs as Settings
+from butler_mqtt.settings import QrsSettings as Settings
 
 #: Larger than any list of tasks; what is beyond is not ours to hold in memory.
 BODY_BYTES = 64 * 1024 * 1024

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs.transport import Answer
+from butler_mqtt.qrs.transport import HttpAnswer
 from butler_mqtt.qrs.wire import guid, text
 
 #: Characters of a body that may stand in a message.
@@ -25,12 +25,12 @@ class PassingOutage(QlikUnavailable):
     """An outage that may be over in a moment: a read is repeated within the call."""
 
 
-def is_html(answer: Answer) -> bool:
+def is_html(answer: HttpAnswer) -> bool:
     """Tell whether a proxy's page came instead of an answer of the repository."""
     return "html" in answer.content_type.lower() or answer.body[:64].lstrip()[:1] == b"<"
 
 
-def said(answer: Answer) -> str:
+def said(answer: HttpAnswer) -> str:
     """Quote the body for a message: one line, bounded, no control characters; a page is only named."""
     if is_html(answer):
         return "an HTML page"
@@ -38,7 +38,7 @@ def said(answer: Answer) -> str:
     return f"'{words}'" if words else "no text"
 
 
-def value_of(answer: Answer, call: str) -> object:
+def value_of(answer: HttpAnswer, call: str) -> object:
     """
     Give the JSON of an answer to a read, None for 204.
 
@@ -69,7 +69,7 @@ def value_of(answer: Answer, call: str) -> object:
     raise _error(answer, call)
 
 
-def text_of(answer: Answer, call: str) -> str:
+def text_of(answer: HttpAnswer, call: str) -> str:
     """
     Give the text of an answer to a download; errors as of `value_of`.
 
@@ -83,7 +83,7 @@ def text_of(answer: Answer, call: str) -> str:
     return ""
 
 
-def execution_of(answer: Answer, call: str) -> str | None:
+def execution_of(answer: HttpAnswer, call: str) -> str | None:
     """
     Give the execution id of an answer to a start, None for 204.
 
@@ -108,7 +108,7 @@ def execution_of(answer: Answer, call: str) -> str | None:
     raise OutcomeUnknown(f"{call}: {answer.status} {said(answer)}; the task may have been started")
 
 
-def _error(answer: Answer, call: str) -> QlikError:
+def _error(answer: HttpAnswer, call: str) -> QlikError:
     status, words = answer.status, said(answer)
     line = f"{call}: {status} {words}"
     if status == 429:
@@ -142,7 +142,7 @@ def _advice(status: int, words: str) -> str:
     return ""
 
 
-def retry_seconds(answer: Answer) -> float | None:
+def retry_seconds(answer: HttpAnswer) -> float | None:
     """Read Retry-After, seconds or an HTTP date, as seconds from now; None when absent or unreadable."""
     value = answer.retry_after.strip()
     if value.isascii() and value.isdigit():

@@ -30,7 +30,7 @@ from urllib3.exceptions import ConnectTimeoutError, InsecureRequestWarning, Name
 
 from butler_mqtt.qrs.answer_limits import Meter
 from butler_mqtt.qrs.tls_context import tls_context
-from butler_mqtt.settings import Qrs as Settings
+from butler_mqtt.settings import QrsSettings as Settings
 
 #: Close with a reset (`{l_onoff, l_linger}`): what the peer has not acknowledged is dropped. Without, the
 #: kernel goes on sending a POST after `close` or the end of the process, and a start that is repeated since

@@ -10,17 +10,17 @@ from dataclasses import replace
 
 import tenacity
 
-from butler_mqtt.domain.model import Execution, ExecutionStatus, Look, Selector, Task
+from butler_mqtt.domain.model import Execution, ExecutionStatus, Selector, Task, TaskSnapshot
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.qrs import filters, script_log, wire
 from butler_mqtt.qrs.answer_limits import Limits
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
 from butler_mqtt.qrs.pauses import FIRST_PAUSE, Pause
 from butler_mqtt.qrs.server_state import ServerState
-from butler_mqtt.qrs.snapshots import Looks
+from butler_mqtt.qrs.snapshots import Snapshots
 from butler_mqtt.qrs.task_lists import Form, TaskLists
-from butler_mqtt.qrs.transport import Answer, ExchangeFailed, OnCall, Transport
-from butler_mqtt.settings import Qrs as Settings
+from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer, OnCall, Transport
+from butler_mqtt.settings import QrsSettings as Settings
 
 log = logging.getLogger("butler_mqtt.qrs")
 
@@ -33,7 +33,7 @@ _ABORTING = frozenset({ExecutionStatus.ABORT_INITIATED, ExecutionStatus.ABORTING
 MAYBE_CUT = 100
 
 
-class Qrs(ServerState):
+class RepositoryClient(ServerState):
     """
     What all connections share: settings, the server's clock, whether it is reached.
 
@@ -66,21 +66,21 @@ class Qrs(ServerState):
                 extra={"action": "qrs_unverified"},
             )
 
-    def connection(self) -> Connection:
+    def connection(self) -> RepositoryConnection:
         """Make a connection for one thread; it connects at its first call."""
-        return Connection(self)
+        return RepositoryConnection(self)
 
 
-class Connection:
+class RepositoryConnection:
     """The calls, for one thread: its own keep-alive connection."""
 
-    def __init__(self, qrs: Qrs) -> None:
+    def __init__(self, qrs: RepositoryClient) -> None:
         settings = qrs.settings
         self._qrs = qrs
         self._transport = Transport(settings, qrs.monotonic, qrs.on_call, qrs.limits)
-        self._looks = 0
+        self._snapshots = 0
         self._lists = TaskLists(self._read, qrs.form)
-        self._looking = Looks(self._read, self._lists)
+        self._snapshotting = Snapshots(self._read, self._lists)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(PassingOutage),
             stop=tenacity.stop_any(
@@ -140,7 +140,7 @@ class Connection:
             self._transport.close()
             raise
 
-    def look(self, task: Task) -> Look:
+    def snapshot(self, task: Task) -> TaskSnapshot:
         """
         Read all that the server shows about *task*: itself, its sessions, its results.
 
@@ -151,14 +151,14 @@ class Connection:
             QlikUnavailable: The server could not be asked, retries included.
             QlikRefused: The server refuses to tell.
         """
-        look = self._looking.look([task])[task.id]
-        if isinstance(look, QlikRefused):
-            raise look
-        return look
+        snapshot = self._snapshotting.snapshot([task])[task.id]
+        if isinstance(snapshot, QlikRefused):
+            raise snapshot
+        return snapshot
 
-    def look_at_all(self, tasks: Iterable[Task]) -> dict[str, Look | QlikRefused]:
+    def read_snapshots(self, tasks: Iterable[Task]) -> dict[str, TaskSnapshot | QlikRefused]:
         """Read what `look` reads of many tasks at once, by their ids; raises as `look`."""
-        return self._looking.look(tasks)
+        return self._snapshotting.snapshot(tasks)
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         """
@@ -173,7 +173,7 @@ class Connection:
             QlikUnavailable: The server could not be asked, retries included.
             QlikRefused: The server refuses to tell.
         """
-        self._looks += 1
+        self._snapshots += 1
         known: dict[str, Execution | None] = dict.fromkeys(ids)
         asked = list(known)
         for start in range(0, len(asked), MAX_EXECUTIONS):
@@ -183,7 +183,7 @@ class Connection:
             # Why an execution is being aborted only its session tells.
             alive = {one for one in group if one in shown and shown[one].active}
             alive -= {one for one in alive if shown[one].status in _ABORTING}
-            if self._looks % ALL_SESSIONS_EVERY == 0:
+            if self._snapshots % ALL_SESSIONS_EVERY == 0:
                 alive = set()
             doubtful = [one for one in group if one not in alive]
             sessions = self._sessions_by_id(doubtful) if doubtful else []
@@ -279,7 +279,7 @@ class Connection:
     def _read_text(self, path: str, query: str = "") -> object:
         return self._retrying(self._read_once, path, query, text_of)
 
-    def _read_once(self, path: str, query: str, parse: Callable[[Answer, str], object]) -> object:
+    def _read_once(self, path: str, query: str, parse: Callable[[HttpAnswer, str], object]) -> object:
         call = self._call("GET", path)
         try:
             answer = self._transport.exchange("GET", path, query)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from butler_mqtt.qrs.answers import PASSING, http_date, is_html, said
-from butler_mqtt.qrs.transport import Answer
+from butler_mqtt.qrs.transport import HttpAnswer
 
 log = logging.getLogger("butler_mqtt.qrs")
 
@@ -52,7 +52,7 @@ class ServerState:
             return None
         return clock[0] + timedelta(seconds=self.monotonic() - clock[1])
 
-    def note_answer(self, answer: Answer) -> None:
+    def note_answer(self, answer: HttpAnswer) -> None:
         """Take the time from an answer, and whether the repository is reached: a 500 tells neither."""
         if answer.date != self._date and (moment := http_date(answer.date)) is not None:
             self._date, self._clock = answer.date, (moment, self.monotonic())

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from butler_mqtt.domain.model import Look, Selector, SelectorKind, Task, TaskType
+from butler_mqtt.domain.model import Selector, SelectorKind, Task, TaskSnapshot, TaskType
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.task_lists import MAYBE_CUT, NOT_UNDERSTOOD, Read, TaskLists
@@ -31,13 +31,13 @@ _Ways = Sequence[tuple[str, ...]]
 
 
 @dataclass
-class Looks:
+class Snapshots:
     """Looks at tasks over one connection."""
 
     read: Read
     lists: TaskLists
 
-    def look(self, tasks: Iterable[Task]) -> dict[str, Look | QlikRefused]:
+    def snapshot(self, tasks: Iterable[Task]) -> dict[str, TaskSnapshot | QlikRefused]:
         """
         Read all that the server shows about *tasks*, by their ids.
 
@@ -46,14 +46,14 @@ class Looks:
             QlikRefused: The server refuses whatever is asked.
         """
         asked = list({task.id: task for task in tasks}.values())
-        looks: dict[str, Look | QlikRefused] = {}
+        snapshots: dict[str, TaskSnapshot | QlikRefused] = {}
         for begin in range(0, len(asked), MAX_TASKS):
-            looks |= self._look(asked[begin : begin + MAX_TASKS])
-        return looks
+            snapshots |= self._snapshot(asked[begin : begin + MAX_TASKS])
+        return snapshots
 
-    def _look(self, tasks: Sequence[Task]) -> dict[str, Look | QlikRefused]:
+    def _snapshot(self, tasks: Sequence[Task]) -> dict[str, TaskSnapshot | QlikRefused]:
         found = self.lists.find(Selector(SelectorKind.TASK_ID, task.id) for task in tasks)
-        looks: dict[str, Look | QlikRefused] = {}
+        snapshots: dict[str, TaskSnapshot | QlikRefused] = {}
         shown: dict[str, Task | None] = {}
         of_kind: dict[int | None, list[str]] = defaultdict(list)
         for task in tasks:
@@ -63,7 +63,7 @@ class Looks:
                 # The list may have been cut, and that there is no such task is a verdict.
                 answer = self.lists.find([selector])[selector]
             if isinstance(answer, QlikRefused):
-                looks[task.id] = answer
+                snapshots[task.id] = answer
                 continue
             shown[task.id] = answer[0] if answer else None
             kind = answer[0].task_type if answer else task.task_type
@@ -73,12 +73,12 @@ class Looks:
                 sessions, readable = self._sessions(ids, kind)
                 results = self._rows("executionresult", ids, [("taskID",)], "&orderby=startTime%20desc")
             except QlikRefused as error:
-                looks |= dict.fromkeys(ids, error)
+                snapshots |= dict.fromkeys(ids, error)
                 continue
             for one in ids:
                 executions = wire.executions(sessions[one], results[one])
-                looks[one] = Look(shown[one], executions, sessions_readable=readable)
-        return looks
+                snapshots[one] = TaskSnapshot(shown[one], executions, sessions_readable=readable)
+        return snapshots
 
     def _sessions(self, ids: Sequence[str], kind: int | None) -> tuple[Mapping[str, Sequence[object]], bool]:
         ways = [_WAYS[kind]] if kind in _WAYS else list(_WAYS.values())

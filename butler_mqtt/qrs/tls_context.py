@@ -6,7 +6,7 @@ import ssl
 
 from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.qrs.wire import text
-from butler_mqtt.settings import Qrs as Settings
+from butler_mqtt.settings import QrsSettings as Settings
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:

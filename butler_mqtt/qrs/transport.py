@@ -15,7 +15,7 @@ from butler_mqtt.errors import ButlerError, QlikUnavailable
 from butler_mqtt.qrs.answer_limits import Limits, Meter
 from butler_mqtt.qrs.explanations import RAISED, explain
 from butler_mqtt.qrs.http_connection import Adapter
-from butler_mqtt.settings import Qrs as Settings
+from butler_mqtt.settings import QrsSettings as Settings
 
 #: A connection idle for longer is not used again: the server or a firewall may be dropping it right now,
 #: and a start written into it would be in doubt.
@@ -48,7 +48,7 @@ class ExchangeFailed(ButlerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """One HTTP answer, whole; absent headers are empty strings."""
 
     status: int
@@ -88,7 +88,7 @@ class Transport:
         self._adapter: Adapter | None = None
         self._used = 0.0
 
-    def exchange(self, method: str, path: str, query: str = "") -> Answer:
+    def exchange(self, method: str, path: str, query: str = "") -> HttpAnswer:
         """
         Make one call of /qrs*path*; *query* is encoded already.
 
@@ -130,7 +130,7 @@ class Transport:
         request.headers[_XRFKEY] = key
         return request
 
-    def _whole(self, response: Response) -> Answer:
+    def _whole(self, response: Response) -> HttpAnswer:
         """Read the answer to its end; only then its connection is free again."""
         headers = response.headers
         length = headers.get("Content-Length", "0")
@@ -143,7 +143,7 @@ class Transport:
             # The meter counts what comes, not what a compressed body becomes.
             if len(body) > self._limits.body_bytes:
                 raise self._meter.too_large()
-        return Answer(
+        return HttpAnswer(
             status=response.status_code,
             body=bytes(body),
             content_type=headers.get("Content-Type", ""),

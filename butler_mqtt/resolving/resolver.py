@@ -18,7 +18,7 @@ from typing import Protocol
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain import decisions
-from butler_mqtt.domain.completions import Answers, Event, Found
+from butler_mqtt.domain.completions import Answers, Completion, Resolved
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
@@ -50,7 +50,7 @@ class Tasks(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _ResolveJob:
     number: int
     selectors: list[Selector]
     requests: frozenset[int]
@@ -58,7 +58,7 @@ class _Job:
     asked_at: float
 
 
-class Finder:
+class Resolver:
     """
     Holds the requests whose tasks are not known and asks the server for them.
 
@@ -68,7 +68,7 @@ class Finder:
         emit: Hands an event to the pipeline; called from the finder's thread.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, emit: Callable[[Event], None]) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, emit: Callable[[Completion], None]) -> None:
         self._settings = settings
         self._ledger = ledger
         self._emit = emit
@@ -79,8 +79,8 @@ class Finder:
         #: Answers used again since they came, and whether one of them grows old.
         self._used: dict[Selector, None] = {}
         self._growing_old = False
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._job: _Job | None = None
+        self._jobs: SimpleQueue[_ResolveJob | None] = SimpleQueue()
+        self._job: _ResolveJob | None = None
         self._numbers = itertools.count()
         self._failures = 0
         self._retry_at = 0.0
@@ -99,7 +99,7 @@ class Finder:
                 answers: Answers | QlikError = tasks.find(job.selectors)
             except QlikError as error:
                 answers = error
-            self._emit(Found(job.number, job.asked_at, answers))
+            self._emit(Resolved(job.number, job.asked_at, answers))
 
     def stop(self) -> None:
         """Let `work` end after the job in hand."""
@@ -129,7 +129,7 @@ class Finder:
         """Decide from now on with another allow-list."""
         self._settings = settings
 
-    def found(self, event: Found) -> Mapping[str, Task | None]:
+    def found(self, event: Resolved) -> Mapping[str, Task | None]:
         """
         Take in what the server answered; `turn` decides with it.
 
@@ -237,7 +237,7 @@ class Finder:
         self._retry_at = 0.0
         self._answered = time.monotonic()
 
-    def _decide(self, answers: Answers, job: _Job) -> None:
+    def _decide(self, answers: Answers, job: _ResolveJob) -> None:
         """Decide the requests of *job*, which stand at the head of those waiting."""
         while self._waiting and self._waiting[0].id in job.requests:
             opened = self._waiting.popleft()
@@ -297,7 +297,7 @@ class Finder:
             self._growing_old = False
         # Only now: what was used is asked for anew also when it has grown too old meanwhile.
         self._used = {selector: None for selector in self._used if selector in self._cache}
-        self._job = _Job(next(self._numbers), list(wanted), frozenset(requests), tuple(read_anew), now)
+        self._job = _ResolveJob(next(self._numbers), list(wanted), frozenset(requests), tuple(read_anew), now)
         # Reading may go on whatever becomes of this transaction.
         self._jobs.put(self._job)
 

@@ -16,12 +16,12 @@ from butler_mqtt.simulator.definitions import DefinitionError, task_definition
 from butler_mqtt.simulator.faults import FaultError, Faults
 from butler_mqtt.simulator.site import FOREIGN_USER, Site
 from butler_mqtt.simulator.switches import SwitchError
-from butler_mqtt.simulator.tasks import Task
+from butler_mqtt.simulator.tasks import SimulatedTask
 
 _Scope = MutableMapping[str, Any]
 
 
-class Door(Protocol):
+class AdminDoor(Protocol):
     """The main listener, as far as the admin endpoints move it."""
 
     accepted: int
@@ -33,7 +33,7 @@ class Door(Protocol):
 class Admin:
     """The endpoints; each answers JSON, a refusal is `{"error": text}`."""
 
-    def __init__(self, site: Site, faults: Faults, door: Callable[[], Door]) -> None:
+    def __init__(self, site: Site, faults: Faults, door: Callable[[], AdminDoor]) -> None:
         self._site = site
         self._faults = faults
         self._door = door
@@ -185,13 +185,13 @@ class Admin:
         await self._door().move(self._site.switches.listener, request.scope["state"].get("wire"))
         return Response(status_code=204)
 
-    def _put(self, raw: Any) -> Task:
+    def _put(self, raw: Any) -> SimulatedTask:
         try:
             return self._site.put_task(task_definition(raw))
         except DefinitionError as error:
             raise HTTPException(400, str(error)) from None
 
-    def _find(self, request: Request) -> Task:
+    def _find(self, request: Request) -> SimulatedTask:
         task = self._site.tasks.get(request.path_params["task"].lower())
         if task is None:
             raise HTTPException(404, "no such task")
@@ -199,7 +199,7 @@ class Admin:
 
 
 def application(
-    site: Site, faults: Faults, door: Callable[[], Door]
+    site: Site, faults: Faults, door: Callable[[], AdminDoor]
 ) -> Callable[[_Scope, Any, Any], Awaitable[None]]:
     """Give the ASGI application of the admin endpoints."""
     app = Starlette(

@@ -70,7 +70,7 @@ class StartCounts:
 
 
 @dataclass
-class Calls:
+class CallLog:
     """The newest calls, and counts per task that are never cut."""
 
     records: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=CALLS_KEPT))
@@ -93,7 +93,7 @@ class Calls:
         return (record for record in self.records if record.index >= index)
 
 
-class Ledger:
+class StartBook:
     """
     A file with one JSON line per execution, written before the caller gets its answer.
 

@@ -15,7 +15,7 @@ from butler_mqtt.simulator.filter_matching import bind
 from butler_mqtt.simulator.notifications import Subscription, new_handle
 from butler_mqtt.simulator.server_clock import stamp
 from butler_mqtt.simulator.site import Site
-from butler_mqtt.simulator.tasks import MODIFIED_BY, Task
+from butler_mqtt.simulator.tasks import MODIFIED_BY, SimulatedTask
 
 XSRF = "XSRF prevention check failed. Possible XSRF discovered."
 NO_ENDPOINT = "No matching endpoint found"
@@ -63,14 +63,14 @@ def _handler(call: Call) -> Handler | None:
 # -- starting and stopping
 
 
-def _task(site: Site, text: str) -> Task:
+def _task(site: Site, text: str) -> SimulatedTask:
     task = site.tasks.get(guid(text))
     if task is None:
         raise Refusal(int(site.switches.unknown_task), f"No task with id {text}")
     return task
 
 
-def _task_by_name(site: Site, call: Call) -> Task:
+def _task_by_name(site: Site, call: Call) -> SimulatedTask:
     name = call.parameter("name").casefold()
     for task in site.tasks:
         if task.document["name"].casefold() == name:
@@ -78,28 +78,28 @@ def _task_by_name(site: Site, call: Call) -> Task:
     raise Refusal(int(site.switches.unknown_task), f"No task with name {call.parameters['name']}")
 
 
-def _tasks(site: Site, call: Call) -> list[Task]:
+def _tasks(site: Site, call: Call) -> list[SimulatedTask]:
     ids = call.document()
     if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
         raise Refusal(400, "The request body is not a list of ids")
     return [_task(site, one) for one in ids]
 
 
-def _named(site: Site, call: Call, *tasks: Task) -> None:
+def _named(site: Site, call: Call, *tasks: SimulatedTask) -> None:
     """Note the tasks that a call is about, and refuse who may not start or stop them."""
     call.record.task_ids = tuple(task.id for task in tasks)
     if site.switches.rights != "full":
         raise Refusal(403, "Forbidden")
 
 
-def _start(site: Site, call: Call, *tasks: Task) -> Answer:
+def _start(site: Site, call: Call, *tasks: SimulatedTask) -> Answer:
     _named(site, call, *tasks)
     for task in tasks:
         site.start(task, call.user, call.record, synchronous=False)
     return Answer.nothing()
 
 
-def _start_synchronous(site: Site, call: Call, task: Task) -> Answer:
+def _start_synchronous(site: Site, call: Call, task: SimulatedTask) -> Answer:
     _named(site, call, task)
     execution_id = site.start(task, call.user, call.record, synchronous=True)
     if site.switches.synchronous_body == "string":
@@ -107,7 +107,7 @@ def _start_synchronous(site: Site, call: Call, task: Task) -> Answer:
     return Answer(201, b'{"value":"%s"}' % execution_id.encode())
 
 
-def _stop(site: Site, call: Call, *tasks: Task) -> Answer:
+def _stop(site: Site, call: Call, *tasks: SimulatedTask) -> Answer:
     _named(site, call, *tasks)
     for task in tasks:
         site.stop(task)

@@ -14,7 +14,7 @@ from butler_mqtt.simulator.entity_fields import Schema
 from butler_mqtt.simulator.filter_language import FilterError
 from butler_mqtt.simulator.filter_matching import bind
 from butler_mqtt.simulator.site import Site
-from butler_mqtt.simulator.tasks import Task
+from butler_mqtt.simulator.tasks import SimulatedTask
 
 _PRIVILEGES = ["create", "read", "update", "delete"]
 
@@ -31,7 +31,7 @@ class View:
 
     def shows(self, entity: Entity) -> bool:
         """Tell whether *entity* belongs here."""
-        return self.kinds is None or (isinstance(entity, Task) and entity.kind in self.kinds)
+        return self.kinds is None or (isinstance(entity, SimulatedTask) and entity.kind in self.kinds)
 
 
 VIEWS: dict[str, View] = {
@@ -98,7 +98,7 @@ def _found(site: Site, view: View, call: Call) -> list[Entity]:
 
 
 def _form(site: Site, view: View, entity: Entity, *, full: bool) -> bytes:
-    if view.mixed and isinstance(entity, Task):
+    if view.mixed and isinstance(entity, SimulatedTask):
         concrete = site.switches.task_model == "concrete"
         if not full:
             return entity.task_condensed(concrete=concrete)

@@ -11,7 +11,7 @@ from butler_mqtt.simulator.definitions import NodeDefinition, derived_id
 from butler_mqtt.simulator.results import Result, Session
 from butler_mqtt.simulator.server_clock import Agenda, Clock, Timer
 from butler_mqtt.simulator.switches import Switches
-from butler_mqtt.simulator.tasks import Task
+from butler_mqtt.simulator.tasks import SimulatedTask
 
 #: Between the states of an abort and before a retry, in seconds (times `durationFactor`).
 ABORT_STEP_SECONDS = 0.1
@@ -32,10 +32,12 @@ class Node:
         self.used = 0
 
 
-class Execution:
+class SimulatedExecution:
     """One execution, alive until its session ends."""
 
-    def __init__(self, execution_id: str, task: Task, user: str, result: Result, skew: float) -> None:
+    def __init__(
+        self, execution_id: str, task: SimulatedTask, user: str, result: Result, skew: float
+    ) -> None:
         self.id = execution_id
         #: Seconds by which the clock that stamps it is ahead.
         self.skew = skew
@@ -66,25 +68,27 @@ class Executions:
         self._switches = switches
         self._on_change = on_change
         self.nodes = [Node(definition) for definition in nodes]
-        self._queue: deque[Execution] = deque()
+        self._queue: deque[SimulatedExecution] = deque()
         self._started = 0
-        self._alive: dict[str, dict[str, Execution]] = {}
+        self._alive: dict[str, dict[str, SimulatedExecution]] = {}
         self.sessions: Collection[Session] = Collection((("id",), *_TASK_PATHS))
         self.results: Collection[Result] = Collection((("id",), ("executionID",), ("taskID",)))
         self.script_logs: dict[str, Result] = {}
 
-    def alive(self, task: Task) -> list[Execution]:
+    def alive(self, task: SimulatedTask) -> list[SimulatedExecution]:
         """Give the executions of *task* that have not ended, oldest first."""
         return list(self._alive.get(task.id, {}).values())
 
-    def start(self, task: Task, user: str) -> Execution:
+    def start(self, task: SimulatedTask, user: str) -> SimulatedExecution:
         """Trigger *task*, whatever state it is in; it runs at once or is queued."""
         skews = self._switches().node_clock_seconds
         skew = skews[self._started % len(skews)]
         self._started += 1
         now = self._clock.stamp(skew)
         execution_id = str(uuid.uuid4())
-        execution = Execution(execution_id, task, user, self._new_result(task, execution_id, now), skew)
+        execution = SimulatedExecution(
+            execution_id, task, user, self._new_result(task, execution_id, now), skew
+        )
         if task.kind in self._switches().session_types:
             execution.session = Session(
                 execution_id, task, user=user, node_id=self.nodes[0].id, result=execution.result, stamp=now
@@ -96,7 +100,7 @@ class Executions:
         self._place(execution)
         return execution
 
-    def stop(self, execution: Execution, reason: int = 1) -> None:
+    def stop(self, execution: SimulatedExecution, reason: int = 1) -> None:
         """Abort *execution* for the `abortReason` *reason*: 1 manual, 2 timeout, 3 deleted task."""
         if execution.ended or execution.aborting:
             return
@@ -106,7 +110,7 @@ class Executions:
         self._move(execution, 4)
         self._then(execution, ABORT_STEP_SECONDS, lambda: self._abort(execution))
 
-    def _abort(self, execution: Execution) -> None:
+    def _abort(self, execution: SimulatedExecution) -> None:
         self._move(execution, 5)
         self._then(execution, ABORT_STEP_SECONDS, lambda: self._end(execution, 6))
 
@@ -122,7 +126,7 @@ class Executions:
                 return
             self._run(execution, node)
 
-    def _new_result(self, task: Task, execution_id: str, now: str) -> Result:
+    def _new_result(self, task: SimulatedTask, execution_id: str, now: str) -> Result:
         node = self.nodes[0]
         result = Result(task, execution_id, node.id, node.definition.host_name, now)
         self.results.add(result)
@@ -134,7 +138,7 @@ class Executions:
         self._on_change(1, "ExecutionResult", result, ())
         return result
 
-    def _place(self, execution: Execution) -> None:
+    def _place(self, execution: SimulatedExecution) -> None:
         if execution.task.kind in (1, 2):
             # External programs and user synchronisations need no engine.
             self._begin(execution)
@@ -156,7 +160,7 @@ class Executions:
         ]
         return min(free, key=lambda node: node.used, default=None)
 
-    def _run(self, execution: Execution, node: Node) -> None:
+    def _run(self, execution: SimulatedExecution, node: Node) -> None:
         node.used += 1
         execution.node = node
         now = self._clock.stamp(execution.skew)
@@ -166,7 +170,7 @@ class Executions:
             execution.session.document["executingNode"]["id"] = node.id
         self._begin(execution)
 
-    def _begin(self, execution: Execution) -> None:
+    def _begin(self, execution: SimulatedExecution) -> None:
         execution.result.begin(self._clock.stamp(execution.skew))
         self._move(execution, 14 if execution.task.kind == 3 else 2)
         definition = execution.task.definition
@@ -177,7 +181,7 @@ class Executions:
         else:
             self._then(execution, definition.duration_seconds, lambda: self._finish(execution, outcome))
 
-    def _finish(self, execution: Execution, outcome: int) -> None:
+    def _finish(self, execution: SimulatedExecution, outcome: int) -> None:
         retries = execution.task.definition.retries
         if outcome != 8 or execution.retries >= retries:
             self._end(execution, outcome)
@@ -195,7 +199,7 @@ class Executions:
         self._move(execution, 10)
         self._then(execution, RETRY_PAUSE_SECONDS, lambda: self._begin(execution))
 
-    def _end(self, execution: Execution, status: int) -> None:
+    def _end(self, execution: SimulatedExecution, status: int) -> None:
         execution.ended = True
         alive = self._alive.get(execution.task.id, {})
         alive.pop(execution.id, None)
@@ -215,14 +219,14 @@ class Executions:
             execution.node = None
             self.dispatch()
 
-    def _conclude(self, execution: Execution, status: int, messages: Sequence[str]) -> None:
+    def _conclude(self, execution: SimulatedExecution, status: int, messages: Sequence[str]) -> None:
         result = execution.result
         result.finish(status, self._clock.stamp(execution.skew), *messages)
         result.script_log_from = self._clock.monotonic() + self._switches().script_log_lag_seconds
         execution.task.changed()
         self._on_change(2, "ExecutionResult", result, ("status", "stopTime", "duration", "details"))
 
-    def _move(self, execution: Execution, status: int) -> None:
+    def _move(self, execution: SimulatedExecution, status: int) -> None:
         now = self._clock.stamp(execution.skew)
         execution.result.move(status, now)
         execution.task.changed()
@@ -232,7 +236,7 @@ class Executions:
             self._on_change(2, "ExecutionSession", execution.session, ("executionResult",))
         self._on_change(2, "ExecutionResult", execution.result, ("status", "details"))
 
-    def _then(self, execution: Execution, seconds: float, action: Callable[[], None]) -> None:
+    def _then(self, execution: SimulatedExecution, seconds: float, action: Callable[[], None]) -> None:
         """Go on in *seconds*, unless the execution is sent another way until then."""
         if execution.timer is not None:
             execution.timer.cancel()

@@ -9,7 +9,7 @@ from typing import Any
 from butler_mqtt.simulator.collection import Entity
 from butler_mqtt.simulator.entity_fields import STATUS_NAMES
 from butler_mqtt.simulator.server_clock import NEVER, NO_END
-from butler_mqtt.simulator.tasks import EMPTY_GUID, Task, never_executed
+from butler_mqtt.simulator.tasks import EMPTY_GUID, SimulatedTask, never_executed
 
 _SCHEDULER_USER = "INTERNAL\\sa_scheduler"
 _REFERENCES = ("reloadTask", "userSyncTask", "externalProgramTask")
@@ -26,7 +26,9 @@ class Result(Entity):
 
     condensed_keys = (*never_executed(),)
 
-    def __init__(self, task: Task, execution_id: str, node_id: str, node_name: str, stamp: str) -> None:
+    def __init__(
+        self, task: SimulatedTask, execution_id: str, node_id: str, node_name: str, stamp: str
+    ) -> None:
         app = task.document.get("app")
         self.task = task
         #: What the script log of this attempt is fetched by.
@@ -101,7 +103,7 @@ class Session(Entity):
     """An execution session: there while the execution is active."""
 
     def __init__(
-        self, session_id: str, task: Task, *, user: str, node_id: str, result: Result, stamp: str
+        self, session_id: str, task: SimulatedTask, *, user: str, node_id: str, result: Result, stamp: str
     ) -> None:
         app = task.document.get("app")
         reference = {0: 0, 1: 2, 2: 1}.get(task.kind, 0)

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from butler_mqtt.simulator import admin, definitions, issuer
 from butler_mqtt.simulator.asgi import Application, Asgi
-from butler_mqtt.simulator.call_log import Ledger
+from butler_mqtt.simulator.call_log import StartBook
 from butler_mqtt.simulator.faults import Faults
 from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.switches import SwitchError, Switches
@@ -81,19 +81,21 @@ async def _serve(options: ServeOptions) -> int:
     if options.tls:
         issuer.ensure(options.certs)
         context = issuer.server_context(options.certs)
-    with contextlib.closing(Ledger(options.ledger)) as ledger:
+    with contextlib.closing(StartBook(options.ledger)) as ledger:
         site = Site(definition, switches=switches, ledger=ledger)
         faults = Faults()
-        doors: list[Listener] = []
+        doors: list[SimulatorListener] = []
         admin_application = admin.application(site, faults, lambda: doors[0])
-        main = Listener(Application(site, faults, admin_application), options.host, options.port, context)
+        main = SimulatorListener(
+            Application(site, faults, admin_application), options.host, options.port, context
+        )
         doors.append(main)
         stopped = _stop_event()
         await main.open()
         scheme = "https" if options.tls else "http"
         _say(f"QRS simulator listening on {scheme}://{options.host}:{main.port}")
         if options.admin_port is not None:
-            side = Listener(admin_application, "127.0.0.1", options.admin_port, None)
+            side = SimulatorListener(admin_application, "127.0.0.1", options.admin_port, None)
             doors.append(side)
             await side.open()
             _say(f"QRS simulator admin on http://127.0.0.1:{side.port}")
@@ -138,7 +140,7 @@ async def _pump(site: Site) -> None:
 class _Protocol(HttpToolsProtocol):
     """uvicorn's protocol, known to its listener and handed to the application as `wire`."""
 
-    def __init__(self, listener: Listener, config: uvicorn.Config, state: ServerState) -> None:
+    def __init__(self, listener: SimulatorListener, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config=config, server_state=state, app_state={"wire": self})
         self._listener = listener
 
@@ -163,7 +165,7 @@ class _Protocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-class Listener:
+class SimulatorListener:
     """
     One port.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from butler_mqtt.simulator.call_log import CallRecord, Calls, Ledger
+from butler_mqtt.simulator.call_log import CallLog, CallRecord, StartBook
 from butler_mqtt.simulator.collection import Collection
 from butler_mqtt.simulator.definitions import SiteDefinition, TaskDefinition, derived_id
-from butler_mqtt.simulator.executions import Execution, Executions
+from butler_mqtt.simulator.executions import Executions, SimulatedExecution
 from butler_mqtt.simulator.filter_matching import Dialect
 from butler_mqtt.simulator.notifications import Changes
 from butler_mqtt.simulator.server_clock import Agenda, Clock
@@ -15,8 +15,8 @@ from butler_mqtt.simulator.switches import Switches
 from butler_mqtt.simulator.tasks import (
     EMPTY_GUID,
     CustomPropertyDefinition,
+    SimulatedTask,
     Tag,
-    Task,
     custom_property_definition,
     tag,
 )
@@ -39,20 +39,20 @@ class Site:
         definition: SiteDefinition,
         *,
         clock: Clock | None = None,
-        ledger: Ledger | None = None,
+        ledger: StartBook | None = None,
         switches: Switches | None = None,
     ) -> None:
         self.definition = definition
         self.clock = clock or Clock()
         self.agenda = Agenda(self.clock)
-        self.calls = Calls()
-        self._ledger = ledger or Ledger(None)
+        self.calls = CallLog()
+        self._ledger = ledger or StartBook(None)
         self._first_switches = switches or Switches()
         self._populate()
 
     def _populate(self) -> None:
         self._take(self._first_switches)
-        self.tasks: Collection[Task] = Collection(
+        self.tasks: Collection[SimulatedTask] = Collection(
             (("id",), ("name",), ("tags", "name"), ("customProperties", "value"))
         )
         self.tags: Collection[Tag] = Collection()
@@ -98,12 +98,12 @@ class Site:
         """Go back to the beginning: tasks, switches, executions, calls."""
         self.agenda.clear()
         self.changes.lose_subscriptions()
-        self.calls = Calls()
+        self.calls = CallLog()
         self._populate()
 
     # -- tasks
 
-    def put_task(self, definition: TaskDefinition) -> Task:
+    def put_task(self, definition: TaskDefinition) -> SimulatedTask:
         """Add a task, or replace the one with its id; what runs goes on."""
         now = self.clock.stamp()
         self._define_all(definition)
@@ -115,7 +115,7 @@ class Site:
         for name in definition.tags:
             if self.tags.get(derived_id("tag", name)) is None:
                 self.tags.add(tag(name, now))
-        task = Task(definition, now, choices)
+        task = SimulatedTask(definition, now, choices)
         before = self.tasks.get(task.id)
         if before is not None:
             task.show(before.last)
@@ -124,7 +124,7 @@ class Site:
         self.changes.record(1 if before is None else 2, task.schema_path, task, ())
         return task
 
-    def delete_task(self, task: Task) -> None:
+    def delete_task(self, task: SimulatedTask) -> None:
         """Delete a task; what runs of it is aborted."""
         self.tasks.remove(task.id)
         for execution in self.executions.alive(task):
@@ -147,7 +147,7 @@ class Site:
 
     # -- starting and stopping
 
-    def start(self, task: Task, user: str, call: CallRecord | None, *, synchronous: bool) -> str:
+    def start(self, task: SimulatedTask, user: str, call: CallRecord | None, *, synchronous: bool) -> str:
         """
         Start *task* if it can be, as the QRS does.
 
@@ -168,7 +168,7 @@ class Site:
             counts.empty += 1
         return execution_id
 
-    def _start(self, task: Task, user: str, call: CallRecord | None, *, synchronous: bool) -> str:
+    def _start(self, task: SimulatedTask, user: str, call: CallRecord | None, *, synchronous: bool) -> str:
         app = task.document.get("app")
         if not task.document["enabled"] or (app is not None and app["availabilityStatus"] != 1):
             return EMPTY_GUID
@@ -184,7 +184,7 @@ class Site:
         self._count(execution, call)
         return execution.id
 
-    def _count(self, execution: Execution, call: CallRecord | None) -> None:
+    def _count(self, execution: SimulatedExecution, call: CallRecord | None) -> None:
         counts = self.calls.counts(execution.task.id)
         counts.executions += 1
         if call is None:
@@ -203,7 +203,7 @@ class Site:
             }
         )
 
-    def stop(self, task: Task) -> int:
+    def stop(self, task: SimulatedTask) -> int:
         """Abort all that runs of *task*; gives how many executions that were."""
         alive = self.executions.alive(task)
         for execution in alive:

@@ -91,7 +91,7 @@ def custom_property_definition(name: str, choices: list[str], stamp: str) -> Cus
     )
 
 
-class Task(Entity):
+class SimulatedTask(Entity):
     """
     A task; its document is the concrete form.
 

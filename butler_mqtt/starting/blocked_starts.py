@@ -30,7 +30,7 @@ class _Group:
     starts: list[OpenStart] = field(default_factory=list)
 
 
-class Waiting:
+class BlockedStarts:
     """Keeps starts until the execution before them has ended, or until their `notBefore`."""
 
     def __init__(self) -> None:

@@ -14,27 +14,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from butler_mqtt.clock import now_ms
-from butler_mqtt.domain.completions import Event, Posted
+from butler_mqtt.domain.completions import Completion, Posted
 from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.domain.open_work import Doubt, OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline, began_after_reading
 from butler_mqtt.domain.states import RunState, StartState
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
 from butler_mqtt.journal import queries
+from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.ledger.unit_of_work import Turn
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.qrs.pauses import pause_after
 from butler_mqtt.resolving.rereading import Rereading
 from butler_mqtt.resolving.resolver import refused_by_qlik
 from butler_mqtt.settings import StartTask
-from butler_mqtt.starting.blocked_starts import Waiting
-from butler_mqtt.starting.execution_tracker import Follower
-from butler_mqtt.starting.post_workers import Poster
-from butler_mqtt.starting.reconciler import Settler
-from butler_mqtt.starting.task_queues import Lanes
+from butler_mqtt.starting.blocked_starts import BlockedStarts
+from butler_mqtt.starting.execution_tracker import ExecutionTracker
+from butler_mqtt.starting.post_workers import PostWorkers
+from butler_mqtt.starting.reconciler import Reconciler
+from butler_mqtt.starting.task_queues import TaskQueues
 
 #: Longest pause between two tries while the server cannot be reached, in seconds.
 MAX_PAUSE_SECONDS = 10.0
@@ -59,7 +58,7 @@ _EXPIRED = ("expired", "it had not begun when the time of the request was over",
 _log = logging.getLogger("butler_mqtt.starter")
 
 
-class Starter:
+class Dispatcher:
     """
     Gives every planned start its outcome.
 
@@ -76,10 +75,10 @@ class Starter:
     def __init__(
         self,
         settings: StartTask,
-        turn: Turn,
+        turn: UnitOfWork,
         ledger: Ledger,
         *,
-        emit: Callable[[Event], None],
+        emit: Callable[[Completion], None],
         want: Callable[[str], None],
         server_time: Callable[[], datetime | None],
         our_user: str = "",
@@ -88,8 +87,8 @@ class Starter:
         self._turn = turn
         self._ledger = ledger
         self._server_time = server_time
-        self._lanes = Lanes()
-        self._waiting = Waiting()
+        self._queues = TaskQueues()
+        self._blocked = BlockedStarts()
         self._rereading = Rereading(want)
         self._runs: dict[int, Run] = {}
         #: Runs given to the threads in this turn or before.
@@ -107,25 +106,27 @@ class Starter:
         self._ask_capacity_at = 0.0
         #: Ids still to be looked at before they are believed where they might be old ones.
         self._unproved = MAX_UNPROVED
-        self.poster = Poster(emit)
-        self.follower = Follower(
+        self.post_workers = PostWorkers(emit)
+        self.tracker = ExecutionTracker(
             ledger,
             emit=emit,
             freed=self._waiting_freed,
             seen=self._waiting_seen,
             log_lines=settings.script_log_lines,
         )
-        self.settler = Settler(self, emit=emit, deadline=settings.request_deadline_seconds, our_user=our_user)
+        self.reconciler = Reconciler(
+            self, emit=emit, deadline=settings.request_deadline_seconds, our_user=our_user
+        )
 
     @property
     def planned(self) -> int:
         """Count the starts that wait for their turn."""
-        return len(self._lanes)
+        return len(self._queues)
 
     @property
     def in_hand(self) -> int:
         """Count the POSTs whose outcome is not on disk."""
-        return len(self.poster.in_hand)
+        return len(self.post_workers.in_hand)
 
     # ---- turns of the pipeline
 
@@ -134,80 +135,80 @@ class Starter:
         for start in starts:
             if start.not_before is not None and start.not_before > now_ms():
                 self._ledger.waits(start, "notBefore")
-                self._waiting.until(start, start.not_before)
+                self._blocked.until(start, start.not_before)
             else:
                 self._enter(start)
 
     def wait_again(self, start: OpenStart) -> None:
         """Take a waiting start in that was read from the journal."""
         if start.reason == "notBefore":
-            self._waiting.until(start, start.not_before or 0)
+            self._blocked.until(start, start.not_before or 0)
         elif start.reason == "running":
             self._block(start.task, start.behind)
             # What it waits behind may have ended before it came, in the life before this one.
             start.waits_since = time.monotonic()
-            self._waiting.add(start)
+            self._blocked.add(start)
         else:
             self._enter(start)
 
     def load(self, run: Run) -> None:
         """Take in a run read from the journal that has no outcome."""
         self._runs[run.id] = run
-        self._lanes.occupy(run.task.id)
+        self._queues.occupy(run.task.id)
         # POSTED on disk: its answer was taken in, and only the turn that did so seemed to fail.
-        if run.id in self.poster.in_hand and run.state is RunState.INTENDED:
+        if run.id in self.post_workers.in_hand and run.state is RunState.INTENDED:
             return
         if run.state is RunState.INTENDED:
             self._ledger.posted(run, "the daemon ended before the outcome was recorded")
-        self.settler.doubt(run, Doubt.OUTCOME)
+        self.reconciler.doubt(run, Doubt.OUTCOME)
 
     def reset(self) -> None:
         """Forget everything but what the threads have in hand; the rest is read again from the journal."""
-        self._lanes = Lanes()
-        self._waiting = Waiting()
+        self._queues = TaskQueues()
+        self._blocked = BlockedStarts()
         self._rereading.reset()
         self._runs.clear()
         self._repeat.clear()
-        self._posting = set(self.poster.in_hand)
-        self.settler.reset()
-        self.follower.reset()
+        self._posting = set(self.post_workers.in_hand)
+        self.reconciler.reset()
+        self.tracker.reset()
 
-    def posted(self, events: Sequence[Posted], connection: Connection) -> None:
+    def posted(self, events: Sequence[Posted], transaction: Transaction) -> None:
         """Take in the outcomes of POSTs."""
         claimed = {event.answer for event in events if isinstance(event.answer, str)} - {EMPTY_GUID}
-        known = queries.known_executions(connection, claimed) if claimed else {}
+        known = queries.known_executions(transaction, claimed) if claimed else {}
         self._outcomes += len(events)
         for event in events:
             self._posting.discard(event.run)
             # Kept until the outcome is on disk: should that fail, the event is applied once more.
             # Before it may be posted once more.
-            self._turn.at_once_after(self.poster.settled, event.run)
+            self._turn.at_once_after(self.post_workers.settled, event.run)
             run = self._runs.get(event.run)
             if run is not None and run.state is RunState.INTENDED:
-                self._outcome(run, event, known, connection)
+                self._outcome(run, event, known, transaction)
 
     def give_up(self) -> None:
         """Drop what is too late and has not begun."""
-        for start in self._waiting.expired():
+        for start in self._blocked.expired():
             self._ledger.dropped([start], *_EXPIRED)
         now, silent_since = now_ms(), self._answered
         silent = time.monotonic() - silent_since >= self._settings.request_deadline_seconds
         # In a burst thousands stand there: they are gone through only where one can be too late.
-        if self._lanes.expiring or silent or len(self._rereading):
-            late = self._lanes.remove(lambda start: self._verdict(start, now, silent_since) is not None)
+        if self._queues.expiring or silent or len(self._rereading):
+            late = self._queues.remove(lambda start: self._verdict(start, now, silent_since) is not None)
             held, tasks = self._rereading.remove(
                 lambda start: self._verdict(start, now, silent_since) is not None
             )
             for start in late + held:
                 self._ledger.dropped([start], *(self._verdict(start, now, silent_since) or _EXPIRED))
             for task_id in tasks:
-                self._lanes.release(task_id)
+                self._queues.release(task_id)
         for run in list(self._repeat):
             self._give_up_run(run, now)
 
     def turn(self) -> None:
         """Hand over what may be posted."""
-        for start in self._waiting.due():
+        for start in self._blocked.due():
             self._enter(start)
         if time.monotonic() < self._paused_until:
             return
@@ -234,15 +235,15 @@ class Starter:
 
     def _depth(self) -> int:
         """Give how many runs are in hand for each thread."""
-        if self._more and self.poster.idle:
+        if self._more and self.post_workers.idle:
             self._in_hand *= 2
         self._in_hand = min(IN_HAND, max(self._in_hand, FIRST_IN_HAND + self._outcomes // OUTCOMES_FOR_MORE))
         return self._in_hand
 
-    def look(self) -> None:
+    def snapshot(self) -> None:
         """Hand over the looks that are due."""
-        self.settler.turn()
-        self.follower.turn(busy=len(self._lanes) >= MANY_PLANNED)
+        self.reconciler.turn()
+        self.tracker.turn(busy=len(self._queues) >= MANY_PLANNED)
 
     def heard(self) -> None:
         """Note that the server answered a follower's question: it is not silent."""
@@ -255,7 +256,7 @@ class Starter:
     def resumed(self) -> None:
         """Begin the deadlines anew: the process stood still, and the server may long be back."""
         self._answered = time.monotonic()
-        self.settler.resumed()
+        self.reconciler.resumed()
 
     def capacity_read(self, reloads: int) -> None:
         """Let so many executions of ours run at one time; 0: as many as the server takes."""
@@ -271,7 +272,7 @@ class Starter:
         if execution_id is not None:
             before, now = run.baseline.server_date, self._server_time()
             window = None if adopted or before is None or now is None else (before, now)
-            self.follower.follow(execution_id, run.task, run.id, run.starts, {"started"}, window=window)
+            self.tracker.follow(execution_id, run.task, run.id, run.starts, {"started"}, window=window)
         self._done(run)
 
     def busy(self, run: Run, execution: Execution) -> None:
@@ -295,7 +296,7 @@ class Starter:
             self._wait_behind(start, execution.id, seen=True)
         # The others in the lane know now what the server would answer them.
         if waiting:
-            for start in self._lanes.remove_of(run.task.id, lambda start: not start.skip_if_running):
+            for start in self._queues.remove_of(run.task.id, lambda start: not start.skip_if_running):
                 self._wait_behind(start, execution.id)
         self._done(run)
 
@@ -315,7 +316,7 @@ class Starter:
         """Take note that a look found nothing of a run for the first time."""
         self._ledger.found_nothing(run)
 
-    def looked(self, run: Run, text: str) -> None:
+    def polled(self, run: Run, text: str) -> None:
         """Take note of what a look at the server showed."""
         self._ledger.noted(run, "looked", text)
 
@@ -331,12 +332,12 @@ class Starter:
         """Give how many more executions of ours may begin; tell those that have to wait for that."""
         if self._settings.max_concurrent_reloads == "auto" and time.monotonic() >= self._ask_capacity_at:
             self._ask_capacity_at = time.monotonic() + CAPACITY_SECONDS
-            self.follower.ask_capacity()
+            self.tracker.ask_capacity()
         if not self._capacity:
             return MAX_RELOADS
-        room = self._capacity - self.follower.executing - len(self._runs) - len(self._rereading)
+        room = self._capacity - self.tracker.executing - len(self._runs) - len(self._rereading)
         if room <= 0:
-            for start in self._lanes.planned():
+            for start in self._queues.planned():
                 self._ledger.waits(start, "capacity")
         return room
 
@@ -347,35 +348,35 @@ class Starter:
             details = f"the task '{task.name}' is disabled: enable it in the QMC"
             self._ledger.dropped([start], "task_disabled", details, StartState.NOT_STARTED)
             return
-        blocked, behind = self._waiting.behind(task.id)
+        blocked, behind = self._blocked.behind(task.id)
         if blocked and not start.skip_if_running:
             self._wait_behind(start, behind)
         else:
             # What has waited was not kept waiting by the server.
             planned = start.state is StartState.PLANNED and start.owner is not None
             start.entered = start.owner.entered if planned and start.owner else time.monotonic()
-            self._lanes.add(start)
+            self._queues.add(start)
 
     def _wait_behind(self, start: OpenStart, execution_id: str | None, *, seen: bool = False) -> None:
         """Let *start* wait; *seen*: the execution was seen to run after the start came."""
         start.waits_since = 0.0 if seen else time.monotonic()
         self._ledger.waits(start, "running", execution_id)
-        self._waiting.add(start)
+        self._blocked.add(start)
 
     def _block(self, task: Task, execution_id: str | None) -> None:
-        self._waiting.block(task, execution_id)
+        self._blocked.block(task, execution_id)
         if execution_id is not None:
-            self.follower.wait_for(execution_id, task)
+            self.tracker.wait_for(execution_id, task)
 
     def _waiting_freed(self, task_id: str, execution_id: str) -> None:
-        self._waiting.free(task_id, execution_id)
+        self._blocked.free(task_id, execution_id)
 
     def _waiting_seen(self, task_id: str, execution_id: str, asked_at: float) -> None:
-        self._waiting.seen(task_id, execution_id, asked_at)
+        self._blocked.seen(task_id, execution_id, asked_at)
 
     def _share(self, run: Run, execution_id: str, starts: list[OpenStart]) -> None:
         """Let an execution that another began serve *starts* too."""
-        watch = self.follower.get(execution_id)
+        watch = self.tracker.get(execution_id)
         if watch is not None and watch.run is not None:
             self._ledger.began_nothing(run)
             self._ledger.running(starts, watch.run, execution_id, adopted=True)
@@ -383,10 +384,10 @@ class Starter:
         else:
             run.starts = starts
             self._ledger.executing(run, execution_id, adopted=True)
-            self.follower.follow(execution_id, run.task, run.id, starts, {"started"})
+            self.tracker.follow(execution_id, run.task, run.id, starts, {"started"})
 
     def _hand_over(self, run: Run) -> None:
-        self.poster.post(run)
+        self.post_workers.post(run)
         self._turn.counting.posted(max(0.0, time.monotonic() - run.starts[0].entered))
 
     def _intend(self, starts: list[OpenStart]) -> Run:
@@ -397,17 +398,17 @@ class Starter:
 
     def _next_starts(self) -> list[OpenStart]:
         """Take the starts of one task whose turn it is; they share a run."""
-        starts = self._waiting.take(self._lanes.is_taken)
+        starts = self._blocked.take(self._queues.is_taken)
         if starts:
-            self._lanes.occupy(starts[0].task.id)
+            self._queues.occupy(starts[0].task.id)
             return starts
-        start = self._lanes.take()
+        start = self._queues.take()
         while start is not None and start.expires_at is not None and start.expires_at <= now_ms():
             self._ledger.dropped([start], *_EXPIRED)
-            self._lanes.release(start.task.id)
-            start = self._lanes.take()
+            self._queues.release(start.task.id)
+            start = self._queues.take()
         # Whatever waits for this task is served by an execution that begins now.
-        return [start, *self._waiting.join(start.task.id)] if start is not None else []
+        return [start, *self._blocked.join(start.task.id)] if start is not None else []
 
     def _is_to_be_read(self, starts: Sequence[OpenStart]) -> bool:
         """
@@ -418,7 +419,7 @@ class Starter:
         one. Once the server has shown that it is not of that kind, or often enough
         that its ids are new, an older reading will do.
         """
-        if any(start.unread or (start.found_before and self.follower.clocks_differ) for start in starts):
+        if any(start.unread or (start.found_before and self.tracker.clocks_differ) for start in starts):
             return True
         waited = any(start.reason == "running" and not start.seen_behind for start in starts)
         if not waited or self._unproved <= 0:
@@ -426,7 +427,7 @@ class Starter:
         self._unproved -= 1
         return True
 
-    def _outcome(self, run: Run, event: Posted, known: dict[str, int], connection: Connection) -> None:
+    def _outcome(self, run: Run, event: Posted, known: dict[str, int], transaction: Transaction) -> None:
         answer = event.answer
         if event.expired:
             self.not_started(run, *_EXPIRED)
@@ -438,16 +439,16 @@ class Starter:
         self._paused_until = 0.0
         self._answered = time.monotonic()
         if answer == EMPTY_GUID:
-            if event.look is None:
-                self.settler.doubt(run, Doubt.EMPTY)
+            if event.snapshot is None:
+                self.reconciler.doubt(run, Doubt.EMPTY)
             else:
                 run.doubt = Doubt.EMPTY
-                self.settler.judge(run, event.look, time.monotonic(), connection)
+                self.reconciler.judge(run, event.snapshot, time.monotonic(), transaction)
         elif isinstance(answer, str) and (
             known.get(answer, run.id) != run.id or self._may_be_old(run, answer)
         ):
             run.claimed = answer
-            self.settler.doubt(run, Doubt.CLAIMED)
+            self.reconciler.doubt(run, Doubt.CLAIMED)
         elif answer is None or isinstance(answer, str):
             self.began(run, answer, adopted=False)
         elif isinstance(answer, QlikRefused):
@@ -461,7 +462,7 @@ class Starter:
                 answer,
                 extra={"action": "run_in_doubt", "request_id": run.starts[0].request_id},
             )
-            self.settler.doubt(run, Doubt.OUTCOME)
+            self.reconciler.doubt(run, Doubt.OUTCOME)
 
     def _may_be_old(self, run: Run, answer: str) -> bool:
         """
@@ -497,21 +498,21 @@ class Starter:
         if error.status in {400, 404}:
             # Which of the two a server gives for an unknown task is not certain: ask what it shows.
             run.refusal = error
-            self.settler.doubt(run, Doubt.REFUSED)
+            self.reconciler.doubt(run, Doubt.REFUSED)
             return
         refusal = refused_by_qlik(error)
         self.not_started(run, refusal.code, refusal.details)
 
     def _done(self, run: Run) -> None:
         self._runs.pop(run.id, None)
-        self._lanes.release(run.task.id)
+        self._queues.release(run.task.id)
 
     def _give_up_run(self, run: Run, now: int) -> None:
         """Drop a run nothing of which was sent: all of it, or the starts whose time is over."""
         deadline = self._settings.request_deadline_seconds
         if time.monotonic() - max(run.since, self._answered) >= deadline:
             self._repeat.remove(run)
-            self.not_started(run, *self._unreached())
+            self.not_started(run, *self._unreachable())
             return
         late = [start for start in run.starts if start.expires_at is not None and start.expires_at <= now]
         if len(late) == len(run.starts):
@@ -525,9 +526,9 @@ class Starter:
         if start.expires_at is not None and start.expires_at <= now:
             return _EXPIRED
         late = time.monotonic() - max(start.entered, silent_since)
-        return self._unreached() if late >= self._settings.request_deadline_seconds else None
+        return self._unreachable() if late >= self._settings.request_deadline_seconds else None
 
-    def _unreached(self) -> tuple[str, str, StartState]:
+    def _unreachable(self) -> tuple[str, str, StartState]:
         deadline = self._settings.request_deadline_seconds
         details = f"the Qlik Repository Service took no start for {deadline:g} s; nothing was started"
         return "qrs_unavailable", details, StartState.NOT_STARTED

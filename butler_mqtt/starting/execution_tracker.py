@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from butler_mqtt.contract import task_events
-from butler_mqtt.domain.completions import CapacityRead, Event, Followed
+from butler_mqtt.domain.completions import CapacityRead, Completion, ExecutionsPolled
 from butler_mqtt.domain.model import Execution, ExecutionStatus, Task, TaskType
 from butler_mqtt.domain.open_work import OpenStart, Watch
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
@@ -49,7 +49,7 @@ _FAILED = frozenset({ExecutionStatus.FINISHED_FAIL, ExecutionStatus.ERROR})
 _log = logging.getLogger("butler_mqtt.follower")
 
 
-class Following(Protocol):
+class ExecutionReader(Protocol):
     """The side of the Qlik server that shows executions."""
 
     def executions(self, ids: Sequence[str]) -> Mapping[str, Execution | None]:
@@ -62,7 +62,7 @@ class Following(Protocol):
         """Read how many reloads the site runs at one time; raises as `executions`."""
 
 
-class Follower:
+class ExecutionTracker:
     """
     Looks at executions until they have ended.
 
@@ -78,7 +78,7 @@ class Follower:
         self,
         ledger: Ledger,
         *,
-        emit: Callable[[Event], None],
+        emit: Callable[[Completion], None],
         freed: Callable[[str, str], None],
         seen: Callable[[str, str, float], None],
         log_lines: int,
@@ -109,7 +109,7 @@ class Follower:
 
     # ---- the thread that looks
 
-    def work(self, qlik: Following) -> None:
+    def work(self, qlik: ExecutionReader) -> None:
         """Look, job by job, until `stop`; runs in a thread of its own."""
         while (job := self._jobs.get()) is not None:
             if not job:
@@ -119,7 +119,7 @@ class Follower:
             try:
                 shown = qlik.executions([one for one, _ in job])
             except QlikError as error:
-                self._emit(Followed(error, {}))
+                self._emit(ExecutionsPolled(error, {}))
                 continue
             failed = [
                 (task, execution)
@@ -128,7 +128,7 @@ class Follower:
             ]
             without = {execution.id for _, execution in failed}
             self._emit(
-                Followed(
+                ExecutionsPolled(
                     {one: execution for one, execution in shown.items() if one not in without}, {}, asked_at
                 )
             )
@@ -144,7 +144,7 @@ class Follower:
         """Let `work` end after the job in hand."""
         self._jobs.put(None)
 
-    def _read_capacity(self, qlik: Following) -> None:
+    def _read_capacity(self, qlik: ExecutionReader) -> None:
         try:
             self._emit(CapacityRead(qlik.capacity()))
         except QlikError as error:
@@ -162,7 +162,7 @@ class Follower:
             and execution.status in _FAILED
         )
 
-    def _with_script_log(self, qlik: Following, task: Task, execution: Execution) -> Followed:
+    def _with_script_log(self, qlik: ExecutionReader, task: Task, execution: Execution) -> ExecutionsPolled:
         """Read the log of a failed reload; one that cannot be had costs nothing else."""
         lines: list[str] | None
         try:
@@ -178,7 +178,7 @@ class Follower:
             # What the server cannot give now it may give at the next look.
             lines = [] if isinstance(error, QlikRefused) else None
         execution_id = execution.id or ""
-        return Followed({execution_id: execution}, {} if lines is None else {execution_id: lines})
+        return ExecutionsPolled({execution_id: execution}, {} if lines is None else {execution_id: lines})
 
     # ---- turns of the pipeline
 
@@ -197,7 +197,7 @@ class Follower:
         task: Task,
         run: int | None,
         starts: Iterable[OpenStart],
-        told: set[str],
+        published: set[str],
         *,
         age: float = 0.0,
         window: tuple[datetime, datetime] | None = None,
@@ -210,7 +210,7 @@ class Follower:
             task: Whose it is.
             run: That began or adopted it.
             starts: Whom it serves.
-            told: Its events so far.
+            published: Its events so far.
             age: Seconds since it began.
             window: The server's times between which it certainly began.
         """
@@ -219,7 +219,7 @@ class Follower:
         watch.since = min(watch.since, time.monotonic() - age)
         watch.run = run
         watch.starts.extend(starts)
-        watch.told |= told
+        watch.published |= published
 
     def starts(self) -> Iterator[OpenStart]:
         """Give all starts whose executions are followed."""
@@ -231,7 +231,7 @@ class Follower:
         watch = self._watch(execution_id, task)
         if not watch.waited_for:
             watch.waited_for = True
-            self._look_in(LEAST_SECONDS, watch)
+            self._poll_in(LEAST_SECONDS, watch)
 
     def turn(self, *, busy: bool = False) -> None:
         """Hand over the looks that are due; *busy*: seldom, since there is much to start."""
@@ -244,15 +244,15 @@ class Follower:
         while self._due and self._due[0][0] <= now and len(job) < MAX_EXECUTIONS:
             _, number, execution_id = heapq.heappop(self._due)
             watch = self._watches.get(execution_id)
-            if watch is not None and watch.look == number:
-                watch.look = 0
+            if watch is not None and watch.snapshot == number:
+                watch.snapshot = 0
                 job[execution_id] = watch.task
         if job:
             self._busy = True
             self._looked = now
             self._jobs.put(list(job.items()))
 
-    def followed(self, event: Followed) -> None:
+    def polled(self, event: ExecutionsPolled) -> None:
         """Take in what a look showed."""
         self._busy = False
         if isinstance(event.shown, QlikError):
@@ -283,11 +283,11 @@ class Follower:
             kind = task_events.PROGRESS.get(execution.status)
             if kind is not None:
                 self._ledger.progressed(watch, kind)
-            self._look_in(self._pause(watch), watch)
+            self._poll_in(self._pause(watch), watch)
         elif self._wants_log(watch.task, execution) and log is None and watch.logs_asked < LOG_TRIES:
             watch.logs_asked += 1
             self._free(watch)
-            self._look_in(LOG_PAUSE_SECONDS, watch)
+            self._poll_in(LOG_PAUSE_SECONDS, watch)
         else:
             self._end(watch, execution, log or [])
 
@@ -315,7 +315,7 @@ class Follower:
         if watch.run is None or now - watch.gone_since >= RESULT_LAG_SECONDS:
             self._end(watch, None, [])
         else:
-            self._look_in(LEAST_SECONDS, watch)
+            self._poll_in(LEAST_SECONDS, watch)
 
     def _end(self, watch: Watch, execution: Execution | None, log: Sequence[str]) -> None:
         self._watches.pop(watch.execution_id, None)
@@ -340,26 +340,26 @@ class Follower:
             extra={"action": "qrs_waiting"},
         )
         for watch in self._watches.values():
-            if not watch.look:
-                self._look_in(pause, watch)
+            if not watch.snapshot:
+                self._poll_in(pause, watch)
 
     def _watch(self, execution_id: str, task: Task) -> Watch:
         watch = self._watches.get(execution_id)
         if watch is None:
             slim = Task(task.id, task.name, task.task_type)
             watch = self._watches[execution_id] = Watch(execution_id, slim, time.monotonic())
-            self._look_in(LEAST_SECONDS, watch)
+            self._poll_in(LEAST_SECONDS, watch)
         return watch
 
     def _pause(self, watch: Watch) -> float:
         most = MOST_WAITED_FOR_SECONDS if watch.waited_for else MOST_SECONDS
         return min(most, max(LEAST_SECONDS, SHARE_OF_AGE * (time.monotonic() - watch.since)))
 
-    def _look_in(self, seconds: float, watch: Watch) -> None:
-        watch.look = next(self._sequence)
+    def _poll_in(self, seconds: float, watch: Watch) -> None:
+        watch.snapshot = next(self._sequence)
         # Pauses end at common moments, so that queries are few and full: short ones up to a quarter later,
         # long ones up to a quarter earlier.
         grid = 2.0 ** math.floor(math.log2(seconds / 4))
         moment = (time.monotonic() + seconds) / grid
         moment = grid * (math.floor(moment) if seconds >= 4 * LEAST_SECONDS else math.ceil(moment))
-        heapq.heappush(self._due, (moment, watch.look, watch.execution_id))
+        heapq.heappush(self._due, (moment, watch.snapshot, watch.execution_id))

@@ -10,24 +10,24 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.domain.completions import Event, Posted
-from butler_mqtt.domain.model import EMPTY_GUID, Look, Task
+from butler_mqtt.domain.completions import Completion, Posted
+from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskSnapshot
 from butler_mqtt.domain.open_work import Run
 from butler_mqtt.errors import QlikError
 
 
-class Starting(Protocol):
+class TaskStarter(Protocol):
     """The side of the Qlik server that starts tasks."""
 
     def start(self, task: Task) -> str | None:
         """Post one start; raises QlikUnavailable, QlikRefused or OutcomeUnknown."""
 
-    def look(self, task: Task) -> Look:
+    def snapshot(self, task: Task) -> TaskSnapshot:
         """Read a task with its sessions and results; raises QlikUnavailable or QlikRefused."""
 
 
 @dataclass(slots=True)
-class _Job:
+class _PostJob:
     """One POST; `over_at` is when the time of all its starts is over."""
 
     run: int
@@ -35,7 +35,7 @@ class _Job:
     over_at: int | None
 
 
-class Poster:
+class PostWorkers:
     """
     Posts runs, several at a time.
 
@@ -43,12 +43,12 @@ class Poster:
         emit: Hands an outcome to the pipeline; called from the threads in `work`.
     """
 
-    def __init__(self, emit: Callable[[Event], None]) -> None:
+    def __init__(self, emit: Callable[[Completion], None]) -> None:
         self._emit = emit
         self._lock = threading.Lock()
         #: Jobs that wait for a thread, or threads that wait for a job.
-        self._jobs: deque[_Job | None] = deque()
-        self._idle: list[SimpleQueue[_Job | None]] = []
+        self._jobs: deque[_PostJob | None] = deque()
+        self._idle: list[SimpleQueue[_PostJob | None]] = []
         #: Runs given to the threads whose outcome is not on disk.
         self.in_hand: set[int] = set()
         self._abandoned = False
@@ -63,15 +63,15 @@ class Poster:
         self.in_hand.add(run.id)
         times = [start.expires_at for start in run.starts if start.expires_at is not None]
         over_at = max(times) if len(times) == len(run.starts) else None
-        self._hand_over(_Job(run.id, run.task, over_at))
+        self._hand_over(_PostJob(run.id, run.task, over_at))
 
     def settled(self, run_id: int) -> None:
         """Take note that the outcome of a run is on disk."""
         self.in_hand.discard(run_id)
 
-    def work(self, qlik: Starting) -> None:
+    def work(self, qlik: TaskStarter) -> None:
         """Post, job by job, until `stop`; runs in several threads."""
-        jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        jobs: SimpleQueue[_PostJob | None] = SimpleQueue()
         while (job := self._next(jobs)) is not None:
             if not self._abandoned:
                 self._emit(_outcome(qlik, job))
@@ -84,7 +84,7 @@ class Poster:
         """Let one thread in `work` end after the job in hand."""
         self._hand_over(None)
 
-    def _hand_over(self, job: _Job | None) -> None:
+    def _hand_over(self, job: _PostJob | None) -> None:
         with self._lock:
             if not self._idle:
                 self._jobs.append(job)
@@ -93,7 +93,7 @@ class Poster:
             jobs = self._idle.pop()
         jobs.put(job)
 
-    def _next(self, jobs: SimpleQueue[_Job | None]) -> _Job | None:
+    def _next(self, jobs: SimpleQueue[_PostJob | None]) -> _PostJob | None:
         with self._lock:
             if self._jobs:
                 return self._jobs.popleft()
@@ -101,22 +101,22 @@ class Poster:
         return jobs.get()
 
 
-def _outcome(qlik: Starting, job: _Job) -> Posted:
+def _outcome(qlik: TaskStarter, job: _PostJob) -> Posted:
     if job.over_at is not None and job.over_at <= now_ms():
         # A slow server kept those before it in the queue.
         return Posted(job.run, None, expired=True)
-    look = None
+    snapshot = None
     try:
-        look = _disabled(qlik, job.task)
-        answer: str | QlikError | None = EMPTY_GUID if look is not None else qlik.start(job.task)
-        if answer == EMPTY_GUID and look is None:
-            look = _try_look(qlik, job.task)
+        snapshot = _disabled(qlik, job.task)
+        answer: str | QlikError | None = EMPTY_GUID if snapshot is not None else qlik.start(job.task)
+        if answer == EMPTY_GUID and snapshot is None:
+            snapshot = _try_snapshot(qlik, job.task)
     except QlikError as error:
         answer = error
-    return Posted(job.run, answer, look)
+    return Posted(job.run, answer, snapshot)
 
 
-def _disabled(qlik: Starting, task: Task) -> Look | None:
+def _disabled(qlik: TaskStarter, task: Task) -> TaskSnapshot | None:
     """
     Give what the server shows of a disabled task of a kind without executions.
 
@@ -125,12 +125,12 @@ def _disabled(qlik: Starting, task: Task) -> Look | None:
     """
     if task.has_sessions or task.enabled is not None:
         return None
-    look = qlik.look(task)
-    return look if look.task is not None and look.task.enabled is False else None
+    snapshot = qlik.snapshot(task)
+    return snapshot if snapshot.task is not None and snapshot.task.enabled is False else None
 
 
-def _try_look(qlik: Starting, task: Task) -> Look | None:
+def _try_snapshot(qlik: TaskStarter, task: Task) -> TaskSnapshot | None:
     try:
-        return qlik.look(task)
+        return qlik.snapshot(task)
     except QlikError:
         return None

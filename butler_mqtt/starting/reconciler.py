@@ -10,26 +10,25 @@ from itertools import count
 from queue import SimpleQueue
 from typing import Protocol
 
-from sqlalchemy import Connection
-
 from butler_mqtt.clock import now_ms
-from butler_mqtt.domain.completions import Event, Looked
-from butler_mqtt.domain.model import Execution, Look, Task
+from butler_mqtt.domain.completions import Completion, Polled
+from butler_mqtt.domain.model import Execution, Task, TaskSnapshot
 from butler_mqtt.domain.open_work import Doubt, Run
 from butler_mqtt.domain.reconciliation import (
     Baseline,
-    Finding,
-    Settled,
+    Verdict,
+    VerdictKind,
     ended_since,
     reason_not_started,
-    settle,
+    reconcile,
 )
 from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.journal import queries
+from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.qrs.pauses import pause_after
 
 #: Seconds between the two looks that must find nothing before a start is repeated (design 5.2).
-BETWEEN_LOOKS_SECONDS = 5.0
+BETWEEN_POLLS_SECONDS = 5.0
 #: An intent older than this is not posted again.
 MAX_AGE_MS = 10 * 60 * 1000
 #: Longest pause between two tries while the server cannot be reached, in seconds.
@@ -47,10 +46,10 @@ _CANNOT_TELL = (
 _log = logging.getLogger("butler_mqtt.settler")
 
 
-class Looking(Protocol):
+class SnapshotReader(Protocol):
     """The side of the Qlik server that shows what became of tasks."""
 
-    def look_at_all(self, tasks: Iterable[Task]) -> Mapping[str, Look | QlikRefused]:
+    def read_snapshots(self, tasks: Iterable[Task]) -> Mapping[str, TaskSnapshot | QlikRefused]:
         """Read tasks with their sessions and results, by id; raises QlikUnavailable or QlikRefused."""
 
 
@@ -75,11 +74,11 @@ class Verdicts(Protocol):
     def found_nothing(self, run: Run) -> None:
         """Take note that a look found nothing of a run for the first time."""
 
-    def looked(self, run: Run, text: str) -> None:
+    def polled(self, run: Run, text: str) -> None:
         """Take note of what a look at the server showed."""
 
 
-class Settler:
+class Reconciler:
     """
     Looks at the server until a run in doubt has an outcome.
 
@@ -91,7 +90,7 @@ class Settler:
     """
 
     def __init__(
-        self, verdicts: Verdicts, *, emit: Callable[[Event], None], deadline: float, our_user: str = ""
+        self, verdicts: Verdicts, *, emit: Callable[[Completion], None], deadline: float, our_user: str = ""
     ) -> None:
         self._verdicts = verdicts
         self._emit = emit
@@ -110,19 +109,19 @@ class Settler:
 
     # ---- the thread that looks
 
-    def work(self, qlik: Looking) -> None:
+    def work(self, qlik: SnapshotReader) -> None:
         """Look, many tasks at a time, until `stop`; runs in a thread of its own."""
         while runs := self._next_runs():
             asked_at = time.monotonic()
             try:
-                looks: Mapping[str, Look | QlikError] = qlik.look_at_all(runs.values())
+                snapshots: Mapping[str, TaskSnapshot | QlikError] = qlik.read_snapshots(runs.values())
             except QlikError as error:
-                looks = {task.id: error for task in runs.values()}
+                snapshots = {task.id: error for task in runs.values()}
                 self._together = max(1, self._together // 2)
             else:
                 self._together = MAX_TOGETHER
             for run_id, task in runs.items():
-                self._emit(Looked(run_id, asked_at, looks[task.id]))
+                self._emit(Polled(run_id, asked_at, snapshots[task.id]))
 
     def _next_runs(self) -> dict[int, Task]:
         """Wait for jobs and give those that stand ready, with the tasks of their runs; none at the end."""
@@ -155,8 +154,8 @@ class Settler:
         run.in_doubt_since = now = time.monotonic()
         self._runs[run.id] = run
         # An earlier life of the daemon may have had the first of the two looks.
-        again_at = now if run.nothing_since is None else run.nothing_since + BETWEEN_LOOKS_SECONDS
-        self._look_in(max(0.0, again_at - now), run)
+        again_at = now if run.nothing_since is None else run.nothing_since + BETWEEN_POLLS_SECONDS
+        self._poll_in(max(0.0, again_at - now), run)
 
     def resumed(self) -> None:
         """Begin the deadlines anew: the process stood still."""
@@ -171,41 +170,43 @@ class Settler:
             if run_id in self._runs:
                 self._jobs.put((run_id, self._runs[run_id].task))
 
-    def looked(self, event: Looked, connection: Connection) -> None:
+    def polled(self, event: Polled, transaction: Transaction) -> None:
         """Judge what a look showed."""
         run = self._runs.get(event.run)
         if run is None:
             return
-        if isinstance(event.look, Look):
+        if isinstance(event.snapshot, TaskSnapshot):
             run.failures = 0
             run.in_doubt_since = time.monotonic()
-            self.judge(run, event.look, event.asked_at, connection)
-        elif isinstance(event.look, QlikRefused) or time.monotonic() - run.in_doubt_since >= self._deadline:
-            self._cannot_be_read(run, event.look)
+            self.judge(run, event.snapshot, event.asked_at, transaction)
+        elif (
+            isinstance(event.snapshot, QlikRefused) or time.monotonic() - run.in_doubt_since >= self._deadline
+        ):
+            self._cannot_be_read(run, event.snapshot)
         else:
             if run.failures == 0:
-                self._note(run, f"the Qlik server could not be looked at: {event.look}")
+                self._note(run, f"the Qlik server could not be looked at: {event.snapshot}")
             run.failures += 1
-            self._look_in(min(MAX_PAUSE_SECONDS, pause_after(run.failures)), run)
+            self._poll_in(min(MAX_PAUSE_SECONDS, pause_after(run.failures)), run)
 
-    def judge(self, run: Run, look: Look, asked_at: float, connection: Connection) -> None:
+    def judge(self, run: Run, snapshot: TaskSnapshot, asked_at: float, transaction: Transaction) -> None:
         """
         Give *run* its outcome from what the server shows, or decide to look or post again.
 
         Args:
             run: In doubt.
-            look: What the server shows.
+            snapshot: What the server shows.
             asked_at: Monotonic time before it was asked.
-            connection: To look up known executions.
+            transaction: To look up known executions.
         """
-        known = queries.known_executions(connection, {one.id for one in look.executions if one.id})
+        known = queries.known_executions(transaction, {one.id for one in snapshot.executions if one.id})
         others = {execution for execution, owner in known.items() if owner != run.id}
         # What it waited behind began before the POST, whoever began it.
         others |= {start.behind for start in run.starts if start.behind is not None}
         # The first POST was answered with "not started": only one that was repeated can have begun something.
         may_have_begun = run.doubt is not Doubt.EMPTY or run.attempts > 1
-        settled = settle(
-            look,
+        settled = reconcile(
+            snapshot,
             run.baseline,
             others,
             self._our_user,
@@ -213,62 +214,62 @@ class Settler:
             claimed=run.claimed,
             read_before=any(start.found_before for start in run.starts),
         )
-        if settled.finding is Finding.NOTHING and run.claimed is not None and run.claimed not in others:
+        if settled.kind is VerdictKind.NOTHING and run.claimed is not None and run.claimed not in others:
             # Nothing older runs, and the server's own answer is an id: what it shows of it lags.
             self._runs.pop(run.id, None)
             self._verdicts.began(run, run.claimed, adopted=False)
             return
-        if settled.finding in {Finding.NOTHING, Finding.UNCLEAR} and run.doubt is Doubt.OUTCOME:
-            self._nothing_yet(run, settled, look, asked_at)
+        if settled.kind in {VerdictKind.NOTHING, VerdictKind.UNCLEAR} and run.doubt is Doubt.OUTCOME:
+            self._nothing_yet(run, settled, snapshot, asked_at)
             return
         self._runs.pop(run.id, None)
-        self._conclude(run, settled, look)
+        self._conclude(run, settled, snapshot)
 
     # ---- helpers
 
-    def _conclude(self, run: Run, settled: Settled, look: Look) -> None:
+    def _conclude(self, run: Run, settled: Verdict, snapshot: TaskSnapshot) -> None:
         execution = settled.execution
         before = run.task.last
-        if look.task is not None:
+        if snapshot.task is not None:
             # What waits from now on is compared with what ran now.
-            run.task = look.task
+            run.task = snapshot.task
         if execution is not None:
-            when = "began after the request" if settled.finding is Finding.ADOPT else "ran already"
+            when = "began after the request" if settled.kind is VerdictKind.ADOPT else "ran already"
             self._note(run, f"the Qlik server showed that execution {execution.id} {when}")
-        if settled.finding is Finding.ADOPT and execution is not None:
+        if settled.kind is VerdictKind.ADOPT and execution is not None:
             if execution.id != run.claimed:
                 self._say(run, f"settled: execution {execution.id} is taken as its own", "run_adopted")
             self._verdicts.began(run, execution.id, adopted=execution.id != run.claimed)
-        elif settled.finding is Finding.UNCLEAR:
+        elif settled.kind is VerdictKind.UNCLEAR:
             self._verdicts.unknown(run, _CANNOT_TELL)
-        elif settled.finding is Finding.NO_TASK:
+        elif settled.kind is VerdictKind.NO_TASK:
             self._verdicts.not_started(run, "task_not_found", "the server says that there is no such task")
         elif run.doubt is Doubt.REFUSED:
-            self._verdicts.not_started(run, *_said(run))
-        elif settled.finding is Finding.RUNS_ALREADY and execution is not None:
+            self._verdicts.not_started(run, *_reported(run))
+        elif settled.kind is VerdictKind.RUNS_ALREADY and execution is not None:
             self._verdicts.busy(run, execution)
-        elif run.attempts < MAX_MISSED and ended_since(look, run.baseline, before):
+        elif run.attempts < MAX_MISSED and ended_since(snapshot, run.baseline, before):
             # What kept the POST from starting anything had ended before the look.
             run.baseline = Baseline.of(run.task, run.baseline.server_date)
             self._verdicts.post_again(run)
         else:
-            self._verdicts.not_started(run, *reason_not_started(look))
+            self._verdicts.not_started(run, *reason_not_started(snapshot))
 
-    def _nothing_yet(self, run: Run, settled: Settled, look: Look, asked_at: float) -> None:
+    def _nothing_yet(self, run: Run, settled: Verdict, snapshot: TaskSnapshot, asked_at: float) -> None:
         if run.nothing_since is None:
             run.nothing_since = time.monotonic()
             self._verdicts.found_nothing(run)
             self._note(
-                run, f"the Qlik server showed nothing that began; next look in {BETWEEN_LOOKS_SECONDS:g} s"
+                run, f"the Qlik server showed nothing that began; next look in {BETWEEN_POLLS_SECONDS:g} s"
             )
         # Not when it is judged, which may be late: two looks can be under way after a fault of the journal.
-        due = run.nothing_since + BETWEEN_LOOKS_SECONDS
+        due = run.nothing_since + BETWEEN_POLLS_SECONDS
         if asked_at < due:
-            self._look_in(max(0.0, due - time.monotonic()), run)
+            self._poll_in(max(0.0, due - time.monotonic()), run)
             return
         self._runs.pop(run.id, None)
         self._note(run, "the Qlik server still showed nothing that began")
-        provable = settled.proved and look.sessions_readable and run.baseline.comparable
+        provable = settled.proved and snapshot.sessions_readable and run.baseline.comparable
         if provable and now_ms() - run.intended_at < MAX_AGE_MS:
             self._say(run, "settled: it began nothing, so it is posted again", "run_repeated")
             self._verdicts.post_again(run)
@@ -282,14 +283,14 @@ class Settler:
         elif run.doubt is Doubt.CLAIMED and run.claimed is not None:
             self._verdicts.began(run, run.claimed, adopted=False)
         else:
-            self._verdicts.not_started(run, *_said(run))
+            self._verdicts.not_started(run, *_reported(run))
 
     def _note(self, run: Run, text: str) -> None:
         # The others are ordinary: the task was busy.
         if run.doubt is Doubt.OUTCOME:
-            self._verdicts.looked(run, text)
+            self._verdicts.polled(run, text)
 
-    def _look_in(self, seconds: float, run: Run) -> None:
+    def _poll_in(self, seconds: float, run: Run) -> None:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._sequence), run.id))
 
     def _say(self, run: Run, text: str, action: str) -> None:
@@ -304,7 +305,7 @@ class Settler:
             )
 
 
-def _said(run: Run) -> tuple[str, str]:
+def _reported(run: Run) -> tuple[str, str]:
     """Give code and details of what the server answered to the POST itself."""
     if run.refusal is not None:
         return "qrs_rejected", str(run.refusal)

@@ -9,7 +9,7 @@ from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
 
 
-class Lanes:
+class TaskQueues:
     """
     Keeps starts of one task in order of arrival and apart in time.
 
@@ -18,7 +18,7 @@ class Lanes:
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[str, deque[OpenStart]] = {}
+        self._queues: dict[str, deque[OpenStart]] = {}
         self._taken: set[str] = set()
         self._ready: deque[str] = deque()
         self._waiting = 0
@@ -31,34 +31,36 @@ class Lanes:
     def add(self, start: OpenStart) -> None:
         """Let *start* wait at the end of its task's lane."""
         task_id = start.task.id
-        lane = self._lanes.setdefault(task_id, deque())
-        lane.append(start)
+        queue = self._queues.setdefault(task_id, deque())
+        queue.append(start)
         self._waiting += 1
         self.expiring += start.expires_at is not None
-        if len(lane) == 1 and task_id not in self._taken:
+        if len(queue) == 1 and task_id not in self._taken:
             self._ready.append(task_id)
 
     def take(self) -> OpenStart | None:
         """Give the start whose turn it is, None if every lane is empty or taken."""
         while self._ready:
             task_id = self._ready.popleft()
-            lane = self._lanes.get(task_id)
-            if lane and task_id not in self._taken:
+            queue = self._queues.get(task_id)
+            if queue and task_id not in self._taken:
                 self._taken.add(task_id)
                 self._waiting -= 1
-                start = lane.popleft()
+                start = queue.popleft()
                 self.expiring -= start.expires_at is not None
                 return start
         return None
 
     def planned(self) -> list[OpenStart]:
         """Give the starts of all lanes that have not been told to wait."""
-        return [start for lane in self._lanes.values() for start in lane if start.state is StartState.PLANNED]
+        return [
+            start for queue in self._queues.values() for start in queue if start.state is StartState.PLANNED
+        ]
 
     def starts(self) -> Iterator[OpenStart]:
         """Give the starts of all lanes."""
-        for lane in self._lanes.values():
-            yield from lane
+        for queue in self._queues.values():
+            yield from queue
 
     def is_taken(self, task_id: str) -> bool:
         """Tell whether a run of the task is under way."""
@@ -73,26 +75,26 @@ class Lanes:
         if task_id not in self._taken:
             return
         self._taken.remove(task_id)
-        if self._lanes.get(task_id):
+        if self._queues.get(task_id):
             self._ready.append(task_id)
         else:
-            self._lanes.pop(task_id, None)
+            self._queues.pop(task_id, None)
 
     def remove(self, chosen: Callable[[OpenStart], bool]) -> list[OpenStart]:
         """Take out all waiting starts for which *chosen* is true."""
-        return [start for task_id in list(self._lanes) for start in self.remove_of(task_id, chosen)]
+        return [start for task_id in list(self._queues) for start in self.remove_of(task_id, chosen)]
 
     def remove_of(self, task_id: str, chosen: Callable[[OpenStart], bool]) -> list[OpenStart]:
         """Take out the waiting starts of one task for which *chosen* is true."""
-        lane = self._lanes.get(task_id, ())
+        queue = self._queues.get(task_id, ())
         # Asked once for each: the answer may change with time.
-        removed = [start for start in lane if chosen(start)]
+        removed = [start for start in queue if chosen(start)]
         if removed:
             gone = {id(start) for start in removed}
-            left = deque(start for start in lane if id(start) not in gone)
-            self._lanes[task_id] = left
+            left = deque(start for start in queue if id(start) not in gone)
+            self._queues[task_id] = left
             if not left and task_id not in self._taken:
-                del self._lanes[task_id]
+                del self._queues[task_id]
                 self._ready.remove(task_id)
             self._waiting -= len(removed)
             self.expiring -= sum(start.expires_at is not None for start in removed)

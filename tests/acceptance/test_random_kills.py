@@ -27,7 +27,7 @@ def test_twenty_kills_at_random_under_load_lose_no_reply_and_repeat_no_start(
     daemon = make_daemon(broker).start()  # so that the broker keeps a session from the first request on
     published: list[str] = []
     sent = threading.Event()
-    life = threading.Event()  # never set: the moment of a kill is what is left to chance here
+    process_start = threading.Event()  # never set: the moment of a kill is what is left to chance here
 
     with Sender(broker.port) as sender:
 
@@ -48,7 +48,7 @@ def test_twenty_kills_at_random_under_load_lose_no_reply_and_repeat_no_start(
             more.release(REQUESTS // KILLS)
             if chance.random() < 0.8:
                 daemon.wait_log(READY)
-            life.wait(chance.uniform(0, 0.6))
+            process_start.wait(chance.uniform(0, 0.6))
             daemon.kill()
         more.release(REQUESTS)
         thread.join(30)

@@ -38,7 +38,7 @@ def requests(daemon: Daemon, *arguments: str | Path) -> subprocess.CompletedProc
     )
 
 
-def story(daemon: Daemon, request_id: str) -> dict[str, Any]:
+def timeline(daemon: Daemon, request_id: str) -> dict[str, Any]:
     done = requests(daemon, "--json", request_id)
     assert done.returncode == 0, done
     (told,) = json.loads(done.stdout)["requests"]
@@ -69,15 +69,17 @@ def test_after_a_kill_in_mid_burst_every_request_tells_the_whole_story(
     assert set(log) == {f"burst-{number}" for number in range(BURST)}
     with Search(daemon.journal) as search:
         stories = {one.request["request_id"]: steps(one) for one in search.each(None, None)}
-    for story in stories.values():
-        told = [step.step for step in story]
+    for timeline in stories.values():
+        told = [step.step for step in timeline]
         assert {"arrived", "decided", "intended", "began", "closed", "replied", "delivered", "ended"} <= set(
             told
         )
-        assert [step.time for step in story] == sorted(step.time for step in story)
-    [began_again] = {step.time for story in stories.values() for step in story if step.step == "restarted"}
-    for story in stories.values():
-        times = {step.step: step.time for step in story}
+        assert [step.time for step in timeline] == sorted(step.time for step in timeline)
+    [began_again] = {
+        step.time for timeline in stories.values() for step in timeline if step.step == "restarted"
+    }
+    for timeline in stories.values():
+        times = {step.step: step.time for step in timeline}
         # Told by those, and only those, of which something was still to come.
         assert ("restarted" in times) == (times["arrived"] < began_again <= max(times.values()))
     doubts = daemon.rows(
@@ -109,7 +111,7 @@ def test_a_redelivery_after_a_kill_is_told(qlik: Qlik, broker: Mosquitto, make_d
         daemon.start()
         sender.answer(topic)
         daemon.wait_row("SELECT 1 FROM notes WHERE kind = 'redelivered'")
-    words = [step["step"] for step in story(daemon, "erp-1")["steps"]]
+    words = [step["step"] for step in timeline(daemon, "erp-1")["steps"]]
     assert words.count("arrived") == words.count("redelivered") == words.count("restarted") == 1
 
 

@@ -94,12 +94,12 @@ def test_a_running_task_has_the_seconds_since_it_was_heard_of() -> None:
 def test_a_bad_end_without_its_event_is_waited_for_and_a_good_one_is_not() -> None:
     outcomes = Outcomes("r")
     outcomes.reply({"tasksStarted": [entry(result="failed")]})
-    assert outcomes.untold()
+    assert outcomes.unreported()
     outcomes.event(told("failed", scriptLog=["x"]))
-    assert not outcomes.untold()
+    assert not outcomes.unreported()
     outcomes = Outcomes("r")
     outcomes.reply({"tasksStarted": [entry(result="succeeded")]})
-    assert not outcomes.untold()
+    assert not outcomes.unreported()
 
 
 def test_the_last_reply_is_completed_with_what_only_events_tell() -> None:

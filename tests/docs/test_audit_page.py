@@ -13,7 +13,7 @@ import typer
 from butler_mqtt.cli import requests_command, requests_timeline
 from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES
 from tests.integration.requests.conftest import call, lines
-from tests.pipeline.harness import House
+from tests.pipeline.harness import Harness
 from tests.project import ROOT
 
 PAGE = (ROOT / "docs" / "audit.md").read_text("utf-8")
@@ -51,27 +51,27 @@ def test_every_command_shows_an_example() -> None:
         assert "Example: butler-mqtt requests" in call(name, "--help").output, name
 
 
-def test_every_key_of_the_audit_log_is_documented(house: House) -> None:
-    house.ask({"taskId": "abc"})
-    (entry,) = lines(call("export", "--journal", house.path))
+def test_every_key_of_the_audit_log_is_documented(harness: Harness) -> None:
+    harness.ask({"taskId": "abc"})
+    (entry,) = lines(call("export", "--journal", harness.path))
     for key in entry:
         assert f"`{key}`" in PAGE, key
 
 
-def test_every_line_shown_is_understood(house: House, tmp_path: Path) -> None:
+def test_every_line_shown_is_understood(harness: Harness, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     needed = {
         "configQRS": {"host": "sense"},
         "cert": {"clientCert": "client.pem", "clientCertKey": "key.pem"},
     }
-    journal = {"url": f"sqlite:///{house.path}"}
+    journal = {"url": f"sqlite:///{harness.path}"}
     config.write_text(json.dumps({"Butler": {**needed, "journal": journal}}))
     shown = re.findall(r"^butler-mqtt requests (.*?)(?: >.*)?$", PAGE, re.MULTILINE)
     # About backups there is one page only.
     shown += re.findall(r"^(?:/opt/butler-mqtt/bin/)?butler-mqtt requests (.*)$", BACKUPS, re.MULTILINE)
     assert len(shown) > 8
     for line in shown:
-        here = line.replace("/var/lib/butler-mqtt/butler-mqtt.sqlite", str(house.path))
+        here = line.replace("/var/lib/butler-mqtt/butler-mqtt.sqlite", str(harness.path))
         words = here.replace("/var/backups", str(tmp_path)).replace("config.yaml", str(config)).split()
         done = call(*words)
         # An empty journal has nothing to show; a line that is wrong ends with 2.

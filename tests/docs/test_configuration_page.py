@@ -10,7 +10,7 @@ from typing import Any
 
 from butler_mqtt.config import loader, yaml_file
 from butler_mqtt.config.shape import keys_of, schema
-from butler_mqtt.settings import Journal, Qrs, Settings
+from butler_mqtt.settings import JournalSettings, QrsSettings, Settings
 from tests.project import ROOT
 from tests.unit.config.configuration_files import PEM
 
@@ -67,13 +67,13 @@ def test_the_documentation_tells_the_defaults_of_the_file() -> None:
 
 def test_values_of_the_file_are_the_defaults_of_the_settings() -> None:
     loaded = loader.load(ROOT / "config.yaml", {}, check_files=False)
-    site = Qrs(
+    site = QrsSettings(
         host="sense.example.com",
         client_cert=ROOT / "client.pem",
         client_cert_key=ROOT / "client_key.pem",
         client_cert_ca=ROOT / "root.pem",
     )
-    journal = Journal(url=f"sqlite:///{ROOT}/butler-mqtt.sqlite")
+    journal = JournalSettings(url=f"sqlite:///{ROOT}/butler-mqtt.sqlite")
     assert loaded == replace(Settings(), qrs=site, journal=journal)
 
 

@@ -17,7 +17,7 @@ from butler_mqtt.config.shape import keys_of, schema
 from butler_mqtt.config.yaml_file import dotted
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.http import responses
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.settings import MqttSettings
 from tests.docs.blocks import Block, blocks, pages
 from tests.project import ROOT
 
@@ -140,7 +140,7 @@ def test_every_event_is_documented_as_the_schema_has_it() -> None:
 
 
 def test_the_topics_are_the_defaults() -> None:
-    defaults = Mqtt()
+    defaults = MqttSettings()
     documented = {words(row[1])[0]: words(row[0] or "`-`") for row in rows("mqtt.md", "## Topics")[1:]}
     assert documented["taskStartTopic"] == [defaults.task_start_topic]
     assert documented["taskStartReplyTopic"] == [defaults.task_start_reply_topic]

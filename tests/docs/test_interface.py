@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import butler_mqtt
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.settings import MqttSettings
 from tests.acceptance.service.process import broker_config, manager, service
 from tests.brokers import Mosquitto
 from tests.docs.blocks import blocks
@@ -90,10 +90,10 @@ class Conversation:
             value = json.loads(message.payload)
             if message.topic == REPLY:
                 self.replies[value["requestId"]] = value
-            elif message.topic == Mqtt().status_topic:
+            elif message.topic == MqttSettings().status_topic:
                 self.status.append(value)
             else:
-                assert message.topic == f"{Mqtt().task_event_topic}/{value['taskId']}"
+                assert message.topic == f"{MqttSettings().task_event_topic}/{value['taskId']}"
                 self.events.append(value)
 
 
@@ -171,7 +171,7 @@ def test_a_schema_refuses_what_is_neither_decided_nor_refused() -> None:
 
 def test_asyncapi_names_the_topics_of_the_defaults() -> None:
     channels = {name: channel["address"] for name, channel in document()["channels"].items()}
-    defaults = Mqtt()
+    defaults = MqttSettings()
     assert channels == {
         "requests": defaults.task_start_topic,
         "replies": defaults.task_start_reply_topic,

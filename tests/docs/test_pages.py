@@ -15,7 +15,7 @@ from butler_mqtt.exit_codes import ExitCode
 from tests.project import ROOT
 
 DOCS = ROOT / "docs"
-NAMED = sorted({*help_pages.ABOUT.values(), *help_pages.CURES.values()})
+NAMED = sorted({*help_pages.ABOUT.values(), *help_pages.ADVICE.values()})
 
 
 @pytest.mark.parametrize("page", NAMED)
@@ -68,7 +68,7 @@ def test_every_command_of_the_top_has_a_page() -> None:
 
 @pytest.mark.parametrize("code", [code for code in ExitCode if code > ExitCode.USAGE])
 def test_an_exit_code_that_somebody_must_act_on_has_a_page(code: ExitCode) -> None:
-    line = help_pages.cure(code)
+    line = help_pages.advice(code)
     assert line is not None
     named = re.fullmatch(r"read more: ([^,]+\.md)(?:, \".+\")?", line)
     assert named is not None, line
@@ -77,7 +77,7 @@ def test_an_exit_code_that_somebody_must_act_on_has_a_page(code: ExitCode) -> No
 
 @pytest.mark.parametrize("code", [ExitCode.OK, ExitCode.FAILED, ExitCode.USAGE])
 def test_other_ends_name_no_page(code: ExitCode) -> None:
-    assert help_pages.cure(code) is None
+    assert help_pages.advice(code) is None
 
 
 def test_the_wheel_has_the_pages_where_the_program_looks_for_them() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt.http.responses import STATUS
-from tests.integration.http.daemon_with_listeners import House
+from tests.integration.http.daemon_with_listeners import ListeningDaemon
 from tests.project import ROOT
 
 DOCS = ROOT / "docs"
@@ -36,16 +36,18 @@ def shape(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("call", "answer"), PAIRS)
-def test_a_call_gets_the_answer_that_stands_below_it(house: House, call: str, answer: dict[str, Any]) -> None:
+def test_a_call_gets_the_answer_that_stands_below_it(
+    listening: ListeningDaemon, call: str, answer: dict[str, Any]
+) -> None:
     # A task that still runs would be queued, which the pages do not show here.
-    if house.qlik.admin("GET", "/executions?active=true"):
-        for task_id in house.qlik.admin("GET", "/starts")["tasks"]:
-            house.qlik.end(task_id)
+    if listening.qlik.admin("GET", "/executions?active=true"):
+        for task_id in listening.qlik.admin("GET", "/starts")["tasks"]:
+            listening.qlik.end(task_id)
     if "/v4/requests/erp-4711" in call:
-        house.decided("erp-4711")
+        listening.decided("erp-4711")
     done = subprocess.run(
         ["sh", "-c", call],
-        env={"PATH": "/usr/bin:/bin", "BUTLER": house.url, "TOKEN": "none"},
+        env={"PATH": "/usr/bin:/bin", "BUTLER": listening.url, "TOKEN": "none"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from butler_mqtt.simulator import definitions, faults
 from butler_mqtt.simulator.__main__ import options
-from butler_mqtt.simulator.admin import Admin, Door
+from butler_mqtt.simulator.admin import Admin, AdminDoor
 from butler_mqtt.simulator.definitions import SiteDefinition
 from butler_mqtt.simulator.serving import ServeOptions
 from butler_mqtt.simulator.site import Site
@@ -72,5 +72,5 @@ def test_the_tasks_file_in_the_documentation_can_be_read() -> None:
     assert len(definitions.site_definition(example).tasks) == 3001
 
 
-def _nobody() -> Door:
+def _nobody() -> AdminDoor:
     raise AssertionError("no endpoint is called here")

@@ -40,7 +40,7 @@ def table() -> list[Row]:
     lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
     rows = []
     for line in lines:
-        what, command, shown, _cure = (cell.strip() for cell in line.strip("|").split(" | "))
+        what, command, shown, _advice = (cell.strip() for cell in line.strip("|").split(" | "))
         rows.append(Row(what, command.strip("`"), shown.strip("`")))
     return rows
 

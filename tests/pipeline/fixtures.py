@@ -1,4 +1,4 @@
-"""Fixtures of tests on the daemon's core: running houses, with pauses that a test can wait for."""
+"""Fixtures of tests on the daemon's core: running harnesses, with pauses that a test can wait for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.settings import Settings
-from tests.pipeline.harness import House, shorten_pauses
+from tests.pipeline.harness import Harness, shorten_pauses
 
-MakeHouse = Callable[..., House]
+MakeHarness = Callable[..., Harness]
 
 
 @pytest.fixture
@@ -21,27 +21,27 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make_house(tmp_path: Path, short_pauses: None) -> Iterator[MakeHouse]:
-    """Give a function that makes a running house of settings."""
-    houses: list[House] = []
+def make_harness(tmp_path: Path, short_pauses: None) -> Iterator[MakeHarness]:
+    """Give a function that makes a running harness of settings."""
+    harnesses: list[Harness] = []
 
-    def make(settings: Settings | None = None) -> House:
-        folder = tmp_path / f"house-{len(houses)}"
+    def make(settings: Settings | None = None) -> Harness:
+        folder = tmp_path / f"harness-{len(harnesses)}"
         folder.mkdir()
-        house = House(folder, settings or Settings())
-        house.start()
-        houses.append(house)
-        return house
+        harness = Harness(folder, settings or Settings())
+        harness.start()
+        harnesses.append(harness)
+        return harness
 
     yield make
-    for house in houses:
-        house.pipeline.close()
+    for harness in harnesses:
+        harness.pipeline.close()
 
 
 @pytest.fixture
-def house(make_house: MakeHouse) -> House:
-    """Give a running house of the default settings."""
-    return make_house()
+def harness(make_harness: MakeHarness) -> Harness:
+    """Give a running harness of the default settings."""
+    return make_harness()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """
 The core of the daemon with everything around it under a test's control.
 
-`House` is a real `Pipeline` on a real journal file, stepped by the test. `Site`
+`Harness` is a real `Pipeline` on a real journal file, stepped by the test. `Site`
 stands for the Qlik server, `Broker` for both sides of the MQTT broker: each has
 the one or two methods of the seam it fills, and what it does is scripted.
 """
@@ -26,22 +26,22 @@ from sqlalchemy import Connection, Table, select
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
-    Confirmed,
-    Event,
-    Lost,
-    Refused,
-    Room,
+    Completion,
+    PublicationConfirmed,
+    PublicationRefused,
+    PublicationsLost,
+    PublisherReady,
     SessionBegan,
 )
 from butler_mqtt.domain.model import (
     EMPTY_GUID,
     Arrival,
     Execution,
-    Look,
     Message,
     Publication,
     Selector,
     Task,
+    TaskSnapshot,
 )
 from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
@@ -74,7 +74,7 @@ def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that no operator configures, so that a test can wait for them."""
     monkeypatch.setattr(pipeline, "TIDY_SECONDS", 0.002)
     monkeypatch.setattr(pipeline, "REPAIR_SECONDS", 0.0)
-    monkeypatch.setattr(reconciler, "BETWEEN_LOOKS_SECONDS", 0.01)
+    monkeypatch.setattr(reconciler, "BETWEEN_POLLS_SECONDS", 0.01)
     monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.005)
     monkeypatch.setattr(execution_tracker, "LEAST_SECONDS", 0.002)
     monkeypatch.setattr(execution_tracker, "MOST_SECONDS", 0.01)
@@ -113,10 +113,10 @@ class Site:
         self.history: dict[str, list[Execution]] = {}
         self.posts: list[str] = []
         self.script: deque[QlikError | Callable[[Site, Task], str | None]] = deque()
-        self.finding: deque[QlikError] = deque()
+        self.kind: deque[QlikError] = deque()
         self.looking: deque[QlikError] = deque()
         self.asked: list[list[Selector]] = []
-        self.looks = 0
+        self.snapshots = 0
         self.together: list[int] = []
         self.unreadable = ""
         self.down = False
@@ -187,12 +187,12 @@ class Site:
         return None if self.clock is None else self.clock - timedelta(seconds=self.date_age)
 
     def about(self) -> dict[str, object]:
-        self._answer(self.finding)
+        self._answer(self.kind)
         return {}
 
     def find(self, selectors: Sequence[Selector]) -> dict[Selector, tuple[Task, ...] | QlikRefused]:
         self.asked.append(list(selectors))
-        self._answer(self.finding)
+        self._answer(self.kind)
         return {
             selector: tuple(self._shown(task) for task in self.tasks.values() if selector.matches(task))
             for selector in selectors
@@ -222,18 +222,18 @@ class Site:
         execution = self.begin(task.id, OUR_USER)
         return execution if known.has_sessions else None
 
-    def look_at_all(self, tasks: Iterable[Task]) -> dict[str, Look | QlikRefused]:
+    def read_snapshots(self, tasks: Iterable[Task]) -> dict[str, TaskSnapshot | QlikRefused]:
         asked = list(tasks)
         self.together.append(len(asked))
-        return {task.id: self.look(task) for task in asked}
+        return {task.id: self.snapshot(task) for task in asked}
 
-    def look(self, task: Task) -> Look:
-        self.looks += 1
+    def snapshot(self, task: Task) -> TaskSnapshot:
+        self.snapshots += 1
         if task.id == self.unreadable:
             raise QlikUnavailable("500 with a fault of the server")
         self._answer(self.looking)
         known = self.tasks.get(task.id)
-        return Look(
+        return TaskSnapshot(
             self._shown(known) if known else None,
             tuple(self.history.get(task.id, ())),
             sessions_readable=task.has_sessions,
@@ -307,7 +307,7 @@ class Broker:
         self._generation = 0
         self._acknowledgements = 0
         self.on_acknowledge: Callable[[int], None] = lambda _packet_id: None
-        self.emit: Callable[[Event], None] = lambda _event: None
+        self.emit: Callable[[Completion], None] = lambda _event: None
 
     def connected(self, generation: int, *, present: bool) -> None:
         """Let a connection begin."""
@@ -337,19 +337,19 @@ class Broker:
         """Confirm these publications, or all in flight."""
         for identity in identities or list(self.in_flight):
             self.confirmed.append(self.in_flight.pop(identity))
-            self.emit(Confirmed(identity))
+            self.emit(PublicationConfirmed(identity))
 
     def refuse(self, identity: int, reason: str = "quota exceeded", *, final: bool = False) -> None:
         """Refuse one publication."""
         del self.in_flight[identity]
-        self.emit(Refused(identity, reason, final))
+        self.emit(PublicationRefused(identity, reason, final))
 
     def lose(self) -> None:
         """End the connection with everything unconfirmed."""
         gone = tuple(self.in_flight)
         self.in_flight.clear()
-        self.emit(Lost(gone))
-        self.emit(Room())
+        self.emit(PublicationsLost(gone))
+        self.emit(PublisherReady())
 
     def forget(self) -> None:
         """The daemon is gone, and with it what was in flight."""
@@ -386,7 +386,7 @@ class FaultyJournal(Journal):
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         where, error = (self.faults.popleft() if self.faults else None) or ("", None)
-        failure = error or JournalError(f"disk I/O error ({where} the commit)", mendable=True)
+        failure = error or JournalError(f"disk I/O error ({where} the commit)", recoverable=True)
         with super().transaction() as connection:
             yield cast("Connection", _Failing(connection, failure)) if where == "reading" else connection
             if where == "before":
@@ -413,7 +413,7 @@ class _Failing:
 
 
 @dataclass
-class House:
+class Harness:
     """
     One daemon on one journal file, with its server and its broker.
 
@@ -495,30 +495,30 @@ class House:
 
     def find(self) -> None:
         """Let the thread that asks for tasks work off its jobs."""
-        self.pipeline.finder.stop()
-        self.pipeline.finder.work(self.site)
+        self.pipeline.resolver.stop()
+        self.pipeline.resolver.work(self.site)
 
     def post(self) -> None:
         """Let the threads that post work off their jobs."""
-        self.pipeline.starter.poster.stop()
-        self.pipeline.starter.poster.work(self.site)
+        self.pipeline.dispatcher.post_workers.stop()
+        self.pipeline.dispatcher.post_workers.work(self.site)
 
-    def look(self) -> None:
+    def snapshot(self) -> None:
         """Let the thread that looks work off its jobs."""
-        self.pipeline.starter.settler.stop()
-        self.pipeline.starter.settler.work(self.site)
+        self.pipeline.dispatcher.reconciler.stop()
+        self.pipeline.dispatcher.reconciler.work(self.site)
 
     def follow(self) -> None:
         """Let the thread that follows executions work off its jobs."""
-        self.pipeline.starter.follower.stop()
-        self.pipeline.starter.follower.work(self.site)
+        self.pipeline.dispatcher.tracker.stop()
+        self.pipeline.dispatcher.tracker.work(self.site)
 
     def step(self) -> None:
         """Turn once and let every thread work off its jobs."""
         self.turn()
         self.find()
         self.post()
-        self.look()
+        self.snapshot()
         self.follow()
 
     def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:

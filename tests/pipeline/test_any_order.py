@@ -35,13 +35,13 @@ from butler_mqtt.domain.model import Message, Task
 from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import reading_engine
-from butler_mqtt.settings import Mqtt, Settings
+from butler_mqtt.settings import MqttSettings, Settings
 from tests.pipeline.harness import (
     DATE_AGES,
     NODE_CLOCKS,
     OUR_USER,
     Crash,
-    House,
+    Harness,
     cut_after_effect,
     cut_before_effect,
     killed_after_effect,
@@ -72,12 +72,12 @@ class AnyOrder(RuleBasedStateMachine):
         shorten_pauses(self.monkeypatch)
         self.temporary = TemporaryDirectory()
         # Fewer than the broker may have left unread.
-        self.house = House(Path(self.temporary.name), Settings(mqtt=Mqtt(receive_maximum=2)))
-        self.house.broker.on_acknowledge = self.is_on_disk
-        self.house.site.on_start = self.is_intended
+        self.harness = Harness(Path(self.temporary.name), Settings(mqtt=MqttSettings(receive_maximum=2)))
+        self.harness.broker.on_acknowledge = self.is_on_disk
+        self.harness.site.on_start = self.is_intended
         for name in TASKS:
-            self.house.site.add(name, tags=("nightly",) if name != "Staff" else ())
-        self.engine = reading_engine(self.house.path)
+            self.harness.site.add(name, tags=("nightly",) if name != "Staff" else ())
+        self.engine = reading_engine(self.harness.path)
         #: Messages the broker holds for the daemon, by packet id, and those it does not hold any more.
         self.held: dict[int, Message] = {}
         self.correlations: dict[int, bytes] = {}
@@ -89,9 +89,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize(clocks=NODE_CLOCKS, age=DATE_AGES)
     def begin(self, clocks: tuple[float, ...], age: float) -> None:
-        self.house.site.node_clocks = clocks
-        self.house.site.date_age = age
-        self.house.start()
+        self.harness.site.node_clocks = clocks
+        self.harness.site.date_age = age
+        self.harness.start()
 
     def new_life(self) -> None:
         """Let a process that begins have its own idea of the time."""
@@ -125,16 +125,16 @@ class AnyOrder(RuleBasedStateMachine):
     def send(self, wish: dict[str, Any], request_id: str | None, expiry: int | None) -> None:
         self.numbers += 1
         body = wish if request_id is None else {**wish, "requestId": request_id}
-        message = self.house.message(body, correlation=str(self.numbers).encode(), expiry_seconds=expiry)
+        message = self.harness.message(body, correlation=str(self.numbers).encode(), expiry_seconds=expiry)
         self.held[message.packet_id] = message
         self.sent.add(message.correlation or b"")
         self.correlations[message.packet_id] = message.correlation or b""
-        self.house.deliver(message)
+        self.harness.deliver(message)
 
     @rule()
     def reconnect(self) -> None:
         self.taken_back()
-        self.house.connect(present=True)
+        self.harness.connect(present=True)
         self.redeliver()
 
     @rule()
@@ -142,32 +142,32 @@ class AnyOrder(RuleBasedStateMachine):
         self.taken_back()
         self.lost |= {message.correlation or b"" for message in self.held.values()}
         self.held.clear()
-        self.house.connect(present=False)
+        self.harness.connect(present=False)
 
     @rule()
     def broker_reads_no_more(self) -> None:
         """Let what is acknowledged from now on lie in the broker's socket."""
         self.taken_back()
-        self.house.broker.reads = False
+        self.harness.broker.reads = False
 
     @rule()
     def broker_reads(self) -> None:
-        self.house.broker.reads = True
+        self.harness.broker.reads = True
         self.taken_back()
-        self.house.broker.read()
+        self.harness.broker.read()
 
     def taken_back(self) -> None:
         """Forget what was acknowledged in time; what was sent on an older connection, or not read, is not."""
-        if not self.house.broker.reads:
-            self.house.broker.acknowledged.clear()
-        for packet_id, generation in self.house.broker.acknowledged:
-            if generation == self.house.generation:
+        if not self.harness.broker.reads:
+            self.harness.broker.acknowledged.clear()
+        for packet_id, generation in self.harness.broker.acknowledged:
+            if generation == self.harness.generation:
                 self.held.pop(packet_id, None)
-        self.house.broker.acknowledged.clear()
+        self.harness.broker.acknowledged.clear()
 
     def redeliver(self) -> None:
         for packet_id, message in self.held.items():
-            self.house.send(
+            self.harness.send(
                 json.loads(message.payload),
                 packet_id=packet_id,
                 dup=True,
@@ -177,51 +177,51 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def confirm(self) -> None:
-        self.house.broker.confirm()
+        self.harness.broker.confirm()
 
     @rule()
     def confirm_one(self) -> None:
-        for identity in list(self.house.broker.in_flight)[-1:]:
-            self.house.broker.confirm(identity)
+        for identity in list(self.harness.broker.in_flight)[-1:]:
+            self.harness.broker.confirm(identity)
 
     @rule()
     def refuse_one(self) -> None:
-        for identity in list(self.house.broker.in_flight)[:1]:
-            self.house.broker.refuse(identity)
+        for identity in list(self.harness.broker.in_flight)[:1]:
+            self.harness.broker.refuse(identity)
 
     @rule()
     def lose_replies(self) -> None:
-        self.house.broker.lose()
+        self.harness.broker.lose()
 
     # ---- the server
 
     @rule(fault=FAULTS)
     def next_start(self, fault: Any) -> None:
-        self.house.site.script.append(fault)
+        self.harness.site.script.append(fault)
 
     @rule()
     def find_fails(self) -> None:
-        self.house.site.finding.append(QlikUnavailable("connection refused"))
+        self.harness.site.kind.append(QlikUnavailable("connection refused"))
 
     @rule()
     def look_fails(self) -> None:
-        self.house.site.looking.append(QlikUnavailable("connection refused"))
+        self.harness.site.looking.append(QlikUnavailable("connection refused"))
 
     @rule(seconds=st.integers(1, 5))
     def time_passes(self, seconds: int) -> None:
-        self.house.site.pass_time(seconds)
+        self.harness.site.pass_time(seconds)
 
     @rule(task=st.integers(0, 2))
     def execution_ends(self, task: int) -> None:
-        task_id = list(self.house.site.tasks)[task]
-        if self.house.site.running(task_id):
-            self.house.site.end(task_id)
+        task_id = list(self.harness.site.tasks)[task]
+        if self.harness.site.running(task_id):
+            self.harness.site.end(task_id)
 
     @rule(task=st.integers(0, 2))
     def somebody_starts(self, task: int) -> None:
-        task_id = list(self.house.site.tasks)[task]
-        if not self.house.site.running(task_id):
-            self.house.site.begin(task_id)
+        task_id = list(self.harness.site.tasks)[task]
+        if not self.harness.site.running(task_id):
+            self.harness.site.begin(task_id)
 
     # ---- the daemon
 
@@ -229,9 +229,9 @@ class AnyOrder(RuleBasedStateMachine):
         where=st.sampled_from(["before", "after", "reading"]),
         error=st.sampled_from([None, None, Crash()]),
     )
-    @precondition(lambda self: not self.house.journal.faults)
+    @precondition(lambda self: not self.harness.journal.faults)
     def journal_fails(self, where: str, error: BaseException | None) -> None:
-        self.house.journal.fail(where, error)
+        self.harness.journal.fail(where, error)
 
     @rule(days=st.sampled_from([-20_000, -40, 0, 0, 40]))
     def clock_is_set(self, days: int) -> None:
@@ -242,28 +242,28 @@ class AnyOrder(RuleBasedStateMachine):
     def crash(self) -> None:
         self.taken_back()
         self.new_life()
-        self.house.restart()
+        self.harness.restart()
         self.redeliver()
 
     @rule()
     def turn(self) -> None:
-        self.survive(self.house.turn)
+        self.survive(self.harness.turn)
 
     @rule()
     def find(self) -> None:
-        self.survive(self.house.find)
+        self.survive(self.harness.find)
 
     @rule()
     def post(self) -> None:
-        self.survive(self.house.post)
+        self.survive(self.harness.post)
 
     @rule()
-    def look(self) -> None:
-        self.survive(self.house.look)
+    def snapshot(self) -> None:
+        self.survive(self.harness.snapshot)
 
     @rule()
     def step(self) -> None:
-        self.survive(self.house.step)
+        self.survive(self.harness.step)
 
     def survive(self, act: Callable[[], None]) -> None:
         try:
@@ -275,30 +275,30 @@ class AnyOrder(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if self.house.generation:
+            if self.harness.generation:
                 self.all_is_well()
         finally:
-            if self.house.generation:
-                self.house.crash()
+            if self.harness.generation:
+                self.harness.crash()
             self.temporary.cleanup()
             self.monkeypatch.undo()
 
     def all_is_well(self) -> None:
-        house, site = self.house, self.house.site
-        house.journal.faults.clear()
+        harness, site = self.harness, self.harness.site
+        harness.journal.faults.clear()
         self.clock_ahead = 0
-        for faults in (site.script, site.finding, site.looking):
+        for faults in (site.script, site.kind, site.looking):
             faults.clear()
         self.reconnect()
         self.broker_reads()
         for _ in range(2000):
-            house.step()
-            house.broker.confirm()
+            harness.step()
+            harness.broker.confirm()
             site.pass_time(1)
             for task_id in site.tasks:
                 if site.running(task_id):
                     site.end(task_id)
-            if not house.open_rows() and not house.rows(tables.outbox) and self.starts_have_ended():
+            if not harness.open_rows() and not harness.rows(tables.outbox) and self.starts_have_ended():
                 break
         self.taken_back()
         assert not self.held, "not acknowledged"
@@ -307,19 +307,19 @@ class AnyOrder(RuleBasedStateMachine):
         self.check_executions()
 
     def starts_have_ended(self) -> bool:
-        states = {row["state"] for row in self.house.rows(tables.starts)}
+        states = {row["state"] for row in self.harness.rows(tables.starts)}
         return not states & {"planned", "waiting", "running"}
 
     def check_deliveries(self) -> None:
-        house = self.house
-        deliveries = house.rows(tables.deliveries)
+        harness = self.harness
+        deliveries = harness.rows(tables.deliveries)
         counted = Counter(row["correlation"] for row in deliveries)
         assert set(counted) >= self.sent - self.lost, "a request is lost"
         assert set(counted.values()) <= {1}, "a redelivery was taken for a request"
-        stored = {row["id"]: row for row in house.rows(tables.requests)}
+        stored = {row["id"]: row for row in harness.rows(tables.requests)}
         assert {row["state"] for row in stored.values()} <= {"closed", "refused"}
         published: dict[int, set[bytes]] = defaultdict(set)
-        for publication in house.broker.published:
+        for publication in harness.broker.published:
             if publication.delivery is not None:
                 published[publication.delivery].add(publication.payload)
         for row in deliveries:
@@ -330,17 +330,17 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(holders.values()) <= {1}
 
     def check_executions(self) -> None:
-        house = self.house
-        runs = house.rows(tables.runs)
-        starts = house.rows(tables.starts)
-        assert not house.open_rows(), "a request has no reply"
+        harness = self.harness
+        runs = harness.rows(tables.runs)
+        starts = harness.rows(tables.starts)
+        assert not harness.open_rows(), "a request has no reply"
         assert {row["state"] for row in runs} <= {"ended", "none"}
         states = {row["state"] for row in starts}
         assert states <= {"succeeded"}, f"starts ended as {states}"
         assert len({(row["request"], row["task_id"]) for row in starts}) == len(starts)
         known = Counter(row["execution_id"] for row in runs if row["execution_id"] is not None)
         assert set(known.values()) <= {1}, "an execution belongs to two runs"
-        for task_id, executions in house.site.history.items():
+        for task_id, executions in harness.site.history.items():
             ours = [one.id for one in executions if one.user == OUR_USER]
             assert set(ours) <= set(known), "an execution of ours is unknown"
             asked = {row["request"] for row in starts if row["task_id"] == task_id}

@@ -34,7 +34,7 @@ from tests.pipeline.harness import (
     DATE_AGES,
     NODE_CLOCKS,
     OUR_USER,
-    House,
+    Harness,
     Site,
     cut_after_effect,
     cut_before_effect,
@@ -90,7 +90,7 @@ class Freshness(RuleBasedStateMachine):
         self.monkeypatch.setattr(blocked_starts, "BLIND_SECONDS", 0.01)
         self.temporary = TemporaryDirectory()
         self.site = Server()
-        self.house = House(Path(self.temporary.name), site=self.site)
+        self.harness = Harness(Path(self.temporary.name), site=self.site)
         self.tasks = [self.site.add(name, tags=("both",)) for name in ("Sales", "Stock")]
         #: The server's time at which each request was sent, by its id, and the tasks it asks for.
         self.sent: dict[str, tuple[datetime, list[str]]] = {}
@@ -108,8 +108,8 @@ class Freshness(RuleBasedStateMachine):
         self.site.running_gives = gives
         self.site.node_clocks = clocks
         self.site.date_age = age
-        self.house.settings = Settings(start_task=StartTask(max_concurrent_reloads=slots))
-        self.house.start()
+        self.harness.settings = Settings(start_task=StartTask(max_concurrent_reloads=slots))
+        self.harness.start()
 
     def now(self) -> datetime:
         assert self.site.clock is not None
@@ -129,9 +129,9 @@ class Freshness(RuleBasedStateMachine):
         body |= {"tag": "both"} if which == "both" else {"taskName": which}
         tasks = self.tasks if which == "both" else [self.tasks[0 if which == "Sales" else 1]]
         self.sent[identity] = (self.now(), tasks)
-        message = self.house.message(body, correlation=identity.encode())
+        message = self.harness.message(body, correlation=identity.encode())
         self.held[message.packet_id] = message
-        self.house.deliver(message)
+        self.harness.deliver(message)
 
     @rule(wait=st.sampled_from(["started", "finished"]), data=st.data())
     def repetition(self, wait: str, data: st.DataObject) -> None:
@@ -143,9 +143,9 @@ class Freshness(RuleBasedStateMachine):
             name = {self.tasks[0]: "Sales", self.tasks[1]: "Stock"}[tasks[0]]
             body |= {"tag": "both"} if len(tasks) == 2 else {"taskName": name}
             self.repeated += 1
-            message = self.house.message(body, correlation=f"{identity} again {self.repeated}".encode())
+            message = self.harness.message(body, correlation=f"{identity} again {self.repeated}".encode())
             self.held[message.packet_id] = message
-            self.house.deliver(message)
+            self.harness.deliver(message)
 
     @rule(seconds=st.sampled_from([0.001, 0.3, 0.9, 1.1, 4.0]))
     def time_passes(self, seconds: float) -> None:
@@ -174,54 +174,54 @@ class Freshness(RuleBasedStateMachine):
     def kill(self) -> None:
         self.kills += 1
         self.taken_back()
-        self.house.restart()
+        self.harness.restart()
         for packet_id, message in self.held.items():
-            self.house.send(
+            self.harness.send(
                 json.loads(message.payload), packet_id=packet_id, dup=True, correlation=message.correlation
             )
 
     @rule(where=st.sampled_from(["before", "after"]))
     def journal_fails(self, where: str) -> None:
-        if not self.house.journal.faults:
+        if not self.harness.journal.faults:
             self.failures += 1
-            self.house.journal.fail(where)
+            self.harness.journal.fail(where)
 
     @rule()
     def confirm(self) -> None:
-        self.house.broker.confirm()
+        self.harness.broker.confirm()
 
-    @rule(part=st.sampled_from(["turn", "find", "post", "look", "follow", "step", "step", "step"]))
+    @rule(part=st.sampled_from(["turn", "find", "post", "snapshot", "follow", "step", "step", "step"]))
     def move(self, part: str) -> None:
         try:
-            getattr(self.house, part)()
+            getattr(self.harness, part)()
         except KeyboardInterrupt:
             self.kill()
 
     def taken_back(self) -> None:
-        for packet_id, generation in self.house.broker.acknowledged:
-            if generation == self.house.generation:
+        for packet_id, generation in self.harness.broker.acknowledged:
+            if generation == self.harness.generation:
                 self.held.pop(packet_id, None)
-        self.house.broker.acknowledged.clear()
+        self.harness.broker.acknowledged.clear()
 
     # ---- when everything is well again
 
     def teardown(self) -> None:
         try:
-            if self.house.generation:
+            if self.harness.generation:
                 self.all_is_well()
         finally:
-            if self.house.generation:
-                self.house.crash()
+            if self.harness.generation:
+                self.harness.crash()
             self.temporary.cleanup()
             self.monkeypatch.undo()
 
     def all_is_well(self) -> None:
-        house = self.house
+        harness = self.harness
         self.site.script.clear()
-        house.journal.faults.clear()
+        harness.journal.faults.clear()
         for _ in range(3000):
-            house.step()
-            house.broker.confirm()
+            harness.step()
+            harness.broker.confirm()
             self.site.pass_time(0.7)
             for task_id in self.tasks:
                 self.site.end_one(task_id)
@@ -236,23 +236,23 @@ class Freshness(RuleBasedStateMachine):
 
     def what_is_open(self) -> list[Any]:
         going_on = {"planned", "waiting", "running"}
-        starts = [row for row in self.house.rows(tables.starts) if row["state"] in going_on]
-        deliveries = [row for row in self.house.rows(tables.deliveries) if row["answered_at"] is None]
-        return [*self.house.open_rows(), *starts, *deliveries]
+        starts = [row for row in self.harness.rows(tables.starts) if row["state"] in going_on]
+        deliveries = [row for row in self.harness.rows(tables.deliveries) if row["answered_at"] is None]
+        return [*self.harness.open_rows(), *starts, *deliveries]
 
     def nothing_is_open(self) -> bool:
-        if self.house.open_rows() or self.house.rows(tables.outbox):
+        if self.harness.open_rows() or self.harness.rows(tables.outbox):
             return False
         return not self.what_is_open()
 
     def request_ids(self) -> dict[int, str]:
-        return {row["id"]: row["request_id"] for row in self.house.rows(tables.requests)}
+        return {row["id"]: row["request_id"] for row in self.harness.rows(tables.requests)}
 
     def check_served(self) -> None:
         """No request was served by an execution that began before it arrived."""
         began = self.site.began_at
         ids = self.request_ids()
-        for start in self.house.rows(tables.starts):
+        for start in self.harness.rows(tables.starts):
             if start["state"] == "skipped":
                 assert self.more[ids[start["request"]]] == {"ifRunning": "skip"}
                 continue
@@ -283,7 +283,7 @@ class Freshness(RuleBasedStateMachine):
     def check_events(self) -> None:
         told: dict[int, set[bytes]] = defaultdict(set)
         count: Counter[int] = Counter()
-        for one in self.house.broker.events:
+        for one in self.harness.broker.events:
             told[one.id].add(one.payload)
             count[one.id] += 1
         events = [json.loads(payload) for payloads in told.values() for payload in payloads]
@@ -292,7 +292,7 @@ class Freshness(RuleBasedStateMachine):
         assert max(count.values(), default=0) <= 1 + self.kills, "told again without a kill"
         skipped = {
             (row["request"], row["task_id"])
-            for row in self.house.rows(tables.starts)
+            for row in self.harness.rows(tables.starts)
             if row["state"] == "skipped"
         }
         rows = {name: row for row, name in self.request_ids().items()}
@@ -309,11 +309,11 @@ class Freshness(RuleBasedStateMachine):
     def check_replies(self) -> None:
         """Every delivery has one reply."""
         answered: dict[Any, set[bytes]] = defaultdict(set)
-        for one in self.house.broker.published:
+        for one in self.harness.broker.published:
             answered[one.correlation].add(bytes(str(one.id), "ascii"))
-        for row in self.house.rows(tables.deliveries):
+        for row in self.harness.rows(tables.deliveries):
             assert len(answered[row["correlation"]]) == 1, row
-        assert EMPTY_GUID not in {row["execution_id"] for row in self.house.rows(tables.runs)}
+        assert EMPTY_GUID not in {row["execution_id"] for row in self.harness.rows(tables.runs)}
 
 
 Freshness.TestCase.settings = settings(

@@ -11,16 +11,16 @@ from itertools import pairwise
 
 import pytest
 
-from butler_mqtt.domain.completions import Event, Followed
+from butler_mqtt.domain.completions import Completion, ExecutionsPolled
 from butler_mqtt.domain.model import Execution, Task
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.ledger.unit_of_work import Turn
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.qrs.repository import MAX_EXECUTIONS
 from butler_mqtt.starting import blocked_starts, execution_tracker
-from butler_mqtt.starting.blocked_starts import Waiting
-from butler_mqtt.starting.execution_tracker import Follower
+from butler_mqtt.starting.blocked_starts import BlockedStarts
+from butler_mqtt.starting.execution_tracker import ExecutionTracker
 from tests.pipeline.harness import guid
 
 EXECUTIONS = 2000
@@ -42,12 +42,12 @@ class Server:
 
     clock: Clock
     queries: list[tuple[float, int]] = field(default_factory=list)
-    looks: dict[str, list[float]] = field(default_factory=dict)
+    snapshots: dict[str, list[float]] = field(default_factory=dict)
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         self.queries.append((self.clock.now, math.ceil(len(ids) / MAX_EXECUTIONS)))
         for one in ids:
-            self.looks.setdefault(one, []).append(self.clock.now)
+            self.snapshots.setdefault(one, []).append(self.clock.now)
         return {one: Execution(one, None, None, 2, session=True) for one in ids}
 
     def script_log(self, task_id: str, execution: Execution, lines: int) -> list[str] | None:
@@ -66,18 +66,18 @@ class Street:
 
     clock: Clock
     server: Server
-    follower: Follower
-    events: list[Event]
+    tracker: ExecutionTracker
+    events: list[Completion]
 
     def live(self, seconds: float) -> None:
         end = self.clock.now + seconds
         while self.clock.now < end:
-            self.follower.turn()
-            self.follower.stop()
-            self.follower.work(self.server)
+            self.tracker.turn()
+            self.tracker.stop()
+            self.tracker.work(self.server)
             for event in self.events:
-                assert isinstance(event, Followed)
-                self.follower.followed(event)
+                assert isinstance(event, ExecutionsPolled)
+                self.tracker.polled(event)
             self.events.clear()
             self.clock.now += 0.2
 
@@ -86,9 +86,9 @@ class Street:
 def street(monkeypatch: pytest.MonkeyPatch) -> Street:
     clock = Clock()
     monkeypatch.setattr(execution_tracker, "time", clock)
-    turn = Turn()
-    events: list[Event] = []
-    made = Follower(
+    turn = UnitOfWork()
+    events: list[Completion] = []
+    made = ExecutionTracker(
         Ledger(turn),
         emit=events.append,
         freed=lambda _task, _execution: None,
@@ -104,10 +104,10 @@ def follow_many(street: Street, *, over: float = 0.0, waited_for: bool = False) 
     for place, one in enumerate(ids):
         task = Task(guid(place, 0xAAAA), f"Task {place}", 0)
         if waited_for:
-            street.follower.wait_for(one, task)
+            street.tracker.wait_for(one, task)
         else:
             # No run: what the ledger would write is not the matter here.
-            street.follower.follow(one, task, None, [], set())
+            street.tracker.follow(one, task, None, [], set())
         if over and place % 10 == 0:
             street.live(10 * over / EXECUTIONS)
     return ids
@@ -118,8 +118,8 @@ def test_pauses_keep_to_their_bounds(street: Street, waited_for: bool, most: flo
     ids = follow_many(street, over=60, waited_for=waited_for)
     street.live(600)
     for one in ids:
-        looks = street.server.looks[one]
-        pauses = [later - earlier for earlier, later in pairwise(looks)]
+        snapshots = street.server.snapshots[one]
+        pauses = [later - earlier for earlier, later in pairwise(snapshots)]
         assert min(pauses) >= execution_tracker.LEAST_SECONDS - 1e-6
         # The turns of this clock are 0.2 s apart.
         assert max(pauses) <= most + 0.2 + 1e-6
@@ -137,7 +137,7 @@ def test_queries_per_minute_keep_to_their_bound(street: Street, waited_for: bool
 def test_few_executions_that_began_at_different_times_share_their_queries(street: Street) -> None:
     for place in range(60):
         task = Task(guid(place, 0xAAAA), f"Task {place}", 0)
-        street.follower.follow(guid(place, 0xEEEE), task, None, [], set())
+        street.tracker.follow(guid(place, 0xEEEE), task, None, [], set())
         street.live(1.7)
     street.live(300)
     now = street.clock.now
@@ -146,9 +146,9 @@ def test_few_executions_that_began_at_different_times_share_their_queries(street
 
 def test_an_execution_read_from_the_journal_is_not_looked_at_as_if_it_were_new(street: Street) -> None:
     task = Task(guid(1, 0xAAAA), "Old", 0)
-    street.follower.follow("old", task, None, [], set(), age=3600.0)
+    street.tracker.follow("old", task, None, [], set(), age=3600.0)
     street.live(120)
-    assert len(street.server.looks["old"]) <= 7
+    assert len(street.server.snapshots["old"]) <= 7
 
 
 def test_following_keeps_the_same_memory(street: Street) -> None:
@@ -157,12 +157,12 @@ def test_following_keeps_the_same_memory(street: Street) -> None:
     gc.collect()
     tracemalloc.start()
     try:
-        street.server.looks.clear()
+        street.server.snapshots.clear()
         street.server.queries.clear()
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(5):
             street.live(60)
-            street.server.looks.clear()
+            street.server.snapshots.clear()
             street.server.queries.clear()
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
@@ -173,7 +173,7 @@ def test_following_keeps_the_same_memory(street: Street) -> None:
 
 
 def test_starts_that_began_are_not_kept_until_they_would_have_expired() -> None:
-    waiting_room = Waiting()
+    waiting_room = BlockedStarts()
     task = Task(guid(1, 0xAAAA), "Sales", 0)
     far = 10**14
     for number in range(20 * blocked_starts.TIDY_AT):
@@ -187,7 +187,7 @@ def test_starts_that_began_are_not_kept_until_they_would_have_expired() -> None:
 
 
 def test_a_start_that_waits_again_and_again_is_kept_once() -> None:
-    waiting_room = Waiting()
+    waiting_room = BlockedStarts()
     task = Task(guid(1, 0xAAAA), "Sales", 0)
     start = OpenStart(1, None, 1, "r", task, StartState.WAITING, expires_at=10**14)
     for _ in range(100):

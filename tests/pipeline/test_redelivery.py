@@ -13,53 +13,54 @@ from butler_mqtt.domain.completions import AcknowledgementsRead
 from butler_mqtt.domain.model import Message
 from butler_mqtt.intake.redelivery import MAX_WAITING, Acknowledgements, Packet, Packets
 from butler_mqtt.journal import tables
-from butler_mqtt.settings import Journal as JournalSettings
-from butler_mqtt.settings import Mqtt, Settings, StartTask
-from tests.pipeline.conftest import MakeHouse
-from tests.pipeline.harness import House
+from butler_mqtt.settings import JournalSettings, MqttSettings, Settings, StartTask
+from tests.pipeline.conftest import MakeHarness
+from tests.pipeline.harness import Harness
 
-#: Of which the house of these tests has two on their way at a time.
+#: Of which the harness of these tests has two on their way at a time.
 MANY = 600
 
 
 @pytest.fixture
-def slow(make_house: MakeHouse) -> House:
-    """Give a house whose broker reads no acknowledgements until it is told to."""
-    house = make_house(Settings(mqtt=Mqtt(receive_maximum=2)))
-    house.broker.reads = False
-    return house
+def slow(make_harness: MakeHarness) -> Harness:
+    """Give a harness whose broker reads no acknowledgements until it is told to."""
+    harness = make_harness(Settings(mqtt=MqttSettings(receive_maximum=2)))
+    harness.broker.reads = False
+    return harness
 
 
-def send(house: House, count: int) -> list[Message]:
+def send(harness: Harness, count: int) -> list[Message]:
     """Have so many requests recorded and acknowledged, none with an id."""
-    known = len(house.rows(tables.deliveries))
-    messages = [house.send({"tag": f"none-{number}"}) for number in range(count)]
-    house.until(lambda: recorded(house) == known + count)
-    house.turn()
+    known = len(harness.rows(tables.deliveries))
+    messages = [harness.send({"tag": f"none-{number}"}) for number in range(count)]
+    harness.until(lambda: recorded(harness) == known + count)
+    harness.turn()
     return messages
 
 
-def recorded(house: House) -> int:
-    return len(house.rows(tables.deliveries))
+def recorded(harness: Harness) -> int:
+    return len(harness.rows(tables.deliveries))
 
 
-def deliver_again(house: House, messages: Sequence[Message]) -> None:
+def deliver_again(harness: Harness, messages: Sequence[Message]) -> None:
     """Deliver messages again, and one more that shows when they are through."""
-    before = recorded(house)
+    before = recorded(harness)
     for message in messages:
-        house.deliver(message._replace(dup=True))
-    last = house.send({"tag": "last"})
-    house.until(lambda: any(row["packet_id"] == last.packet_id for row in house.rows(tables.deliveries)))
-    house.turn()
-    assert recorded(house) > before
+        harness.deliver(message._replace(dup=True))
+    last = harness.send({"tag": "last"})
+    harness.until(lambda: any(row["packet_id"] == last.packet_id for row in harness.rows(tables.deliveries)))
+    harness.turn()
+    assert recorded(harness) > before
 
 
-def copies(house: House) -> Counter[int]:
+def copies(harness: Harness) -> Counter[int]:
     """Count the deliveries by packet id."""
-    return Counter(row["packet_id"] for row in house.rows(tables.deliveries))
+    return Counter(row["packet_id"] for row in harness.rows(tables.deliveries))
 
 
-def test_every_message_whose_acknowledgement_was_not_read_is_recognised_again_and_again(slow: House) -> None:
+def test_every_message_whose_acknowledgement_was_not_read_is_recognised_again_and_again(
+    slow: Harness,
+) -> None:
     messages = send(slow, MANY)
     for _ in range(2):
         slow.connect(present=True)
@@ -67,7 +68,7 @@ def test_every_message_whose_acknowledgement_was_not_read_is_recognised_again_an
     assert set(copies(slow).values()) == {1}
 
 
-def test_they_are_recognised_after_a_kill_of_the_daemon(slow: House) -> None:
+def test_they_are_recognised_after_a_kill_of_the_daemon(slow: Harness) -> None:
     messages = send(slow, MANY)
     for _ in range(2):
         slow.restart()
@@ -75,7 +76,7 @@ def test_they_are_recognised_after_a_kill_of_the_daemon(slow: House) -> None:
     assert set(copies(slow).values()) == {1}
 
 
-def test_what_is_new_between_them_pushes_none_out(slow: House) -> None:
+def test_what_is_new_between_them_pushes_none_out(slow: Harness) -> None:
     messages = send(slow, 20)
     slow.connect(present=True)
     for message in messages:
@@ -86,7 +87,7 @@ def test_what_is_new_between_them_pushes_none_out(slow: House) -> None:
     assert set(copies(slow).values()) == {1}
 
 
-def test_beyond_the_last_ones_a_message_is_new_once_its_acknowledgement_was_read(slow: House) -> None:
+def test_beyond_the_last_ones_a_message_is_new_once_its_acknowledgement_was_read(slow: Harness) -> None:
     messages = send(slow, 5)
     slow.broker.read()
     slow.turn()
@@ -99,7 +100,7 @@ def test_beyond_the_last_ones_a_message_is_new_once_its_acknowledgement_was_read
     assert [number for number, count in copies(slow).items() if count > 1] == [messages[0].packet_id]
 
 
-def test_a_proof_is_of_the_acknowledgements_before_it_and_of_its_own_connection(slow: House) -> None:
+def test_a_proof_is_of_the_acknowledgements_before_it_and_of_its_own_connection(slow: Harness) -> None:
     first = send(slow, 4)
     slow.connect(present=True)
     second = send(slow, 4)
@@ -112,7 +113,7 @@ def test_a_proof_is_of_the_acknowledgements_before_it_and_of_its_own_connection(
     slow.until(lambda: copies(slow)[second[0].packet_id] == 2)
 
 
-def test_a_late_word_on_an_earlier_connection_proves_nothing_of_this_one(slow: House) -> None:
+def test_a_late_word_on_an_earlier_connection_proves_nothing_of_this_one(slow: Harness) -> None:
     first_connection = slow.generation
     slow.connect(present=True)
     messages = send(slow, 5)
@@ -123,7 +124,7 @@ def test_a_late_word_on_an_earlier_connection_proves_nothing_of_this_one(slow: H
     assert set(copies(slow).values()) == {1}
 
 
-def test_what_came_before_a_proof_is_compared_with_what_the_proof_lets_be_forgotten(slow: House) -> None:
+def test_what_came_before_a_proof_is_compared_with_what_the_proof_lets_be_forgotten(slow: Harness) -> None:
     """A broker of MQTT 3.1.1 may send a message again on the same connection, before it reads the PUBACK."""
     messages = send(slow, 5)
     slow.connect(present=True)
@@ -136,44 +137,44 @@ def test_what_came_before_a_proof_is_compared_with_what_the_proof_lets_be_forgot
 
 
 def test_a_redelivery_held_back_is_not_forgotten_by_the_proof_that_comes_meanwhile(
-    make_house: MakeHouse,
+    make_harness: MakeHarness,
 ) -> None:
-    house = make_house(
-        Settings(mqtt=Mqtt(receive_maximum=1), start_task=StartTask(max_open_requests=2)),
+    harness = make_harness(
+        Settings(mqtt=MqttSettings(receive_maximum=1), start_task=StartTask(max_open_requests=2)),
     )
-    house.broker.reads = False
-    house.connect(present=True)
-    answered = house.send({"tag": "none"})
-    house.replied(1)
-    house.site.down = True
+    harness.broker.reads = False
+    harness.connect(present=True)
+    answered = harness.send({"tag": "none"})
+    harness.replied(1)
+    harness.site.down = True
     for number in range(2):
-        house.send({"tag": f"open-{number}"})
-    house.turn()
-    house.deliver(answered._replace(dup=True))
-    house.turn()
-    house.broker.read()
-    house.turn()
-    house.site.down = False
-    house.quiet()
-    assert set(copies(house).values()) == {1}
+        harness.send({"tag": f"open-{number}"})
+    harness.turn()
+    harness.deliver(answered._replace(dup=True))
+    harness.turn()
+    harness.broker.read()
+    harness.turn()
+    harness.site.down = False
+    harness.quiet()
+    assert set(copies(harness).values()) == {1}
 
 
-def test_a_first_copy_that_was_held_back_is_recorded_once(make_house: MakeHouse) -> None:
-    house = make_house(Settings(start_task=StartTask(max_open_requests=1)))
-    house.site.down = True
-    house.send({"tag": "open"})
-    house.turn()
-    held = house.send({"tag": "held"})
-    house.turn()
-    house.connect(present=True)
-    house.deliver(held._replace(dup=True))
-    house.turn()
-    house.site.down = False
-    house.quiet()
-    assert set(copies(house).values()) == {1}
+def test_a_first_copy_that_was_held_back_is_recorded_once(make_harness: MakeHarness) -> None:
+    harness = make_harness(Settings(start_task=StartTask(max_open_requests=1)))
+    harness.site.down = True
+    harness.send({"tag": "open"})
+    harness.turn()
+    held = harness.send({"tag": "held"})
+    harness.turn()
+    harness.connect(present=True)
+    harness.deliver(held._replace(dup=True))
+    harness.turn()
+    harness.site.down = False
+    harness.quiet()
+    assert set(copies(harness).values()) == {1}
 
 
-def test_both_copies_in_one_turn_are_one_request(slow: House) -> None:
+def test_both_copies_in_one_turn_are_one_request(slow: Harness) -> None:
     message = slow.send({"tag": "none"})
     slow.connect(present=True)
     slow.deliver(message._replace(dup=True))
@@ -181,7 +182,9 @@ def test_both_copies_in_one_turn_are_one_request(slow: House) -> None:
     assert copies(slow) == {message.packet_id: 1}
 
 
-def test_a_packet_id_that_is_used_again_proves_that_the_message_before_was_acknowledged(slow: House) -> None:
+def test_a_packet_id_that_is_used_again_proves_that_the_message_before_was_acknowledged(
+    slow: Harness,
+) -> None:
     first = slow.send({"tag": "first"}, packet_id=7)
     slow.send({"tag": "second"}, packet_id=7)
     slow.until(lambda: recorded(slow) == 2)
@@ -191,14 +194,14 @@ def test_a_packet_id_that_is_used_again_proves_that_the_message_before_was_ackno
     slow.until(lambda: copies(slow)[7] == 3)
 
 
-def test_in_a_new_session_none_is_recognised(slow: House) -> None:
+def test_in_a_new_session_none_is_recognised(slow: Harness) -> None:
     messages = send(slow, 5)
     slow.connect(present=False)
     deliver_again(slow, messages)
     assert {copies(slow)[message.packet_id] for message in messages} == {2}
 
 
-def test_a_turn_that_is_repeated_loses_no_message_that_may_come_again(slow: House) -> None:
+def test_a_turn_that_is_repeated_loses_no_message_that_may_come_again(slow: Harness) -> None:
     messages = send(slow, 5)
     slow.journal.fail("after")
     messages += send(slow, 5)
@@ -210,7 +213,7 @@ def test_a_turn_that_is_repeated_loses_no_message_that_may_come_again(slow: Hous
     assert set(copies(slow).values()) == {1}
 
 
-def test_a_proof_alone_is_not_worth_a_commit_and_goes_with_the_next(slow: House) -> None:
+def test_a_proof_alone_is_not_worth_a_commit_and_goes_with_the_next(slow: Harness) -> None:
     def read_up_to() -> object:
         return slow.rows(tables.sessions)[-1]["read_up_to"]
 
@@ -226,30 +229,32 @@ def test_a_proof_alone_is_not_worth_a_commit_and_goes_with_the_next(slow: House)
     assert read_up_to() == slow.rows(tables.deliveries)[-2]["id"]
 
 
-def test_a_message_that_may_come_again_outlives_its_retention(make_house: MakeHouse) -> None:
-    house = make_house(Settings(mqtt=Mqtt(receive_maximum=2), journal=JournalSettings(retention_days=1e-9)))
-    house.broker.reads = False
-    messages = send(house, 5)
-    at_rest(house)
-    house.restart()  # what is old is forgotten first of all
+def test_a_message_that_may_come_again_outlives_its_retention(make_harness: MakeHarness) -> None:
+    harness = make_harness(
+        Settings(mqtt=MqttSettings(receive_maximum=2), journal=JournalSettings(retention_days=1e-9))
+    )
+    harness.broker.reads = False
+    messages = send(harness, 5)
+    at_rest(harness)
+    harness.restart()  # what is old is forgotten first of all
     for _ in range(20):
-        house.step()
-    assert recorded(house) == 5
-    deliver_again(house, messages)
-    assert set(copies(house).values()) == {1}
-    house.broker.read()
-    house.turn()
-    send(house, 1)
-    at_rest(house)
-    house.restart()
-    house.until(lambda: recorded(house) == 1)
+        harness.step()
+    assert recorded(harness) == 5
+    deliver_again(harness, messages)
+    assert set(copies(harness).values()) == {1}
+    harness.broker.read()
+    harness.turn()
+    send(harness, 1)
+    at_rest(harness)
+    harness.restart()
+    harness.until(lambda: recorded(harness) == 1)
 
 
-def at_rest(house: House) -> None:
+def at_rest(harness: Harness) -> None:
     """Have everything answered, and taken by the broker."""
-    house.quiet()
-    house.broker.confirm()
-    house.until(lambda: not house.rows(tables.outbox))
+    harness.quiet()
+    harness.broker.confirm()
+    harness.until(lambda: not harness.rows(tables.outbox))
 
 
 # ---- what is remembered

@@ -173,7 +173,7 @@ def test_a_time_that_was_wrong_once_is_not_the_newest(journal: Journal) -> None:
         assert newest_time(connection) is None
         for number, began_at in enumerate([NOW, NOW + 40 * DAY, NOW + MINUTE]):
             values = {"id": number, "began_at": began_at, "version": "1"}
-            connection.execute(tables.lives.insert(), values)
+            connection.execute(tables.process_starts.insert(), values)
         assert newest_time(connection) == NOW + MINUTE
 
 

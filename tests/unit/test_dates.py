@@ -26,7 +26,7 @@ from butler_mqtt.mqtt import status
 from butler_mqtt.qrs import wire
 from butler_mqtt.qrs.answers import http_date, retry_seconds
 from butler_mqtt.qrs.server_state import ServerState
-from butler_mqtt.qrs.transport import Answer
+from butler_mqtt.qrs.transport import HttpAnswer
 
 YEARS = ["0000", "0001", "1582", "1753", "1900", "1969", "1970", "2031", "9998", "9999", "10000"]
 DAYS = ["01-01", "02-29", "02-30", "12-31", "00-00", "13-01"]
@@ -52,8 +52,8 @@ HTTP_DATES = st.one_of(
 )
 
 
-def answer(date: str, retry_after: str = "") -> Answer:
-    return Answer(200, b"{}", date=date, retry_after=retry_after)
+def answer(date: str, retry_after: str = "") -> HttpAnswer:
+    return HttpAnswer(200, b"{}", date=date, retry_after=retry_after)
 
 
 @given(HTTP_DATES)

@@ -18,10 +18,10 @@ from butler_mqtt.contract import request_schema, strict_json
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.api import butler_form
-from butler_mqtt.http.api.waiting_caller import Delivery
-from butler_mqtt.http.dependencies import Core
+from butler_mqtt.http.api.waiting_caller import WaitingCaller
+from butler_mqtt.http.dependencies import Dependencies
 from butler_mqtt.http.origins import announced
-from butler_mqtt.http.responses import Refusal, json_answer, reply_answer, status_of
+from butler_mqtt.http.responses import RefusalResponse, json_answer, reply_answer, status_of
 
 #: Seconds within which a request must be on disk; a commit takes milliseconds.
 STORE_SECONDS = 10.0
@@ -57,7 +57,7 @@ class _Asked:
     butler: butler_form.Asked | None = None
 
 
-class Starting:
+class StartCalls:
     """
     The start endpoints.
 
@@ -71,7 +71,7 @@ class Starting:
 
     def __init__(
         self,
-        core: Core,
+        core: Dependencies,
         max_body_bytes: int,
         wait_seconds: float,
         ending: asyncio.Event,
@@ -128,7 +128,7 @@ class Starting:
         self, request: Request, asked: _Asked, body: bytes, received_at: int, began: float
     ) -> tuple[str, str | None]:
         """Give the request to the pipeline; give its id and the reply, None when that takes longer."""
-        delivery = Delivery()
+        delivery = WaitingCaller()
         self._core.emit(
             Arrival(
                 "rest",
@@ -155,12 +155,14 @@ class Starting:
 
     def _refuse_when_blocked(self) -> None:
         if self._ending.is_set():
-            raise Refusal(
+            raise RefusalResponse(
                 "shutting_down", "Shutting down", "the daemon is being stopped; nothing was started"
             )
         obstacle = self._core.obstacle()
         if obstacle is not None:
-            raise Refusal("not_recorded", "Request cannot be recorded", f"{obstacle}; nothing was started")
+            raise RefusalResponse(
+                "not_recorded", "Request cannot be recorded", f"{obstacle}; nothing was started"
+            )
 
     # ---- reading
 
@@ -204,7 +206,7 @@ async def _body(request: Request, limit: int) -> bytes:
                 if read > limit:
                     break
     except ClientDisconnect:
-        raise Refusal("request_timeout", "Request incomplete", "the body ended too early") from None
+        raise RefusalResponse("request_timeout", "Request incomplete", "the body ended too early") from None
     if max(size, read) > limit:
         raise RequestError(
             "too_large",
@@ -230,7 +232,7 @@ def _check_same_id(body: bytes, key: str) -> None:
         return  # the pipeline answers it, with the place
     given = read.get("requestId") if isinstance(read, dict) else None
     if isinstance(given, str) and given != key:
-        raise Refusal(
+        raise RefusalResponse(
             "invalid_request",
             "Invalid request",
             f"the header Idempotency-Key is {request_schema.shown(key)} and requestId in the body is "
@@ -251,7 +253,7 @@ def _idempotency_key(request: Request) -> str | None:
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not request_schema.REQUEST_ID.match(key):
-        raise Refusal(
+        raise RefusalResponse(
             "invalid_request",
             "Invalid request",
             f"Idempotency-Key is {request_schema.shown(value)}: 1 to 128 of A-Z a-z 0-9 . _ : - are allowed",
@@ -308,7 +310,7 @@ def _accepted(request_id: str, asked: _Asked) -> Response:
     return json_answer({"requestId": request_id, "status": "accepted"}, 202, headers)
 
 
-def _not_recorded(seconds: float, *, certain: bool) -> Refusal:
+def _not_recorded(seconds: float, *, certain: bool) -> RefusalResponse:
     if certain:
         details = f"the journal did not take it within {seconds:g} s; nothing was started"
     else:
@@ -316,4 +318,4 @@ def _not_recorded(seconds: float, *, certain: bool) -> Refusal:
             f"the journal has not confirmed it within {seconds:g} s and may still have taken it; "
             "repeat it with the same Idempotency-Key"
         )
-    return Refusal("not_recorded", "Request cannot be recorded", details)
+    return RefusalResponse("not_recorded", "Request cannot be recorded", details)

@@ -21,7 +21,7 @@ class _Taking(Enum):
     GIVEN_UP = "given_up"
 
 
-class Delivery:
+class WaitingCaller:
     """
     The meeting point of the event loop, where the caller waits, and the pipeline's thread.
 

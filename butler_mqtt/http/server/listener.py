@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from butler_mqtt.errors import ButlerError
 from butler_mqtt.http.server.limited_socket import BACKLOG, LimitedSocket, listen
-from butler_mqtt.http.server.protocol import Limits, Protocol
+from butler_mqtt.http.server.protocol import HttpLimits, Protocol
 from butler_mqtt.http.server.tls import Certificates
 from butler_mqtt.settings import RestTls
 
@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         listener: LimitedSocket,
         certificates: Certificates | None,
-        limits: Limits,
+        limits: HttpLimits,
     ) -> None:
         super().__init__(config)
         self._limits = limits
@@ -96,9 +96,9 @@ class Listener:
         *,
         on_fatal: Callable[[BaseException], None],
         tls: RestTls | None = None,
-        limits: Limits | None = None,
+        limits: HttpLimits | None = None,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = limits or HttpLimits()
         self._name = name
         self._make = make
         self._on_fatal = on_fatal

@@ -28,7 +28,7 @@ _PIECE = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HttpLimits:
     """What one client may take; bytes and seconds."""
 
     #: The request line, all headers and all trailers; and each size of a chunk with its extensions.
@@ -62,7 +62,7 @@ class _Part(Enum):
 class Protocol(HttpToolsProtocol):
     """One connection, within *limits*."""
 
-    def __init__(self, limits: Limits, *arguments: Any, **options: Any) -> None:
+    def __init__(self, limits: HttpLimits, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._limits = limits
         self._deadline: asyncio.TimerHandle | None = None

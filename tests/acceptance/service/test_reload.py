@@ -135,7 +135,7 @@ def test_a_new_allow_list_guards_the_next_request(
 
 
 def test_secrets_are_named_by_their_key_only() -> None:
-    running_now = settings.Settings(mqtt=settings.Mqtt(username="u", password="old-secret"))
+    running_now = settings.Settings(mqtt=settings.MqttSettings(username="u", password="old-secret"))
     read = replace(running_now, mqtt=replace(running_now.mqtt, password="new-secret"))
     assert list(reload.differences(running_now, read)) == ["mqttConfig.password"]
 
@@ -144,8 +144,8 @@ def test_what_may_change_while_running_is_taken_from_the_new_settings_only_there
     read = settings.Settings(
         log_level="debug",
         start_task_filter=settings.StartTaskFilter(enable=True),
-        rest=settings.Rest(server_port=1, tokens=(settings.Token("erp", "00"),)),
-        qrs=settings.Qrs(host="other", client_cert=Path("/x")),
+        rest=settings.RestSettings(server_port=1, tokens=(settings.Token("erp", "00"),)),
+        qrs=settings.QrsSettings(host="other", client_cert=Path("/x")),
     )
     live = reload.live(settings.Settings(), read)
     assert list(reload.differences(settings.Settings(), live)) == [

@@ -37,7 +37,7 @@ def site_settings(site: Running, **changes: object) -> settings.Settings:
     where = urlsplit(site.url)
     assert where.hostname is not None
     assert where.port is not None
-    qrs = settings.Qrs(
+    qrs = settings.QrsSettings(
         host=where.hostname,
         port=where.port,
         client_cert=site.certs / "client.pem",

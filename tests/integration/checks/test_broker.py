@@ -22,7 +22,7 @@ from tests.scripted_broker import CONNECT, ScriptedBroker
 VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
 
 
-def tried(mqtt: settings.Mqtt) -> list[Finding]:
+def tried(mqtt: settings.MqttSettings) -> list[Finding]:
     return list(trial.check(mqtt, settings.StartTask()))
 
 
@@ -78,15 +78,15 @@ def test_a_missing_user_is_named(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_is_away_is_unreached() -> None:
-    mqtt = settings.Mqtt(broker_host="127.0.0.1", broker_port=free_port())
+    mqtt = settings.MqttSettings(broker_host="127.0.0.1", broker_port=free_port())
     findings = tried(mqtt)
-    assert bad(findings) == {"broker.login": State.UNREACHED}
+    assert bad(findings) == {"broker.login": State.UNREACHABLE}
     assert str(mqtt.broker_port) in findings[0].text
 
 
 def test_a_host_that_no_one_knows_is_unreached() -> None:
-    findings = tried(settings.Mqtt(broker_host="nowhere.invalid"))
-    assert bad(findings) == {"broker.login": State.UNREACHED}
+    findings = tried(settings.MqttSettings(broker_host="nowhere.invalid"))
+    assert bad(findings) == {"broker.login": State.UNREACHABLE}
 
 
 @VERSIONS
@@ -141,8 +141,10 @@ def test_a_broker_that_speaks_3_1_1_only_is_named(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             until(lambda: answers(port), what=(tmp_path / "log").read_text())
-            findings = tried(settings.Mqtt(broker_host="127.0.0.1", broker_port=port))
-            old = tried(settings.Mqtt(broker_host="127.0.0.1", broker_port=port, protocol_version="3.1.1"))
+            findings = tried(settings.MqttSettings(broker_host="127.0.0.1", broker_port=port))
+            old = tried(
+                settings.MqttSettings(broker_host="127.0.0.1", broker_port=port, protocol_version="3.1.1")
+            )
         finally:
             process.kill()
     assert bad(findings) == {"broker.login": State.WRONG}

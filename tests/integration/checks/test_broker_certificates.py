@@ -43,7 +43,7 @@ def encrypted(
     return broker
 
 
-def check(mqtt: settings.Mqtt) -> list[Finding]:
+def check(mqtt: settings.MqttSettings) -> list[Finding]:
     return list(trial.check(mqtt, settings.StartTask()))
 
 

@@ -26,7 +26,7 @@ server:/share /srv/our\\040data nfs4 rw 0 0
 
 
 def of(path: Path) -> settings.Settings:
-    return settings.Settings(journal=settings.Journal(url=f"sqlite:///{path}"))
+    return settings.Settings(journal=settings.JournalSettings(url=f"sqlite:///{path}"))
 
 
 def much(_folder: Path) -> int:

@@ -34,18 +34,18 @@ def test_only_reads_are_sent(site: Client, qrs: Settings) -> None:
 def test_a_server_that_is_down_is_unreached() -> None:
     settings = Settings()
     found = check(replace(settings, qrs=replace(settings.qrs, use_ssl=False, port=free_port())))
-    assert bad(found) == {"qlik.connection": State.UNREACHED}
+    assert bad(found) == {"qlik.connection": State.UNREACHABLE}
 
 
 def test_a_server_that_cuts_its_connections_is_unreached(site: Client, qrs: Settings) -> None:
     site.plant(kind="cut", count=None)
-    assert bad(check(qrs)) == {"qlik.connection": State.UNREACHED}
+    assert bad(check(qrs)) == {"qlik.connection": State.UNREACHABLE}
 
 
 def test_a_repository_that_is_starting_is_unreached(site: Client, qrs: Settings) -> None:
     site.plant(kind="status", status=503, count=None)
     found = check(qrs)
-    assert bad(found) == {"qlik.connection": State.UNREACHED}
+    assert bad(found) == {"qlik.connection": State.UNREACHABLE}
     assert "503" in by_name(found)["qlik.connection"].text
 
 

@@ -73,18 +73,18 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def exported(tmp_path: Path, authority: trustme.CA) -> settings.Qrs:
+def exported(tmp_path: Path, authority: trustme.CA) -> settings.QrsSettings:
     """Give the three files of an export, all fine."""
     authority.cert_pem.write_to_path(str(tmp_path / "root.pem"))
     make(tmp_path / "client.pem", authority)
-    return settings.Qrs(
+    return settings.QrsSettings(
         client_cert=tmp_path / "client.pem",
         client_cert_key=write_key(tmp_path / "client_key.pem"),
         client_cert_ca=tmp_path / "root.pem",
     )
 
 
-def test_an_export_in_order_is_fine(exported: settings.Qrs) -> None:
+def test_an_export_in_order_is_fine(exported: settings.QrsSettings) -> None:
     found = list(qrs_certificates.files(exported))
     assert bad(found) == {}
     assert [one.name for one in found] == [
@@ -105,7 +105,7 @@ def test_an_export_in_order_is_fine(exported: settings.Qrs) -> None:
     ids=["expired", "early", "soon"],
 )
 def test_the_dates_of_a_certificate_are_judged(
-    exported: settings.Qrs, authority: trustme.CA, begins: int, ends: int, state: State, words: str
+    exported: settings.QrsSettings, authority: trustme.CA, begins: int, ends: int, state: State, words: str
 ) -> None:
     assert exported.client_cert is not None
     make(exported.client_cert, authority, begins=timedelta(days=begins), ends=timedelta(days=ends))
@@ -114,7 +114,7 @@ def test_the_dates_of_a_certificate_are_judged(
     assert words in by_name(found)["qlik.clientCert"].text
 
 
-def test_a_key_of_another_certificate_is_wrong(exported: settings.Qrs, tmp_path: Path) -> None:
+def test_a_key_of_another_certificate_is_wrong(exported: settings.QrsSettings, tmp_path: Path) -> None:
     other = trustme.CA().issue_cert("x")
     other.private_key_pem.write_to_path(str(tmp_path / "client_key.pem"))
     found = list(qrs_certificates.files(exported))
@@ -122,19 +122,19 @@ def test_a_key_of_another_certificate_is_wrong(exported: settings.Qrs, tmp_path:
     assert "is not the key of" in by_name(found)["qlik.clientCertKey"].text
 
 
-def test_a_key_with_a_password_is_wrong(exported: settings.Qrs, tmp_path: Path) -> None:
+def test_a_key_with_a_password_is_wrong(exported: settings.QrsSettings, tmp_path: Path) -> None:
     write_key(tmp_path / "client_key.pem", b"secret-of-the-key")
     found = list(qrs_certificates.files(exported))
     assert bad(found) == {"qlik.clientCertKey": State.WRONG}
     assert "without a password" in by_name(found)["qlik.clientCertKey"].advice
 
 
-def test_a_certificate_of_another_site_is_a_warning(exported: settings.Qrs, tmp_path: Path) -> None:
+def test_a_certificate_of_another_site_is_a_warning(exported: settings.QrsSettings, tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "root.pem"))
     assert bad(qrs_certificates.files(exported)) == {"qlik.issuer": State.WARNING}
 
 
-def test_a_file_that_is_no_certificate_is_wrong(exported: settings.Qrs, tmp_path: Path) -> None:
+def test_a_file_that_is_no_certificate_is_wrong(exported: settings.QrsSettings, tmp_path: Path) -> None:
     (tmp_path / "root.pem").write_text("nothing\n")
     assert bad(qrs_certificates.files(exported)) == {"qlik.clientCertCA": State.WRONG}
 
@@ -167,7 +167,9 @@ def test_a_server_that_is_not_verified_is_a_warning(site: Client) -> None:
     assert bad(found) == {"qlik.serverCertificate": State.WARNING}
 
 
-def test_a_client_certificate_that_the_server_refuses_is_wrong(site: Client, exported: settings.Qrs) -> None:
+def test_a_client_certificate_that_the_server_refuses_is_wrong(
+    site: Client, exported: settings.QrsSettings
+) -> None:
     changes = {"client_cert": exported.client_cert, "client_cert_key": exported.client_cert_key}
     found = list(qlik.check(site_settings(site.simulator, **changes)))
     assert bad(found) == {"qlik.issuer": State.WARNING, "qlik.connection": State.WRONG}

@@ -10,7 +10,7 @@ import pytest
 from butler_mqtt.checks import qlik
 from butler_mqtt.checks import site_behaviour as behaviour
 from butler_mqtt.checks.finding import Finding, State
-from butler_mqtt.qrs.transport import Answer
+from butler_mqtt.qrs.transport import HttpAnswer
 from butler_mqtt.settings import Settings
 from tests.integration.checks.site_and_broker import bad, by_name
 from tests.integration.simulator.running import CROSS, QUICK, Client
@@ -67,17 +67,17 @@ def test_only_what_an_operator_should_know_is_a_warning(
 
 def test_a_connection_lost_in_between_is_unreached(site: Client, qrs: Settings) -> None:
     site.plant(kind="cut", path="*/task/full", skip=1, count=None)
-    assert bad(qlik.check(qrs))["qlik.connection"] is State.UNREACHED
+    assert bad(qlik.check(qrs))["qlik.connection"] is State.UNREACHABLE
 
 
-def answer(value: object, status: int = 200) -> Answer:
-    return Answer(status, json.dumps(value).encode())
+def answer(value: object, status: int = 200) -> HttpAnswer:
+    return HttpAnswer(status, json.dumps(value).encode())
 
 
-def told(answers: Callable[[str, str], Answer]) -> dict[str, Finding]:
+def told(answers: Callable[[str, str], HttpAnswer]) -> dict[str, Finding]:
     """Check a site that answers as *answers* says, given path and query."""
 
-    def read(path: str, query: str = "") -> Answer:
+    def read(path: str, query: str = "") -> HttpAnswer:
         return answers(path, query)
 
     return by_name(behaviour.check(read))

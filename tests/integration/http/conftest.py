@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.rig import Daemon, Qlik
 from tests.brokers import Mosquitto
-from tests.integration.http.daemon_with_listeners import House
+from tests.integration.http.daemon_with_listeners import ListeningDaemon
 from tests.integration.simulator.running import running
 
 
@@ -31,31 +31,31 @@ def qlik(site: Qlik) -> Iterator[Qlik]:
 
 
 @pytest.fixture(scope="session")
-def shared(site: Qlik, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def shared(site: Qlik, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ListeningDaemon]:
     folder = tmp_path_factory.mktemp("shared")
     with Mosquitto(folder / "broker") as broker:
-        house = House(Daemon(folder / "daemon", site, broker), site, broker=broker)
-        house.start()
-        yield house
-        house.daemon.close()
+        listening = ListeningDaemon(Daemon(folder / "daemon", site, broker), site, broker=broker)
+        listening.start()
+        yield listening
+        listening.daemon.close()
 
 
 @pytest.fixture
-def house(qlik: Qlik, shared: House) -> House:
+def listening(qlik: Qlik, shared: ListeningDaemon) -> ListeningDaemon:
     """A daemon that serves REST, monitoring and MQTT, shared by the tests that leave it as it was."""
     assert shared.daemon.runs(), shared.daemon.log()
     return shared
 
 
 @pytest.fixture
-def build(qlik: Qlik, tmp_path: Path) -> Iterator[Callable[..., House]]:
+def build(qlik: Qlik, tmp_path: Path) -> Iterator[Callable[..., ListeningDaemon]]:
     """Make daemons of the test's own, without MQTT, not yet started; ended when the test ends."""
     with ExitStack() as stack:
 
-        def make(rest: dict[str, object] | None = None, **sections: dict[str, object]) -> House:
+        def make(rest: dict[str, object] | None = None, **sections: dict[str, object]) -> ListeningDaemon:
             daemon = Daemon(tmp_path / "daemon", qlik, 1, mqttConfig={"enable": False})
             stack.callback(daemon.close)
             daemon.configure(**sections)
-            return House(daemon, qlik, rest=rest)
+            return ListeningDaemon(daemon, qlik, rest=rest)
 
         yield make

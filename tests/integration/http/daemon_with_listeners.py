@@ -19,7 +19,7 @@ DISABLED = "d15ab1ed-0000-4000-8000-000000000001"
 NOBODY = "99999999-0000-4000-8000-000000000009"
 
 
-class House:
+class ListeningDaemon:
     """
     The daemon and where it listens.
 
@@ -52,7 +52,7 @@ class House:
             monitoring={"enable": True, "port": self.monitoring_port},
         )
 
-    def start(self) -> House:
+    def start(self) -> ListeningDaemon:
         """Run it and wait until both listeners answer and Qlik is reached."""
         self.daemon.start(ready=self.broker is not None)
         self.daemon.wait_log("monitoring: listening on")

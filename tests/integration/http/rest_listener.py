@@ -11,12 +11,12 @@ from typing import Any
 
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http import application
-from butler_mqtt.http.api.start_requests import Starting
-from butler_mqtt.http.dependencies import Check, Core
+from butler_mqtt.http.api.start_requests import StartCalls
+from butler_mqtt.http.dependencies import Check, Dependencies
 from butler_mqtt.http.guard import Guard, Rate
 from butler_mqtt.http.server.listener import Listener
-from butler_mqtt.http.server.protocol import Limits
-from butler_mqtt.settings import Monitoring, Rest
+from butler_mqtt.http.server.protocol import HttpLimits
+from butler_mqtt.settings import MonitoringSettings, RestSettings
 from tests.integration.http.hostile_client import HostileClient
 
 
@@ -61,9 +61,9 @@ class Pipeline:
             raise self.bug
         return self.states.get(request_id)
 
-    def core(self) -> Core:
+    def core(self) -> Dependencies:
         """Give the callables the door is made with."""
-        return Core(
+        return Dependencies(
             emit=self.emit,
             obstacle=lambda: self.obstacle,
             inquire=self._inquire,
@@ -77,7 +77,7 @@ class Pipeline:
 class Door:
     """A running listener; `hostile` speaks to it as no honest client does."""
 
-    def __init__(self, listener: Listener, pipeline: Pipeline, rest: Rest) -> None:
+    def __init__(self, listener: Listener, pipeline: Pipeline, rest: RestSettings) -> None:
         self.hostile = HostileClient(listener.port)
         self.guards: list[Guard] = []
         self.port = listener.port
@@ -117,20 +117,20 @@ def rest_of(connection: socket.socket) -> bytes:
 
 @contextlib.contextmanager
 def door(
-    rest: Rest | None = None,
+    rest: RestSettings | None = None,
     *,
-    limits: Limits | None = None,
+    limits: HttpLimits | None = None,
     rate: Rate | None = None,
     store_seconds: float = 10.0,
 ) -> Iterator[Door]:
     """Run a listener on a free port until the block ends; a thread that dies fails the test."""
-    rest = rest or Rest(rest_wait_seconds=5)
+    rest = rest or RestSettings(rest_wait_seconds=5)
     pipeline = Pipeline()
     guards: list[Guard] = []
 
     def make(ending: Any) -> Any:
         core = pipeline.core()
-        starting = Starting(
+        starting = StartCalls(
             core, rest.max_body_bytes, rest.rest_wait_seconds, ending, store_seconds=store_seconds
         )
         guards.append(application.rest(core, rest, ending, rate=rate, starting=starting))
@@ -143,21 +143,24 @@ def door(
 
 @contextlib.contextmanager
 def monitoring_door(
-    settings: Monitoring | None = None, *, limits: Limits | None = None, max_body_bytes: int = 262144
+    settings: MonitoringSettings | None = None,
+    *,
+    limits: HttpLimits | None = None,
+    max_body_bytes: int = 262144,
 ) -> Iterator[Door]:
     """Run a monitoring listener on a free port until the block ends."""
     pipeline = Pipeline()
 
     def make(_ending: Any) -> Any:
-        return application.monitoring(pipeline.core(), settings or Monitoring(), max_body_bytes)
+        return application.monitoring(pipeline.core(), settings or MonitoringSettings(), max_body_bytes)
 
-    with _running("monitoring", make, Rest(), pipeline, limits) as one:
+    with _running("monitoring", make, RestSettings(), pipeline, limits) as one:
         yield one
 
 
 @contextlib.contextmanager
 def _running(
-    name: str, make: Callable[[Any], Any], rest: Rest, pipeline: Pipeline, limits: Limits | None
+    name: str, make: Callable[[Any], Any], rest: RestSettings, pipeline: Pipeline, limits: HttpLimits | None
 ) -> Iterator[Door]:
     deaths: list[BaseException] = []
     listener = Listener(name, make, "127.0.0.1", 0, on_fatal=deaths.append, tls=rest.tls, limits=limits)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from butler_mqtt.http.server.protocol import Limits
+from butler_mqtt.http.server.protocol import HttpLimits
 from tests.integration.http.rest_listener import BOTH, Door, door, rest_of
 from tests.integration.http.test_guard import GUARDED
 
@@ -82,7 +82,7 @@ PATHS = [
 ]
 LINES = st.one_of(st.tuples(st.sampled_from(NAMES), VALUES), st.tuples(st.binary(max_size=20), VALUES))
 #: What waits for a body that does not come is cut off soon, with 408.
-QUICK = Limits(head_seconds=0.1, body_seconds=0.1)
+QUICK = HttpLimits(head_seconds=0.1, body_seconds=0.1)
 DOORS: dict[str, Callable[..., AbstractContextManager[Door]]] = {
     **BOTH,
     "REST with tokens": partial(door, GUARDED),

@@ -10,12 +10,12 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from butler_mqtt.http.server.protocol import Limits
-from butler_mqtt.settings import Rest
+from butler_mqtt.http.server.protocol import HttpLimits
+from butler_mqtt.settings import RestSettings
 from tests.brokers import until
 from tests.integration.http.rest_listener import door, rest_of
 
-QUICK = Limits(head_seconds=0.2, body_seconds=0.3, unread_seconds=0.3)
+QUICK = HttpLimits(head_seconds=0.2, body_seconds=0.3, unread_seconds=0.3)
 HEAD = b"POST /v4/reloadtask/start HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -64,7 +64,7 @@ def test_headers_that_do_not_end_are_refused(pieces: list[bytes]) -> None:
 
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_sent() -> None:
-    with door(Rest(max_body_bytes=1000)) as one, one.connect() as connection:
+    with door(RestSettings(max_body_bytes=1000)) as one, one.connect() as connection:
         connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 10000000\r\n\r\n")
         answer = b""
         while not answer.endswith(b"}"):
@@ -75,7 +75,7 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_sent() -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_of_ten_megabytes_gets_the_refusal_and_not_a_broken_connection(*, chunked: bool) -> None:
-    with door(Rest(max_body_bytes=1000)) as one:
+    with door(RestSettings(max_body_bytes=1000)) as one:
         data = (b"x" * 100_000 for _ in range(100)) if chunked else b"x" * 10_000_000
         answer = requests.post(one.start, data=data, timeout=30)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
@@ -83,14 +83,14 @@ def test_a_body_of_ten_megabytes_gets_the_refusal_and_not_a_broken_connection(*,
 
 
 def test_a_body_of_exactly_the_limit_is_taken() -> None:
-    with door(Rest(max_body_bytes=20, rest_wait_seconds=5)) as one:
+    with door(RestSettings(max_body_bytes=20, rest_wait_seconds=5)) as one:
         assert requests.post(one.start, data=b'{"tag": "x"}        ', timeout=10).status_code == 200
         assert requests.post(one.start, data=b'{"tag": "x"}         ', timeout=10).status_code == 413
 
 
 def test_an_endless_body_is_cut_off() -> None:
     with (
-        door(Rest(max_body_bytes=1000), limits=Limits(discarded_bytes=1_000_000)) as one,
+        door(RestSettings(max_body_bytes=1000), limits=HttpLimits(discarded_bytes=1_000_000)) as one,
         one.connect() as connection,
     ):
         connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -108,7 +108,7 @@ def test_a_client_that_does_not_read_is_cut_off() -> None:
 
 
 def test_connections_beyond_the_limit_are_closed_and_the_others_work_on() -> None:
-    with door(limits=Limits(connections=20)) as one, ExitStack() as stack:
+    with door(limits=HttpLimits(connections=20)) as one, ExitStack() as stack:
         session = stack.enter_context(requests.Session())
         assert session.get(one.url + "/healthz", timeout=10).ok
         idle = [stack.enter_context(one.connect()) for _ in range(100)]
@@ -126,7 +126,7 @@ def test_connections_beyond_the_limit_are_closed_and_the_others_work_on() -> Non
 
 
 def test_room_is_made_when_connections_close() -> None:
-    with door(limits=Limits(connections=3)) as one:
+    with door(limits=HttpLimits(connections=3)) as one:
         for _ in range(10):
             assert requests.get(one.url + "/healthz", timeout=10, headers={"Connection": "close"}).ok
         until(lambda: one.listener.connections == 0)

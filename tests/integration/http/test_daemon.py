@@ -13,7 +13,7 @@ from butler_mqtt.http.api import examples
 from tests.acceptance import reply_shape
 from tests.acceptance.sender import Sender
 from tests.brokers import until
-from tests.integration.http.daemon_with_listeners import DISABLED, FINANCE, NOBODY, SALES, House
+from tests.integration.http.daemon_with_listeners import DISABLED, FINANCE, NOBODY, SALES, ListeningDaemon
 
 
 def new_id() -> str:
@@ -42,9 +42,9 @@ def items(*wanted: tuple[str, dict[str, object]]) -> list[dict[str, object]]:
     ],
 )
 def test_the_calls_of_the_description_start_their_tasks(
-    house: House, method: str, path: str, body: Any
+    listening: ListeningDaemon, method: str, path: str, body: Any
 ) -> None:
-    qlik = house.qlik
+    qlik = listening.qlik
     tag, name = f"tag-{new_id()}", f"name {new_id()}"
     one = qlik.task(name, tags=[tag])
     two = qlik.task(tags=[tag])
@@ -52,7 +52,7 @@ def test_the_calls_of_the_description_start_their_tasks(
     for key, value in {"one": one, "two": two, "tag": tag, "name": name}.items():
         text, path = text.replace(f"{{{key}}}", value), path.replace(f"{{{key}}}", value)
     wanted = {"data": None} if body is None else {"json": json.loads(text)}
-    answer = house.call(method, path, **wanted)
+    answer = listening.call(method, path, **wanted)
     assert answer.status_code == 200, answer.text
     reply_shape.check(answer.json())
     expected = {task for task in (one, two) if task in text + path or tag in text}
@@ -64,9 +64,11 @@ def test_the_calls_of_the_description_start_their_tasks(
 
 @pytest.mark.parametrize("path", ["/v4/reloadtask/start", "/v4/reloadtask/-/start"])
 @pytest.mark.parametrize("name", sorted(examples.BODIES))
-def test_every_example_of_a_body_is_answered_as_its_kind_is(house: House, path: str, name: str) -> None:
+def test_every_example_of_a_body_is_answered_as_its_kind_is(
+    listening: ListeningDaemon, path: str, name: str
+) -> None:
     body = examples.BODIES[name][1]
-    answer = house.post(body, path)
+    answer = listening.post(body, path)
     assert answer.status_code == 200, answer.text
     if isinstance(body, list):
         assert set(answer.json()) == set(examples.REPLIES["butler"][1])
@@ -76,13 +78,13 @@ def test_every_example_of_a_body_is_answered_as_its_kind_is(house: House, path: 
 
 
 @pytest.mark.parametrize("name", sorted(examples.PATH_BODIES))
-def test_every_example_beside_a_path_is_answered(house: House, name: str) -> None:
-    answer = house.post(examples.PATH_BODIES[name][1], f"/v4/reloadtask/{examples.TASK}/start")
+def test_every_example_beside_a_path_is_answered(listening: ListeningDaemon, name: str) -> None:
+    answer = listening.post(examples.PATH_BODIES[name][1], f"/v4/reloadtask/{examples.TASK}/start")
     assert answer.status_code == 200, answer.text
 
 
-def test_butlers_own_example_gets_butlers_answer(house: House) -> None:
-    qlik = house.qlik
+def test_butlers_own_example_gets_butlers_answer(listening: ListeningDaemon) -> None:
+    qlik = listening.qlik
     tag, value = new_id(), f"value-{new_id()}"
     one = qlik.task("Both", tags=[tag], customProperties={"taskGroup": value})
     two = qlik.task("Tagged", tags=[tag])
@@ -95,7 +97,7 @@ def test_butlers_own_example_gets_butlers_answer(house: House) -> None:
         ("starttaskcustomproperty", {"customPropertyName": "taskGroup", "customPropertyValue": value}),
         ("keyvaluestore", {"namespace": "N", "key": "K", "value": "V", "ttl": 10000}),
     )
-    answer = house.call("PUT", "/v4/reloadtask/-/start", json=body)
+    answer = listening.call("PUT", "/v4/reloadtask/-/start", json=body)
     both = {"taskId": one, "taskName": "Both"}
     assert answer.status_code == 200
     found = answer.json()
@@ -109,44 +111,46 @@ def test_butlers_own_example_gets_butlers_answer(house: House) -> None:
         "tasksCPDenied": [],
     }
     assert (qlik.executions(one), qlik.executions(two)) == (1, 1)
-    assert house.daemon.logged("keyvaluestore items of a request were ignored") >= 1
+    assert listening.daemon.logged("keyvaluestore items of a request were ignored") >= 1
 
 
-def test_all_task_ids_must_exist_holds_the_ids_back_and_not_the_tags(house: House) -> None:
-    qlik = house.qlik
+def test_all_task_ids_must_exist_holds_the_ids_back_and_not_the_tags(listening: ListeningDaemon) -> None:
+    qlik = listening.qlik
     tag = new_id()
     one, two = qlik.task(), qlik.task("Tagged", tags=[tag])
     body = items(
         ("starttaskid", {"taskId": one}), ("starttaskid", {"taskId": NOBODY}), ("starttasktag", {"tag": tag})
     )
-    answer = house.post(body, "/v4/reloadtask/-/start?allTaskIdsMustExist=true").json()
+    answer = listening.post(body, "/v4/reloadtask/-/start?allTaskIdsMustExist=true").json()
     assert answer["tasksId"] == {"started": [], "invalid": [{"taskId": NOBODY}], "denied": [{"taskId": one}]}
     assert answer["tasksTag"] == [{"taskId": two, "taskName": "Tagged"}]
     assert (qlik.executions(one), qlik.executions(two)) == (0, 1)
 
 
 @pytest.mark.parametrize("bad", [NOBODY, "abc"])
-def test_one_missing_id_holds_all_ids_back(house: House, bad: str) -> None:
-    one = house.qlik.task()
+def test_one_missing_id_holds_all_ids_back(listening: ListeningDaemon, bad: str) -> None:
+    one = listening.qlik.task()
     body = items(("starttaskid", {"taskId": bad}))
-    answer = house.post(body, f"/v4/reloadtask/{one}/start?allTaskIdsMustExist=true").json()
+    answer = listening.post(body, f"/v4/reloadtask/{one}/start?allTaskIdsMustExist=true").json()
     assert answer["tasksId"] == {"started": [], "invalid": [{"taskId": bad}], "denied": [{"taskId": one}]}
-    assert house.qlik.executions(one) == 0
+    assert listening.qlik.executions(one) == 0
 
 
-def test_a_malformed_id_in_the_path_is_400_for_an_object_and_invalid_for_an_array(house: House) -> None:
-    ours = house.post({}, "/v4/reloadtask/abc/start")
+def test_a_malformed_id_in_the_path_is_400_for_an_object_and_invalid_for_an_array(
+    listening: ListeningDaemon,
+) -> None:
+    ours = listening.post({}, "/v4/reloadtask/abc/start")
     assert (ours.status_code, ours.json()["error"]) == (400, "Invalid task ID format")
-    butlers = house.post([], "/v4/reloadtask/abc/start")
+    butlers = listening.post([], "/v4/reloadtask/abc/start")
     assert butlers.status_code == 200
     assert butlers.json()["tasksId"]["invalid"] == [{"taskId": "abc"}]
 
 
-def test_a_disabled_task_is_told_in_both_forms(house: House) -> None:
-    ours = house.post({"taskId": DISABLED})
+def test_a_disabled_task_is_told_in_both_forms(listening: ListeningDaemon) -> None:
+    ours = listening.post({"taskId": DISABLED})
     assert ours.status_code == 200
     assert ours.json()["tasksFailed"][0]["code"] == "task_disabled"
-    butlers = house.post(items(("starttaskid", {"taskId": DISABLED})))
+    butlers = listening.post(items(("starttaskid", {"taskId": DISABLED})))
     assert butlers.json()["tasksId"] == {"started": [], "invalid": [], "denied": [{"taskId": DISABLED}]}
 
 
@@ -168,110 +172,116 @@ def test_a_disabled_task_is_told_in_both_forms(house: House) -> None:
         (b'{"tag": "x"}' + b" " * 10_000_000, 413, "too_large"),
     ],
 )
-def test_bodies_at_fault_are_told_what_is_wrong(house: House, body: bytes, status: int, code: str) -> None:
-    answer = house.post(body)
+def test_bodies_at_fault_are_told_what_is_wrong(
+    listening: ListeningDaemon, body: bytes, status: int, code: str
+) -> None:
+    answer = listening.post(body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     reply_shape.check(answer.json())
 
 
-def test_a_bare_id_is_taken_over_rest_too(house: House) -> None:
-    task = house.qlik.task()
-    assert started(house.post(f" {task}\n".encode())) == [task]
+def test_a_bare_id_is_taken_over_rest_too(listening: ListeningDaemon) -> None:
+    task = listening.qlik.task()
+    assert started(listening.post(f" {task}\n".encode())) == [task]
 
 
-def test_the_same_key_again_gets_the_stored_answer_and_starts_nothing(house: House) -> None:
-    task, key = house.qlik.task(), new_id()
-    first = house.post({"taskId": task}, headers={"Idempotency-Key": key})
-    second = house.post({"taskId": [task.upper()], "requestId": key}, headers={"Idempotency-Key": f'"{key}"'})
+def test_the_same_key_again_gets_the_stored_answer_and_starts_nothing(listening: ListeningDaemon) -> None:
+    task, key = listening.qlik.task(), new_id()
+    first = listening.post({"taskId": task}, headers={"Idempotency-Key": key})
+    second = listening.post(
+        {"taskId": [task.upper()], "requestId": key}, headers={"Idempotency-Key": f'"{key}"'}
+    )
     assert first.json() == second.json()
-    assert house.qlik.executions(task) == 1
-    other = house.post({"tag": "urgent"}, headers={"Idempotency-Key": key})
+    assert listening.qlik.executions(task) == 1
+    other = listening.post({"tag": "urgent"}, headers={"Idempotency-Key": key})
     assert (other.status_code, other.json()["code"]) == (409, "request_id_conflict")
 
 
-def test_a_butler_array_again_gets_the_same_answer(house: House) -> None:
+def test_a_butler_array_again_gets_the_same_answer(listening: ListeningDaemon) -> None:
     tag, key = new_id(), new_id()
-    task = house.qlik.task(tags=[tag])
+    task = listening.qlik.task(tags=[tag])
     body = items(("starttasktag", {"tag": tag}), ("starttaskid", {"taskId": "abc"}))
-    answers = [house.post(body, headers={"Idempotency-Key": key}).json() for _ in range(2)]
+    answers = [listening.post(body, headers={"Idempotency-Key": key}).json() for _ in range(2)]
     assert answers[0] == answers[1]
     assert answers[0]["tasksTag"][0]["taskId"] == task
-    assert house.qlik.executions(task) == 1
+    assert listening.qlik.executions(task) == 1
 
 
-def test_respond_async_is_recorded_and_answered_at_its_place(house: House) -> None:
-    task = house.qlik.task()
-    answer = house.post({"taskId": task}, headers={"Prefer": "respond-async"})
+def test_respond_async_is_recorded_and_answered_at_its_place(listening: ListeningDaemon) -> None:
+    task = listening.qlik.task()
+    answer = listening.post({"taskId": task}, headers={"Prefer": "respond-async"})
     assert answer.status_code == 202
     request_id = answer.headers["Location"].removeprefix("/v4/requests/")
     assert answer.json()["requestId"] == request_id
-    state = house.decided(request_id)
+    state = listening.decided(request_id)
     assert (state["status"], state["totalTasksStarted"]) == ("ok", 1)
     assert state["tasksStarted"][0]["selectors"] == [{"taskId": task}]
     assert state["deliveries"][0]["door"] == "rest"
 
 
-def test_the_state_tells_the_end_of_an_execution(house: House) -> None:
-    task = house.qlik.task()
-    request_id = house.post({"taskId": task}).json()["requestId"]
+def test_the_state_tells_the_end_of_an_execution(listening: ListeningDaemon) -> None:
+    task = listening.qlik.task()
+    request_id = listening.post({"taskId": task}).json()["requestId"]
 
     def entry() -> Any:
-        return house.state(request_id)["tasksStarted"][0]
+        return listening.state(request_id)["tasksStarted"][0]
 
     until(lambda: entry()["state"] != "running", seconds=30)
     assert (entry()["state"], entry()["result"]) == ("succeeded", "succeeded")
     assert entry()["durationMs"] >= 0
 
 
-def test_a_caller_can_wait_for_the_end_of_a_request(house: House) -> None:
-    task = house.qlik.task(durationSeconds=2)
-    request_id = house.post({"taskId": task}).json()["requestId"]
-    assert house.state(request_id)["finished"] is False
-    state = house.call("GET", f"/v4/requests/{request_id}?wait=30").json()
+def test_a_caller_can_wait_for_the_end_of_a_request(listening: ListeningDaemon) -> None:
+    task = listening.qlik.task(durationSeconds=2)
+    request_id = listening.post({"taskId": task}).json()["requestId"]
+    assert listening.state(request_id)["finished"] is False
+    state = listening.call("GET", f"/v4/requests/{request_id}?wait=30").json()
     assert (state["finished"], state["tasksStarted"][0]["result"]) == (True, "succeeded")
 
 
-def test_waiting_for_the_end_is_bounded(house: House) -> None:
-    task = house.qlik.task(durationSeconds=600)
-    request_id = house.post({"taskId": task}).json()["requestId"]
-    assert house.call("GET", f"/v4/requests/{request_id}?wait=1").json()["finished"] is False
-    house.qlik.end(task)
+def test_waiting_for_the_end_is_bounded(listening: ListeningDaemon) -> None:
+    task = listening.qlik.task(durationSeconds=600)
+    request_id = listening.post({"taskId": task}).json()["requestId"]
+    assert listening.call("GET", f"/v4/requests/{request_id}?wait=1").json()["finished"] is False
+    listening.qlik.end(task)
     for wait in ("61", "-1", "soon", "1.5"):
-        assert house.call("GET", f"/v4/requests/{request_id}?wait={wait}").status_code == 400
+        assert listening.call("GET", f"/v4/requests/{request_id}?wait={wait}").status_code == 400
 
 
-def test_a_refused_request_is_told_with_its_code(house: House) -> None:
+def test_a_refused_request_is_told_with_its_code(listening: ListeningDaemon) -> None:
     key = new_id()
-    answer = house.post({"taskId": [FINANCE, NOBODY], "allMustExist": True, "requestId": key})
+    answer = listening.post({"taskId": [FINANCE, NOBODY], "allMustExist": True, "requestId": key})
     assert (answer.status_code, answer.json()["code"]) == (404, "all_must_exist")
-    state = house.state(key)
+    state = listening.state(key)
     assert (state["state"], state["status"], state["code"]) == ("refused", "failed", "all_must_exist")
     assert state["tasksNotFound"] == [{"taskId": NOBODY}]
 
 
-def test_the_same_id_through_rest_and_mqtt_at_once_starts_once_and_both_are_answered(house: House) -> None:
-    task, key = house.qlik.task(), new_id()
-    assert house.broker is not None
-    with Sender(house.broker.port) as sender:
+def test_the_same_id_through_rest_and_mqtt_at_once_starts_once_and_both_are_answered(
+    listening: ListeningDaemon,
+) -> None:
+    task, key = listening.qlik.task(), new_id()
+    assert listening.broker is not None
+    with Sender(listening.broker.port) as sender:
         body = {"taskId": task, "requestId": key}
         topic = sender.send(body)
-        answer = house.post(body)
+        answer = listening.post(body)
         reply = sender.answer(topic)
     assert answer.json() == reply
     assert started(answer) == [task]
-    assert house.qlik.executions(task) == 1
+    assert listening.qlik.executions(task) == 1
 
 
-def test_both_listeners_tell_health_readiness_and_metrics(house: House) -> None:
-    for base in (house.url, house.monitoring):
+def test_both_listeners_tell_health_readiness_and_metrics(listening: ListeningDaemon) -> None:
+    for base in (listening.url, listening.monitoring):
         assert requests.get(base + "/healthz", timeout=5).json()["status"] == "ok"
         assert requests.get(base + "/readyz", timeout=5).json()["checks"]["subscription"] == "ok"
         assert "butler_mqtt_subscribed 1.0" in requests.get(base + "/metrics", timeout=5).text
-    assert requests.post(house.monitoring + "/v4/reloadtask/start", timeout=5).status_code == 404
+    assert requests.post(listening.monitoring + "/v4/reloadtask/start", timeout=5).status_code == 404
 
 
-def test_sales_runs_behind_itself_and_is_listed_as_started(house: House) -> None:
-    house.qlik.begin(SALES)
-    answer = house.post(items(("starttaskid", {"taskId": SALES})))
+def test_sales_runs_behind_itself_and_is_listed_as_started(listening: ListeningDaemon) -> None:
+    listening.qlik.begin(SALES)
+    answer = listening.post(items(("starttaskid", {"taskId": SALES})))
     assert answer.json()["tasksId"]["started"] == [{"taskId": SALES, "taskName": "Sales Report Update"}]
-    house.qlik.end(SALES)
+    listening.qlik.end(SALES)

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from butler_mqtt.http.exposition import NUMBERS, STATES, Levels, exposition
 from butler_mqtt.metrics import BOUNDS, Histogram, Metrics
-from tests.integration.http.daemon_with_listeners import House
+from tests.integration.http.daemon_with_listeners import ListeningDaemon
 from tests.project import ROOT
 
 RULES = ROOT / "deploy/prometheus/alerts.yml"
@@ -104,9 +104,9 @@ def test_promtool_finds_nothing_wrong() -> None:
     assert promtool("check", "metrics", given=text()).strip() == ""
 
 
-def test_promtool_finds_nothing_wrong_with_the_running_daemon(house: House) -> None:
-    house.post({"tag": "hourly-reload"})
-    exposed = requests.get(house.monitoring + "/metrics", timeout=10)
+def test_promtool_finds_nothing_wrong_with_the_running_daemon(listening: ListeningDaemon) -> None:
+    listening.post({"tag": "hourly-reload"})
+    exposed = requests.get(listening.monitoring + "/metrics", timeout=10)
     assert exposed.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert promtool("check", "metrics", given=exposed.text).strip() == ""
     found = values(exposed.text)

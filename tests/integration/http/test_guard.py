@@ -12,7 +12,7 @@ import requests
 from starlette.responses import Response
 
 from butler_mqtt.http.guard import Guard, Rate, token_name
-from butler_mqtt.settings import Rest, RestTls, Token
+from butler_mqtt.settings import RestSettings, RestTls, Token
 from tests.integration.http.rest_listener import Door, door
 
 
@@ -21,7 +21,7 @@ def token(name: str, secret: str) -> Token:
 
 
 KNOWN = (token("erp", "secret-1"), token("gateway", "secret-2"))
-GUARDED = Rest(tokens=KNOWN, rest_wait_seconds=5)
+GUARDED = RestSettings(tokens=KNOWN, rest_wait_seconds=5)
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,14 @@ def test_the_first_token_closes_the_door_at_once_and_for_good() -> None:
         assert status(one) == 200
         one.guard.reconfigured(GUARDED)
         assert (status(one), status(one, "secret-2")) == (401, 200)
-        one.guard.reconfigured(Rest())
+        one.guard.reconfigured(RestSettings())
         assert status(one) == 401
 
 
 def test_where_client_certificates_count_they_alone_get_in_without_tokens(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    rest = Rest(tls=RestTls(enable=True, ca=tmp_path), tokens=KNOWN)
+    rest = RestSettings(tls=RestTls(enable=True, ca=tmp_path), tokens=KNOWN)
     guard = Guard(Response("open"), rest, Rate(), lambda _code: None)
     guard.reconfigured(replace(rest, tokens=()))
     assert "only client certificates get in" in caplog.text

@@ -8,13 +8,13 @@ import socket
 import pytest
 import requests
 
-from butler_mqtt.http.server.protocol import Limits
-from butler_mqtt.settings import Rest
+from butler_mqtt.http.server.protocol import HttpLimits
+from butler_mqtt.settings import RestSettings
 from tests.brokers import until
 from tests.integration.http.hostile_client import CHUNKED, LAST_CHUNK, METRICS, PATIENCE, START
 from tests.integration.http.rest_listener import BOTH, door
 
-QUICK = Limits(head_seconds=0.4, body_seconds=0.4, unread_seconds=0.4, idle_seconds=1)
+QUICK = HttpLimits(head_seconds=0.4, body_seconds=0.4, unread_seconds=0.4, idle_seconds=1)
 #: What may be under way in buffers of both kernels when the listener hangs up.
 BUFFERED = 16 * 1024 * 1024
 
@@ -78,7 +78,7 @@ def test_a_trailer_is_no_header() -> None:
 
 
 def test_a_chunked_body_is_cut_off_by_what_was_sent_and_not_by_what_it_holds() -> None:
-    with door(Rest(max_body_bytes=1000), limits=Limits(discarded_bytes=1_000_000)) as one:
+    with door(RestSettings(max_body_bytes=1000), limits=HttpLimits(discarded_bytes=1_000_000)) as one:
         ended = one.hostile.flood(START + CHUNKED, b"1;" + b"x" * 1000 + b"\r\nx\r\n")
         assert ended.closed
         assert ended.sent < BUFFERED
@@ -115,7 +115,7 @@ def test_empty_lines_do_not_keep_an_idle_connection(kind: str) -> None:
 
 
 def test_a_connection_whose_body_came_after_the_answer_is_closed_when_it_is_idle() -> None:
-    with door(Rest(max_body_bytes=10), limits=QUICK) as one:
+    with door(RestSettings(max_body_bytes=10), limits=QUICK) as one:
         ended = one.hostile.send(START + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000)
         assert ended.closed
         assert ended.status == 413

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from butler_mqtt.settings import Monitoring, Rest
+from butler_mqtt.settings import MonitoringSettings, RestSettings
 from tests.integration.http.rest_listener import BOTH, door, monitoring_door
 from tests.integration.http.test_guard import GUARDED
 
@@ -116,12 +116,12 @@ def test_where_tokens_are_asked_for_every_name_is_served_and_no_other_site() -> 
 
 
 def test_beyond_loopback_without_tokens_every_name_is_served_and_no_other_site() -> None:
-    settings = Rest(server_host="0.0.0.0", allow_unauthenticated=True, rest_wait_seconds=5)  # noqa: S104 -- bound to loopback here
+    settings = RestSettings(server_host="0.0.0.0", allow_unauthenticated=True, rest_wait_seconds=5)  # noqa: S104 -- bound to loopback here
     with door(settings) as one:
         name = {"Host": "butler.example.com"}
         assert requests.post(one.start, json={"tag": "x"}, headers=name, timeout=10).ok
         other = {**name, "Origin": "https://evil.example"}
         assert requests.post(one.start, json={"tag": "x"}, headers=other, timeout=10).status_code == 403
-    with monitoring_door(Monitoring(host="0.0.0.0")) as one:  # noqa: S104 -- bound to loopback here
+    with monitoring_door(MonitoringSettings(host="0.0.0.0")) as one:  # noqa: S104 -- bound to loopback here
         assert requests.get(f"{one.url}/metrics", headers=name, timeout=10).ok
         assert requests.get(f"{one.url}/metrics", headers=other, timeout=10).status_code == 403

@@ -12,9 +12,9 @@ from sqlalchemy import event
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.request_history import Backlog, History
+from butler_mqtt.journal.request_history import Backlog, RequestHistory
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.journal.write_batch import Unit, Value
+from butler_mqtt.journal.write_batch import Value, WriteBatch
 from butler_mqtt.ledger import request_status
 
 
@@ -39,14 +39,14 @@ def request(identity: int, request_id: str, **values: Value) -> dict[str, Value]
 
 
 def write(journal: Journal, *rows: dict[str, Value]) -> None:
-    unit = Unit()
+    unit = WriteBatch()
     for row in rows:
         unit.insert(tables.requests, row)
     journal.write(unit)
 
 
 def test_an_unknown_request_has_no_record(journal: Journal) -> None:
-    assert History(journal.path).record("nobody") is None
+    assert RequestHistory(journal.path).record("nobody") is None
 
 
 def test_the_request_that_holds_the_id_is_told_before_those_that_were_refused(journal: Journal) -> None:
@@ -58,7 +58,7 @@ def test_the_request_that_holds_the_id_is_told_before_those_that_were_refused(jo
         request(2, "r"),
         request(3, "r", holds_id=False, state="refused"),
     )
-    record = History(journal.path).record("r")
+    record = RequestHistory(journal.path).record("r")
     assert record is not None
     assert request_status.state(record)["receivedAt"] == "1970-01-01T00:00:02.000Z"
     assert request_status.state(record)["status"] == "pending"
@@ -67,7 +67,7 @@ def test_the_request_that_holds_the_id_is_told_before_those_that_were_refused(jo
 def test_a_refusal_is_told_with_what_was_answered(journal: Journal) -> None:
     reply = '{"requestId": "r", "error": "E", "details": "D", "code": "c", "tasksNotFound": [{"tag": "x"}]}'
     write(journal, request(1, "r", holds_id=False, state="refused", reply=reply))
-    record = History(journal.path).record("r")
+    record = RequestHistory(journal.path).record("r")
     assert record is not None
     state = request_status.state(record)
     assert (state["status"], state["error"], state["code"]) == ("failed", "E", "c")
@@ -76,7 +76,7 @@ def test_a_refusal_is_told_with_what_was_answered(journal: Journal) -> None:
 
 
 def test_what_is_open_is_counted_with_the_age_of_the_oldest(journal: Journal) -> None:
-    history = History(journal.path)
+    history = RequestHistory(journal.path)
     assert history.backlog() == Backlog(0, None, 0, 0, 0)
     write(
         journal,
@@ -88,7 +88,7 @@ def test_what_is_open_is_counted_with_the_age_of_the_oldest(journal: Journal) ->
 
 
 def test_counting_reads_no_whole_table_of_requests_or_runs(journal: Journal) -> None:
-    history = History(journal.path)
+    history = RequestHistory(journal.path)
     plans: list[str] = []
 
     @event.listens_for(history._engine, "before_cursor_execute")
@@ -107,7 +107,7 @@ def test_counting_reads_no_whole_table_of_requests_or_runs(journal: Journal) -> 
 
 def test_a_journal_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(JournalError):
-        History(tmp_path / "nothing.sqlite").backlog()
+        RequestHistory(tmp_path / "nothing.sqlite").backlog()
 
 
 def test_nothing_of_a_web_server_is_loaded_while_both_listeners_are_off() -> None:

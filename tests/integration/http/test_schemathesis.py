@@ -8,18 +8,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.integration.http.daemon_with_listeners import House
+from tests.integration.http.daemon_with_listeners import ListeningDaemon
 
 
 def test_nothing_that_the_description_allows_or_forbids_is_answered_5xx(
-    build: Callable[..., House], tmp_path: Path
+    build: Callable[..., ListeningDaemon], tmp_path: Path
 ) -> None:
-    house = build(rest={"restWaitSeconds": 0.5}).start()
+    listening = build(rest={"restWaitSeconds": 0.5}).start()
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")),
             "run",
-            f"{house.url}/openapi.json",
+            f"{listening.url}/openapi.json",
             "--phases=examples,coverage,fuzzing",
             "--checks=not_a_server_error,content_type_conformance,response_schema_conformance",
             "--max-examples=25",
@@ -38,5 +38,5 @@ def test_nothing_that_the_description_allows_or_forbids_is_answered_5xx(
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert (passed := re.search(r"(\d+) generated, \d+ passed", done.stdout)), done.stdout[-3000:]
     assert int(passed[1]) > 500
-    assert house.daemon.runs()
-    assert house.daemon.logged("action=bug") == 0
+    assert listening.daemon.runs()
+    assert listening.daemon.logged("action=bug") == 0

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.settings import Rest
+from butler_mqtt.settings import RestSettings
 from tests.brokers import until
 from tests.integration.http.rest_listener import door
 
@@ -93,7 +93,7 @@ def test_two_different_ids_in_header_and_body_are_refused() -> None:
 
 
 def test_what_is_not_answered_in_time_gets_202_and_the_place_of_the_answer() -> None:
-    with door(Rest(rest_wait_seconds=0.1)) as one:
+    with door(RestSettings(rest_wait_seconds=0.1)) as one:
         one.pipeline.answer = None
         answer = requests.post(one.start, json={"tag": "x", "requestId": "r-1"}, timeout=10)
         assert answer.status_code == 202
@@ -103,7 +103,7 @@ def test_what_is_not_answered_in_time_gets_202_and_the_place_of_the_answer() -> 
 
 @pytest.mark.parametrize("wish", ["respond-async", "wait=5, respond-async", "Respond-Async; foo"])
 def test_respond_async_gets_202_at_once(wish: str) -> None:
-    with door(Rest(rest_wait_seconds=600)) as one:
+    with door(RestSettings(rest_wait_seconds=600)) as one:
         one.pipeline.answer = None
         answer = requests.post(one.start, json={"tag": "x"}, headers={"Prefer": wish}, timeout=10)
         assert answer.status_code == 202
@@ -134,7 +134,7 @@ def test_a_refused_idempotency_key_is_answered_with_a_request_id() -> None:
 
 
 def test_the_wait_ends_when_the_listener_does() -> None:
-    with door(Rest(rest_wait_seconds=600)) as one:
+    with door(RestSettings(rest_wait_seconds=600)) as one:
         one.pipeline.answer = None
         answers: list[requests.Response] = []
         caller = threading.Thread(
@@ -294,6 +294,6 @@ def test_a_fault_of_ours_is_answered_500_without_its_text(caplog: pytest.LogCapt
 
 def test_a_journal_that_cannot_be_read_is_told_with_503() -> None:
     with door() as one:
-        one.pipeline.bug = JournalError("the journal is locked", mendable=True)
+        one.pipeline.bug = JournalError("the journal is locked", recoverable=True)
         answer = requests.get(one.url + "/v4/requests/x", timeout=10)
         assert (answer.status_code, answer.json()["code"]) == (503, "not_recorded")

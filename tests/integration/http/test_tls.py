@@ -16,13 +16,13 @@ import requests
 import trustme
 import yaml
 
-from butler_mqtt.http.server.protocol import Limits
-from butler_mqtt.settings import Rest, RestTls, Token
+from butler_mqtt.http.server.protocol import HttpLimits
+from butler_mqtt.settings import RestSettings, RestTls, Token
 from tests.brokers import until
-from tests.integration.http.daemon_with_listeners import House, handshake
+from tests.integration.http.daemon_with_listeners import ListeningDaemon, handshake
 from tests.integration.http.rest_listener import door
 
-Build = Callable[..., House]
+Build = Callable[..., ListeningDaemon]
 
 
 class Files:
@@ -106,38 +106,38 @@ def add_token(name: str) -> tuple[str, dict[str, str]]:
 def test_butlers_and_our_calls_over_https_with_a_token(build: Build, files: Files) -> None:
     token, entry = add_token("erp: nightly")
     assert entry == {"name": "erp: nightly", "sha256": hashlib.sha256(token.encode()).hexdigest()}
-    house = build(rest={"tls": files.section(), "auth": {"tokens": [entry]}}).start()
-    house.session.verify = str(files.ca)
-    task = house.qlik.task("One")
-    assert house.post({"taskId": task}).status_code == 401
-    assert house.post({"taskId": task}, headers={"Authorization": "Bearer nobody"}).status_code == 401
-    assert house.qlik.executions(task) == 0
-    house.session.headers["Authorization"] = f"Bearer {token}"
-    answer = house.post({"taskId": task, "requestId": "ours"})
+    listening = build(rest={"tls": files.section(), "auth": {"tokens": [entry]}}).start()
+    listening.session.verify = str(files.ca)
+    task = listening.qlik.task("One")
+    assert listening.post({"taskId": task}).status_code == 401
+    assert listening.post({"taskId": task}, headers={"Authorization": "Bearer nobody"}).status_code == 401
+    assert listening.qlik.executions(task) == 0
+    listening.session.headers["Authorization"] = f"Bearer {token}"
+    answer = listening.post({"taskId": task, "requestId": "ours"})
     assert answer.json()["totalTasksStarted"] == 1
-    butlers = house.call(
+    butlers = listening.call(
         "PUT",
         "/v4/reloadtask/-/start",
-        json=[{"type": "starttaskid", "payload": {"taskId": house.qlik.task("Two")}}],
+        json=[{"type": "starttaskid", "payload": {"taskId": listening.qlik.task("Two")}}],
     )
     assert butlers.json()["tasksId"]["started"][0]["taskName"] == "Two"
-    assert house.state("ours")["deliveries"][0]["principal"] == "erp: nightly"
-    assert token not in "\n".join(house.daemon.lines)
+    assert listening.state("ours")["deliveries"][0]["principal"] == "erp: nightly"
+    assert token not in "\n".join(listening.daemon.lines)
 
     # Revoked: taken out of the configuration, which is then read again.
-    house.daemon.configure(restServerConfig={"auth": {"tokens": [add_token("other")[1]]}})
-    house.daemon.signal(signal.SIGHUP)
-    until(lambda: house.post({"taskId": task, "dryRun": True}).status_code == 401)
+    listening.daemon.configure(restServerConfig={"auth": {"tokens": [add_token("other")[1]]}})
+    listening.daemon.signal(signal.SIGHUP)
+    until(lambda: listening.post({"taskId": task, "dryRun": True}).status_code == 401)
 
 
 def test_curl_gets_the_documented_answer_over_https(build: Build, files: Files) -> None:
     token, entry = add_token("erp")
-    house = build(rest={"tls": files.section(), "auth": {"tokens": [entry]}}).start()
-    tag = f"refresh-{house.port}"
-    task = house.qlik.task("ERP", tags=[tag])
+    listening = build(rest={"tls": files.section(), "auth": {"tokens": [entry]}}).start()
+    tag = f"refresh-{listening.port}"
+    task = listening.qlik.task("ERP", tags=[tag])
     command = ["curl", "-sS", "--fail", "--cacert", str(files.ca), "-X", "POST"]
     command += ["-H", "Content-Type: application/json", "-H", f"Authorization: Bearer {token}"]
-    command += ["-d", f'{{ "tag": ["{tag}"] }}', f"{house.url}/v4/reloadtask/start"]
+    command += ["-d", f'{{ "tag": ["{tag}"] }}', f"{listening.url}/v4/reloadtask/start"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert f'"tasksStarted":[{{"taskId":"{task}","taskName":"ERP","status":"started"' in done.stdout
 
@@ -145,7 +145,7 @@ def test_curl_gets_the_documented_answer_over_https(build: Build, files: Files) 
 def test_a_client_certificate_stands_for_a_token_and_names_its_caller(files: Files) -> None:
     token = Token("erp", hashlib.sha256(b"secret").hexdigest())
     for tokens in ((), (token,)):
-        with door(Rest(tls=files.tls(clients=True), tokens=tokens, rest_wait_seconds=5)) as one:
+        with door(RestSettings(tls=files.tls(clients=True), tokens=tokens, rest_wait_seconds=5)) as one:
             with session(files) as caller:
                 bare = caller.post(one.start, json={"tag": "x"}, timeout=10)
                 assert bare.status_code == 401
@@ -157,7 +157,7 @@ def test_a_client_certificate_stands_for_a_token_and_names_its_caller(files: Fil
 
 
 def test_a_certificate_of_another_authority_is_refused_in_the_handshake(files: Files) -> None:
-    with door(Rest(tls=files.tls(clients=True))) as one, session(files) as caller:
+    with door(RestSettings(tls=files.tls(clients=True))) as one, session(files) as caller:
         caller.cert = files.client("stranger", trustme.CA())
         with pytest.raises(requests.RequestException):
             caller.post(one.start, json={"tag": "x"}, timeout=10)
@@ -165,7 +165,7 @@ def test_a_certificate_of_another_authority_is_refused_in_the_handshake(files: F
 
 
 def test_a_renewed_certificate_is_shown_without_a_restart_and_connections_stay(files: Files) -> None:
-    with door(Rest(tls=files.tls(), rest_wait_seconds=5)) as one, session(files) as caller:
+    with door(RestSettings(tls=files.tls(), rest_wait_seconds=5)) as one, session(files) as caller:
         assert caller.post(one.start, json={"tag": "x"}, timeout=10).ok
         before = handshake(one.port, files.ca)
         files.renew()
@@ -176,7 +176,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart_and_connections_stay(f
 def test_a_certificate_that_cannot_be_used_leaves_the_old_one_in_force(
     files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with door(Rest(tls=files.tls())) as one:
+    with door(RestSettings(tls=files.tls())) as one:
         before = handshake(one.port, files.ca)
         files.cert.write_text("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
         until(lambda: "cannot be used, the old one stays in force" in caplog.text)
@@ -186,7 +186,7 @@ def test_a_certificate_that_cannot_be_used_leaves_the_old_one_in_force(
 
 
 def test_tls_begins_at_version_1_2(files: Files) -> None:
-    with door(Rest(tls=files.tls())) as one:
+    with door(RestSettings(tls=files.tls())) as one:
         context = ssl.create_default_context(cafile=str(files.ca))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         with socket.create_connection(("127.0.0.1", one.port)) as plain:
@@ -196,13 +196,16 @@ def test_tls_begins_at_version_1_2(files: Files) -> None:
 
 
 def test_a_handshake_that_does_not_end_is_cut_off(files: Files) -> None:
-    with door(Rest(tls=files.tls()), limits=Limits(head_seconds=0.2)) as one, one.connect() as connection:
+    with (
+        door(RestSettings(tls=files.tls()), limits=HttpLimits(head_seconds=0.2)) as one,
+        one.connect() as connection,
+    ):
         assert connection.recv(1) == b""
 
 
 def test_half_open_handshakes_count_as_connections(files: Files) -> None:
-    limits = Limits(connections=5, head_seconds=1)
-    with door(Rest(tls=files.tls()), limits=limits) as one:
+    limits = HttpLimits(connections=5, head_seconds=1)
+    with door(RestSettings(tls=files.tls()), limits=limits) as one:
         idle = [one.connect() for _ in range(50)]
         assert not answers(one.url, files)
         until(lambda: answers(one.url, files), seconds=10, what="room is made when their time is over")

@@ -14,13 +14,13 @@ from sqlalchemy.pool import Pool
 
 from butler_mqtt.journal import checkpoint, tables
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.journal.write_batch import Unit
+from butler_mqtt.journal.write_batch import WriteBatch
 
 
 def write(journal: Journal, first: int, rows: int) -> None:
     """Commit *rows* sessions one by one."""
     for identity in range(first, first + rows):
-        unit = Unit()
+        unit = WriteBatch()
         unit.insert(tables.sessions, {"id": identity, "started_at": identity})
         journal.write(unit)
 
@@ -57,7 +57,7 @@ def test_a_long_log_is_moved_while_somebody_writes_and_begins_anew(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "LONG_LOG", 30)
-    monkeypatch.setattr(checkpoint, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
     stop = threading.Event()
     thread = threading.Thread(target=checkpoint.work, args=(journal, stop))
     thread.start()
@@ -83,7 +83,7 @@ def test_a_log_that_cannot_be_moved_is_left_to_who_writes(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "LONG_LOG", 0)
-    monkeypatch.setattr(checkpoint, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
     journal.close()
     journal.path.write_bytes(b"not a database" * 1000)
     looks = 0
@@ -103,7 +103,7 @@ def test_readers_that_come_and_go_do_not_disturb_who_writes(
 ) -> None:
     """A reader that takes itself for the first would empty the shared index under the writer (SIGBUS)."""
     monkeypatch.setattr(checkpoint, "LONG_LOG", 1)
-    monkeypatch.setattr(checkpoint, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
     stop = threading.Event()
     thread = threading.Thread(target=checkpoint.work, args=(journal, stop))
     thread.start()

@@ -18,7 +18,7 @@ from butler_mqtt.journal import checkpoint, tables
 from butler_mqtt.journal.backup import backup
 from butler_mqtt.journal.file_guard import JournalLost
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.journal.write_batch import Unit
+from butler_mqtt.journal.write_batch import WriteBatch
 from tests.integration.journal.conftest import MakeJournal
 
 #: Committed before something happens to the files.
@@ -28,11 +28,11 @@ BEFORE = 50
 def write(journal: Journal, first: int, rows: int = 1) -> None:
     """Commit *rows* sessions one by one, or an empty transaction."""
     for identity in range(first, first + rows):
-        unit = Unit()
+        unit = WriteBatch()
         unit.insert(tables.sessions, {"id": identity, "started_at": identity})
         journal.write(unit)
     if rows == 0:
-        journal.write(Unit())
+        journal.write(WriteBatch())
 
 
 def stored(file: Path) -> list[int]:
@@ -116,7 +116,7 @@ def test_a_file_that_is_not_what_was_written_is_named_with_the_next_transaction(
     with pytest.raises(JournalLost, match="while the daemon had it open: nothing is acknowledged") as caught:
         write(written, BEFORE + 1, rows=0 if idle else 1)
     assert f"the journal's file {file} {named}" in str(caught.value)
-    assert not caught.value.mendable
+    assert not caught.value.recoverable
 
 
 def test_a_backup_copied_over_the_open_journal_is_noticed(written: Journal, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_the_log_of_a_journal_that_is_gone_is_kept_and_named_at_the_next_start(
     with pytest.raises(JournalError, match=r"is gone and its log .* is not: requests") as caught:
         refused.open()
     refused.close()
-    assert not caught.value.mendable
+    assert not caught.value.recoverable
     assert beside(written.path, "-wal").read_bytes() == log
     written.path.write_bytes(database)
     make_journal().open()
@@ -256,7 +256,7 @@ def test_the_thread_that_moves_the_log_touches_no_other_file(
     written: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "LONG_LOG", 0)
-    monkeypatch.setattr(checkpoint, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
     replace(written.path)
     before = written.path.read_bytes()
     log = beside(written.path, "-wal").read_bytes()
@@ -307,7 +307,7 @@ def test_a_database_that_was_cut_is_damaged_and_refused_untouched(
     cut = written.path.read_bytes()
     with pytest.raises(JournalError, match=r"file is damaged: stop the daemon, .* restore") as caught:
         make_journal().open()
-    assert not caught.value.mendable
+    assert not caught.value.recoverable
     assert written.path.read_bytes() == cut
 
 

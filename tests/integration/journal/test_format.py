@@ -14,7 +14,7 @@ from sqlalchemy import Engine, create_engine, inspect, select
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import queries, tables
-from butler_mqtt.journal.request_history import History
+from butler_mqtt.journal.request_history import RequestHistory
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import FORMAT, Journal
 from butler_mqtt.journal.upgrade import upgrade
@@ -103,7 +103,7 @@ def test_a_journal_of_an_earlier_format_keeps_its_requests(
     engine.dispose()
     journal = make_journal()
     journal.open()
-    record = History(file).record("r")
+    record = RequestHistory(file).record("r")
     assert record is not None
     assert record.request["id"] == 2
     with Search(file) as search:

@@ -15,11 +15,11 @@ from butler_mqtt.journal import refusal_bounds, tables
 from butler_mqtt.journal.deletion import forget
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal
-from tests.pipeline.fixtures import MakeHouse, house, make_house, short_pauses
-from tests.pipeline.harness import House
+from tests.pipeline.fixtures import MakeHarness, harness, make_harness, short_pauses
+from tests.pipeline.harness import Harness
 
 #: Fixtures are found here as well.
-__all__ = ["MakeHouse", "house", "make_house", "short_pauses"]
+__all__ = ["MakeHarness", "harness", "make_harness", "short_pauses"]
 
 
 def add(journal: Journal, row: int, *, holds: bool = False, state: str = "refused", **fields: Any) -> None:
@@ -158,78 +158,78 @@ def test_what_goes_on_is_not_forgotten(journal: Journal, state: str) -> None:
 # ---- through the daemon's core
 
 
-def test_a_large_body_that_is_refused_is_cut_and_its_length_is_told(house: House) -> None:
-    house.ask(b"{" + b"x" * 100_000)
-    (delivery,) = house.rows(tables.deliveries)
+def test_a_large_body_that_is_refused_is_cut_and_its_length_is_told(harness: Harness) -> None:
+    harness.ask(b"{" + b"x" * 100_000)
+    (delivery,) = harness.rows(tables.deliveries)
     assert len(delivery["payload"]) == refusal_bounds.BODY_BYTES
-    (note,) = house.rows(tables.notes)
+    (note,) = harness.rows(tables.notes)
     assert note["kind"] == "cut"
     assert note["text"] == "the body had 100001 bytes; as it was refused, the first 2048 are kept"
 
 
-def test_a_small_body_that_is_refused_and_a_large_one_that_is_not_are_kept_as_sent(house: House) -> None:
+def test_a_small_body_that_is_refused_and_a_large_one_that_is_not_are_kept_as_sent(harness: Harness) -> None:
     small = b"{no json"
-    house.ask(small)
-    large = json.dumps({"taskId": house.site.add("Sales")}).encode() + b" " * 100_000
-    house.ask(large)
-    assert [row["payload"] for row in house.rows(tables.deliveries)] == [small, large]
-    assert house.rows(tables.notes) == []
+    harness.ask(small)
+    large = json.dumps({"taskId": harness.site.add("Sales")}).encode() + b" " * 100_000
+    harness.ask(large)
+    assert [row["payload"] for row in harness.rows(tables.deliveries)] == [small, large]
+    assert harness.rows(tables.notes) == []
 
 
-def test_a_conflict_keeps_neither_the_large_body_nor_what_was_parsed_of_it(house: House) -> None:
-    house.ask({"requestId": "erp-1", "taskId": house.site.add("Sales")})
+def test_a_conflict_keeps_neither_the_large_body_nor_what_was_parsed_of_it(harness: Harness) -> None:
+    harness.ask({"requestId": "erp-1", "taskId": harness.site.add("Sales")})
     body = json.dumps({"requestId": "erp-1", "tag": "other"}).encode() + b" " * 5000
-    house.ask(body)
-    *_, large = house.rows(tables.requests)
+    harness.ask(body)
+    *_, large = harness.rows(tables.requests)
     assert (large["code"], large["document"]) == ("request_id_conflict", None)
-    assert house.replies()[-1]["code"] == "request_id_conflict"
+    assert harness.replies()[-1]["code"] == "request_id_conflict"
 
 
-def test_a_flood_of_refusals_leaves_a_file_that_does_not_grow(house: House) -> None:
-    house.pipeline._refusals._most = 200
+def test_a_flood_of_refusals_leaves_a_file_that_does_not_grow(harness: Harness) -> None:
+    harness.pipeline._refusals._most = 200
     sizes = []
     for _ in range(6):
         for _ in range(10):
             for _ in range(20):
-                house.send(b"{" + b"x" * 3000)
-            house.until(lambda: all_published(house))
-        sizes.append(pages(house.path))
+                harness.send(b"{" + b"x" * 3000)
+            harness.until(lambda: all_published(harness))
+        sizes.append(pages(harness.path))
     # One turn's worth above, at most.
-    assert len(house.rows(tables.requests)) <= 200 + 2 * 20
+    assert len(harness.rows(tables.requests)) <= 200 + 2 * 20
     assert sizes[-1] <= sizes[1] * 1.2
 
 
-def test_one_id_that_is_sent_for_ever_keeps_the_first_and_the_newest_arrivals(house: House) -> None:
-    house.pipeline._refusals._arrivals = 10
-    body = json.dumps({"requestId": "erp-1", "taskId": house.site.add("Sales")}).encode() + b" " * 5000
+def test_one_id_that_is_sent_for_ever_keeps_the_first_and_the_newest_arrivals(harness: Harness) -> None:
+    harness.pipeline._refusals._arrivals = 10
+    body = json.dumps({"requestId": "erp-1", "taskId": harness.site.add("Sales")}).encode() + b" " * 5000
     for _ in range(40):
-        house.ask(body)
-        house.broker.confirm()
-    house.until(lambda: not house.rows(tables.outbox))
-    house.ask(body)
-    house.broker.confirm()
-    house.until(lambda: len(house.rows(tables.deliveries)) <= 12)
-    rows = house.rows(tables.deliveries)
+        harness.ask(body)
+        harness.broker.confirm()
+    harness.until(lambda: not harness.rows(tables.outbox))
+    harness.ask(body)
+    harness.broker.confirm()
+    harness.until(lambda: len(harness.rows(tables.deliveries)) <= 12)
+    rows = harness.rows(tables.deliveries)
     assert rows[0]["id"] == 1
     assert rows[0]["payload"] == body
     assert {len(row["payload"]) for row in rows[1:]} == {refusal_bounds.BODY_BYTES}
     assert [row["id"] for row in rows[-5:]] == list(range(37, 42))
 
 
-def test_the_brokers_redelivery_of_a_refusal_is_recognised_after_a_start(house: House) -> None:
-    sent = [house.send(b"{bad %d" % number) for number in range(30)]
-    house.until(lambda: len(house.replies()) == 30)
-    house.restart()
+def test_the_brokers_redelivery_of_a_refusal_is_recognised_after_a_start(harness: Harness) -> None:
+    sent = [harness.send(b"{bad %d" % number) for number in range(30)]
+    harness.until(lambda: len(harness.replies()) == 30)
+    harness.restart()
     for one in sent:
-        house.deliver(one._replace(dup=True))
-    house.until(lambda: len(house.rows(tables.notes)) == 30)
-    assert len(house.rows(tables.requests)) == 30
+        harness.deliver(one._replace(dup=True))
+    harness.until(lambda: len(harness.rows(tables.notes)) == 30)
+    assert len(harness.rows(tables.requests)) == 30
 
 
-def all_published(house: House) -> bool:
+def all_published(harness: Harness) -> bool:
     """Confirm what is on its way, and tell whether nothing is left."""
-    house.broker.confirm()
-    return not house.rows(tables.outbox)
+    harness.broker.confirm()
+    return not harness.rows(tables.outbox)
 
 
 def pages(file: Path) -> int:

@@ -18,11 +18,10 @@ from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import retention, sqlite, tables
 from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.settings import Journal as JournalSettings
-from butler_mqtt.settings import Settings
-from tests.integration.requests.conftest import MakeHouse, delivered
+from butler_mqtt.settings import JournalSettings, Settings
+from tests.integration.requests.conftest import MakeHarness, delivered
 from tests.integration.requests.filling import DAY, fill
-from tests.pipeline.harness import House, cut_after_effect
+from tests.pipeline.harness import Harness, cut_after_effect
 
 LATER = 31 * DAY
 
@@ -41,16 +40,16 @@ def step(pruning: Retention, journal: Journal) -> bool:
         return pruning.step(connection)
 
 
-def counts(house: House) -> dict[str, int]:
-    return {table.name: len(house.rows(table)) for table in tables.metadata.sorted_tables}
+def counts(harness: Harness) -> dict[str, int]:
+    return {table.name: len(harness.rows(table)) for table in tables.metadata.sorted_tables}
 
 
-def ended(house: House, body: object) -> None:
+def ended(harness: Harness, body: object) -> None:
     """Have a request answered, its reply and events with the broker, and its execution over."""
-    house.site.lasting = False
-    house.ask(body)
-    house.until(lambda: all(row["state"] == "ended" for row in house.rows(tables.runs)))
-    house.until(lambda: delivered(house))
+    harness.site.lasting = False
+    harness.ask(body)
+    harness.until(lambda: all(row["state"] == "ended" for row in harness.rows(tables.runs)))
+    harness.until(lambda: delivered(harness))
 
 
 @contextmanager
@@ -61,10 +60,10 @@ def opened(file: Path) -> Iterator[Journal]:
     journal.close()
 
 
-def test_a_request_is_forgotten_with_all_that_belongs_to_it(house: House) -> None:
-    ended(house, {"taskId": house.site.add("Sales"), "requestId": "old"})
-    sweep(house.journal)
-    assert counts(house) == {
+def test_a_request_is_forgotten_with_all_that_belongs_to_it(harness: Harness) -> None:
+    ended(harness, {"taskId": harness.site.add("Sales"), "requestId": "old"})
+    sweep(harness.journal)
+    assert counts(harness) == {
         "requests": 0,
         "deliveries": 0,
         "starts": 0,
@@ -76,152 +75,152 @@ def test_a_request_is_forgotten_with_all_that_belongs_to_it(house: House) -> Non
     }
 
 
-def test_a_request_is_kept_for_the_days_configured(house: House) -> None:
-    ended(house, {"taskId": house.site.add("Sales")})
-    before = counts(house)
-    sweep(house.journal, later=29 * DAY)
-    assert counts(house) == before
+def test_a_request_is_kept_for_the_days_configured(harness: Harness) -> None:
+    ended(harness, {"taskId": harness.site.add("Sales")})
+    before = counts(harness)
+    sweep(harness.journal, later=29 * DAY)
+    assert counts(harness) == before
 
 
-def test_an_id_that_was_forgotten_starts_again(house: House) -> None:
-    task = house.site.add("Sales")
-    ended(house, {"taskId": task, "requestId": "again"})
-    sweep(house.journal)
-    ended(house, {"taskId": task, "requestId": "again"})
-    assert house.site.posts == [task, task]
+def test_an_id_that_was_forgotten_starts_again(harness: Harness) -> None:
+    task = harness.site.add("Sales")
+    ended(harness, {"taskId": task, "requestId": "again"})
+    sweep(harness.journal)
+    ended(harness, {"taskId": task, "requestId": "again"})
+    assert harness.site.posts == [task, task]
 
 
-def test_a_request_stays_until_the_broker_has_its_reply(house: House) -> None:
-    house.site.lasting = False
-    house.ask({"taskId": house.site.add("Sales")})
-    house.until(lambda: house.rows(tables.runs)[0]["state"] == "ended")
-    sweep(house.journal)
-    assert counts(house)["requests"] == 1
-    house.until(lambda: delivered(house))
-    sweep(house.journal)
-    assert counts(house)["requests"] == 0
+def test_a_request_stays_until_the_broker_has_its_reply(harness: Harness) -> None:
+    harness.site.lasting = False
+    harness.ask({"taskId": harness.site.add("Sales")})
+    harness.until(lambda: harness.rows(tables.runs)[0]["state"] == "ended")
+    sweep(harness.journal)
+    assert counts(harness)["requests"] == 1
+    harness.until(lambda: delivered(harness))
+    sweep(harness.journal)
+    assert counts(harness)["requests"] == 0
 
 
-def test_a_request_stays_until_its_execution_has_ended(house: House) -> None:
-    task = house.site.add("Sales")
-    house.ask({"taskId": task})
-    house.until(lambda: delivered(house))
-    sweep(house.journal)
-    assert counts(house)["requests"] == counts(house)["runs"] == 1
-    house.site.end(task)
-    house.until(lambda: house.rows(tables.runs)[0]["state"] == "ended")
-    house.until(lambda: delivered(house))
-    sweep(house.journal)
-    assert counts(house)["requests"] == counts(house)["runs"] == 0
+def test_a_request_stays_until_its_execution_has_ended(harness: Harness) -> None:
+    task = harness.site.add("Sales")
+    harness.ask({"taskId": task})
+    harness.until(lambda: delivered(harness))
+    sweep(harness.journal)
+    assert counts(harness)["requests"] == counts(harness)["runs"] == 1
+    harness.site.end(task)
+    harness.until(lambda: harness.rows(tables.runs)[0]["state"] == "ended")
+    harness.until(lambda: delivered(harness))
+    sweep(harness.journal)
+    assert counts(harness)["requests"] == counts(harness)["runs"] == 0
 
 
-def test_a_request_stays_while_its_start_waits(house: House) -> None:
-    task = house.site.add("Sales")
-    house.site.begin(task)
-    reply = house.ask({"taskId": task})
+def test_a_request_stays_while_its_start_waits(harness: Harness) -> None:
+    task = harness.site.add("Sales")
+    harness.site.begin(task)
+    reply = harness.ask({"taskId": task})
     assert reply["tasksQueued"][0]["reason"] == "running"
-    house.until(lambda: delivered(house))
-    sweep(house.journal)
-    assert counts(house)["requests"] == 1
+    harness.until(lambda: delivered(harness))
+    sweep(harness.journal)
+    assert counts(harness)["requests"] == 1
 
 
-def test_what_must_stay_does_not_keep_what_came_after_it(house: House) -> None:
-    house.ask({"taskId": house.site.add("Long"), "requestId": "stays"})
+def test_what_must_stay_does_not_keep_what_came_after_it(harness: Harness) -> None:
+    harness.ask({"taskId": harness.site.add("Long"), "requestId": "stays"})
     for number in range(30):
-        ended_task = house.site.add(f"Short {number}")
-        house.site.lasting = False
-        house.ask({"taskId": ended_task})
-    house.until(lambda: sum(row["state"] == "ended" for row in house.rows(tables.runs)) == 30)
-    house.until(lambda: delivered(house))
-    sweep(house.journal)
-    assert [row["request_id"] for row in house.rows(tables.requests)] == ["stays"]
+        ended_task = harness.site.add(f"Short {number}")
+        harness.site.lasting = False
+        harness.ask({"taskId": ended_task})
+    harness.until(lambda: sum(row["state"] == "ended" for row in harness.rows(tables.runs)) == 30)
+    harness.until(lambda: delivered(harness))
+    sweep(harness.journal)
+    assert [row["request_id"] for row in harness.rows(tables.requests)] == ["stays"]
 
 
 def test_a_message_set_aside_is_kept_as_long_as_a_request_then_goes_with_it(
-    house: House, caplog: pytest.LogCaptureFixture
+    harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    house.send(b"no json")
-    house.replied()
-    house.broker.refuse(house.broker.published[-1].id, "too large", final=True)
-    house.until(lambda: house.rows(tables.outbox)[0]["quarantined_at"] is not None)
-    with house.journal.transaction() as connection:
+    harness.send(b"no json")
+    harness.replied()
+    harness.broker.refuse(harness.broker.published[-1].id, "too large", final=True)
+    harness.until(lambda: harness.rows(tables.outbox)[0]["quarantined_at"] is not None)
+    with harness.journal.transaction() as connection:
         connection.execute(tables.requests.update().values(closed_at=now_ms() - LATER))
-    sweep(house.journal, later=0)
-    assert counts(house)["outbox"] == counts(house)["requests"] == 1
-    sweep(house.journal)
-    assert counts(house)["outbox"] == counts(house)["requests"] == 0
+    sweep(harness.journal, later=0)
+    assert counts(harness)["outbox"] == counts(harness)["requests"] == 1
+    sweep(harness.journal)
+    assert counts(harness)["outbox"] == counts(harness)["requests"] == 0
     assert "1 messages that the broker had never taken" in caplog.text
 
 
-def test_a_run_stays_as_long_as_one_of_its_requests(house: House) -> None:
-    ended(house, {"taskId": house.site.add("Sales"), "requestId": "old"})
-    ended(house, {"taskId": house.site.add("Finance"), "requestId": "young"})
-    run = house.rows(tables.runs)[0]["id"]
-    with house.journal.transaction() as connection:
+def test_a_run_stays_as_long_as_one_of_its_requests(harness: Harness) -> None:
+    ended(harness, {"taskId": harness.site.add("Sales"), "requestId": "old"})
+    ended(harness, {"taskId": harness.site.add("Finance"), "requestId": "young"})
+    run = harness.rows(tables.runs)[0]["id"]
+    with harness.journal.transaction() as connection:
         old = tables.requests.c.request_id == "old"
         connection.execute(tables.requests.update().where(old).values(closed_at=now_ms() - LATER))
         connection.execute(tables.runs.update().values(intended_at=1, answered_at=2, ended_at=3))
         connection.execute(tables.starts.update().values(run=run))
-    sweep(house.journal, later=0)
-    assert [row["request_id"] for row in house.rows(tables.requests)] == ["young"]
+    sweep(harness.journal, later=0)
+    assert [row["request_id"] for row in harness.rows(tables.requests)] == ["young"]
     # The other one serves nobody any more.
-    assert [row["id"] for row in house.rows(tables.runs)] == [run]
+    assert [row["id"] for row in harness.rows(tables.runs)] == [run]
 
 
-def test_notes_go_with_their_request_or_run_and_old_lives_before_the_newest(house: House) -> None:
-    house.site.script.append(cut_after_effect)
-    house.site.lasting = False
-    message = house.send({"taskId": house.site.add("Sales"), "requestId": "old"})
-    house.replied()
-    house.restart()
-    house.deliver(message._replace(dup=True))
-    house.until(lambda: {row["kind"] for row in house.rows(tables.notes)} >= {"inDoubt", "redelivered"})
-    house.until(lambda: all(row["state"] == "ended" for row in house.rows(tables.runs)))
-    house.until(lambda: delivered(house))
-    assert counts(house)["lives"] == 2
-    sweep(house.journal)
-    assert counts(house)["notes"] == counts(house)["runs"] == counts(house)["requests"] == 0
-    assert counts(house)["lives"] == 1
+def test_notes_go_with_their_request_or_run_and_old_lives_before_the_newest(harness: Harness) -> None:
+    harness.site.script.append(cut_after_effect)
+    harness.site.lasting = False
+    message = harness.send({"taskId": harness.site.add("Sales"), "requestId": "old"})
+    harness.replied()
+    harness.restart()
+    harness.deliver(message._replace(dup=True))
+    harness.until(lambda: {row["kind"] for row in harness.rows(tables.notes)} >= {"inDoubt", "redelivered"})
+    harness.until(lambda: all(row["state"] == "ended" for row in harness.rows(tables.runs)))
+    harness.until(lambda: delivered(harness))
+    assert counts(harness)["lives"] == 2
+    sweep(harness.journal)
+    assert counts(harness)["notes"] == counts(harness)["runs"] == counts(harness)["requests"] == 0
+    assert counts(harness)["lives"] == 1
 
 
-def test_old_sessions_without_deliveries_go_and_the_newest_stays(house: House) -> None:
+def test_old_sessions_without_deliveries_go_and_the_newest_stays(harness: Harness) -> None:
     for _ in range(3):
-        house.connect(present=False)
-        house.step()
-    newest = house.rows(tables.sessions)[-1]
-    sweep(house.journal)
-    assert house.rows(tables.sessions) == [newest]
+        harness.connect(present=False)
+        harness.step()
+    newest = harness.rows(tables.sessions)[-1]
+    sweep(harness.journal)
+    assert harness.rows(tables.sessions) == [newest]
 
 
 def test_a_request_that_came_very_often_goes_in_parts_and_frees_its_id_first(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = {"taskId": house.site.add("Sales"), "requestId": "often"}
-    ended(house, body)
+    body = {"taskId": harness.site.add("Sales"), "requestId": "often"}
+    ended(harness, body)
     for _ in range(250):
-        house.send(body)
-    house.replied(251)
-    house.until(lambda: delivered(house))
+        harness.send(body)
+    harness.replied(251)
+    harness.until(lambda: delivered(harness))
     monkeypatch.setattr(retention, "STEP_SECONDS", 60.0)
     pruning = Retention(30, now=lambda: now_ms() + LATER)
-    assert step(pruning, house.journal)
-    assert counts(house)["deliveries"] == 251 - retention.STEP_ROWS
-    assert [row["holds_id"] for row in house.rows(tables.requests)] == [False]
-    sweep(house.journal)
-    assert counts(house)["deliveries"] == counts(house)["requests"] == 0
+    assert step(pruning, harness.journal)
+    assert counts(harness)["deliveries"] == 251 - retention.STEP_ROWS
+    assert [row["holds_id"] for row in harness.rows(tables.requests)] == [False]
+    sweep(harness.journal)
+    assert counts(harness)["deliveries"] == counts(harness)["requests"] == 0
 
 
 def test_a_step_ends_with_the_statement_in_hand_when_its_time_is_over(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However slow the disk: it gets on in every step, and what is left of a request has no id."""
-    ended(house, {"taskId": house.site.add("Sales"), "requestId": "old"})
+    ended(harness, {"taskId": harness.site.add("Sales"), "requestId": "old"})
     monkeypatch.setattr(retention, "STEP_SECONDS", 0.0)
     pruning = Retention(30, now=lambda: now_ms() + LATER)
     left = []
-    while step(pruning, house.journal):
-        left.append({name: number for name, number in counts(house).items() if number})
-        assert not any(row["holds_id"] for row in house.rows(tables.requests))
+    while step(pruning, harness.journal):
+        left.append({name: number for name, number in counts(harness).items() if number})
+        assert not any(row["holds_id"] for row in harness.rows(tables.requests))
     assert left == [
         {"sessions": 1, "requests": 1, "starts": 1, "runs": 1, "lives": 1},
         {"sessions": 1, "requests": 1, "runs": 1, "lives": 1},
@@ -257,27 +256,27 @@ def test_after_a_step_others_have_many_times_as_long(
         assert _rows(journal) == before
 
 
-def test_the_pipeline_prunes_by_itself(make_house: MakeHouse) -> None:
+def test_the_pipeline_prunes_by_itself(make_harness: MakeHarness) -> None:
     a_moment = 0.05 / 86400
-    house = make_house(replace(Settings(), journal=JournalSettings(retention_days=a_moment)))
-    house.site.lasting = False
-    house.ask({"taskId": house.site.add("Sales")})
-    house.until(lambda: delivered(house) and not house.rows(tables.requests))
-    house.until(lambda: not house.rows(tables.runs))
-    assert counts(house)["starts"] == counts(house)["deliveries"] == 0
+    harness = make_harness(replace(Settings(), journal=JournalSettings(retention_days=a_moment)))
+    harness.site.lasting = False
+    harness.ask({"taskId": harness.site.add("Sales")})
+    harness.until(lambda: delivered(harness) and not harness.rows(tables.requests))
+    harness.until(lambda: not harness.rows(tables.runs))
+    assert counts(harness)["starts"] == counts(harness)["deliveries"] == 0
 
 
-def test_a_turn_that_fails_and_is_repeated_prunes_again(make_house: MakeHouse) -> None:
-    house = make_house()
-    ended(house, {"taskId": house.site.add("Sales")})
+def test_a_turn_that_fails_and_is_repeated_prunes_again(make_harness: MakeHarness) -> None:
+    harness = make_harness()
+    ended(harness, {"taskId": harness.site.add("Sales")})
     pruning = Retention(30, now=lambda: now_ms() + LATER)
-    house.journal.fail("before")
+    harness.journal.fail("before")
     with pytest.raises(JournalError):
-        step(pruning, house.journal)
-    assert counts(house)["requests"] == 1
-    while step(pruning, house.journal) or step(pruning, house.journal):
+        step(pruning, harness.journal)
+    assert counts(harness)["requests"] == 1
+    while step(pruning, harness.journal) or step(pruning, harness.journal):
         pass
-    assert counts(house)["requests"] == 0
+    assert counts(harness)["requests"] == 0
 
 
 def test_many_old_requests_go_and_the_file_gives_space_back(

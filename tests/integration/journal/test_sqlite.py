@@ -18,14 +18,14 @@ from sqlalchemy import select, text
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal, highest_ids, reading_engine
-from butler_mqtt.journal.write_batch import Unit
+from butler_mqtt.journal.write_batch import WriteBatch
 from tests.integration.journal.conftest import MakeJournal
 
 NOBODY = 65534
 
 
-def sessions(*identities: int) -> Unit:
-    unit = Unit()
+def sessions(*identities: int) -> WriteBatch:
+    unit = WriteBatch()
     for identity in identities:
         unit.insert(tables.sessions, {"id": identity, "started_at": identity})
     return unit
@@ -76,7 +76,7 @@ def test_an_sqlite_that_is_too_old_is_told_with_what_to_do(
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 32, 3))
     with pytest.raises(JournalError, match=r"needs SQLite 3\.33 or later.*newer Python") as caught:
         Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}").open()
-    assert not caught.value.mendable
+    assert not caught.value.recoverable
     assert not list(tmp_path.iterdir())
 
 
@@ -101,7 +101,7 @@ def test_power_loss_leaves_every_transaction_that_was_committed(journal: Journal
         with journal.transaction() as connection:
             sessions(1000 + last).write(connection)
             connection.exec_driver_sql("PRAGMA cache_spill=ON")
-            pad = Unit()
+            pad = WriteBatch()
             for number in range(50):
                 pad.insert(tables.sessions, {"id": 10_000 + 100 * last + number, "started_at": 0})
             pad.write(connection)
@@ -144,7 +144,7 @@ def test_a_second_daemon_is_told_that_the_journal_is_in_use(
     second = make_journal()
     with pytest.raises(JournalError, match="in use by another butler-mqtt") as caught:
         second.open()
-    assert not caught.value.mendable
+    assert not caught.value.recoverable
     journal.close()
     second.open()
     assert stored(second) == []
@@ -211,12 +211,12 @@ def test_a_full_disk_is_named_and_mended_by_opening_again(journal: Journal) -> N
     with journal.transaction() as connection:
         pages = connection.execute(text("PRAGMA page_count")).scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-    big = Unit()
+    big = WriteBatch()
     for number in range(2, 5000):
         big.insert(tables.sessions, {"id": number, "started_at": 2**40})
     with pytest.raises(JournalError, match="disk is full; free some space") as caught:
         journal.write(big)
-    assert caught.value.mendable
+    assert caught.value.recoverable
     # A new connection has no such limit: the space is back.
     journal.reopen()
     assert stored(journal) == [1]
@@ -230,7 +230,7 @@ def test_a_file_that_is_no_database_is_named_as_damaged(file: Path, make_journal
         JournalError, match=r"journal\.sqlite cannot be used: .*the file is damaged"
     ) as caught:
         make_journal().open()
-    assert not caught.value.mendable
+    assert not caught.value.recoverable
 
 
 def test_a_damaged_page_is_named_when_it_is_met(
@@ -248,7 +248,7 @@ def test_a_damaged_page_is_named_when_it_is_met(
     damaged.open()
     with pytest.raises(JournalError, match="the file is damaged: stop the daemon") as caught:
         stored(damaged)
-    assert not caught.value.mendable
+    assert not caught.value.recoverable
 
 
 def test_a_newer_format_is_refused_untouched(journal: Journal, make_journal: MakeJournal) -> None:
@@ -257,7 +257,7 @@ def test_a_newer_format_is_refused_untouched(journal: Journal, make_journal: Mak
     journal.close()
     with pytest.raises(JournalError, match="format 9999, written by a newer butler-mqtt") as caught:
         make_journal().open()
-    assert not caught.value.mendable
+    assert not caught.value.recoverable
     with sqlite3.connect(journal.path) as reader:
         assert reader.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
     reader.close()
@@ -284,7 +284,7 @@ def test_a_closed_journal_says_so(journal: Journal) -> None:
     journal.close()
     with pytest.raises(JournalError, match="is not open") as caught:
         journal.write(sessions(1))
-    assert caught.value.mendable
+    assert caught.value.recoverable
 
 
 def test_little_space_is_no_room(make_journal: MakeJournal, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_folder_that_may_not_be_written_is_named() -> None:
         with pytest.raises(JournalError, match="cannot be written: Permission denied") as caught:
             journal.open()
         folder.chmod(stat.S_IRWXU)
-    assert not caught.value.mendable
+    assert not caught.value.recoverable
 
 
 def test_a_file_that_may_not_be_written_is_named_and_mended_by_an_operator() -> None:
@@ -334,7 +334,7 @@ def test_a_file_that_may_not_be_written_is_named_and_mended_by_an_operator() -> 
         path.chmod(stat.S_IRUSR)
         with pytest.raises(JournalError, match=r"readonly database; check the disk") as caught:
             journal.open()
-        assert caught.value.mendable
+        assert caught.value.recoverable
         for file in folder.iterdir():
             file.chmod(stat.S_IRUSR | stat.S_IWUSR)
         journal.reopen()

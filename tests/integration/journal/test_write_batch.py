@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.journal.write_batch import Unit
+from butler_mqtt.journal.write_batch import WriteBatch
 
 
 def run(identity: int, state: str, task: str = "t") -> dict[str, Any]:
@@ -25,7 +25,7 @@ def rows(journal: Journal) -> dict[int, str]:
 
 
 def test_a_row_added_and_changed_is_written_in_its_last_form(journal: Journal) -> None:
-    unit = Unit()
+    unit = WriteBatch()
     unit.insert(tables.runs, run(1, "intended"))
     unit.update(tables.runs, 1, state="executing")
     assert unit.changed(tables.runs, 1)["state"] == "executing"
@@ -34,10 +34,10 @@ def test_a_row_added_and_changed_is_written_in_its_last_form(journal: Journal) -
 
 
 def test_an_outcome_makes_place_for_the_next_intent_in_the_same_transaction(journal: Journal) -> None:
-    first = Unit()
+    first = WriteBatch()
     first.insert(tables.runs, run(1, "intended"))
     journal.write(first)
-    second = Unit()
+    second = WriteBatch()
     second.insert(tables.runs, run(2, "intended"))
     second.update(tables.runs, 1, state="executing")
     journal.write(second)
@@ -45,7 +45,7 @@ def test_an_outcome_makes_place_for_the_next_intent_in_the_same_transaction(jour
 
 
 def test_two_open_runs_of_a_task_cannot_be_written(journal: Journal) -> None:
-    unit = Unit()
+    unit = WriteBatch()
     unit.insert(tables.runs, run(1, "intended"))
     unit.insert(tables.runs, run(2, "posted"))
     with pytest.raises(RuntimeError, match="UNIQUE"):
@@ -53,7 +53,7 @@ def test_two_open_runs_of_a_task_cannot_be_written(journal: Journal) -> None:
 
 
 def test_two_requests_cannot_hold_one_id(journal: Journal) -> None:
-    unit = Unit()
+    unit = WriteBatch()
     for identity, holds in ((1, False), (2, True), (3, True)):
         unit.insert(
             tables.requests,
@@ -71,7 +71,7 @@ def test_two_requests_cannot_hold_one_id(journal: Journal) -> None:
 
 
 def test_an_empty_unit_is_false_and_writes_nothing(journal: Journal) -> None:
-    unit = Unit()
+    unit = WriteBatch()
     assert not unit
     assert not unit.changed(tables.runs, 1)
     assert not unit
@@ -95,7 +95,7 @@ def test_many_changes_written_together_are_the_changes_one_by_one(
     expected: dict[int, str] = {}
     used: set[int] = set()
     for changes in transactions:
-        unit = Unit()
+        unit = WriteBatch()
         for action, identity, state in changes:
             if action == "insert" and identity not in used:
                 used.add(identity)

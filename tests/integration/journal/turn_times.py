@@ -22,8 +22,8 @@ from statistics import median
 from sqlalchemy import Connection
 
 from butler_mqtt.journal.retention import Retention
-from butler_mqtt.settings import Journal, Settings
-from tests.pipeline.harness import House
+from butler_mqtt.settings import JournalSettings, Settings
+from tests.pipeline.harness import Harness
 
 #: Seconds in all, and of one block with or without pruning.
 SECONDS = 120.0
@@ -102,15 +102,15 @@ class Log:
 
 def measure(folder: Path) -> str:
     """Turn on the journal of *folder*, whose old requests are pruned, and give the figures."""
-    house = House(folder, replace(Settings(), journal=Journal(retention_days=3650.0)))
-    house.start()
-    house.site.lasting = False
-    task = house.site.add("Sales")
+    harness = Harness(folder, replace(Settings(), journal=JournalSettings(retention_days=3650.0)))
+    harness.start()
+    harness.site.lasting = False
+    task = harness.site.add("Sales")
     steps = Steps(Retention(KEPT_DAYS))
-    house.pipeline._retention = steps  # type: ignore[assignment] # the one method that the pipeline calls
-    log = Log(house.path)
+    harness.pipeline._retention = steps  # type: ignore[assignment] # the one method that the pipeline calls
+    log = Log(harness.path)
     commits: list[tuple[float, int, bool]] = []
-    plain = house.journal.transaction
+    plain = harness.journal.transaction
 
     @contextmanager
     def transaction() -> Iterator[Connection]:
@@ -124,19 +124,19 @@ def measure(folder: Path) -> str:
         written = written if written >= 0 else log.frames()
         commits.append((took, written, log.copied() not in (0, copied)))
 
-    house.journal.transaction = transaction  # type: ignore[method-assign] # only its end is timed
+    harness.journal.transaction = transaction  # type: ignore[method-assign] # only its end is timed
     turns = {False: Turns(), True: Turns()}
-    size = [house.path.stat().st_size]
+    size = [harness.path.stat().st_size]
     end = time.monotonic() + SECONDS
     block = 0.0
     while time.monotonic() < end:
         if time.monotonic() >= block:
             block = time.monotonic() + BLOCK_SECONDS
             steps.on = not steps.on
-            size.append(house.path.stat().st_size)
-        _turn(house, task, turns[steps.on], commits)
+            size.append(harness.path.stat().st_size)
+        _turn(harness, task, turns[steps.on], commits)
     pruned = steps.pruning._pruned
-    house.pipeline.close()
+    harness.pipeline.close()
     before, most = size[0] / 1e6, max(size) / 1e6
     return "\n".join(
         (
@@ -152,21 +152,21 @@ def measure(folder: Path) -> str:
     )
 
 
-def _turn(house: House, task: str, turns: Turns, commits: list[tuple[float, int, bool]]) -> None:
+def _turn(harness: Harness, task: str, turns: Turns, commits: list[tuple[float, int, bool]]) -> None:
     for _ in range(LOAD):
-        house.send({"taskId": task, "ifRunning": "skip"})
-    tidied, first = house.pipeline._tidied, len(commits)
+        harness.send({"taskId": task, "ifRunning": "skip"})
+    tidied, first = harness.pipeline._tidied, len(commits)
     began = time.perf_counter()
-    house.pipeline.turn(0.0)
+    harness.pipeline.turn(0.0)
     took = time.perf_counter() - began
-    if house.pipeline._tidied != tidied:
+    if harness.pipeline._tidied != tidied:
         turns.took.append(took)
         turns.commits.append(commits[first][0])
         turns.pages.append(commits[first][1])
-    house.find()
-    house.post()
-    house.follow()
-    house.broker.confirm()
+    harness.find()
+    harness.post()
+    harness.follow()
+    harness.broker.confirm()
     turns.checkpoints += [seconds for seconds, _, copied in commits[first:] if copied]
     time.sleep(0.02)
 

@@ -16,7 +16,7 @@ from paho.mqtt.properties import Properties
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Message, Publication
 from butler_mqtt.mqtt.door import Door, DoorState
-from butler_mqtt.mqtt.publisher import Replies
+from butler_mqtt.mqtt.publisher import ReplyPublisher
 from tests.brokers import Mosquitto, until
 
 VERSIONS = ("5", "3.1.1")
@@ -26,7 +26,11 @@ class Doorkeeper:
     """A door and all it said."""
 
     def __init__(
-        self, mqtt: settings.Mqtt, *, stay_away_seconds: float = 0.3, max_backoff_seconds: float = 60.0
+        self,
+        mqtt: settings.MqttSettings,
+        *,
+        stay_away_seconds: float = 0.3,
+        max_backoff_seconds: float = 60.0,
     ) -> None:
         self.messages: queue.Queue[Message] = queue.Queue()
         self.sessions: list[tuple[int, bool]] = []
@@ -67,14 +71,14 @@ class Doorkeeper:
 class Publisher:
     """The replies' connection and all it said."""
 
-    def __init__(self, mqtt: settings.Mqtt) -> None:
+    def __init__(self, mqtt: settings.MqttSettings) -> None:
         self.confirmed: list[int] = []
         self.refused: list[tuple[int, str, bool]] = []
         self.lost: list[int] = []
         self.hung_up: list[str] = []
         self.rooms: queue.Queue[None] = queue.Queue()
         self.fatal: list[BaseException] = []
-        self.replies = Replies(
+        self.replies = ReplyPublisher(
             mqtt,
             on_confirmed=self.confirmed.append,
             on_refused=lambda *outcome: self.refused.append(outcome),
@@ -98,7 +102,7 @@ class Publisher:
 
 
 @contextlib.contextmanager
-def doorkeeper(mqtt: settings.Mqtt, **options: Any) -> Iterator[Doorkeeper]:
+def doorkeeper(mqtt: settings.MqttSettings, **options: Any) -> Iterator[Doorkeeper]:
     """Make a door that is stopped at the end, however it ended."""
     made = Doorkeeper(mqtt, **options)
     try:
@@ -109,7 +113,7 @@ def doorkeeper(mqtt: settings.Mqtt, **options: Any) -> Iterator[Doorkeeper]:
 
 
 @contextlib.contextmanager
-def publisher(mqtt: settings.Mqtt) -> Iterator[Publisher]:
+def publisher(mqtt: settings.MqttSettings) -> Iterator[Publisher]:
     """Make a publishing connection that is stopped at the end."""
     made = Publisher(mqtt)
     try:

@@ -136,7 +136,7 @@ def test_a_topic_nobody_can_publish_to_is_refused_for_good(broker: Mosquitto, to
 
 
 def test_nothing_is_queued_while_not_connected() -> None:
-    with publisher(settings.Mqtt(broker_host="127.0.0.1", broker_port=free_port())) as sender:
+    with publisher(settings.MqttSettings(broker_host="127.0.0.1", broker_port=free_port())) as sender:
         assert not sender.publish(1)
         sender.replies.start()
         assert not sender.publish(1)

@@ -109,7 +109,7 @@ def test_a_broker_that_is_not_there_is_awaited(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 300])
 def test_a_host_name_that_leads_nowhere_is_tried_again(host: str) -> None:
-    with doorkeeper(settings.Mqtt(broker_host=host, broker_port=free_port())) as keeper:
+    with doorkeeper(settings.MqttSettings(broker_host=host, broker_port=free_port())) as keeper:
         keeper.door.start()
         until(lambda: keeper.door.reason != "no answer yet", what="first attempt")
         assert (keeper.door.state, keeper.states) == (DoorState.CONNECTING, [])
@@ -163,7 +163,7 @@ def test_a_missing_certificate_file_is_named(tmp_path: Path) -> None:
         settings.MqttTls(enable=True, ca_file=gone),
         settings.MqttTls(enable=True, cert_file=gone, key_file=gone),
     ):
-        with doorkeeper(settings.Mqtt(broker_port=free_port(), tls=tls)) as keeper:
+        with doorkeeper(settings.MqttSettings(broker_port=free_port(), tls=tls)) as keeper:
             assert str(gone) in refused(keeper)
 
 

@@ -7,11 +7,11 @@ import logging
 import pytest
 
 from butler_mqtt import settings
-from butler_mqtt.mqtt.connection import Connection, Ended
+from butler_mqtt.mqtt.connection import BrokerConnection, Ended
 from butler_mqtt.mqtt.door import DoorState
 from butler_mqtt.mqtt.oversize import HEADER_ROOM
-from butler_mqtt.mqtt.paho_client import Limits
-from butler_mqtt.mqtt.requester import Sender
+from butler_mqtt.mqtt.paho_client import BrokerLimits
+from butler_mqtt.mqtt.requester import Requester
 from tests.brokers import free_port, until
 from tests.integration.mqtt.recording import VERSIONS, doorkeeper, publisher
 from tests.scripted_broker import (
@@ -165,7 +165,7 @@ def test_a_larger_packet_is_asked_not_to_come(version: str) -> None:
 
 def test_who_waits_for_a_reply_asks_for_no_limit_since_replies_may_be_larger() -> None:
     with ScriptedBroker() as broker:
-        with Sender(broker.settings()):
+        with Requester(broker.settings()):
             pass
         (packet,) = broker.seen(CONNECT)
     assert maximum_packet_size(packet) is None
@@ -238,7 +238,7 @@ class Dying:
     def prepare(self, client: object) -> None:
         """Need nothing."""
 
-    def accepted(self, client: object, session_present: bool, limits: Limits) -> None:
+    def accepted(self, client: object, session_present: bool, limits: BrokerLimits) -> None:
         """Need nothing."""
 
     def published(self, packet: bytes) -> bool:  # noqa: ARG002 (the signature of a peer)
@@ -254,8 +254,8 @@ class Dying:
 
 def test_a_network_thread_that_dies_is_reported() -> None:
     fatal: list[BaseException] = []
-    connection = Connection(
-        settings.Mqtt(broker_host="127.0.0.1", broker_port=free_port()),
+    connection = BrokerConnection(
+        settings.MqttSettings(broker_host="127.0.0.1", broker_port=free_port()),
         client_id="dying",
         keep_session=False,
         peer=Dying(),

@@ -23,13 +23,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
 
 
 @pytest.fixture
-def mqtt(broker: Mosquitto) -> Iterator[settings.Mqtt]:
+def mqtt(broker: Mosquitto) -> Iterator[settings.MqttSettings]:
     with bridge(broker.settings()) as made:
         yield made
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_requests_and_replies_go_over_websockets(mqtt: settings.Mqtt, version: str) -> None:
+def test_requests_and_replies_go_over_websockets(mqtt: settings.MqttSettings, version: str) -> None:
     mqtt = replace(mqtt, protocol_version=version, client_id=f"ws-{version}")
     with doorkeeper(mqtt) as keeper, publisher(mqtt) as sender:
         keeper.open()
@@ -56,7 +56,7 @@ def test_websockets_are_encrypted_with_tls(broker: Mosquitto, tmp_path: Path) ->
             keeper.acknowledge(keeper.take())
 
 
-def test_a_session_kept_over_websockets_brings_what_came_meanwhile(mqtt: settings.Mqtt) -> None:
+def test_a_session_kept_over_websockets_brings_what_came_meanwhile(mqtt: settings.MqttSettings) -> None:
     mqtt = replace(mqtt, client_id="ws-away")
     with doorkeeper(mqtt) as keeper:
         keeper.open()

@@ -17,7 +17,7 @@ from butler_mqtt import settings
 
 
 @contextlib.contextmanager
-def bridge(broker: settings.Mqtt, certificate: Path | None = None) -> Iterator[settings.Mqtt]:
+def bridge(broker: settings.MqttSettings, certificate: Path | None = None) -> Iterator[settings.MqttSettings]:
     """
     Take MQTT over websockets on a free port and pass it to *broker* by TCP.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from butler_mqtt.qrs.answer_limits import Limits
 from butler_mqtt.qrs.transport import ExchangeFailed, Transport
-from butler_mqtt.settings import Qrs
+from butler_mqtt.settings import QrsSettings
 
 #: Addresses that are for documentation only (RFC 5737).
 HERE, THERE, PORT = "192.0.2.1", "192.0.2.2", 4242
@@ -56,7 +56,7 @@ def _answer(peer: socket.socket) -> None:
 
 def over_transport() -> Callable[[str], None]:
     """Post as the daemon does."""
-    transport = Transport(Qrs(host=THERE, port=PORT, use_ssl=False), limits=Limits(GIVES_UP))
+    transport = Transport(QrsSettings(host=THERE, port=PORT, use_ssl=False), limits=Limits(GIVES_UP))
 
     def post(path: str) -> None:
         try:

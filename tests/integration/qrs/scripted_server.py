@@ -175,7 +175,7 @@ def serving(answers: Answers, files: Files | None, *names: str) -> Iterator[Serv
             thread.join(5)
 
 
-def settings_for(server: Listening, files: Files | None, **changes: object) -> settings.Qrs:
+def settings_for(server: Listening, files: Files | None, **changes: object) -> settings.QrsSettings:
     values: dict[str, object] = {
         "host": "127.0.0.1",
         "port": server.port,
@@ -184,4 +184,4 @@ def settings_for(server: Listening, files: Files | None, **changes: object) -> s
     }
     if files is not None:
         values |= {"client_cert": files.client, "client_cert_key": files.key, "client_cert_ca": files.root}
-    return settings.Qrs(**(values | changes))  # type: ignore[arg-type] # checked by the tests that use it
+    return settings.QrsSettings(**(values | changes))  # type: ignore[arg-type] # checked by the tests that use it

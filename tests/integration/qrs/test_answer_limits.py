@@ -17,8 +17,8 @@ from butler_mqtt.domain.model import Task
 from butler_mqtt.errors import OutcomeUnknown, QlikUnavailable
 from butler_mqtt.qrs.answer_limits import BODY_BYTES, HEAD_BYTES, Limits, Meter
 from butler_mqtt.qrs.http_connection import PlainConnection
-from butler_mqtt.qrs.repository import Connection, Qrs
-from butler_mqtt.settings import Qrs as Settings
+from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
+from butler_mqtt.settings import QrsSettings as Settings
 from butler_mqtt.settings import Retry
 from tests.integration.qrs.dripping import (
     CUT,
@@ -59,11 +59,11 @@ def site(request: pytest.FixtureRequest, files: Files) -> Files | None:
 @contextmanager
 def connected(
     server: DrippingServer, site: Files | None, limits: Limits = LIMITS, **changes: object
-) -> Iterator[Connection]:
+) -> Iterator[RepositoryConnection]:
     settings = settings_for(
         server, site, **({"read_timeout_seconds": SILENCE, "retry": Retry(attempts=1)} | changes)
     )
-    connection = Qrs(settings, threading.Event(), limits=limits).connection()
+    connection = RepositoryClient(settings, threading.Event(), limits=limits).connection()
     yield connection
     connection.close()
 

@@ -17,7 +17,7 @@ import pytest
 from butler_mqtt import settings
 from butler_mqtt.domain.model import EMPTY_GUID, Selector, SelectorKind, Task
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs.repository import Connection, Qrs
+from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 
 HARD = 'O\'Brien & Söhne #1 \\ "x"'
 INJECTION = "x' or id ne '"
@@ -67,9 +67,9 @@ def simulator(running: Simulator) -> Simulator:
 
 
 @pytest.fixture
-def qrs(simulator: Simulator) -> Qrs:
-    return Qrs(
-        settings.Qrs(
+def qrs(simulator: Simulator) -> RepositoryClient:
+    return RepositoryClient(
+        settings.QrsSettings(
             host="127.0.0.1",
             port=simulator.port,
             server_name="sense1",
@@ -85,7 +85,7 @@ def qrs(simulator: Simulator) -> Qrs:
 
 
 @pytest.fixture
-def connection(qrs: Qrs) -> Iterator[Connection]:
+def connection(qrs: RepositoryClient) -> Iterator[RepositoryConnection]:
     connection = qrs.connection()
     yield connection
     connection.close()
@@ -99,7 +99,7 @@ def named(name: str) -> Selector:
     return Selector(SelectorKind.TASK_NAME, name)
 
 
-def one(connection: Connection, selector: Selector) -> Task:
+def one(connection: RepositoryConnection, selector: Selector) -> Task:
     tasks = connection.find([selector])[selector]
     assert not isinstance(tasks, QlikRefused)
     (task,) = tasks
@@ -120,7 +120,7 @@ def until(condition: Callable[[], bool]) -> None:
         pause.wait(0.02)
 
 
-def test_names_tags_and_pairs_are_found_however_they_are_spelled(connection: Connection) -> None:
+def test_names_tags_and_pairs_are_found_however_they_are_spelled(connection: RepositoryConnection) -> None:
     region = Selector(SelectorKind.CUSTOM_PROPERTY, "apac", "region")
     hard_value = Selector(SelectorKind.CUSTOM_PROPERTY, "R&D's \\ 100% + more", "department")
     found = connection.find(
@@ -132,7 +132,7 @@ def test_names_tags_and_pairs_are_found_however_they_are_spelled(connection: Con
     assert names(found[named("Twice")]) == ["Twice", "Twice"]
 
 
-def test_no_text_breaks_out_of_its_quotes(connection: Connection) -> None:
+def test_no_text_breaks_out_of_its_quotes(connection: RepositoryConnection) -> None:
     attempts = [
         INJECTION,
         "\\",
@@ -147,13 +147,13 @@ def test_no_text_breaks_out_of_its_quotes(connection: Connection) -> None:
     assert all(tasks == () or isinstance(tasks, QlikRefused) for tasks in connection.find(wanted).values())
 
 
-def test_a_pair_matches_only_on_one_object(connection: Connection) -> None:
+def test_a_pair_matches_only_on_one_object(connection: RepositoryConnection) -> None:
     pair = Selector(SelectorKind.CUSTOM_PROPERTY, "operational-dashboards", "taskGroup")
     assert names(connection.find([pair])[pair]) == ["Operations Dashboard", "Plant Dashboard"]
 
 
 def test_a_server_with_the_documented_task_model_shows_the_same_tasks(
-    simulator: Simulator, connection: Connection
+    simulator: Simulator, connection: RepositoryConnection
 ) -> None:
     simulator.switch(taskModel="base")
     pair = Selector(SelectorKind.CUSTOM_PROPERTY, "APAC", "Region")
@@ -162,14 +162,14 @@ def test_a_server_with_the_documented_task_model_shows_the_same_tasks(
     assert names(found[tag("other-kinds")]) == ["Directory Sync", "Distribution", "Export Program", "Preload"]
 
 
-def test_a_cut_list_is_completed(simulator: Simulator, connection: Connection) -> None:
+def test_a_cut_list_is_completed(simulator: Simulator, connection: RepositoryConnection) -> None:
     simulator.admin("POST", "/tasks", [{"name": f"Many {n}", "tags": ["many"]} for n in range(130)])
     simulator.switch(listLimit=100)
     assert len(names(connection.find([tag("many")])[tag("many")])) == 130
 
 
 def test_a_start_is_followed_from_its_session_to_its_result(
-    simulator: Simulator, qrs: Qrs, connection: Connection
+    simulator: Simulator, qrs: RepositoryClient, connection: RepositoryConnection
 ) -> None:
     task = one(connection, named("Financial Dashboard Reload"))
     simulator.switch(durationFactor=0.1)
@@ -177,12 +177,12 @@ def test_a_start_is_followed_from_its_session_to_its_result(
     assert execution_id is not None
     now = qrs.server_time()
     assert now is not None
-    look = connection.look(task)
-    assert look.sessions_readable
-    assert [execution.id for execution in look.executions] == [execution_id]
-    assert look.executions[0].active
-    assert look.executions[0].began is not None
-    assert abs((look.executions[0].began - now).total_seconds()) < 3
+    snapshot = connection.snapshot(task)
+    assert snapshot.sessions_readable
+    assert [execution.id for execution in snapshot.executions] == [execution_id]
+    assert snapshot.executions[0].active
+    assert snapshot.executions[0].began is not None
+    assert abs((snapshot.executions[0].began - now).total_seconds()) < 3
 
     def ended() -> bool:
         execution = connection.executions([execution_id])[execution_id]
@@ -200,31 +200,35 @@ def test_a_start_is_followed_from_its_session_to_its_result(
 
 
 @pytest.mark.parametrize("way", ["old", "new"])
-def test_a_script_log_is_read_either_way(simulator: Simulator, connection: Connection, way: str) -> None:
+def test_a_script_log_is_read_either_way(
+    simulator: Simulator, connection: RepositoryConnection, way: str
+) -> None:
     simulator.switch(durationFactor=0.01, scriptLog=way)
     task = one(connection, named("Financial Dashboard Reload"))
     connection.start(task)
-    until(lambda: not connection.look(task).executions[0].active)
-    log = connection.script_log(task.id, connection.look(task).executions[0])
+    until(lambda: not connection.snapshot(task).executions[0].active)
+    log = connection.script_log(task.id, connection.snapshot(task).executions[0])
     assert log is not None
     assert any("Execution finished." in line for line in log)
 
 
 @pytest.mark.parametrize("body", ["object", "string"])
-def test_an_execution_id_comes_in_both_forms(simulator: Simulator, connection: Connection, body: str) -> None:
+def test_an_execution_id_comes_in_both_forms(
+    simulator: Simulator, connection: RepositoryConnection, body: str
+) -> None:
     simulator.switch(synchronousBody=body)
     execution_id = connection.start(one(connection, tag("slow")))
     assert execution_id not in {None, EMPTY_GUID}
 
 
-def test_what_cannot_run_answers_the_empty_guid_and_shows_why(connection: Connection) -> None:
+def test_what_cannot_run_answers_the_empty_guid_and_shows_why(connection: RepositoryConnection) -> None:
     disabled = one(connection, tag("disabled"))
     without_app = one(connection, tag("app-missing"))
     assert (disabled.enabled, without_app.app_available) == (False, False)
     assert connection.start(disabled) == connection.start(without_app) == EMPTY_GUID
 
 
-def test_other_kinds_start_by_the_path_that_fits_them(connection: Connection) -> None:
+def test_other_kinds_start_by_the_path_that_fits_them(connection: RepositoryConnection) -> None:
     tasks = connection.find([tag("other-kinds")])[tag("other-kinds")]
     assert not isinstance(tasks, QlikRefused)
     assert {task.task_type: connection.start(task) is None for task in tasks} == {
@@ -236,18 +240,18 @@ def test_other_kinds_start_by_the_path_that_fits_them(connection: Connection) ->
 
 
 def test_a_start_cut_after_it_took_effect_is_unknown_and_the_look_finds_it(
-    simulator: Simulator, connection: Connection
+    simulator: Simulator, connection: RepositoryConnection
 ) -> None:
     task = one(connection, tag("slow"))
     simulator.admin("POST", "/faults", {"kind": "cut", "method": "POST", "when": "after"})
     with pytest.raises(OutcomeUnknown):
         connection.start(task)
-    assert [execution.active for execution in connection.look(task).executions] == [True]
+    assert [execution.active for execution in connection.snapshot(task).executions] == [True]
     assert simulator.starts()["requests"] == 1
 
 
 def test_reads_survive_faults_and_a_start_is_never_repeated(
-    simulator: Simulator, connection: Connection
+    simulator: Simulator, connection: RepositoryConnection
 ) -> None:
     task = one(connection, tag("slow"))
     for kind in ("cut", "html", "garbage", "truncate"):
@@ -263,7 +267,7 @@ def test_reads_survive_faults_and_a_start_is_never_repeated(
 
 @pytest.mark.parametrize("fault", [{"kind": "xsrf"}, {"kind": "status", "status": 403}])
 def test_the_two_kinds_of_403_are_told_apart(
-    simulator: Simulator, connection: Connection, fault: dict[str, object]
+    simulator: Simulator, connection: RepositoryConnection, fault: dict[str, object]
 ) -> None:
     simulator.admin("POST", "/faults", fault)
     with pytest.raises(QlikRefused) as caught:
@@ -272,7 +276,7 @@ def test_the_two_kinds_of_403_are_told_apart(
 
 
 def test_a_server_that_is_down_is_unavailable_and_noticed_when_it_is_back(
-    simulator: Simulator, qrs: Qrs, connection: Connection
+    simulator: Simulator, qrs: RepositoryClient, connection: RepositoryConnection
 ) -> None:
     task = one(connection, tag("slow"))
     connection.close()

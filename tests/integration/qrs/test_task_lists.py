@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from butler_mqtt.domain.model import Execution, Look, Selector, SelectorKind, Task
+from butler_mqtt.domain.model import Execution, Selector, SelectorKind, Task, TaskSnapshot
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
-from butler_mqtt.qrs.repository import Connection, Qrs
+from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 from tests.integration.qrs.scripted_server import CUT, Call, Server, reply, serving, settings_for
 
 Json = dict[str, object]
@@ -109,12 +109,12 @@ def server(repository: Repository) -> Iterator[Server]:
 
 
 @pytest.fixture
-def qrs(server: Server) -> Qrs:
-    return Qrs(settings_for(server, None), threading.Event(), first_pause=0)
+def qrs(server: Server) -> RepositoryClient:
+    return RepositoryClient(settings_for(server, None), threading.Event(), first_pause=0)
 
 
 @pytest.fixture
-def connection(qrs: Qrs) -> Iterator[Connection]:
+def connection(qrs: RepositoryClient) -> Iterator[RepositoryConnection]:
     connection = qrs.connection()
     yield connection
     connection.close()
@@ -125,7 +125,7 @@ def ids(found: tuple[Task, ...] | QlikRefused) -> list[str]:
     return [task.id for task in found]
 
 
-def test_selectors_of_all_kinds_share_one_query(server: Server, connection: Connection) -> None:
+def test_selectors_of_all_kinds_share_one_query(server: Server, connection: RepositoryConnection) -> None:
     name = Selector(SelectorKind.TASK_NAME, "task 3")
     server.answers = lambda _: reply(200, Repository(raw_task(7)).tasks)
     wanted = [by_id(1), tag("b"), pair("Region", "APAC"), name, by_id(9), tag("b")]
@@ -139,7 +139,7 @@ def test_selectors_of_all_kinds_share_one_query(server: Server, connection: Conn
     )
 
 
-def test_each_selector_gets_its_tasks_and_none_is_an_empty_tuple(connection: Connection) -> None:
+def test_each_selector_gets_its_tasks_and_none_is_an_empty_tuple(connection: RepositoryConnection) -> None:
     found = connection.find([by_id(1), tag("b"), pair("Region", "APAC"), by_id(9)])
     assert {one: ids(tasks) for one, tasks in found.items()} == {
         by_id(1): [guid(1)],
@@ -149,17 +149,19 @@ def test_each_selector_gets_its_tasks_and_none_is_an_empty_tuple(connection: Con
     }
 
 
-def test_nothing_is_asked_for_nothing(server: Server, connection: Connection) -> None:
+def test_nothing_is_asked_for_nothing(server: Server, connection: RepositoryConnection) -> None:
     assert connection.find([]) == {}
     assert connection.find([tag("\ud800")]) == {tag("\ud800"): ()}
     assert server.calls == []
 
 
-def test_a_property_of_another_name_with_that_value_does_not_match(connection: Connection) -> None:
+def test_a_property_of_another_name_with_that_value_does_not_match(connection: RepositoryConnection) -> None:
     assert connection.find([pair("Owner", "APAC")]) == {pair("Owner", "APAC"): ()}
 
 
-def test_a_refused_selector_does_not_harm_the_others(repository: Repository, connection: Connection) -> None:
+def test_a_refused_selector_does_not_harm_the_others(
+    repository: Repository, connection: RepositoryConnection
+) -> None:
     repository.refuses = "bad"
     wanted = [by_id(n) for n in range(1, 8)] + [tag("bad"), tag("b")]
     found = connection.find(wanted)
@@ -170,7 +172,9 @@ def test_a_refused_selector_does_not_harm_the_others(repository: Repository, con
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_refuses_every_question_is_raised(server: Server, connection: Connection, status: int) -> None:
+def test_what_refuses_every_question_is_raised(
+    server: Server, connection: RepositoryConnection, status: int
+) -> None:
     server.answers = lambda _: reply(status, b"no")
     with pytest.raises(QlikRefused) as caught:
         connection.find([by_id(1), by_id(2)])
@@ -181,14 +185,16 @@ def test_what_refuses_every_question_is_raised(server: Server, connection: Conne
 @pytest.mark.parametrize(
     "answer", [CUT, reply(500, b"x"), reply(200, {"not": "a list"}), reply(200, b"<html>")]
 )
-def test_an_outage_is_not_an_empty_answer(server: Server, connection: Connection, answer: bytes) -> None:
+def test_an_outage_is_not_an_empty_answer(
+    server: Server, connection: RepositoryConnection, answer: bytes
+) -> None:
     server.answers = lambda _: answer
     with pytest.raises(QlikUnavailable):
         connection.find([by_id(1)])
 
 
 def test_where_the_common_list_shows_too_little_the_kinds_are_asked_and_that_is_remembered(
-    repository: Repository, server: Server, qrs: Qrs
+    repository: Repository, server: Server, qrs: RepositoryClient
 ) -> None:
     repository.common_form = True
     repository.tasks.append(raw_task(4, "c", kind=17))
@@ -201,7 +207,7 @@ def test_where_the_common_list_shows_too_little_the_kinds_are_asked_and_that_is_
 
 
 def test_tags_and_properties_come_from_the_concrete_form(
-    repository: Repository, connection: Connection
+    repository: Repository, connection: RepositoryConnection
 ) -> None:
     repository.common_form = True
     (task,) = connection.find([by_id(2)])[by_id(2)]  # type: ignore[misc] # not refused
@@ -210,7 +216,7 @@ def test_tags_and_properties_come_from_the_concrete_form(
 
 @pytest.mark.parametrize("blind", [False, True])
 def test_a_kind_of_tasks_that_the_server_does_not_know_keeps_the_others_findable(
-    repository: Repository, connection: Connection, *, blind: bool
+    repository: Repository, connection: RepositoryConnection, *, blind: bool
 ) -> None:
     repository.common_form = True
     repository.blind = blind
@@ -221,7 +227,7 @@ def test_a_kind_of_tasks_that_the_server_does_not_know_keeps_the_others_findable
 
 
 def test_a_common_list_that_finds_nothing_by_properties_is_not_believed(
-    repository: Repository, server: Server, connection: Connection
+    repository: Repository, server: Server, connection: RepositoryConnection
 ) -> None:
     repository.common_form = repository.blind = True
     assert ids(connection.find([pair("Region", "APAC")])[pair("Region", "APAC")]) == [guid(2)]
@@ -231,7 +237,7 @@ def test_a_common_list_that_finds_nothing_by_properties_is_not_believed(
 
 
 def test_a_common_list_that_has_shown_a_whole_task_is_believed_when_it_finds_nothing(
-    server: Server, connection: Connection
+    server: Server, connection: RepositoryConnection
 ) -> None:
     connection.find([tag("a")])
     assert ids(connection.find([pair("Region", "none")])[pair("Region", "none")]) == []
@@ -239,7 +245,7 @@ def test_a_common_list_that_has_shown_a_whole_task_is_believed_when_it_finds_not
 
 
 def test_a_server_that_has_only_the_common_list_is_believed(
-    repository: Repository, server: Server, connection: Connection
+    repository: Repository, server: Server, connection: RepositoryConnection
 ) -> None:
     repository.common_form = True
     repository.has_concrete = False
@@ -252,7 +258,7 @@ def test_a_server_that_has_only_the_common_list_is_believed(
 
 @pytest.mark.parametrize("limit", [10, 64, 100])
 def test_a_list_cut_by_the_server_is_completed(
-    repository: Repository, connection: Connection, limit: int
+    repository: Repository, connection: RepositoryConnection, limit: int
 ) -> None:
     repository.tasks = [raw_task(n, "many") for n in range(210)]
     repository.limit = limit
@@ -260,7 +266,7 @@ def test_a_list_cut_by_the_server_is_completed(
 
 
 def test_a_cut_list_that_cannot_be_completed_is_an_error_of_its_selector_alone(
-    repository: Repository, connection: Connection
+    repository: Repository, connection: RepositoryConnection
 ) -> None:
     repository.tasks = [raw_task(n, "many" if n < 150 else "few") for n in range(160)]
     repository.limit = 100
@@ -272,7 +278,7 @@ def test_a_cut_list_that_cannot_be_completed_is_an_error_of_its_selector_alone(
 
 
 def test_a_cut_list_of_very_many_tasks_names_what_to_raise(
-    repository: Repository, connection: Connection
+    repository: Repository, connection: RepositoryConnection
 ) -> None:
     repository.tasks = [raw_task(n, "many") for n in range(400)]
     repository.limit = 100
@@ -283,7 +289,7 @@ def test_a_cut_list_of_very_many_tasks_names_what_to_raise(
 
 
 def test_a_list_of_ids_that_were_all_found_needs_no_count(
-    repository: Repository, server: Server, connection: Connection
+    repository: Repository, server: Server, connection: RepositoryConnection
 ) -> None:
     repository.tasks = [raw_task(n) for n in range(250)]
     found = connection.find([by_id(n) for n in range(250)])
@@ -321,27 +327,27 @@ class Executions(Repository):
     ],
 )
 def test_a_look_reads_the_task_its_sessions_and_its_results(
-    server: Server, connection: Connection, kind: int | None, path: str, readable: bool
+    server: Server, connection: RepositoryConnection, kind: int | None, path: str, readable: bool
 ) -> None:
     server.answers = Executions(raw_task(1, kind=kind))
-    look = connection.look(Task(guid(1), "old name"))
-    assert look.task is not None
-    assert look.task.name == "Task 1"
-    assert look.sessions_readable is readable
-    assert [one.active for one in look.executions].count(True) == 1
+    snapshot = connection.snapshot(Task(guid(1), "old name"))
+    assert snapshot.task is not None
+    assert snapshot.task.name == "Task 1"
+    assert snapshot.sessions_readable is readable
+    assert [one.active for one in snapshot.executions].count(True) == 1
     sessions, results = server.calls[-2:]
     assert sessions.filter.startswith(path)
     assert results.filter == f"(taskID eq {guid(1)})"
     assert results.query["orderby"] == "startTime desc"
 
 
-def test_a_look_at_a_task_that_is_gone_says_so(server: Server, connection: Connection) -> None:
+def test_a_look_at_a_task_that_is_gone_says_so(server: Server, connection: RepositoryConnection) -> None:
     server.answers = Executions()
-    assert connection.look(Task(guid(1), "x", 0)).task is None
+    assert connection.snapshot(Task(guid(1), "x", 0)).task is None
 
 
 def test_executions_are_read_fifty_at_a_time_and_unknown_ones_are_none(
-    server: Server, connection: Connection
+    server: Server, connection: RepositoryConnection
 ) -> None:
     server.answers = Executions()
     asked = [RUN.format(number) for number in range(1, 121)]
@@ -366,7 +372,7 @@ class OneByOne(Executions):
 
 
 def test_without_a_list_of_sessions_executions_are_asked_for_one_by_one(
-    server: Server, connection: Connection
+    server: Server, connection: RepositoryConnection
 ) -> None:
     server.answers = OneByOne()
     asked = [RUN.format(number) for number in (2, 3, 7)]
@@ -377,12 +383,12 @@ def test_without_a_list_of_sessions_executions_are_asked_for_one_by_one(
 
 @pytest.mark.parametrize("kind", [0, 3])
 def test_without_a_list_of_sessions_a_look_shows_the_results_and_proves_nothing(
-    server: Server, connection: Connection, kind: int
+    server: Server, connection: RepositoryConnection, kind: int
 ) -> None:
     server.answers = OneByOne(raw_task(1, kind=kind))
-    look = connection.look(Task(guid(1), "Task 1"))
-    assert not look.sessions_readable
-    assert [one.active for one in look.executions].count(True) == 1
+    snapshot = connection.snapshot(Task(guid(1), "Task 1"))
+    assert not snapshot.sessions_readable
+    assert [one.active for one in snapshot.executions].count(True) == 1
 
 
 class Site(Repository):
@@ -419,16 +425,16 @@ class Site(Repository):
         return rows
 
 
-def looked_at(connection: Connection) -> dict[str, Look | QlikRefused]:
-    return connection.look_at_all([Task(guid(number), "x") for number in range(1, 14)])
+def looked_at(connection: RepositoryConnection) -> dict[str, TaskSnapshot | QlikRefused]:
+    return connection.read_snapshots([Task(guid(number), "x") for number in range(1, 14)])
 
 
 def test_many_tasks_are_looked_at_with_one_question_for_each_list(
-    server: Server, connection: Connection
+    server: Server, connection: RepositoryConnection
 ) -> None:
     server.answers = Site()
-    looks = looked_at(connection)
-    assert len(looks) == 13
+    snapshots = looked_at(connection)
+    assert len(snapshots) == 13
     assert [call.path for call in server.calls if call.path.endswith("full")] == [
         "/task/full",
         "/executionsession/full",
@@ -440,24 +446,24 @@ def test_many_tasks_are_looked_at_with_one_question_for_each_list(
 
 @pytest.mark.parametrize("change", [{}, {"limit": 10}, {"counts": False}, {"names_tasks": False}], ids=str)
 def test_a_look_at_many_tasks_shows_what_a_look_at_each_shows(
-    server: Server, connection: Connection, change: dict[str, object]
+    server: Server, connection: RepositoryConnection, change: dict[str, object]
 ) -> None:
     """Lists may be cut, uncounted or silent about tasks: an execution that is overlooked is repeated."""
     site = Site()
     for name, value in change.items():
         setattr(site, name, value)
     server.answers = site
-    looks = looked_at(connection)
+    snapshots = looked_at(connection)
     for number in range(1, 14):
-        look = looks[guid(number)]
-        assert look == connection.look(Task(guid(number), "x"))
-        assert isinstance(look, Look)
-        assert RUN.format(100 * number) in {one.id for one in look.executions if one.session}
-        assert number == 1 or len(look.executions) == 1
+        snapshot = snapshots[guid(number)]
+        assert snapshot == connection.snapshot(Task(guid(number), "x"))
+        assert isinstance(snapshot, TaskSnapshot)
+        assert RUN.format(100 * number) in {one.id for one in snapshot.executions if one.session}
+        assert number == 1 or len(snapshot.executions) == 1
 
 
 def test_a_task_that_a_cut_list_left_out_is_asked_for_alone_before_it_is_gone(
-    server: Server, connection: Connection
+    server: Server, connection: RepositoryConnection
 ) -> None:
     """A task that is gone is a verdict: its start would be told as not started."""
     site = Site()
@@ -467,13 +473,15 @@ def test_a_task_that_a_cut_list_left_out_is_asked_for_alone_before_it_is_gone(
         return reply(404, b"No matching endpoint") if call.path == "/task/count" else site(call)
 
     server.answers = answers
-    looks = looked_at(connection)
-    assert [look.task is not None for look in looks.values() if isinstance(look, Look)] == [True] * 13
+    snapshots = looked_at(connection)
+    assert [
+        snapshot.task is not None for snapshot in snapshots.values() if isinstance(snapshot, TaskSnapshot)
+    ] == [True] * 13
 
 
 @pytest.mark.parametrize("status", [403, 404, 413, 431])
 def test_a_question_about_many_tasks_that_is_refused_is_asked_about_fewer(
-    server: Server, connection: Connection, status: int
+    server: Server, connection: RepositoryConnection, status: int
 ) -> None:
     """A proxy may not like how long it is."""
     site = Site()
@@ -483,12 +491,12 @@ def test_a_question_about_many_tasks_that_is_refused_is_asked_about_fewer(
         return reply(status, b"too long") if too_long else site(call)
 
     server.answers = answers
-    looks = looked_at(connection)
-    assert all(isinstance(look, Look) and look.executions for look in looks.values())
+    snapshots = looked_at(connection)
+    assert all(isinstance(snapshot, TaskSnapshot) and snapshot.executions for snapshot in snapshots.values())
 
 
 def test_a_kind_of_tasks_whose_sessions_are_refused_does_not_harm_the_others(
-    server: Server, connection: Connection
+    server: Server, connection: RepositoryConnection
 ) -> None:
     site = Site()
 
@@ -497,6 +505,6 @@ def test_a_kind_of_tasks_whose_sessions_are_refused_does_not_harm_the_others(
         return reply(400, b"Cannot parse the expression") if refused else site(call)
 
     server.answers = answers
-    looks = looked_at(connection)
-    assert isinstance(looks.pop(guid(13)), QlikRefused)
-    assert all(isinstance(look, Look) for look in looks.values())
+    snapshots = looked_at(connection)
+    assert isinstance(snapshots.pop(guid(13)), QlikRefused)
+    assert all(isinstance(snapshot, TaskSnapshot) for snapshot in snapshots.values())

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from butler_mqtt.domain.model import Task
-from butler_mqtt.qrs.repository import Qrs
+from butler_mqtt.qrs.repository import RepositoryClient
 from tests.integration.qrs.scripted_server import (
     Files,
     make_files,
@@ -84,7 +84,7 @@ def asking_late(files: Files) -> Iterator[AsksLate]:
 def test_a_client_certificate_asked_for_after_the_handshake_is_given(tmp_path: Path) -> None:
     files = make_files(tmp_path)
     with asking_late(files) as server:
-        connection = Qrs(settings_for(server, files), threading.Event()).connection()
+        connection = RepositoryClient(settings_for(server, files), threading.Event()).connection()
         assert connection.start(TASK) == RUN
         connection.close()
     assert server.names == ["(('DNS', 'client'),)"]
@@ -128,6 +128,6 @@ def test_a_ca_that_only_strict_verification_refuses_is_trusted(
     monkeypatch.setattr(ssl, "create_default_context", as_in_python_3_13)
     files = site_without_key_usage(tmp_path)
     with serving(lambda _: STARTED, files) as server:
-        connection = Qrs(settings_for(server, files), threading.Event()).connection()
+        connection = RepositoryClient(settings_for(server, files), threading.Event()).connection()
         assert connection.start(TASK) == RUN
         connection.close()

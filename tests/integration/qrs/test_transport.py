@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from butler_mqtt.domain.model import EMPTY_GUID, Task
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs.repository import Connection, Qrs
+from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 from butler_mqtt.qrs.transport import MAX_IDLE_SECONDS
 from butler_mqtt.settings import Retry
 from tests.integration.qrs.scripted_server import (
@@ -53,19 +53,19 @@ def server(site: Files | None) -> Iterator[Server]:
         yield running
 
 
-def client(server: Server, site: Files | None, **changes: object) -> Qrs:
-    return Qrs(settings_for(server, site, **changes), threading.Event(), first_pause=0)
+def client(server: Server, site: Files | None, **changes: object) -> RepositoryClient:
+    return RepositoryClient(settings_for(server, site, **changes), threading.Event(), first_pause=0)
 
 
 @pytest.fixture
-def connection(server: Server, site: Files | None) -> Iterator[Connection]:
+def connection(server: Server, site: Files | None) -> Iterator[RepositoryConnection]:
     connection = client(server, site, read_timeout_seconds=0.3).connection()
     yield connection
     connection.close()
 
 
 def test_a_start_posts_once_with_a_fresh_key_in_query_and_header(
-    server: Server, connection: Connection
+    server: Server, connection: RepositoryConnection
 ) -> None:
     assert connection.start(TASK) == RUN
     assert connection.start(TASK) == RUN
@@ -83,7 +83,7 @@ def test_a_start_posts_once_with_a_fresh_key_in_query_and_header(
 
 @pytest.mark.parametrize("kind", [3, 4, 17])
 def test_kinds_without_sessions_are_started_without_asking_for_an_id(
-    server: Server, connection: Connection, kind: int
+    server: Server, connection: RepositoryConnection, kind: int
 ) -> None:
     server.answers = lambda _: reply(204)
     assert connection.start(Task(TASK.id, "x", kind)) is None
@@ -106,7 +106,7 @@ def test_configured_headers_replace_ours_whatever_their_letter_case_but_never_th
     assert len(call.names) == len(set(call.names))
 
 
-def test_the_empty_guid_is_handed_on(server: Server, connection: Connection) -> None:
+def test_the_empty_guid_is_handed_on(server: Server, connection: RepositoryConnection) -> None:
     server.answers = lambda _: reply(201, EMPTY_GUID)
     assert connection.start(TASK) == EMPTY_GUID
 
@@ -139,7 +139,7 @@ BODY = json.dumps({"value": RUN}).encode()
     ],
 )
 def test_a_start_that_left_without_a_usable_answer_is_unknown_and_not_repeated(
-    server: Server, connection: Connection, answer: bytes
+    server: Server, connection: RepositoryConnection, answer: bytes
 ) -> None:
     server.answers = lambda _: answer
     with pytest.raises(OutcomeUnknown):
@@ -164,7 +164,7 @@ def test_a_start_that_left_without_a_usable_answer_is_unknown_and_not_repeated(
     ],
 )
 def test_an_answer_is_read_whole_and_the_connection_kept(
-    server: Server, connection: Connection, answer: bytes
+    server: Server, connection: RepositoryConnection, answer: bytes
 ) -> None:
     server.answers = lambda _: answer
     assert [connection.start(TASK), connection.start(TASK)] == [RUN, RUN]
@@ -180,14 +180,16 @@ def test_an_answer_is_read_whole_and_the_connection_kept(
     ],
 )
 def test_a_connection_that_the_answer_ends_is_not_used_again(
-    server: Server, connection: Connection, answer: bytes
+    server: Server, connection: RepositoryConnection, answer: bytes
 ) -> None:
     server.answers = lambda _: answer
     assert [connection.start(TASK), connection.start(TASK)] == [RUN, RUN]
     assert server.connections == 2
 
 
-def test_a_start_on_a_kept_connection_that_is_cut_is_unknown(server: Server, connection: Connection) -> None:
+def test_a_start_on_a_kept_connection_that_is_cut_is_unknown(
+    server: Server, connection: RepositoryConnection
+) -> None:
     assert connection.start(TASK) == RUN
     server.answers = lambda _: CUT
     with pytest.raises(OutcomeUnknown):
@@ -196,7 +198,7 @@ def test_a_start_on_a_kept_connection_that_is_cut_is_unknown(server: Server, con
 
 
 def test_a_kept_connection_the_server_has_closed_is_replaced_before_a_start(
-    server: Server, connection: Connection
+    server: Server, connection: RepositoryConnection
 ) -> None:
     server.answers = lambda _: STARTED + THEN_CUT
     for _ in range(5):
@@ -206,7 +208,9 @@ def test_a_kept_connection_the_server_has_closed_is_replaced_before_a_start(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
-def test_a_refused_start_has_started_nothing(server: Server, connection: Connection, status: int) -> None:
+def test_a_refused_start_has_started_nothing(
+    server: Server, connection: RepositoryConnection, status: int
+) -> None:
     server.answers = lambda _: reply(status, b"no", content_type="text/plain")
     with pytest.raises(QlikRefused) as caught:
         connection.start(TASK)
@@ -214,7 +218,7 @@ def test_a_refused_start_has_started_nothing(server: Server, connection: Connect
 
 
 def test_a_start_answered_429_has_started_nothing_and_says_when_to_come_back(
-    server: Server, connection: Connection
+    server: Server, connection: RepositoryConnection
 ) -> None:
     server.answers = lambda _: reply(429, b"slow down", Retry_After="7")
     with pytest.raises(QlikUnavailable) as caught:
@@ -255,7 +259,7 @@ def test_an_answer_to_something_other_than_tls_has_sent_nothing(files: Files) ->
 
 def test_a_connection_idle_too_long_is_not_used_again(server: Server, site: Files | None) -> None:
     now = [0.0]
-    qrs = Qrs(settings_for(server, site), threading.Event(), monotonic=lambda: now[0])
+    qrs = RepositoryClient(settings_for(server, site), threading.Event(), monotonic=lambda: now[0])
     connection = qrs.connection()
     for later in (0, MAX_IDLE_SECONDS - 1, MAX_IDLE_SECONDS + 1):
         now[0] += later
@@ -279,14 +283,16 @@ def test_a_connection_idle_too_long_is_not_used_again(server: Server, site: File
     ],
 )
 def test_a_read_is_repeated_while_the_outage_may_pass(
-    server: Server, connection: Connection, answer: bytes
+    server: Server, connection: RepositoryConnection, answer: bytes
 ) -> None:
     server.answers = lambda _: answer if len(server.calls) == 1 else reply(200, {"buildVersion": "1"})
     assert connection.about() == {"buildVersion": "1"}
     assert len(server.calls) == 2
 
 
-def test_a_read_is_given_up_after_the_attempts_configured(server: Server, connection: Connection) -> None:
+def test_a_read_is_given_up_after_the_attempts_configured(
+    server: Server, connection: RepositoryConnection
+) -> None:
     server.answers = lambda _: reply(503, b"starting")
     with pytest.raises(QlikUnavailable, match="503 'starting'"):
         connection.about()
@@ -304,7 +310,7 @@ def test_a_read_waits_no_longer_than_configured(server: Server, site: Files | No
 
 def test_a_stop_ends_the_pauses_between_attempts(server: Server, site: Files | None) -> None:
     stop = threading.Event()
-    qrs = Qrs(settings_for(server, site, retry=Retry(9, 60)), stop, first_pause=30)
+    qrs = RepositoryClient(settings_for(server, site, retry=Retry(9, 60)), stop, first_pause=30)
 
     def answer(_: Call) -> bytes:
         stop.set()
@@ -318,7 +324,7 @@ def test_a_stop_ends_the_pauses_between_attempts(server: Server, site: Files | N
 
 @pytest.mark.parametrize(("status", "kind"), [(500, QlikUnavailable), (401, QlikRefused), (404, QlikRefused)])
 def test_a_read_that_would_fail_again_is_asked_once(
-    server: Server, connection: Connection, status: int, kind: type[QlikError]
+    server: Server, connection: RepositoryConnection, status: int, kind: type[QlikError]
 ) -> None:
     server.answers = lambda _: reply(status, b"no")
     with pytest.raises(kind):

@@ -13,20 +13,20 @@ from butler_mqtt.cli.main import app
 from butler_mqtt.journal import retention, tables
 from tests.acceptance.conftest import broker, make_daemon, qlik, qlik_server
 from tests.integration.requests.filling import fill
-from tests.pipeline.fixtures import MakeHouse, house, make_house, short_pauses
-from tests.pipeline.harness import House
+from tests.pipeline.fixtures import MakeHarness, harness, make_harness, short_pauses
+from tests.pipeline.harness import Harness
 
 #: Fixtures are found here as well.
 __all__ = [
-    "MakeHouse",
+    "MakeHarness",
     "broker",
     "call",
     "delivered",
-    "house",
+    "harness",
     "large_journal",
     "lines",
     "make_daemon",
-    "make_house",
+    "make_harness",
     "qlik",
     "qlik_server",
     "short_pauses",
@@ -62,7 +62,7 @@ def lines(done: Result) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def delivered(house: House) -> bool:
+def delivered(harness: Harness) -> bool:
     """Confirm what is on its way, and tell whether nothing is left to publish."""
-    house.broker.confirm()
-    return not house.rows(tables.outbox)
+    harness.broker.confirm()
+    return not harness.rows(tables.outbox)

@@ -24,11 +24,11 @@ from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES, Filters, Search
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.journal.write_batch import Unit, Value
+from butler_mqtt.journal.write_batch import Value, WriteBatch
 from butler_mqtt.settings import Settings, StartTaskFilter
-from tests.integration.requests.conftest import MakeHouse, call, lines
+from tests.integration.requests.conftest import MakeHarness, call, lines
 from tests.integration.requests.filling import RARE, TASKS
-from tests.pipeline.harness import House
+from tests.pipeline.harness import Harness
 
 #: Everything is loaded before: the program itself may be where nobody can read.
 COUNT_AS_NOBODY = """
@@ -47,39 +47,41 @@ NEEDED = {"configQRS": {"host": "sense"}, "cert": {"clientCert": "client.pem", "
 
 
 @pytest.fixture
-def busy(make_house: MakeHouse) -> House:
-    """Give a house with requests of every kind, one after the other: `erp-1` to `erp-6`."""
-    house = make_house(replace(Settings(), start_task_filter=StartTaskFilter(enable=True, tags=("daily",))))
-    site = house.site
+def busy(make_harness: MakeHarness) -> Harness:
+    """Give a harness with requests of every kind, one after the other: `erp-1` to `erp-6`."""
+    harness = make_harness(
+        replace(Settings(), start_task_filter=StartTaskFilter(enable=True, tags=("daily",)))
+    )
+    site = harness.site
     site.lasting = False
     sales = site.add("Sales", tags=("daily",))
     site.add("Secret", tags=("nightly",))
-    house.ask({"taskId": sales, "requestId": "erp-1", "sender": "erp"})
-    house.until(lambda: all(row["state"] == "ended" for row in house.rows(tables.runs)))
-    house.ask({"tag": ["Daily", "nightly"], "requestId": "erp-2", "sender": "iot"})
-    house.until(lambda: all(row["state"] == "ended" for row in house.rows(tables.runs)))
-    house.ask({"tag": "nightly", "requestId": "erp-3", "sender": "iot"})
-    house.ask({"taskId": "abc", "requestId": "erp-4", "sender": "iot"})
+    harness.ask({"taskId": sales, "requestId": "erp-1", "sender": "erp"})
+    harness.until(lambda: all(row["state"] == "ended" for row in harness.rows(tables.runs)))
+    harness.ask({"tag": ["Daily", "nightly"], "requestId": "erp-2", "sender": "iot"})
+    harness.until(lambda: all(row["state"] == "ended" for row in harness.rows(tables.runs)))
+    harness.ask({"tag": "nightly", "requestId": "erp-3", "sender": "iot"})
+    harness.ask({"taskId": "abc", "requestId": "erp-4", "sender": "iot"})
     disabled = site.add("Finance", enabled=False, tags=("daily",))
-    answers = house.call({"taskId": disabled, "requestId": "erp-5"}, principal="erp")
-    house.until(lambda: answers)
+    answers = harness.call({"taskId": disabled, "requestId": "erp-5"}, principal="erp")
+    harness.until(lambda: answers)
     site.down = True
-    house.send({"taskId": sales, "requestId": "erp-6"})
-    house.until(house.open_rows)
-    house.broker.refuse(house.broker.published[3].id, "not authorized", final=True)
-    house.until(lambda: any(row["quarantined_at"] for row in house.rows(tables.outbox)))
-    return house
+    harness.send({"taskId": sales, "requestId": "erp-6"})
+    harness.until(harness.open_rows)
+    harness.broker.refuse(harness.broker.published[3].id, "not authorized", final=True)
+    harness.until(lambda: any(row["quarantined_at"] for row in harness.rows(tables.outbox)))
+    return harness
 
 
-def found(house: House, *arguments: str) -> list[str]:
-    done = call("--json", "--journal", house.path, *arguments)
+def found(harness: Harness, *arguments: str) -> list[str]:
+    done = call("--json", "--journal", harness.path, *arguments)
     if done.exit_code == 1:
         assert "no such request is in" in done.stderr
         return []
     return [one["requestId"].removeprefix("erp-") for one in lines(done)]
 
 
-def test_requests_are_listed_newest_first_up_to_the_limit(busy: House) -> None:
+def test_requests_are_listed_newest_first_up_to_the_limit(busy: Harness) -> None:
     assert found(busy) == ["6", "5", "4", "3", "2", "1"]
     assert found(busy, "--limit", "2") == ["6", "5"]
 
@@ -112,14 +114,16 @@ def test_requests_are_listed_newest_first_up_to_the_limit(busy: House) -> None:
         (["--sender", "iot", "--tag", "nightly", "--state", "succeeded"], ["2"]),
     ],
 )
-def test_filters_leave_what_fits_all_of_them(busy: House, arguments: list[str], expected: list[str]) -> None:
+def test_filters_leave_what_fits_all_of_them(
+    busy: Harness, arguments: list[str], expected: list[str]
+) -> None:
     assert found(busy, *arguments) == expected
 
 
 def test_open_requests_stand_among_the_others_in_the_order_of_arrival(tmp_path: Path) -> None:
     journal = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
     journal.open()
-    unit = Unit()
+    unit = WriteBatch()
     for number in range(1, 8):
         ended: dict[str, Value] = (
             {"state": "closed", "closed_at": 100} if number % 3 else {"state": "received"}
@@ -136,13 +140,13 @@ def test_open_requests_stand_among_the_others_in_the_order_of_arrival(tmp_path: 
         assert [one.request["id"] for one in search.each(3, 6, batch=2)] == [3, 4, 5]
 
 
-def test_a_running_and_a_waiting_task_are_found_by_their_states(house: House) -> None:
-    sales, finance = house.site.add("Sales"), house.site.add("Finance")
-    house.site.begin(finance)
-    house.ask({"taskId": sales, "requestId": "erp-1"})
-    house.ask({"taskId": finance, "requestId": "erp-2"})
-    assert found(house, "--state", "running") == ["1"]
-    assert found(house, "--state", "waiting") == ["2"]
+def test_a_running_and_a_waiting_task_are_found_by_their_states(harness: Harness) -> None:
+    sales, finance = harness.site.add("Sales"), harness.site.add("Finance")
+    harness.site.begin(finance)
+    harness.ask({"taskId": sales, "requestId": "erp-1"})
+    harness.ask({"taskId": finance, "requestId": "erp-2"})
+    assert found(harness, "--state", "running") == ["1"]
+    assert found(harness, "--state", "waiting") == ["2"]
 
 
 def test_every_state_can_be_asked_for() -> None:
@@ -150,7 +154,7 @@ def test_every_state_can_be_asked_for() -> None:
     assert {*GOING_ON, *ENDED} == {*StartState}
 
 
-def test_a_list_shows_who_asked_for_what_and_its_state(busy: House) -> None:
+def test_a_list_shows_who_asked_for_what_and_its_state(busy: Harness) -> None:
     done = call("--journal", busy.path)
     assert done.exit_code == 0, done.output
     by_id = {line.split()[2]: line for line in done.stdout.splitlines() if " erp-" in line}
@@ -172,8 +176,10 @@ def test_a_list_shows_who_asked_for_what_and_its_state(busy: House) -> None:
         (["discard", "erp-1", "--all"], "name one request, or --all"),
     ],
 )
-def test_what_cannot_be_understood_ends_with_2(house: House, arguments: list[str], complaint: str) -> None:
-    done = call("--journal", house.path, *arguments)
+def test_what_cannot_be_understood_ends_with_2(
+    harness: Harness, arguments: list[str], complaint: str
+) -> None:
+    done = call("--journal", harness.path, *arguments)
     assert done.exit_code == 2, done.output
     assert complaint in done.stderr
 
@@ -181,7 +187,7 @@ def test_what_cannot_be_understood_ends_with_2(house: House, arguments: list[str
 # ---- which file
 
 
-def test_the_journal_is_found_through_the_configuration(busy: House, tmp_path: Path) -> None:
+def test_the_journal_is_found_through_the_configuration(busy: Harness, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(json.dumps({"Butler": {**NEEDED, "journal": {"url": f"sqlite:///{busy.path}"}}}))
     for arguments in (["-c", str(config), "erp-1"], ["erp-1", "-c", str(config)]):
@@ -208,15 +214,15 @@ def test_a_file_that_is_no_journal_ends_with_1(tmp_path: Path, content: bytes) -
     assert str(file) in done.stderr
 
 
-def test_a_journal_of_another_format_is_not_misread(house: House) -> None:
-    with house.journal.transaction() as connection:
+def test_a_journal_of_another_format_is_not_misread(harness: Harness) -> None:
+    with harness.journal.transaction() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    done = call("--journal", house.path)
+    done = call("--journal", harness.path)
     assert done.exit_code == 1
     assert "has format 9999, this butler-mqtt reads" in done.stderr
 
 
-def test_reading_never_writes(busy: House) -> None:
+def test_reading_never_writes(busy: Harness) -> None:
     busy.crash()
     before = busy.path.read_bytes()
     assert call("--journal", busy.path).exit_code == 0
@@ -224,7 +230,7 @@ def test_reading_never_writes(busy: House) -> None:
     busy.start()
 
 
-def test_a_copy_is_read_in_a_folder_where_nobody_may_write(busy: House) -> None:
+def test_a_copy_is_read_in_a_folder_where_nobody_may_write(busy: Harness) -> None:
     # pytest's own folders cannot be entered by others.
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -296,7 +302,7 @@ SEARCHES = [
 @pytest.mark.parametrize("filters", SEARCHES, ids=str)
 def test_no_search_reads_whole_rows_of_what_does_not_fit(large_journal: Path, filters: Filters) -> None:
     with plans(large_journal) as collected, Search(large_journal) as search:
-        search.chapters(search.find(filters, 20))
+        search.requests_rows(search.find(filters, 20))
     assert collected
     for step in collected:
         small = ("sqlite_master", "alembic_version", "each", "(subquery", "numbered", "anon", "CONSTANT")
@@ -308,10 +314,10 @@ def test_no_search_reads_whole_rows_of_what_does_not_fit(large_journal: Path, fi
 # ---- following
 
 
-def test_following_shows_what_is_there_then_what_comes_and_changes_and_ends_well(house: House) -> None:
-    task = house.site.add("Sales")
-    house.ask({"taskId": task, "requestId": "erp-1", "sender": "erp"})
-    arguments = ["requests", "--follow", "--json", "--sender", "erp", "--journal", str(house.path)]
+def test_following_shows_what_is_there_then_what_comes_and_changes_and_ends_well(harness: Harness) -> None:
+    task = harness.site.add("Sales")
+    harness.ask({"taskId": task, "requestId": "erp-1", "sender": "erp"})
+    arguments = ["requests", "--follow", "--json", "--sender", "erp", "--journal", str(harness.path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "butler_mqtt", *arguments],
         stdout=subprocess.PIPE,
@@ -324,12 +330,12 @@ def test_following_shows_what_is_there_then_what_comes_and_changes_and_ends_well
     reader = threading.Thread(target=_read_into, args=(process.stdout, read))
     reader.start()
     try:
-        house.until(lambda: _seen(read) == [("erp-1", ["running"])], 30)
-        house.ask({"taskId": house.site.add("Finance"), "requestId": "erp-2", "sender": "somebody"})
-        house.site.end(task)
-        house.until(lambda: _seen(read)[1:] == [("erp-1", ["succeeded"])], 30)
-        house.ask({"tag": "none", "requestId": "erp-3", "sender": "erp"})
-        house.until(lambda: _seen(read)[-1] == ("erp-3", []), 30)
+        harness.until(lambda: _seen(read) == [("erp-1", ["running"])], 30)
+        harness.ask({"taskId": harness.site.add("Finance"), "requestId": "erp-2", "sender": "somebody"})
+        harness.site.end(task)
+        harness.until(lambda: _seen(read)[1:] == [("erp-1", ["succeeded"])], 30)
+        harness.ask({"tag": "none", "requestId": "erp-3", "sender": "erp"})
+        harness.until(lambda: _seen(read)[-1] == ("erp-3", []), 30)
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(20)
@@ -351,7 +357,7 @@ def _seen(read: list[Any]) -> list[tuple[str, list[str]]]:
 # ---- audit log and backup
 
 
-def test_the_audit_log_tells_who_asked_what_through_which_door_with_which_result(busy: House) -> None:
+def test_the_audit_log_tells_who_asked_what_through_which_door_with_which_result(busy: Harness) -> None:
     log = lines(call("export", "--journal", busy.path))
     assert [one["requestId"] for one in log] == [f"erp-{number}" for number in range(1, 7)]
     second, fourth, fifth, sixth = log[1], log[3], log[4], log[5]
@@ -369,24 +375,24 @@ def test_the_audit_log_tells_who_asked_what_through_which_door_with_which_result
     assert (sixth["state"], sixth["reply"], sixth["closedAt"]) == ("decided", None, None)
 
 
-def test_the_audit_log_of_a_time_has_what_arrived_in_it(busy: House) -> None:
+def test_the_audit_log_of_a_time_has_what_arrived_in_it(busy: Harness) -> None:
     times = [one["receivedAt"] for one in lines(call("export", "--journal", busy.path))]
     log = lines(call("export", "--journal", busy.path, "--since", times[1], "--until", times[3]))
     assert [one["receivedAt"] for one in log] == [when for when in times if times[1] <= when < times[3]]
     assert lines(call("export", "--journal", busy.path, "--until", "2020-01-01")) == []
 
 
-def test_the_audit_log_reads_a_few_requests_at_a_time(busy: House) -> None:
+def test_the_audit_log_reads_a_few_requests_at_a_time(busy: Harness) -> None:
     with Search(busy.path) as search:
         each = search.each(None, None, batch=2)
         ids = [next(each).request["request_id"]]
         with busy.journal.transaction() as connection:
             connection.exec_driver_sql("DELETE FROM requests WHERE request_id IN ('erp-1', 'erp-4')")
-        ids += [chapter.request["request_id"] for chapter in each]
+        ids += [request_rows.request["request_id"] for request_rows in each]
     assert ids == ["erp-1", "erp-2", "erp-3", "erp-5", "erp-6"]
 
 
-def test_a_backup_is_one_whole_file_for_its_owner_alone(busy: House, tmp_path: Path) -> None:
+def test_a_backup_is_one_whole_file_for_its_owner_alone(busy: Harness, tmp_path: Path) -> None:
     target = tmp_path / "copy.sqlite"
     done = call("backup", target, "--journal", busy.path)
     assert done.exit_code == 0, done.output
@@ -395,7 +401,7 @@ def test_a_backup_is_one_whole_file_for_its_owner_alone(busy: House, tmp_path: P
     assert sorted(file.name for file in tmp_path.glob("copy*")) == ["copy.sqlite"]
 
 
-def test_a_backup_does_not_overwrite_anything(busy: House, tmp_path: Path) -> None:
+def test_a_backup_does_not_overwrite_anything(busy: Harness, tmp_path: Path) -> None:
     target = tmp_path / "copy.sqlite"
     target.write_text("precious")
     done = call("backup", target, "--journal", busy.path)
@@ -404,7 +410,7 @@ def test_a_backup_does_not_overwrite_anything(busy: House, tmp_path: Path) -> No
     assert target.read_text() == "precious"
 
 
-def test_a_backup_that_cannot_be_made_leaves_nothing_behind(busy: House, tmp_path: Path) -> None:
+def test_a_backup_that_cannot_be_made_leaves_nothing_behind(busy: Harness, tmp_path: Path) -> None:
     done = call("backup", tmp_path / "missing" / "copy.sqlite", "--journal", busy.path)
     assert done.exit_code == 1
     assert "No such file or directory" in done.stderr
@@ -416,7 +422,7 @@ def test_a_backup_that_cannot_be_made_leaves_nothing_behind(busy: House, tmp_pat
     assert list(tmp_path.glob("copy*")) == []
 
 
-def test_a_daemon_starts_from_a_backup(busy: House, tmp_path: Path) -> None:
+def test_a_daemon_starts_from_a_backup(busy: Harness, tmp_path: Path) -> None:
     assert call("backup", tmp_path / "copy.sqlite", "--journal", busy.path).exit_code == 0
     busy.crash()
     busy.path.with_name("journal.sqlite-wal").unlink(missing_ok=True)
@@ -432,12 +438,12 @@ def test_a_daemon_starts_from_a_backup(busy: House, tmp_path: Path) -> None:
     assert found(busy, "--state", "closed") == ["6", "5", "2", "1"]
 
 
-def replace_path(house: House, file: Path) -> House:
-    """Give a house that is read from another file."""
+def replace_path(harness: Harness, file: Path) -> Harness:
+    """Give a harness that is read from another file."""
     folder = file.parent / "as-journal"
     folder.mkdir()
     (folder / "journal.sqlite").symlink_to(file)
-    return House(folder)
+    return Harness(folder)
 
 
 def test_a_search_in_a_missing_file_is_a_journal_error(tmp_path: Path) -> None:

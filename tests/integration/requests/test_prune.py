@@ -24,16 +24,16 @@ from tests.brokers import Mosquitto, until
 from tests.integration.requests.conftest import call, delivered
 from tests.integration.requests.filling import fill
 from tests.integration.requests.test_retry import beside
-from tests.pipeline.harness import House
+from tests.pipeline.harness import Harness
 
 HOUR = 3_600_000
 
 
 @pytest.fixture(autouse=True)
 def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(requests_retry, "HANDOVER_SECONDS", 1.0)
-    monkeypatch.setattr(requests_prune, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(requests_prune, "POLL_SECONDS", 0.01)
 
 
 def age(file: Path, hours: float = 48.0) -> None:
@@ -42,24 +42,24 @@ def age(file: Path, hours: float = 48.0) -> None:
         connection.execute("UPDATE requests SET closed_at = closed_at - ?", (round(hours * HOUR),))
 
 
-def new_session(house: House) -> None:
+def new_session(harness: Harness) -> None:
     """Begin a session, so that the messages before are not among its last."""
-    house.connect(present=False)
-    house.turn()
+    harness.connect(present=False)
+    harness.turn()
 
 
-def ids(house: House) -> list[str]:
-    return [row["request_id"] for row in house.rows(tables.requests)]
+def ids(harness: Harness) -> list[str]:
+    return [row["request_id"] for row in harness.rows(tables.requests)]
 
 
-def some(house: House) -> None:
+def some(harness: Harness) -> None:
     """Have requests that succeeded and that were refused, all published."""
-    house.site.lasting = False
-    task = house.site.add("Sales")
-    house.ask({"taskId": task, "requestId": "good"})
-    house.ask({"taskId": "abc", "requestId": "bad"})
-    house.ask({"taskName": "nobody", "allMustExist": True, "requestId": "none"})
-    house.until(lambda: delivered(house) and not house.open_rows())
+    harness.site.lasting = False
+    task = harness.site.add("Sales")
+    harness.ask({"taskId": task, "requestId": "good"})
+    harness.ask({"taskId": "abc", "requestId": "bad"})
+    harness.ask({"taskName": "nobody", "allMustExist": True, "requestId": "none"})
+    harness.until(lambda: delivered(harness) and not harness.open_rows())
 
 
 def count(file: Path, where: str = "1") -> int:
@@ -70,85 +70,87 @@ def count(file: Path, where: str = "1") -> int:
 # ---- beside the daemon
 
 
-def test_a_running_daemon_forgets_what_is_old_enough(house: House) -> None:
-    some(house)
-    new_session(house)
-    age(house.path)
-    house.ask({"taskId": "abc", "requestId": "young"})
-    done = beside(house, "prune", "--older-than", "1d")
+def test_a_running_daemon_forgets_what_is_old_enough(harness: Harness) -> None:
+    some(harness)
+    new_session(harness)
+    age(harness.path)
+    harness.ask({"taskId": "abc", "requestId": "young"})
+    done = beside(harness, "prune", "--older-than", "1d")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("3 requests are forgotten; the daemon gives their space back little by")
-    assert ids(house) == ["young"]
-    assert list(house.folder.glob("*.command*")) == []
+    assert ids(harness) == ["young"]
+    assert list(harness.folder.glob("*.command*")) == []
 
 
-def test_a_running_daemon_forgets_refusals_of_any_age_alone(house: House) -> None:
-    some(house)
-    new_session(house)
-    done = beside(house, "prune", "--refused")
+def test_a_running_daemon_forgets_refusals_of_any_age_alone(harness: Harness) -> None:
+    some(harness)
+    new_session(harness)
+    done = beside(harness, "prune", "--refused")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("2 requests are forgotten")
-    assert ids(house) == ["good"]
+    assert ids(harness) == ["good"]
 
 
-def test_an_id_that_was_forgotten_is_free_and_one_that_was_not_is_not(house: House) -> None:
-    some(house)
-    new_session(house)
-    age(house.path)
-    assert beside(house, "prune", "--older-than", "1d").exit_code == 0
-    task = next(iter(house.site.tasks))
-    house.ask({"taskId": task, "requestId": "good"})
-    house.ask({"taskId": task, "requestId": "good"})
-    assert len(house.site.posts) == 2
+def test_an_id_that_was_forgotten_is_free_and_one_that_was_not_is_not(harness: Harness) -> None:
+    some(harness)
+    new_session(harness)
+    age(harness.path)
+    assert beside(harness, "prune", "--older-than", "1d").exit_code == 0
+    task = next(iter(harness.site.tasks))
+    harness.ask({"taskId": task, "requestId": "good"})
+    harness.ask({"taskId": task, "requestId": "good"})
+    assert len(harness.site.posts) == 2
 
 
-def test_what_is_open_to_be_published_or_set_aside_stays(house: House) -> None:
-    task = house.site.add("Sales")
-    house.ask({"taskId": task, "requestId": "running"})
-    house.ask({"taskId": task, "requestId": "waiting"})
-    house.ask({"taskId": "abc", "requestId": "aside"})
-    house.broker.refuse(house.broker.published[-1].id, "not authorized", final=True)
-    house.until(lambda: any(row["quarantined_at"] for row in house.rows(tables.outbox)))
-    house.broker.confirm()
-    house.ask({"taskId": "abc", "requestId": "unpublished"})
-    new_session(house)
-    age(house.path)
-    done = call("prune", "--older-than", "1d", "--journal", house.path)
+def test_what_is_open_to_be_published_or_set_aside_stays(harness: Harness) -> None:
+    task = harness.site.add("Sales")
+    harness.ask({"taskId": task, "requestId": "running"})
+    harness.ask({"taskId": task, "requestId": "waiting"})
+    harness.ask({"taskId": "abc", "requestId": "aside"})
+    harness.broker.refuse(harness.broker.published[-1].id, "not authorized", final=True)
+    harness.until(lambda: any(row["quarantined_at"] for row in harness.rows(tables.outbox)))
+    harness.broker.confirm()
+    harness.ask({"taskId": "abc", "requestId": "unpublished"})
+    new_session(harness)
+    age(harness.path)
+    done = call("prune", "--older-than", "1d", "--journal", harness.path)
     assert done.exit_code == 0, done.output
     assert "0 requests would be forgotten" in done.stdout
     assert "; 4 stay, of which something is still to come or was set aside" in done.stdout
-    assert ids(house) == ["running", "waiting", "aside", "unpublished"]
+    assert ids(harness) == ["running", "waiting", "aside", "unpublished"]
 
 
-def test_the_last_messages_stay_which_the_broker_may_deliver_again(house: House) -> None:
-    some(house)
-    age(house.path)
-    done = call("prune", "--older-than", "1d", "--journal", house.path)
+def test_the_last_messages_stay_which_the_broker_may_deliver_again(harness: Harness) -> None:
+    some(harness)
+    age(harness.path)
+    done = call("prune", "--older-than", "1d", "--journal", harness.path)
     assert (done.exit_code, done.stdout) == (0, "0 requests would be forgotten, 0.0 MB of texts\n")
-    assert len(ids(house)) == 3
+    assert len(ids(harness)) == 3
 
 
-def test_a_daemon_that_does_not_take_the_command_is_told_of(house: House) -> None:
-    some(house)
-    new_session(house)
-    done = call("prune", "--refused", "--journal", house.path)
+def test_a_daemon_that_does_not_take_the_command_is_told_of(harness: Harness) -> None:
+    some(harness)
+    new_session(harness)
+    done = call("prune", "--refused", "--journal", harness.path)
     assert done.exit_code == 1
     assert "did not take the command in 1 s; it was withdrawn" in done.stderr
-    assert len(ids(house)) == 3
+    assert len(ids(harness)) == 3
 
 
 def test_a_daemon_that_does_not_know_the_command_is_told_of(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of an older version takes the file away and does nothing."""
     monkeypatch.setattr(requests_prune, "PATIENCE_SECONDS", 0.1)
-    some(house)
-    new_session(house)
+    some(harness)
+    new_session(harness)
     done: list[Any] = []
-    thread = threading.Thread(target=lambda: done.append(call("prune", "--refused", "--journal", house.path)))
+    thread = threading.Thread(
+        target=lambda: done.append(call("prune", "--refused", "--journal", harness.path))
+    )
     thread.start()
-    until(dead_letters.place(house.path).exists, what="the command is there")
-    dead_letters.place(house.path).unlink()
+    until(dead_letters.place(harness.path).exists, what="the command is there")
+    dead_letters.place(harness.path).unlink()
     thread.join(20)
     assert done[0].exit_code == 1
     assert "2 of 2 requests are still there and the daemon has not got on" in done[0].stderr

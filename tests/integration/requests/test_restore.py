@@ -22,20 +22,20 @@ from butler_mqtt.cli.requests_retry import FAILED, retried
 from butler_mqtt.clock import now_ms
 from butler_mqtt.daemon import status_line
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.request_history import History
+from butler_mqtt.journal.request_history import RequestHistory
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.sqlite import FORMAT, writing_engine
 from butler_mqtt.journal.upgrade import upgrade
 from butler_mqtt.outbox import dead_letters
 from butler_mqtt.outbox.dead_letters import place
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, delivered, lines
-from tests.pipeline.harness import Crash, House, killed_after_effect
+from tests.pipeline.harness import Crash, Harness, killed_after_effect
 
 
 @pytest.fixture(autouse=True)
 def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -43,332 +43,336 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "copy.sqlite"
 
 
-def back_up(house: House, copy: Path) -> None:
-    assert call("backup", copy, "--journal", house.path).exit_code == 0
+def back_up(harness: Harness, copy: Path) -> None:
+    assert call("backup", copy, "--journal", harness.path).exit_code == 0
 
 
-def restore(house: House, copy: Path, *, held: int) -> None:
+def restore(harness: Harness, copy: Path, *, held: int) -> None:
     """End the daemon, restore, begin it anew."""
-    house.crash()
-    done = call("restore", copy, "--journal", house.path)
+    harness.crash()
+    done = call("restore", copy, "--journal", harness.path)
     assert done.exit_code == 0, done.output
     assert f"requests held: {held}\n" in done.stdout
-    house.start()
+    harness.start()
 
 
-def beside(house: House, *arguments: str) -> Any:
-    """Run the command while the house turns."""
+def beside(harness: Harness, *arguments: str) -> Any:
+    """Run the command while the harness turns."""
     done: list[Any] = []
-    thread = threading.Thread(target=lambda: done.append(call(*arguments, "--journal", house.path)))
+    thread = threading.Thread(target=lambda: done.append(call(*arguments, "--journal", harness.path)))
     thread.start()
-    house.until(lambda: not thread.is_alive(), 20)
+    harness.until(lambda: not thread.is_alive(), 20)
     thread.join()
     assert done[0].exit_code == 0, done[0].output
     return done[0]
 
 
-def held(house: House) -> list[str]:
-    done = call("--held", "--json", "--journal", house.path)
+def held(harness: Harness) -> list[str]:
+    done = call("--held", "--json", "--journal", harness.path)
     return [one["requestId"] for one in reversed(lines(done))] if done.exit_code == 0 else []
 
 
-def turns(house: House) -> None:
+def turns(harness: Harness) -> None:
     """Let the daemon do whatever it would."""
     for _ in range(30):
-        house.step()
+        harness.step()
 
 
-def six_wait(house: House) -> list[str]:
+def six_wait(harness: Harness) -> list[str]:
     """Have six requests wait, of each kind there is, and one be answered; give the tasks."""
-    house.site.down = True
-    tasks = [house.site.add(f"Task {number}") for number in range(6)]
+    harness.site.down = True
+    tasks = [harness.site.add(f"Task {number}") for number in range(6)]
     for number, task in enumerate(tasks):
-        house.send({"taskId": task, "requestId": f"erp-{number}"})
-    house.until(lambda: len(house.open_rows()) == 6)
+        harness.send({"taskId": task, "requestId": f"erp-{number}"})
+    harness.until(lambda: len(harness.open_rows()) == 6)
     return tasks
 
 
-def test_what_waited_in_a_backup_starts_only_when_resumed(house: House, copy: Path) -> None:
-    tasks = six_wait(house)
-    back_up(house, copy)
-    house.site.down = False
-    house.site.lasting = False
-    house.replied(6)
-    house.until(lambda: delivered(house))
-    restore(house, copy, held=6)
-    turns(house)
-    assert house.site.posts == tasks
-    assert len(house.replies()) == 6
-    assert held(house) == [f"erp-{number}" for number in range(6)]
-    done = beside(house, "resume", "erp-3")
+def test_what_waited_in_a_backup_starts_only_when_resumed(harness: Harness, copy: Path) -> None:
+    tasks = six_wait(harness)
+    back_up(harness, copy)
+    harness.site.down = False
+    harness.site.lasting = False
+    harness.replied(6)
+    harness.until(lambda: delivered(harness))
+    restore(harness, copy, held=6)
+    turns(harness)
+    assert harness.site.posts == tasks
+    assert len(harness.replies()) == 6
+    assert held(harness) == [f"erp-{number}" for number in range(6)]
+    done = beside(harness, "resume", "erp-3")
     assert done.stdout == "1 requests: go on now; 5 are held still\n"
-    house.replied(7)
-    assert house.site.posts == [*tasks, tasks[3]]
-    assert house.replies()[-1]["requestId"] == "erp-3"
-    beside(house, "resume", "--all")
-    house.replied(12)
-    assert sorted(house.site.posts) == sorted([*tasks, *tasks])
-    assert held(house) == []
+    harness.replied(7)
+    assert harness.site.posts == [*tasks, tasks[3]]
+    assert harness.replies()[-1]["requestId"] == "erp-3"
+    beside(harness, "resume", "--all")
+    harness.replied(12)
+    assert sorted(harness.site.posts) == sorted([*tasks, *tasks])
+    assert held(harness) == []
 
 
-def test_a_new_request_is_served_while_others_are_held(house: House, copy: Path) -> None:
-    tasks = six_wait(house)
-    back_up(house, copy)
-    restore(house, copy, held=6)
-    house.site.down = False
-    reply = house.ask({"taskId": tasks[0], "requestId": "new"})
+def test_a_new_request_is_served_while_others_are_held(harness: Harness, copy: Path) -> None:
+    tasks = six_wait(harness)
+    back_up(harness, copy)
+    restore(harness, copy, held=6)
+    harness.site.down = False
+    reply = harness.ask({"taskId": tasks[0], "requestId": "new"})
     assert reply["totalTasksStarted"] == 1
-    assert house.site.posts == [tasks[0]]
-    assert house.pipeline.held_requests == 6
-    assert house.pipeline.open_requests == 0
+    assert harness.site.posts == [tasks[0]]
+    assert harness.pipeline.held_requests == 6
+    assert harness.pipeline.open_requests == 0
 
 
-def test_a_held_request_that_comes_again_gets_its_one_reply_when_resumed(house: House, copy: Path) -> None:
-    tasks = six_wait(house)
-    back_up(house, copy)
-    restore(house, copy, held=6)
-    house.site.down = False
-    house.send({"taskId": tasks[0], "requestId": "erp-0"})
-    turns(house)
-    assert house.replies() == []
-    beside(house, "resume", "erp-0")
-    replies = house.replied(2)
+def test_a_held_request_that_comes_again_gets_its_one_reply_when_resumed(
+    harness: Harness, copy: Path
+) -> None:
+    tasks = six_wait(harness)
+    back_up(harness, copy)
+    restore(harness, copy, held=6)
+    harness.site.down = False
+    harness.send({"taskId": tasks[0], "requestId": "erp-0"})
+    turns(harness)
+    assert harness.replies() == []
+    beside(harness, "resume", "erp-0")
+    replies = harness.replied(2)
     assert [reply["requestId"] for reply in replies] == ["erp-0", "erp-0"]
-    assert house.site.posts == [tasks[0]]
+    assert harness.site.posts == [tasks[0]]
 
 
-def test_deadlines_of_held_requests_are_judged_when_they_go_on(house: House, copy: Path) -> None:
-    house.site.down = True
-    house.send({"taskId": house.site.add("Sales"), "requestId": "erp-1", "expiresAt": "2099-01-01T00:00:00Z"})
-    house.until(house.open_rows)
-    back_up(house, copy)
+def test_deadlines_of_held_requests_are_judged_when_they_go_on(harness: Harness, copy: Path) -> None:
+    harness.site.down = True
+    harness.send(
+        {"taskId": harness.site.add("Sales"), "requestId": "erp-1", "expiresAt": "2099-01-01T00:00:00Z"}
+    )
+    harness.until(harness.open_rows)
+    back_up(harness, copy)
     with closing(sqlite3.connect(copy)) as connection:
         connection.execute("UPDATE requests SET expires_at = ?", (now_ms() - 1000,))
         connection.commit()
-    restore(house, copy, held=1)
-    house.site.down = False
-    turns(house)
-    assert house.replies() == []
-    beside(house, "resume", "erp-1")
-    assert house.replied()[0]["code"] == "expired"
-    assert house.site.posts == []
+    restore(harness, copy, held=1)
+    harness.site.down = False
+    turns(harness)
+    assert harness.replies() == []
+    beside(harness, "resume", "erp-1")
+    assert harness.replied()[0]["code"] == "expired"
+    assert harness.site.posts == []
 
 
 def test_a_queued_start_and_a_followed_execution_are_held_together_with_their_events(
-    house: House, copy: Path
+    harness: Harness, copy: Path
 ) -> None:
-    task = house.site.add("Sales")
-    house.ask({"taskId": task, "requestId": "first"})
-    house.ask({"taskId": task, "requestId": "queued"})
-    house.until(lambda: delivered(house))
-    back_up(house, copy)
-    restore(house, copy, held=2)
-    house.site.end(task)
-    before = len(house.broker.events)
-    turns(house)
-    assert house.site.posts == [task]
-    assert len(house.broker.events) == before
-    beside(house, "resume", "first")
-    house.until(lambda: house.rows(tables.runs)[0]["state"] == "ended")
-    turns(house)
-    assert house.site.posts == [task]
-    beside(house, "resume", "queued")
-    house.until(lambda: house.site.posts == [task, task])
+    task = harness.site.add("Sales")
+    harness.ask({"taskId": task, "requestId": "first"})
+    harness.ask({"taskId": task, "requestId": "queued"})
+    harness.until(lambda: delivered(harness))
+    back_up(harness, copy)
+    restore(harness, copy, held=2)
+    harness.site.end(task)
+    before = len(harness.broker.events)
+    turns(harness)
+    assert harness.site.posts == [task]
+    assert len(harness.broker.events) == before
+    beside(harness, "resume", "first")
+    harness.until(lambda: harness.rows(tables.runs)[0]["state"] == "ended")
+    turns(harness)
+    assert harness.site.posts == [task]
+    beside(harness, "resume", "queued")
+    harness.until(lambda: harness.site.posts == [task, task])
 
 
-def test_requests_that_share_an_execution_go_on_together(house: House, copy: Path) -> None:
-    task = house.site.add("Sales")
-    house.site.begin(task)
-    house.ask({"taskId": task, "requestId": "one"})
-    house.ask({"taskId": task, "requestId": "two"})
-    house.until(lambda: len(house.rows(tables.starts)) == 2)
-    house.site.end(task)
-    house.until(lambda: house.site.posts == [task])
-    house.until(lambda: {row["state"] for row in house.rows(tables.starts)} == {"running"})
-    back_up(house, copy)
-    restore(house, copy, held=2)
-    done = beside(house, "resume", "one")
+def test_requests_that_share_an_execution_go_on_together(harness: Harness, copy: Path) -> None:
+    task = harness.site.add("Sales")
+    harness.site.begin(task)
+    harness.ask({"taskId": task, "requestId": "one"})
+    harness.ask({"taskId": task, "requestId": "two"})
+    harness.until(lambda: len(harness.rows(tables.starts)) == 2)
+    harness.site.end(task)
+    harness.until(lambda: harness.site.posts == [task])
+    harness.until(lambda: {row["state"] for row in harness.rows(tables.starts)} == {"running"})
+    back_up(harness, copy)
+    restore(harness, copy, held=2)
+    done = beside(harness, "resume", "one")
     assert done.stdout == (
         "2 requests, 1 of them because they share an execution: go on now; 0 are held still\n"
     )
-    house.site.end(task)
-    house.until(lambda: {row["state"] for row in house.rows(tables.starts)} == {"succeeded"})
+    harness.site.end(task)
+    harness.until(lambda: {row["state"] for row in harness.rows(tables.starts)} == {"succeeded"})
 
 
-def test_a_start_in_doubt_in_the_backup_is_never_asked_of_qlik_again(house: House, copy: Path) -> None:
-    task = house.site.add("Sales")
-    house.site.script.append(killed_after_effect)
-    house.send({"taskId": task, "requestId": "erp-1"})
+def test_a_start_in_doubt_in_the_backup_is_never_asked_of_qlik_again(harness: Harness, copy: Path) -> None:
+    task = harness.site.add("Sales")
+    harness.site.script.append(killed_after_effect)
+    harness.send({"taskId": task, "requestId": "erp-1"})
     with pytest.raises(Crash):
-        house.replied()
-    back_up(house, copy)
-    restore(house, copy, held=1)
+        harness.replied()
+    back_up(harness, copy)
+    restore(harness, copy, held=1)
     # The task can be asked for by others: no run of it is open.
-    assert house.ask({"taskId": task, "requestId": "new"})["tasksQueued"][0]["reason"] == "running"
-    posts = list(house.site.posts)
-    beside(house, "resume", "erp-1")
-    reply = house.replied(2)[-1]
+    assert harness.ask({"taskId": task, "requestId": "new"})["tasksQueued"][0]["reason"] == "running"
+    posts = list(harness.site.posts)
+    beside(harness, "resume", "erp-1")
+    reply = harness.replied(2)[-1]
     assert reply["tasksFailed"][0]["status"] == "unknown"
     assert "a backup was restored" in reply["tasksFailed"][0]["details"]
-    turns(house)
-    assert house.site.posts == posts
+    turns(harness)
+    assert harness.site.posts == posts
 
 
-def test_replies_that_were_on_their_way_are_published_only_when_resumed(house: House, copy: Path) -> None:
-    house.ask({"taskId": "abc", "requestId": "erp-1"})
-    back_up(house, copy)
-    restore(house, copy, held=1)
-    turns(house)
-    assert len(house.replies()) == 1
-    (row,) = house.rows(tables.outbox)
+def test_replies_that_were_on_their_way_are_published_only_when_resumed(harness: Harness, copy: Path) -> None:
+    harness.ask({"taskId": "abc", "requestId": "erp-1"})
+    back_up(harness, copy)
+    restore(harness, copy, held=1)
+    turns(harness)
+    assert len(harness.replies()) == 1
+    (row,) = harness.rows(tables.outbox)
     assert row["reason"] == "a backup was restored: it may have been published already"
-    beside(house, "resume", "erp-1")
-    assert len(house.replied(2)) == 2
-    house.until(lambda: delivered(house))
+    beside(harness, "resume", "erp-1")
+    assert len(harness.replied(2)) == 2
+    harness.until(lambda: delivered(harness))
 
 
-def test_discarding_cancels_what_has_not_begun_and_tells_the_senders(house: House, copy: Path) -> None:
-    six_wait(house)
-    back_up(house, copy)
-    restore(house, copy, held=6)
-    house.site.down = False
-    done = beside(house, "resume", "--all", "--discard")
+def test_discarding_cancels_what_has_not_begun_and_tells_the_senders(harness: Harness, copy: Path) -> None:
+    six_wait(harness)
+    back_up(harness, copy)
+    restore(harness, copy, held=6)
+    harness.site.down = False
+    done = beside(harness, "resume", "--all", "--discard")
     assert done.stdout == "6 requests: discarded, what has not begun is cancelled now; 0 are held still\n"
-    replies = house.replied(6)
+    replies = harness.replied(6)
     assert {reply["code"] for reply in replies} == {"cancelled"}
     assert "what was started after that backup was made is not known here" in replies[0]["details"]
-    turns(house)
-    assert house.site.posts == []
-    story = call("erp-0", "--journal", house.path).stdout
-    assert "an operator discarded it" in story
-    assert "held until butler-mqtt requests resume" in story
+    turns(harness)
+    assert harness.site.posts == []
+    timeline = call("erp-0", "--journal", harness.path).stdout
+    assert "an operator discarded it" in timeline
+    assert "held until butler-mqtt requests resume" in timeline
 
 
-def test_discarding_a_queued_start_cancels_it_and_drops_old_messages(house: House, copy: Path) -> None:
-    task = house.site.add("Sales")
-    house.site.begin(task)
-    house.ask({"taskId": task, "requestId": "queued"})
-    back_up(house, copy)
-    restore(house, copy, held=1)
-    published = len(house.broker.published)
-    beside(house, "resume", "queued", "--discard")
-    house.until(lambda: [row["state"] for row in house.rows(tables.starts)] == ["cancelled"])
-    house.site.end(task)
-    turns(house)
-    assert house.site.posts == []
-    assert len(house.broker.published) == published
+def test_discarding_a_queued_start_cancels_it_and_drops_old_messages(harness: Harness, copy: Path) -> None:
+    task = harness.site.add("Sales")
+    harness.site.begin(task)
+    harness.ask({"taskId": task, "requestId": "queued"})
+    back_up(harness, copy)
+    restore(harness, copy, held=1)
+    published = len(harness.broker.published)
+    beside(harness, "resume", "queued", "--discard")
+    harness.until(lambda: [row["state"] for row in harness.rows(tables.starts)] == ["cancelled"])
+    harness.site.end(task)
+    turns(harness)
+    assert harness.site.posts == []
+    assert len(harness.broker.published) == published
 
 
 @pytest.mark.parametrize("discard", [False, True])
-def test_without_a_daemon_it_holds_after_the_next_start(house: House, copy: Path, discard: bool) -> None:
-    tasks = six_wait(house)
-    back_up(house, copy)
-    house.crash()
-    assert call("restore", copy, "--journal", house.path).exit_code == 0
-    done = call("resume", "erp-0", *(["--discard"] if discard else []), "--journal", house.path)
+def test_without_a_daemon_it_holds_after_the_next_start(harness: Harness, copy: Path, discard: bool) -> None:
+    tasks = six_wait(harness)
+    back_up(harness, copy)
+    harness.crash()
+    assert call("restore", copy, "--journal", harness.path).exit_code == 0
+    done = call("resume", "erp-0", *(["--discard"] if discard else []), "--journal", harness.path)
     assert done.exit_code == 0
     assert "when the daemon runs; 5 are held still" in done.stdout
-    house.site.down = False
-    house.start()
-    house.replied()
-    turns(house)
-    assert house.site.posts == ([] if discard else [tasks[0]])
-    assert len(house.replies()) == 1
+    harness.site.down = False
+    harness.start()
+    harness.replied()
+    turns(harness)
+    assert harness.site.posts == ([] if discard else [tasks[0]])
+    assert len(harness.replies()) == 1
 
 
-def test_a_kill_around_the_resuming_turn_changes_nothing(house: House, copy: Path) -> None:
-    tasks = six_wait(house)
-    back_up(house, copy)
-    restore(house, copy, held=6)
-    house.site.down = False
-    house.journal.fail("after")
-    beside(house, "resume", "--all")
-    house.replied(6)
-    assert sorted(house.site.posts) == sorted(tasks)
+def test_a_kill_around_the_resuming_turn_changes_nothing(harness: Harness, copy: Path) -> None:
+    tasks = six_wait(harness)
+    back_up(harness, copy)
+    restore(harness, copy, held=6)
+    harness.site.down = False
+    harness.journal.fail("after")
+    beside(harness, "resume", "--all")
+    harness.replied(6)
+    assert sorted(harness.site.posts) == sorted(tasks)
 
 
 def test_a_caller_who_waits_gets_the_reply_although_the_journal_was_read_anew(
-    house: House, copy: Path
+    harness: Harness, copy: Path
 ) -> None:
-    tasks = six_wait(house)
-    back_up(house, copy)
-    restore(house, copy, held=6)
-    answers = house.call({"taskId": tasks[5], "requestId": "rest"})
-    house.until(lambda: len(house.open_rows()) == 7)
-    beside(house, "resume", "erp-0")
-    house.site.down = False
-    house.until(lambda: answers)
+    tasks = six_wait(harness)
+    back_up(harness, copy)
+    restore(harness, copy, held=6)
+    answers = harness.call({"taskId": tasks[5], "requestId": "rest"})
+    harness.until(lambda: len(harness.open_rows()) == 7)
+    beside(harness, "resume", "erp-0")
+    harness.site.down = False
+    harness.until(lambda: answers)
     assert json.loads(answers[0])["requestId"] == "rest"
 
 
 def test_a_copy_put_there_by_hand_is_held_as_well(
-    house: House, copy: Path, caplog: pytest.LogCaptureFixture
+    harness: Harness, copy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tasks = six_wait(house)
-    back_up(house, copy)
-    house.site.down = False
-    house.replied(6)
-    house.crash()
+    tasks = six_wait(harness)
+    back_up(harness, copy)
+    harness.site.down = False
+    harness.replied(6)
+    harness.crash()
     for suffix in ("-wal", "-shm"):
-        Path(f"{house.path}{suffix}").unlink(missing_ok=True)
-    shutil.copy(copy, house.path)
-    house.start()
-    turns(house)
-    assert house.site.posts == tasks
-    assert len(held(house)) == 6
+        Path(f"{harness.path}{suffix}").unlink(missing_ok=True)
+    shutil.copy(copy, harness.path)
+    harness.start()
+    turns(harness)
+    assert harness.site.posts == tasks
+    assert len(held(harness)) == 6
     assert "6 requests are held since a backup was restored" in caplog.text
-    house.restart()
-    turns(house)
-    assert house.site.posts == tasks
+    harness.restart()
+    turns(harness)
+    assert harness.site.posts == tasks
     # From now on it is the journal itself: what comes new is not held at the next start.
-    house.site.down = True
-    house.send({"taskId": tasks[0], "requestId": "new"})
-    house.until(lambda: len(house.open_rows()) == 7)
-    house.restart()
-    house.site.down = False
-    assert house.replied(7)[-1]["requestId"] == "new"
+    harness.site.down = True
+    harness.send({"taskId": tasks[0], "requestId": "new"})
+    harness.until(lambda: len(harness.open_rows()) == 7)
+    harness.restart()
+    harness.site.down = False
+    assert harness.replied(7)[-1]["requestId"] == "new"
 
 
 def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_set_aside(
-    house: House, copy: Path, tmp_path: Path
+    harness: Harness, copy: Path, tmp_path: Path
 ) -> None:
-    house.ask({"taskId": "abc", "requestId": "erp-1"})
-    house.ask({"taskId": house.site.add("Sales"), "requestId": "erp-2"})
-    back_up(house, copy)
-    restore(house, copy, held=2)
+    harness.ask({"taskId": "abc", "requestId": "erp-1"})
+    harness.ask({"taskId": harness.site.add("Sales"), "requestId": "erp-2"})
+    back_up(harness, copy)
+    restore(harness, copy, held=2)
     for arguments, complaint in (
         (("resend", "--all"), "no message is set aside"),
         (("resend", "erp-1"), "request erp-1 is held: butler-mqtt requests resume erp-1"),
         (("discard", "erp-1"), "request erp-1 is held"),
         (("--quarantined",), "no such request"),
     ):
-        done = call(*arguments, "--journal", house.path)
+        done = call(*arguments, "--journal", harness.path)
         assert done.exit_code == 1
         assert complaint in done.stderr
     with pytest.raises(Declined, match="request erp-2 is held"):
-        retried(Mqtt(), house.path, "erp-2", None, FAILED)
-    backlog = History(house.path).backlog()
+        retried(MqttSettings(), harness.path, "erp-2", None, FAILED)
+    backlog = RequestHistory(harness.path).backlog()
     assert (backlog.open_requests, backlog.outbox, backlog.quarantined) == (0, 0, 0)
-    assert "; held" in call("--journal", house.path).stdout
-    (first, second) = lines(call("export", "--journal", house.path))
+    assert "; held" in call("--journal", harness.path).stdout
+    (first, second) = lines(call("export", "--journal", harness.path))
     assert first["held"]
     assert second["held"]
 
 
-def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(house: House, copy: Path) -> None:
-    six_wait(house)
-    assert list(machine.held(house.path)) == []
-    back_up(house, copy)
+def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(harness: Harness, copy: Path) -> None:
+    six_wait(harness)
+    assert list(machine.held(harness.path)) == []
+    back_up(harness, copy)
     (finding,) = machine.held(copy)
     assert "is a backup put there by hand" in finding.text
-    house.crash()
-    assert call("restore", copy, "--journal", house.path).exit_code == 0
-    (finding,) = machine.held(house.path)
+    harness.crash()
+    assert call("restore", copy, "--journal", harness.path).exit_code == 0
+    (finding,) = machine.held(harness.path)
     assert (finding.state, finding.text) == (
         "warning",
         "6 requests are held since a backup was restored: nothing of them is started",
     )
-    house.start()
+    harness.start()
 
 
 def test_the_status_says_how_many_are_held() -> None:
@@ -379,24 +383,24 @@ def test_the_status_says_how_many_are_held() -> None:
 # ---- the file
 
 
-def test_what_was_there_is_kept_whole_beside_it(house: House, copy: Path) -> None:
-    house.ask({"taskId": "abc", "requestId": "before"})
-    back_up(house, copy)
-    house.ask({"taskId": "abc", "requestId": "after"})
-    place(house.path).write_text("{}")
-    house.crash()
-    assert call("restore", copy, "--journal", house.path).exit_code == 0
-    (aside,) = house.folder.glob("journal.sqlite.before-restore-*")
+def test_what_was_there_is_kept_whole_beside_it(harness: Harness, copy: Path) -> None:
+    harness.ask({"taskId": "abc", "requestId": "before"})
+    back_up(harness, copy)
+    harness.ask({"taskId": "abc", "requestId": "after"})
+    place(harness.path).write_text("{}")
+    harness.crash()
+    assert call("restore", copy, "--journal", harness.path).exit_code == 0
+    (aside,) = harness.folder.glob("journal.sqlite.before-restore-*")
     names = [one["requestId"] for one in lines(call("export", "--journal", aside))]
     assert names == ["before", "after"]
-    assert [one["requestId"] for one in lines(call("export", "--journal", house.path))] == ["before"]
-    assert house.path.stat().st_mode & 0o777 == 0o600
-    assert sorted(one.name for one in house.folder.iterdir()) == [
+    assert [one["requestId"] for one in lines(call("export", "--journal", harness.path))] == ["before"]
+    assert harness.path.stat().st_mode & 0o777 == 0o600
+    assert sorted(one.name for one in harness.folder.iterdir()) == [
         "journal.sqlite",
         aside.name,
         "journal.sqlite.lock",
     ]
-    house.start()
+    harness.start()
 
 
 def killed(journal: Path, copy: Path, number: int) -> bool:
@@ -422,18 +426,18 @@ def killed(journal: Path, copy: Path, number: int) -> bool:
 
 
 def test_a_kill_at_any_file_operation_leaves_the_old_journal_or_the_new(
-    house: House, copy: Path, tmp_path: Path
+    harness: Harness, copy: Path, tmp_path: Path
 ) -> None:
-    house.ask({"taskId": "abc", "requestId": "before"})
-    back_up(house, copy)
-    house.ask({"taskId": "abc", "requestId": "after"})
+    harness.ask({"taskId": "abc", "requestId": "before"})
+    back_up(harness, copy)
+    harness.ask({"taskId": "abc", "requestId": "after"})
     found = set()
     for number in count():
         folder = tmp_path / f"killed-{number}"
         folder.mkdir()
         # As a kill of the daemon leaves it: the newest is in the log only.
         for suffix in ("", "-wal"):
-            shutil.copy(f"{house.path}{suffix}", folder / f"journal.sqlite{suffix}")
+            shutil.copy(f"{harness.path}{suffix}", folder / f"journal.sqlite{suffix}")
         journal = folder / "journal.sqlite"
         ended = not killed(journal, copy, number)
         with closing(sqlite3.connect(journal)) as connection:
@@ -448,56 +452,58 @@ def test_a_kill_at_any_file_operation_leaves_the_old_journal_or_the_new(
     assert found == {(False, 2), (False, 1), (True, 1)}
 
 
-def test_a_journal_behind_a_link_is_replaced_where_it_is(house: House, copy: Path, tmp_path: Path) -> None:
-    house.ask({"taskId": "abc", "requestId": "before"})
-    back_up(house, copy)
-    house.crash()
+def test_a_journal_behind_a_link_is_replaced_where_it_is(
+    harness: Harness, copy: Path, tmp_path: Path
+) -> None:
+    harness.ask({"taskId": "abc", "requestId": "before"})
+    back_up(harness, copy)
+    harness.crash()
     elsewhere = tmp_path / "disk" / "real.sqlite"
     elsewhere.parent.mkdir()
-    house.path.rename(elsewhere)
-    house.path.symlink_to(elsewhere)
-    assert call("restore", copy, "--journal", house.path).exit_code == 0
-    assert house.path.is_symlink()
-    assert held(house) == ["before"]
-    house.start()
+    harness.path.rename(elsewhere)
+    harness.path.symlink_to(elsewhere)
+    assert call("restore", copy, "--journal", harness.path).exit_code == 0
+    assert harness.path.is_symlink()
+    assert held(harness) == ["before"]
+    harness.start()
 
 
-def test_a_journal_that_is_gone_or_damaged_is_replaced(house: House, copy: Path) -> None:
-    house.ask({"taskId": "abc", "requestId": "before"})
-    back_up(house, copy)
-    house.crash()
-    house.path.write_bytes(b"no database" * 1000)
-    Path(f"{house.path}-wal").write_bytes(b"old log" * 1000)
-    assert call("restore", copy, "--journal", house.path).exit_code == 0
-    (aside,) = house.folder.glob("journal.sqlite.before-restore-*")
+def test_a_journal_that_is_gone_or_damaged_is_replaced(harness: Harness, copy: Path) -> None:
+    harness.ask({"taskId": "abc", "requestId": "before"})
+    back_up(harness, copy)
+    harness.crash()
+    harness.path.write_bytes(b"no database" * 1000)
+    Path(f"{harness.path}-wal").write_bytes(b"old log" * 1000)
+    assert call("restore", copy, "--journal", harness.path).exit_code == 0
+    (aside,) = harness.folder.glob("journal.sqlite.before-restore-*")
     assert aside.read_bytes() == b"no database" * 1000
-    house.path.unlink()
-    Path(f"{house.path}-wal").write_bytes(b"old log" * 1000)
-    assert call("restore", copy, "--journal", house.path).exit_code == 0
-    assert len(lines(call("export", "--journal", house.path))) == 1
-    house.start()
+    harness.path.unlink()
+    Path(f"{harness.path}-wal").write_bytes(b"old log" * 1000)
+    assert call("restore", copy, "--journal", harness.path).exit_code == 0
+    assert len(lines(call("export", "--journal", harness.path))) == 1
+    harness.start()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_what_root_restores_belongs_to_the_service(house: House, copy: Path) -> None:
-    house.ask({"taskId": "abc", "requestId": "before"})
-    back_up(house, copy)
-    house.crash()
-    for file in (house.path, Path(f"{house.path}.lock")):
+def test_what_root_restores_belongs_to_the_service(harness: Harness, copy: Path) -> None:
+    harness.ask({"taskId": "abc", "requestId": "before"})
+    back_up(harness, copy)
+    harness.crash()
+    for file in (harness.path, Path(f"{harness.path}.lock")):
         file.unlink()
-    os.chown(house.folder, 12345, 12346)
-    assert call("restore", copy, "--journal", house.path).exit_code == 0
-    owners = {(file.stat().st_uid, file.stat().st_gid) for file in house.folder.iterdir()}
+    os.chown(harness.folder, 12345, 12346)
+    assert call("restore", copy, "--journal", harness.path).exit_code == 0
+    owners = {(file.stat().st_uid, file.stat().st_gid) for file in harness.folder.iterdir()}
     assert owners == {(12345, 12346)}
-    house.start()
+    harness.start()
 
 
-def test_a_running_daemon_keeps_its_journal(house: House, copy: Path) -> None:
-    back_up(house, copy)
-    done = call("restore", copy, "--journal", house.path)
+def test_a_running_daemon_keeps_its_journal(harness: Harness, copy: Path) -> None:
+    back_up(harness, copy)
+    done = call("restore", copy, "--journal", harness.path)
     assert done.exit_code == 1
     assert "is in use by a running daemon: stop it first" in done.stderr
-    house.ask({"taskId": "abc"})
+    harness.ask({"taskId": "abc"})
 
 
 def damaged(copy: Path) -> None:
@@ -542,29 +548,29 @@ def changed(*statements: str) -> Callable[[Path], None]:
     ],
 )
 def test_what_is_no_whole_journal_is_refused_and_the_old_one_stays(
-    house: House, copy: Path, spoil: Callable[[Path], object], complaint: str
+    harness: Harness, copy: Path, spoil: Callable[[Path], object], complaint: str
 ) -> None:
-    house.ask({"taskId": "abc", "requestId": "before"})
-    back_up(house, copy)
-    house.crash()
+    harness.ask({"taskId": "abc", "requestId": "before"})
+    back_up(harness, copy)
+    harness.crash()
     spoil(copy)
-    before = house.path.read_bytes()
-    done = call("restore", copy, "--journal", house.path)
+    before = harness.path.read_bytes()
+    done = call("restore", copy, "--journal", harness.path)
     assert done.exit_code == 1
     assert any(part in done.stderr for part in complaint.split("|")), done.stderr
-    assert house.path.read_bytes() == before
-    assert not list(house.folder.glob("*restor*"))
-    house.start()
+    assert harness.path.read_bytes() == before
+    assert not list(harness.folder.glob("*restor*"))
+    harness.start()
 
 
-def test_the_journal_is_no_backup_of_itself(house: House) -> None:
-    house.crash()
-    done = call("restore", house.path, "--journal", house.path)
+def test_the_journal_is_no_backup_of_itself(harness: Harness) -> None:
+    harness.crash()
+    done = call("restore", harness.path, "--journal", harness.path)
     assert (done.exit_code, "is the journal itself" in done.stderr) == (1, True)
-    house.start()
+    harness.start()
 
 
-def test_an_older_copy_is_brought_up(house: House, tmp_path: Path) -> None:
+def test_an_older_copy_is_brought_up(harness: Harness, tmp_path: Path) -> None:
     older = tmp_path / "older.sqlite"
     engine = writing_engine(older)
     with engine.connect() as connection:
@@ -576,38 +582,38 @@ def test_an_older_copy_is_brought_up(house: House, tmp_path: Path) -> None:
             " VALUES (1, 'old', 1, '{}', 'mqtt', 'received', 1)"
         )
         connection_.commit()
-    house.crash()
-    done = call("restore", older, "--journal", house.path)
+    harness.crash()
+    done = call("restore", older, "--journal", harness.path)
     assert f"brought from format 0001 to {FORMAT}" in done.stdout
-    assert held(house) == ["old"]
-    house.start()
-    turns(house)
-    assert house.replies() == []
+    assert held(harness) == ["old"]
+    harness.start()
+    turns(harness)
+    assert harness.replies() == []
 
 
-def test_resuming_what_is_not_held_ends_with_1_and_a_sentence(house: House, copy: Path) -> None:
-    six_wait(house)
+def test_resuming_what_is_not_held_ends_with_1_and_a_sentence(harness: Harness, copy: Path) -> None:
+    six_wait(harness)
     for arguments in (("erp-0",), ("--all",), ("--all", "--discard")):
-        done = call("resume", *arguments, "--journal", house.path)
+        done = call("resume", *arguments, "--journal", harness.path)
         assert done.exit_code == 1
         assert "held in" in done.stderr
-    back_up(house, copy)
-    restore(house, copy, held=6)
-    done = call("resume", "erp-0", "erp-9", "--journal", house.path)
+    back_up(harness, copy)
+    restore(harness, copy, held=6)
+    done = call("resume", "erp-0", "erp-9", "--journal", harness.path)
     assert done.exit_code == 1
     assert "no request erp-9 is held" in done.stderr
-    assert len(held(house)) == 6
+    assert len(held(harness)) == 6
 
 
 @pytest.mark.parametrize("arguments", [(), ("erp-1", "--all")])
-def test_resuming_says_which_or_all(house: House, arguments: tuple[str, ...]) -> None:
-    assert call("resume", *arguments, "--journal", house.path).exit_code == 2
+def test_resuming_says_which_or_all(harness: Harness, arguments: tuple[str, ...]) -> None:
+    assert call("resume", *arguments, "--journal", harness.path).exit_code == 2
 
 
-def test_a_backup_of_a_journal_with_held_requests_holds_them_again(house: House, copy: Path) -> None:
-    six_wait(house)
-    back_up(house, copy)
-    restore(house, copy, held=6)
+def test_a_backup_of_a_journal_with_held_requests_holds_them_again(harness: Harness, copy: Path) -> None:
+    six_wait(harness)
+    back_up(harness, copy)
+    restore(harness, copy, held=6)
     second = copy.with_name("second.sqlite")
-    back_up(house, second)
-    restore(house, second, held=6)
+    back_up(harness, second)
+    restore(harness, second, held=6)

@@ -8,7 +8,7 @@ import pytest
 from butler_mqtt.simulator.definitions import NodeDefinition, SiteDefinition, task_definition
 from butler_mqtt.simulator.server_clock import Clock
 from butler_mqtt.simulator.site import Site
-from butler_mqtt.simulator.tasks import EMPTY_GUID, Task
+from butler_mqtt.simulator.tasks import EMPTY_GUID, SimulatedTask
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Bench:
         site.set_switches(site.switches.changed(switches))
         return cls(site, time)
 
-    def task(self, name: str = "a") -> Task:
+    def task(self, name: str = "a") -> SimulatedTask:
         return next(task for task in self.site.tasks if task.document["name"] == name)
 
     def start(self, name: str = "a", *, synchronous: bool = True) -> str:

@@ -18,7 +18,7 @@ from butler_mqtt import __version__
 from butler_mqtt.cli.main import app
 from butler_mqtt.contract import validation
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.settings import Mqtt, Rest
+from butler_mqtt.settings import MqttSettings, RestSettings
 from tests.project import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -113,10 +113,10 @@ def test_the_readmes_shell_lines_are_real_commands() -> None:
             command = group.commands[arguments[0]]  # type: ignore[attr-defined] # the command is a group
             command.make_context(arguments[0], arguments[1:])
         elif program == "curl":
-            assert arguments[2] == f"http://localhost:{Rest().server_port}/v4/reloadtask/-/start"
+            assert arguments[2] == f"http://localhost:{RestSettings().server_port}/v4/reloadtask/-/start"
         elif program in {"mosquitto_pub", "mosquitto_sub"}:
             topic = arguments[arguments.index("-t") + 1]
-            assert topic in {Mqtt().task_start_topic, Mqtt().task_start_reply_topic}
+            assert topic in {MqttSettings().task_start_topic, MqttSettings().task_start_reply_topic}
     assert seen == {
         "make",
         "python3",

@@ -99,16 +99,16 @@ def test_these_are_no_topic_filters(topic_filter: str) -> None:
     ],
 )
 def test_senders_may_have_replies_only_where_these_can_do_no_harm(topic: str, word: str | None) -> None:
-    reason = may_reply(settings.Mqtt(), topic)
+    reason = may_reply(settings.MqttSettings(), topic)
     assert reason is None if word is None else word in str(reason)
 
 
 def test_the_topic_of_all_replies_needs_no_allowance() -> None:
-    mqtt = settings.Mqtt(reply_topic_allow=("erp/+",), task_start_reply_topic="answers")
+    mqtt = settings.MqttSettings(reply_topic_allow=("erp/+",), task_start_reply_topic="answers")
     assert may_reply(mqtt, "answers") is None
     assert may_reply(mqtt, "erp/1") is None
     assert may_reply(mqtt, "erp/1/2")
 
 
 def test_a_wide_allowance_does_not_open_the_broker_topics() -> None:
-    assert may_reply(settings.Mqtt(reply_topic_allow=("#", "$SYS/#")), "$SYS/broker")
+    assert may_reply(settings.MqttSettings(reply_topic_allow=("#", "$SYS/#")), "$SYS/broker")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from butler_mqtt.demo.tally import Account, gist
+from butler_mqtt.demo.tally import Tally, gist
 
 TASK = "a8b4c123-def4-5678-9abc-def012345678"
 
@@ -14,45 +14,45 @@ def reply(request_id: str, *execution_ids: str) -> dict[str, Any]:
     return {"requestId": request_id, "status": "ok", "tasksStarted": tasks, "tasksNotFound": []}
 
 
-def account(*replies: dict[str, Any]) -> Account:
-    made = Account(sent=len(replies))
+def tally(*replies: dict[str, Any]) -> Tally:
+    made = Tally(sent=len(replies))
     for one in replies:
         made.enter(one)
     return made
 
 
 def test_equal_books_have_no_mistake() -> None:
-    books = account(reply("r1", "x1"), reply("r2", "x2"), reply("r2", "x2"))
+    books = tally(reply("r1", "x1"), reply("r2", "x2"), reply("r2", "x2"))
     books.close(3, {"x1": TASK, "x2": TASK})
     assert books.mistakes == []
 
 
 def test_a_reply_too_many_is_a_mistake() -> None:
-    books = account(reply("r1", "x1"))
+    books = tally(reply("r1", "x1"))
     books.close(2, {"x1": TASK})
     assert books.mistakes == ["1 messages sent, 2 replies heard, 1 expected"]
 
 
 def test_a_start_of_which_no_reply_tells_is_a_mistake() -> None:
-    books = account(reply("r1", "x1"))
+    books = tally(reply("r1", "x1"))
     books.close(1, {"x1": TASK, "x2": TASK})
     assert books.mistakes == [f"the server ran {TASK} as x2; no reply tells of it"]
 
 
 def test_a_start_that_the_server_does_not_know_is_a_mistake() -> None:
-    books = account(reply("r1", "x1"))
+    books = tally(reply("r1", "x1"))
     books.close(1, {})
     assert books.mistakes == [f"r1 was told that {TASK} runs as x1; the server ran no such"]
 
 
 def test_two_executions_of_one_task_for_one_request_are_a_mistake() -> None:
-    books = account(reply("r1", "x1", "x2"))
+    books = tally(reply("r1", "x1", "x2"))
     books.close(1, {"x1": TASK, "x2": TASK})
     assert books.mistakes == [f"r1 started {TASK} 2 times"]
 
 
 def test_one_execution_for_two_requests_is_a_mistake() -> None:
-    books = account(reply("r1", "x1"), reply("r2", "x1"))
+    books = tally(reply("r1", "x1"), reply("r2", "x1"))
     books.close(2, {"x1": TASK})
     assert len(books.mistakes) == 1
     assert "x1 answers two requests" in books.mistakes[0]

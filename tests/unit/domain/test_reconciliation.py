@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt.domain.model import Execution, Look, Task
+from butler_mqtt.domain.model import Execution, Task, TaskSnapshot
 from butler_mqtt.domain.reconciliation import (
     SERVER_CLOCK_SLACK,
     Baseline,
-    Finding,
+    VerdictKind,
     reason_not_started,
-    settle,
+    reconcile,
 )
 
 INTENT = datetime(2024, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -36,8 +36,10 @@ def execution(
     )
 
 
-def look(*executions: Execution, task: Task | None = TASK, sessions_readable: bool = True) -> Look:
-    return Look(task, executions, sessions_readable)
+def snapshot(
+    *executions: Execution, task: Task | None = TASK, sessions_readable: bool = True
+) -> TaskSnapshot:
+    return TaskSnapshot(task, executions, sessions_readable)
 
 
 BEFORE = execution("old", -100, 7)
@@ -46,44 +48,44 @@ BASELINE = Baseline("result old", BEFORE.began, INTENT)
 
 def test_an_execution_that_began_after_the_intent_is_adopted() -> None:
     new = execution("new")
-    settled = settle(look(new, BEFORE), BASELINE, ())
-    assert (settled.finding, settled.execution) == (Finding.ADOPT, new)
+    settled = reconcile(snapshot(new, BEFORE), BASELINE, ())
+    assert (settled.kind, settled.execution) == (VerdictKind.ADOPT, new)
 
 
 def test_an_execution_that_has_ended_meanwhile_is_adopted_too() -> None:
-    assert settle(look(execution("new", 1, 7), BEFORE), BASELINE, ()).finding is Finding.ADOPT
+    assert reconcile(snapshot(execution("new", 1, 7), BEFORE), BASELINE, ()).kind is VerdictKind.ADOPT
 
 
 def test_an_execution_of_another_run_of_ours_is_not_adopted() -> None:
-    assert settle(look(execution("new", 1, 7)), BASELINE, {"new"}).finding is Finding.NOTHING
+    assert reconcile(snapshot(execution("new", 1, 7)), BASELINE, {"new"}).kind is VerdictKind.NOTHING
 
 
 def test_the_stored_execution_is_not_adopted() -> None:
     same = replace(BEFORE, began=INTENT + timedelta(seconds=50))
-    assert settle(look(same), BASELINE, ()).finding is Finding.NOTHING
+    assert reconcile(snapshot(same), BASELINE, ()).kind is VerdictKind.NOTHING
 
 
 def test_an_execution_older_than_the_stored_one_is_not_adopted() -> None:
     baseline = Baseline("result old", INTENT + timedelta(seconds=10), None)
-    assert settle(look(execution("older", 9, 7)), baseline, ()).finding is Finding.NOTHING
-    assert settle(look(execution("as old", 10, 7)), baseline, ()).finding is Finding.ADOPT
+    assert reconcile(snapshot(execution("older", 9, 7)), baseline, ()).kind is VerdictKind.NOTHING
+    assert reconcile(snapshot(execution("as old", 10, 7)), baseline, ()).kind is VerdictKind.ADOPT
 
 
-@pytest.mark.parametrize(("seconds", "finding"), [(-2, Finding.ADOPT), (-2.001, Finding.NOTHING)])
-def test_the_servers_clock_at_the_intent_counts_less_two_seconds(seconds: float, finding: Finding) -> None:
+@pytest.mark.parametrize(("seconds", "kind"), [(-2, VerdictKind.ADOPT), (-2.001, VerdictKind.NOTHING)])
+def test_the_servers_clock_at_the_intent_counts_less_two_seconds(seconds: float, kind: VerdictKind) -> None:
     baseline = Baseline(None, None, INTENT)
-    assert settle(look(execution("new", seconds, 7)), baseline, ()).finding is finding
+    assert reconcile(snapshot(execution("new", seconds, 7)), baseline, ()).kind is kind
     assert timedelta(seconds=2) == SERVER_CLOCK_SLACK
 
 
 def test_without_any_time_of_the_server_nothing_is_adopted() -> None:
-    assert settle(look(execution("new", 1, 7)), Baseline("result old"), ()).finding is Finding.NOTHING
-    assert settle(look(execution("new", None, 7)), BASELINE, ()).finding is Finding.NOTHING
+    assert reconcile(snapshot(execution("new", 1, 7)), Baseline("result old"), ()).kind is VerdictKind.NOTHING
+    assert reconcile(snapshot(execution("new", None, 7)), BASELINE, ()).kind is VerdictKind.NOTHING
 
 
 def test_an_execution_without_an_id_is_not_adopted() -> None:
     new = replace(execution("new", 1, 7), id=None)
-    assert settle(look(new), BASELINE, ()).finding is Finding.NOTHING
+    assert reconcile(snapshot(new), BASELINE, ()).kind is VerdictKind.NOTHING
 
 
 def test_of_several_executions_ours_is_preferred_and_then_the_oldest() -> None:
@@ -93,10 +95,10 @@ def test_of_several_executions_ours_is_preferred_and_then_the_oldest() -> None:
         execution("older ours", 7, user="internal\\SA_Repository"),
         execution("oldest", 6),
     )
-    shown = look(newest, ours, older_ours, oldest)
-    assert settle(shown, BASELINE, (), "sa_repository").execution == older_ours
-    assert settle(shown, BASELINE, (), "").execution == oldest
-    assert settle(shown, BASELINE, (), "nobody").execution == oldest
+    shown = snapshot(newest, ours, older_ours, oldest)
+    assert reconcile(shown, BASELINE, (), "sa_repository").execution == older_ours
+    assert reconcile(shown, BASELINE, (), "").execution == oldest
+    assert reconcile(shown, BASELINE, (), "nobody").execution == oldest
 
 
 def test_a_user_whose_name_holds_ours_is_somebody_else() -> None:
@@ -104,22 +106,22 @@ def test_a_user_whose_name_holds_ours_is_somebody_else() -> None:
         execution("theirs", 9, user="INTERNAL\\sa_scheduler"),
         execution("first", 6, user="LAB\\a"),
     )
-    assert settle(look(theirs, first), BASELINE, (), "sa").execution == first
+    assert reconcile(snapshot(theirs, first), BASELINE, (), "sa").execution == first
 
 
 def test_an_execution_from_before_that_still_runs_is_named() -> None:
     running = execution("old", -100)
-    settled = settle(look(running), Baseline("result old", running.began, INTENT), ())
-    assert (settled.finding, settled.execution) == (Finding.RUNS_ALREADY, running)
+    settled = reconcile(snapshot(running), Baseline("result old", running.began, INTENT), ())
+    assert (settled.kind, settled.execution) == (VerdictKind.RUNS_ALREADY, running)
 
 
 def test_a_task_the_server_does_not_know_any_more_is_named() -> None:
-    assert settle(look(execution("new"), task=None), BASELINE, ()).finding is Finding.NO_TASK
+    assert reconcile(snapshot(execution("new"), task=None), BASELINE, ()).kind is VerdictKind.NO_TASK
 
 
 def test_nothing_new_and_nothing_running_is_nothing() -> None:
-    assert settle(look(BEFORE), BASELINE, ()).finding is Finding.NOTHING
-    assert settle(look(), BASELINE, ()).finding is Finding.NOTHING
+    assert reconcile(snapshot(BEFORE), BASELINE, ()).kind is VerdictKind.NOTHING
+    assert reconcile(snapshot(), BASELINE, ()).kind is VerdictKind.NOTHING
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_nothing_new_and_nothing_running_is_nothing() -> None:
     ],
 )
 def test_only_a_reason_the_server_shows_is_named(task: Task | None, code: str) -> None:
-    assert reason_not_started(look(task=task))[0] == code
+    assert reason_not_started(snapshot(task=task))[0] == code
 
 
 EXECUTIONS = st.lists(
@@ -163,8 +165,8 @@ EXECUTIONS = st.lists(
 def test_what_is_adopted_is_never_an_execution_from_before(
     executions: list[Execution], known: set[str], baseline: Baseline
 ) -> None:
-    settled = settle(look(*executions), baseline, known, "us")
-    if settled.finding is Finding.ADOPT:
+    settled = reconcile(snapshot(*executions), baseline, known, "us")
+    if settled.kind is VerdictKind.ADOPT:
         adopted = settled.execution
         assert adopted is not None
         assert adopted.began is not None
@@ -173,5 +175,5 @@ def test_what_is_adopted_is_never_an_execution_from_before(
         assert baseline.began is None or adopted.began >= baseline.began
         assert baseline.server_date is None or adopted.began >= baseline.server_date - timedelta(seconds=2)
         assert baseline.began or baseline.server_date
-    elif settled.finding is Finding.NOTHING:
+    elif settled.kind is VerdictKind.NOTHING:
         assert not any(one.session for one in executions)

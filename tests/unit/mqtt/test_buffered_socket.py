@@ -10,7 +10,7 @@ import pytest
 from butler_mqtt.mqtt.buffered_socket import MAX_UNSENT, BufferedSocket
 from butler_mqtt.mqtt.oversize import PacketLimit
 from butler_mqtt.mqtt.paho_client import new_client
-from butler_mqtt.settings import Mqtt
+from butler_mqtt.settings import MqttSettings
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_closing_sends_what_was_gathered(ends: tuple[BufferedSocket, socket.sock
 
 
 def test_paho_uses_the_buffered_socket() -> None:
-    client = new_client(Mqtt(), "test", keep_session=False)
+    client = new_client(MqttSettings(), "test", keep_session=False)
     opened = []
     client.on_socket_open = lambda _client, _userdata, sock: opened.append(sock)
     with socket.create_server(("127.0.0.1", 0)) as server:

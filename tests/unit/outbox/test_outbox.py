@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select
 
-from butler_mqtt.domain.completions import Refused
+from butler_mqtt.domain.completions import PublicationRefused
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.journal.write_batch import Unit
+from butler_mqtt.journal.write_batch import WriteBatch
 from butler_mqtt.outbox import outbox as outbox_module
 from butler_mqtt.outbox.outbox import MAX_IN_MEMORY, MAX_REFUSALS, Outbox
 from butler_mqtt.outbox.suspects import MAX_LOSSES, QUIET_SECONDS, SOON_SECONDS, Suspects
@@ -128,7 +128,7 @@ def test_a_refused_message_holds_up_its_own_request_only(outbox: Outbox, wire: W
     wire.room = 1
     outbox.add([message(1, "a"), message(2, "a"), message(3, "b")])
     outbox.pump()
-    outbox.refused(Refused(1, "quota", final=False))
+    outbox.refused(PublicationRefused(1, "quota", final=False))
     wire.room = 10
     outbox.pump()
     assert wire.sent == [1, 3]
@@ -145,7 +145,7 @@ def test_a_message_refused_five_times_is_set_aside_and_the_next_goes_on(
     for refusal in range(1, MAX_REFUSALS + 1):
         pump_until(outbox, lambda refusal=refusal: wire.sent.count(1) == refusal)  # type: ignore[misc]
         outbox.add([message(1 + refusal, "a")])
-        outbox.refused(Refused(1, "quota", final=False))
+        outbox.refused(PublicationRefused(1, "quota", final=False))
     assert records.refusals == [(1, 1), (1, 2), (1, 3), (1, 4)]
     assert records.aside == [(1, "quota")]
     outbox.pump()
@@ -155,7 +155,7 @@ def test_a_message_refused_five_times_is_set_aside_and_the_next_goes_on(
 def test_a_final_refusal_sets_a_message_aside_at_once(outbox: Outbox, wire: Wire, records: Records) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
     outbox.pump()
-    outbox.refused(Refused(1, "the packet is too large", final=True))
+    outbox.refused(PublicationRefused(1, "the packet is too large", final=True))
     assert records.aside == [(1, "the packet is too large")]
     outbox.confirmed(2)
     assert len(outbox) == 0
@@ -165,7 +165,7 @@ def test_pauses_between_refusals_double(outbox: Outbox, wire: Wire, monkeypatch:
     monkeypatch.setattr(outbox_module, "FIRST_PAUSE_SECONDS", 3600.0)
     outbox.add([message(1)])
     outbox.pump()
-    outbox.refused(Refused(1, "quota", final=False))
+    outbox.refused(PublicationRefused(1, "quota", final=False))
     outbox.pump()
     assert wire.sent == [1]
     assert len(outbox) == 1
@@ -176,7 +176,7 @@ def test_a_message_offered_again_and_lost_with_the_connection_is_published(
 ) -> None:
     outbox.add([message(1)])
     outbox.pump()
-    outbox.refused(Refused(1, "quota", final=False))
+    outbox.refused(PublicationRefused(1, "quota", final=False))
     pump_until(outbox, lambda: wire.sent == [1, 1])
     outbox.lost([1])
     outbox.pump()
@@ -188,7 +188,7 @@ def test_an_earlier_message_lost_while_a_later_one_is_refused_goes_before_it(
 ) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
     outbox.pump()
-    outbox.refused(Refused(2, "quota", final=False))
+    outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.lost([1])
     outbox.pump()
     assert wire.sent == [1, 2, 1]
@@ -199,8 +199,8 @@ def test_an_earlier_message_lost_while_a_later_one_is_refused_goes_before_it(
 def test_two_refused_messages_of_a_request_keep_their_order(outbox: Outbox, wire: Wire) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
     outbox.pump()
-    outbox.refused(Refused(1, "quota", final=False))
-    outbox.refused(Refused(2, "quota", final=False))
+    outbox.refused(PublicationRefused(1, "quota", final=False))
+    outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.add([message(3, "a")])
     pump_until(outbox, lambda: len(wire.sent) == 3)
     outbox.confirmed(1)
@@ -211,8 +211,8 @@ def test_two_refused_messages_of_a_request_keep_their_order(outbox: Outbox, wire
 def test_messages_refused_in_the_other_order_keep_theirs(outbox: Outbox, wire: Wire) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
     outbox.pump()
-    outbox.refused(Refused(2, "quota", final=False))
-    outbox.refused(Refused(1, "quota", final=False))
+    outbox.refused(PublicationRefused(2, "quota", final=False))
+    outbox.refused(PublicationRefused(1, "quota", final=False))
     pump_until(outbox, lambda: len(wire.sent) == 3)
     outbox.confirmed(1)
     outbox.pump()
@@ -225,7 +225,7 @@ def test_messages_refused_in_the_other_order_keep_theirs(outbox: Outbox, wire: W
 
 
 def _stored(journal: Journal, identities: range, **columns: str | int) -> None:
-    unit = Unit()
+    unit = WriteBatch()
     for identity in identities:
         unit.insert(
             tables.outbox,
@@ -303,7 +303,7 @@ def test_refusals_are_counted_across_restarts(
         outbox.load(connection)
     outbox.pump()
     assert wire.sent == [1]
-    outbox.refused(Refused(1, "quota", final=False))
+    outbox.refused(PublicationRefused(1, "quota", final=False))
     assert records.aside == [(1, "quota")]
 
 
@@ -487,20 +487,20 @@ def test_the_search_goes_on_where_it_was_after_a_restart_and_ends_though_the_dae
     _stored(journal, range(1, 4))
     records = Durable(journal)
     broker = HangingUp(records, {2})
-    lives = 0
-    while not records.aside and lives < 20:
-        lives += 1
+    process_starts = 0
+    while not records.aside and process_starts < 20:
+        process_starts += 1
         with journal.transaction() as connection:
             broker.restarted().load(connection)
         connections = broker.connections
         for _ in range(20):
             broker.turn()
             records.write()
-            if lives > 1 and broker.connections > connections:
+            if process_starts > 1 and broker.connections > connections:
                 break
     assert [identity for identity, _ in records.aside] == [2]
     assert sorted(records.taken) == [1, 3]
-    assert lives <= MAX_REFUSALS
+    assert process_starts <= MAX_REFUSALS
 
 
 class Durable(Records):
@@ -508,11 +508,11 @@ class Durable(Records):
 
     def __init__(self, journal: Journal) -> None:
         super().__init__()
-        self.unit = Unit()
+        self.unit = WriteBatch()
         self._journal = journal
 
     def write(self) -> None:
-        unit, self.unit = self.unit, Unit()
+        unit, self.unit = self.unit, WriteBatch()
         self._journal.write(unit)
 
     def published(self, publication: Publication) -> None:

@@ -4,37 +4,42 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from butler_mqtt.domain.completions import Confirmed, Room
+from butler_mqtt.domain.completions import PublicationConfirmed, PublisherReady
 from butler_mqtt.domain.model import Arrival
-from butler_mqtt.pipeline.event_queue import MAX_EVENTS, Inbox
+from butler_mqtt.pipeline.event_queue import MAX_EVENTS, EventQueue
 
 ARRIVAL = Arrival("rest", b"{}", int(datetime.now(UTC).timestamp() * 1000))
 
 
 def test_all_that_is_there_is_taken_at_once_in_its_order() -> None:
-    inbox = Inbox()
+    event_queue = EventQueue()
     for number in range(3):
-        inbox.put(Confirmed(number))
-    inbox.put(ARRIVAL)
-    assert inbox.take(0, linger=True) == [Confirmed(0), Confirmed(1), Confirmed(2), ARRIVAL]
+        event_queue.put(PublicationConfirmed(number))
+    event_queue.put(ARRIVAL)
+    assert event_queue.take(0, linger=True) == [
+        PublicationConfirmed(0),
+        PublicationConfirmed(1),
+        PublicationConfirmed(2),
+        ARRIVAL,
+    ]
 
 
 def test_no_more_than_a_turns_worth_is_taken() -> None:
-    inbox = Inbox()
+    event_queue = EventQueue()
     for number in range(MAX_EVENTS + 1):
-        inbox.put(Confirmed(number))
-    assert len(inbox.take(0, linger=False)) == MAX_EVENTS
-    assert inbox.take(0, linger=False) == [Confirmed(MAX_EVENTS)]
+        event_queue.put(PublicationConfirmed(number))
+    assert len(event_queue.take(0, linger=False)) == MAX_EVENTS
+    assert event_queue.take(0, linger=False) == [PublicationConfirmed(MAX_EVENTS)]
 
 
 def test_confirmations_without_company_are_taken_after_a_moment() -> None:
-    inbox = Inbox()
-    inbox.put(Confirmed(1))
-    inbox.put(Room())
-    assert inbox.take(0, linger=True) == [Confirmed(1), Room()]
+    event_queue = EventQueue()
+    event_queue.put(PublicationConfirmed(1))
+    event_queue.put(PublisherReady())
+    assert event_queue.take(0, linger=True) == [PublicationConfirmed(1), PublisherReady()]
 
 
 def test_a_wake_ends_the_waiting_with_nothing() -> None:
-    inbox = Inbox()
-    inbox.wake()
-    assert inbox.take(60, linger=True) == []
+    event_queue = EventQueue()
+    event_queue.wake()
+    assert event_queue.take(60, linger=True) == []

@@ -14,8 +14,8 @@ from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnava
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, retry_seconds, said, value_of
 from butler_mqtt.qrs.explanations import FAILURES, explain
 from butler_mqtt.qrs.server_state import ServerState
-from butler_mqtt.qrs.transport import Answer
-from butler_mqtt.settings import Qrs as Settings
+from butler_mqtt.qrs.transport import HttpAnswer
+from butler_mqtt.settings import QrsSettings as Settings
 
 ID = "9a7f2a40-1d7b-4c55-9b0a-2f1b7f1e0001"
 DATE = "Mon, 20 Jan 2025 19:45:15 GMT"
@@ -30,7 +30,7 @@ def test_every_exception_of_requests_is_in_the_table() -> None:
     assert classes == set(FAILURES)
 
 
-def error_of(answer: Answer) -> QlikError:
+def error_of(answer: HttpAnswer) -> QlikError:
     with pytest.raises(QlikError) as caught:
         value_of(answer, "GET x")
     return caught.value
@@ -38,51 +38,51 @@ def error_of(answer: Answer) -> QlikError:
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 def test_a_passing_outage_is_repeated(status: int) -> None:
-    assert isinstance(error_of(Answer(status, b"busy")), PassingOutage)
+    assert isinstance(error_of(HttpAnswer(status, b"busy")), PassingOutage)
 
 
 @pytest.mark.parametrize("status", [500, 501, 505, 599])
 def test_a_fault_of_the_server_is_an_outage_but_not_repeated_within_the_call(status: int) -> None:
-    error = error_of(Answer(status, b"boom"))
+    error = error_of(HttpAnswer(status, b"boom"))
     assert isinstance(error, QlikUnavailable)
     assert not isinstance(error, PassingOutage)
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 409, 414])
 def test_any_other_status_is_a_refusal_that_carries_it(status: int) -> None:
-    error = error_of(Answer(status, b"no"))
+    error = error_of(HttpAnswer(status, b"no"))
     assert isinstance(error, QlikRefused)
     assert error.status == status
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"<html>", b"[" * 100_000, b"\xff", b'{"a":'])
 def test_an_answer_that_is_not_json_is_a_passing_outage(body: bytes) -> None:
-    assert isinstance(error_of(Answer(200, body)), PassingOutage)
+    assert isinstance(error_of(HttpAnswer(200, body)), PassingOutage)
 
 
 def test_the_two_kinds_of_403_are_told_apart() -> None:
-    xsrf = str(error_of(Answer(403, b"XSRF prevention check failed. Possible XSRF discovered.")))
+    xsrf = str(error_of(HttpAnswer(403, b"XSRF prevention check failed. Possible XSRF discovered.")))
     assert "xrfkey" in xsrf
     assert "lacks the right" not in xsrf
-    assert "lacks the right" in str(error_of(Answer(403, b"Forbidden")))
+    assert "lacks the right" in str(error_of(HttpAnswer(403, b"Forbidden")))
 
 
 def test_a_body_is_quoted_on_one_bounded_line() -> None:
-    assert said(Answer(400, b"a\r\n\x1b[31mb")) == "'a [31mb'"
-    assert len(said(Answer(400, b"x" * 100_000))) <= 202
-    assert said(Answer(502, b"  <!DOCTYPE html>secret")) == "an HTML page"
-    assert said(Answer(502, b"oops", "text/html; charset=utf-8")) == "an HTML page"
-    assert said(Answer(500, b"")) == "no text"
+    assert said(HttpAnswer(400, b"a\r\n\x1b[31mb")) == "'a [31mb'"
+    assert len(said(HttpAnswer(400, b"x" * 100_000))) <= 202
+    assert said(HttpAnswer(502, b"  <!DOCTYPE html>secret")) == "an HTML page"
+    assert said(HttpAnswer(502, b"oops", "text/html; charset=utf-8")) == "an HTML page"
+    assert said(HttpAnswer(500, b"")) == "no text"
 
 
 @pytest.mark.parametrize("status", [200, 201])
 @pytest.mark.parametrize("body", [f'{{"value":"{ID.upper()}"}}', f'"{ID}"'])
 def test_an_execution_id_is_read_in_both_forms(status: int, body: str) -> None:
-    assert execution_of(Answer(status, body.encode()), "POST x") == ID
+    assert execution_of(HttpAnswer(status, body.encode()), "POST x") == ID
 
 
 def test_204_has_no_execution_id() -> None:
-    assert execution_of(Answer(204, b""), "POST x") is None
+    assert execution_of(HttpAnswer(204, b""), "POST x") is None
 
 
 @given(
@@ -93,16 +93,16 @@ def test_a_start_is_refused_only_by_4xx_and_unknown_in_all_else(status: int, bod
         return
     expected = QlikUnavailable if status == 429 else QlikRefused if 400 <= status < 500 else OutcomeUnknown
     with pytest.raises(QlikError) as caught:
-        execution_of(Answer(status, body), "POST x")
+        execution_of(HttpAnswer(status, body), "POST x")
     assert isinstance(caught.value, expected)
 
 
 def test_retry_after_is_read_as_seconds_and_as_a_date() -> None:
-    assert retry_seconds(Answer(429, b"", retry_after="7")) == 7.0
-    assert retry_seconds(Answer(429, b"", date=DATE, retry_after="Mon, 20 Jan 2025 19:45:25 GMT")) == 10.0
-    assert retry_seconds(Answer(429, b"", date=DATE, retry_after="Mon, 20 Jan 2020 19:45:25 GMT")) == 0.0
-    assert retry_seconds(Answer(429, b"", retry_after="soon")) is None
-    assert retry_seconds(Answer(429, b"")) is None
+    assert retry_seconds(HttpAnswer(429, b"", retry_after="7")) == 7.0
+    assert retry_seconds(HttpAnswer(429, b"", date=DATE, retry_after="Mon, 20 Jan 2025 19:45:25 GMT")) == 10.0
+    assert retry_seconds(HttpAnswer(429, b"", date=DATE, retry_after="Mon, 20 Jan 2020 19:45:25 GMT")) == 0.0
+    assert retry_seconds(HttpAnswer(429, b"", retry_after="soon")) is None
+    assert retry_seconds(HttpAnswer(429, b"")) is None
 
 
 class Clock:
@@ -116,9 +116,9 @@ def test_the_clock_of_the_server_goes_on_between_answers() -> None:
     clock = Clock()
     state = ServerState("qlik:4242", clock)
     assert state.server_time() is None
-    state.note_answer(Answer(200, b"[]", date=DATE))
+    state.note_answer(HttpAnswer(200, b"[]", date=DATE))
     clock.now += 5
-    state.note_answer(Answer(200, b"[]", date="nonsense"))
+    state.note_answer(HttpAnswer(200, b"[]", date="nonsense"))
     assert state.server_time() == datetime(2025, 1, 20, 19, 45, 20, tzinfo=UTC)
 
 
@@ -130,14 +130,18 @@ def test_reachability_follows_the_answers_of_the_repository_itself() -> None:
     clock.now += 1
     state.note_failure("refused")
     assert (state.reachable, state.unreachable_since) == (False, 100.0)
-    for answer in (Answer(200, b"<html>"), Answer(503, b"starting"), Answer(404, b"x", "text/html")):
+    for answer in (
+        HttpAnswer(200, b"<html>"),
+        HttpAnswer(503, b"starting"),
+        HttpAnswer(404, b"x", "text/html"),
+    ):
         state.note_answer(answer)
         assert not state.reachable
-    state.note_answer(Answer(403, b"Forbidden"))
+    state.note_answer(HttpAnswer(403, b"Forbidden"))
     assert (state.reachable, state.unreachable_since, state.reached_at) == (True, None, 101.0)
-    state.note_answer(Answer(500, b"boom"))
+    state.note_answer(HttpAnswer(500, b"boom"))
     assert state.reachable
-    state.note_answer(Answer(502, b"bad gateway"))
+    state.note_answer(HttpAnswer(502, b"bad gateway"))
     assert (state.reachable, state.unreachable_since) == (False, 101.0)
 
 

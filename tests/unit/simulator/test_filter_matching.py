@@ -11,7 +11,7 @@ from butler_mqtt.simulator.collection import Collection, sorter
 from butler_mqtt.simulator.definitions import task_definition
 from butler_mqtt.simulator.filter_language import FilterError
 from butler_mqtt.simulator.filter_matching import Dialect, bind
-from butler_mqtt.simulator.tasks import Task
+from butler_mqtt.simulator.tasks import SimulatedTask
 
 _DIALECT = Dialect(known_properties=frozenset({"region", "department"}))
 _ONE = "11111111-0000-4000-8000-000000000001"
@@ -19,8 +19,8 @@ _TWO = "11111111-0000-4000-8000-000000000002"
 _STAMP = "2025-01-16T16:12:18.152Z"
 
 
-def _tasks(*, indexed: bool = True) -> Collection[Task]:
-    tasks: Collection[Task] = Collection(
+def _tasks(*, indexed: bool = True) -> Collection[SimulatedTask]:
+    tasks: Collection[SimulatedTask] = Collection(
         (("id",), ("name",), ("tags", "name"), ("customProperties", "value")) if indexed else ()
     )
     for raw in (
@@ -41,7 +41,7 @@ def _tasks(*, indexed: bool = True) -> Collection[Task]:
         },
         {"name": "Gamma", "id": "11111111-0000-4000-8000-000000000003", "type": "userSync"},
     ):
-        tasks.add(Task(task_definition(raw), _STAMP, {}))
+        tasks.add(SimulatedTask(task_definition(raw), _STAMP, {}))
     return tasks
 
 
@@ -183,7 +183,7 @@ def test_indexes_find_what_looking_at_all_finds(text: str, same_object: bool) ->
 
 def test_a_removed_task_is_found_no_more_and_a_replaced_one_keeps_its_place() -> None:
     tasks = _tasks()
-    tasks.add(Task(task_definition({"name": "New", "id": _ONE, "tags": ["weekly"]}), _STAMP, {}))
+    tasks.add(SimulatedTask(task_definition({"name": "New", "id": _ONE, "tags": ["weekly"]}), _STAMP, {}))
     tasks.remove("11111111-0000-4000-8000-000000000003")
     names = [
         task.document["name"]

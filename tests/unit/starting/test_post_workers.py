@@ -11,12 +11,12 @@ from queue import SimpleQueue
 import pytest
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.domain.completions import Event, Posted
-from butler_mqtt.domain.model import EMPTY_GUID, Look, Task, TaskType
+from butler_mqtt.domain.completions import Completion, Posted
+from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskSnapshot, TaskType
 from butler_mqtt.domain.open_work import OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline
 from butler_mqtt.domain.states import RunState, StartState
-from butler_mqtt.starting.post_workers import Poster
+from butler_mqtt.starting.post_workers import PostWorkers
 from tests.brokers import until
 
 SECONDS = 10.0
@@ -42,9 +42,9 @@ class Qlik:
         assert self.gate.wait(SECONDS)
         return f"execution of {task.id}"
 
-    def look(self, task: Task) -> Look:
+    def snapshot(self, task: Task) -> TaskSnapshot:
         self._note("look", task)
-        return Look(task)
+        return TaskSnapshot(task)
 
     def _note(self, what: str, task: Task) -> None:
         self.done.append((what, task.id, threading.current_thread().name))
@@ -54,9 +54,9 @@ class Qlik:
 class Posting:
     """A poster with one thread."""
 
-    poster: Poster
+    post_workers: PostWorkers
     qlik: Qlik
-    outcomes: SimpleQueue[Event]
+    outcomes: SimpleQueue[Completion]
 
     def outcome(self) -> Posted:
         event = self.outcomes.get(timeout=SECONDS)
@@ -66,15 +66,15 @@ class Posting:
 
 @contextmanager
 def posting() -> Iterator[Posting]:
-    outcomes: SimpleQueue[Event] = SimpleQueue()
-    made = Posting(Poster(outcomes.put), Qlik(), outcomes)
-    thread = threading.Thread(target=made.poster.work, args=(made.qlik,), name="poster")
+    outcomes: SimpleQueue[Completion] = SimpleQueue()
+    made = Posting(PostWorkers(outcomes.put), Qlik(), outcomes)
+    thread = threading.Thread(target=made.post_workers.work, args=(made.qlik,), name="poster")
     thread.start()
     try:
         yield made
     finally:
         made.qlik.gate.set()
-        made.poster.stop()
+        made.post_workers.stop()
         thread.join(SECONDS)
         assert not thread.is_alive()
 
@@ -83,13 +83,13 @@ def posting() -> Iterator[Posting]:
 def one() -> Iterator[Posting]:
     """Give a poster whose thread stands idle."""
     with posting() as made:
-        until(lambda: made.poster.idle == 1, what="the thread stands idle")
+        until(lambda: made.post_workers.idle == 1, what="the thread stands idle")
         yield made
 
 
 def test_with_every_thread_busy_a_post_waits_its_turn(one: Posting) -> None:
-    one.poster.post(run(1))
-    one.poster.post(run(2))
+    one.post_workers.post(run(1))
+    one.post_workers.post(run(2))
     until(lambda: one.qlik.done, what="the first is posted")
     assert [task for _, task, _ in one.qlik.done] == ["task-1"]
     one.qlik.gate.set()
@@ -100,47 +100,47 @@ def test_with_every_thread_busy_a_post_waits_its_turn(one: Posting) -> None:
 
 
 def test_the_thread_that_was_idle_last_posts_next() -> None:
-    outcomes: SimpleQueue[Event] = SimpleQueue()
-    poster, qlik = Poster(outcomes.put), Qlik()
+    outcomes: SimpleQueue[Completion] = SimpleQueue()
+    post_workers, qlik = PostWorkers(outcomes.put), Qlik()
     qlik.gate.set()
     threads = []
     for number in range(3):
-        threads.append(threading.Thread(target=poster.work, args=(qlik,), name=f"poster-{number}"))
+        threads.append(threading.Thread(target=post_workers.work, args=(qlik,), name=f"poster-{number}"))
         threads[-1].start()
-        until(lambda: poster.idle == len(threads), what="the thread stands idle")
+        until(lambda: post_workers.idle == len(threads), what="the thread stands idle")
     for number in range(5):
-        poster.post(run(number))
+        post_workers.post(run(number))
         outcomes.get(timeout=SECONDS)
-        until(lambda: poster.idle == len(threads), what="the thread stands idle again")
+        until(lambda: post_workers.idle == len(threads), what="the thread stands idle again")
     for _ in threads:
-        poster.stop()
+        post_workers.stop()
     for thread in threads:
         thread.join(SECONDS)
     assert {name for _, _, name in qlik.done} == {"poster-2"}
 
 
 def test_what_has_expired_is_not_sent(one: Posting) -> None:
-    one.poster.post(run(1, expires_at=now_ms() - 1))
+    one.post_workers.post(run(1, expires_at=now_ms() - 1))
     assert one.outcome().expired
     assert one.qlik.done == []
 
 
 def test_a_kind_that_does_not_say_that_it_is_disabled_is_looked_at_before_it_is_posted(one: Posting) -> None:
     one.qlik.gate.set()
-    one.poster.post(run(1, kind=TaskType.DISTRIBUTE))
+    one.post_workers.post(run(1, kind=TaskType.DISTRIBUTE))
     assert one.outcome().answer != EMPTY_GUID
     assert [what for what, _, _ in one.qlik.done] == ["look", "start"]
 
 
 def test_after_the_order_to_post_nothing_more_what_is_in_hand_is_still_read(one: Posting) -> None:
-    one.poster.post(run(1))
-    one.poster.post(run(2))
+    one.post_workers.post(run(1))
+    one.post_workers.post(run(2))
     until(lambda: one.qlik.done, what="the first is posted")
-    one.poster.abandon()
+    one.post_workers.abandon()
     one.qlik.gate.set()
     assert one.outcome().run == 1
-    until(lambda: one.poster.idle == 1, what="the thread stands idle")
-    one.poster.post(run(3))
-    until(lambda: one.poster.idle == 1, what="the thread stands idle again")
+    until(lambda: one.post_workers.idle == 1, what="the thread stands idle")
+    one.post_workers.post(run(3))
+    until(lambda: one.post_workers.idle == 1, what="the thread stands idle again")
     assert [task for _, task, _ in one.qlik.done] == ["task-1"]
     assert one.outcomes.empty()

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from butler_mqtt.domain.model import Task
 from butler_mqtt.domain.open_work import OpenStart
-from butler_mqtt.starting.task_queues import Lanes
+from butler_mqtt.starting.task_queues import TaskQueues
 
 TASKS = ["a", "b", "c"]
 
@@ -36,108 +36,108 @@ def names(starts: list[OpenStart]) -> list[int]:
 
 
 def test_starts_of_one_task_are_given_out_one_at_a_time_in_order() -> None:
-    lanes = Lanes()
+    queues = TaskQueues()
     for number in (1, 2, 3):
-        lanes.add(start_of("a", number))
-    first = lanes.take()
+        queues.add(start_of("a", number))
+    first = queues.take()
     assert first is not None
     assert first.id == 1
-    assert lanes.take() is None
-    lanes.release("a")
-    second = lanes.take()
+    assert queues.take() is None
+    queues.release("a")
+    second = queues.take()
     assert second is not None
     assert second.id == 2
-    assert len(lanes) == 1
+    assert len(queues) == 1
 
 
 def test_a_task_that_is_taken_does_not_hold_up_the_others() -> None:
-    lanes = Lanes()
-    lanes.occupy("a")
-    lanes.add(start_of("a", 1))
-    lanes.add(start_of("b", 2))
-    given = lanes.take()
+    queues = TaskQueues()
+    queues.occupy("a")
+    queues.add(start_of("a", 1))
+    queues.add(start_of("b", 2))
+    given = queues.take()
     assert given is not None
     assert given.id == 2
-    assert lanes.take() is None
-    lanes.release("a")
-    given = lanes.take()
+    assert queues.take() is None
+    queues.release("a")
+    given = queues.take()
     assert given is not None
     assert given.id == 1
 
 
 def test_tasks_have_their_turns_one_after_another() -> None:
-    lanes = Lanes()
+    queues = TaskQueues()
     for number in range(1, 5):
-        lanes.add(start_of("a", number))
-    lanes.add(start_of("b", 5))
+        queues.add(start_of("a", number))
+    queues.add(start_of("b", 5))
     order = []
-    while (start := lanes.take()) is not None:
+    while (start := queues.take()) is not None:
         order.append(start.id)
-        lanes.release(start.task.id)
+        queues.release(start.task.id)
     assert order == [1, 5, 2, 3, 4]
 
 
 def test_a_task_taken_after_its_start_came_is_not_given_out() -> None:
-    lanes = Lanes()
-    lanes.add(start_of("a", 1))
-    lanes.occupy("a")
-    assert lanes.take() is None
-    lanes.release("a")
-    assert lanes.take() is not None
+    queues = TaskQueues()
+    queues.add(start_of("a", 1))
+    queues.occupy("a")
+    assert queues.take() is None
+    queues.release("a")
+    assert queues.take() is not None
 
 
 def test_releasing_a_task_that_is_not_taken_gives_nothing_out_twice() -> None:
-    lanes = Lanes()
-    lanes.add(start_of("a", 1))
-    lanes.add(start_of("a", 2))
-    lanes.release("a")
-    assert lanes.take() is not None
-    assert lanes.take() is None
+    queues = TaskQueues()
+    queues.add(start_of("a", 1))
+    queues.add(start_of("a", 2))
+    queues.release("a")
+    assert queues.take() is not None
+    assert queues.take() is None
 
 
 def test_removed_starts_are_given_back_and_not_given_out() -> None:
-    lanes = Lanes()
-    lanes.add(start_of("a", 1))
-    lanes.add(start_of("a", 2))
-    lanes.add(start_of("b", 3))
-    assert names(lanes.remove(lambda start: start.id in {1, 3})) == [1, 3]
-    assert len(lanes) == 1
-    given = lanes.take()
+    queues = TaskQueues()
+    queues.add(start_of("a", 1))
+    queues.add(start_of("a", 2))
+    queues.add(start_of("b", 3))
+    assert names(queues.remove(lambda start: start.id in {1, 3})) == [1, 3]
+    assert len(queues) == 1
+    given = queues.take()
     assert given is not None
     assert given.id == 2
-    assert lanes.take() is None
+    assert queues.take() is None
 
 
 def test_a_task_whose_starts_were_all_removed_while_taken_can_be_used_again() -> None:
-    lanes = Lanes()
-    lanes.add(start_of("a", 1))
-    lanes.add(start_of("a", 2))
-    assert lanes.take() is not None
-    lanes.remove(lambda _start: True)
-    lanes.add(start_of("a", 3))
-    assert lanes.take() is None
-    lanes.release("a")
-    given = lanes.take()
+    queues = TaskQueues()
+    queues.add(start_of("a", 1))
+    queues.add(start_of("a", 2))
+    assert queues.take() is not None
+    queues.remove(lambda _start: True)
+    queues.add(start_of("a", 3))
+    assert queues.take() is None
+    queues.release("a")
+    given = queues.take()
     assert given is not None
     assert given.id == 3
 
 
 def test_no_start_is_lost_when_the_answer_about_it_changes_meanwhile() -> None:
     """Whether a start is too late is a matter of the moment at which it is asked."""
-    lanes = Lanes()
-    lanes.add(start_of("a", 1))
-    lanes.add(start_of("a", 2))
+    queues = TaskQueues()
+    queues.add(start_of("a", 1))
+    queues.add(start_of("a", 2))
     asked: list[int] = []
 
     def late(start: OpenStart) -> bool:
         asked.append(start.id)
         return start.id == 1 or asked.count(2) > 1
 
-    removed = names(lanes.remove(late))
+    removed = names(queues.remove(late))
     left = []
-    while (start := lanes.take()) is not None:
+    while (start := queues.take()) is not None:
         left.append(start.id)
-        lanes.release("a")
+        queues.release("a")
     assert sorted(removed + left) == [1, 2]
 
 
@@ -146,7 +146,7 @@ class LanesAgainstAModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lanes = Lanes()
+        self.queues = TaskQueues()
         self.waiting: dict[str, deque[int]] = {task: deque() for task in TASKS}
         self.taken: set[str] = set()
         self.numbers = count(1)
@@ -154,12 +154,12 @@ class LanesAgainstAModel(RuleBasedStateMachine):
     @rule(task=st.sampled_from(TASKS))
     def add(self, task: str) -> None:
         number = next(self.numbers)
-        self.lanes.add(start_of(task, number))
+        self.queues.add(start_of(task, number))
         self.waiting[task].append(number)
 
     @rule()
     def take(self) -> None:
-        start = self.lanes.take()
+        start = self.queues.take()
         free = [task for task in TASKS if self.waiting[task] and task not in self.taken]
         assert (start is None) == (not free)
         if start is not None:
@@ -169,27 +169,27 @@ class LanesAgainstAModel(RuleBasedStateMachine):
 
     @rule(task=st.sampled_from(TASKS))
     def release(self, task: str) -> None:
-        self.lanes.release(task)
+        self.queues.release(task)
         self.taken.discard(task)
 
     @rule(task=st.sampled_from(TASKS))
     def occupy(self, task: str) -> None:
-        self.lanes.occupy(task)
+        self.queues.occupy(task)
         self.taken.add(task)
 
     @rule(rest=st.integers(0, 2))
     def remove(self, rest: int) -> None:
-        removed = self.lanes.remove(lambda start: start.id % 3 == rest)
-        gone = [number for lane in self.waiting.values() for number in lane if number % 3 == rest]
+        removed = self.queues.remove(lambda start: start.id % 3 == rest)
+        gone = [number for queue in self.waiting.values() for number in queue if number % 3 == rest]
         assert sorted(names(removed)) == sorted(gone)
-        for lane in self.waiting.values():
-            for number in [one for one in lane if one % 3 == rest]:
-                lane.remove(number)
+        for queue in self.waiting.values():
+            for number in [one for one in queue if one % 3 == rest]:
+                queue.remove(number)
 
     @invariant()
     def as_many_wait(self) -> None:
-        assert len(self.lanes) == sum(map(len, self.waiting.values()))
-        assert self.lanes.expiring == sum(one % 2 for lane in self.waiting.values() for one in lane)
+        assert len(self.queues) == sum(map(len, self.waiting.values()))
+        assert self.queues.expiring == sum(one % 2 for queue in self.waiting.values() for one in queue)
 
 
 TestLanesAgainstAModel: Any = LanesAgainstAModel.TestCase
