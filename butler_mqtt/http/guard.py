@@ -121,7 +121,7 @@ class Guard:
             if token
             else "send the header 'Authorization: Bearer <token>'"
             + (" or a client certificate" if self._certificates else ""),
-            headers={"WWW-Authenticate": _challenge(method)},
+            challenges=_challenges(method),
         )
 
     def _refuse_pages(self, request: HTTPConnection) -> None:
@@ -171,9 +171,10 @@ def _token(header: str, method: str) -> str | None:
     return None
 
 
-def _challenge(method: str) -> str:
+def _challenges(method: str) -> list[str]:
+    """Return a challenge a line: Chromium reads the first of a line alone."""
     bearer = 'Bearer realm="butler-mqtt"'
-    return f'{bearer}, Basic realm="butler-mqtt, token as password"' if method in _SAFE else bearer
+    return [bearer, 'Basic realm="butler-mqtt, token as password"'] if method in _SAFE else [bearer]
 
 
 def _address(request: HTTPConnection) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
 
@@ -43,7 +43,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class HttpRefusal(RequestError):
-    """A request that the door itself refuses; `headers` go with the answer."""
+    """A request that the door itself refuses; `headers` go with the answer, `challenges` a line each."""
 
     def __init__(
         self,
@@ -53,8 +53,10 @@ class HttpRefusal(RequestError):
         *,
         request_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        challenges: Sequence[str] = (),
     ) -> None:
         self.headers = dict(headers or {})
+        self.challenges = tuple(challenges)
         super().__init__(code, error, details, request_id)
 
 
@@ -87,4 +89,8 @@ def refusal_response(refusal: RequestError) -> Response:
     headers = dict(refusal.headers) if isinstance(refusal, HttpRefusal) else {}
     if refusal.code in RETRY_AFTER:
         headers.setdefault("Retry-After", str(RETRY_AFTER[refusal.code]))
-    return json_response(content, STATUS.get(refusal.code, 400), headers)
+    response = json_response(content, STATUS.get(refusal.code, 400), headers)
+    if isinstance(refusal, HttpRefusal):
+        for challenge in refusal.challenges:
+            response.headers.append("WWW-Authenticate", challenge)
+    return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import subprocess
 import threading
@@ -10,9 +11,11 @@ from pathlib import Path
 import requests
 
 from butler_mqtt.http.api import openapi
+from butler_mqtt.settings import RestSettings, Token
 from tests.integration.http.rest_listener import door
 
 CHROMIUM = "/usr/bin/chromium"
+ROUTE = "/v4/reloadtask/{taskId}/start"
 
 
 def test_the_description_is_served_whole() -> None:
@@ -39,34 +42,54 @@ class Recorder(http.server.BaseHTTPRequestHandler):
         """Log nothing."""
 
 
+def shown_by_a_browser(url: str, folder: Path, *options: str) -> str:
+    """Return what Chromium shows for *url*, as HTML."""
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-first-run",
+            f"--user-data-dir={folder}",
+            *options,
+            "--virtual-time-budget=3000",
+            "--dump-dom",
+            url,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
 def test_a_browser_shows_the_page_and_asks_nobody_else(tmp_path: Path) -> None:
     asked: list[str] = []
     recorder = type("Bound", (Recorder,), {"asked": asked})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), recorder) as proxy, door() as one:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        done = subprocess.run(
-            [
-                CHROMIUM,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--no-first-run",
-                f"--user-data-dir={tmp_path}",
-                f"--proxy-server=127.0.0.1:{proxy.server_port}",
-                f"--proxy-bypass-list=127.0.0.1:{one.port}",
-                "--virtual-time-budget=3000",
-                "--dump-dom",
-                f"{one.url}/docs",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
+        page = shown_by_a_browser(
+            f"{one.url}/docs",
+            tmp_path,
+            f"--proxy-server=127.0.0.1:{proxy.server_port}",
+            f"--proxy-bypass-list=127.0.0.1:{one.port}",
         )
         proxy.shutdown()
-    assert "/v4/reloadtask/{taskId}/start" in done.stdout
+    assert ROUTE in page
     # The browser's own housekeeping is not the page's.
     assert [url for url in asked if "google" not in url and "gvt1" not in url] == []
+
+
+def test_a_browser_signs_in_with_the_token_as_password(tmp_path: Path) -> None:
+    token = Token("erp", hashlib.sha256(b"secret").hexdigest())
+    with door(RestSettings(tokens=(token,))) as one:
+        address = f"127.0.0.1:{one.port}/docs"
+        options = ("--no-proxy-server",)
+        assert ROUTE in shown_by_a_browser(f"http://anybody:secret@{address}", tmp_path / "known", *options)
+        wrong = shown_by_a_browser(f"http://anybody:wrong@{address}", tmp_path / "unknown", *options)
+        assert ROUTE not in wrong
