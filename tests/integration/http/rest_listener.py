@@ -63,7 +63,7 @@ class Pipeline:
         return self.states.get(request_id)
 
     def core(self) -> Backend:
-        """Give the callables the door is made with."""
+        """Return the callables the door is made with."""
         return Backend(
             emit=self.emit,
             obstacle=lambda: self.obstacle,
@@ -99,7 +99,7 @@ class Door:
         return connection
 
     def exchange(self, *pieces: bytes) -> bytes:
-        """Send *pieces* on a connection of their own and give all that comes back until it is closed."""
+        """Send *pieces* on a connection of their own and return all that comes back until it is closed."""
         with self.connect() as connection:
             with contextlib.suppress(ConnectionError):
                 for piece in pieces:

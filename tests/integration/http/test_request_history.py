@@ -1,4 +1,4 @@
-"""What the journal tells about requests, and that REST costs nothing while it is off."""
+"""The state of requests as the journal has it; REST costs nothing while it is off."""
 
 from __future__ import annotations
 
