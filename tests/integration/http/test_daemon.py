@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import requests
 
-from butler_mqtt.http.api import examples
 from tests.acceptance import reply_shape
 from tests.acceptance.sender import Sender
 from tests.brokers import until
 from tests.integration.http.daemon_with_listeners import DISABLED, FINANCE, NOBODY, SALES, ListeningDaemon
+from tests.unit.http.described import DOCUMENT, bodies
 
 
 def new_id() -> str:
@@ -63,23 +63,23 @@ def test_the_calls_of_the_description_start_their_tasks(
 
 
 @pytest.mark.parametrize("path", ["/v4/reloadtask/start", "/v4/reloadtask/-/start"])
-@pytest.mark.parametrize("name", sorted(examples.BODIES))
+@pytest.mark.parametrize("name", sorted(bodies("Start")))
 def test_every_example_of_a_body_is_answered_as_its_kind_is(
     listening: ListeningDaemon, path: str, name: str
 ) -> None:
-    body = examples.BODIES[name][1]
+    body = bodies("Start")[name]
     answer = listening.post(body, path)
     assert answer.status_code == 200, answer.text
     if isinstance(body, list):
-        assert set(answer.json()) == set(examples.REPLIES["butler"][1])
+        assert set(answer.json()) == set(DOCUMENT["components"]["schemas"]["ButlerReply"]["required"])
     else:
         reply_shape.check(answer.json())
         assert answer.json()["status"] == "ok"
 
 
-@pytest.mark.parametrize("name", sorted(examples.PATH_BODIES))
+@pytest.mark.parametrize("name", sorted(bodies("StartOfPath")))
 def test_every_example_beside_a_path_is_answered(listening: ListeningDaemon, name: str) -> None:
-    answer = listening.post(examples.PATH_BODIES[name][1], f"/v4/reloadtask/{examples.TASK}/start")
+    answer = listening.post(bodies("StartOfPath")[name], f"/v4/reloadtask/{FINANCE}/start")
     assert answer.status_code == 200, answer.text
 
 
@@ -146,7 +146,7 @@ def test_a_malformed_id_in_the_path_is_400_for_an_object_and_invalid_for_an_arra
     assert butlers.json()["tasksId"]["invalid"] == [{"taskId": "abc"}]
 
 
-def test_a_disabled_task_is_told_in_both_forms(listening: ListeningDaemon) -> None:
+def test_a_disabled_task_is_reported_in_both_forms(listening: ListeningDaemon) -> None:
     ours = listening.post({"taskId": DISABLED})
     assert ours.status_code == 200
     assert ours.json()["tasksFailed"][0]["code"] == "task_disabled"
@@ -172,7 +172,7 @@ def test_a_disabled_task_is_told_in_both_forms(listening: ListeningDaemon) -> No
         (b'{"tag": "x"}' + b" " * 10_000_000, 413, "too_large"),
     ],
 )
-def test_bodies_at_fault_are_told_what_is_wrong(
+def test_invalid_bodies_are_answered_with_their_fault(
     listening: ListeningDaemon, body: bytes, status: int, code: str
 ) -> None:
     answer = listening.post(body)
@@ -248,7 +248,7 @@ def test_waiting_for_the_end_is_bounded(listening: ListeningDaemon) -> None:
         assert listening.call("GET", f"/v4/requests/{request_id}?wait={wait}").status_code == 400
 
 
-def test_a_refused_request_is_told_with_its_code(listening: ListeningDaemon) -> None:
+def test_a_refused_request_is_answered_with_its_code(listening: ListeningDaemon) -> None:
     key = new_id()
     answer = listening.post({"taskId": [FINANCE, NOBODY], "allMustExist": True, "requestId": key})
     assert (answer.status_code, answer.json()["code"]) == (404, "all_must_exist")

@@ -1,4 +1,4 @@
-"""What the journal tells about requests, and that REST costs nothing while it is off."""
+"""The state of requests as the journal has it; REST costs nothing while it is off."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_unknown_request_has_no_record(journal: Journal) -> None:
     assert RequestHistory(journal.path).record("nobody") is None
 
 
-def test_the_request_that_holds_the_id_is_told_before_those_that_were_refused(journal: Journal) -> None:
+def test_the_request_that_holds_the_id_comes_before_those_that_were_refused(journal: Journal) -> None:
     write(
         journal,
         request(
@@ -64,7 +64,7 @@ def test_the_request_that_holds_the_id_is_told_before_those_that_were_refused(jo
     assert request_status.state(record)["status"] == "pending"
 
 
-def test_a_refusal_is_told_with_what_was_answered(journal: Journal) -> None:
+def test_a_refusal_is_shown_with_its_answer(journal: Journal) -> None:
     reply = '{"requestId": "r", "error": "E", "details": "D", "code": "c", "tasksNotFound": [{"tag": "x"}]}'
     write(journal, request(1, "r", holds_id=False, state="refused", reply=reply))
     record = RequestHistory(journal.path).record("r")
@@ -105,7 +105,7 @@ def test_counting_reads_no_whole_table_of_requests_or_runs(journal: Journal) -> 
             assert "requests_open" in plan or "runs_executing" in plan or "PRIMARY KEY" in plan, plan
 
 
-def test_a_journal_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_an_absent_journal_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(JournalError):
         RequestHistory(tmp_path / "nothing.sqlite").backlog()
 
