@@ -19,12 +19,12 @@ from tests.integration.simulator.running import CROSS, QUICK, Client
 @pytest.mark.parametrize(
     ("positions", "name", "words"),
     [
-        ({}, "site.lists", "lists come whole: 8 of 8 tasks"),
+        ({}, "site.lists", "lists are complete: 8 of 8 tasks"),
         ({"listLimit": 3}, "site.lists", "shows 3 of 8 tasks"),
         ({}, "site.form", "lists tasks with tags and custom properties"),
         ({"taskModel": "base"}, "site.form", "the concrete lists are read as well"),
         ({}, "site.pairing", "any value of the task"),
-        ({"pairing": "sameObject"}, "site.pairing", "must stand on the same object"),
+        ({"pairing": "sameObject"}, "site.pairing", "must be on the same object"),
         ({}, "site.shorthand", "is understood"),
         ({"propertyShorthand": "refused"}, "site.shorthand", "answered with 400"),
         ({}, "site.unknownTask", "answered with 404"),
@@ -38,12 +38,12 @@ from tests.integration.simulator.running import CROSS, QUICK, Client
         ({}, "site.startRight", "has update"),
         ({"rights": "read"}, "site.startRight", "lacks update"),
         ({"rights": "none"}, "site.startRight", "not known"),
-        ({}, "site.longQueries", "holds: a question about 100 tasks"),
+        ({}, "site.longQueries", "holds: a query for 100 tasks"),
         ({}, "site.starts", "not known without a start"),
         ({"scheduler": "absent"}, "site.capacity", ""),
     ],
 )
-def test_what_this_site_does_is_told(
+def test_what_this_site_does_is_shown(
     site: Client, qrs: Settings, positions: dict[str, object], name: str, words: str
 ) -> None:
     site.switch(**positions)
@@ -95,7 +95,7 @@ def test_a_site_that_refuses_quotes_is_a_warning() -> None:
 def test_a_site_that_reads_quotes_otherwise_is_a_warning() -> None:
     found = findings(lambda _path, _query: answer([TASK]))
     assert found["site.quotes"].state is State.WARNING
-    assert "do not fit" in found["site.quotes"].text
+    assert "do not match" in found["site.quotes"].text
 
 
 def test_a_site_whose_lists_show_no_tags_at_all_is_a_warning() -> None:
@@ -156,9 +156,9 @@ def test_what_lists_show_is_judged(
 
 @pytest.mark.parametrize(
     ("status", "state", "words"),
-    [(414, State.OK, "asks for fewer"), (400, State.OK, "asks for fewer"), (502, State.WARNING, "502")],
+    [(414, State.OK, "queries fewer"), (400, State.OK, "asks for fewer"), (502, State.WARNING, "502")],
 )
-def test_a_long_question_that_is_refused_is_named(status: int, state: State, words: str) -> None:
+def test_a_long_query_that_is_refused_is_named(status: int, state: State, words: str) -> None:
     found = findings(lambda _, query: answer("", status) if len(query) > 3000 else answer([TASK]))
     assert found["site.longQueries"].state is state
     assert words in found["site.longQueries"].text
