@@ -156,7 +156,7 @@ def test_what_lists_show_is_judged(
 
 @pytest.mark.parametrize(
     ("status", "state", "words"),
-    [(414, State.OK, "queries fewer"), (400, State.OK, "asks for fewer"), (502, State.WARNING, "502")],
+    [(414, State.OK, "queries fewer"), (400, State.OK, "queries fewer"), (502, State.WARNING, "502")],
 )
 def test_a_long_query_that_is_refused_is_named(status: int, state: State, words: str) -> None:
     found = findings(lambda _, query: answer("", status) if len(query) > 3000 else answer([TASK]))
