@@ -101,7 +101,7 @@ def test_a_ca_that_has_expired_is_not_taken_for_the_certificate(tmp_path: Path) 
         findings = check(replace(mqtt, tls=replace(mqtt.tls, ca_file=old)))
     assert bad(findings) == {"broker.certificate": State.WRONG}
     assert "certificate has expired" in findings[0].text
-    assert f"the CA in mqttConfig.tls.caFile ({old}) has ended" in findings[0].advice
+    assert f"the CA in mqttConfig.tls.caFile ({old}) has expired" in findings[0].advice
 
 
 def test_our_certificate_that_has_expired_is_wrong_before_the_broker_says_so(tmp_path: Path) -> None:

@@ -113,12 +113,12 @@ def stamp(path: Path, version: str) -> None:
 @pytest.mark.parametrize(
     ("version", "state", "words"),
     [
-        (FORMAT, State.OK, "this program's own"),
-        ("0000", State.WARNING, f"the next butler-mqtt run brings it to {FORMAT}"),
+        (FORMAT, State.OK, "that of this program"),
+        ("0000", State.WARNING, f"the next butler-mqtt run upgrades it to {FORMAT}"),
         ("9999", State.WRONG, "written by a newer butler-mqtt"),
     ],
 )
-def test_the_format_of_the_journal_is_told(
+def test_the_format_of_the_journal_is_shown(
     path: Path, journal: Journal, version: str, state: State, words: str
 ) -> None:
     journal.close()
