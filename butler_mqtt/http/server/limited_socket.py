@@ -38,8 +38,8 @@ class LimitedSocket(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept the next connection for which there is room; raises BlockingIOError when none waits."""
         while True:
-            descriptor, address = self._accept()  # type: ignore[attr-defined] # what socket.accept is made of
-            connection = _Connection(self.family, self.type, self.proto, fileno=descriptor)
+            plain, address = super().accept()
+            connection = _Connection(self.family, self.type, self.proto, fileno=plain.detach())
             if self.open < self.limit:
                 self.open += 1
                 connection.listener = self
