@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.network_loop import Loop
+from butler_mqtt.mqtt.network_loop import NetworkLoop
 from butler_mqtt.mqtt.oversize import ProtocolError
 from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
 
@@ -81,9 +81,6 @@ class Peer(Protocol):
     def accepted(self, client: paho.Client, session_present: bool, limits: BrokerLimits) -> None:
         """Take the CONNACK, before any message of that connection; a callback of paho."""
 
-    def published(self, packet: bytes) -> bool:
-        """Take a PUBLISH, outside paho's callbacks; False leaves it to paho."""
-
     def turned(self) -> None:
         """Do what is due; after every turn of the network loop, outside paho's callbacks."""
 
@@ -123,7 +120,7 @@ class BrokerConnection:
         self._on_fatal = on_fatal
         self._stopping = threading.Event()
         self._client: paho.Client | None = None
-        self._loop: Loop | None = None
+        self._loop: NetworkLoop | None = None
         self._accepted_at: float | None = None
         self._ended: Ended | None = None
         self._failures = 0
@@ -221,7 +218,7 @@ class BrokerConnection:
             client.on_disconnect = guarded(self._on_disconnect)
             self._peer.prepare(client)
             self._client = client
-            with Loop(client, self._peer.published) as loop:
+            with NetworkLoop(client) as loop:
                 self._loop = loop
                 connect(client, self._mqtt, keep_session=self._keep_session, limited=True)
                 self._serve(client, loop)
@@ -244,7 +241,7 @@ class BrokerConnection:
             return Ended(f"the broker did not answer CONNECT; does it speak {version} on this port?")
         return Ended("the connection was closed", lasted=self._lasted())
 
-    def _serve(self, client: paho.Client, loop: Loop) -> None:
+    def _serve(self, client: paho.Client, loop: NetworkLoop) -> None:
         """Turn the network loop until the connection is gone."""
         deadline = time.monotonic() + CONNACK_TIMEOUT_SECONDS
         asked_to_stop = False

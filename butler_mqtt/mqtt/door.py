@@ -24,11 +24,11 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Message
-from butler_mqtt.mqtt import publish_packet
 from butler_mqtt.mqtt.connection import MAX_BACKOFF_SECONDS, BrokerConnection, Ended
 from butler_mqtt.mqtt.hangups import Hangups
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded, named
 from butler_mqtt.mqtt.puback_proof import Proof
+from butler_mqtt.mqtt.received_message import received
 from butler_mqtt.mqtt.status import Status, new_instance, parse
 from butler_mqtt.mqtt.takeover import Takeover
 
@@ -97,7 +97,6 @@ class Door:
         self._mqtt = mqtt
         self._online = Status("online", self.instance, datetime.now(UTC), version)
         self._on_message = guarded(on_message)
-        self._arrived = guarded(self._take)
         self._on_session = guarded(on_session)
         self._on_state = guarded(on_state)
         self._on_read = guarded(on_read)
@@ -322,17 +321,8 @@ class Door:
 
     # Messages.
 
-    def published(self, packet: bytes) -> bool:
-        """Take a PUBLISH as it came; False when it is out of the ordinary, and paho is to read it."""
-        message = publish_packet.read(packet, is_v5=self._connection.is_v5, generation=self._generation)
-        if message is None or self._current is None:
-            return False
-        self._arrived(self._current[1], message)
-        return True
-
     def _received(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        """Take what paho has read."""
-        self._take(client, publish_packet.of_paho(message, generation=self._generation))
+        self._take(client, received(message, generation=self._generation))
 
     def _take(self, client: paho.Client, message: Message) -> None:
         if message.topic == self._mqtt.status_topic:

@@ -19,8 +19,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.buffered_socket import SocketContext
 from butler_mqtt.mqtt.oversize import MAX_PACKET, PacketLimit
+from butler_mqtt.mqtt.packet_socket import SocketContext
 from butler_mqtt.mqtt.websocket import Place
 
 logger = logging.getLogger("butler_mqtt.mqtt")

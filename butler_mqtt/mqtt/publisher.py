@@ -156,10 +156,6 @@ class ReplyPublisher:
             self._client = client
         self._on_room()
 
-    def published(self, packet: bytes) -> bool:  # noqa: ARG002 (Peer's signature; nothing is subscribed to here)
-        """Leave it to paho."""
-        return False
-
     @guarded
     def turned(self) -> None:
         """Report the answers of this turn."""

@@ -241,10 +241,6 @@ class Dying:
     def accepted(self, client: object, session_present: bool, limits: BrokerLimits) -> None:
         """Need nothing."""
 
-    def published(self, packet: bytes) -> bool:  # noqa: ARG002 (the signature of a peer)
-        """Want nothing."""
-        return False
-
     def turned(self) -> None:
         """Need nothing."""
 
