@@ -79,6 +79,11 @@ def named(reason: ReasonCode) -> str:
     return f"0x{reason.value:02X} {reason}"
 
 
+def login_name(mqtt: settings.MqttSettings) -> str:
+    """Name whom the broker's rights are about, for people."""
+    return f"user {mqtt.username}" if mqtt.username is not None else f"client {mqtt.client_id}"
+
+
 def new_client(
     mqtt: settings.MqttSettings, client_id: str, *, keep_session: bool, limited: bool = False
 ) -> paho.Client:

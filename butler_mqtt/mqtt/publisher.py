@@ -21,8 +21,8 @@ from butler_mqtt import settings
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.mqtt.connection import BrokerConnection, Ended
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded, named
+from butler_mqtt.mqtt.presence import new_instance
 from butler_mqtt.mqtt.properties import PublicationProperties, variable_length
-from butler_mqtt.mqtt.status import new_instance
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 

@@ -19,8 +19,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.contract import topics
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt import status
 from butler_mqtt.mqtt.paho_client import connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.presence import Status, parse
 
 #: The longest one turn of the network loop waits, seconds.
 TURN_SECONDS = 0.2
@@ -72,7 +72,7 @@ class Requester:
         #: Events not yet taken out, oldest first.
         self.events: deque[bytes] = deque()
         #: What the daemon last said about itself, None when it never did.
-        self.daemon: status.Status | None = None
+        self.daemon: Status | None = None
         #: Replies that have arrived so far.
         self.received = 0
 
@@ -255,7 +255,7 @@ class Requester:
         client.ack(message.mid, message.qos)
         payload = bytes(message.payload)
         if message.topic == self._mqtt.status_topic:
-            self.daemon = status.parse(payload) or self.daemon
+            self.daemon = parse(payload) or self.daemon
             return
         if message.topic.startswith(f"{self._mqtt.task_event_topic}/"):
             self.events.append(payload)
