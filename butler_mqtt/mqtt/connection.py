@@ -55,7 +55,7 @@ class Ended:
     """
     How a connection, or an attempt at one, ended.
 
-    `refused`: the broker or TLS said no, so waiting alone mends nothing.
+    `refused`: the broker or TLS said no, so waiting alone fixes nothing.
     `lasted` is seconds since it was accepted, None when it never was. `code` is
     the MQTT reason code the broker gave. `ours`: we closed it.
     """
@@ -68,7 +68,7 @@ class Ended:
 
     @property
     def hung_up(self) -> bool:
-        """Tell whether the broker closed it, perhaps because of something that was sent."""
+        """Whether the broker closed it, perhaps because of something that was sent."""
         return self.lasted is not None and not self.ours and self.code not in _UNRELATED
 
 
@@ -95,7 +95,7 @@ class BrokerConnection:
     Args:
         mqtt: Where to connect and as whom.
         client_id: The MQTT client id of this connection.
-        keep_session: Ask the broker to keep subscriptions and messages while we are away.
+        keep_session: Ask the broker to keep subscriptions and messages while we are not connected.
         peer: What uses the connection.
         on_fatal: Called when the thread dies of an exception; the connection stays dead.
         max_backoff_seconds: The longest wait between two attempts.
@@ -135,12 +135,12 @@ class BrokerConnection:
 
     @property
     def alive(self) -> bool:
-        """Tell whether the network thread runs."""
+        """Whether the network thread runs."""
         return self._thread.is_alive()
 
     def progress(self) -> float:
         """
-        Give the monotonic time of the last turn, for a watchdog.
+        Return the monotonic time of the last turn, for a watchdog.
 
         Turns follow each other within a second; while connecting, name
         resolution and each address of the host may take their timeouts.
@@ -162,7 +162,7 @@ class BrokerConnection:
 
     @property
     def stopping(self) -> bool:
-        """Tell whether `stop` was called."""
+        """Whether `stop` was called."""
         return self._stopping.is_set()
 
     def leave(self, reason: str, *, refused: bool = False) -> None:
@@ -172,7 +172,7 @@ class BrokerConnection:
             self._client.disconnect()
 
     def send_between(self, packet: bytes) -> bool:
-        """Send a packet behind all that paho was given, from the network thread; False when not now."""
+        """Send a packet behind all that paho has queued, from the network thread; False when not now."""
         return self._loop is not None and self._loop.send_between(packet)
 
     def pause(self, seconds: float) -> None:
@@ -200,7 +200,7 @@ class BrokerConnection:
             self._on_fatal(error)
 
     def _backoff(self, ended: Ended) -> float:
-        """Give the seconds to wait: soon at first, then exponential with full jitter."""
+        """Return the seconds to wait: soon at first, then exponential with full jitter."""
         if ended.lasted is not None and ended.lasted >= STABLE_SECONDS and not ended.refused:
             self._failures = 0
         ceiling = min(2.0**self._failures, self._max_backoff_seconds)
@@ -301,7 +301,7 @@ class BrokerConnection:
         return None if self._accepted_at is None else time.monotonic() - self._accepted_at
 
     def _log_end(self, ended: Ended) -> None:
-        """Log a refusal as an error once per reason, everything that time mends as information."""
+        """Log a refusal as an error once per reason, everything that time fixes as information."""
         if self.stopping:
             return
         again = ended.refused and ended.reason == self._last_refusal

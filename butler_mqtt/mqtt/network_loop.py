@@ -72,7 +72,7 @@ class NetworkLoop:
         assert isinstance(sock, PacketSocket)  # noqa: S101 -- narrows the type; see `new_client`
         # What other threads queue while paho ends its writing wakes nobody: it is found here.
         at_once = sock.pending() or (client.want_write() and not sock.blocked)
-        # Reading first: a broker that closes the connection may have said why, and writing would only fail.
+        # Reading first: a broker that closes the connection may have sent why, and writing would only fail.
         if self._wait(sock, 0.0 if at_once else timeout) or sock.pending():
             rc = self._read(sock)
             if sock.problem is not None:
@@ -89,7 +89,7 @@ class NetworkLoop:
 
     def send_between(self, packet: bytes) -> bool:
         """
-        Send a whole packet that is not paho's, behind those that paho was given; on the network thread.
+        Send a whole packet that is not paho's, behind those that paho has queued; on the network thread.
 
         Returns:
             False, and nothing is sent, when some of paho's are not written yet.

@@ -1,9 +1,9 @@
 """
 Packets that are larger than what we asked for: cut short before anybody holds them.
 
-MQTT 3.1.1 has no way to ask for a limit, and not every broker of MQTT 5 keeps
+MQTT 3.1.1 cannot ask for a limit, and not every broker of MQTT 5 keeps
 to it. Of a PUBLISH the topic, the packet id and the properties go on, with so
-much of the payload that it is refused as too large in the ordinary way; the
+much of the payload that it is refused as too large like any other; the
 rest is read and dropped in pieces.
 """
 
@@ -56,7 +56,7 @@ class PacketLimit:
 
     @property
     def packet(self) -> int:
-        """Give the largest packet in bytes, as in the property Maximum Packet Size."""
+        """Return the largest packet in bytes, as in the property Maximum Packet Size."""
         return min(self.payload + HEADER_ROOM, MAX_PACKET)
 
 

@@ -1,8 +1,8 @@
 """
 The daemon's status on `statusTopic`: birth, will, and recognising another daemon with our client id.
 
-A broker gives a client id to whoever connected last, so two daemons throw each
-other out for ever. The one that was there first must see it and leave.
+A broker gives a client id to whoever connected last, so two daemons close each
+other's connection for ever. The one that was there first must see it and leave.
 """
 
 from __future__ import annotations

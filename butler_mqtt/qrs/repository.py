@@ -1,4 +1,4 @@
-"""`Qrs`, shared by all threads, and `Connection`, one for each thread."""
+"""`RepositoryClient`, shared by all threads, and `RepositoryConnection`, one for each thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from butler_mqtt.domain.model import Execution, ExecutionStatus, Selector, Task,
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.qrs import filters, script_log, wire
 from butler_mqtt.qrs.answer_limits import Limits
-from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
+from butler_mqtt.qrs.answers import PassingOutage, execution_of, quoted, text_of, value_of
 from butler_mqtt.qrs.pauses import FIRST_PAUSE, Pause
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.snapshots import Snapshots
@@ -26,7 +26,7 @@ log = logging.getLogger("butler_mqtt.qrs")
 
 #: Executions asked for in one query.
 MAX_EXECUTIONS = 50
-#: Looks at executions of which one reads the sessions of all.
+#: Reads of executions of which one reads the sessions of all.
 ALL_SESSIONS_EVERY = 10
 _ABORTING = frozenset({ExecutionStatus.ABORT_INITIATED, ExecutionStatus.ABORTING})
 #: A list this long may have been cut by the server.
@@ -37,7 +37,7 @@ class RepositoryClient(ServerState):
     """
     What all connections share: settings, the server's clock, whether it is reached.
 
-    `stop` ends the pauses between retries. `first_pause` is in seconds. `on_call` is told of each call.
+    `stop` ends the pauses between retries. `first_pause` is in seconds. `on_call` is called after each call.
     *limits* bound each answer in time and size, those of the settings if None.
     """
 
@@ -61,7 +61,7 @@ class RepositoryClient(ServerState):
         if settings.use_ssl and not settings.reject_unauthorized:
             log.warning(
                 "configQRS.rejectUnauthorized is false: the certificate of %s is not checked,"
-                " anyone on the way can read and start tasks",
+                " anyone in between can read and start tasks",
                 settings.host,
                 extra={"action": "qrs_unverified"},
             )
@@ -95,11 +95,11 @@ class RepositoryConnection:
 
     def find(self, selectors: Sequence[Selector]) -> dict[Selector, tuple[Task, ...] | QlikRefused]:
         """
-        Find the tasks of each selector; an empty tuple is the server's own "no such task".
+        Resolve each selector to its tasks; an empty tuple is the server's own "no such task".
 
         A selector whose query the server refuses (400) gets that error as its
         value and does not harm the others. An empty answer can also mean that
-        the user in X-Qlik-User may not read the task: the server does not say.
+        the user in X-Qlik-User may not read the task: the server does not tell them apart.
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
@@ -149,7 +149,7 @@ class RepositoryConnection:
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
         snapshot = self._snapshotting.snapshot([task])[task.id]
         if isinstance(snapshot, QlikRefused):
@@ -157,21 +157,21 @@ class RepositoryConnection:
         return snapshot
 
     def read_snapshots(self, tasks: Iterable[Task]) -> dict[str, TaskSnapshot | QlikRefused]:
-        """Read what `look` reads of many tasks at once, by their ids; raises as `look`."""
+        """Read the snapshots of many tasks at once, by their ids; raises like `snapshot`."""
         return self._snapshotting.snapshot(tasks)
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         """
         Read executions by id; None for one the server does not show.
 
-        One call for each 50, and one more for those of them whose results say
-        that they ended, or that have none: with its session an execution may
-        be retried, without it it is over. Now and then the sessions of all are
+        One call for each 50, and one more for those of them whose results show
+        that they ended, or that have none: with its session an execution may be
+        retried, without it it is over. Now and then the sessions of all are
         read, since a result stays active when the server loses its execution.
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
         self._snapshots += 1
         known: dict[str, Execution | None] = dict.fromkeys(ids)
@@ -180,7 +180,7 @@ class RepositoryConnection:
             group = asked[start : start + MAX_EXECUTIONS]
             results = self._by_id("executionresult", "executionID", group)
             shown = {one.id: one for one in wire.executions([], results) if one.id is not None}
-            # Why an execution is being aborted only its session tells.
+            # Why an execution is being aborted only its session shows.
             alive = {one for one in group if one in shown and shown[one].active}
             alive -= {one for one in alive if shown[one].status in _ABORTING}
             if self._snapshots % ALL_SESSIONS_EVERY == 0:
@@ -227,7 +227,7 @@ class RepositoryConnection:
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell (401, 403).
+            QlikRefused: The server refuses to answer (401, 403).
         """
         if execution.result_id is None:
             return None
@@ -239,28 +239,28 @@ class RepositoryConnection:
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
         return wire.number(wire.part(self._read("/task/count"), "value")) or 0
 
     def capacity(self) -> int:
         """
-        Read how many reloads the site runs at one time, by its scheduler nodes; 0 if it does not tell.
+        Read how many reloads the site runs at one time, by its scheduler nodes; 0 if it does not show them.
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
         services = wire.objects(self._read("/schedulerservice/full"))
         return sum(wire.number(wire.part(one, "settings", "maxConcurrentEngines")) or 0 for one in services)
 
     def about(self) -> dict[str, object]:
         """
-        Read what the server says about itself, e.g. `buildVersion`.
+        Read the server's description of itself, e.g. `buildVersion`.
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
         about = self._read("/about")
         return about if isinstance(about, dict) else {}
@@ -290,7 +290,7 @@ class RepositoryConnection:
         try:
             value = parse(answer, call)
             if path.endswith("/full") and not isinstance(value, list):
-                raise PassingOutage(f"{call}: {answer.status} with {said(answer)} instead of a list")
+                raise PassingOutage(f"{call}: {answer.status} with {quoted(answer)} instead of a list")
         except QlikUnavailable:
             # Whoever answered so may not be the repository: ask over a new connection next time.
             self._transport.close()
