@@ -6,15 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import tenacity
 
-from butler_mqtt.domain.model import Execution, ExecutionStatus, Selector, Task, TaskSnapshot
+from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs import filters, script_log, wire
+from butler_mqtt.qrs import script_log, wire
 from butler_mqtt.qrs.answer_limits import Limits
 from butler_mqtt.qrs.answers import PassingOutage, execution_of, quoted, text_of, value_of
+from butler_mqtt.qrs.execution_lists import ExecutionLists
 from butler_mqtt.qrs.pauses import FIRST_PAUSE, Pause
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.snapshots import Snapshots
@@ -23,14 +23,6 @@ from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer, OnCall, Transp
 from butler_mqtt.settings import QrsSettings as Settings
 
 log = logging.getLogger("butler_mqtt.qrs")
-
-#: Executions asked for in one query.
-MAX_EXECUTIONS = 50
-#: Reads of executions of which one reads the sessions of all.
-ALL_SESSIONS_EVERY = 10
-_ABORTING = frozenset({ExecutionStatus.ABORT_INITIATED, ExecutionStatus.ABORTING})
-#: A list this long may have been cut by the server.
-MAYBE_CUT = 100
 
 
 class RepositoryClient(ServerState):
@@ -78,9 +70,9 @@ class RepositoryConnection:
         settings = qrs.settings
         self._qrs = qrs
         self._transport = Transport(settings, qrs.monotonic, qrs.on_call, qrs.limits)
-        self._snapshots = 0
         self._lists = TaskLists(self._read, qrs.form)
-        self._snapshotting = Snapshots(self._read, self._lists)
+        self._snapshots = Snapshots(self._read, self._lists)
+        self._executions = ExecutionLists(self._read)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(PassingOutage),
             stop=tenacity.stop_any(
@@ -151,14 +143,14 @@ class RepositoryConnection:
             QlikUnavailable: The server could not be asked, retries included.
             QlikRefused: The server refuses to answer.
         """
-        snapshot = self._snapshotting.snapshot([task])[task.id]
+        snapshot = self._snapshots.snapshot([task])[task.id]
         if isinstance(snapshot, QlikRefused):
             raise snapshot
         return snapshot
 
     def read_snapshots(self, tasks: Iterable[Task]) -> dict[str, TaskSnapshot | QlikRefused]:
         """Read the snapshots of many tasks at once, by their ids; raises like `snapshot`."""
-        return self._snapshotting.snapshot(tasks)
+        return self._snapshots.snapshot(tasks)
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         """
@@ -173,50 +165,7 @@ class RepositoryConnection:
             QlikUnavailable: The server could not be asked, retries included.
             QlikRefused: The server refuses to answer.
         """
-        self._snapshots += 1
-        known: dict[str, Execution | None] = dict.fromkeys(ids)
-        asked = list(known)
-        for start in range(0, len(asked), MAX_EXECUTIONS):
-            group = asked[start : start + MAX_EXECUTIONS]
-            results = self._by_id("executionresult", "executionID", group)
-            shown = {one.id: one for one in wire.executions([], results) if one.id is not None}
-            # Why an execution is being aborted only its session shows.
-            alive = {one for one in group if one in shown and shown[one].active}
-            alive -= {one for one in alive if shown[one].status in _ABORTING}
-            if self._snapshots % ALL_SESSIONS_EVERY == 0:
-                alive = set()
-            doubtful = [one for one in group if one not in alive]
-            sessions = self._sessions_by_id(doubtful) if doubtful else []
-            for execution in wire.executions(sessions, results):
-                if execution.id in known:
-                    known[execution.id] = (
-                        replace(execution, session=True) if execution.id in alive else execution
-                    )
-        return known
-
-    def _sessions_by_id(self, ids: Sequence[str]) -> list[object]:
-        try:
-            return self._by_id("executionsession", "id", ids)
-        except QlikRefused as error:
-            if error.status != 404:
-                raise
-        # A server without the list shows them one by one; 404 is a session that ended.
-        return [session for one in ids if (session := self._session(one)) is not None]
-
-    def _session(self, execution_id: str) -> object | None:
-        try:
-            return self._read(f"/executionsession/{execution_id}")
-        except QlikRefused as error:
-            if error.status != 404:
-                raise
-            return None
-
-    def _by_id(self, entity: str, path: str, ids: Sequence[str]) -> list[object]:
-        rows = self._full(entity, filters.any_of(path, ids))
-        if len(rows) < MAYBE_CUT or len(ids) == 1:
-            return rows
-        middle = len(ids) // 2
-        return self._by_id(entity, path, ids[:middle]) + self._by_id(entity, path, ids[middle:])
+        return self._executions.read_by_id(ids)
 
     def script_log(self, task_id: str, execution: Execution, lines: int = 50) -> list[str] | None:
         """
@@ -268,10 +217,6 @@ class RepositoryConnection:
     def close(self) -> None:
         """Close the connection; a later call opens a new one."""
         self._transport.close()
-
-    def _full(self, entity: str, text: str, order: str = "") -> list[object]:
-        rows = self._read(f"/{entity}/full", f"filter={filters.encode(text)}{order}")
-        return rows if isinstance(rows, list) else []
 
     def _read(self, path: str, query: str = "") -> object:
         return self._retrying(self._read_once, path, query, value_of)
