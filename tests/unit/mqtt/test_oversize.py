@@ -18,7 +18,7 @@ TOO_LARGE = PAYLOAD + HEADER_ROOM
 def packet(
     payload: bytes, *, topic: bytes = b"t", flags: int = 0x02, properties: bytes | None = None
 ) -> bytes:
-    """Give a PUBLISH; *properties* without their length, None for MQTT 3.1.1."""
+    """Return a PUBLISH; *properties* without their length, None for MQTT 3.1.1."""
     body = len(topic).to_bytes(2, "big") + topic + (b"\0\x07" if flags & 0x06 else b"")
     if properties is not None:
         body += variable_length(len(properties)) + properties

@@ -60,7 +60,7 @@ def test_an_answer_that_is_not_json_is_a_passing_outage(body: bytes) -> None:
     assert isinstance(error_of(HttpAnswer(200, body)), PassingOutage)
 
 
-def test_the_two_kinds_of_403_are_told_apart() -> None:
+def test_the_two_kinds_of_403_are_distinguished() -> None:
     xsrf = str(error_of(HttpAnswer(403, b"XSRF prevention check failed. Possible XSRF discovered.")))
     assert "xrfkey" in xsrf
     assert "lacks the right" not in xsrf
