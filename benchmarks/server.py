@@ -27,5 +27,5 @@ def noting(arrivals: Path) -> type[CallLog]:
 
 
 if __name__ == "__main__":
-    site.Calls = noting(Path(sys.argv[1]))  # type: ignore[attr-defined] # the site offers no seam for it
+    site.CallLog = noting(Path(sys.argv[1]))  # type: ignore[attr-defined] # the site offers no seam for it
     sys.exit(serve(options(sys.argv[2:])))

@@ -58,7 +58,6 @@ def set_up(level: str, form: LogFormat = LogFormat.TEXT, environ: Mapping[str, s
     root.setLevel(logging.WARNING)
     # What no line shows need not be worked out for each (logging's HOWTO, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None
     logging.captureWarnings(True)
     set_level(level)
     sys.excepthook = _uncaught

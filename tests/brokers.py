@@ -81,7 +81,7 @@ class Runner(Protocol):
         """Run it with `mosquitto.conf` of *directory*."""
 
     def alive(self) -> bool:
-        """Tell whether it runs."""
+        """Return whether it runs."""
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -90,7 +90,7 @@ class Runner(Protocol):
         """Wait for the end."""
 
     def log(self) -> str:
-        """Give what it has logged."""
+        """Return what it has logged."""
 
     def close(self) -> None:
         """Free what it holds."""
@@ -181,7 +181,7 @@ class Container:
 
 @functools.cache
 def docker_answers() -> bool:
-    """Tell whether a Docker engine is there and has, or can get, the image."""
+    """Return whether a Docker engine is there and has, or can get, the image."""
     if os.environ.get("BUTLER_TEST_BROKER") == "process" or shutil.which("docker") is None:
         return False
 
@@ -303,7 +303,7 @@ class Mosquitto:
         self._runner.close()
 
     def log(self) -> str:
-        """Give what it has logged."""
+        """Return what it has logged."""
         return self._runner.log()
 
     def saves(self) -> int:
@@ -311,7 +311,7 @@ class Mosquitto:
         return self.log().count("Saving in-memory database")
 
     def settings(self, **changes: object) -> settings.MqttSettings:
-        """Give settings that connect here; *changes* are further fields of `settings.Mqtt`."""
+        """Return settings that connect here; *changes* are further fields of `settings.Mqtt`."""
         tls = settings.MqttTls(
             enable=self._tls,
             ca_file=self.directory / "ca.pem" if self._tls else None,

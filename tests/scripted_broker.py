@@ -1,5 +1,5 @@
 """
-A broker that does what a test tells it to, for what no real one can be made to do.
+A broker that a test scripts, for what no real one can be made to do.
 
     with ScriptedBroker(hangs_up_on=lambda packet: packet.retain) as broker: ...
 
@@ -62,7 +62,7 @@ class ScriptedBroker:
         hangs_up_on: The packets that it answers by closing the connection.
         disconnect_reason: With MQTT 5, sent in a DISCONNECT before it closes.
         acknowledges: The publications that get a PUBACK.
-        pushes: Pieces of bytes sent to every subscriber after its SUBACK, read anew for each.
+        pushes: Pieces of bytes sent to every subscriber after its SUBACK, read again for each.
         answers: By kind of packet: what is sent instead of the ordinary, b"" closes.
     """
 
@@ -110,7 +110,7 @@ class ScriptedBroker:
             thread.join(10)
 
     def settings(self, **changes: object) -> settings.MqttSettings:
-        """Give settings that connect here; *changes* are further fields of `settings.Mqtt`."""
+        """Return settings that connect here; *changes* are further fields of `settings.Mqtt`."""
         fields = {"broker_host": self.host, "broker_port": self.port, "protocol_version": self._version}
         return settings.MqttSettings(**{**fields, **changes})  # type: ignore[arg-type] # a test names fields it knows
 
@@ -121,7 +121,7 @@ class ScriptedBroker:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def seen(self, kind: int, topic: str = "") -> list[Packet]:
-        """Give the packets of a kind, of a topic if one is given."""
+        """Return the packets of a kind, of a topic if one is given."""
         return [
             packet for packet in list(self.packets) if packet.kind == kind and topic in ("", packet.topic)
         ]
@@ -156,7 +156,7 @@ class ScriptedBroker:
                         connection.sendall(piece)
 
     def _answer(self, packet: Packet, *, is_v5: bool) -> bytes | None:
-        """Give what is sent for a packet; None closes the connection."""
+        """Return what is sent for a packet; None closes the connection."""
         if packet.kind in self._answers:
             return self._answers[packet.kind](packet.body) or None
         if packet.kind == CONNECT:
@@ -214,7 +214,7 @@ def _read(stream: BinaryIO, connect: Packet) -> Packet:
 def message(
     topic: str, size: int, *, qos: int = 1, is_v5: bool = True, piece: int = 1 << 20
 ) -> Iterable[bytes]:
-    """Give a PUBLISH with packet id 7 and *size* bytes `x` in pieces, so that nobody has to hold it."""
+    """Return a PUBLISH with packet id 7 and *size* bytes `x` in pieces, so that nobody has to hold it."""
     head = len(topic).to_bytes(2, "big") + topic.encode()
     head += (b"\0\x07" if qos else b"") + (b"\0" if is_v5 else b"")
     yield bytes([PUBLISH << 4 | qos << 1]) + variable_length(len(head) + size) + head

@@ -9,7 +9,7 @@ from dataclasses import replace
 from butler_mqtt.checks import broker_certificates, broker_limits
 from butler_mqtt.checks.finding import Finding, ok, unreachable, wrong
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt import status
+from butler_mqtt.mqtt import presence
 from butler_mqtt.mqtt.probe import Probe, ProbeRefused, ProbeSilent
 from butler_mqtt.settings import MqttSettings, StartTask
 
@@ -99,7 +99,7 @@ def _accepts(mqtt: MqttSettings) -> bool:
 
 def _daemon(probe: Probe, mqtt: MqttSettings) -> Finding:
     payload = probe.retained(mqtt.status_topic)
-    shown = status.parse(payload) if payload else None
+    shown = presence.parse(payload) if payload else None
     if shown is not None and shown.status == "online":
         return ok("broker.daemon", f"a daemon is online (started {shown.started_at:%Y-%m-%d %H:%M:%S} UTC)")
     return ok("broker.daemon", f"no daemon is online at {mqtt.status_topic}")

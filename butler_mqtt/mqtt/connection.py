@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.network_loop import Loop
+from butler_mqtt.mqtt.network_loop import NetworkLoop
 from butler_mqtt.mqtt.oversize import ProtocolError
 from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
 
@@ -55,7 +55,7 @@ class Ended:
     """
     How a connection, or an attempt at one, ended.
 
-    `refused`: the broker or TLS said no, so waiting alone mends nothing.
+    `refused`: the broker or TLS said no, so waiting alone fixes nothing.
     `lasted` is seconds since it was accepted, None when it never was. `code` is
     the MQTT reason code the broker gave. `ours`: we closed it.
     """
@@ -68,7 +68,7 @@ class Ended:
 
     @property
     def hung_up(self) -> bool:
-        """Tell whether the broker closed it, perhaps because of something that was sent."""
+        """Whether the broker closed it, perhaps because of something that was sent."""
         return self.lasted is not None and not self.ours and self.code not in _UNRELATED
 
 
@@ -80,9 +80,6 @@ class Peer(Protocol):
 
     def accepted(self, client: paho.Client, session_present: bool, limits: BrokerLimits) -> None:
         """Take the CONNACK, before any message of that connection; a callback of paho."""
-
-    def published(self, packet: bytes) -> bool:
-        """Take a PUBLISH, outside paho's callbacks; False leaves it to paho."""
 
     def turned(self) -> None:
         """Do what is due; after every turn of the network loop, outside paho's callbacks."""
@@ -98,7 +95,7 @@ class BrokerConnection:
     Args:
         mqtt: Where to connect and as whom.
         client_id: The MQTT client id of this connection.
-        keep_session: Ask the broker to keep subscriptions and messages while we are away.
+        keep_session: Ask the broker to keep subscriptions and messages while we are not connected.
         peer: What uses the connection.
         on_fatal: Called when the thread dies of an exception; the connection stays dead.
         max_backoff_seconds: The longest wait between two attempts.
@@ -123,7 +120,7 @@ class BrokerConnection:
         self._on_fatal = on_fatal
         self._stopping = threading.Event()
         self._client: paho.Client | None = None
-        self._loop: Loop | None = None
+        self._loop: NetworkLoop | None = None
         self._accepted_at: float | None = None
         self._ended: Ended | None = None
         self._failures = 0
@@ -138,12 +135,12 @@ class BrokerConnection:
 
     @property
     def alive(self) -> bool:
-        """Tell whether the network thread runs."""
+        """Whether the network thread runs."""
         return self._thread.is_alive()
 
     def progress(self) -> float:
         """
-        Give the monotonic time of the last turn, for a watchdog.
+        Return the monotonic time of the last turn, for a watchdog.
 
         Turns follow each other within a second; while connecting, name
         resolution and each address of the host may take their timeouts.
@@ -165,7 +162,7 @@ class BrokerConnection:
 
     @property
     def stopping(self) -> bool:
-        """Tell whether `stop` was called."""
+        """Whether `stop` was called."""
         return self._stopping.is_set()
 
     def leave(self, reason: str, *, refused: bool = False) -> None:
@@ -175,7 +172,7 @@ class BrokerConnection:
             self._client.disconnect()
 
     def send_between(self, packet: bytes) -> bool:
-        """Send a packet behind all that paho was given, from the network thread; False when not now."""
+        """Send a packet behind all that paho has queued, from the network thread; False when not now."""
         return self._loop is not None and self._loop.send_between(packet)
 
     def pause(self, seconds: float) -> None:
@@ -203,7 +200,7 @@ class BrokerConnection:
             self._on_fatal(error)
 
     def _backoff(self, ended: Ended) -> float:
-        """Give the seconds to wait: soon at first, then exponential with full jitter."""
+        """Return the seconds to wait: soon at first, then exponential with full jitter."""
         if ended.lasted is not None and ended.lasted >= STABLE_SECONDS and not ended.refused:
             self._failures = 0
         ceiling = min(2.0**self._failures, self._max_backoff_seconds)
@@ -221,7 +218,7 @@ class BrokerConnection:
             client.on_disconnect = guarded(self._on_disconnect)
             self._peer.prepare(client)
             self._client = client
-            with Loop(client, self._peer.published) as loop:
+            with NetworkLoop(client) as loop:
                 self._loop = loop
                 connect(client, self._mqtt, keep_session=self._keep_session, limited=True)
                 self._serve(client, loop)
@@ -244,7 +241,7 @@ class BrokerConnection:
             return Ended(f"the broker did not answer CONNECT; does it speak {version} on this port?")
         return Ended("the connection was closed", lasted=self._lasted())
 
-    def _serve(self, client: paho.Client, loop: Loop) -> None:
+    def _serve(self, client: paho.Client, loop: NetworkLoop) -> None:
         """Turn the network loop until the connection is gone."""
         deadline = time.monotonic() + CONNACK_TIMEOUT_SECONDS
         asked_to_stop = False
@@ -304,7 +301,7 @@ class BrokerConnection:
         return None if self._accepted_at is None else time.monotonic() - self._accepted_at
 
     def _log_end(self, ended: Ended) -> None:
-        """Log a refusal as an error once per reason, everything that time mends as information."""
+        """Log a refusal as an error once per reason, everything that time fixes as information."""
         if self.stopping:
             return
         again = ended.refused and ended.reason == self._last_refusal

@@ -4,7 +4,7 @@ Connections that the broker closes just after it accepted them, without a word.
 Brokers do so to what they do not take: a retained message, a topic, a
 subscription. A rolling restart looks the same, and so does another client with
 our client id. So it proves nothing: what the daemon can do without is left
-out for a while, the log says what was sent last, and it tries again for ever.
+out for a while, the log names what was sent last, and it tries again for ever.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Hangups:
 
     @property
     def with_status(self) -> bool:
-        """Tell whether the next connection is to have birth, will and the subscription to `statusTopic`."""
+        """Whether the next connection is to have birth, will and the subscription to `statusTopic`."""
         return self._with_status
 
     @property
     def suspicion(self) -> str:
-        """Say what the broker may be objecting to; empty without a suspicion."""
+        """Explain what the broker may be objecting to; empty without a suspicion."""
         return f"last sent: {self._sent}" if self._in_a_row >= SHORT_CONNECTIONS else ""
 
     def accepted(self) -> None:
@@ -66,7 +66,7 @@ class Hangups:
         Count the end of a connection or of an attempt at one.
 
         An attempt that failed in between points to a broker that restarts, and
-        the count begins anew.
+        the count starts at 0 again.
 
         Returns:
             What an operator should know; None when there is nothing new.
@@ -101,7 +101,7 @@ class Hangups:
         )
 
     def retry(self) -> bool:
-        """Tell whether it is time to try with the status again; then the next connection has it."""
+        """Return whether it is time to try with the status again; then the next connection has it."""
         if self._with_status or self._clock() - self._accepted_at < self._retry_seconds:
             return False
         self._with_status = self._trying = True

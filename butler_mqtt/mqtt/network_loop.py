@@ -1,10 +1,8 @@
 """
-The network loop of one client object, in place of paho's own.
+The network loop of one client object, made of paho's public calls.
 
-paho's loop wakes itself with a system call for every packet and asks the
-system before it reads each one; this one does both once for many. It also has
-no limit to the numbers of files that `select` has, and hands messages on
-before paho reads them.
+paho's own loop asks the system before it reads each packet, and its `select`
+is limited to file numbers below 1024; this one polls once for all that came.
 """
 
 from __future__ import annotations
@@ -13,20 +11,18 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import Callable
 from typing import Self
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 
-from butler_mqtt.mqtt.buffered_socket import BufferedSocket
-from butler_mqtt.mqtt.publish_packet import PUBLISH
+from butler_mqtt.mqtt.packet_socket import PacketSocket
 
-#: More wakes than can come between two turns, and packets read in one at most.
+#: More wakes than can come between two turns, and calls of `loop_read` in one at most.
 _MANY = 4096
 
 
-class Loop:
+class NetworkLoop:
     """
     Turns the loop of *client*, on one thread; a context manager.
 
@@ -35,19 +31,17 @@ class Loop:
 
     Args:
         client: Not connected yet.
-        take: Is given each whole PUBLISH before paho, False leaves it to paho.
     """
 
-    def __init__(self, client: paho.Client, take: Callable[[bytes], bool] = lambda _packet: False) -> None:
+    def __init__(self, client: paho.Client) -> None:
         self._client = client
-        self._take = take
         self._thread = threading.get_ident()
         self._poll = select.poll()
         self._woken, self._waking = socket.socketpair()
         for one in (self._woken, self._waking):
             one.setblocking(False)
         self._poll.register(self._woken, select.POLLIN)
-        #: The number of the socket that is polled, and whether that also waits to write.
+        #: The number of the socket that is polled, and whether it is polled for room to write too.
         self._known: tuple[int, bool] | None = None
         client.on_socket_register_write = self._wake  # in place of paho's own waking, see `new_client`
         client.on_socket_close = self._forget
@@ -75,10 +69,10 @@ class Loop:
         sock = client.socket()
         if sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
-        assert isinstance(sock, BufferedSocket)  # noqa: S101 -- narrows the type; see `new_client`
-        # What other threads queue while paho ends its writing does not wake anybody: it is found here.
-        at_once = sock.pending() or (client.want_write() and not sock.unsent)
-        # Reading first: a broker that goes away may have said why, and writing would only fail.
+        assert isinstance(sock, PacketSocket)  # noqa: S101 -- narrows the type; see `new_client`
+        # What other threads queue while paho ends its writing wakes nobody: it is found here.
+        at_once = sock.pending() or (client.want_write() and not sock.blocked)
+        # Reading first: a broker that closes the connection may have sent why, and writing would only fail.
         if self._wait(sock, 0.0 if at_once else timeout) or sock.pending():
             rc = self._read(sock)
             if sock.problem is not None:
@@ -86,7 +80,7 @@ class Loop:
             if rc or client.socket() is None:
                 return rc
         if client.want_write():
-            rc = self._write(sock)
+            rc = client.loop_write()
             if rc or client.socket() is None:
                 return rc
         elif sock.unsent:
@@ -95,10 +89,7 @@ class Loop:
 
     def send_between(self, packet: bytes) -> bool:
         """
-        Send a whole packet that is not paho's, behind those that paho was given; on the network thread.
-
-        Without the buffer under paho: what the socket does not take at once of
-        *packet* has to be sent before paho writes again.
+        Send a whole packet that is not paho's, behind those that paho has queued; on the network thread.
 
         Returns:
             False, and nothing is sent, when some of paho's are not written yet.
@@ -107,46 +98,28 @@ class Loop:
             OSError: The connection is gone.
         """
         sock = self._client.socket()
-        if not isinstance(sock, BufferedSocket) or self._client.want_write() or sock.unsent:
+        if not isinstance(sock, PacketSocket) or self._client.want_write() or sock.blocked:
             return False
-        sock.gather()
-        sock.send(packet)
-        sock.flush()
+        sock.insert(packet)
         return True
 
-    def _write(self, sock: BufferedSocket) -> MQTTErrorCode:
-        sock.gather()
-        rc = self._client.loop_write()
-        if self._client.socket() is not None:
-            sock.flush()
-        return rc
-
-    def _read(self, sock: BufferedSocket) -> MQTTErrorCode:
+    def _read(self, sock: PacketSocket) -> MQTTErrorCode:
         """Read all that came with the first of it, within limits: a flood must not keep us from writing."""
-        sock.fill()
         for _ in range(_MANY):
-            if not self._taken(sock):
-                rc = self._client.loop_read()
-                if rc:
-                    return rc
-            if not sock.read_ahead or self._client.socket() is None:
+            rc = self._client.loop_read()
+            if rc:
+                return rc
+            if self._client.socket() is None or not sock.pending():
                 break
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def _taken(self, sock: BufferedSocket) -> bool:
-        packet = sock.peek(PUBLISH)
-        if packet is None or not self._take(packet):
-            return False
-        sock.skip(len(packet))
-        return True
-
-    def _wait(self, sock: BufferedSocket, timeout: float) -> bool:
-        """Wait for traffic, or for something to send; tell whether there is something to read."""
-        wanted = (sock.fileno(), sock.unsent)
+    def _wait(self, sock: PacketSocket, timeout: float) -> bool:
+        """Wait until there is something to read, or to write; return whether there is something to read."""
+        wanted = (sock.fileno(), sock.blocked)
         if wanted != self._known:
             if self._known is not None:
                 self._poll.unregister(self._known[0])
-            self._poll.register(wanted[0], select.POLLIN | (select.POLLOUT if sock.unsent else 0))
+            self._poll.register(wanted[0], select.POLLIN | (select.POLLOUT if sock.blocked else 0))
             self._known = wanted
         readable = False
         for number, events in self._poll.poll(timeout * 1000):
@@ -165,7 +138,7 @@ class Loop:
                 self._waking.send(b"\0")
 
     def _forget(self, _client: paho.Client, _userdata: object, _sock: object) -> None:
-        """Poll a socket that is about to be closed no longer."""
+        """Stop polling a socket that is about to be closed."""
         if self._known is not None:
             with contextlib.suppress(KeyError):
                 self._poll.unregister(self._known[0])

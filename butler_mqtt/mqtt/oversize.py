@@ -1,20 +1,20 @@
 """
 Packets that are larger than what we asked for: cut short before anybody holds them.
 
-MQTT 3.1.1 has no way to ask for a limit, and not every broker of MQTT 5 keeps
+MQTT 3.1.1 cannot ask for a limit, and not every broker of MQTT 5 keeps
 to it. Of a PUBLISH the topic, the packet id and the properties go on, with so
-much of the payload that it is refused as too large in the ordinary way; the
+much of the payload that it is refused as too large like any other; the
 rest is read and dropped in pieces.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from butler_mqtt.mqtt.properties import variable_length
-from butler_mqtt.mqtt.publish_packet import PUBLISH
 
+#: The first four bits of the packet.
+PUBLISH = 0x30
 #: Bytes allowed for everything in front of a payload: topic, Response Topic, Correlation Data and User
 #: Properties, each 65,535 at most.
 HEADER_ROOM = 1 << 18
@@ -56,24 +56,16 @@ class PacketLimit:
 
     @property
     def packet(self) -> int:
-        """Give the largest packet in bytes, as in the property Maximum Packet Size."""
+        """Return the largest packet in bytes, as in the property Maximum Packet Size."""
         return min(self.payload + HEADER_ROOM, MAX_PACKET)
 
 
 class PacketFilter:
-    """
-    Passes the bytes of a connection on, packets that are too large cut short.
-
-    `starts` has the places in what was passed on, counted from the beginning
-    of the connection, where the next packets begin, the first of them where
-    the reader is or behind; the reader takes out what it has passed.
-    """
+    """Passes the bytes of a connection on, with packets that are too large cut short."""
 
     def __init__(self, limit: PacketLimit) -> None:
         self._limit = limit
         self._largest = limit.packet
-        self.starts: deque[int] = deque([0])
-        self._passed = 0
         #: The beginning of a packet whose size is not known yet.
         self._head = b""
         #: Bytes of the present packet still to be passed on, and after them to be dropped.
@@ -82,32 +74,26 @@ class PacketFilter:
 
     def feed(self, data: bytes) -> bytes:
         """
-        Take what was read from the connection and give what of it goes on.
+        Take what was read from the connection and return what of it goes on.
 
         Raises:
             ProtocolError: A packet other than a PUBLISH is too large.
         """
         if self._head:
             data, self._head = self._head + data, b""
-        # Nearly always everything is small, and goes on as it is.
-        if not self._drop and self._whole(data):
-            return data
         pieces: list[bytes] = []
-        # What lies between the two goes on as it is; `shift` leads from places in it to those in `starts`.
+        # What lies between the two goes on as it is.
         begin = position = 0
-        shift, end = self._passed, len(data)
+        end = len(data)
         while position < end:
             if self._left:
                 step = min(self._left, end - position)
                 position += step
                 self._left -= step
-                if not self._left:
-                    self.starts.append(shift + position)
             elif self._drop:
-                step = min(self._drop, end - position)
                 pieces.append(data[begin:position])
+                step = min(self._drop, end - position)
                 self._drop -= step
-                shift -= step
                 begin = position = position + step
             else:
                 length, body = _remaining(data, position)
@@ -121,37 +107,8 @@ class PacketFilter:
                     begin = end
                     break
                 pieces.append(head)
-                shift += len(head) - (after - position)
                 begin = position = after
-        passed = b"".join([*pieces, data[begin:end]]) if pieces else data
-        self._passed += len(passed)
-        return passed
-
-    def _whole(self, data: bytes) -> bool:
-        """Take note of the packets in *data*; False when there is one that may not go on as it is."""
-        end, largest, position = len(data), self._largest, self._left
-        starts = [position] if 0 < position <= end else []
-        while position < end:
-            start = position
-            # The remaining length (MQTT 5.0, 2.1.4): seven bits a byte, least first.
-            if start + 1 < end and data[start + 1] < 0x80:
-                position += 2 + data[start + 1]
-            elif start + 2 < end and data[start + 2] < 0x80:
-                position += 3 + (data[start + 1] & 0x7F | data[start + 2] << 7)
-            else:
-                length, body = _remaining(data, start)
-                if not 0 <= length <= largest - (body - start):
-                    return False
-                position = body + length
-            if position - start > largest:
-                return False
-            if position <= end:
-                starts.append(position)
-        passed = self._passed
-        self.starts.extend([passed + start for start in starts])
-        self._passed = passed + end
-        self._left = position - end
-        return True
+        return b"".join([*pieces, data[begin:end]]) if pieces else data
 
     def _cut(self, data: bytes, start: int, body: int, length: int) -> tuple[bytes, int]:
         """

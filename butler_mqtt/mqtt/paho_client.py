@@ -19,8 +19,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.buffered_socket import SocketContext
 from butler_mqtt.mqtt.oversize import MAX_PACKET, PacketLimit
+from butler_mqtt.mqtt.packet_socket import SocketContext
 from butler_mqtt.mqtt.websocket import Place
 
 logger = logging.getLogger("butler_mqtt.mqtt")
@@ -75,8 +75,13 @@ def guarded(function: Callable[_P, None]) -> Callable[_P, None]:
 
 
 def named(reason: ReasonCode) -> str:
-    """Give a reason code as number and name."""
+    """Return a reason code as number and name."""
     return f"0x{reason.value:02X} {reason}"
+
+
+def login_name(mqtt: settings.MqttSettings) -> str:
+    """Name whom the broker's rights are about, for people."""
+    return f"user {mqtt.username}" if mqtt.username is not None else f"client {mqtt.client_id}"
 
 
 def new_client(
@@ -102,7 +107,7 @@ def new_client(
         manual_ack=True,
     )
     client.connect_timeout = CONNECT_TIMEOUT_SECONDS
-    # 0 is no limit: the window is kept by us, and paho need not look through it at every PUBACK.
+    # 0 is no limit: the window is kept by us, and paho need not search it at every PUBACK.
     client.max_inflight_messages = 0
     if mqtt.username is not None:
         client.username_pw_set(mqtt.username, mqtt.password)
@@ -134,7 +139,7 @@ def connect(
     if keep_session:
         properties.SessionExpiryInterval = mqtt.session_expiry_seconds
         properties.ReceiveMaximum = mqtt.receive_maximum
-    # Said outright: paho's default is a clean start at the first connection of each client object.
+    # Explicit: paho's default is a clean start at the first connection of each client object.
     client.connect(
         mqtt.broker_host,
         mqtt.broker_port,
@@ -145,14 +150,14 @@ def connect(
 
 
 def tls_reason(error: ssl.SSLError) -> str:
-    """Say what TLS objected to, and where to mend it."""
+    """Explain what TLS objected to, and what to change."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the broker's certificate is not accepted ({error.verify_message}); see mqttConfig.tls.caFile"
     return str(error)
 
 
 def packet_limit(mqtt: settings.MqttSettings, *, limited: bool) -> PacketLimit:
-    """Give how large packets of the broker may be, with *limited* as in `new_client`."""
+    """Return how large packets of the broker may be, with *limited* as in `new_client`."""
     payload = mqtt.max_payload_bytes if limited else MAX_PACKET
     return PacketLimit(payload, is_v5=mqtt.protocol_version == "5")
 

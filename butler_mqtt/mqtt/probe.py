@@ -25,7 +25,7 @@ SESSION_SECONDS = 60
 
 
 class ProbeRefused(BrokerError):
-    """The broker answered and said no; `reason` is its own word, `code` its MQTT 5 reason code if any."""
+    """The broker answered and said no; `reason` is its own text, `code` its MQTT 5 reason code if any."""
 
     def __init__(self, reason: str, code: int | None = None) -> None:
         self.reason = reason
@@ -48,8 +48,8 @@ class Probe:
         only_ask: With *keep_session* and MQTT 5: see what is granted, and end the session all the same.
 
     Raises:
-        Refused: A certificate file cannot be used; on entering, the broker refused the connection.
-        Silent: On entering, it was there and did not answer.
+        ProbeRefused: A certificate file cannot be used; on entering, the broker refused the connection.
+        ProbeSilent: On entering, it was there and did not answer.
         BrokerError: On entering, it could not be reached.
     """
 
@@ -120,10 +120,10 @@ class Probe:
 
     def subscribe(self, topic: str) -> None:
         """
-        Subscribe at QoS 1, without stored messages where MQTT 5 lets us say so.
+        Subscribe at QoS 1, without stored messages where MQTT 5 allows it.
 
         Raises:
-            Refused: The broker granted less than QoS 1.
+            ProbeRefused: The broker granted less than QoS 1.
         """
         self._granted = None
         if self._is_v5:
@@ -141,7 +141,7 @@ class Probe:
         Publish at QoS 1, not retained.
 
         Raises:
-            Refused: The broker did not take it.
+            ProbeRefused: The broker did not take it.
         """
         self._confirmed = None
         properties = Properties(PacketTypes.PUBLISH) if self._is_v5 else None  # type: ignore[no-untyped-call] # paho leaves it untyped
@@ -155,11 +155,11 @@ class Probe:
         return f"{packet} is answered by closing the connection" if self._closed else f"no answer to {packet}"
 
     def hears(self, payload: bytes, seconds: float = STEP_SECONDS) -> bool:
-        """Tell whether a message with *payload* arrives within *seconds*."""
+        """Return whether a message with *payload* arrives within *seconds*."""
         return self._turn_until(lambda: any(body == payload for _, body in self.received), seconds)
 
     def retained(self, topic: str, seconds: float = 1.0) -> bytes | None:
-        """Give the message stored on *topic*, None when none comes within *seconds*."""
+        """Return the message stored on *topic*, None when none comes within *seconds*."""
         self._client.subscribe(topic, 0)
         self._turn_until(lambda: any(name == topic for name, _ in self.received), seconds)
         return next((body for name, body in self.received if name == topic), None)

@@ -1,10 +1,8 @@
-"""The MQTT 5 properties of what we publish and what we receive."""
+"""The MQTT 5 properties of what we publish."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from typing import Any
 
 from paho.mqtt.properties import Properties
 
@@ -12,8 +10,6 @@ from butler_mqtt.domain.model import Publication
 
 _CORRELATION_DATA = 0x09
 _USER_PROPERTY = 0x26
-#: The sender's words; the others are counted down by the broker, or are of the subscription or connection.
-_LASTING = ("PayloadFormatIndicator", "ContentType", "ResponseTopic", "CorrelationData", "UserProperty")
 
 
 class PublicationProperties(Properties):
@@ -37,7 +33,7 @@ class PublicationProperties(Properties):
     packed: bytes
 
     def pack(self) -> bytes:
-        """Give the bytes, their length first."""
+        """Return the bytes, their length first."""
         return self.packed
 
 
@@ -49,23 +45,6 @@ def variable_length(number: int) -> bytes:
         written.append(low | 0x80 if number else low)
         if not number:
             return bytes(written)
-
-
-def values_of(properties: Properties | None) -> dict[str, Any]:
-    """Give the properties of a message by their names, in paho's spelling of them."""
-    if properties is None or properties.isEmpty():  # type: ignore[no-untyped-call] # paho leaves it untyped
-        return {}
-    names = (*_LASTING, "MessageExpiryInterval")
-    return {name: value for name in names if (value := getattr(properties, name, None)) is not None}
-
-
-def stable_text(values: Mapping[str, Any]) -> str:
-    """Write the properties of a message so that a redelivery gives the same text; without any: empty."""
-    if not values:
-        return ""
-    lasting = {name: values[name] for name in _LASTING if name in values}
-    # What the journal has of earlier messages was made of this text too: it must not change.
-    return repr(lasting) if lasting else ""
 
 
 def _text(text: str) -> bytes:

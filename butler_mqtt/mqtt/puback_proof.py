@@ -8,7 +8,7 @@ PUBACK before its PINGREQ was read (MQTT 5.0, 3.12 and 4.6).
 
 paho sends a PINGREQ only on a connection that was silent for the keep-alive
 time, which a busy one never is, and has no call for it. So the two bytes are
-written between its packets; the answer goes to paho, which tells of it in its
+written between its packets; the answer goes to paho, which reports it in its
 log, a public callback. paho's own PINGREQs prove as much, and every answer
 belongs to the oldest that has none, whoever asked.
 """
@@ -24,7 +24,7 @@ from paho.mqtt import client as paho
 PINGREQ = b"\xc0\x00"
 #: Seconds between two PINGREQs: with 1,000 requests a second, so many are compared with a redelivery.
 BETWEEN_SECONDS = 1.0
-#: What paho says in its log; a test with the real library holds it to this.
+#: What paho writes in its log; a test with the real library holds it to this.
 PAHO_ASKED = "Sending PINGREQ"
 PAHO_ANSWERED = "Received PINGRESP"
 
@@ -58,7 +58,7 @@ class Proof:
         client.on_log = self._logged
 
     def acknowledged(self) -> None:
-        """Count an acknowledgement that was handed to paho; from the one thread that acknowledges."""
+        """Count an acknowledgement that was passed to paho; from the one thread that acknowledges."""
         self._sent += 1
 
     def turned(self, send: Callable[[bytes], bool]) -> None:
@@ -66,7 +66,7 @@ class Proof:
         Ask when it is due; on the network thread, outside paho's callbacks.
 
         Args:
-            send: Sends a packet behind all that paho was given before the call;
+            send: Sends a packet behind all that paho had queued before the call;
                 False when some of that is not written yet.
         """
         # Read before it is asked whether all is written: what is counted later may not be.

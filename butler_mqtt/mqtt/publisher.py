@@ -21,14 +21,14 @@ from butler_mqtt import settings
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.mqtt.connection import BrokerConnection, Ended
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded, named
+from butler_mqtt.mqtt.presence import new_instance
 from butler_mqtt.mqtt.properties import PublicationProperties, variable_length
-from butler_mqtt.mqtt.status import new_instance
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
-#: Publications on their way at once, where the broker allows as many.
+#: Publications in flight at once, where the broker allows as many.
 WINDOW = 200
-#: PUBACK reasons that no repetition mends: topic name invalid, payload format invalid.
+#: PUBACK reasons that no repetition fixes: topic name invalid, payload format invalid.
 _FINAL = frozenset({0x90, 0x99})
 #: The largest remaining length an MQTT packet can state, in bytes.
 _MAX_REMAINING = 268_435_455
@@ -46,12 +46,12 @@ class ReplyPublisher:
         mqtt: Where to connect.
         on_confirmed: Gets the id of a publication the broker has taken (PUBACK below 0x80).
         on_refused: Gets id, reason and whether it is final; else it may be tried again later.
-        on_lost: Gets the ids that were on their way when a connection ended, to be published again, and how
+        on_lost: Gets the ids that were in flight when a connection ended, to be published again, and how
             the broker closed it, as in `events.Lost`.
         on_room: Called when `publish` may work again: connected, or confirmations came.
         on_fatal: Gets the exception the network thread died of.
         instance: The process, as in `Door.instance`; makes the client id unique.
-        window: Most publications on their way at once.
+        window: Most publications in flight at once.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class ReplyPublisher:
         self._window = 0
         self._largest: int | None = None
         self._client: paho.Client | None = None
-        #: Packet id → publication id, of what is on its way.
+        #: Packet id → publication id, of what is in flight.
         self._in_flight: dict[int, int] = {}
         self._lock = threading.Lock()
-        #: PUBACKs of this turn. paho tells of them while it holds the lock that its publish() takes, so
+        #: PUBACKs of this turn. paho reports them while it holds the lock that its publish() takes, so
         #: taking ours there could end in a deadlock.
         self._answers: deque[tuple[int, ReasonCode]] = deque()
         self._connection = BrokerConnection(
@@ -90,16 +90,16 @@ class ReplyPublisher:
 
     @property
     def connected(self) -> bool:
-        """Tell whether publications can leave."""
+        """Whether publications can leave."""
         return self._client is not None
 
     @property
     def alive(self) -> bool:
-        """Tell whether the network thread runs."""
+        """Whether the network thread runs."""
         return self._connection.alive
 
     def progress(self) -> float:
-        """Give the monotonic time of the network thread's last turn, for a watchdog."""
+        """Return the monotonic time of the network thread's last turn, for a watchdog."""
         return self._connection.progress()
 
     def start(self) -> None:
@@ -111,8 +111,8 @@ class ReplyPublisher:
         Send one publication now, or not at all.
 
         Returns:
-            False when not connected or when too many are on their way: wait for
-            `on_room`. True when one of the other callables will tell the outcome.
+            False when not connected or when too many are in flight: wait for
+            `on_room`. True when one of the other callables will report the outcome.
         """
         with self._lock:
             client = self._client
@@ -135,7 +135,7 @@ class ReplyPublisher:
         return True
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Disconnect and end the thread, within *timeout* seconds; what is on its way is reported lost."""
+        """Disconnect and end the thread, within *timeout* seconds; what is in flight is reported lost."""
         self._connection.stop(timeout)
 
     # What the connection calls.
@@ -155,10 +155,6 @@ class ReplyPublisher:
             self._largest = limits.maximum_packet_size
             self._client = client
         self._on_room()
-
-    def published(self, packet: bytes) -> bool:  # noqa: ARG002 (Peer's signature; nothing is subscribed to here)
-        """Leave it to paho."""
-        return False
 
     @guarded
     def turned(self) -> None:

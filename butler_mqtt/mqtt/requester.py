@@ -19,8 +19,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.contract import topics
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt import status
 from butler_mqtt.mqtt.paho_client import connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.presence import Status, parse
 
 #: The longest one turn of the network loop waits, seconds.
 TURN_SECONDS = 0.2
@@ -34,14 +34,14 @@ OTHERS = b""
 
 class Requester:
     """
-    One connection that publishes requests and hears the replies; a context manager.
+    One connection that publishes requests and receives the replies; a context manager.
 
     All methods belong to one thread, whose calls also serve the connection.
 
     Args:
         mqtt: Where to connect; its client id and session are not touched.
-        hear_all: Also hear `taskStartReplyTopic`, where requests without a reply topic are answered.
-        hear_events: Also hear the events of all tasks, as far as the broker lets us.
+        hear_all: Also subscribe to `taskStartReplyTopic`, where requests without a reply topic are answered.
+        hear_events: Also subscribe to the events of all tasks, as far as the broker lets us.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Requester:
         own = f"{mqtt.task_start_reply_topic}/{token}"
         #: Where replies are asked to go.
         self.reply_topic = mqtt.task_start_reply_topic if topics.may_reply(mqtt, own) else own
-        # A refused request may not have told its replyTopic.
+        # A request may be refused before its replyTopic is read.
         common = {mqtt.task_start_reply_topic} if hear_all or not self._is_v5 else set()
         self._topics = {self.reply_topic, mqtt.status_topic} | common
         if hear_events:
@@ -71,8 +71,8 @@ class Requester:
         self._replies: defaultdict[bytes, deque[bytes]] = defaultdict(deque)
         #: Events not yet taken out, oldest first.
         self.events: deque[bytes] = deque()
-        #: What the daemon last said about itself, None when it never did.
-        self.daemon: status.Status | None = None
+        #: The daemon's last status message, None without one.
+        self.daemon: Status | None = None
         #: Replies that have arrived so far.
         self.received = 0
 
@@ -143,7 +143,7 @@ class Requester:
         Publish *payload* as it is on `taskStartTopic`, and wait until the broker has it.
 
         Raises:
-            BrokerError: The broker refuses it, is lost, or has nobody to give it to.
+            BrokerError: The broker refuses it, is lost, or has no subscriber for it.
         """
         topic = self._mqtt.task_start_topic
         packet = self._client.publish(topic, payload, qos=1, properties=properties).mid
@@ -167,12 +167,12 @@ class Requester:
         return self._replies[ticket].popleft() if self._replies[ticket] else None
 
     def has_reply(self, ticket: bytes) -> bool:
-        """Tell whether a reply has come that `receive` would give at once."""
+        """Return whether a reply has come that `receive` would give at once."""
         return bool(self._replies[ticket])
 
     def wait(self, fact: Callable[[], object], seconds: float) -> bool:
         """
-        Serve the connection until *fact* gives something true; False when it has not within *seconds*.
+        Serve the connection until *fact* returns something true; False when it has not within *seconds*.
 
         Raises:
             BrokerError: The broker is lost.
@@ -190,7 +190,7 @@ class Requester:
         return True
 
     def presence(self) -> str:
-        """Say what is known about the daemon."""
+        """Explain what is known about the daemon."""
         if self.daemon is None:
             return f"no daemon has ever shown itself on {self._mqtt.status_topic}"
         since = f"{self.daemon.started_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -255,7 +255,7 @@ class Requester:
         client.ack(message.mid, message.qos)
         payload = bytes(message.payload)
         if message.topic == self._mqtt.status_topic:
-            self.daemon = status.parse(payload) or self.daemon
+            self.daemon = parse(payload) or self.daemon
             return
         if message.topic.startswith(f"{self._mqtt.task_event_topic}/"):
             self.events.append(payload)

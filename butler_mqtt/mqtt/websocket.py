@@ -34,7 +34,7 @@ class Place:
 
     @property
     def authority(self) -> str:
-        """Give host and port as in a URL."""
+        """Return host and port as in a URL."""
         default = 443 if self.secure else 80
         return self.host if self.port == default else f"{self.host}:{self.port}"
 
@@ -93,7 +93,7 @@ class WebSocket:
             raise WebSocketError(f"WebSocket handshake error: {error}") from error
 
     def recv(self, length: int) -> bytes:
-        """Give what came, none at the end; raises BlockingIOError when that was nothing for the caller."""
+        """Return what came, nothing at the end; raises BlockingIOError without anything for the caller."""
         if self._early:
             data, self._early = self._early, b""
             return data
@@ -137,7 +137,7 @@ class WebSocket:
         return len(self._early) + (below() if below is not None else 0)
 
     def fileno(self) -> int:
-        """Give the number for poll and select."""
+        """Return the number for poll and select."""
         return self._sock.fileno()
 
     def setblocking(self, flag: bool) -> None:

@@ -1,1 +1,1 @@
-"""The Qlik Repository Service (QRS): find tasks, start them, read executions: home of requests, tenacity."""
+"""The Qlik Repository Service (QRS): resolve tasks, start them, read executions; home of requests."""

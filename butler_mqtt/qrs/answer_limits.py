@@ -37,7 +37,7 @@ class Limits:
     Args:
         seconds: From the call to the end of the head, however many `1xx` come before; as long again for
             the body.
-        bytes_per_second: Each so many bytes of the body give it one more second.
+        bytes_per_second: Each so many bytes of the body allow it one more second.
         head_bytes: Of the head, `1xx` answers before it included.
         body_bytes: Of the body, as sent and once more as decoded.
     """
@@ -49,15 +49,15 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Give those of a configuration: `readTimeoutSeconds` for the head, and again for the body."""
+        """Return those of a configuration: `readTimeoutSeconds` for the head, and again for the body."""
         return cls(settings.read_timeout_seconds)
 
 
 class Meter:
     """
-    Measures the call in hand; its sockets ask it before each read and tell it what came.
+    Measures the present call; its sockets ask it before each read and report what came.
 
-    `sent` tells whether a byte of the call may have left. For one thread.
+    `sent` is whether a byte of the call may have left. For one thread.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -69,11 +69,11 @@ class Meter:
         self.sent = False
 
     def reset(self) -> None:
-        """Take note that a new call begins, of which nothing has been sent."""
+        """Record that a new call begins, of which nothing has been sent."""
         self.sent = False
 
     def begin(self) -> None:
-        """Take note that the call is being written."""
+        """Record that the call is being written."""
         self.sent = True
         self._in_body = False
         self._began = time.monotonic()
@@ -81,14 +81,14 @@ class Meter:
         self._room = self._limits.head_bytes
 
     def body(self) -> None:
-        """Take note that the head is there; what is read from now on is the body."""
+        """Record that the head is complete; what is read from now on is the body."""
         self._in_body = True
         self._until = time.monotonic() + self._limits.seconds
         self._room = self._limits.body_bytes
 
     def left(self) -> float:
         """
-        Give the seconds that are left.
+        Return the seconds that are left.
 
         Raises:
             AnswerTooSlow: None are.
@@ -101,7 +101,7 @@ class Meter:
 
     def received(self, count: int) -> None:
         """
-        Take note that so many bytes came.
+        Record that so many bytes came.
 
         Raises:
             AnswerTooLarge: They are too many.
@@ -113,7 +113,7 @@ class Meter:
             raise self.too_large()
 
     def too_large(self) -> AnswerTooLarge:
-        """Give the error for an answer that is larger than it may be."""
+        """Return the error for an answer that is larger than it may be."""
         if self._in_body:
             return AnswerTooLarge(f"the answer has more than {self._limits.body_bytes} bytes")
         return AnswerTooLarge(f"the answer has more than {self._limits.head_bytes} bytes of headers")

@@ -1,7 +1,7 @@
 """
 HTTP answers of the QRS -> values or errors, by what the caller may do next.
 
-Error bodies are plain text or HTML, so the status is looked at before
+Error bodies are plain text or HTML, so the status is read before
 anything is parsed.
 """
 
@@ -26,11 +26,11 @@ class PassingOutage(QlikUnavailable):
 
 
 def is_html(answer: HttpAnswer) -> bool:
-    """Tell whether a proxy's page came instead of an answer of the repository."""
+    """Return whether a proxy's page came instead of an answer of the repository."""
     return "html" in answer.content_type.lower() or answer.body[:64].lstrip()[:1] == b"<"
 
 
-def said(answer: HttpAnswer) -> str:
+def quoted(answer: HttpAnswer) -> str:
     """Quote the body for a message: one line, bounded, no control characters; a page is only named."""
     if is_html(answer):
         return "an HTML page"
@@ -40,7 +40,7 @@ def said(answer: HttpAnswer) -> str:
 
 def value_of(answer: HttpAnswer, call: str) -> object:
     """
-    Give the JSON of an answer to a read, None for 204.
+    Return the JSON of an answer to a read, None for 204.
 
     Raises:
         PassingOutage: 429, 502, 503, 504, or a 2xx that is not JSON.
@@ -58,12 +58,12 @@ def value_of(answer: HttpAnswer, call: str) -> object:
             else:
                 return value
         raise PassingOutage(
-            f"{call}: {answer.status} with {said(answer)} instead of JSON;"
+            f"{call}: {answer.status} with {quoted(answer)} instead of JSON;"
             " a proxy answers for the repository, or the repository is starting"
         )
     if answer.status in PASSING:
         raise PassingOutage(
-            f"{call}: {answer.status} {said(answer)}; the repository is starting, overloaded or down",
+            f"{call}: {answer.status} {quoted(answer)}; the repository is starting, overloaded or down",
             retry_seconds(answer),
         )
     raise _error(answer, call)
@@ -71,7 +71,7 @@ def value_of(answer: HttpAnswer, call: str) -> object:
 
 def text_of(answer: HttpAnswer, call: str) -> str:
     """
-    Give the text of an answer to a download; errors as of `value_of`.
+    Return the text of an answer to a download; errors as of `value_of`.
 
     Raises:
         QlikUnavailable: 429 or a 5xx.
@@ -85,7 +85,7 @@ def text_of(answer: HttpAnswer, call: str) -> str:
 
 def execution_of(answer: HttpAnswer, call: str) -> str | None:
     """
-    Give the execution id of an answer to a start, None for 204.
+    Return the execution id of an answer to a start, None for 204.
 
     Raises:
         QlikUnavailable: 429: nothing was started.
@@ -102,19 +102,19 @@ def execution_of(answer: HttpAnswer, call: str) -> str | None:
         execution = guid(value.get("value") if isinstance(value, dict) else value)
         if execution is not None:
             return execution
-        raise OutcomeUnknown(f"{call}: {answer.status} with {said(answer)} instead of an execution id")
+        raise OutcomeUnknown(f"{call}: {answer.status} with {quoted(answer)} instead of an execution id")
     if 400 <= answer.status < 500:
         raise _error(answer, call)
-    raise OutcomeUnknown(f"{call}: {answer.status} {said(answer)}; the task may have been started")
+    raise OutcomeUnknown(f"{call}: {answer.status} {quoted(answer)}; the task may have been started")
 
 
 def _error(answer: HttpAnswer, call: str) -> QlikError:
-    status, words = answer.status, said(answer)
+    status, words = answer.status, quoted(answer)
     line = f"{call}: {status} {words}"
     if status == 429:
         return PassingOutage(f"{line}; the server asks us to slow down", retry_seconds(answer))
     if status >= 500:
-        return QlikUnavailable(f"{line}; look into the repository's log")
+        return QlikUnavailable(f"{line}; see the repository's log")
     return QlikRefused(line + _advice(status, words), status)
 
 
@@ -132,7 +132,7 @@ def _advice(status: int, words: str) -> str:
     if status == 403 and "xsrf" in words.lower():
         return (
             "; the xrfkey of query and header did not arrive as sent:"
-            " a proxy on the way changes the address or drops X-Qlik-Xrfkey"
+            " a proxy in between changes the address or drops X-Qlik-Xrfkey"
         )
     if status == 403:
         return (
@@ -159,7 +159,7 @@ def http_date(value: str) -> datetime | None:
     """
     Read an HTTP date as UTC; None when absent, unreadable, or a time that no clock shows.
 
-    Within the years given there is room to reckon with it: a clock at the end of the calendar overflows.
+    The range of years leaves room for arithmetic: a clock at the end of the calendar overflows.
     """
     try:
         moment = parsedate_to_datetime(value)

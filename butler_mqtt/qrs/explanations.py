@@ -1,4 +1,4 @@
-"""What can go wrong on the way to the server, in an operator's words, with what to do about it."""
+"""What can go wrong between us and the server, for the operator, with what to do about it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RAISED = (rx.RequestException, HTTPError, HTTPException, OSError, ValueError)
 
 
 def explain(error: BaseException, settings: Settings) -> str:
-    """Say what went wrong on the way to the server and what to do; one line, no URL in it."""
+    """Explain what went wrong between us and the server and what to do; one line, no URL in it."""
     meaning = next((FAILURES[kind] for kind in type(error).__mro__ if kind in FAILURES), "the call failed")
     cause = _deepest(error)
     if isinstance(cause, ssl.SSLError):
@@ -65,7 +65,7 @@ def explain(error: BaseException, settings: Settings) -> str:
 
 
 def _deepest(error: BaseException) -> BaseException:
-    """Follow what the libraries wrapped: only the innermost text says what happened."""
+    """Unwrap what the libraries wrapped: only the innermost text says what happened."""
     seen = {id(error)}
     while True:
         inner = [getattr(error, "reason", None), error.__cause__, *reversed(error.args)]
@@ -77,7 +77,7 @@ def _deepest(error: BaseException) -> BaseException:
 
 
 def _tls_advice(error: ssl.SSLError, settings: Settings) -> str:
-    """Tell what to change; the numbers are OpenSSL's X509_V_ERR_*."""
+    """Advise what to change; the numbers are OpenSSL's X509_V_ERR_*."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         if "alert" in str(error).lower():
             return (
@@ -88,11 +88,11 @@ def _tls_advice(error: ssl.SSLError, settings: Settings) -> str:
     code = getattr(error, "verify_code", 0)
     if code in {62, 64}:  # host name, IP address
         return "; put the name in the server's certificate into configQRS.serverName"
-    if code in {2, 18, 19, 20, 21}:  # no way from the certificate to the CA
+    if code in {2, 18, 19, 20, 21}:  # no chain from the certificate to the CA
         return f"; cert.clientCertCA ({settings.client_cert_ca}) must be the root.pem of this Qlik site"
     if 79 <= code <= 94:  # what RFC 5280 wants of a CA; 79: it has no basicConstraints
         return (
             f"; OpenSSL takes no such certificate of a CA ({settings.client_cert_ca}), whatever is"
-            " configured: sites made about 2015 to 2019 have one; have the site's certificates made anew"
+            " configured: sites made about 2015 to 2019 have one; have the site's certificates recreated"
         )
     return ""

@@ -22,13 +22,13 @@ _OR = " or "
 
 
 def literal(text: str) -> str:
-    r"""Give *text* as a quoted string: first `\` becomes `\\`, then `'` becomes `\'`."""
+    r"""Return *text* as a quoted string: first `\` becomes `\\`, then `'` becomes `\'`."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def term(selector: Selector) -> str:
     """
-    Give the term, in parentheses, that finds the tasks of *selector*.
+    Return the term, in parentheses, for the tasks of *selector*.
 
     Ids stand unquoted, so they must be checked GUIDs; `Selector` promises that.
     """
@@ -45,12 +45,12 @@ def term(selector: Selector) -> str:
 
 
 def any_of(path: str, ids: Iterable[str]) -> str:
-    """Give a filter for objects whose *path* is any of *ids*, which must be checked GUIDs."""
+    """Return a filter for objects whose *path* is any of *ids*, which must be checked GUIDs."""
     return _OR.join(f"({path} eq {_bare(one)})" for one in ids)
 
 
 def none_of(path: str, ids: Iterable[str]) -> str:
-    """Give a filter for objects whose *path* is none of *ids*, which must be checked GUIDs."""
+    """Return a filter for objects whose *path* is none of *ids*, which must be checked GUIDs."""
     return " and ".join(f"{path} ne {_bare(one)}" for one in ids)
 
 
@@ -62,7 +62,7 @@ def _bare(identity: str) -> str:
 
 
 def join(selectors: Iterable[Selector]) -> str:
-    """Give the filter for tasks that any of *selectors* means."""
+    """Return the filter for tasks that any of *selectors* means."""
     return _OR.join(map(term, selectors))
 
 
@@ -72,7 +72,7 @@ def encode(text: str) -> str:
 
 
 def can_be_asked(selector: Selector) -> bool:
-    """Tell whether the selector has a UTF-8 form: text with lone surrogates has none, and no task has it."""
+    """Return whether the selector has a UTF-8 form: text with lone surrogates has none, nor has a task."""
     try:
         (selector.name + selector.value).encode()
     except UnicodeEncodeError:

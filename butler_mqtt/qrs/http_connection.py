@@ -5,7 +5,7 @@ Only public faces are used: the methods that `HTTPAdapter` has for subclasses,
 urllib3's pool with a connection class of ours, `SSLContext.sslsocket_class`,
 and `http.client`'s `connect`, `send` and `response_class`.
 
-Whether anything was sent cannot be told from the exception: `ConnectionError`
+Whether anything was sent cannot be seen from the exception: `ConnectionError`
 covers both a refused connection and an answer cut off, and `ReadTimeout` also
 a TLS handshake that hangs. So the connection itself notes when it begins to write.
 """
@@ -55,7 +55,7 @@ class _FinalResponse(http.client.HTTPResponse):
 
 
 class _PlainSocket(socket.socket):
-    """A socket that reads within the limits of the call in hand."""
+    """A socket that reads within the limits of the present call."""
 
     meter: Meter
 
@@ -135,13 +135,13 @@ class _Metered(_Base):
             self.connect()
         if not self.meter.sent:
             self.meter.begin()
-            # What the last read of the call before was given may be less than nothing of this one.
+            # What the last read of the call before was given may already have passed for this one.
             self.sock.settimeout(self.meter.left())
         super().send(data)
 
 
 class PlainConnection(_Metered, HTTPConnection):
-    """A connection without TLS; *resolve* gives the addresses of a host."""
+    """A connection without TLS; *resolve* returns the addresses of a host."""
 
     def __init__(self, *args: Any, meter: Meter, resolve: Resolve = addresses_of, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -160,7 +160,7 @@ class PlainConnection(_Metered, HTTPConnection):
 
 
 class TlsConnection(_Metered, HTTPSConnection):
-    """A connection over TLS; *resolve* gives the addresses of a host."""
+    """A connection over TLS; *resolve* returns the addresses of a host."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class TlsConnection(_Metered, HTTPSConnection):
         self.ssl_context = tls_context(self._settings)
         self.ssl_context.sslsocket_class = _TlsSocket
         super().connect()
-        if isinstance(self.sock, _TlsSocket):  # as the context was told
+        if isinstance(self.sock, _TlsSocket):  # as the context makes them
             self.sock.meter = self.meter
 
 
@@ -207,18 +207,18 @@ class Adapter(HTTPAdapter):
         self._pool = _pool(settings, meter)
 
     def get_connection_with_tls_context(self, *_args: Any, **_options: Any) -> urllib3.HTTPConnectionPool:
-        """Give our one connection, whatever `requests` would make of its arguments."""
+        """Return our one connection, whatever `requests` would make of its arguments."""
         return self._pool
 
     def cert_verify(self, *_args: Any) -> None:
-        """Leave it to our TLS context, where `requests` would look for CAs of its own."""
+        """Leave it to our TLS context, where `requests` would load CAs of its own."""
 
     def request_url(self, request: PreparedRequest, _proxies: Any) -> str:
-        """Give what is asked for: no proxy has a part in it."""
+        """Return what is asked for: no proxy has a part in it."""
         return str(request.url)
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """Give the answer without looking for cookies, which takes long."""
+        """Return the answer without searching it for cookies, which takes long."""
         response = Response()
         response.request = req
         response.status_code = resp.status
@@ -246,7 +246,7 @@ def _pool(settings: Settings, meter: Meter) -> urllib3.HTTPConnectionPool:
     if not settings.use_ssl:
         return _PlainPool(settings.host, settings.port, **options)
     if not settings.reject_unauthorized:
-        # Said once in our own log.
+        # Logged once by ourselves.
         urllib3.disable_warnings(InsecureRequestWarning)
     return _TlsPool(
         settings.host,

@@ -19,7 +19,7 @@ class Pause(tenacity.wait.wait_base):
         self._jitter = tenacity.wait_random(0, first)
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        """Give the seconds to wait before the next attempt."""
+        """Return the seconds to wait before the next attempt."""
         pause = self._wait(retry_state) + self._jitter(retry_state)
         error = retry_state.outcome.exception() if retry_state.outcome is not None else None
         asked = error.retry_after if isinstance(error, QlikUnavailable) else None
@@ -31,7 +31,7 @@ _RETRYING = tenacity.Retrying(wait=_BETWEEN_CALLS)
 
 
 def pause_after(failures: int) -> float:
-    """Give the seconds to wait after so many failures in a row, for one who does not wait within a call."""
+    """Return the seconds to wait after so many failures in a row, for a caller that waits by itself."""
     state = tenacity.RetryCallState(_RETRYING, None, (), {})
     state.attempt_number = failures
     return _BETWEEN_CALLS(state)

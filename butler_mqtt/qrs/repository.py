@@ -1,4 +1,4 @@
-"""`Qrs`, shared by all threads, and `Connection`, one for each thread."""
+"""`RepositoryClient`, shared by all threads, and `RepositoryConnection`, one for each thread."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import tenacity
 
-from butler_mqtt.domain.model import Execution, ExecutionStatus, Selector, Task, TaskSnapshot
+from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs import filters, script_log, wire
+from butler_mqtt.qrs import script_log, wire
 from butler_mqtt.qrs.answer_limits import Limits
-from butler_mqtt.qrs.answers import PassingOutage, execution_of, said, text_of, value_of
+from butler_mqtt.qrs.answers import PassingOutage, execution_of, quoted, text_of, value_of
+from butler_mqtt.qrs.execution_lists import ExecutionLists
 from butler_mqtt.qrs.pauses import FIRST_PAUSE, Pause
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.snapshots import Snapshots
@@ -24,20 +24,12 @@ from butler_mqtt.settings import QrsSettings as Settings
 
 log = logging.getLogger("butler_mqtt.qrs")
 
-#: Executions asked for in one query.
-MAX_EXECUTIONS = 50
-#: Looks at executions of which one reads the sessions of all.
-ALL_SESSIONS_EVERY = 10
-_ABORTING = frozenset({ExecutionStatus.ABORT_INITIATED, ExecutionStatus.ABORTING})
-#: A list this long may have been cut by the server.
-MAYBE_CUT = 100
-
 
 class RepositoryClient(ServerState):
     """
     What all connections share: settings, the server's clock, whether it is reached.
 
-    `stop` ends the pauses between retries. `first_pause` is in seconds. `on_call` is told of each call.
+    `stop` ends the pauses between retries. `first_pause` is in seconds. `on_call` is called after each call.
     *limits* bound each answer in time and size, those of the settings if None.
     """
 
@@ -61,7 +53,7 @@ class RepositoryClient(ServerState):
         if settings.use_ssl and not settings.reject_unauthorized:
             log.warning(
                 "configQRS.rejectUnauthorized is false: the certificate of %s is not checked,"
-                " anyone on the way can read and start tasks",
+                " anyone in between can read and start tasks",
                 settings.host,
                 extra={"action": "qrs_unverified"},
             )
@@ -78,9 +70,9 @@ class RepositoryConnection:
         settings = qrs.settings
         self._qrs = qrs
         self._transport = Transport(settings, qrs.monotonic, qrs.on_call, qrs.limits)
-        self._snapshots = 0
         self._lists = TaskLists(self._read, qrs.form)
-        self._snapshotting = Snapshots(self._read, self._lists)
+        self._snapshots = Snapshots(self._read, self._lists)
+        self._executions = ExecutionLists(self._read)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(PassingOutage),
             stop=tenacity.stop_any(
@@ -95,11 +87,11 @@ class RepositoryConnection:
 
     def find(self, selectors: Sequence[Selector]) -> dict[Selector, tuple[Task, ...] | QlikRefused]:
         """
-        Find the tasks of each selector; an empty tuple is the server's own "no such task".
+        Resolve each selector to its tasks; an empty tuple is the server's own "no such task".
 
         A selector whose query the server refuses (400) gets that error as its
         value and does not harm the others. An empty answer can also mean that
-        the user in X-Qlik-User may not read the task: the server does not say.
+        the user in X-Qlik-User may not read the task: the server does not tell them apart.
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
@@ -149,74 +141,31 @@ class RepositoryConnection:
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
-        snapshot = self._snapshotting.snapshot([task])[task.id]
+        snapshot = self._snapshots.snapshot([task])[task.id]
         if isinstance(snapshot, QlikRefused):
             raise snapshot
         return snapshot
 
     def read_snapshots(self, tasks: Iterable[Task]) -> dict[str, TaskSnapshot | QlikRefused]:
-        """Read what `look` reads of many tasks at once, by their ids; raises as `look`."""
-        return self._snapshotting.snapshot(tasks)
+        """Read the snapshots of many tasks at once, by their ids; raises like `snapshot`."""
+        return self._snapshots.snapshot(tasks)
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         """
         Read executions by id; None for one the server does not show.
 
-        One call for each 50, and one more for those of them whose results say
-        that they ended, or that have none: with its session an execution may
-        be retried, without it it is over. Now and then the sessions of all are
+        One call for each 50, and one more for those of them whose results show
+        that they ended, or that have none: with its session an execution may be
+        retried, without it it is over. Now and then the sessions of all are
         read, since a result stays active when the server loses its execution.
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
-        self._snapshots += 1
-        known: dict[str, Execution | None] = dict.fromkeys(ids)
-        asked = list(known)
-        for start in range(0, len(asked), MAX_EXECUTIONS):
-            group = asked[start : start + MAX_EXECUTIONS]
-            results = self._by_id("executionresult", "executionID", group)
-            shown = {one.id: one for one in wire.executions([], results) if one.id is not None}
-            # Why an execution is being aborted only its session tells.
-            alive = {one for one in group if one in shown and shown[one].active}
-            alive -= {one for one in alive if shown[one].status in _ABORTING}
-            if self._snapshots % ALL_SESSIONS_EVERY == 0:
-                alive = set()
-            doubtful = [one for one in group if one not in alive]
-            sessions = self._sessions_by_id(doubtful) if doubtful else []
-            for execution in wire.executions(sessions, results):
-                if execution.id in known:
-                    known[execution.id] = (
-                        replace(execution, session=True) if execution.id in alive else execution
-                    )
-        return known
-
-    def _sessions_by_id(self, ids: Sequence[str]) -> list[object]:
-        try:
-            return self._by_id("executionsession", "id", ids)
-        except QlikRefused as error:
-            if error.status != 404:
-                raise
-        # A server without the list shows them one by one; 404 is a session that ended.
-        return [session for one in ids if (session := self._session(one)) is not None]
-
-    def _session(self, execution_id: str) -> object | None:
-        try:
-            return self._read(f"/executionsession/{execution_id}")
-        except QlikRefused as error:
-            if error.status != 404:
-                raise
-            return None
-
-    def _by_id(self, entity: str, path: str, ids: Sequence[str]) -> list[object]:
-        rows = self._full(entity, filters.any_of(path, ids))
-        if len(rows) < MAYBE_CUT or len(ids) == 1:
-            return rows
-        middle = len(ids) // 2
-        return self._by_id(entity, path, ids[:middle]) + self._by_id(entity, path, ids[middle:])
+        return self._executions.read_by_id(ids)
 
     def script_log(self, task_id: str, execution: Execution, lines: int = 50) -> list[str] | None:
         """
@@ -227,7 +176,7 @@ class RepositoryConnection:
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell (401, 403).
+            QlikRefused: The server refuses to answer (401, 403).
         """
         if execution.result_id is None:
             return None
@@ -239,28 +188,28 @@ class RepositoryConnection:
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
         return wire.number(wire.part(self._read("/task/count"), "value")) or 0
 
     def capacity(self) -> int:
         """
-        Read how many reloads the site runs at one time, by its scheduler nodes; 0 if it does not tell.
+        Read how many reloads the site runs at one time, by its scheduler nodes; 0 if it does not show them.
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
         services = wire.objects(self._read("/schedulerservice/full"))
         return sum(wire.number(wire.part(one, "settings", "maxConcurrentEngines")) or 0 for one in services)
 
     def about(self) -> dict[str, object]:
         """
-        Read what the server says about itself, e.g. `buildVersion`.
+        Read the server's description of itself, e.g. `buildVersion`.
 
         Raises:
             QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to tell.
+            QlikRefused: The server refuses to answer.
         """
         about = self._read("/about")
         return about if isinstance(about, dict) else {}
@@ -268,10 +217,6 @@ class RepositoryConnection:
     def close(self) -> None:
         """Close the connection; a later call opens a new one."""
         self._transport.close()
-
-    def _full(self, entity: str, text: str, order: str = "") -> list[object]:
-        rows = self._read(f"/{entity}/full", f"filter={filters.encode(text)}{order}")
-        return rows if isinstance(rows, list) else []
 
     def _read(self, path: str, query: str = "") -> object:
         return self._retrying(self._read_once, path, query, value_of)
@@ -290,7 +235,7 @@ class RepositoryConnection:
         try:
             value = parse(answer, call)
             if path.endswith("/full") and not isinstance(value, list):
-                raise PassingOutage(f"{call}: {answer.status} with {said(answer)} instead of a list")
+                raise PassingOutage(f"{call}: {answer.status} with {quoted(answer)} instead of a list")
         except QlikUnavailable:
             # Whoever answered so may not be the repository: ask over a new connection next time.
             self._transport.close()

@@ -2,7 +2,7 @@
 The script log of a reload: a reference first, then the download.
 
 Until May 2025 the reference is had by the result's `fileReferenceID`, since
-then by the result's own id; which way a server knows is found by trying.
+then by the result's own id; which of the two a server knows is found by trying.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from butler_mqtt.errors import QlikRefused
 from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.task_lists import Read
 
-#: Statuses of a server that does not know this way, or has no log yet.
+#: Statuses of a server that does not know this reference, or has no log yet.
 _NOT_HERE = frozenset({400, 404})
 
 
@@ -21,9 +21,9 @@ def last_lines(read: Read, download: Read, task_id: str, result_id: str, lines: 
 
     Raises:
         QlikUnavailable: The server could not be asked.
-        QlikRefused: The server refuses to tell.
+        QlikRefused: The server refuses to answer.
     """
-    for path, query in _ways(read, task_id, result_id):
+    for path, query in _references(read, task_id, result_id):
         try:
             reference = wire.reference(wire.part(read(path, query), "value"))
             if reference is None:
@@ -37,7 +37,7 @@ def last_lines(read: Read, download: Read, task_id: str, result_id: str, lines: 
     return None
 
 
-def _ways(read: Read, task_id: str, result_id: str) -> list[tuple[str, str]]:
+def _references(read: Read, task_id: str, result_id: str) -> list[tuple[str, str]]:
     chosen = filters.encode(filters.any_of("id", [result_id]))
     rows = wire.objects(read("/executionresult/full", f"filter={chosen}"))
     new = (f"/reloadtask/{task_id}/scriptlogfile", f"executionResultId={result_id}")

@@ -1,4 +1,4 @@
-"""What every answer tells about the server: its clock, and whether it is there."""
+"""What every answer shows of the server: its clock, and whether it is there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from butler_mqtt.qrs.answers import PASSING, http_date, is_html, said
+from butler_mqtt.qrs.answers import PASSING, http_date, is_html, quoted
 from butler_mqtt.qrs.transport import HttpAnswer
 
 log = logging.getLogger("butler_mqtt.qrs")
@@ -53,11 +53,11 @@ class ServerState:
         return clock[0] + timedelta(seconds=self.monotonic() - clock[1])
 
     def note_answer(self, answer: HttpAnswer) -> None:
-        """Take the time from an answer, and whether the repository is reached: a 500 tells neither."""
+        """Take the time from an answer, and whether the repository is reached: a 500 shows neither."""
         if answer.date != self._date and (moment := http_date(answer.date)) is not None:
             self._date, self._clock = answer.date, (moment, self.monotonic())
         if answer.status in PASSING or is_html(answer):
-            self.note_failure(f"{answer.status} with {said(answer)}")
+            self.note_failure(f"{answer.status} with {quoted(answer)}")
         elif answer.status < 500:
             self._reached_at = self.monotonic()
             if not self._reachable:

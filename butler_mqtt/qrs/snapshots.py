@@ -1,8 +1,8 @@
 """
 All that the server shows about tasks: themselves, their sessions, their results.
 
-After a crash many tasks have to be looked at, and each look is three
-questions: so tasks share them. An answer is taken for all of them only when
+After a crash many tasks have to be read, and each snapshot takes three
+questions, so tasks share them. An answer is taken for all of them only when
 it is proved to be whole and names the task of every row; else the tasks are
 asked for in halves, and one alone as it is.
 """
@@ -18,21 +18,21 @@ from butler_mqtt.errors import QlikRefused
 from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.task_lists import MAYBE_CUT, NOT_UNDERSTOOD, Read, TaskLists
 
-#: Tasks of one question; with all three ways to a task about 7 KB of the URL.
+#: Tasks of one question; with all three paths to a task about 7 KB of the URL.
 MAX_TASKS = 30
 
-#: The ways from an execution session to its task, by kind; the other kinds have no sessions that are known.
-_WAYS: Mapping[int | None, tuple[str, ...]] = {
+#: The paths from an execution session to its task, by kind; the other kinds have no sessions that are known.
+_TASK_PATHS: Mapping[int | None, tuple[str, ...]] = {
     TaskType.RELOAD: ("reloadTask", "id"),
     TaskType.EXTERNAL_PROGRAM: ("externalProgramTask", "id"),
     TaskType.USER_SYNC: ("userSyncTask", "id"),
 }
-_Ways = Sequence[tuple[str, ...]]
+_Paths = Sequence[tuple[str, ...]]
 
 
 @dataclass
 class Snapshots:
-    """Looks at tasks over one connection."""
+    """Reads snapshots of tasks over one connection."""
 
     read: Read
     lists: TaskLists
@@ -81,20 +81,20 @@ class Snapshots:
         return snapshots
 
     def _sessions(self, ids: Sequence[str], kind: int | None) -> tuple[Mapping[str, Sequence[object]], bool]:
-        ways = [_WAYS[kind]] if kind in _WAYS else list(_WAYS.values())
+        paths = [_TASK_PATHS[kind]] if kind in _TASK_PATHS else list(_TASK_PATHS.values())
         try:
-            return self._rows("executionsession", ids, ways), kind is None or kind in _WAYS
+            return self._rows("executionsession", ids, paths), kind is None or kind in _TASK_PATHS
         except QlikRefused as error:
-            # Without a list of sessions the results alone have to tell, and that nothing runs is not proved.
-            if error.status != 404 and (kind in _WAYS or error.status not in NOT_UNDERSTOOD):
+            # Without a list of sessions the results alone have to do, and that nothing runs is not proved.
+            if error.status != 404 and (kind in _TASK_PATHS or error.status not in NOT_UNDERSTOOD):
                 raise
             return defaultdict(list), False
 
     def _rows(
-        self, entity: str, ids: Sequence[str], ways: _Ways, order: str = ""
+        self, entity: str, ids: Sequence[str], paths: _Paths, order: str = ""
     ) -> Mapping[str, Sequence[object]]:
-        """Read the rows of the tasks with these *ids*, to which *ways* lead, by task."""
-        text = " or ".join(filters.any_of(".".join(way), ids) for way in ways)
+        """Read the rows of the tasks with these *ids*, to which *paths* lead, by task."""
+        text = " or ".join(filters.any_of(".".join(path), ids) for path in paths)
         query = f"filter={filters.encode(text)}"
         try:
             rows = self.read(f"/{entity}/full", f"{query}{order}")
@@ -106,32 +106,32 @@ class Snapshots:
             rows = rows if isinstance(rows, list) else []
             if len(ids) == 1:
                 return {ids[0]: rows}
-            by_task = _by_task(rows, ids, ways)
+            by_task = _by_task(rows, ids, paths)
             if by_task is not None and self._whole(entity, query, len(rows)):
                 return by_task
         middle = len(ids) // 2
         return {
-            **self._rows(entity, ids[:middle], ways, order),
-            **self._rows(entity, ids[middle:], ways, order),
+            **self._rows(entity, ids[:middle], paths, order),
+            **self._rows(entity, ids[middle:], paths, order),
         }
 
     def _whole(self, entity: str, query: str, length: int) -> bool:
-        """Tell whether a list of this *length* is certainly all there is: a cut one may hide an execution."""
+        """Return whether a list of this *length* is certainly complete: a cut one may hide an execution."""
         if length < MAYBE_CUT:
             return True
         try:
             total = wire.number(wire.part(self.read(f"/{entity}/count", query), "value"))
         except QlikRefused:
             return False
-        # More may have come meanwhile; those are not what was asked for.
+        # More may have come since; those are not what was asked for.
         return total is not None and total <= length
 
 
-def _by_task(rows: Sequence[object], ids: Iterable[str], ways: _Ways) -> dict[str, list[object]] | None:
+def _by_task(rows: Sequence[object], ids: Iterable[str], paths: _Paths) -> dict[str, list[object]] | None:
     """Sort rows by the task that they name; None when one names none of those asked for."""
     by_task: dict[str, list[object]] = {one: [] for one in ids}
     for row in rows:
-        named = (wire.reference(wire.part(row, *way)) for way in ways)
+        named = (wire.reference(wire.part(row, *path)) for path in paths)
         task_id = next((one for one in named if one in by_task), None)
         if task_id is None:
             return None

@@ -1,10 +1,10 @@
 """
-Tasks by selectors, whichever way this server lists them.
+Tasks by selectors, whichever lists this server has.
 
 Three traps of the QRS are handled here. A filter that it does not understand
 is refused as a whole, so the refused query is cut in halves until the bad
 selector is alone. The documented form of `/qrs/task` lacks custom properties,
-which servers give nevertheless: where one does not, the concrete kinds are
+which servers show nevertheless: where one does not, the concrete kinds are
 asked. And lists may be cut silently, so their length is compared with a count.
 """
 
@@ -56,19 +56,19 @@ class Form:
 
 
 class _ListCut(QlikRefused):
-    """The server shows fewer tasks than it counts, and gave no way to the rest."""
+    """The server shows fewer tasks than it counts, and lists the rest in no other form."""
 
 
 @dataclass
 class TaskLists:
-    """Finds tasks for one connection; `form` is shared by all."""
+    """Resolves selectors for one connection; `form` is shared by all."""
 
     read: Read
     form: Form = field(default_factory=Form)
 
     def find(self, selectors: Iterable[Selector]) -> dict[Selector, tuple[Task, ...] | QlikRefused]:
         """
-        Find the tasks of each selector.
+        Resolve each selector to its tasks.
 
         Raises:
             QlikUnavailable: The server could not be asked.

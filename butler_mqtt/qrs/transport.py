@@ -1,4 +1,4 @@
-"""One keep-alive connection to the QRS: sending, the whole answer, and what went wrong on the way."""
+"""One keep-alive connection to the QRS: sending, the whole answer, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_IDLE_SECONDS = 30.0
 #: Bytes of a body that are read at a time.
 _PIECE = 1 << 16
 _XRFKEY = "X-Qlik-Xrfkey"
-#: Not the system's: the key is no secret, and asking the system gives the interpreter away.
+#: Not the system's: the key is no secret, and asking the system releases the interpreter lock.
 _chance = random.Random()  # noqa: S311 -- see above
 #: Sent with every call unless configured otherwise; compressing lists would cost both sides time.
 _HEADERS = {
@@ -35,12 +35,12 @@ _HEADERS = {
 }
 
 
-#: Told of each call: method, path, HTTP status (`none` without an answer), seconds.
+#: Called with each call's method, path, HTTP status (`none` without an answer), seconds.
 OnCall = Callable[[str, str, str, float], None]
 
 
 class ExchangeFailed(ButlerError):
-    """No whole answer came; `sent` tells whether a byte of the request may have left."""
+    """No whole answer came; `sent` is whether a byte of the request may have left."""
 
     def __init__(self, message: str, *, sent: bool) -> None:
         self.sent = sent
@@ -61,11 +61,11 @@ class HttpAnswer:
 
 class Transport:
     """
-    Sends one call at a time to one server and gives back the whole answer; for one thread.
+    Sends one call at a time to one server and returns the whole answer; for one thread.
 
     Connecting and the TLS handshake take `connect_timeout_seconds` each at most;
     the answer has to keep within *limits*, those of the settings if None.
-    `on_call` is told of each call.
+    `on_call` is called after each call.
     """
 
     def __init__(

@@ -18,12 +18,12 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LARGEST = 2**53
 #: Longest text taken from the server into a reply.
 MAX_MESSAGE = 500
-#: Status of a result that shows none: counts as active, since nothing says that it ended.
+#: Status of a result that shows none: counts as active, since nothing shows that it ended.
 UNKNOWN_STATUS = -1
 
 
 def objects(value: object) -> list[Mapping[str, object]]:
-    """Give the JSON objects of a list; anything else is left out."""
+    """Return the JSON objects of a list; anything else is left out."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
@@ -37,7 +37,7 @@ def part(value: object, *path: str) -> object:
 
 
 def text(value: object, limit: int = MAX_MESSAGE) -> str:
-    """Give a string on one line without control characters, at most *limit* long; "" for anything else."""
+    """Return a string on one line without control characters, at most *limit* long; "" for anything else."""
     if not isinstance(value, str):
         return ""
     if len(value) <= limit and value.isprintable():
@@ -49,25 +49,25 @@ def text(value: object, limit: int = MAX_MESSAGE) -> str:
 
 
 def guid(value: object) -> str | None:
-    """Give a GUID in lower case, None for anything else."""
+    """Return a GUID in lower case, None for anything else."""
     return value.lower() if isinstance(value, str) and _GUID.fullmatch(value) else None
 
 
 def reference(value: object) -> str | None:
-    """Give a GUID that points to something: the empty one does not."""
+    """Return a GUID that points to something: the empty one does not."""
     found = guid(value)
     return None if found == EMPTY_GUID else found
 
 
 def number(value: object) -> int | None:
-    """Give an integer, None for anything else, infinity and what no database holds among it."""
+    """Return an integer, None for anything else, infinity and what no database holds among it."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST <= value <= _LARGEST:
         return None
     return int(value)
 
 
 def time(value: object) -> datetime | None:
-    """Give a UTC time; None for none: years before 1900 mean never, 9999 means no end."""
+    """Return a UTC time; None for none: years before 1900 mean never, 9999 means no end."""
     if not isinstance(value, str):
         return None
     try:
@@ -79,7 +79,7 @@ def time(value: object) -> datetime | None:
 
 
 def task(raw: Mapping[str, object]) -> Task | None:
-    """Give the task, None when it lacks an id or a name."""
+    """Return the task, None when it lacks an id or a name."""
     identity, name = guid(raw.get("id")), raw.get("name")
     if identity is None or not isinstance(name, str):
         return None
@@ -109,7 +109,7 @@ MAX_DETAILS = 20
 
 
 def shows_everything(raw: Mapping[str, object]) -> bool:
-    """Tell whether a task is in its concrete form: the documented common form has no custom properties."""
+    """Return whether a task is in its concrete form: the documented common form has no custom properties."""
     return "customProperties" in raw and "tags" in raw
 
 
@@ -131,7 +131,7 @@ def _last(raw: object) -> Execution | None:
 
 
 def result(raw: Mapping[str, object]) -> Execution:
-    """Give one execution result; `id` is its execution's, where it names it."""
+    """Return one execution result; `id` is its execution's, where it names it."""
     started = time(raw.get("startTime"))
     status = number(raw.get("status"))
     return Execution(
@@ -149,7 +149,7 @@ def result(raw: Mapping[str, object]) -> Execution:
 
 
 def _details(details: object) -> tuple[str, ...]:
-    """Give the last messages in order of time."""
+    """Return the last messages in order of time."""
     oldest = datetime.min.replace(tzinfo=UTC)
     rows = [
         (time(item.get("detailCreatedDate")) or oldest, place, message)
@@ -160,7 +160,7 @@ def _details(details: object) -> tuple[str, ...]:
 
 
 def _message(details: object) -> str:
-    """Give the most telling detail: the last error, else the last of all, by their times."""
+    """Return the most relevant detail: the last error, else the last of all, by their times."""
     rows = [
         (number(item.get("detailsType")) == 0, time(item.get("detailCreatedDate")), place, message)
         for place, item in enumerate(objects(details))
@@ -176,9 +176,9 @@ def executions(sessions: object, results: object) -> tuple[Execution, ...]:
     """
     Merge sessions and results of `/full` lists into executions, newest first.
 
-    A retry adds a result to its execution: the one started last tells the
-    state, the oldest creation tells when the execution began. A session shows
-    that the execution is active, whatever its result says.
+    A retry adds a result to its execution: the one started last has the
+    state, the oldest creation is when the execution began. A session shows
+    that the execution is active, whatever its result shows.
     """
     by_execution: dict[str, list[Execution]] = {}
     of_result: dict[str, str] = {}
@@ -211,7 +211,7 @@ def _age(execution: Execution) -> datetime:
 def _merge(rows: Iterable[Execution], session: Mapping[str, object] | None, owner: str) -> Execution:
     rows = list(rows)
     oldest = datetime.min.replace(tzinfo=UTC)
-    # max() keeps the first of equals: hand the later rows in first.
+    # max() keeps the first of equals: pass the later rows first.
     newest = max(reversed(rows), key=lambda row: row.started or row.began or oldest, default=None)
     began = [moment for moment in (row.began for row in rows) if moment is not None]
     if session is not None and (created := time(session.get("createdDate"))) is not None:

@@ -16,7 +16,7 @@ from butler_mqtt.contract import task_events
 from butler_mqtt.domain.model import ExecutionStatus
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.domain.states import StartState
-from butler_mqtt.qrs.repository import MAX_EXECUTIONS
+from butler_mqtt.qrs.execution_lists import MAX_IDS
 from butler_mqtt.settings import StartTask
 from butler_mqtt.starting import execution_tracker
 from tests.docs.blocks import blocks
@@ -80,6 +80,6 @@ def test_the_seconds_are_those_of_the_program() -> None:
     assert "a tenth of the execution's age" in text
     assert f"within {execution_tracker.RESULT_LAG_SECONDS:g} s" in text
     assert f"not more than {SERVER_CLOCK_SLACK.total_seconds():g} s before the intent" in text
-    assert f"up to {MAX_EXECUTIONS} executions" in text
+    assert f"up to {MAX_IDS} executions" in text
     assert f"{StartTask().script_log_lines} unless `startTask.scriptLogLines`" in text
     assert (execution_tracker.LOG_TRIES, "in three tries" in text) == (3, True)

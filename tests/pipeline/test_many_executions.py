@@ -17,7 +17,7 @@ from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
-from butler_mqtt.qrs.repository import MAX_EXECUTIONS
+from butler_mqtt.qrs.execution_lists import MAX_IDS
 from butler_mqtt.starting import blocked_starts, execution_tracker
 from butler_mqtt.starting.blocked_starts import BlockedStarts
 from butler_mqtt.starting.execution_tracker import ExecutionTracker
@@ -45,7 +45,7 @@ class Server:
     snapshots: dict[str, list[float]] = field(default_factory=dict)
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
-        self.queries.append((self.clock.now, math.ceil(len(ids) / MAX_EXECUTIONS)))
+        self.queries.append((self.clock.now, math.ceil(len(ids) / MAX_IDS)))
         for one in ids:
             self.snapshots.setdefault(one, []).append(self.clock.now)
         return {one: Execution(one, None, None, 2, session=True) for one in ids}

@@ -25,7 +25,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 def nothing_more(messages: queue.Queue[Message]) -> bool:
-    """Tell whether nothing comes for a moment: the one wait for something not to happen."""
+    """Return whether nothing comes for a moment: the one wait for something not to happen."""
     try:
         messages.get(timeout=0.3)
     except queue.Empty:

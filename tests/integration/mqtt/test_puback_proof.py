@@ -52,7 +52,7 @@ def test_it_is_proved_over_websockets(broker: Mosquitto) -> None:
         prove(keeper, broker)
 
 
-def test_what_is_held_up_on_its_way_is_not_proved_and_counts_anew_on_the_next_connection(
+def test_what_is_held_up_in_flight_is_not_proved_and_the_next_connection_counts_from_0(
     broker: Mosquitto,
 ) -> None:
     with Relay(broker.port) as relay, plain_client(broker) as sender:
@@ -76,7 +76,7 @@ def test_what_is_held_up_on_its_way_is_not_proved_and_counts_anew_on_the_next_co
 
 
 class Turns:
-    """What a network loop sends between paho's packets; `room` tells whether all of paho's is written."""
+    """What a network loop sends between paho's packets; `room` is whether all of paho's is written."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -130,7 +130,7 @@ def test_it_is_not_asked_before_all_acknowledgements_are_written_nor_too_often()
     assert (turns.sent, read) == ([PINGREQ], [1])
 
 
-def test_pahos_own_question_is_a_proof_too_and_answers_are_told_apart_by_their_order() -> None:
+def test_pahos_own_question_is_a_proof_too_and_answers_belong_to_questions_in_their_order() -> None:
     asking, client, read, turns = made()
     asking.acknowledged()
     log(client, puback_proof.PAHO_ASKED)

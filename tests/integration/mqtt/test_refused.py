@@ -58,7 +58,7 @@ def test_a_refused_subscription_is_refused_with_its_topic_and_what_to_do(
         doorkeeper(broker.settings(protocol_version=version)) as keeper,
     ):
         reason = refused(keeper)
-        # Tried again, since an administrator may mend it.
+        # Tried again, since an administrator may fix it.
         until(lambda: len(keeper.sessions) > 1, what="tried again")
         assert not keeper.door.ready
     assert TOPIC in reason

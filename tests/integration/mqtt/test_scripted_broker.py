@@ -1,4 +1,4 @@
-"""Answers that mosquitto cannot be made to give, from a broker that says what a test tells it to."""
+"""Answers that mosquitto cannot be made to give, from a broker that a test scripts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_daemon_that_was_taken_over_stays_away_before_it_gives_up() -> None:
         keeper.door.start()
         until(lambda: keeper.door.state is DoorState.TAKEN_OVER, what="taken over")
         seen = keeper.door.progress()
-        until(lambda: keeper.door.progress() > seen, what="alive meanwhile")
+        until(lambda: keeper.door.progress() > seen, what="still alive")
         assert (keeper.door.state, len(keeper.sessions)) == (DoorState.TAKEN_OVER, 1)
 
 
@@ -173,7 +173,7 @@ def test_who_waits_for_a_reply_asks_for_no_limit_since_replies_may_be_larger() -
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("qos", [0, 1, 2])
-def test_one_that_comes_all_the_same_is_handed_on_in_part_and_the_next_whole(version: str, qos: int) -> None:
+def test_one_that_comes_all_the_same_is_passed_on_in_part_and_the_next_whole(version: str, qos: int) -> None:
     is_v5 = version == "5"
     large = [*message(TOPIC, LARGE, qos=qos, is_v5=is_v5)]
     small = [*message(TOPIC, 10, qos=0, is_v5=is_v5)]
@@ -205,7 +205,7 @@ def test_another_packet_of_a_quarter_of_a_gigabyte_ends_the_connection_and_is_na
 
 
 @pytest.mark.parametrize("reason", [0x87, 0x95, 0x97])
-def test_a_disconnect_because_of_a_publication_is_told_with_its_reason(reason: int) -> None:
+def test_a_disconnect_because_of_a_publication_is_reported_with_its_reason(reason: int) -> None:
     broker = ScriptedBroker(hangs_up_on=is_publish, disconnect_reason=reason)
     with broker, publisher(broker.settings()) as sender:
         sender.open().publish(1)
@@ -240,10 +240,6 @@ class Dying:
 
     def accepted(self, client: object, session_present: bool, limits: BrokerLimits) -> None:
         """Need nothing."""
-
-    def published(self, packet: bytes) -> bool:  # noqa: ARG002 (the signature of a peer)
-        """Want nothing."""
-        return False
 
     def turned(self) -> None:
         """Need nothing."""

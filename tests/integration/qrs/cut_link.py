@@ -36,7 +36,7 @@ ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
 def serve() -> None:
     """Print the first line of each request, as it comes."""
     with socket.create_server((THERE, PORT)) as listener:
-        print(READY, flush=True)  # noqa: T201 -- how the other side is told
+        print(READY, flush=True)  # noqa: T201 -- the other side waits for it
         while True:
             peer, _ = listener.accept()
             threading.Thread(target=_answer, args=(peer,), daemon=True).start()
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def _join(server: subprocess.Popen[str]) -> None:
-    """Give the server its end of the link; it waits for that."""
+    """Return the server its end of the link; it waits for that."""
     own = Path("/proc/self/ns/net").readlink()
     while Path(f"/proc/{server.pid}/ns/net").readlink() == own:
         threading.Event().wait(0.01)

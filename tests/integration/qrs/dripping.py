@@ -32,21 +32,21 @@ _ABORT = struct.pack("ii", 1, 0)
 
 
 def drip(data: bytes, pause: float = PAUSE) -> Iterator[Piece]:
-    """Give *data* a byte at a time."""
+    """Return *data* a byte at a time."""
     for number in range(len(data)):
         yield data[number : number + 1]
         yield pause
 
 
 def drip_for_ever(data: bytes, pause: float = PAUSE) -> Iterator[Piece]:
-    """Give *data* again and again, with a pause after each."""
+    """Return *data* again and again, with a pause after each."""
     while True:
         yield data
         yield pause
 
 
 def flood(data: bytes, size: int | None = None) -> Iterator[Piece]:
-    """Give *data* again and again without a pause, for ever or to at least *size* bytes."""
+    """Return *data* again and again without a pause, for ever or to at least *size* bytes."""
     times = None if size is None else -(-size // len(data))
     return itertools.repeat(data) if times is None else itertools.repeat(data, times)
 

@@ -1,7 +1,7 @@
 """
 A socket server that answers as a test says, over TLS with client certificates or plain.
 
-It speaks just enough HTTP to be told what to send back, byte by byte, so that
+It speaks just enough HTTP to be scripted, byte by byte, so that
 answers can be cut, garbled, or left out.
 """
 
@@ -60,7 +60,7 @@ Answers = Callable[[Call], bytes]
 def reply(
     status: int, body: object = None, *, content_type: str = "application/json", **headers: str
 ) -> bytes:
-    """Give a whole HTTP answer; a body that is not bytes is written as JSON."""
+    """Return a whole HTTP answer; a body that is not bytes is written as JSON."""
     data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(data)}", f"Content-Type: {content_type}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -151,7 +151,7 @@ def make_files(folder: Path) -> Files:
 
 
 def server_context(files: Files, *names: str) -> ssl.SSLContext:
-    """Give the TLS context of a server that asks for client certificates; *names* stand in its own."""
+    """Return the TLS context of a server that asks for client certificates; *names* stand in its own."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     files.ca.issue_cert(*(names or ("127.0.0.1",))).configure_cert(context)
     files.ca.configure_trust(context)

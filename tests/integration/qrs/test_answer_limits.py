@@ -133,8 +133,8 @@ def test_a_start_whose_answer_passes_a_limit_is_in_doubt_and_not_repeated(
         assert time.monotonic() - began < SOON
         assert len(server.calls) == 1
         assert server.sent < 20_000_000
-        told = "in time" if case in TOO_SLOW else "more than" if case in TOO_LARGE else ""
-        assert told in str(caught.value)
+        expected = "in time" if case in TOO_SLOW else "more than" if case in TOO_LARGE else ""
+        assert expected in str(caught.value)
         # The next start is not held up by what is still coming.
         server.pieces = lambda: [STARTED]
         assert connection.start(TASK) == RUN
@@ -184,7 +184,7 @@ def test_a_handshake_in_drips_has_sent_nothing(files: Files) -> None:
 
 @contextmanager
 def deaf(addresses: list[str]) -> Iterator[int]:
-    """Give a port at which no more connection is taken, at each of *addresses*."""
+    """Return a port at which no more connection is taken, at each of *addresses*."""
     with ExitStack() as stack:
         port = 0
         for address in addresses:

@@ -239,7 +239,7 @@ def test_other_kinds_start_by_the_path_that_fits_them(connection: RepositoryConn
     }
 
 
-def test_a_start_cut_after_it_took_effect_is_unknown_and_the_look_finds_it(
+def test_a_start_cut_after_it_took_effect_is_unknown_and_the_snapshot_shows_it(
     simulator: Simulator, connection: RepositoryConnection
 ) -> None:
     task = one(connection, tag("slow"))
@@ -266,7 +266,7 @@ def test_reads_survive_faults_and_a_start_is_never_repeated(
 
 
 @pytest.mark.parametrize("fault", [{"kind": "xsrf"}, {"kind": "status", "status": 403}])
-def test_the_two_kinds_of_403_are_told_apart(
+def test_the_two_kinds_of_403_are_distinguished(
     simulator: Simulator, connection: RepositoryConnection, fault: dict[str, object]
 ) -> None:
     simulator.admin("POST", "/faults", fault)

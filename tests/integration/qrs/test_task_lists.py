@@ -326,7 +326,7 @@ class Executions(Repository):
         (None, f"(reloadTask.id eq {guid(1)}) or (externalProgramTask.id", True),
     ],
 )
-def test_a_look_reads_the_task_its_sessions_and_its_results(
+def test_a_snapshot_has_the_task_its_sessions_and_its_results(
     server: Server, connection: RepositoryConnection, kind: int | None, path: str, readable: bool
 ) -> None:
     server.answers = Executions(raw_task(1, kind=kind))
@@ -341,7 +341,7 @@ def test_a_look_reads_the_task_its_sessions_and_its_results(
     assert results.query["orderby"] == "startTime desc"
 
 
-def test_a_look_at_a_task_that_is_gone_says_so(server: Server, connection: RepositoryConnection) -> None:
+def test_a_snapshot_of_a_task_that_is_gone_shows_it(server: Server, connection: RepositoryConnection) -> None:
     server.answers = Executions()
     assert connection.snapshot(Task(guid(1), "x", 0)).task is None
 
@@ -382,7 +382,7 @@ def test_without_a_list_of_sessions_executions_are_asked_for_one_by_one(
 
 
 @pytest.mark.parametrize("kind", [0, 3])
-def test_without_a_list_of_sessions_a_look_shows_the_results_and_proves_nothing(
+def test_without_a_list_of_sessions_a_snapshot_shows_the_results_and_proves_nothing(
     server: Server, connection: RepositoryConnection, kind: int
 ) -> None:
     server.answers = OneByOne(raw_task(1, kind=kind))
@@ -429,7 +429,7 @@ def looked_at(connection: RepositoryConnection) -> dict[str, TaskSnapshot | Qlik
     return connection.read_snapshots([Task(guid(number), "x") for number in range(1, 14)])
 
 
-def test_many_tasks_are_looked_at_with_one_question_for_each_list(
+def test_many_tasks_are_read_with_one_query_for_each_list(
     server: Server, connection: RepositoryConnection
 ) -> None:
     server.answers = Site()
@@ -445,7 +445,7 @@ def test_many_tasks_are_looked_at_with_one_question_for_each_list(
 
 
 @pytest.mark.parametrize("change", [{}, {"limit": 10}, {"counts": False}, {"names_tasks": False}], ids=str)
-def test_a_look_at_many_tasks_shows_what_a_look_at_each_shows(
+def test_snapshots_of_many_tasks_show_what_one_of_each_shows(
     server: Server, connection: RepositoryConnection, change: dict[str, object]
 ) -> None:
     """Lists may be cut, uncounted or silent about tasks: an execution that is overlooked is repeated."""
@@ -465,7 +465,7 @@ def test_a_look_at_many_tasks_shows_what_a_look_at_each_shows(
 def test_a_task_that_a_cut_list_left_out_is_asked_for_alone_before_it_is_gone(
     server: Server, connection: RepositoryConnection
 ) -> None:
-    """A task that is gone is a verdict: its start would be told as not started."""
+    """A task that is gone is a verdict: its start would be reported as not started."""
     site = Site()
     site.limit = 10
 

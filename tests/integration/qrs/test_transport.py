@@ -1,4 +1,4 @@
-"""A start is told apart by what can have been sent, a read by whether it may pass."""
+"""The error of a start depends on what may have been sent, that of a read on whether it may pass."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_configured_headers_replace_ours_whatever_their_letter_case_but_never_th
     assert len(call.names) == len(set(call.names))
 
 
-def test_the_empty_guid_is_handed_on(server: Server, connection: RepositoryConnection) -> None:
+def test_the_empty_guid_is_passed_on(server: Server, connection: RepositoryConnection) -> None:
     server.answers = lambda _: reply(201, EMPTY_GUID)
     assert connection.start(TASK) == EMPTY_GUID
 

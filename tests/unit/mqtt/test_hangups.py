@@ -30,7 +30,7 @@ def hangups(clock: Clock) -> Hangups:
 
 
 def closed(hangups: Hangups, *ends: Ended) -> list[bool]:
-    """Let connections end; tell after which of them there was something to say."""
+    """Let connections end; return what was reported after each."""
     said = []
     for end in ends:
         hangups.accepted()
@@ -42,9 +42,9 @@ def test_three_in_a_row_leave_the_status_out_and_name_what_was_sent_last(hangups
     closed(hangups, SHORT, SHORT)
     assert (hangups.with_status, hangups.suspicion) == (True, "")
     hangups.sent("this and that")
-    told = hangups.closed(SHORT)
-    assert told is not None
-    assert "last sent: this and that" in told
+    reported = hangups.closed(SHORT)
+    assert reported is not None
+    assert "last sent: this and that" in reported
     assert (hangups.with_status, hangups.suspicion) == (False, "last sent: this and that")
 
 
@@ -67,9 +67,9 @@ def test_a_status_that_was_not_to_blame_comes_back(hangups: Hangups) -> None:
     assert hangups.with_status
 
 
-def test_a_series_that_does_not_end_is_told_ever_less_often(hangups: Hangups) -> None:
+def test_a_series_that_does_not_end_is_reported_ever_less_often(hangups: Hangups) -> None:
     said = closed(hangups, *[SHORT] * 100)
-    assert [number + 1 for number, told in enumerate(said) if told] == [3, 6, 12, 24, 48, 96]
+    assert [number + 1 for number, reported in enumerate(said) if reported] == [3, 6, 12, 24, 48, 96]
 
 
 def test_after_a_good_minute_the_status_is_tried_again(hangups: Hangups, clock: Clock) -> None:

@@ -13,13 +13,15 @@ import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from butler_mqtt.mqtt.buffered_socket import SocketContext
-from butler_mqtt.mqtt.network_loop import Loop
+from butler_mqtt.mqtt.network_loop import NetworkLoop
 from butler_mqtt.mqtt.oversize import PacketLimit
+from butler_mqtt.mqtt.packet_socket import SocketContext
+from butler_mqtt.mqtt.properties import variable_length
 
 CONNACK = b"\x20\x02\x00\x00"
 #: A message of QoS 0 on topic `t`.
 MESSAGE = b"\x30\x03\x00\x01t"
+PING = b"\xc0\x00"
 LIMIT = PacketLimit(payload=262_144, is_v5=False)
 #: Longer than any of these tests may take: a turn that waits so long has missed something.
 LONG = 60.0
@@ -38,21 +40,15 @@ class Late(paho.Client):
         return wanted
 
 
-Ends = tuple[Late, Loop, socket.socket]
+Ends = tuple[Late, NetworkLoop, socket.socket]
 
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
-    """Give a connected client, its loop and the broker's end."""
-    with connected(lambda _packet: False) as parts:
-        yield parts
-
-
-@contextlib.contextmanager
-def connected(take: Callable[[bytes], bool]) -> Iterator[Ends]:
+    """Yield a connected client, its loop and the broker's end."""
     client = Late(CallbackAPIVersion.VERSION2, "test", protocol=MQTTProtocolVersion.MQTTv311)
     client.tls_set_context(SocketContext(LIMIT))
-    with socket.create_server(("127.0.0.1", 0)) as server, Loop(client, take) as loop:
+    with socket.create_server(("127.0.0.1", 0)) as server, NetworkLoop(client) as loop:
         client.connect("127.0.0.1", server.getsockname()[1])
         broker, _ = server.accept()
         with broker:
@@ -114,67 +110,61 @@ def test_a_flood_does_not_keep_a_turn_from_ending(ends: Ends) -> None:
     assert broker.recv(100) == b"\x30\x04\x00\x01tx"
 
 
-def test_messages_are_handed_on_in_their_order_whoever_reads_them() -> None:
-    """Of those that come in parts paho has read the beginning."""
+def test_messages_arrive_whole_and_in_order_however_they_are_cut_up(ends: Ends) -> None:
+    client, loop, broker = ends
     came: list[bytes] = []
+    client.on_message = lambda _client, _userdata, message: came.append(bytes(message.payload))
+    texts = [b"1", b"22", b"", MESSAGE, b"333", bytes(131_072), b"4"]
+    stream = b"".join(b"\x30" + variable_length(3 + len(text)) + b"\x00\x01t" + text for text in texts)
 
-    def take(packet: bytes) -> bool:
-        if packet.endswith(b"!"):
-            return False
-        came.append(packet[5:])
-        return True
+    def send(size: int) -> None:
+        for start in range(0, len(stream), size):
+            broker.sendall(stream[start : start + size])
 
-    with connected(take) as (client, loop, broker):
-        client.on_message = lambda _client, _userdata, message: came.append(b"paho " + message.payload)
-        texts = [b"1", b"2!", b"3", b"4", b"5!", b"6"]
-        stream = b"".join(b"\x30" + bytes([3 + len(text)]) + b"\x00\x01t" + text for text in texts)
-        for size in (len(stream), 1, 2, 3, 5, 7):
-            came.clear()
-            for start in range(0, len(stream), size):
-                broker.sendall(stream[start : start + size])
-                loop.turn(LONG)
-            assert [text.removeprefix(b"paho ") for text in came] == texts
+    for size in (len(stream), 1000, 4097, 65_536):
         came.clear()
-        broker.sendall(stream)
-        loop.turn(LONG)
-        assert came == [b"1", b"paho 2!", b"3", b"4", b"paho 5!", b"6"]
-
-
-def test_what_looks_like_a_message_within_another_is_none() -> None:
-    came: list[bytes] = []
-
-    def take(packet: bytes) -> bool:
-        came.append(packet)
-        return True
-
-    with connected(take) as (client, loop, broker):
-        client.on_message = lambda _client, _userdata, message: came.append(b"paho " + message.payload)
-        broker.sendall(b"\x30" + bytes([3 + len(MESSAGE)]) + b"\x00\x01t")
-        loop.turn(LONG)
-        broker.sendall(MESSAGE)
-        loop.turn(LONG)
-    assert came == [b"paho " + MESSAGE]
-
-
-def test_a_message_too_long_to_be_read_ahead_whole_is_read_by_paho() -> None:
-    came: list[bytes] = []
-    long: list[int] = []
-
-    def take(packet: bytes) -> bool:
-        came.append(packet)
-        return True
-
-    with connected(take) as (client, loop, broker):
-        client.on_message = lambda _client, _userdata, message: long.append(len(message.payload))
-        pong = b"\xd0\x00"
-        packet = b"\x30\x83\x80\x08\x00\x01t" + bytes(131_072)
-        sending = threading.Thread(target=broker.sendall, args=(pong + MESSAGE + packet + pong + MESSAGE,))
+        sending = threading.Thread(target=send, args=(size,))
         sending.start()
-        while len(came) < 2:
+        while len(came) < len(texts):
             loop.turn(LONG)
         sending.join()
-    assert came == [MESSAGE, MESSAGE]
-    assert long == [131_072]
+        assert came == texts
+
+
+def test_a_packet_of_ours_is_sent_between_those_of_paho_or_not_at_all(ends: Ends) -> None:
+    client, loop, broker = ends
+    assert loop.send_between(PING)
+    client.publish("t", b"x")
+    assert not loop.send_between(PING)
+    loop.turn(0)
+    assert loop.send_between(PING)
+    sent = b"".join((PING, b"\x30\x04\x00\x01tx", PING))
+    came = b""
+    while len(came) < len(sent):
+        came += broker.recv(100)
+    assert came == sent
+
+
+def test_what_the_system_does_not_take_is_sent_when_it_does(ends: Ends) -> None:
+    client, loop, broker = ends
+    payload = bytes(16_000_000)
+    client.publish("t", payload)
+    loop.turn(0)
+    assert client.want_write()
+    assert not loop.send_between(PING)
+    came = 0
+
+    def drain() -> None:
+        nonlocal came
+        while came < len(payload):
+            came += len(broker.recv(1 << 20))
+
+    reading = threading.Thread(target=drain)
+    reading.start()
+    while client.want_write():
+        loop.turn(LONG)
+    reading.join()
+    assert came == len(payload) + 8
 
 
 def test_what_the_broker_said_before_it_went_is_read_although_writing_fails(ends: Ends) -> None:

@@ -149,7 +149,7 @@ def test_what_is_sent_after_the_other_side_has_closed_it_is_an_error_of_the_conn
     ],
     ids=["not found", "no accept", "MQTT", "closed"],
 )
-def test_another_answer_is_told(ends: tuple[WebSocket, Server], answer: bytes, words: str) -> None:
+def test_another_answer_is_named(ends: tuple[WebSocket, Server], answer: bytes, words: str) -> None:
     websocket, server = ends
     server.sock.sendall(answer)
     server.sock.shutdown(socket.SHUT_WR)

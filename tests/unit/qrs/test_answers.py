@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from requests import exceptions as rx
 
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs.answers import PassingOutage, execution_of, retry_seconds, said, value_of
+from butler_mqtt.qrs.answers import PassingOutage, execution_of, quoted, retry_seconds, value_of
 from butler_mqtt.qrs.explanations import FAILURES, explain
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.transport import HttpAnswer
@@ -60,7 +60,7 @@ def test_an_answer_that_is_not_json_is_a_passing_outage(body: bytes) -> None:
     assert isinstance(error_of(HttpAnswer(200, body)), PassingOutage)
 
 
-def test_the_two_kinds_of_403_are_told_apart() -> None:
+def test_the_two_kinds_of_403_are_distinguished() -> None:
     xsrf = str(error_of(HttpAnswer(403, b"XSRF prevention check failed. Possible XSRF discovered.")))
     assert "xrfkey" in xsrf
     assert "lacks the right" not in xsrf
@@ -68,11 +68,11 @@ def test_the_two_kinds_of_403_are_told_apart() -> None:
 
 
 def test_a_body_is_quoted_on_one_bounded_line() -> None:
-    assert said(HttpAnswer(400, b"a\r\n\x1b[31mb")) == "'a [31mb'"
-    assert len(said(HttpAnswer(400, b"x" * 100_000))) <= 202
-    assert said(HttpAnswer(502, b"  <!DOCTYPE html>secret")) == "an HTML page"
-    assert said(HttpAnswer(502, b"oops", "text/html; charset=utf-8")) == "an HTML page"
-    assert said(HttpAnswer(500, b"")) == "no text"
+    assert quoted(HttpAnswer(400, b"a\r\n\x1b[31mb")) == "'a [31mb'"
+    assert len(quoted(HttpAnswer(400, b"x" * 100_000))) <= 202
+    assert quoted(HttpAnswer(502, b"  <!DOCTYPE html>secret")) == "an HTML page"
+    assert quoted(HttpAnswer(502, b"oops", "text/html; charset=utf-8")) == "an HTML page"
+    assert quoted(HttpAnswer(500, b"")) == "no text"
 
 
 @pytest.mark.parametrize("status", [200, 201])
@@ -152,7 +152,7 @@ def verification_error(code: int) -> ssl.SSLCertVerificationError:
 
 
 def test_a_certificate_that_is_refused_is_named_for_what_it_is() -> None:
-    assert "made anew" in explain(verification_error(79), Settings())
+    assert "recreated" in explain(verification_error(79), Settings())
     assert "clientCertCA" in explain(verification_error(19), Settings())
     assert "serverName" in explain(verification_error(62), Settings())
 

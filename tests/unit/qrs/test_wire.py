@@ -103,7 +103,7 @@ def test_the_message_is_the_last_error_else_the_last_detail_whatever_their_order
     assert wire.result(result(details=[*rows, error])).message == "no data [0m"
 
 
-def test_a_retry_tells_the_state_and_the_first_result_when_it_began() -> None:
+def test_the_state_is_the_retrys_and_the_beginning_the_first_results() -> None:
     failed = result(status=8)
     again = result(id=RETRY, createdDate=at(10), startTime=at(10, 1), status=7)
     for rows in ([failed, again], [again, failed]):
