@@ -12,19 +12,19 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 from butler_mqtt.clock import from_ms, now_ms
-from butler_mqtt.contract import topics, validation
+from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import Arrival, Message, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.errors import RequestError
 from butler_mqtt.intake.body_cache import Bodies
+from butler_mqtt.intake.duplicates import Holders
 from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets
-from butler_mqtt.journal import queries, tables
+from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
@@ -153,8 +153,8 @@ class Intake:
             parsed.append(self._parse(arrival, digest, packet))
         # An id made here is new.
         asked = {one.request_id for one in parsed if one.request is not None and one.given}
-        known = _Known(transaction, asked, self._turn)
-        opened = [self._record(one, known) for one in parsed]
+        holders = Holders(transaction, asked, self._turn)
+        opened = [self._record(one, holders) for one in parsed]
         for one in parsed:
             if one.arrival.on_stored is not None:
                 self._turn.after(one.arrival.on_stored, one.request_id)
@@ -273,14 +273,14 @@ class Intake:
             )
         return self._settings.mqtt.task_start_reply_topic
 
-    def _record(self, one: _Parsed, known: _Known) -> OpenRequest | None:
+    def _record(self, one: _Parsed, holders: Holders) -> OpenRequest | None:
         ledger = self._ledger
         request = one.request
         if request is None:
             error = one.error or RequestError("internal_error", "Internal error", "the request was not read")
             self._place(one, ledger.malformed(one.arrival, error, one.request_id, one.address))
             return None
-        holder = known.holder(one.request_id)
+        holder = holders.of(one.request_id)
         if holder is not None and holder.fingerprint != request.fingerprint:
             conflict = RequestError(
                 "request_id_conflict",
@@ -307,7 +307,7 @@ class Intake:
         late = self._too_late(opened, request)
         if late is not None:
             ledger.refused(opened, late)
-        known.add(opened, request.fingerprint)
+        holders.add(opened, request.fingerprint)
         return None if late is not None else opened
 
     def _place(self, one: _Parsed, delivery: Delivery) -> None:
@@ -330,51 +330,6 @@ class Intake:
         if opened.expires_at is not None and opened.expires_at <= opened.received_at:
             return RequestError("expired", "Request expired", "expiresAt had passed when the request arrived")
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    row: int
-    fingerprint: str
-    waits: bool
-    answer: str | None = None
-    final_answer: str | None = None
-
-
-class _Known:
-    """The requests that hold the ids of one turn: those on disk and those recorded in this turn."""
-
-    def __init__(self, transaction: Transaction, request_ids: set[str], turn: UnitOfWork) -> None:
-        self._turn = turn
-        self._rows = queries.holders(transaction, request_ids) if request_ids else {}
-        self._new: dict[str, tuple[OpenRequest, str]] = {}
-
-    def holder(self, request_id: str) -> _Holder | None:
-        if request_id in self._new:
-            opened, fingerprint = self._new[request_id]
-            holder = _Holder(opened.id, fingerprint, opened.request.wait == "finished")
-        elif request_id in self._rows:
-            row = self._rows[request_id]
-            final = row["reply"] if row["state"] == "refused" else row["final_reply"]
-            waits = validation.reread(row["document"]).wait == "finished"
-            holder = _Holder(row["id"], row["fingerprint"], waits, row["reply"], final)
-        else:
-            return None
-        # It may have been answered, or let go of its id, earlier in this turn.
-        changed = self._turn.unit.changed(tables.requests, holder.row)
-        if not changed.get("holds_id", True):
-            return None
-        answer = changed.get("reply", holder.answer)
-        last = "reply" if changed.get("state") == "refused" else "final_reply"
-        final = changed.get(last, holder.final_answer)
-        return replace(
-            holder,
-            answer=answer if isinstance(answer, str) else None,
-            final_answer=final if isinstance(final, str) else None,
-        )
-
-    def add(self, opened: OpenRequest, fingerprint: str) -> None:
-        self._new[opened.request_id] = (opened, fingerprint)
 
 
 def _new_id() -> str:
