@@ -26,16 +26,10 @@ from butler_mqtt.journal.request_history import RequestHistory
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.sqlite import FORMAT, writing_engine
 from butler_mqtt.journal.upgrade import upgrade
-from butler_mqtt.outbox import dead_letters
-from butler_mqtt.outbox.dead_letters import place
+from butler_mqtt.pipeline.operator_commands import place
 from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, delivered, lines
 from tests.pipeline.harness import Crash, Harness, killed_after_effect
-
-
-@pytest.fixture(autouse=True)
-def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
 
 
 @pytest.fixture
