@@ -11,7 +11,7 @@ from butler_mqtt import clock
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.pipeline.backlog import Backlog
-from butler_mqtt.pipeline.timings import LoopTimings
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
 

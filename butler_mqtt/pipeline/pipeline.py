@@ -21,7 +21,7 @@ from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.ledger.unit_of_work import Counting
 from butler_mqtt.pipeline.event_queue import EventQueue
 from butler_mqtt.pipeline.failed_turns import FailedTurns
-from butler_mqtt.pipeline.timings import LoopTimings
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.turns import Acknowledging, Turns
 from butler_mqtt.settings import Settings
 

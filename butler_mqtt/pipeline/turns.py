@@ -49,10 +49,10 @@ from butler_mqtt.pipeline.disk_guard import DiskGuard
 from butler_mqtt.pipeline.expiry import Expiry
 from butler_mqtt.pipeline.held_arrivals import HeldArrivals
 from butler_mqtt.pipeline.journal_maintenance import JournalMaintenance
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.operator_commands import OperatorCommands
 from butler_mqtt.pipeline.recovery import Recovery
 from butler_mqtt.pipeline.stored_requests import StoredRequests
-from butler_mqtt.pipeline.timings import LoopTimings
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.dispatcher import Dispatcher

@@ -48,8 +48,8 @@ from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal, reading_engine
 from butler_mqtt.outbox import outbox
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.pipeline import Pipeline
-from butler_mqtt.pipeline.timings import LoopTimings
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting import dispatcher, execution_tracker, reconciler

@@ -22,7 +22,7 @@ from statistics import median
 from sqlalchemy import Connection
 
 from butler_mqtt.journal.retention import Retention
-from butler_mqtt.pipeline.timings import LoopTimings
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.settings import JournalSettings, Settings
 from tests.pipeline.harness import Harness
 
