@@ -215,7 +215,7 @@ class Turns:
                 _guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
         self._intake.acknowledged(recorded)
         self._outbox.add(self._rows.publications)
-        _guarded(self._outbox.pump)
+        _guarded(self._outbox.publish)
         if not self._draining:
             # Last: begun beside the commit, such a read takes the time of the POST that waits for it.
             _guarded(self.dispatcher.snapshot)
