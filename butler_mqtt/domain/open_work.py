@@ -69,7 +69,6 @@ class OpenRequest:
     deliveries: list[Delivery] = field(default_factory=list)
     starts: list[OpenStart] = field(default_factory=list)
     not_found: list[Mapping[str, object]] = field(default_factory=list)
-    undecided: int = 0
 
 
 @dataclass(slots=True, eq=False)

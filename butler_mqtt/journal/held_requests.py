@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select, text
 
+from butler_mqtt.domain.states import RUN_OPEN, RunState, move
 from butler_mqtt.journal.tables import notes, outbox, requests
 
 #: `PRAGMA user_version` of a copy made by `requests backup`; that of a journal in use is 0.
@@ -57,7 +58,11 @@ _HOLD = f"""
     FROM ({_OPEN}) WHERE request NOT IN (SELECT request FROM notes WHERE kind = '{HELD}')
 """  # noqa: S608 -- own words
 _HELD_REQUESTS = select(notes.c.request).where(notes.c.kind == HELD)
-#: An execution is followed for all its requests or for none.
+_GIVE_UP = """
+    UPDATE runs SET state = :after, answered_at = :now, details = :details
+    WHERE state IN ('intended', 'posted') AND state = :before
+"""
+#: An execution is tracked for all its requests or for none.
 _TOGETHER = f"""
     SELECT DISTINCT others.request FROM starts JOIN runs ON runs.id = starts.run
     JOIN starts AS others ON others.run = runs.id
@@ -77,7 +82,7 @@ def is_held() -> ColumnElement[bool]:
     return requests.c.id.in_(_HELD_REQUESTS)
 
 
-def set_aside() -> ColumnElement[bool]:
+def is_dead_letter() -> ColumnElement[bool]:
     """Give the condition for messages that the broker does not take; those held are others."""
     return and_(outbox.c.quarantined_at.isnot(None), outbox.c.reason.is_distinct_from(RESTORED))
 
@@ -106,13 +111,11 @@ def hold(connection: Connection, now: int) -> int:
     """
     connection.execute(notes.update().where(notes.c.kind == CANCELLING).values(kind=HELD))
     connection.execute(text(_HOLD), {"now": now, "text": _NOTE})
-    connection.execute(
-        text(
-            "UPDATE runs SET state = 'unknown', answered_at = :now, details = :details "
-            "WHERE state IN ('intended', 'posted')"
-        ),
-        {"now": now, "details": IN_DOUBT},
-    )
+    for before in sorted(RUN_OPEN):
+        # A change of state like the ledger's, so by the same rule.
+        after = move(before, RunState.UNKNOWN, "in doubt")
+        values = {"before": before, "after": after, "now": now, "details": IN_DOUBT}
+        connection.execute(text(_GIVE_UP), values)
     connection.execute(
         outbox.update().where(outbox.c.quarantined_at.is_(None)).values(quarantined_at=now, reason=RESTORED)
     )

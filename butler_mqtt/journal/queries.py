@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
 
-from butler_mqtt.journal.held_requests import not_held
+from butler_mqtt.journal.held_requests import is_dead_letter, not_held
 from butler_mqtt.journal.tables import deliveries, outbox, process_starts, requests, runs, sessions, starts
 
 Row = Mapping[str, Any]
@@ -18,7 +18,8 @@ Row = Mapping[str, Any]
 BY_ID = literal_column("+requests.id", requests.c.id.type)
 
 
-def _rows(connection: Connection, query: Select[Any]) -> Sequence[Row]:
+def read_rows(connection: Connection, query: Select[Any]) -> list[Row]:
+    """Return the rows of *query*, each as a mapping of its own."""
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
@@ -100,13 +101,13 @@ def received(connection: Connection, *, after: int, limit: int, held: bool = Fal
     found = select(requests.c.id).where(IS_OPEN, requests.c.state == "received", after < BY_ID)
     found = found.where(not_held()) if held else found
     those = found.order_by(BY_ID).limit(limit)
-    return _rows(connection, select(requests).where(requests.c.id.in_(those)).order_by(requests.c.id))
+    return read_rows(connection, select(requests).where(requests.c.id.in_(those)).order_by(requests.c.id))
 
 
 def decided(connection: Connection) -> Sequence[Row]:
     """Give requests with starts that have no outcome; the pipeline keeps their number small."""
     opened = select(requests).where(IS_OPEN, requests.c.state == "decided", not_held())
-    return _rows(connection, opened.order_by(BY_ID))
+    return read_rows(connection, opened.order_by(BY_ID))
 
 
 def expired(connection: Connection, *, now: int, after: int, limit: int, held: bool = False) -> Sequence[Row]:
@@ -119,12 +120,12 @@ def expired(connection: Connection, *, now: int, after: int, limit: int, held: b
         requests.c.id > after,
     )
     query = query.where(not_held()) if held else query
-    return _rows(connection, query.limit(limit))
+    return read_rows(connection, query.limit(limit))
 
 
 def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
     """Give the deliveries of these requests that have no reply yet."""
-    return _rows(
+    return read_rows(
         connection,
         select(
             deliveries.c.id,
@@ -142,7 +143,9 @@ def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequenc
 
 def starts_of(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
     """Give the starts of these requests in the order decided."""
-    return _rows(connection, select(starts).where(starts.c.request.in_(request_rows)).order_by(starts.c.id))
+    return read_rows(
+        connection, select(starts).where(starts.c.request.in_(request_rows)).order_by(starts.c.id)
+    )
 
 
 def waiting_for_the_end(connection: Connection) -> Sequence[Row]:
@@ -151,18 +154,18 @@ def waiting_for_the_end(connection: Connection) -> Sequence[Row]:
         deliveries.c.wait == "finished", deliveries.c.answered_at.is_(None)
     )
     query = select(requests).where(requests.c.id.in_(waiting), requests.c.state == "closed", not_held())
-    return _rows(connection, query.order_by(requests.c.id))
+    return read_rows(connection, query.order_by(requests.c.id))
 
 
 def starts_waiting(connection: Connection) -> Sequence[Row]:
     """Give the starts that wait, in the order decided."""
-    return _rows(connection, _starts_with_requests().where(starts.c.state == "waiting"))
+    return read_rows(connection, _starts_with_requests().where(starts.c.state == "waiting"))
 
 
 def starts_served(connection: Connection) -> Sequence[Row]:
     """Give the starts whose executions have not ended, in the order decided."""
     executing = select(runs.c.id).where(runs.c.state == "executing")
-    return _rows(
+    return read_rows(
         connection,
         _starts_with_requests().where(NOT_PLANNED, starts.c.run.in_(executing), starts.c.state == "running"),
     )
@@ -175,17 +178,19 @@ def _starts_with_requests() -> Select[Any]:
 
 def executing_runs(connection: Connection) -> Sequence[Row]:
     """Give the runs whose executions have not ended."""
-    return _rows(connection, select(runs).where(runs.c.state == "executing").order_by(runs.c.id))
+    return read_rows(connection, select(runs).where(runs.c.state == "executing").order_by(runs.c.id))
 
 
 def runs_by_ids(connection: Connection, run_rows: Collection[int]) -> Sequence[Row]:
     """Give runs by their ids."""
-    return _rows(connection, select(runs).where(runs.c.id.in_(run_rows)))
+    return read_rows(connection, select(runs).where(runs.c.id.in_(run_rows)))
 
 
 def open_runs(connection: Connection) -> Sequence[Row]:
     """Give the runs between intent and outcome."""
-    return _rows(connection, select(runs).where(runs.c.state.in_(["intended", "posted"])).order_by(runs.c.id))
+    return read_rows(
+        connection, select(runs).where(runs.c.state.in_(["intended", "posted"])).order_by(runs.c.id)
+    )
 
 
 def known_executions(connection: Connection, execution_ids: Collection[str]) -> dict[str, int]:
@@ -237,13 +242,19 @@ def _plain(connection: Connection, query: str, *values: int) -> list[Any]:
 
 def unpublished(connection: Connection, *, after: int, limit: int) -> Sequence[Row]:
     """Give rows of the outbox that are to be published, oldest first, with ids above *after*."""
-    return _rows(
+    return read_rows(
         connection,
         select(outbox)
         .where(outbox.c.quarantined_at.is_(None), outbox.c.id > after)
         .order_by(outbox.c.id)
         .limit(limit),
     )
+
+
+def dead_letters(connection: Connection, rows: Collection[int]) -> Sequence[Row]:
+    """Return those of these rows of the outbox that the broker does not take, oldest first."""
+    query = select(outbox).where(outbox.c.id.in_(rows), is_dead_letter())
+    return read_rows(connection, query.order_by(outbox.c.id))
 
 
 def request_of(connection: Connection, delivery: int) -> int | None:

@@ -35,7 +35,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal.held_requests import is_held, set_aside
+from butler_mqtt.journal.held_requests import is_dead_letter, is_held
 from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
 from butler_mqtt.journal.request_rows import RequestRows, read
 from butler_mqtt.journal.sqlite import FORMAT, reading_engine
@@ -99,7 +99,7 @@ class Filters:
     sender: str | None = None
     door: str | None = None
     code: str | None = None
-    quarantined: bool = False
+    dead_letters: bool = False
     held: bool = False
 
 
@@ -169,9 +169,9 @@ class Search:
         with self._reading() as connection:
             return read(connection, rows)
 
-    def quarantined(self) -> list[int]:
+    def dead_letters(self) -> list[int]:
         """Give the rows of the outbox that the broker does not take, oldest first."""
-        query = select(outbox.c.id).where(set_aside()).order_by(outbox.c.id)
+        query = select(outbox.c.id).where(is_dead_letter()).order_by(outbox.c.id)
         with self._reading() as connection:
             return list(connection.execute(query).scalars())
 
@@ -181,7 +181,7 @@ class Search:
             query = select(requests.c.id).where(is_held()).order_by(requests.c.id)
             return list(connection.execute(query).scalars())
 
-    def still_quarantined(self, rows: Sequence[int]) -> int:
+    def still_dead_letters(self, rows: Sequence[int]) -> int:
         """Count those of these rows of the outbox that are set aside still."""
         query = select(func.count()).where(outbox.c.id.in_(rows), outbox.c.quarantined_at.isnot(None))
         with self._reading() as connection:
@@ -300,8 +300,8 @@ def _conditions(connection: Connection, filters: Filters) -> list[ColumnElement[
             return None
         tagged = requests.alias("tagged")
         conditions.append(BY_ID.in_(select(tagged.c.id).where(tagged.c.tags.in_(tags))))
-    if filters.quarantined:
-        conditions.append(BY_ID.in_(select(outbox.c.request).where(set_aside())))
+    if filters.dead_letters:
+        conditions.append(BY_ID.in_(select(outbox.c.request).where(is_dead_letter())))
     if filters.held:
         conditions.append(is_held())
     return conditions

@@ -294,7 +294,7 @@ SEARCHES = [
     Filters(door="none"),
     Filters(code="expired"),
     Filters(code="none"),
-    Filters(quarantined=True),
+    Filters(dead_letters=True),
     Filters(task="Rare", tag="tag 4", code="none", sender="nobody"),
 ]
 

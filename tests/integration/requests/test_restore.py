@@ -22,9 +22,9 @@ from butler_mqtt.cli.requests_retry import FAILED, retried
 from butler_mqtt.clock import now_ms
 from butler_mqtt.daemon import status_line
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.request_history import RequestHistory
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.sqlite import FORMAT, writing_engine
+from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.journal.upgrade import upgrade
 from butler_mqtt.outbox import dead_letters
 from butler_mqtt.outbox.dead_letters import place
@@ -351,8 +351,8 @@ def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_set_aside(
         assert complaint in done.stderr
     with pytest.raises(Declined, match="request erp-2 is held"):
         retried(MqttSettings(), harness.path, "erp-2", None, FAILED)
-    backlog = RequestHistory(harness.path).backlog()
-    assert (backlog.open_requests, backlog.outbox, backlog.quarantined) == (0, 0, 0)
+    backlog = StatusReader(harness.path).backlog()
+    assert (backlog.open_requests, backlog.outbox, backlog.dead_letters) == (0, 0, 0)
     assert "; held" in call("--journal", harness.path).stdout
     (first, second) = lines(call("export", "--journal", harness.path))
     assert first["held"]

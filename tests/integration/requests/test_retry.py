@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt.cli import requests_retry
-from butler_mqtt.cli.requests_timeline import moment
+from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.outbox import dead_letters
 from butler_mqtt.outbox.dead_letters import Action, Command, parse, place
@@ -267,8 +267,8 @@ def test_a_retry_asks_for_the_tasks_of_the_one_named(harness: Harness) -> None:
     assert retried(harness, 1)["taskId"] == [failing]
     assert retried(harness, 2)["taskId"] == [other]
     first, second = (row["received_at"] for row in harness.rows(tables.requests))
-    assert retried(harness, 1)["sender"] == f"retry of erp-1 arrived {moment(first)}"
-    assert retried(harness, 2)["sender"] == f"retry of erp-1 arrived {moment(second)}"
+    assert retried(harness, 1)["sender"] == f"retry of erp-1 arrived {stamp_ms(first)}"
+    assert retried(harness, 2)["sender"] == f"retry of erp-1 arrived {stamp_ms(second)}"
 
 
 @pytest.mark.parametrize(
