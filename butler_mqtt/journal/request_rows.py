@@ -1,4 +1,8 @@
-"""Whole requests as the journal has them, with all that belongs to each."""
+"""
+Whole requests as the journal has them, with all that belongs to each, for operators.
+
+`journal.status_rows` reads of one request what the REST API shows.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +30,8 @@ class RequestRows:
     of all of them, of which the first `MAX_DELIVERIES` are here. `runs` are
     those its starts belong to, by id; `shared` are the ids of other requests
     that share a run, by its id; `messages` are its rows in the outbox. `notes`
-    are about the request or one of its runs; `lives` are those beginnings of
-    the daemon that came after the request.
+    are about the request or one of its runs; `process_starts` are those of
+    the daemon after the request.
     """
 
     request: Row
@@ -41,7 +45,7 @@ class RequestRows:
 
     @property
     def held(self) -> bool:
-        """Tell whether it is held since a backup was restored."""
+        """Return whether it is held since a backup was restored."""
         return any(note["kind"] == HELD for note in self.notes)
 
     @property
@@ -117,7 +121,7 @@ def _deliveries(rows: Sequence[int]) -> Select[Any]:
 
 
 def _shared(connection: Connection, run_rows: set[int]) -> defaultdict[int, list[tuple[int, str]]]:
-    """Give the requests that each of these runs serves, as row and id."""
+    """Return the requests that each of these runs serves, as row and id."""
     query = (
         select(starts.c.run, requests.c.id, requests.c.request_id)
         .join(requests, requests.c.id == starts.c.request)

@@ -1,4 +1,4 @@
-"""Deliveries and the messages that answer them, as rows; events likewise."""
+"""Deliveries, and the messages of the outbox: replies and events."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ class Deliveries:
             self._turn.unit.update(tables.deliveries, publication.delivery, confirmed_at=now_ms())
 
     def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
-        """Record that the broker did not take a message, for *reason*; it will be offered again."""
+        """Record that the broker did not take a message, for *reason*; it is sent again."""
         self._turn.unit.update(tables.outbox, publication.id, refusals=refusals)
         if refusals == 1:
             _log.warning(
-                "request %s: the broker refuses a message for %s: %s; it is offered again, does the broker's "
-                "ACL let us write there?",
+                "request %s: the broker refuses a message for %s: %s; it is sent again; check that the "
+                "broker's ACL lets the daemon write there",
                 publication.request_id,
                 publication.topic,
                 reason,
@@ -117,12 +117,12 @@ class Deliveries:
             )
 
     def suspected(self, publication: Publication, refusals: int, reason: str) -> None:
-        """Record that the broker may have hung up, for *reason*, on a message, to be sent alone now."""
+        """Record that the broker may have closed the connection on a message; it is sent alone now."""
         # The reason beside a message that is no dead letter marks it as suspected, through a restart too.
         self._turn.unit.update(tables.outbox, publication.id, refusals=refusals, reason=reason)
         _log.warning(
-            "request %s: the connection ended while a message of %s bytes for %s was on its way: %s; it is "
-            "sent alone from now on, and set aside if the broker hangs up on it each time",
+            "request %s: the connection ended while a message of %s bytes for %s was unconfirmed: %s; it is "
+            "sent alone from now on, and becomes a dead letter if the broker closes the connection each time",
             publication.request_id,
             len(publication.payload),
             publication.topic,
@@ -134,7 +134,8 @@ class Deliveries:
         """Record that a message is a dead letter: the broker does not take it, for *reason*."""
         self._turn.unit.update(tables.outbox, publication.id, quarantined_at=now_ms(), reason=reason)
         _log.error(
-            "request %s: a message for %s cannot be published: %s; it is kept in the outbox",
+            "request %s: a message for %s cannot be published: %s; it is a dead letter now: fix the cause, "
+            "then butler-mqtt requests resend",
             publication.request_id,
             publication.topic,
             reason,

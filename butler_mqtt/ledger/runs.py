@@ -159,7 +159,7 @@ class Runs:
         for start in watch.starts:
             start.outcome = execution if start.owner is not None else None
         if state is StartState.UNKNOWN:
-            details = "the server does not show how the execution ended: look at the task in the QMC"
+            details = "the server does not show how the execution ended: see the task in the QMC"
             self._starts.move(watch.starts, state, "outcome_unknown", details)
         else:
             self._starts.move(watch.starts, state)

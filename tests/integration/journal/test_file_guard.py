@@ -53,7 +53,7 @@ def move_log(file: Path, how: str = "PASSIVE") -> None:
 
 @pytest.fixture
 def written(journal: Journal) -> Journal:
-    """Give a journal of which half stands in the database and half in the log."""
+    """Return a journal of which half stands in the database and half in the log."""
     write(journal, 1, BEFORE // 2)
     move_log(journal.path)
     write(journal, BEFORE // 2 + 1, BEFORE // 2)

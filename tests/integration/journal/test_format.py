@@ -24,7 +24,7 @@ MIGRATIONS = Path(tables.__file__).parent / "migrations"
 
 
 def described(engine: Engine) -> dict[str, object]:
-    """Give columns, keys and indexes of every table, in a form that can be compared."""
+    """Return columns, keys and indexes of every table, in a form that can be compared."""
     found = inspect(engine)
     whole: dict[str, object] = {}
     for table in found.get_table_names():

@@ -295,7 +295,7 @@ def test_little_space_is_no_room(make_journal: MakeJournal, tmp_path: Path) -> N
 
 @contextmanager
 def unprivileged() -> Iterator[Path]:
-    """Give a folder and run the block as a user who may not simply write everywhere."""
+    """Return a folder and run the block as a user who may not simply write everywhere."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         if os.geteuid() != 0:

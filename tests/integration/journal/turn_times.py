@@ -43,7 +43,7 @@ class Turns:
     checkpoints: list[float] = field(default_factory=list)
 
     def text(self, name: str) -> str:
-        """Give it as lines."""
+        """Return it as lines."""
         return "\n".join(
             (
                 f"turns {name}: {_spread(self.took)}",
@@ -89,11 +89,11 @@ class Log:
         self._file = os.open(f"{journal}-shm", os.O_RDONLY)
 
     def frames(self) -> int:
-        """Give how many pages it has."""
+        """Return how many pages it has."""
         return self._number(16)
 
     def copied(self) -> int:
-        """Give how many of them the last checkpoint copied into the journal."""
+        """Return how many of them the last checkpoint copied into the journal."""
         return self._number(96)
 
     def _number(self, place: int) -> int:

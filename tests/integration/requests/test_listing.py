@@ -48,7 +48,7 @@ NEEDED = {"configQRS": {"host": "sense"}, "cert": {"clientCert": "client.pem", "
 
 @pytest.fixture
 def busy(make_harness: MakeHarness) -> Harness:
-    """Give a harness with requests of every kind, one after the other: `erp-1` to `erp-6`."""
+    """Return a harness with requests of every kind, one after the other: `erp-1` to `erp-6`."""
     harness = make_harness(
         replace(Settings(), start_task_filter=StartTaskFilter(enable=True, tags=("daily",)))
     )
@@ -257,7 +257,7 @@ def test_a_copy_is_read_in_a_folder_where_nobody_may_write(busy: Harness) -> Non
 
 @contextmanager
 def plans(file: Path) -> Iterator[list[str]]:
-    """Give, at the end, how SQLite carried out each statement on *file* meanwhile."""
+    """Return, at the end, how SQLite carried out each statement on *file* meanwhile."""
     gathered: list[tuple[str, Any]] = []
     collected: list[str] = []
 
@@ -439,7 +439,7 @@ def test_a_daemon_starts_from_a_backup(busy: Harness, tmp_path: Path) -> None:
 
 
 def replace_path(harness: Harness, file: Path) -> Harness:
-    """Give a harness that is read from another file."""
+    """Return a harness that is read from another file."""
     folder = file.parent / "as-journal"
     folder.mkdir()
     (folder / "journal.sqlite").symlink_to(file)

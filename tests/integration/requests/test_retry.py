@@ -248,7 +248,7 @@ def several(harness: Harness) -> tuple[str, str]:
 
 
 def retried(harness: Harness, number: int | None = None) -> Any:
-    """Give the request that `retry erp-1` would send."""
+    """Return the request that `retry erp-1` would send."""
     return requests_retry.retried(MqttSettings(), harness.path, "erp-1", number, requests_retry.FAILED)
 
 
