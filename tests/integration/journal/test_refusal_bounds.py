@@ -158,7 +158,7 @@ def test_what_goes_on_is_not_forgotten(journal: Journal, state: str) -> None:
 # ---- through the daemon's core
 
 
-def test_a_large_body_that_is_refused_is_cut_and_its_length_is_told(harness: Harness) -> None:
+def test_a_large_body_that_is_refused_is_cut_and_its_length_is_noted(harness: Harness) -> None:
     harness.ask(b"{" + b"x" * 100_000)
     (delivery,) = harness.rows(tables.deliveries)
     assert len(delivery["payload"]) == refusal_bounds.BODY_BYTES
@@ -227,7 +227,7 @@ def test_the_brokers_redelivery_of_a_refusal_is_recognised_after_a_start(harness
 
 
 def all_published(harness: Harness) -> bool:
-    """Confirm what is on its way, and tell whether nothing is left."""
+    """Confirm what is in flight, and return whether nothing is left."""
     harness.broker.confirm()
     return not harness.rows(tables.outbox)
 

@@ -63,6 +63,6 @@ def lines(done: Result) -> list[Any]:
 
 
 def delivered(harness: Harness) -> bool:
-    """Confirm what is on its way, and tell whether nothing is left to publish."""
+    """Confirm what is in flight, and return whether nothing is left to publish."""
     harness.broker.confirm()
     return not harness.rows(tables.outbox)

@@ -257,7 +257,7 @@ def test_a_copy_is_read_in_a_folder_where_nobody_may_write(busy: Harness) -> Non
 
 @contextmanager
 def plans(file: Path) -> Iterator[list[str]]:
-    """Return, at the end, how SQLite carried out each statement on *file* meanwhile."""
+    """Return, at the end, how SQLite carried out each statement on *file* in between."""
     gathered: list[tuple[str, Any]] = []
     collected: list[str] = []
 
@@ -357,7 +357,7 @@ def _seen(read: list[Any]) -> list[tuple[str, list[str]]]:
 # ---- audit log and backup
 
 
-def test_the_audit_log_tells_who_asked_what_through_which_door_with_which_result(busy: Harness) -> None:
+def test_the_audit_log_has_who_asked_what_through_which_door_with_which_result(busy: Harness) -> None:
     log = lines(call("export", "--journal", busy.path))
     assert [one["requestId"] for one in log] == [f"erp-{number}" for number in range(1, 7)]
     second, fourth, fifth, sixth = log[1], log[3], log[4], log[5]

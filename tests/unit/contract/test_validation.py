@@ -364,7 +364,7 @@ def test_more_different_selectors_than_allowed_are_refused() -> None:
     assert refusal({"taskId": TWO}, path=ONE, max_selectors=1).code == "too_many_tasks"
 
 
-def test_a_flood_of_entries_is_refused_before_it_is_looked_at() -> None:
+def test_a_flood_of_entries_is_refused_before_it_is_read() -> None:
     assert refusal({"tag": ["a"] * 2001}).code == "too_many_tasks"
     assert len(read({"tag": ["a"] * 2000}).selectors) == 1
     assert refusal({"stages": [{"tag": ["a"] * 2001}]}, supported=FEATURES).code == "too_many_tasks"
