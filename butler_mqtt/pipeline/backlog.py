@@ -68,7 +68,7 @@ class Backlog:
         for opened in requests:
             if self._more or len(self._resolver) >= self._limit:
                 self._more = True
-                self._ledger.open.pop(opened.id, None)
+                self._ledger.requests.leave_on_disk(opened)
             else:
                 self._last_read = opened.id
                 self._resolver.add([opened])
@@ -81,11 +81,11 @@ class Backlog:
         if rows:
             self._last_read = rows[-1]["id"]
             opened = self._stored.requests(transaction, rows)
-            self._ledger.open.update(opened)
+            self._ledger.requests.keep(opened)
             discarded = [one for one in opened.values() if one.id in self.cancelling]
             self._resolver.add(one for one in opened.values() if one.id not in self.cancelling)
             for one in discarded:
-                self._ledger.refused(one, RequestError("cancelled", "Request cancelled", DISCARDED))
+                self._ledger.requests.refused(one, RequestError("cancelled", "Request cancelled", DISCARDED))
             if discarded:
                 held_requests.cancelled(transaction, [one.id for one in discarded])
         self._more = len(rows) == self._limit
@@ -101,7 +101,7 @@ class Backlog:
             error = RequestError(
                 "expired", "Request expired", "its tasks had not been found when its time was over"
             )
-            self._ledger.refused(opened, error)
+            self._ledger.requests.refused(opened, error)
 
     def _report_held(self, held: int) -> None:
         if held and held != self.held:

@@ -71,9 +71,9 @@ class Expiry:
     def _finish(self) -> None:
         """Answer those that wait for the end of a request that has expired."""
         now = clock.now_ms()
-        for opened in list(self._ledger.finishing.values()):
+        for opened in list(self._ledger.requests.finishing.values()):
             if opened.expires_at is not None and opened.expires_at <= now:
-                self._ledger.finish_if_ended(opened, anyway=True)
+                self._ledger.requests.finish_if_ended(opened, anyway=True)
 
     def _resumed(self, seconds: float) -> None:
         """Restart the deadlines after the process, or the journal, was stopped: one attempt comes first."""

@@ -53,29 +53,25 @@ class Recovery:
         """Replace what is in memory by what is open in the journal."""
         ledger = self._ledger
         self._backlog.load(transaction)
-        self._stored.keep_callers([*ledger.open.values(), *ledger.finishing.values()])
+        self._stored.keep_callers([*ledger.requests.open.values(), *ledger.requests.finishing.values()])
         self._resolver.reset()
         self._dispatcher.reset()
-        ledger.open.clear()
-        ledger.finishing.clear()
-        ledger.open_count = queries.open_count(transaction)
         kept = self._stored.requests(transaction, queries.decided(transaction))
-        ledger.open.update(kept)
         finishing = self._stored.requests(transaction, queries.waiting_for_the_end(transaction))
-        ledger.finishing.update(finishing)
+        ledger.requests.load(queries.open_count(transaction), kept, finishing)
         # One object for each start, by whichever query it is read.
         starts = self._stored.starts(transaction, {**kept, **finishing})
         planned, waiting = self._begin(transaction, starts)
         self._track(transaction, starts)
         for opened in finishing.values():
-            ledger.finish_if_ended(opened)
+            ledger.requests.finish_if_ended(opened)
         if self._backlog.cancelling:
             held_requests.cancelled(transaction)
         self._backlog.refill(transaction)
-        if ledger.open_count or waiting:
+        if ledger.requests.count or waiting:
             _log.info(
                 "%s requests are open: %s starts are ready, %s wait",
-                ledger.open_count,
+                ledger.requests.count,
                 planned,
                 waiting,
                 extra={"action": "journal_read"},
@@ -93,9 +89,11 @@ class Recovery:
         lost = self._lost(transaction, starts.values(), set(runs))
         for start in list(starts.values()):
             if start in lost:
-                self._ledger.dropped([start], "outcome_unknown", held_requests.IN_DOUBT, StartState.UNKNOWN)
+                self._ledger.starts.dropped(
+                    [start], "outcome_unknown", held_requests.IN_DOUBT, StartState.UNKNOWN
+                )
             elif start.request_row in self._backlog.cancelling and start.state in _NOT_BEGUN:
-                self._ledger.dropped([start], "cancelled", DISCARDED, StartState.CANCELLED)
+                self._ledger.starts.dropped([start], "cancelled", DISCARDED, StartState.CANCELLED)
             elif start.run in runs and start.state in {StartState.PLANNED, StartState.WAITING}:
                 under_way[start.run or 0].append(start)
             elif start.state is StartState.PLANNED:

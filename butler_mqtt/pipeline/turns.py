@@ -146,7 +146,7 @@ class Turns:
     @property
     def open_requests(self) -> int:
         """Count the requests without a reply."""
-        return self._ledger.open_count
+        return self._ledger.requests.count
 
     @property
     def publishing(self) -> bool:
@@ -345,7 +345,7 @@ class Turns:
             self.backlog.add(opened)
 
     def _has_room(self, coming: int = 0) -> bool:
-        if self._ledger.open_count + coming >= self._max_open:
+        if self._ledger.requests.count + coming >= self._max_open:
             return False
         return self.disk.has_room
 
