@@ -75,9 +75,18 @@ class Refusals:
         least: So many are kept whatever their size: the broker may deliver them again.
         most: So many are kept.
         most_bytes: So many bytes are kept, about.
+        pause_seconds: Until those are tried again whose replies have not been published.
     """
 
-    def __init__(self, *, least: int, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        least: int,
+        most: int = MOST,
+        most_bytes: int = MOST_BYTES,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
+        self._pause_seconds = pause_seconds
         self._least = least
         self._most = max(most, least)
         self._most_bytes = most_bytes
@@ -153,7 +162,7 @@ class Refusals:
         self._messages += done.messages
         if not done.gone:
             # Their replies wait for the broker.
-            self._pause = time.monotonic() + PAUSE_SECONDS
+            self._pause = time.monotonic() + self._pause_seconds
 
     def _say(self) -> None:
         now = time.monotonic()
