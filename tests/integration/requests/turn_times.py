@@ -22,13 +22,14 @@ from statistics import median
 from sqlalchemy import Connection
 
 from butler_mqtt.journal.retention import Retention
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.settings import JournalSettings, Settings
 from tests.pipeline.harness import Harness
 
 #: Seconds in all, and of one block with or without pruning.
 SECONDS = 120.0
 BLOCK_SECONDS = 4.0
-#: Requests submitted for each turn.
+#: Requests handed in for each turn.
 LOAD = 5
 KEPT_DAYS = 30.0
 
@@ -43,7 +44,7 @@ class Turns:
     checkpoints: list[float] = field(default_factory=list)
 
     def text(self, name: str) -> str:
-        """Return it as lines."""
+        """Give it as lines."""
         return "\n".join(
             (
                 f"turns {name}: {_spread(self.took)}",
@@ -89,11 +90,11 @@ class Log:
         self._file = os.open(f"{journal}-shm", os.O_RDONLY)
 
     def frames(self) -> int:
-        """Return how many pages it has."""
+        """Give how many pages it has."""
         return self._number(16)
 
     def copied(self) -> int:
-        """Return how many of them the last checkpoint copied into the journal."""
+        """Give how many of them the last checkpoint copied into the journal."""
         return self._number(96)
 
     def _number(self, place: int) -> int:
@@ -101,13 +102,15 @@ class Log:
 
 
 def measure(folder: Path) -> str:
-    """Turn on the journal of *folder*, whose old requests are pruned, and return the figures."""
-    harness = Harness(folder, replace(Settings(), journal=JournalSettings(retention_days=3650.0)))
+    """Turn on the journal of *folder*, whose old requests are pruned, and give the figures."""
+    settings = replace(Settings(), journal=JournalSettings(retention_days=3650.0))
+    harness = Harness(folder, settings, timings=LoopTimings())
     harness.start()
     harness.site.lasting = False
     task = harness.site.add("Sales")
     steps = Steps(Retention(KEPT_DAYS))
-    harness.pipeline._retention = steps  # type: ignore[assignment] # the one method that the pipeline calls
+    # It has the one method that is called.
+    harness.pipeline.turns.maintenance.retention = steps  # type: ignore[assignment]
     log = Log(harness.path)
     commits: list[tuple[float, int, bool]] = []
     plain = harness.journal.transaction
@@ -120,7 +123,7 @@ def measure(folder: Path) -> str:
             frames, began = log.frames(), time.perf_counter()
         took = time.perf_counter() - began
         written = log.frames() - frames
-        # After a checkpoint that copied all, the next commit begins the log again.
+        # After a checkpoint that copied all, the next commit begins the log anew.
         written = written if written >= 0 else log.frames()
         commits.append((took, written, log.copied() not in (0, copied)))
 
@@ -155,11 +158,11 @@ def measure(folder: Path) -> str:
 def _turn(harness: Harness, task: str, turns: Turns, commits: list[tuple[float, int, bool]]) -> None:
     for _ in range(LOAD):
         harness.send({"taskId": task, "ifRunning": "skip"})
-    tidied, first = harness.pipeline._tidied, len(commits)
+    tidied, first = harness.pipeline.turns.expiry.checked, len(commits)
     began = time.perf_counter()
     harness.pipeline.turn(0.0)
     took = time.perf_counter() - began
-    if harness.pipeline._tidied != tidied:
+    if harness.pipeline.turns.expiry.checked != tidied:
         turns.took.append(took)
         turns.commits.append(commits[first][0])
         turns.pages.append(commits[first][1])
