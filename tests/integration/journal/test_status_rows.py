@@ -12,7 +12,7 @@ from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.journal.status_rows import Backlog, StatusReader
+from butler_mqtt.journal.status_rows import OpenCounts, StatusReader
 from butler_mqtt.journal.write_batch import Value, WriteBatch
 
 
@@ -75,14 +75,14 @@ def test_a_refusal_is_shown_with_what_was_answered(journal: Journal) -> None:
 
 def test_what_is_open_is_counted_with_the_age_of_the_oldest(journal: Journal) -> None:
     reader = StatusReader(journal.path)
-    assert reader.backlog() == Backlog(0, None, 0, 0, 0)
+    assert reader.backlog() == OpenCounts(0, None, 0, 0, 0)
     write(
         journal,
         request(1, "a", state="closed", closed_at=1500),
         request(2, "b"),
         request(3, "c", state="decided"),
     )
-    assert reader.backlog() == Backlog(2, 2000, 0, 0, 0)
+    assert reader.backlog() == OpenCounts(2, 2000, 0, 0, 0)
 
 
 def test_counting_reads_no_whole_table_of_requests_or_runs(journal: Journal) -> None:
