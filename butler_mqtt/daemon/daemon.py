@@ -187,7 +187,7 @@ class Daemon:
         self._spawn("checkpoint", partial(checkpoint.work, self._journal, self._stop))
         self._worker("finder", pipeline.resolver.work)
         self._worker("settler", pipeline.dispatcher.reconciler.work)
-        self._worker("follower", pipeline.dispatcher.tracker.work)
+        self._worker("follower", pipeline.dispatcher.poller.work)
         for number in range(self._settings.start_task.max_concurrent_starts):
             self._worker(f"starter-{number + 1}", pipeline.dispatcher.post_workers.work)
         self._worker("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._stop))
@@ -430,7 +430,7 @@ class Daemon:
         self._pipeline.stop()
         self._pipeline.resolver.stop()
         self._pipeline.dispatcher.reconciler.stop()
-        self._pipeline.dispatcher.tracker.stop()
+        self._pipeline.dispatcher.poller.stop()
         for _ in range(self._settings.start_task.max_concurrent_starts):
             self._pipeline.dispatcher.post_workers.stop()
         for thread in self._threads:

@@ -36,7 +36,7 @@ from butler_mqtt.domain.completions import (
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Publication
-from butler_mqtt.errors import JournalError, QlikError, RequestError
+from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.journal import held_requests, queries, tables
 from butler_mqtt.journal.pruning import CALM_STEP_SECONDS, STEP_SECONDS, Pruning
@@ -50,6 +50,7 @@ from butler_mqtt.outbox.dead_letters import DeadLetters
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline.event_queue import EventQueue
 from butler_mqtt.pipeline.recovery import Recovery
+from butler_mqtt.resolving.qlik_timings import DEFAULT_TIMINGS, QlikTimings
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.dispatcher import Dispatcher
@@ -84,6 +85,7 @@ class Pipeline:
         publish: Hands a message to the broker; False when there is no room.
         server_time: The Qlik server's clock as last seen.
         counting: What is counted for those who watch over the daemon.
+        qlik_timings: Pauses and intervals of the work with the Qlik server.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Pipeline:
         publish: Callable[[Publication], bool],
         server_time: Callable[[], datetime | None],
         counting: Counting | None = None,
+        qlik_timings: QlikTimings = DEFAULT_TIMINGS,
     ) -> None:
         self._settings = settings
         self._journal = journal
@@ -106,14 +109,15 @@ class Pipeline:
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=settings.start_task.if_running,
         )
-        self.resolver = Resolver(settings, self._ledger, self._event_queue.put)
+        self.resolver = Resolver(settings, self._ledger, self._event_queue.put, qlik_timings)
         self.dispatcher = Dispatcher(
             settings.start_task,
             self._rows,
             self._ledger,
             emit=self._event_queue.put,
-            want=self.resolver.want,
+            refresh=self.resolver.refresh,
             server_time=server_time,
+            timings=qlik_timings,
             our_user=_user_id(settings),
         )
         self._intake = Intake(settings, self._rows, self._ledger)
@@ -276,7 +280,7 @@ class Pipeline:
         _guarded(self._outbox.pump)
         if not self._draining:
             # Last: begun beside the commit, such a question takes the time of the POST that waits for it.
-            _guarded(self.dispatcher.snapshot)
+            _guarded(self.dispatcher.poll)
             _guarded(self.resolver.renew)
 
     def _read_on(self, transaction: Transaction) -> None:
@@ -296,7 +300,7 @@ class Pipeline:
         if before and now - before > PAUSED_SECONDS:
             self._resumed(now - before)
         clock.STEADY.confirm(self._server_time())
-        self.dispatcher.give_up()
+        self.dispatcher.drop_late()
         self._recovery.expire(transaction)
         self.resolver.give_up()
         self._retention.step(transaction)
@@ -374,20 +378,18 @@ class Pipeline:
             self._intake.acknowledgements_read(event.generation, event.count)
         return held
 
-    def _apply(self, event: Completion, transaction: Transaction) -> None:  # noqa: C901 -- one case an event
+    def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:
             case PublicationConfirmed(identity):
                 self._outbox.confirmed(identity)
             case Resolved():
-                self.dispatcher.read(self.resolver.found(event), event.asked_at)
+                self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
-                self.dispatcher.reconciler.polled(event, transaction)
+                self.dispatcher.runs.polled(event, transaction)
             case ExecutionsPolled():
-                self.dispatcher.tracker.polled(event)
-                if not isinstance(event.shown, QlikError):
-                    self.dispatcher.heard()
+                self.dispatcher.executions_polled(event)
             case CapacityRead(reloads):
-                self.dispatcher.capacity_read(reloads)
+                self.dispatcher.capacity.read(reloads)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
             case PublicationRefused():
@@ -402,8 +404,8 @@ class Pipeline:
             if not self.dispatcher.in_hand and not self._outbox:
                 self._drained.set()
             return
-        decided = self.resolver.turn(self.dispatcher.planned)
-        self.dispatcher.add(decided)
+        decided = self.resolver.turn(len(self.dispatcher.pending))
+        self.dispatcher.pending.add(decided)
         self.dispatcher.turn()
 
     def _receive(self, transaction: Transaction, arrivals: list[Arrival], *, again: bool) -> None:

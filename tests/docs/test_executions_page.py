@@ -17,8 +17,10 @@ from butler_mqtt.domain.model import ExecutionStatus
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.qrs.repository import MAX_EXECUTIONS
+from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.settings import StartTask
-from butler_mqtt.starting import execution_tracker
+from butler_mqtt.starting.execution_tracker import LOG_TRIES
+from butler_mqtt.starting.poll_schedule import SHARE_OF_AGE
 from tests.docs.blocks import blocks
 from tests.project import ROOT
 
@@ -68,18 +70,19 @@ def test_every_status_is_told_as_documented() -> None:
 
 
 def test_the_seconds_are_those_of_the_program() -> None:
+    timings = QlikTimings()
     assert [float(seconds) for _, seconds in rows("What")] == [
-        execution_tracker.LEAST_SECONDS,
-        execution_tracker.MOST_SECONDS,
-        execution_tracker.MOST_WAITED_FOR_SECONDS,
-        execution_tracker.RESULT_LAG_SECONDS,
-        execution_tracker.LOG_PAUSE_SECONDS,
+        timings.least_poll,
+        timings.most_poll,
+        timings.most_blocking_poll,
+        timings.result_lag,
+        timings.script_log_pause,
     ]
     text = PAGE.read_text()
-    assert execution_tracker.SHARE_OF_AGE == 0.1
+    assert SHARE_OF_AGE == 0.1
     assert "a tenth of the execution's age" in text
-    assert f"within {execution_tracker.RESULT_LAG_SECONDS:g} s" in text
+    assert f"within {timings.result_lag:g} s" in text
     assert f"not more than {SERVER_CLOCK_SLACK.total_seconds():g} s before the intent" in text
     assert f"up to {MAX_EXECUTIONS} executions" in text
     assert f"{StartTask().script_log_lines} unless `startTask.scriptLogLines`" in text
-    assert (execution_tracker.LOG_TRIES, "in three tries" in text) == (3, True)
+    assert (LOG_TRIES, "in three tries" in text) == (3, True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.settings import Settings
-from tests.pipeline.harness import Harness, shorten_pauses
+from tests.pipeline.harness import SHORT_TIMINGS, Harness, shorten_pauses
 
 MakeHarness = Callable[..., Harness]
 
@@ -22,13 +23,13 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_harness(tmp_path: Path, short_pauses: None) -> Iterator[MakeHarness]:
-    """Give a function that makes a running harness of settings."""
+    """Return a function that makes a running harness of settings, with other timings than the short ones."""
     harnesses: list[Harness] = []
 
-    def make(settings: Settings | None = None) -> Harness:
+    def make(settings: Settings | None = None, **timings: float) -> Harness:
         folder = tmp_path / f"harness-{len(harnesses)}"
         folder.mkdir()
-        harness = Harness(folder, settings or Settings())
+        harness = Harness(folder, settings or Settings(), timings=replace(SHORT_TIMINGS, **timings))
         harness.start()
         harnesses.append(harness)
         return harness

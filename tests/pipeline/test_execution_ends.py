@@ -12,7 +12,6 @@ import pytest
 from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings, StartTask
-from butler_mqtt.starting import execution_tracker
 from tests.pipeline.fixtures import MakeHarness
 from tests.pipeline.harness import Harness, Site
 
@@ -57,7 +56,7 @@ def test_a_repetition_in_the_turn_of_the_end_gets_the_reply_at_the_end(harness: 
     steps(harness, 3)
     harness.site.end(task)
     # The end and the repetition are taken in together.
-    while not harness.pipeline.dispatcher.tracker._busy:
+    while not harness.pipeline.dispatcher.tracker.polling:
         harness.turn()
     harness.follow()
     harness.send({"requestId": "a", "taskId": task, "wait": "finished"}, correlation=b"again")
@@ -80,9 +79,9 @@ def test_a_repetition_while_another_waits_for_the_end_is_answered_once(harness: 
 
 
 def test_an_execution_whose_result_is_gone_is_told_with_code_and_details(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(execution_tracker, "RESULT_LAG_SECONDS", 0.1)
+    harness = make_harness(result_lag=0.1)
     task = harness.site.add("Sales")
     harness.send({"taskId": task, "wait": "finished"}, correlation=b"end")
     harness.until(lambda: harness.site.posts)

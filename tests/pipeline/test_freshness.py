@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,11 +30,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from butler_mqtt.domain.model import EMPTY_GUID, Message, Task
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
-from butler_mqtt.starting import blocked_starts
 from tests.pipeline.harness import (
     DATE_AGES,
     NODE_CLOCKS,
     OUR_USER,
+    SHORT_TIMINGS,
     Harness,
     Site,
     cut_after_effect,
@@ -87,10 +88,11 @@ class Freshness(RuleBasedStateMachine):
         super().__init__()
         self.monkeypatch = pytest.MonkeyPatch()
         shorten_pauses(self.monkeypatch)
-        self.monkeypatch.setattr(blocked_starts, "BLIND_SECONDS", 0.01)
         self.temporary = TemporaryDirectory()
         self.site = Server()
-        self.harness = Harness(Path(self.temporary.name), site=self.site)
+        self.harness = Harness(
+            Path(self.temporary.name), site=self.site, timings=replace(SHORT_TIMINGS, blind_retry=0.01)
+        )
         self.tasks = [self.site.add(name, tags=("both",)) for name in ("Sales", "Stock")]
         #: The server's time at which each request was sent, by its id, and the tasks it asks for.
         self.sent: dict[str, tuple[datetime, list[str]]] = {}

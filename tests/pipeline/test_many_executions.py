@@ -18,12 +18,16 @@ from butler_mqtt.domain.states import StartState
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.qrs.repository import MAX_EXECUTIONS
-from butler_mqtt.starting import blocked_starts, execution_tracker
+from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.starting import blocked_starts
 from butler_mqtt.starting.blocked_starts import BlockedStarts
+from butler_mqtt.starting.execution_poller import ExecutionPoller
 from butler_mqtt.starting.execution_tracker import ExecutionTracker
+from butler_mqtt.starting.node_clocks import NodeClocks
 from tests.pipeline.harness import guid
 
 EXECUTIONS = 2000
+TIMINGS = QlikTimings()
 
 
 @dataclass
@@ -67,14 +71,15 @@ class Street:
     clock: Clock
     server: Server
     tracker: ExecutionTracker
+    poller: ExecutionPoller
     events: list[Completion]
 
     def live(self, seconds: float) -> None:
         end = self.clock.now + seconds
         while self.clock.now < end:
-            self.tracker.turn()
-            self.tracker.stop()
-            self.tracker.work(self.server)
+            self.tracker.poll()
+            self.poller.stop()
+            self.poller.work(self.server)
             for event in self.events:
                 assert isinstance(event, ExecutionsPolled)
                 self.tracker.polled(event)
@@ -83,19 +88,19 @@ class Street:
 
 
 @pytest.fixture
-def street(monkeypatch: pytest.MonkeyPatch) -> Street:
+def street() -> Street:
     clock = Clock()
-    monkeypatch.setattr(execution_tracker, "time", clock)
-    turn = UnitOfWork()
     events: list[Completion] = []
+    poller = ExecutionPoller(events.append, log_lines=20, monotonic=clock.monotonic)
     made = ExecutionTracker(
-        Ledger(turn),
-        emit=events.append,
-        freed=lambda _task, _execution: None,
-        seen=lambda *_: None,
-        log_lines=20,
+        Ledger(UnitOfWork()),
+        poller,
+        BlockedStarts(blind_retry=10.0),
+        NodeClocks(),
+        TIMINGS,
+        monotonic=clock.monotonic,
     )
-    return Street(clock, Server(clock), made, events)
+    return Street(clock, Server(clock), made, poller, events)
 
 
 def follow_many(street: Street, *, over: float = 0.0, waited_for: bool = False) -> list[str]:
@@ -107,7 +112,7 @@ def follow_many(street: Street, *, over: float = 0.0, waited_for: bool = False) 
             street.tracker.wait_for(one, task)
         else:
             # No run: what the ledger would write is not the matter here.
-            street.tracker.follow(one, task, None, [], set())
+            street.tracker.track(one, task, None, [], set())
         if over and place % 10 == 0:
             street.live(10 * over / EXECUTIONS)
     return ids
@@ -120,7 +125,7 @@ def test_pauses_keep_to_their_bounds(street: Street, waited_for: bool, most: flo
     for one in ids:
         snapshots = street.server.snapshots[one]
         pauses = [later - earlier for earlier, later in pairwise(snapshots)]
-        assert min(pauses) >= execution_tracker.LEAST_SECONDS - 1e-6
+        assert min(pauses) >= TIMINGS.least_poll - 1e-6
         # The turns of this clock are 0.2 s apart.
         assert max(pauses) <= most + 0.2 + 1e-6
 
@@ -137,7 +142,7 @@ def test_queries_per_minute_keep_to_their_bound(street: Street, waited_for: bool
 def test_few_executions_that_began_at_different_times_share_their_queries(street: Street) -> None:
     for place in range(60):
         task = Task(guid(place, 0xAAAA), f"Task {place}", 0)
-        street.tracker.follow(guid(place, 0xEEEE), task, None, [], set())
+        street.tracker.track(guid(place, 0xEEEE), task, None, [], set())
         street.live(1.7)
     street.live(300)
     now = street.clock.now
@@ -146,7 +151,7 @@ def test_few_executions_that_began_at_different_times_share_their_queries(street
 
 def test_an_execution_read_from_the_journal_is_not_looked_at_as_if_it_were_new(street: Street) -> None:
     task = Task(guid(1, 0xAAAA), "Old", 0)
-    street.tracker.follow("old", task, None, [], set(), age=3600.0)
+    street.tracker.track("old", task, None, [], set(), age=3600.0)
     street.live(120)
     assert len(street.server.snapshots["old"]) <= 7
 
@@ -173,7 +178,7 @@ def test_following_keeps_the_same_memory(street: Street) -> None:
 
 
 def test_starts_that_began_are_not_kept_until_they_would_have_expired() -> None:
-    waiting_room = BlockedStarts()
+    waiting_room = BlockedStarts(blind_retry=10.0)
     task = Task(guid(1, 0xAAAA), "Sales", 0)
     far = 10**14
     for number in range(20 * blocked_starts.TIDY_AT):
@@ -187,7 +192,7 @@ def test_starts_that_began_are_not_kept_until_they_would_have_expired() -> None:
 
 
 def test_a_start_that_waits_again_and_again_is_kept_once() -> None:
-    waiting_room = BlockedStarts()
+    waiting_room = BlockedStarts(blind_retry=10.0)
     task = Task(guid(1, 0xAAAA), "Sales", 0)
     start = OpenStart(1, None, 1, "r", task, StartState.WAITING, expires_at=10**14)
     for _ in range(100):

@@ -12,9 +12,9 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
+from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings, StartTask
-from butler_mqtt.starting import dispatcher
-from butler_mqtt.starting.reconciler import BETWEEN_POLLS_SECONDS, MAX_AGE_MS
+from butler_mqtt.starting.post_window import FIRST_WINDOW, LARGEST_WINDOW
 from tests.brokers import until
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import OUR_USER, Harness, Site, cut_after_effect, cut_before_effect
@@ -180,8 +180,8 @@ def test_a_start_that_never_arrived_is_posted_again_after_two_looks(harness: Har
 
 
 def test_the_two_looks_are_five_seconds_apart_and_an_intent_older_than_ten_minutes_is_not_repeated() -> None:
-    assert BETWEEN_POLLS_SECONDS == 5.0
-    assert MAX_AGE_MS == 600_000
+    assert QlikTimings().between_polls == 5.0
+    assert QlikTimings().longest_intent == 600.0
 
 
 def test_a_start_that_takes_effect_between_the_looks_is_adopted(harness: Harness) -> None:
@@ -311,7 +311,7 @@ def test_few_starts_are_in_hand_until_the_daemon_has_proved_to_live(make_harness
     harness.send({"tag": "sales"})
     in_hand = harness.pipeline.dispatcher.post_workers.in_hand
     harness.until(lambda: in_hand)
-    assert len(in_hand) == dispatcher.FIRST_IN_HAND
+    assert len(in_hand) == FIRST_WINDOW
     most = 0
 
     def all_started() -> bool:
@@ -321,7 +321,7 @@ def test_few_starts_are_in_hand_until_the_daemon_has_proved_to_live(make_harness
         return len(harness.site.posts) == 500
 
     harness.until(all_started)
-    assert most == dispatcher.IN_HAND
+    assert most == LARGEST_WINDOW
 
 
 def test_more_starts_are_in_hand_at_once_where_a_thread_had_nothing_to_post(
@@ -346,14 +346,14 @@ def test_more_starts_are_in_hand_at_once_where_a_thread_had_nothing_to_post(
         harness.find()
     post_workers.stop()
     thread.join(10)
-    assert [count for count in posted if count][:4] == [4, 8, 16, dispatcher.IN_HAND]
+    assert [count for count in posted if count][:4] == [4, 8, 16, LARGEST_WINDOW]
 
 
 def test_starts_that_fail_together_lengthen_the_pause_once(
-    harness: Harness, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One moment without the server must not look like many in a row."""
-    monkeypatch.setattr(dispatcher, "MAX_PAUSE_SECONDS", 60.0)
+    """One moment without the server must not count as many in a row."""
+    harness = make_harness(longest_pause=60.0)
     caplog.set_level("INFO", "butler_mqtt")
     for number in range(6):
         harness.site.add(f"Sales {number}", tags=("sales",))
