@@ -1,4 +1,4 @@
-"""`docs/executions.md` tells what the program does."""
+"""`docs/executions.md` is what the program does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXAMPLES = [json.loads(block.text) for block in blocks(PAGE) if block.language =
 
 
 def rows(heading: str) -> Iterator[list[str]]:
-    """Give the cells of the table that has *heading* as its first one."""
+    """Return the cells of the table that has *heading* as its first one."""
     found = re.search(rf"^\| {heading} .*\n\|[-|]+\n((?:\|.*\n)+)", PAGE.read_text(), re.MULTILINE)
     assert found is not None
     for line in found[1].splitlines():
@@ -50,21 +50,21 @@ def test_every_event_is_documented_below_a_heading_of_its_own() -> None:
     assert re.findall(r"^### (\w+)$", PAGE.read_text(), re.MULTILINE) == names
 
 
-def test_every_event_that_the_program_tells_is_documented() -> None:
-    told = {name for _, name in task_events.ENDS.values()} | set(task_events.PROGRESS.values())
-    told |= {"queued", "started", "unknown", StartState.EXPIRED.value, StartState.CANCELLED.value}
-    assert told == {example["event"] for example in EXAMPLES}
+def test_every_event_that_the_program_publishes_is_documented() -> None:
+    reported = {name for _, name in task_events.ENDS.values()} | set(task_events.PROGRESS.values())
+    reported |= {"queued", "started", "unknown", StartState.EXPIRED.value, StartState.CANCELLED.value}
+    assert reported == {example["event"] for example in EXAMPLES}
 
 
-def test_every_status_is_told_as_documented() -> None:
+def test_every_status_is_reported_as_documented() -> None:
     ends = {int(status): name for status, (_, name) in task_events.ENDS.items()}
     expected = {
         int(status): ends.get(status) or task_events.PROGRESS.get(status) or ""
         for status in ExecutionStatus
         if status is not ExecutionStatus.NEVER_STARTED
     }
-    table = {int(number): (name, told.strip("`")) for number, name, told in rows("Status")}
-    assert {number: told for number, (_, told) in table.items()} == {0: "unknown", **expected}
+    table = {int(number): (name, reported.strip("`")) for number, name, reported in rows("Status")}
+    assert {number: reported for number, (_, reported) in table.items()} == {0: "unknown", **expected}
     for status in ExecutionStatus:
         assert table[status][0].upper() == status.name.replace("_", "")
 
