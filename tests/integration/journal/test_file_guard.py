@@ -305,7 +305,10 @@ def test_a_database_that_was_cut_is_damaged_and_refused_untouched(
     size = written.path.stat().st_size
     os.truncate(written.path, left if left > 0 else size + left)
     cut = written.path.read_bytes()
-    with pytest.raises(JournalError, match=r"file is damaged: stop the daemon, .* restore") as caught:
+    with pytest.raises(
+        JournalError,
+        match=r"file is damaged: stop the daemon and put a backup back: butler-mqtt requests restore",
+    ) as caught:
         make_journal().open()
     assert not caught.value.recoverable
     assert written.path.read_bytes() == cut
