@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
@@ -18,8 +19,7 @@ from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
-from butler_mqtt.journal.request_history import RequestHistory
-from butler_mqtt.ledger import request_status
+from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.settings import Settings
 
@@ -81,7 +81,7 @@ class Listeners:
         self._settings = settings
         self._sources = sources
         self._metrics = metrics
-        self._history = RequestHistory(journal)
+        self._status = StatusReader(journal)
         core = Dependencies(
             emit=sources.emit,
             obstacle=self._obstacle,
@@ -148,8 +148,8 @@ class Listeners:
         return None if self._sources.accepting() else "the disk is nearly full, or too many requests are open"
 
     def _inquire(self, request_id: str) -> Mapping[str, object] | None:
-        record = self._history.record(request_id)
-        return None if record is None else request_status.state(record)
+        rows = self._status.request(request_id)
+        return None if rows is None else request_status(rows.request, rows.deliveries, rows.starts)
 
     def _health(self) -> list[Check]:
         checks = [
@@ -197,7 +197,7 @@ class Listeners:
         numbers["held_requests"] = sources.held()
         outbox: dict[str, int] = {}
         try:
-            backlog = self._history.backlog()
+            backlog = self._status.backlog()
         except JournalError:
             pass  # journal_writable tells; the other numbers are still worth having
         else:
@@ -207,7 +207,7 @@ class Listeners:
                 0.0 if oldest is None else max(0.0, (now_ms() - oldest) / 1000)
             )
             numbers["executions_followed"] = backlog.executing
-            outbox = {"waiting": backlog.outbox, "quarantined": backlog.quarantined}
+            outbox = {"waiting": backlog.outbox, "quarantined": backlog.dead_letters}
         return Levels(
             states={
                 "broker_connected": sources.broker_connected(),

@@ -91,7 +91,7 @@ class Intake:
             return  # a turn that is repeated although it had been written
         present = present and self._session > 0
         if not present:
-            self._session = self._ledger.session_began()
+            self._session = self._ledger.deliveries.session_began()
             self._packets = {self._session: self._no_packets(self._session)}
             self._noted = 0
         self._connections[generation] = (self._session, present)
@@ -119,7 +119,7 @@ class Intake:
         packets = self._packets.get(self._session)
         if packets is not None and packets.read_up_to > self._noted:
             self._noted = packets.read_up_to
-            self._ledger.acknowledgements_read(packets.session, packets.read_up_to)
+            self._ledger.deliveries.acknowledgements_read(packets.session, packets.read_up_to)
 
     def unread(self) -> Packets | None:
         """Give what redeliveries in the newest session are compared with."""
@@ -164,7 +164,7 @@ class Intake:
         """Record an arrival as refused with *error*, whatever it holds."""
         digest = None if arrival.message is None else _digest(arrival.message)
         address = self._address(arrival, digest, None, self._settings.mqtt.max_payload_bytes)
-        self._ledger.malformed(arrival, error, arrival.request_id or _new_id(), address)
+        self._ledger.requests.malformed(arrival, error, arrival.request_id or _new_id(), address)
 
     def _look_up(
         self, transaction: Transaction, message: Message, digest: bytes, again: bool
@@ -194,7 +194,7 @@ class Intake:
                 message.packet_id,
                 extra={"action": "redelivery_recognised"},
             )
-            self._ledger.redelivered(queries.request_of(transaction, packet.row), message.packet_id)
+            self._ledger.notes.redelivered(queries.request_of(transaction, packet.row), message.packet_id)
         self._recorded[message.generation, message.packet_id] = packet
         return is_new, packet
 
@@ -278,7 +278,7 @@ class Intake:
         request = one.request
         if request is None:
             error = one.error or RequestError("internal_error", "Internal error", "the request was not read")
-            self._place(one, ledger.malformed(one.arrival, error, one.request_id, one.address))
+            self._place(one, ledger.requests.malformed(one.arrival, error, one.request_id, one.address))
             return None
         holder = known.holder(one.request_id)
         if holder is not None and holder.fingerprint != request.fingerprint:
@@ -287,26 +287,26 @@ class Intake:
                 "Request id already used",
                 f"requestId '{one.request_id}' was used for a different request; use a new one",
             )
-            delivery = ledger.malformed(one.arrival, conflict, one.request_id, one.address, request)
+            delivery = ledger.requests.malformed(one.arrival, conflict, one.request_id, one.address, request)
             self._place(one, delivery)
             return None
         if holder is not None:
             # A repetition gets the reply of the request it repeats, at the end only if that waits for it.
             wait = request.wait if holder.waits else "started"
-            delivery = ledger.repeated(one.arrival, holder.row, one.request_id, one.address, wait)
+            delivery = ledger.requests.repeated(one.arrival, holder.row, one.request_id, one.address, wait)
             self._place(one, delivery)
             answer = holder.final_answer or (holder.answer if wait == "started" else None)
-            opened = ledger.open.get(holder.row) or ledger.finishing.get(holder.row)
+            opened = ledger.requests.open.get(holder.row) or ledger.requests.finishing.get(holder.row)
             if answer is not None:
                 ledger.deliveries.answer(delivery, holder.row, one.request_id, answer, "repeated")
             elif opened is not None:
                 opened.deliveries.append(delivery)
             return None
-        opened = ledger.received(one.arrival, request, one.request_id, one.address)
+        opened = ledger.requests.received(one.arrival, request, one.request_id, one.address)
         self._place(one, opened.deliveries[-1])
         late = self._too_late(opened, request)
         if late is not None:
-            ledger.refused(opened, late)
+            ledger.requests.refused(opened, late)
         known.add(opened, request.fingerprint)
         return None if late is not None else opened
 

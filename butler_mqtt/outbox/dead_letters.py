@@ -18,7 +18,7 @@ from pathlib import Path
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.journal import dead_letter_rows, held_requests, tables
+from butler_mqtt.journal import held_requests, queries, tables
 from butler_mqtt.journal.pruning import Order, Pruning
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
@@ -102,7 +102,7 @@ def apply(turn: UnitOfWork, transaction: Transaction, command: Command) -> int:
     """
     if command.action.of_held:
         return _release(turn, transaction, command)
-    rows = dead_letter_rows.set_aside(transaction, command.messages)
+    rows = queries.dead_letters(transaction, command.messages)
     for row in rows:
         turn.unit.delete(tables.outbox, row["id"])
         if command.action is Action.RESEND:

@@ -148,7 +148,7 @@ class Pipeline:
     @property
     def open_requests(self) -> int:
         """Count the requests without a reply."""
-        return self._ledger.open_count
+        return self._ledger.requests.count
 
     @property
     def held_requests(self) -> int:
@@ -163,7 +163,7 @@ class Pipeline:
         if not self._disk_has_room:
             return f"the disk of the journal {self._journal.path} is nearly full: nothing is acknowledged"
         most = self._settings.start_task.max_open_requests
-        if self._ledger.open_count >= most:
+        if self._ledger.requests.count >= most:
             return f"{most} requests are open, which is startTask.maxOpenRequests: nothing is acknowledged"
         return None
 
@@ -414,7 +414,7 @@ class Pipeline:
             self._recovery.arrived(opened, MAX_WAITING)
 
     def _has_room(self, coming: int = 0) -> bool:
-        if self._ledger.open_count + coming >= self._settings.start_task.max_open_requests:
+        if self._ledger.requests.count + coming >= self._settings.start_task.max_open_requests:
             return False
         return self._disk_has_room
 

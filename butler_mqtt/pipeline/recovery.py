@@ -63,32 +63,32 @@ class Recovery:
         ledger = self._ledger
         self._tell_held(held_requests.count(transaction))
         self._cancelling = held_requests.cancelling(transaction)
-        for opened in (*ledger.open.values(), *ledger.finishing.values()):
+        for opened in (*ledger.requests.open.values(), *ledger.requests.finishing.values()):
             self._callers |= {one.id: one.on_reply for one in opened.deliveries if one.on_reply is not None}
         self._resolver.reset()
         self._dispatcher.reset()
-        ledger.open.clear()
-        ledger.finishing.clear()
-        ledger.open_count = queries.open_count(transaction)
+        ledger.requests.open.clear()
+        ledger.requests.finishing.clear()
+        ledger.requests.count = queries.open_count(transaction)
         kept = self._opened(transaction, queries.decided(transaction))
-        ledger.open.update(kept)
+        ledger.requests.open.update(kept)
         finishing = self._opened(transaction, queries.waiting_for_the_end(transaction))
-        ledger.finishing.update(finishing)
+        ledger.requests.finishing.update(finishing)
         # One object for each start, whichever way it is found.
         starts = self._starts(transaction, {**kept, **finishing})
         planned, waiting = self._begin(transaction, starts)
         self._follow(transaction, starts)
         for opened in finishing.values():
-            ledger.finish_if_ended(opened)
+            ledger.requests.finish_if_ended(opened)
         if self._cancelling:
             held_requests.cancelled(transaction)
         self._last_read = 0
         self._more = True
         self.refill(transaction, limit)
-        if ledger.open_count or waiting:
+        if ledger.requests.count or waiting:
             _log.info(
                 "%s requests are open: %s starts stand ready, %s wait",
-                ledger.open_count,
+                ledger.requests.count,
                 planned,
                 waiting,
                 extra={"action": "journal_read"},
@@ -99,7 +99,7 @@ class Recovery:
         for opened in requests:
             if self._more or len(self._resolver) >= limit:
                 self._more = True
-                self._ledger.open.pop(opened.id, None)
+                self._ledger.requests.open.pop(opened.id, None)
             else:
                 self._last_read = opened.id
                 self._resolver.add([opened])
@@ -112,11 +112,11 @@ class Recovery:
         if rows:
             self._last_read = rows[-1]["id"]
             opened = self._opened(transaction, rows)
-            self._ledger.open.update(opened)
+            self._ledger.requests.open.update(opened)
             discarded = [one for one in opened.values() if one.id in self._cancelling]
             self._resolver.add(one for one in opened.values() if one.id not in self._cancelling)
             for one in discarded:
-                self._ledger.refused(one, RequestError("cancelled", "Request cancelled", _DISCARDED))
+                self._ledger.requests.refused(one, RequestError("cancelled", "Request cancelled", _DISCARDED))
             if discarded:
                 held_requests.cancelled(transaction, [one.id for one in discarded])
         self._more = len(rows) == limit
@@ -124,9 +124,9 @@ class Recovery:
     def expire(self, transaction: Transaction) -> None:
         """Answer what is too late: requests of the backlog, and those who wait for an end."""
         now = now_ms()
-        for opened in list(self._ledger.finishing.values()):
+        for opened in list(self._ledger.requests.finishing.values()):
             if opened.expires_at is not None and opened.expires_at <= now:
-                self._ledger.finish_if_ended(opened, anyway=True)
+                self._ledger.requests.finish_if_ended(opened, anyway=True)
         if not self._more:
             return
         rows = queries.expired(
@@ -136,7 +136,7 @@ class Recovery:
             error = RequestError(
                 "expired", "Request expired", "its tasks had not been found when its time was over"
             )
-            self._ledger.refused(opened, error)
+            self._ledger.requests.refused(opened, error)
 
     # ---- helpers
 
@@ -162,9 +162,11 @@ class Recovery:
         lost = self._lost(transaction, starts.values(), set(runs))
         for start in list(starts.values()):
             if start in lost:
-                self._ledger.dropped([start], "outcome_unknown", held_requests.IN_DOUBT, StartState.UNKNOWN)
+                self._ledger.starts.dropped(
+                    [start], "outcome_unknown", held_requests.IN_DOUBT, StartState.UNKNOWN
+                )
             elif start.request_row in self._cancelling and start.state in _NOT_BEGUN:
-                self._ledger.dropped([start], "cancelled", _DISCARDED, StartState.CANCELLED)
+                self._ledger.starts.dropped([start], "cancelled", _DISCARDED, StartState.CANCELLED)
             elif start.run in runs and start.state in {StartState.PLANNED, StartState.WAITING}:
                 under_way[start.run or 0].append(start)
             elif start.state is StartState.PLANNED:

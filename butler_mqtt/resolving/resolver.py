@@ -170,7 +170,7 @@ class Resolver:
                 )
             else:
                 continue
-            self._ledger.refused(opened, error)
+            self._ledger.requests.refused(opened, error)
             late.append(opened)
         if late:
             gone = {opened.id for opened in late}
@@ -243,9 +243,9 @@ class Resolver:
                 max_tasks=self._settings.start_task.max_tasks_per_request,
             )
         except RequestError as error:
-            self._ledger.refused(opened, error)
+            self._ledger.requests.refused(opened, error)
             return []
-        return self._ledger.decided(opened, decision)
+        return self._ledger.requests.decided(opened, decision)
 
     def _ask(self, *, with_requests: bool = True) -> None:
         if self._job is not None or self._backoff.paused:

@@ -88,7 +88,7 @@ class OpenRuns:
     def intend(self, starts: list[OpenStart]) -> Run:
         """Record the intent to post one run for *starts*, all of one task."""
         baseline = Baseline.of(starts[0].task, self._server_time())
-        run = self._ledger.intended(starts, baseline, time.monotonic())
+        run = self._ledger.runs.intended(starts, baseline, time.monotonic())
         self._runs[run.id] = run
         return run
 
@@ -100,7 +100,7 @@ class OpenRuns:
         if in_hand and run.state is RunState.INTENDED:
             return
         if run.state is RunState.INTENDED:
-            self._ledger.posted(run, "the daemon ended before the outcome was recorded")
+            self._ledger.runs.posted(run, "the daemon ended before the outcome was recorded")
         self._reconciler.doubt(run, Doubt.OUTCOME)
 
     def posted(self, events: Sequence[Posted], transaction: Transaction) -> None:
@@ -146,7 +146,7 @@ class OpenRuns:
                 self._conclude(run, conclusion)
             elif late:
                 run.starts = [start for start in run.starts if start not in late]
-                self._ledger.dropped(late, EXPIRED.code, EXPIRED.details, EXPIRED.state)
+                self._ledger.starts.dropped(late, EXPIRED.code, EXPIRED.details, EXPIRED.state)
 
     # ---- answers to POSTs
 
@@ -188,7 +188,7 @@ class OpenRuns:
         self._conclude(run, NotStarted(refusal.code, refusal.details))
 
     def _in_doubt(self, run: Run, error: Exception) -> None:
-        self._ledger.posted(run, str(error))
+        self._ledger.runs.posted(run, str(error))
         _log.warning(
             "the outcome of starting task %s (%s) is not known: %s; reading it from the server",
             run.task.name,
@@ -206,7 +206,7 @@ class OpenRuns:
             case None:
                 return
             case PostAgain():
-                self._ledger.again(run)
+                self._ledger.runs.again(run)
                 run.claimed = None
                 self.repeat.append(run)
                 return
@@ -215,14 +215,14 @@ class OpenRuns:
             case RanAlready(execution):
                 self._ran_already(run, execution)
             case NotStarted(code, details, state):
-                self._ledger.not_started(run, code, details, state)
+                self._ledger.runs.not_started(run, code, details, state)
             case Undecidable(details):
-                self._ledger.unknown(run, details)
+                self._ledger.runs.unknown(run, details)
         self._runs.pop(run.id, None)
         self._pending.queues.release(run.task.id)
 
     def _began(self, run: Run, execution_id: str | None, *, adopted: bool) -> None:
-        self._ledger.executing(run, execution_id, adopted=adopted)
+        self._ledger.runs.executing(run, execution_id, adopted=adopted)
         self._id_trust.began(run)
         if execution_id is not None:
             before, now = run.baseline.server_date, self._server_time()
@@ -238,8 +238,8 @@ class OpenRuns:
             self._share(run, execution.id, shared)
         else:
             others = run.starts
-            self._ledger.began_nothing(run)
-        self._ledger.skipped([start for start in others if start.skip_if_running], execution.id)
+            self._ledger.runs.began_nothing(run)
+        self._ledger.starts.skipped([start for start in others if start.skip_if_running], execution.id)
         self._pending.wait_behind(
             run.task, [start for start in others if not start.skip_if_running], execution.id
         )
@@ -248,12 +248,12 @@ class OpenRuns:
         """Let an execution that another began serve *starts* too."""
         watch = self._tracker.get(execution_id)
         if watch is not None and watch.run is not None:
-            self._ledger.began_nothing(run)
-            self._ledger.running(starts, watch.run, execution_id, adopted=True)
+            self._ledger.runs.began_nothing(run)
+            self._ledger.starts.running(starts, watch.run, execution_id, adopted=True)
             watch.starts.extend(starts)
         else:
             run.starts = starts
-            self._ledger.executing(run, execution_id, adopted=True)
+            self._ledger.runs.executing(run, execution_id, adopted=True)
             self._tracker.track(execution_id, run.task, run.id, starts, {"started"})
 
 

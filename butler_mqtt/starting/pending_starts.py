@@ -58,7 +58,7 @@ class PendingStarts:
         """Accept planned starts, in order of arrival."""
         for start in starts:
             if start.not_before is not None and start.not_before > now_ms():
-                self._ledger.waits(start, "notBefore")
+                self._ledger.starts.waits(start, "notBefore")
                 self._blocked.until(start, start.not_before)
             else:
                 self._enter(start)
@@ -97,7 +97,7 @@ class PendingStarts:
     def wait_for_capacity(self) -> None:
         """Record that the starts in the queues wait for the end of another execution."""
         for start in self.queues.planned():
-            self._ledger.waits(start, "capacity")
+            self._ledger.starts.waits(start, "capacity")
 
     def wait_behind(self, task: Task, starts: Sequence[OpenStart], execution_id: str | None) -> None:
         """
@@ -157,7 +157,7 @@ class PendingStarts:
 
     def _wait(self, start: OpenStart, execution_id: str | None, *, since: float) -> None:
         start.waits_since = since
-        self._ledger.waits(start, "running", execution_id)
+        self._ledger.starts.waits(start, "running", execution_id)
         self._blocked.add(start)
 
     def _block(self, task: Task, execution_id: str | None) -> None:
@@ -166,4 +166,4 @@ class PendingStarts:
             self._tracker.wait_for(execution_id, task)
 
     def _drop(self, start: OpenStart, conclusion: NotStarted) -> None:
-        self._ledger.dropped([start], conclusion.code, conclusion.details, conclusion.state)
+        self._ledger.starts.dropped([start], conclusion.code, conclusion.details, conclusion.state)

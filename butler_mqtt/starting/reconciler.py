@@ -241,7 +241,7 @@ class Reconciler:
         between = self._timings.between_polls
         if run.nothing_since is None:
             run.nothing_since = time.monotonic()
-            self._ledger.found_nothing(run)
+            self._ledger.runs.found_nothing(run)
             self._note(run, f"the Qlik server showed nothing that began; next poll in {between:g} s")
         # Not when it is judged, which may be late: two polls can be in flight after a fault of the journal.
         due = run.nothing_since + between
@@ -259,7 +259,7 @@ class Reconciler:
     def _note(self, run: Run, text: str) -> None:
         # The other doubts are ordinary: the task was busy.
         if run.doubt is Doubt.OUTCOME:
-            self._ledger.noted(run, "looked", text)
+            self._ledger.notes.of_run(run, "looked", text)
 
     def _poll_in(self, seconds: float, run: Run) -> None:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._sequence), run.id))

@@ -102,7 +102,7 @@ def test_an_id_that_was_forgotten_is_free_and_one_that_was_not_is_not(harness: H
     assert len(harness.site.posts) == 2
 
 
-def test_what_is_open_to_be_published_or_set_aside_stays(harness: Harness) -> None:
+def test_what_is_open_to_be_published_or_a_dead_letter_stays(harness: Harness) -> None:
     task = harness.site.add("Sales")
     harness.ask({"taskId": task, "requestId": "running"})
     harness.ask({"taskId": task, "requestId": "waiting"})
@@ -128,7 +128,7 @@ def test_the_last_messages_stay_which_the_broker_may_deliver_again(harness: Harn
     assert len(ids(harness)) == 3
 
 
-def test_a_daemon_that_does_not_take_the_command_is_told_of(harness: Harness) -> None:
+def test_a_daemon_that_does_not_take_the_command_is_an_error(harness: Harness) -> None:
     some(harness)
     new_session(harness)
     done = call("prune", "--refused", "--journal", harness.path)
@@ -137,7 +137,7 @@ def test_a_daemon_that_does_not_take_the_command_is_told_of(harness: Harness) ->
     assert len(ids(harness)) == 3
 
 
-def test_a_daemon_that_does_not_know_the_command_is_told_of(
+def test_a_daemon_that_does_not_know_the_command_is_an_error(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of an older version takes the file away and does nothing."""
@@ -184,7 +184,7 @@ def test_refused_ones_alone_among_many(tmp_path: Path) -> None:
     assert count(file, "state = 'refused'") <= 3  # among the last messages
 
 
-def test_a_dry_run_tells_how_many_and_forgets_none(tmp_path: Path) -> None:
+def test_a_dry_run_shows_how_many_and_forgets_none(tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     fill(file, 5000, days=10)
     done = call("prune", "--older-than", "5d", "--dry-run", "--journal", file)

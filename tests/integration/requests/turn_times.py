@@ -28,7 +28,7 @@ from tests.pipeline.harness import Harness
 #: Seconds in all, and of one block with or without pruning.
 SECONDS = 120.0
 BLOCK_SECONDS = 4.0
-#: Requests handed in for each turn.
+#: Requests submitted for each turn.
 LOAD = 5
 KEPT_DAYS = 30.0
 
@@ -43,7 +43,7 @@ class Turns:
     checkpoints: list[float] = field(default_factory=list)
 
     def text(self, name: str) -> str:
-        """Give it as lines."""
+        """Return it as lines."""
         return "\n".join(
             (
                 f"turns {name}: {_spread(self.took)}",
@@ -89,11 +89,11 @@ class Log:
         self._file = os.open(f"{journal}-shm", os.O_RDONLY)
 
     def frames(self) -> int:
-        """Give how many pages it has."""
+        """Return how many pages it has."""
         return self._number(16)
 
     def copied(self) -> int:
-        """Give how many of them the last checkpoint copied into the journal."""
+        """Return how many of them the last checkpoint copied into the journal."""
         return self._number(96)
 
     def _number(self, place: int) -> int:
@@ -101,7 +101,7 @@ class Log:
 
 
 def measure(folder: Path) -> str:
-    """Turn on the journal of *folder*, whose old requests are pruned, and give the figures."""
+    """Turn on the journal of *folder*, whose old requests are pruned, and return the figures."""
     harness = Harness(folder, replace(Settings(), journal=JournalSettings(retention_days=3650.0)))
     harness.start()
     harness.site.lasting = False
@@ -120,7 +120,7 @@ def measure(folder: Path) -> str:
             frames, began = log.frames(), time.perf_counter()
         took = time.perf_counter() - began
         written = log.frames() - frames
-        # After a checkpoint that copied all, the next commit begins the log anew.
+        # After a checkpoint that copied all, the next commit begins the log again.
         written = written if written >= 0 else log.frames()
         commits.append((took, written, log.copied() not in (0, copied)))
 
