@@ -22,7 +22,7 @@ from butler_mqtt.journal.request_rows import RequestRows
 from butler_mqtt.journal.search import OPEN, Search
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
-from butler_mqtt.outbox.dead_letters import MAX_MESSAGES, Action, Command, apply, place
+from butler_mqtt.pipeline.operator_commands import MAX_MESSAGES, Action, Command, apply, place
 from butler_mqtt.settings import MqttSettings
 
 #: States of starts that a retry asks for again. Those that nobody can tell about may be running.

@@ -23,7 +23,7 @@ from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.settings import Settings
 
-#: Seconds for which Qlik may be silent before readiness is lost; after one minute of silence it is asked.
+#: Seconds without an answer of Qlik after which readiness is lost; after one minute it is probed.
 QLIK_SECONDS = 180.0
 #: Connections of the monitoring listener; a few scrapers and supervisors.
 MONITORING_CONNECTIONS = 50
@@ -34,8 +34,8 @@ class Sources:
     """
     What the daemon's parts show of themselves; called from the listeners' threads.
 
-    `stuck` names threads that do not get on. `fault` says why the journal
-    cannot be written, `accepting` whether new requests are taken in, `progress`
+    `stuck` names threads without progress. `fault` is why the journal
+    cannot be written, `accepting` whether new requests are accepted, `progress`
     is the monotonic time of the last turn. `broker_connected` and `subscription`
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
@@ -64,7 +64,7 @@ class Listeners:
         sources: The daemon's parts.
         metrics: What is counted.
         journal: The journal's file.
-        on_fatal: Told when a listener's thread ends by a fault.
+        on_fatal: Called when a listener's thread ends by a fault.
 
     Raises:
         ListenerError: An address or a certificate cannot be used.
@@ -129,13 +129,13 @@ class Listeners:
             listener.start()
 
     def reconfigured(self, settings: Settings) -> None:
-        """Judge callers by other tokens; certificates are followed anyway."""
+        """Judge callers by other tokens; certificates are read again anyway."""
         self._settings = settings  # for an application that is still to be made
         if self._guard is not None:
             self._guard.reconfigured(settings.rest)
 
     def stop(self, timeout: float) -> None:
-        """End; answers under way have *timeout* seconds."""
+        """End; answers in progress have *timeout* seconds."""
         for listener in self._listeners:
             listener.stop(timeout)
 
@@ -199,7 +199,7 @@ class Listeners:
         try:
             backlog = self._status.backlog()
         except JournalError:
-            pass  # journal_writable tells; the other numbers are still worth having
+            pass  # journal_writable shows it; the other numbers are still worth having
         else:
             oldest = backlog.oldest_open
             numbers["open_requests"] = backlog.open_requests

@@ -75,13 +75,16 @@ class Refusals:
         least: So many are kept whatever their size: the broker may deliver them again.
         most: So many are kept.
         most_bytes: So many bytes are kept, about.
+        arrivals: So many arrivals of one request are kept besides the first, and *least* in any case.
     """
 
-    def __init__(self, *, least: int, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self, *, least: int, most: int = MOST, most_bytes: int = MOST_BYTES, arrivals: int = ARRIVALS
+    ) -> None:
         self._least = least
         self._most = max(most, least)
         self._most_bytes = most_bytes
-        self._arrivals = max(ARRIVALS, least)
+        self._arrivals = max(arrivals, least)
         self._kept: deque[_Kept] = deque()
         self._bytes = 0
         self._due: deque[int] = deque()

@@ -34,6 +34,3 @@ class QlikTimings:
     result_lag: float = 60.0
     #: Between two tries to read a script log.
     script_log_pause: float = 2.0
-
-
-DEFAULT_TIMINGS = QlikTimings()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.settings import Settings
-from tests.pipeline.harness import SHORT_TIMINGS, Harness, shorten_pauses
+from tests.pipeline.harness import Harness, shorten_pauses
 
 MakeHarness = Callable[..., Harness]
 
@@ -23,13 +23,13 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_harness(tmp_path: Path, short_pauses: None) -> Iterator[MakeHarness]:
-    """Return a function that makes a running harness of settings, with other timings than the short ones."""
+    """Give a function that makes a running harness of settings and fields of `Harness`."""
     harnesses: list[Harness] = []
 
-    def make(settings: Settings | None = None, **timings: float) -> Harness:
+    def make(settings: Settings | None = None, **parts: Any) -> Harness:
         folder = tmp_path / f"harness-{len(harnesses)}"
         folder.mkdir()
-        harness = Harness(folder, settings or Settings(), timings=replace(SHORT_TIMINGS, **timings))
+        harness = Harness(folder, settings or Settings(), **parts)
         harness.start()
         harnesses.append(harness)
         return harness

@@ -45,9 +45,10 @@ from butler_mqtt.domain.model import (
 )
 from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
+from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal, reading_engine
 from butler_mqtt.outbox import outbox
-from butler_mqtt.pipeline import pipeline
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings
@@ -70,15 +71,15 @@ def guid(number: int, group: int = 0) -> str:
 
 
 #: Pauses of the work with the Qlik server that a test can wait for.
-SHORT_TIMINGS = QlikTimings(
+SHORT_QLIK = QlikTimings(
     longest_pause=0.005, between_polls=0.01, least_poll=0.002, most_poll=0.01, script_log_pause=0.002
 )
+#: Pauses of the loop that a test can wait for.
+SHORT = LoopTimings(tidy_seconds=0.002, repair_seconds=0.0, command_seconds=0.0)
 
 
 def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that no operator configures, so that a test can wait for them."""
-    monkeypatch.setattr(pipeline, "TIDY_SECONDS", 0.002)
-    monkeypatch.setattr(pipeline, "REPAIR_SECONDS", 0.0)
     monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.005)
 
 
@@ -424,7 +425,9 @@ class Harness:
     settings: Settings = field(default_factory=Settings)
     site: Site = field(default_factory=Site)
     broker: Broker = field(default_factory=Broker)
-    timings: QlikTimings = SHORT_TIMINGS
+    qlik_timings: QlikTimings = SHORT_QLIK
+    timings: LoopTimings = SHORT
+    refusals: Refusals | None = None
     generation: int = 0
     pipeline: Pipeline = field(init=False)
     journal: FaultyJournal = field(init=False)
@@ -443,7 +446,9 @@ class Harness:
             self.journal,
             publish=self.broker.publish,
             server_time=self.site.server_time,
-            qlik_timings=self.timings,
+            qlik_timings=self.qlik_timings,
+            refusals=self.refusals,
+            timings=self.timings,
         )
         self.pipeline.open(self.broker)
         self.broker.emit = self.pipeline.emit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.fixtures import MakeHarness
-from tests.pipeline.harness import Harness, Site
+from tests.pipeline.harness import SHORT_QLIK, Harness, Site
 
 
 def events(harness: Harness, kind: str = "") -> list[dict[str, Any]]:
@@ -81,7 +82,7 @@ def test_a_repetition_while_another_waits_for_the_end_is_answered_once(harness: 
 def test_an_execution_whose_result_is_gone_is_reported_with_code_and_details(
     make_harness: MakeHarness,
 ) -> None:
-    harness = make_harness(result_lag=0.1)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, result_lag=0.1))
     task = harness.site.add("Sales")
     harness.send({"taskId": task, "wait": "finished"}, correlation=b"end")
     harness.until(lambda: harness.site.posts)

@@ -11,7 +11,7 @@ from butler_mqtt.domain.model import Execution, ExecutionStatus
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import Harness
+from tests.pipeline.harness import SHORT_QLIK, Harness
 from tests.pipeline.test_execution_ends import answers, events, steps
 
 ENDS = {
@@ -80,7 +80,7 @@ def test_a_failed_attempt_is_not_the_end_while_the_session_is_there(harness: Har
 def test_a_result_that_does_not_come_after_the_session_is_unknown_in_the_end(
     make_harness: MakeHarness, shown: str
 ) -> None:
-    harness = make_harness(result_lag=0.2)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, result_lag=0.2))
     task = begun(harness)
     if shown == "nothing":
         harness.site.history[task].clear()
@@ -107,7 +107,7 @@ def test_what_waits_behind_an_execution_does_not_wait_for_its_result(harness: Ha
 def test_what_waits_behind_a_failed_execution_does_not_wait_for_its_log(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness = make_harness(script_log_pause=30.0)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, script_log_pause=30.0))
     monkeypatch.setattr(harness.site, "script_log", lambda *_: None)
     task = begun(harness)
     harness.ask({"requestId": "b", "taskId": task})

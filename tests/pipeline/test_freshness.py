@@ -34,7 +34,7 @@ from tests.pipeline.harness import (
     DATE_AGES,
     NODE_CLOCKS,
     OUR_USER,
-    SHORT_TIMINGS,
+    SHORT_QLIK,
     Harness,
     Site,
     cut_after_effect,
@@ -91,7 +91,7 @@ class Freshness(RuleBasedStateMachine):
         self.temporary = TemporaryDirectory()
         self.site = Server()
         self.harness = Harness(
-            Path(self.temporary.name), site=self.site, timings=replace(SHORT_TIMINGS, blind_retry=0.01)
+            Path(self.temporary.name), site=self.site, qlik_timings=replace(SHORT_QLIK, blind_retry=0.01)
         )
         self.tasks = [self.site.add(name, tags=("both",)) for name in ("Sales", "Stock")]
         #: The server's time at which each request was sent, by its id, and the tasks it asks for.

@@ -132,7 +132,7 @@ def test_a_clock_that_is_set_between_two_lives_does_not_shorten_the_time_between
     with connection:
         connection.execute("UPDATE runs SET nothing_at = ?", [now_ms() - 3_600_000])
     connection.close()
-    harness.timings = replace(harness.timings, between_polls=60.0)
+    harness.qlik_timings = replace(harness.qlik_timings, between_polls=60.0)
     harness.start()
     snapshots = harness.site.snapshots
     for _ in range(10):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from butler_mqtt.settings import Settings, StartTask
 from butler_mqtt.starting.post_window import FIRST_WINDOW, LARGEST_WINDOW
 from tests.brokers import until
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import OUR_USER, Harness, Site, cut_after_effect, cut_before_effect
+from tests.pipeline.harness import OUR_USER, SHORT_QLIK, Harness, Site, cut_after_effect, cut_before_effect
 
 Script = Callable[[Site, Task], str | None]
 
@@ -353,7 +354,7 @@ def test_starts_that_fail_together_lengthen_the_pause_once(
     make_harness: MakeHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One moment without the server must not count as many in a row."""
-    harness = make_harness(longest_pause=60.0)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, longest_pause=60.0))
     caplog.set_level("INFO", "butler_mqtt")
     for number in range(6):
         harness.site.add(f"Sales {number}", tags=("sales",))

@@ -185,8 +185,8 @@ def test_a_conflict_keeps_neither_the_large_body_nor_what_was_parsed_of_it(harne
     assert harness.replies()[-1]["code"] == "request_id_conflict"
 
 
-def test_a_flood_of_refusals_leaves_a_file_that_does_not_grow(harness: Harness) -> None:
-    harness.pipeline._refusals._most = 200
+def test_a_flood_of_refusals_leaves_a_file_that_does_not_grow(make_harness: MakeHarness) -> None:
+    harness = make_harness(refusals=Refusals(least=200, most=200))
     sizes = []
     for _ in range(6):
         for _ in range(10):
@@ -199,8 +199,10 @@ def test_a_flood_of_refusals_leaves_a_file_that_does_not_grow(harness: Harness) 
     assert sizes[-1] <= sizes[1] * 1.2
 
 
-def test_one_id_that_is_sent_for_ever_keeps_the_first_and_the_newest_arrivals(harness: Harness) -> None:
-    harness.pipeline._refusals._arrivals = 10
+def test_one_id_that_is_sent_for_ever_keeps_the_first_and_the_newest_arrivals(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(refusals=Refusals(least=0, arrivals=10))
     body = json.dumps({"requestId": "erp-1", "taskId": harness.site.add("Sales")}).encode() + b" " * 5000
     for _ in range(40):
         harness.ask(body)

@@ -16,8 +16,7 @@ import pytest
 from butler_mqtt.cli import requests_prune, requests_retry
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
-from butler_mqtt.outbox import dead_letters
-from butler_mqtt.outbox.dead_letters import Action, Command, parse
+from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
@@ -31,7 +30,6 @@ HOUR = 3_600_000
 
 @pytest.fixture(autouse=True)
 def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(requests_retry, "HANDOVER_SECONDS", 1.0)
     monkeypatch.setattr(requests_prune, "POLL_SECONDS", 0.01)
 
@@ -149,8 +147,8 @@ def test_a_daemon_that_does_not_know_the_command_is_an_error(
         target=lambda: done.append(call("prune", "--refused", "--journal", harness.path))
     )
     thread.start()
-    until(dead_letters.place(harness.path).exists, what="the command is there")
-    dead_letters.place(harness.path).unlink()
+    until(place(harness.path).exists, what="the command is there")
+    place(harness.path).unlink()
     thread.join(20)
     assert done[0].exit_code == 1
     assert "2 of 2 requests are still there and the daemon has not got on" in done[0].stderr

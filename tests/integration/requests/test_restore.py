@@ -20,22 +20,16 @@ from butler_mqtt.checks import machine
 from butler_mqtt.cli.requests_choice import Declined
 from butler_mqtt.cli.requests_retry import FAILED, retried
 from butler_mqtt.clock import now_ms
-from butler_mqtt.daemon import status_line
+from butler_mqtt.daemon import service_status
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.sqlite import FORMAT, writing_engine
 from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.journal.upgrade import upgrade
-from butler_mqtt.outbox import dead_letters
-from butler_mqtt.outbox.dead_letters import place
+from butler_mqtt.pipeline.operator_commands import place
 from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, delivered, lines
 from tests.pipeline.harness import Crash, Harness, killed_after_effect
-
-
-@pytest.fixture(autouse=True)
-def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -376,7 +370,7 @@ def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(harness: H
 
 
 def test_the_status_says_how_many_are_held() -> None:
-    line = status_line.compose((), None, None, 2, "sense:4242", None, 6)
+    line = service_status.compose((), None, None, 2, "sense:4242", None, 6)
     assert line == "ready, 2 open requests, 6 held until butler-mqtt requests resume"
 
 

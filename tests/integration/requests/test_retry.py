@@ -13,16 +13,14 @@ import pytest
 from butler_mqtt.cli import requests_retry
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import tables
-from butler_mqtt.outbox import dead_letters
-from butler_mqtt.outbox.dead_letters import Action, Command, parse, place
+from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, delivered, lines
 from tests.pipeline.harness import Harness
 
 
 @pytest.fixture(autouse=True)
-def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
+def short_handover(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests_retry, "HANDOVER_SECONDS", 1.0)
 
 
@@ -172,7 +170,7 @@ def test_what_is_no_command_is_refused_and_removed(
         parse(content)
     place(harness.path).write_bytes(content)
     harness.until(lambda: not place(harness.path).exists())
-    assert "cannot be carried out" in caplog.text
+    assert "cannot be applied" in caplog.text
     harness.ask({"taskId": "abc"})
 
 
