@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 
 from butler_mqtt.clock import now_ms, to_ms
 from butler_mqtt.contract import replies
@@ -121,6 +122,24 @@ class OpenRequests:
             extra={"action": "request_repeated", "request_id": request_id},
         )
         return delivery
+
+    # ---- what is in memory
+
+    def load(
+        self, count: int, opened: Mapping[int, OpenRequest], finishing: Mapping[int, OpenRequest]
+    ) -> None:
+        """Replace what is in memory; *count*: open requests, those on disk only included."""
+        self.count = count
+        self.open = dict(opened)
+        self.finishing = dict(finishing)
+
+    def keep(self, opened: Mapping[int, OpenRequest]) -> None:
+        """Keep further open requests in memory."""
+        self.open.update(opened)
+
+    def leave_on_disk(self, opened: OpenRequest) -> None:
+        """Keep an open request on disk only."""
+        self.open.pop(opened.id, None)
 
     # ---- decision and reply
 

@@ -68,7 +68,7 @@ class Backlog:
         for opened in requests:
             if self._more or len(self._resolver) >= self._limit:
                 self._more = True
-                self._ledger.requests.open.pop(opened.id, None)
+                self._ledger.requests.leave_on_disk(opened)
             else:
                 self._last_read = opened.id
                 self._resolver.add([opened])
@@ -81,7 +81,7 @@ class Backlog:
         if rows:
             self._last_read = rows[-1]["id"]
             opened = self._stored.requests(transaction, rows)
-            self._ledger.requests.open.update(opened)
+            self._ledger.requests.keep(opened)
             discarded = [one for one in opened.values() if one.id in self.cancelling]
             self._resolver.add(one for one in opened.values() if one.id not in self.cancelling)
             for one in discarded:

@@ -29,7 +29,7 @@ from tests.pipeline.harness import Harness
 #: Seconds in all, and of one block with or without pruning.
 SECONDS = 120.0
 BLOCK_SECONDS = 4.0
-#: Requests submitted for each turn.
+#: Requests handed in for each turn.
 LOAD = 5
 KEPT_DAYS = 30.0
 
@@ -44,7 +44,7 @@ class Turns:
     checkpoints: list[float] = field(default_factory=list)
 
     def text(self, name: str) -> str:
-        """Return it as lines."""
+        """Give it as lines."""
         return "\n".join(
             (
                 f"turns {name}: {_spread(self.took)}",
@@ -90,11 +90,11 @@ class Log:
         self._file = os.open(f"{journal}-shm", os.O_RDONLY)
 
     def frames(self) -> int:
-        """Return how many pages it has."""
+        """Give how many pages it has."""
         return self._number(16)
 
     def copied(self) -> int:
-        """Return how many of them the last checkpoint copied into the journal."""
+        """Give how many of them the last checkpoint copied into the journal."""
         return self._number(96)
 
     def _number(self, place: int) -> int:
@@ -123,7 +123,7 @@ def measure(folder: Path) -> str:
             frames, began = log.frames(), time.perf_counter()
         took = time.perf_counter() - began
         written = log.frames() - frames
-        # After a checkpoint that copied all, the next commit begins the log again.
+        # After a checkpoint that copied all, the next commit begins the log anew.
         written = written if written >= 0 else log.frames()
         commits.append((took, written, log.copied() not in (0, copied)))
 
