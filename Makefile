@@ -1,5 +1,5 @@
 # make demo    a tour: broker, Qlik stand-in and daemon on this machine, about half a minute
-# make test    all tests, against a real mosquitto
+# make test    the tests, against a real mosquitto; ARGS="tests/unit -x" for a part, ARGS="-m long" for the long
 # make check   ruff, mypy, and the table of imports
 # make bench   how fast it is, beside a bare client, some minutes; ARGS="--quick" for a look
 # make chaos   kills under load until the books add up; ARGS="--kills 1000 --seed 1"
@@ -23,8 +23,11 @@ help:
 demo: $(VENV)/.demo
 	@$(RUN) butler_mqtt demo $(ARGS)
 
+# Tests wait more than they compute: two processes a CPU. Those of a file share brokers and daemons.
+WORKERS := $(shell echo $$(($$(nproc) * 2)))
+
 test: $(VENV)/.dev tools
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not long' $(ARGS)
 
 check: $(VENV)/.dev
 	$(RUN) ruff check

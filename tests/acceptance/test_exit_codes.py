@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -11,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.endings import Endings
-from tests.acceptance.rig import READY, Daemon, Qlik
+from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import STATUS, Sender
 from tests.brokers import Mosquitto, until
 
@@ -123,49 +121,3 @@ def test_an_unknown_option_ends_with_2(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-
-
-# ---- these have been under way since the first test
-
-
-def test_a_wrong_password_is_logged_never_ready_and_ends_with_69_after_its_time(endings: Endings) -> None:
-    ending = endings.wrong_password
-    assert ending.wait() == 69
-    assert ending.seconds > 55
-    text = "\n".join(ending.daemon.lines)
-    assert READY not in text
-    assert "butler" in text
-    assert "wrong-and-secret" not in text
-
-
-def test_a_refused_subscription_is_logged_never_ready_and_ends_with_69_after_its_time(
-    endings: Endings,
-) -> None:
-    ending = endings.refused
-    assert ending.wait() == 69
-    assert ending.seconds > 55
-    text = "\n".join(ending.daemon.lines)
-    assert READY not in text
-    assert "subscription to qliksense/task/start" in text
-
-
-def test_of_two_daemons_with_one_client_id_one_works_and_the_other_ends_with_76(
-    endings: Endings, qlik: Qlik
-) -> None:
-    until(
-        lambda: endings.first.code is not None or endings.second.code is not None,
-        seconds=120,
-        what="one of the two has ended",
-    )
-    ended, working = endings.first, endings.second
-    if ended.code is None:
-        ended, working = working, ended
-    assert ended.code == 76
-    assert ended.seconds > 55
-    assert working.code is None
-    assert working.daemon.runs()
-    with Sender(endings.shared.port) as sender:
-        assert sender.ask({"taskId": qlik.task()})["status"] == "ok"
-        status = json.loads(sender.wait(lambda got: got.topic == STATUS).payload)
-        assert status["status"] == "online"
-    assert "is in use elsewhere" in "\n".join(ended.daemon.lines)
