@@ -90,7 +90,7 @@ class Sender:
     def __enter__(self) -> Self:
         self._client.connect("127.0.0.1", self._port, **self._options)
         self._client.loop_start()
-        assert self._subscribed.wait(10), "the sender could not subscribe"
+        assert self._subscribed.wait(60), "the sender could not subscribe"
         return self
 
     def __exit__(self, *_: object) -> None:

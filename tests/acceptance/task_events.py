@@ -25,7 +25,7 @@ def kinds(sender: Sender, request_id: str) -> list[str]:
     return [str(event["event"]) for event in events(sender, request_id)]
 
 
-def event(sender: Sender, request_id: str, *names: str, seconds: float = 30.0) -> dict[str, Any]:
+def event(sender: Sender, request_id: str, *names: str, seconds: float = 60.0) -> dict[str, Any]:
     """Wait for an event with one of *names*, or for the end, and give it."""
     wanted = names or ENDS
     marks = [f'"event":"{name}"'.encode() for name in wanted]
@@ -47,7 +47,7 @@ def soon(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-def until_begun(qlik: Qlik, task_id: str, executions: int = 1, *, seconds: float = 30.0) -> None:
+def until_begun(qlik: Qlik, task_id: str, executions: int = 1, *, seconds: float = 60.0) -> None:
     """Wait until so many executions of a task have begun."""
     until(
         lambda: qlik.executions(task_id) >= executions,

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: the faults of its table are those that `tests.service.on_machine` makes."""
+"""docs/troubleshooting.md: the faults of its table are those that `tests.machine.on_machine` makes."""
 
 from __future__ import annotations
 

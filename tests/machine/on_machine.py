@@ -1,7 +1,7 @@
 """
 The service as the pages install it, on a machine with a real systemd.
 
-`python -m tests.service.on_machine WHEEL` runs the blocks of docs/install.md and
+`python -m tests.machine.on_machine WHEEL` runs the blocks of docs/install.md and
 mosquitto/README.md as printed, has systemd reload, kill and stop the service,
 upgrades it, and makes every fault of the table in docs/troubleshooting.md, whose
 command has to show its line. A few minutes; as root.

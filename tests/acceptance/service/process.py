@@ -51,7 +51,7 @@ class Manager:
         """Give the newest STATUS."""
         return next((line[7:] for line in reversed(self.told()) if line.startswith("STATUS=")), "")
 
-    def waits_for_status(self, fact: Callable[[str], bool], *, seconds: float = 15) -> str:
+    def waits_for_status(self, fact: Callable[[str], bool], *, seconds: float = 60) -> str:
         until(lambda: fact(self.status()), seconds=seconds, what=f"not this status: {self.status()}")
         return self.status()
 
@@ -69,7 +69,7 @@ class Service:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
-    def waits_for_log(self, words: str, *, seconds: float = 15) -> None:
+    def waits_for_log(self, words: str, *, seconds: float = 60) -> None:
         try:
             until(lambda: words in self.log(), seconds=seconds, what=words)
         except AssertionError as error:
@@ -78,7 +78,7 @@ class Service:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def ends(self, seconds: float = 30) -> int:
+    def ends(self, seconds: float = 60) -> int:
         """Wait for the end and give the exit code."""
         return self.process.wait(seconds)
 
