@@ -7,6 +7,9 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from butler_mqtt import clock
+from butler_mqtt.steady_clock import SteadyClock
+
 # Machines are shared: no property test is judged by its time.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # Of the long tests: `--hypothesis-profile=thorough`.
@@ -21,3 +24,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Name a case after its function and not its address: processes that share the tests must agree."""
     return argname if callable(val) and not isinstance(val, type) else None
+
+
+@pytest.fixture(autouse=True)
+def own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a clock that no journal of another test has made doubtful."""
+    monkeypatch.setattr(clock, "STEADY", SteadyClock())

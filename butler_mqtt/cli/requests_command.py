@@ -247,7 +247,7 @@ def _settling(action: str) -> Callable[..., None]:
         config: ConfigOption = None,
     ) -> None:
         from butler_mqtt.cli import requests_retry  # noqa: PLC0415 -- as above
-        from butler_mqtt.outbox.dead_letters import Action  # noqa: PLC0415 -- as above
+        from butler_mqtt.pipeline.operator_commands import Action  # noqa: PLC0415 -- as above
 
         if (request_id is None) != everything:
             raise typer.BadParameter("name one request, or --all")

@@ -22,7 +22,7 @@ from butler_mqtt.journal.request_rows import RequestRows
 from butler_mqtt.journal.search import OPEN, Search
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
-from butler_mqtt.outbox.dead_letters import MAX_MESSAGES, Action, Command, apply, place
+from butler_mqtt.pipeline.operator_commands import MAX_MESSAGES, Action, Command, apply, place
 from butler_mqtt.settings import MqttSettings
 
 #: States of starts that a retry asks for again. Those that nobody can tell about may be running.
@@ -86,7 +86,7 @@ def settle(journal: Path, action: Action, request_id: str | None, number: int | 
     """
     with Search(journal) as search:
         try:
-            messages = search.quarantined() if request_id is None else _of_one(search, request_id, number)
+            messages = search.dead_letters() if request_id is None else _of_one(search, request_id, number)
         except Declined as error:
             return _say(str(error))
         if not messages:
@@ -99,7 +99,7 @@ def settle(journal: Path, action: Action, request_id: str | None, number: int | 
             where = carry_out(journal, Command(action, tuple(some)))
             if where is None:
                 return _say(not_taken(journal))
-            done += len(some) - search.still_quarantined(some)
+            done += len(some) - search.still_dead_letters(some)
     how = "discarded" if action is Action.DISCARD else f"to be published again {where}"
     typer.echo(f"{done} of {len(messages)} messages: {how}")
     return ExitCode.OK if done == len(messages) else ExitCode.FAILED
@@ -111,12 +111,12 @@ def _of_one(search: Search, request_id: str, number: int | None) -> list[int]:
     if number is not None:
         those = [requests_choice.numbered(request_id, requests_rows, number)]
     else:
-        those = [one for one in requests_rows if one.set_aside]
+        those = [one for one in requests_rows if one.dead_letters]
         if those:
             requests_choice.choose(request_id, requests_rows, those)
-    if not any(one.set_aside for one in those) and any(one.held for one in those or requests_rows):
+    if not any(one.dead_letters for one in those) and any(one.held for one in those or requests_rows):
         raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
-    return sorted(row["id"] for one in those for row in one.set_aside)
+    return sorted(row["id"] for one in those for row in one.dead_letters)
 
 
 def retried(

@@ -1,4 +1,4 @@
-"""Bodies of requests, read once: who sends one sends it again, at most under another id."""
+"""Bodies of requests, parsed once: senders send the same body again, at most under another id."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BEGINS = '"requestId":"'
 
 class Bodies:
     """
-    What `validation.parse` gives for a body, for one of the last ones without reading it again.
+    Returns what `validation.parse` does, for one of the last bodies without parsing it again.
 
     Args:
         max_selectors: How many different selectors one request may have.

@@ -191,7 +191,7 @@ class Resolver:
                 )
             else:
                 continue
-            self._ledger.refused(opened, error)
+            self._ledger.requests.refused(opened, error)
             late.append(opened)
         if late:
             gone = {opened.id for opened in late}
@@ -253,9 +253,9 @@ class Resolver:
                 max_tasks=self._settings.start_task.max_tasks_per_request,
             )
         except RequestError as error:
-            self._ledger.refused(opened, error)
+            self._ledger.requests.refused(opened, error)
             return []
-        return self._ledger.decided(opened, decision)
+        return self._ledger.requests.decided(opened, decision)
 
     def _cached(self, opened: OpenRequest) -> Mapping[Selector, tuple[Task, ...]] | None:
         oldest = time.monotonic() - CACHE_SECONDS

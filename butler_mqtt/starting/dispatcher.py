@@ -134,7 +134,7 @@ class Dispatcher:
         """Take planned starts in, in order of arrival."""
         for start in starts:
             if start.not_before is not None and start.not_before > now_ms():
-                self._ledger.waits(start, "notBefore")
+                self._ledger.starts.waits(start, "notBefore")
                 self._blocked.until(start, start.not_before)
             else:
                 self._enter(start)
@@ -159,7 +159,7 @@ class Dispatcher:
         if run.id in self.post_workers.in_hand and run.state is RunState.INTENDED:
             return
         if run.state is RunState.INTENDED:
-            self._ledger.posted(run, "the daemon ended before the outcome was recorded")
+            self._ledger.runs.posted(run, "the daemon ended before the outcome was recorded")
         self.reconciler.doubt(run, Doubt.OUTCOME)
 
     def reset(self) -> None:
@@ -190,7 +190,7 @@ class Dispatcher:
     def give_up(self) -> None:
         """Drop what is too late and has not begun."""
         for start in self._blocked.expired():
-            self._ledger.dropped([start], *_EXPIRED)
+            self._ledger.starts.dropped([start], *_EXPIRED)
         now, silent_since = now_ms(), self._answered
         silent = time.monotonic() - silent_since >= self._settings.request_deadline_seconds
         # In a burst thousands stand there: they are gone through only where one can be too late.
@@ -200,7 +200,7 @@ class Dispatcher:
                 lambda start: self._verdict(start, now, silent_since) is not None
             )
             for start in late + held:
-                self._ledger.dropped([start], *(self._verdict(start, now, silent_since) or _EXPIRED))
+                self._ledger.starts.dropped([start], *(self._verdict(start, now, silent_since) or _EXPIRED))
             for task_id in tasks:
                 self._queues.release(task_id)
         for run in list(self._repeat):
@@ -266,7 +266,7 @@ class Dispatcher:
 
     def began(self, run: Run, execution_id: str | None, *, adopted: bool) -> None:
         """Record that an execution began for a run, and follow it."""
-        self._ledger.executing(run, execution_id, adopted=adopted)
+        self._ledger.runs.executing(run, execution_id, adopted=adopted)
         if run.doubt is Doubt.CLAIMED:
             self._unproved -= 1
         if execution_id is not None:
@@ -287,8 +287,8 @@ class Dispatcher:
             self._share(run, execution.id, shared)
         else:
             others = run.starts
-            self._ledger.began_nothing(run)
-        self._ledger.skipped([start for start in others if start.skip_if_running], execution.id)
+            self._ledger.runs.began_nothing(run)
+        self._ledger.starts.skipped([start for start in others if start.skip_if_running], execution.id)
         waiting = [start for start in others if not start.skip_if_running]
         if waiting:
             self._block(run.task, execution.id)
@@ -304,25 +304,25 @@ class Dispatcher:
         self, run: Run, code: str, details: str, state: StartState = StartState.NOT_STARTED
     ) -> None:
         """Record that a run began nothing."""
-        self._ledger.not_started(run, code, details, state)
+        self._ledger.runs.not_started(run, code, details, state)
         self._done(run)
 
     def unknown(self, run: Run, details: str) -> None:
         """Record that nobody can tell what became of a run."""
-        self._ledger.unknown(run, details)
+        self._ledger.runs.unknown(run, details)
         self._done(run)
 
     def found_nothing(self, run: Run) -> None:
         """Take note that a look found nothing of a run for the first time."""
-        self._ledger.found_nothing(run)
+        self._ledger.runs.found_nothing(run)
 
     def polled(self, run: Run, text: str) -> None:
         """Take note of what a look at the server showed."""
-        self._ledger.noted(run, "looked", text)
+        self._ledger.notes.of_run(run, "looked", text)
 
     def post_again(self, run: Run) -> None:
         """Post a run once more that began nothing."""
-        self._ledger.again(run)
+        self._ledger.runs.again(run)
         run.claimed = None
         self._repeat.append(run)
 
@@ -338,7 +338,7 @@ class Dispatcher:
         room = self._capacity - self.tracker.executing - len(self._runs) - len(self._rereading)
         if room <= 0:
             for start in self._queues.planned():
-                self._ledger.waits(start, "capacity")
+                self._ledger.starts.waits(start, "capacity")
         return room
 
     def _enter(self, start: OpenStart) -> None:
@@ -346,7 +346,7 @@ class Dispatcher:
         if not task.has_sessions and task.enabled is False:
             # The asynchronous call answers 204 for a disabled task too, which would be a lie to pass on.
             details = f"the task '{task.name}' is disabled: enable it in the QMC"
-            self._ledger.dropped([start], "task_disabled", details, StartState.NOT_STARTED)
+            self._ledger.starts.dropped([start], "task_disabled", details, StartState.NOT_STARTED)
             return
         blocked, behind = self._blocked.behind(task.id)
         if blocked and not start.skip_if_running:
@@ -360,7 +360,7 @@ class Dispatcher:
     def _wait_behind(self, start: OpenStart, execution_id: str | None, *, seen: bool = False) -> None:
         """Let *start* wait; *seen*: the execution was seen to run after the start came."""
         start.waits_since = 0.0 if seen else time.monotonic()
-        self._ledger.waits(start, "running", execution_id)
+        self._ledger.starts.waits(start, "running", execution_id)
         self._blocked.add(start)
 
     def _block(self, task: Task, execution_id: str | None) -> None:
@@ -378,12 +378,12 @@ class Dispatcher:
         """Let an execution that another began serve *starts* too."""
         watch = self.tracker.get(execution_id)
         if watch is not None and watch.run is not None:
-            self._ledger.began_nothing(run)
-            self._ledger.running(starts, watch.run, execution_id, adopted=True)
+            self._ledger.runs.began_nothing(run)
+            self._ledger.starts.running(starts, watch.run, execution_id, adopted=True)
             watch.starts.extend(starts)
         else:
             run.starts = starts
-            self._ledger.executing(run, execution_id, adopted=True)
+            self._ledger.runs.executing(run, execution_id, adopted=True)
             self.tracker.follow(execution_id, run.task, run.id, starts, {"started"})
 
     def _hand_over(self, run: Run) -> None:
@@ -392,7 +392,7 @@ class Dispatcher:
 
     def _intend(self, starts: list[OpenStart]) -> Run:
         baseline = Baseline.of(starts[0].task, self._server_time())
-        run = self._ledger.intended(starts, baseline, time.monotonic())
+        run = self._ledger.runs.intended(starts, baseline, time.monotonic())
         self._runs[run.id] = run
         return run
 
@@ -404,7 +404,7 @@ class Dispatcher:
             return starts
         start = self._queues.take()
         while start is not None and start.expires_at is not None and start.expires_at <= now_ms():
-            self._ledger.dropped([start], *_EXPIRED)
+            self._ledger.starts.dropped([start], *_EXPIRED)
             self._queues.release(start.task.id)
             start = self._queues.take()
         # Whatever waits for this task is served by an execution that begins now.
@@ -454,7 +454,7 @@ class Dispatcher:
         elif isinstance(answer, QlikRefused):
             self._refused(run, answer)
         else:
-            self._ledger.posted(run, str(answer))
+            self._ledger.runs.posted(run, str(answer))
             _log.warning(
                 "the outcome of starting task %s (%s) is not known: %s; looking at the server",
                 run.task.name,
@@ -520,7 +520,7 @@ class Dispatcher:
             self.not_started(run, *_EXPIRED)
         elif late:
             run.starts = [start for start in run.starts if start not in late]
-            self._ledger.dropped(late, *_EXPIRED)
+            self._ledger.starts.dropped(late, *_EXPIRED)
 
     def _verdict(self, start: OpenStart, now: int, silent_since: float) -> tuple[str, str, StartState] | None:
         if start.expires_at is not None and start.expires_at <= now:

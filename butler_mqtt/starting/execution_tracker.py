@@ -282,7 +282,7 @@ class ExecutionTracker:
         if execution.active:
             kind = task_events.PROGRESS.get(execution.status)
             if kind is not None:
-                self._ledger.progressed(watch, kind)
+                self._ledger.runs.progressed(watch, kind)
             self._poll_in(self._pause(watch), watch)
         elif self._wants_log(watch.task, execution) and log is None and watch.logs_asked < LOG_TRIES:
             watch.logs_asked += 1
@@ -319,7 +319,7 @@ class ExecutionTracker:
 
     def _end(self, watch: Watch, execution: Execution | None, log: Sequence[str]) -> None:
         self._watches.pop(watch.execution_id, None)
-        self._ledger.ended(watch, execution, log)
+        self._ledger.runs.ended(watch, execution, log)
         self._free(watch)
 
     def _free(self, watch: Watch) -> None:

@@ -59,7 +59,7 @@ def test_a_quarter_of_a_gigabyte_is_refused_without_being_held(
         assert sender.ask({"taskId": task})["totalTasksStarted"] == 1
         assert peak(daemon) - before < 30_000_000
     assert daemon.journal.stat().st_size < 5_000_000
-    assert daemon.rows("select length(payload) from deliveries where length(payload) > 1000") == [(262144,)]
+    assert daemon.rows("select length(payload) from deliveries where length(payload) > 1000") == [(2048,)]
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])

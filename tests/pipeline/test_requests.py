@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,13 +13,12 @@ import pytest
 from butler_mqtt.domain.model import Execution
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
-from butler_mqtt.pipeline import pipeline
-from butler_mqtt.pipeline.pipeline import MAX_WAITING
+from butler_mqtt.pipeline.backlog import MAX_IN_MEMORY
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import MqttSettings, Settings, StartTask, StartTaskFilter
 from butler_mqtt.starting import execution_tracker
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import Crash, Harness, guid
+from tests.pipeline.harness import SHORT, Crash, Harness, guid
 
 SKIP = {"ifRunning": "skip"}
 
@@ -457,11 +457,11 @@ def test_while_the_disk_is_nearly_full_nothing_is_acknowledged_and_the_reason_is
 
 def test_a_backlog_longer_than_memory_is_decided_in_order_of_arrival(harness: Harness) -> None:
     harness.site.down = True
-    size = MAX_WAITING * 3 // 2
+    size = MAX_IN_MEMORY * 3 // 2
     for number in range(size):
         harness.send({"requestId": f"r{number}", "tag": f"t{number % 7}"})
     harness.until(lambda: len(harness.broker.acknowledged) == size)
-    assert len(harness.pipeline.resolver) <= MAX_WAITING
+    assert len(harness.pipeline.resolver) <= MAX_IN_MEMORY
     harness.site.down = False
     replies = harness.replied(size)
     assert [reply["requestId"] for reply in replies] == [f"r{number}" for number in range(size)]
@@ -678,11 +678,9 @@ def test_the_deadline_counts_only_while_the_server_cannot_be_reached(make_harnes
     assert harness.site.posts == []
 
 
-def test_what_is_too_late_is_told_although_requests_keep_arriving(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Arrivals go before tidying, but not for ever."""
-    monkeypatch.setattr(pipeline, "LATEST_TIDY_SECONDS", 0.05)
+def test_what_is_too_late_is_answered_although_requests_keep_arriving(make_harness: MakeHarness) -> None:
+    """Arrivals go before the check of deadlines, but not for ever."""
+    harness = make_harness(timings=replace(SHORT, latest_tidy_seconds=0.05))
     harness.site.add("Sales")
     harness.site.down = True
     harness.send({"taskName": "Sales", "requestId": "late"}, expiry_seconds=1)

@@ -1,4 +1,4 @@
-"""What the service manager is told over its socket."""
+"""What the service manager is notified of over its socket."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ from tests.brokers import Mosquitto, free_port, until
 from tests.integration.mqtt.recording import plain_client
 from tests.integration.simulator.running import QUICK, TASKS, Running, running
 
-#: A daemon whose pipeline hangs as soon as a request arrives by REST, which it gives itself when told to.
+#: A daemon whose pipeline hangs as soon as a request arrives by REST, which it sends itself on SIGUSR1.
 HANGS = f"""
 import signal, sys, threading, os
 from pathlib import Path
-from butler_mqtt import config, logs
+from butler_mqtt import logs
 from butler_mqtt.clock import now_ms
-from butler_mqtt.daemon import Daemon
-from butler_mqtt.model import Arrival
+from butler_mqtt.config import loader
+from butler_mqtt.daemon.daemon import Daemon
+from butler_mqtt.daemon.daemon_timings import DaemonTimings
+from butler_mqtt.domain.model import Arrival
 
 class Hanging(Daemon):
     def hang(self, *_):
         body = b'{{"taskId": "{QUICK}"}}'
-        self._pipeline.emit(Arrival("rest", body, now_ms(), on_stored=lambda _: threading.Event().wait()))
+        self.pipeline.emit(Arrival("rest", body, now_ms(), on_stored=lambda _: threading.Event().wait()))
 
-settings = config.load(Path(sys.argv[1]), os.environ)
+settings = loader.load(Path(sys.argv[1]), os.environ)
 logs.set_up("info")
-daemon = Hanging(settings, patience=1.0)
+daemon = Hanging(settings, timings=DaemonTimings(patience_seconds=1.0))
 signal.signal(signal.SIGUSR1, daemon.hang)
 sys.exit(daemon.run())
 """

@@ -66,10 +66,10 @@ def test_a_long_log_is_moved_while_somebody_writes_and_begins_anew(
     deadline = time.monotonic() + 20
     try:
         while len(salts) < 3:
-            assert time.monotonic() < deadline, "the log does not begin anew"
+            assert time.monotonic() < deadline, "the log does not begin again"
             write(journal, written + 1, 10)
             written += 10
-            # Salt 1 of the log's header is another each time that it begins anew.
+            # Salt 1 of the log's header is another each time that it begins again.
             salts.add(Path(f"{journal.path}-wal").read_bytes()[16:20])
     finally:
         stop.set()
@@ -86,16 +86,16 @@ def test_a_log_that_cannot_be_moved_is_left_to_who_writes(
     monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
     journal.close()
     journal.path.write_bytes(b"not a database" * 1000)
-    looks = 0
+    checks = 0
 
     class Counting(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
-            nonlocal looks
-            looks += 1
-            return looks > 3 or super().wait(timeout)
+            nonlocal checks
+            checks += 1
+            return checks > 3 or super().wait(timeout)
 
     checkpoint.work(journal, Counting())
-    assert looks == 4
+    assert checks == 4
 
 
 def test_readers_that_come_and_go_do_not_disturb_who_writes(

@@ -53,7 +53,7 @@ def move_log(file: Path, how: str = "PASSIVE") -> None:
 
 @pytest.fixture
 def written(journal: Journal) -> Journal:
-    """Give a journal of which half stands in the database and half in the log."""
+    """Return a journal of which half stands in the database and half in the log."""
     write(journal, 1, BEFORE // 2)
     move_log(journal.path)
     write(journal, BEFORE // 2 + 1, BEFORE // 2)
@@ -262,18 +262,18 @@ def test_the_thread_that_moves_the_log_touches_no_other_file(
     log = beside(written.path, "-wal").read_bytes()
 
     class Thrice(threading.Event):
-        looks = 0
+        checks = 0
 
         def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 -- no pause is wanted
-            self.looks += 1
-            return self.looks > 3
+            self.checks += 1
+            return self.checks > 3
 
     checkpoint.work(written, Thrice())
     assert written.path.read_bytes() == before
     assert beside(written.path, "-wal").read_bytes() == log
 
 
-def test_a_new_journal_in_the_place_of_one_that_is_gone_is_told(
+def test_a_new_journal_in_the_place_of_one_that_is_gone_is_logged(
     journal: Journal, make_journal: MakeJournal, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not caplog.records
@@ -283,7 +283,7 @@ def test_a_new_journal_in_the_place_of_one_that_is_gone_is_told(
     assert [record.__dict__["action"] for record in caplog.records][:1] == ["journal_new"]
 
 
-def test_an_empty_file_in_the_place_of_a_journal_is_told(
+def test_an_empty_file_in_the_place_of_a_journal_is_logged(
     journal: Journal, make_journal: MakeJournal, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal.close()
@@ -305,7 +305,10 @@ def test_a_database_that_was_cut_is_damaged_and_refused_untouched(
     size = written.path.stat().st_size
     os.truncate(written.path, left if left > 0 else size + left)
     cut = written.path.read_bytes()
-    with pytest.raises(JournalError, match=r"file is damaged: stop the daemon, .* restore") as caught:
+    with pytest.raises(
+        JournalError,
+        match=r"file is damaged: stop the daemon and put a backup back: butler-mqtt requests restore",
+    ) as caught:
         make_journal().open()
     assert not caught.value.recoverable
     assert written.path.read_bytes() == cut

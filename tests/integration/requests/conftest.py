@@ -45,7 +45,7 @@ def sweep_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def large_journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a journal with many requests; not to be written."""
+    """Return a journal with many requests; not to be written."""
     file = tmp_path_factory.mktemp("large") / "journal.sqlite"
     fill(file, MANY, days=33.4)
     return file
@@ -63,6 +63,6 @@ def lines(done: Result) -> list[Any]:
 
 
 def delivered(harness: Harness) -> bool:
-    """Confirm what is on its way, and tell whether nothing is left to publish."""
+    """Confirm what is in flight, and return whether nothing is left to publish."""
     harness.broker.confirm()
     return not harness.rows(tables.outbox)

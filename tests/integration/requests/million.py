@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from butler_mqtt.journal.search import Filters, Search
-from tests.integration.journal import turn_times
+from tests.integration.requests import turn_times
 from tests.integration.requests.filling import fill
 from tests.integration.requests.test_listing import SEARCHES
 

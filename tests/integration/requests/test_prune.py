@@ -16,8 +16,7 @@ import pytest
 from butler_mqtt.cli import requests_prune, requests_retry
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
-from butler_mqtt.outbox import dead_letters
-from butler_mqtt.outbox.dead_letters import Action, Command, parse
+from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
@@ -31,7 +30,6 @@ HOUR = 3_600_000
 
 @pytest.fixture(autouse=True)
 def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(requests_retry, "HANDOVER_SECONDS", 1.0)
     monkeypatch.setattr(requests_prune, "POLL_SECONDS", 0.01)
 
@@ -102,7 +100,7 @@ def test_an_id_that_was_forgotten_is_free_and_one_that_was_not_is_not(harness: H
     assert len(harness.site.posts) == 2
 
 
-def test_what_is_open_to_be_published_or_set_aside_stays(harness: Harness) -> None:
+def test_what_is_open_to_be_published_or_a_dead_letter_stays(harness: Harness) -> None:
     task = harness.site.add("Sales")
     harness.ask({"taskId": task, "requestId": "running"})
     harness.ask({"taskId": task, "requestId": "waiting"})
@@ -128,7 +126,7 @@ def test_the_last_messages_stay_which_the_broker_may_deliver_again(harness: Harn
     assert len(ids(harness)) == 3
 
 
-def test_a_daemon_that_does_not_take_the_command_is_told_of(harness: Harness) -> None:
+def test_a_daemon_that_does_not_take_the_command_is_an_error(harness: Harness) -> None:
     some(harness)
     new_session(harness)
     done = call("prune", "--refused", "--journal", harness.path)
@@ -137,7 +135,7 @@ def test_a_daemon_that_does_not_take_the_command_is_told_of(harness: Harness) ->
     assert len(ids(harness)) == 3
 
 
-def test_a_daemon_that_does_not_know_the_command_is_told_of(
+def test_a_daemon_that_does_not_know_the_command_is_an_error(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of an older version takes the file away and does nothing."""
@@ -149,8 +147,8 @@ def test_a_daemon_that_does_not_know_the_command_is_told_of(
         target=lambda: done.append(call("prune", "--refused", "--journal", harness.path))
     )
     thread.start()
-    until(dead_letters.place(harness.path).exists, what="the command is there")
-    dead_letters.place(harness.path).unlink()
+    until(place(harness.path).exists, what="the command is there")
+    place(harness.path).unlink()
     thread.join(20)
     assert done[0].exit_code == 1
     assert "2 of 2 requests are still there and the daemon has not got on" in done[0].stderr
@@ -184,7 +182,7 @@ def test_refused_ones_alone_among_many(tmp_path: Path) -> None:
     assert count(file, "state = 'refused'") <= 3  # among the last messages
 
 
-def test_a_dry_run_tells_how_many_and_forgets_none(tmp_path: Path) -> None:
+def test_a_dry_run_shows_how_many_and_forgets_none(tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     fill(file, 5000, days=10)
     done = call("prune", "--older-than", "5d", "--dry-run", "--journal", file)

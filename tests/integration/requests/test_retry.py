@@ -11,23 +11,21 @@ from typing import Any
 import pytest
 
 from butler_mqtt.cli import requests_retry
-from butler_mqtt.cli.requests_timeline import moment
+from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import tables
-from butler_mqtt.outbox import dead_letters
-from butler_mqtt.outbox.dead_letters import Action, Command, parse, place
+from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, delivered, lines
 from tests.pipeline.harness import Harness
 
 
 @pytest.fixture(autouse=True)
-def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
+def short_handover(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests_retry, "HANDOVER_SECONDS", 1.0)
 
 
-def set_aside(harness: Harness, *request_ids: str) -> None:
-    """Have the replies to these requests set aside."""
+def make_dead_letters(harness: Harness, *request_ids: str) -> None:
+    """Make the replies to these requests dead letters."""
     for request_id in request_ids:
         harness.ask({"taskId": "abc", "requestId": request_id})
         harness.broker.refuse(harness.broker.published[-1].id, "not authorized", final=True)
@@ -48,8 +46,8 @@ def beside(harness: Harness, *arguments: str) -> Any:
     return done[0]
 
 
-def test_a_running_daemon_sends_a_reply_again_when_told(harness: Harness) -> None:
-    set_aside(harness, "erp-1", "erp-2")
+def test_a_running_daemon_sends_a_reply_again_on_command(harness: Harness) -> None:
+    make_dead_letters(harness, "erp-1", "erp-2")
     published = len(harness.replies())
     done = beside(harness, "resend", "erp-1")
     assert (done.exit_code, done.stdout) == (0, "1 of 1 messages: to be published again now\n")
@@ -78,16 +76,16 @@ def test_a_reply_sent_again_goes_where_it_belongs(harness: Harness) -> None:
     )
 
 
-def test_a_reply_that_is_refused_once_more_is_set_aside_again(harness: Harness) -> None:
-    set_aside(harness, "erp-1")
+def test_a_reply_that_is_refused_once_more_is_a_dead_letter_again(harness: Harness) -> None:
+    make_dead_letters(harness, "erp-1")
     assert beside(harness, "resend", "erp-1").exit_code == 0
     harness.broker.refuse(harness.broker.published[-1].id, "not authorized", final=True)
     harness.until(lambda: aside(harness) == ["erp-1"])
     assert beside(harness, "resend", "erp-1").exit_code == 0
 
 
-def test_a_running_daemon_discards_when_told_and_the_story_says_so(harness: Harness) -> None:
-    set_aside(harness, "erp-1", "erp-2")
+def test_a_running_daemon_discards_on_command_and_the_timeline_shows_it(harness: Harness) -> None:
+    make_dead_letters(harness, "erp-1", "erp-2")
     done = beside(harness, "discard", "erp-2")
     assert (done.exit_code, done.stdout) == (0, "1 of 1 messages: discarded\n")
     assert aside(harness) == ["erp-1"]
@@ -98,14 +96,14 @@ def test_all_messages_go_in_commands_of_bounded_size(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests_retry, "MAX_MESSAGES", 2)
-    set_aside(harness, *(f"erp-{number}" for number in range(5)))
+    make_dead_letters(harness, *(f"erp-{number}" for number in range(5)))
     done = beside(harness, "resend", "--all")
     assert (done.exit_code, done.stdout) == (0, "5 of 5 messages: to be published again now\n")
     harness.until(lambda: delivered(harness))
 
 
 def test_without_a_daemon_it_is_done_at_once_and_holds_after_the_next_start(harness: Harness) -> None:
-    set_aside(harness, "erp-1", "erp-2")
+    make_dead_letters(harness, "erp-1", "erp-2")
     harness.crash()
     assert call("discard", "erp-1", "--journal", harness.path).exit_code == 0
     done = call("resend", "erp-2", "--journal", harness.path)
@@ -120,8 +118,8 @@ def test_without_a_daemon_it_is_done_at_once_and_holds_after_the_next_start(harn
     harness.until(lambda: delivered(harness))
 
 
-def test_a_daemon_that_does_not_take_the_command_is_told_of_and_it_is_withdrawn(harness: Harness) -> None:
-    set_aside(harness, "erp-1")
+def test_a_command_that_the_daemon_does_not_take_is_withdrawn_with_an_error(harness: Harness) -> None:
+    make_dead_letters(harness, "erp-1")
     done = call("resend", "erp-1", "--journal", harness.path)
     assert done.exit_code == 1
     assert "did not take the command in 1 s; it was withdrawn" in done.stderr
@@ -130,21 +128,21 @@ def test_a_daemon_that_does_not_take_the_command_is_told_of_and_it_is_withdrawn(
 
 
 def test_a_command_of_another_operator_is_not_overwritten(harness: Harness) -> None:
-    set_aside(harness, "erp-1")
+    make_dead_letters(harness, "erp-1")
     first = Command(Action.DISCARD, (12345,)).encode()
     place(harness.path).write_text(first)
     assert call("resend", "erp-1", "--journal", harness.path).exit_code == 1
     assert place(harness.path).read_text() == first
 
 
-def test_nothing_set_aside_ends_with_1_and_a_sentence(harness: Harness) -> None:
+def test_no_dead_letter_ends_with_1_and_a_sentence(harness: Harness) -> None:
     done = call("resend", "erp-1", "--journal", harness.path)
     assert done.exit_code == 1
     assert "no message of request erp-1 is set aside in" in done.stderr
 
 
 def test_a_command_found_again_after_a_crash_changes_nothing(harness: Harness) -> None:
-    set_aside(harness, "erp-1")
+    make_dead_letters(harness, "erp-1")
     (row,) = harness.rows(tables.outbox)
     place(harness.path).write_text(Command(Action.RESEND, (row["id"],)).encode())
     harness.until(lambda: not place(harness.path).exists())
@@ -172,12 +170,12 @@ def test_what_is_no_command_is_refused_and_removed(
         parse(content)
     place(harness.path).write_bytes(content)
     harness.until(lambda: not place(harness.path).exists())
-    assert "cannot be carried out" in caplog.text
+    assert "cannot be applied" in caplog.text
     harness.ask({"taskId": "abc"})
 
 
 def test_a_command_is_kept_when_its_turn_fails(harness: Harness) -> None:
-    set_aside(harness, "erp-1")
+    make_dead_letters(harness, "erp-1")
     (row,) = harness.rows(tables.outbox)
     place(harness.path).write_text(Command(Action.DISCARD, (row["id"],)).encode())
     harness.journal.fail("before")
@@ -223,7 +221,7 @@ def test_an_open_request_is_not_retried(harness: Harness, tmp_path: Path) -> Non
     assert "request erp-1 is still open" in done.stderr
 
 
-def test_what_nobody_can_tell_about_is_retried_only_on_demand(harness: Harness, tmp_path: Path) -> None:
+def test_what_is_unknown_is_retried_only_on_demand(harness: Harness, tmp_path: Path) -> None:
     harness.ask({"taskId": harness.site.add("Sales"), "requestId": "erp-1"})
     with harness.journal.transaction() as connection:
         connection.execute(tables.starts.update().values(state="unknown"))
@@ -248,7 +246,7 @@ def several(harness: Harness) -> tuple[str, str]:
 
 
 def retried(harness: Harness, number: int | None = None) -> Any:
-    """Give the request that `retry erp-1` would send."""
+    """Return the request that `retry erp-1` would send."""
     return requests_retry.retried(MqttSettings(), harness.path, "erp-1", number, requests_retry.FAILED)
 
 
@@ -267,8 +265,8 @@ def test_a_retry_asks_for_the_tasks_of_the_one_named(harness: Harness) -> None:
     assert retried(harness, 1)["taskId"] == [failing]
     assert retried(harness, 2)["taskId"] == [other]
     first, second = (row["received_at"] for row in harness.rows(tables.requests))
-    assert retried(harness, 1)["sender"] == f"retry of erp-1 arrived {moment(first)}"
-    assert retried(harness, 2)["sender"] == f"retry of erp-1 arrived {moment(second)}"
+    assert retried(harness, 1)["sender"] == f"retry of erp-1 arrived {stamp_ms(first)}"
+    assert retried(harness, 2)["sender"] == f"retry of erp-1 arrived {stamp_ms(second)}"
 
 
 @pytest.mark.parametrize(
@@ -311,16 +309,16 @@ def test_the_story_says_who_holds_the_id_and_which_was_asked_for_again(harness: 
     several(harness)
     again = retried(harness, 2)
     harness.ask(again)
-    told = call("erp-1", "--journal", harness.path).stdout
-    assert "request erp-1 (1 of 2 with this id): closed" in told
-    assert "request erp-1 (2 of 2 with this id; the id belongs to number 1): refused" in told
-    assert f"asked for again by request {again['requestId']}, {again['sender']}" in told
+    shown = call("erp-1", "--journal", harness.path).stdout
+    assert "request erp-1 (1 of 2 with this id): closed" in shown
+    assert "request erp-1 (2 of 2 with this id; the id belongs to number 1): refused" in shown
+    assert f"asked for again by request {again['requestId']}, {again['sender']}" in shown
     holds = [one["holdsId"] for one in lines(call("export", "--journal", harness.path))]
     assert holds == [True, False, True]
 
 
 @pytest.mark.parametrize("action", ["resend", "discard"])
-def test_messages_of_different_requests_with_one_id_are_settled_by_number(
+def test_messages_of_different_requests_with_one_id_are_chosen_by_number(
     harness: Harness, action: str
 ) -> None:
     several(harness)

@@ -80,13 +80,13 @@ def pump_until(outbox: Outbox, condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < end
-        outbox.pump()
+        outbox.publish()
 
 
 def test_messages_are_published_in_order_and_once(outbox: Outbox, wire: Wire, records: Records) -> None:
     outbox.add([message(1), message(2), message(3)])
-    outbox.pump()
-    outbox.pump()
+    outbox.publish()
+    outbox.publish()
     assert wire.sent == [1, 2, 3]
     outbox.confirmed(2)
     assert records.taken == [2]
@@ -95,7 +95,7 @@ def test_messages_are_published_in_order_and_once(outbox: Outbox, wire: Wire, re
 
 def test_a_confirmation_counts_once(outbox: Outbox, records: Records) -> None:
     outbox.add([message(1)])
-    outbox.pump()
+    outbox.publish()
     outbox.confirmed(1)
     outbox.confirmed(1)
     outbox.confirmed(99)
@@ -106,35 +106,35 @@ def test_a_confirmation_counts_once(outbox: Outbox, records: Records) -> None:
 def test_without_room_messages_wait_in_order(outbox: Outbox, wire: Wire) -> None:
     wire.room = 1
     outbox.add([message(1), message(2), message(3)])
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1]
     wire.room = 2
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 3]
 
 
 def test_what_a_lost_connection_left_unconfirmed_goes_first_and_in_order(outbox: Outbox, wire: Wire) -> None:
     wire.room = 3
     outbox.add([message(number) for number in range(1, 6)])
-    outbox.pump()
+    outbox.publish()
     outbox.confirmed(2)
     outbox.lost([3, 1, 2])
     wire.room = 10
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 3, 1, 3, 4, 5]
 
 
 def test_a_refused_message_holds_up_its_own_request_only(outbox: Outbox, wire: Wire) -> None:
     wire.room = 1
     outbox.add([message(1, "a"), message(2, "a"), message(3, "b")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
     wire.room = 10
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 3]
     pump_until(outbox, lambda: wire.sent == [1, 3, 1])
     outbox.confirmed(1)
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 3, 1, 2]
 
 
@@ -148,13 +148,13 @@ def test_a_message_refused_five_times_is_set_aside_and_the_next_goes_on(
         outbox.refused(PublicationRefused(1, "quota", final=False))
     assert records.refusals == [(1, 1), (1, 2), (1, 3), (1, 4)]
     assert records.aside == [(1, "quota")]
-    outbox.pump()
+    outbox.publish()
     assert wire.sent[MAX_REFUSALS:] == [2, 3, 4, 5, 6]
 
 
 def test_a_final_refusal_sets_a_message_aside_at_once(outbox: Outbox, wire: Wire, records: Records) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "the packet is too large", final=True))
     assert records.aside == [(1, "the packet is too large")]
     outbox.confirmed(2)
@@ -164,9 +164,9 @@ def test_a_final_refusal_sets_a_message_aside_at_once(outbox: Outbox, wire: Wire
 def test_pauses_between_refusals_double(outbox: Outbox, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "FIRST_PAUSE_SECONDS", 3600.0)
     outbox.add([message(1)])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1]
     assert len(outbox) == 1
 
@@ -175,11 +175,11 @@ def test_a_message_offered_again_and_lost_with_the_connection_is_published(
     outbox: Outbox, wire: Wire
 ) -> None:
     outbox.add([message(1)])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
     pump_until(outbox, lambda: wire.sent == [1, 1])
     outbox.lost([1])
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 1, 1]
 
 
@@ -187,10 +187,10 @@ def test_an_earlier_message_lost_while_a_later_one_is_refused_goes_before_it(
     outbox: Outbox, wire: Wire
 ) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.lost([1])
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 1]
     outbox.confirmed(1)
     pump_until(outbox, lambda: wire.sent == [1, 2, 1, 2])
@@ -198,24 +198,24 @@ def test_an_earlier_message_lost_while_a_later_one_is_refused_goes_before_it(
 
 def test_two_refused_messages_of_a_request_keep_their_order(outbox: Outbox, wire: Wire) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
     outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.add([message(3, "a")])
     pump_until(outbox, lambda: len(wire.sent) == 3)
     outbox.confirmed(1)
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 1, 2, 3]
 
 
 def test_messages_refused_in_the_other_order_keep_theirs(outbox: Outbox, wire: Wire) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.refused(PublicationRefused(1, "quota", final=False))
     pump_until(outbox, lambda: len(wire.sent) == 3)
     outbox.confirmed(1)
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 1, 2]
     outbox.confirmed(2)
     assert len(outbox) == 0
@@ -252,7 +252,7 @@ def test_a_backlog_larger_than_memory_is_published_whole_and_in_order(
     with journal.transaction() as connection:
         outbox.load(connection)
     wire.room = 100
-    outbox.pump()
+    outbox.publish()
     assert len(outbox) == MAX_IN_MEMORY
     # A new one goes behind those that are only on disk.
     _stored(journal, range(size + 1, size + 2))
@@ -261,7 +261,7 @@ def test_a_backlog_larger_than_memory_is_published_whole_and_in_order(
     for _ in range(5):
         with journal.transaction() as connection:
             outbox.refill(connection)
-        outbox.pump()
+        outbox.publish()
     assert wire.sent == list(range(1, size + 2))
 
 
@@ -277,7 +277,7 @@ def test_more_new_messages_than_memory_holds_are_read_later(
     assert len(outbox) == MAX_IN_MEMORY
     wire.room = 10**6
     for _ in range(3):
-        outbox.pump()
+        outbox.publish()
         with journal.transaction() as connection:
             outbox.refill(connection)
     assert wire.sent == list(range(1, size + 1))
@@ -291,7 +291,7 @@ def test_what_was_set_aside_is_not_published_after_a_restart(
     with journal.transaction() as connection:
         outbox.load(connection)
         assert len(connection.execute(select(tables.outbox)).all()) == 2
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [2]
 
 
@@ -301,7 +301,7 @@ def test_refusals_are_counted_across_restarts(
     _stored(journal, range(1, 2), refusals=MAX_REFUSALS - 1)
     with journal.transaction() as connection:
         outbox.load(connection)
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1]
     outbox.refused(PublicationRefused(1, "quota", final=False))
     assert records.aside == [(1, "quota")]
@@ -343,7 +343,7 @@ class HangingUp:
     def turn(self, seconds: float = 1.0) -> None:
         """Let time pass, publish, and let the broker take it or hang up on it."""
         self.clock.now += seconds
-        self.outbox.pump()
+        self.outbox.publish()
         sent, self.on_their_way = self.on_their_way, []
         if self.culprits.intersection(sent):
             self.connections += 1
@@ -398,7 +398,7 @@ def test_an_outage_however_long_sets_nothing_aside(outbox: Outbox, records: Reco
     outbox.add([message(1), message(2)])
     for _ in range(100):
         outbox.connected()
-        outbox.pump()
+        outbox.publish()
         outbox.lost([1, 2])  # not the broker's doing
     assert (records.suspects, records.aside) == ([], [])
 
@@ -424,9 +424,9 @@ def test_a_connection_that_ends_long_after_the_message_does_not_count(records: R
     outbox.add([message(1)])
     for _ in range(20):
         outbox.connected()
-        outbox.pump()
+        outbox.publish()
         clock.now += QUIET_SECONDS
-        outbox.pump()
+        outbox.publish()
         clock.now += 2 * SOON_SECONDS
         outbox.lost([1], "the connection was closed")
     assert records.aside == []
@@ -439,17 +439,17 @@ def test_a_suspect_without_an_answer_does_not_keep_the_others_waiting(records: R
     outbox.add([message(1)])
     for _ in range(MAX_LOSSES):
         outbox.connected()
-        outbox.pump()
+        outbox.publish()
         outbox.lost([1], "the connection was closed")
     outbox.connected()
-    outbox.pump()
+    outbox.publish()
     clock.now += QUIET_SECONDS
-    outbox.pump()
+    outbox.publish()
     outbox.add([message(2)])
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 1, 1]
     clock.now += 2 * SOON_SECONDS
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 1, 1, 2]
 
 
@@ -461,21 +461,21 @@ def test_a_message_without_an_answer_does_not_keep_suspects_from_being_sent_for_
     outbox.add([message(1)])
     for _ in range(MAX_LOSSES):
         outbox.connected()
-        outbox.pump()
+        outbox.publish()
         outbox.lost([1], "the connection was closed")
     outbox.connected()
     outbox.add([message(2)])
-    outbox.pump()
+    outbox.publish()
     for number in range(3, 30):
         outbox.add([message(number)])
         clock.now += 1
-        outbox.pump()
+        outbox.publish()
     assert 20 in wire.sent
     outbox.confirmed(2)
     for number in range(3, 30):
         outbox.confirmed(number)
     clock.now += QUIET_SECONDS
-    outbox.pump()
+    outbox.publish()
     assert wire.sent[-1] == 1
 
 
