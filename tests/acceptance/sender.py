@@ -191,7 +191,7 @@ class Sender:
         with self._changed:
             return list(self._messages)
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Wait for the reply to one more request: what was answered before has arrived then."""
         self.ask({"tag": f"nobody-has-this-{uuid.uuid4()}", "dryRun": True})
 

@@ -16,8 +16,8 @@ ENDS = ("succeeded", "failed", "aborted", "skipped", "unknown", "expired", "canc
 
 def events(sender: Sender, request_id: str) -> list[dict[str, Any]]:
     """Give the events about a request so far, repetitions too."""
-    told = [got.json for got in sender.all() if got.topic.startswith(EVENT)]
-    return [event for event in told if request_id in event["requestIds"]]
+    published = [got.json for got in sender.all() if got.topic.startswith(EVENT)]
+    return [event for event in published if request_id in event["requestIds"]]
 
 
 def kinds(sender: Sender, request_id: str) -> list[str]:
@@ -38,8 +38,8 @@ def event(sender: Sender, request_id: str, *names: str, seconds: float = 60.0) -
         seconds=seconds,
         what=f"{wanted} of {request_id}, got {kinds(sender, request_id)}",
     )
-    told: dict[str, Any] = got.json
-    return told
+    found: dict[str, Any] = got.json
+    return found
 
 
 def soon(seconds: float) -> str:

@@ -60,7 +60,7 @@ def test_twenty_kills_at_random_under_load_lose_no_reply_and_repeat_no_start(
         daemon.start()
         topics = set(published)
         answers = {topic: sender.answer(topic, seconds=60) for topic in topics}
-        sender.settle()
+        sender.drain()
         assert all(answer.get("totalTasksStarted") == 1 for answer in answers.values()), [
             answer for answer in answers.values() if answer.get("totalTasksStarted") != 1
         ]

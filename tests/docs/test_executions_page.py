@@ -1,4 +1,4 @@
-"""`docs/executions.md` tells what the program does."""
+"""`docs/executions.md` says what the program does."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def test_every_event_is_documented_below_a_heading_of_its_own() -> None:
     assert re.findall(r"^### (\w+)$", PAGE.read_text(), re.MULTILINE) == names
 
 
-def test_every_event_that_the_program_tells_is_documented() -> None:
-    told = {name for _, name in task_events.ENDS.values()} | set(task_events.PROGRESS.values())
-    told |= {"queued", "started", "unknown", StartState.EXPIRED.value, StartState.CANCELLED.value}
-    assert told == {example["event"] for example in EXAMPLES}
+def test_every_event_that_the_program_publishes_is_documented() -> None:
+    shown = {name for _, name in task_events.ENDS.values()} | set(task_events.PROGRESS.values())
+    shown |= {"queued", "started", "unknown", StartState.EXPIRED.value, StartState.CANCELLED.value}
+    assert shown == {example["event"] for example in EXAMPLES}
 
 
-def test_every_status_is_told_as_documented() -> None:
+def test_every_status_is_published_as_documented() -> None:
     ends = {int(status): name for status, (_, name) in task_events.ENDS.items()}
     expected = {
         int(status): ends.get(status) or task_events.PROGRESS.get(status) or ""
         for status in ExecutionStatus
         if status is not ExecutionStatus.NEVER_STARTED
     }
-    table = {int(number): (name, told.strip("`")) for number, name, told in rows("Status")}
-    assert {number: told for number, (_, told) in table.items()} == {0: "unknown", **expected}
+    table = {int(number): (name, shown.strip("`")) for number, name, shown in rows("Status")}
+    assert {number: shown for number, (_, shown) in table.items()} == {0: "unknown", **expected}
     for status in ExecutionStatus:
         assert table[status][0].upper() == status.name.replace("_", "")
 

@@ -30,7 +30,7 @@ class Manager:
     def close(self) -> None:
         self._socket.close()
 
-    def told(self) -> list[str]:
+    def notified(self) -> list[str]:
         """Give all lines so far."""
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -42,14 +42,16 @@ class Manager:
 
         def found() -> list[int]:
             return [
-                number for number, one in enumerate(self.told()) if number >= after and one.startswith(line)
+                number
+                for number, one in enumerate(self.notified())
+                if number >= after and one.startswith(line)
             ]
 
         return until(found, seconds=seconds, what=line)[0]
 
     def status(self) -> str:
         """Give the newest STATUS."""
-        return next((line[7:] for line in reversed(self.told()) if line.startswith("STATUS=")), "")
+        return next((line[7:] for line in reversed(self.notified()) if line.startswith("STATUS=")), "")
 
     def waits_for_status(self, fact: Callable[[str], bool], *, seconds: float = 60) -> str:
         until(lambda: fact(self.status()), seconds=seconds, what=f"not this status: {self.status()}")
