@@ -1,8 +1,8 @@
 """
-What the schema cannot say about a configuration: values that must fit each other, and files.
+Checks of a configuration beyond the schema: values that must fit each other, and files.
 
-What is switched off is not checked here: a file made for Butler may hold
-anything there.
+Parts that are switched off are not checked: in a file made for Butler they
+may hold anything.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _OWN_HEADERS: Final = frozenset(
 
 def check(values: Settings, document: Document, butler: dict[str, Any], *, check_files: bool) -> None:
     """
-    Blame in *document* whatever does not fit together in *values*.
+    Add a problem to *document* for each fault in *values*.
 
-    *butler* holds what the file says, to tell what was left out. Places that
-    are already blamed are not blamed for what follows from it.
+    *butler* holds what is in the file, without defaults. A place that has a
+    problem already gets none that follows from it.
     """
     if values.mqtt.enable:
         _topics(values.mqtt, document)
@@ -43,22 +43,22 @@ def check(values: Settings, document: Document, butler: dict[str, Any], *, check
             _pair(document, (*_MQTT, "tls"), "certFile", "keyFile", butler["mqttConfig"]["tls"])
     _headers(values.qrs, document)
     if values.qrs.use_ssl:
-        _given(document, _CERT, ("clientCert", "clientCertKey"), butler["cert"], "useSSL: true")
+        _required(document, _CERT, ("clientCert", "clientCertKey"), butler["cert"], "useSSL: true")
     _tokens(document, butler["restServerConfig"])
     if values.rest.enable:
-        _strangers(values.rest, document, butler["restServerConfig"])
+        _unauthenticated(values.rest, document, butler["restServerConfig"])
         if values.rest.tls.enable:
             section = butler["restServerConfig"]["tls"]
-            _given(document, (*_REST, "tls"), ("cert", "key"), section, "tls.enable: true")
+            _required(document, (*_REST, "tls"), ("cert", "key"), section, "tls.enable: true")
         _listeners(values, document)
     if check_files:
         for place, file in _files(values):
-            if document.sound(place) and (fault := _pem_fault(file)):
-                document.blame(place, f"file {file} {fault}")
+            if document.is_valid(place) and (fault := _pem_fault(file)):
+                document.add_problem(place, f"file {file} {fault}")
 
 
 def reason(error: OSError | ValueError) -> str:
-    """Say in words why a file could not be read."""
+    """Return in words why a file could not be read."""
     if isinstance(error, FileNotFoundError):
         return "does not exist"
     if isinstance(error, IsADirectoryError):
@@ -87,13 +87,14 @@ def _topics(mqtt: MqttSettings, document: Document) -> None:
         # Events go below taskEventTopic.
         overlap = topic == other or (second == "taskEventTopic" and topic.startswith(f"{other}/"))
         here, there = (*_MQTT, first), (*_MQTT, second)
-        if overlap and document.sound(here, there):
-            said = " and ".join(
+        if overlap and document.is_valid(here, there):
+            described = " and ".join(
                 f"{place[-1]} {named[str(place[-1])]!r} ({_written_in(document, place)})"
                 for place in (here, there)
             )
-            document.blame(
-                here if here in document.lines else there, f"{said} overlap; give each its own topic"
+            document.add_problem(
+                here if here in document.lines else there,
+                f"{described} overlap; each needs its own topic",
             )
 
 
@@ -104,34 +105,36 @@ def _written_in(document: Document, place: Place) -> str:
 def _topic_fault(document: Document, place: Place, topic: str, fault: str | None) -> None:
     if fault is None and topic.startswith("$"):
         fault = "must not begin with $, which belongs to the broker"
-    if fault and document.sound(place):
-        document.blame(place, f"{topic[:60]!r} {fault}")
+    if fault and document.is_valid(place):
+        document.add_problem(place, f"{topic[:60]!r} {fault}")
 
 
 def _credentials(document: Document, section: dict[str, Any]) -> None:
     given = [key for key in ("password", "passwordFile") if section.get(key) is not None]
     if len(given) == 2:
         line = document.line((*_MQTT, "password"))
-        document.blame((*_MQTT, "passwordFile"), f"stands beside password (line {line}); keep one of them")
+        document.add_problem(
+            (*_MQTT, "passwordFile"), f"is set beside password (line {line}); keep one of them"
+        )
     for key in given[:1]:
-        if section.get("username") is None and document.sound((*_MQTT, "username"), (*_MQTT, key)):
-            document.blame((*_MQTT, key), "is set without username; add username or remove it")
+        if section.get("username") is None and document.is_valid((*_MQTT, "username"), (*_MQTT, key)):
+            document.add_problem((*_MQTT, key), "is set without username; add username or remove it")
 
 
 def _pair(document: Document, place: Place, first: str, second: str, section: dict[str, Any]) -> None:
     for key, other in ((first, second), (second, first)):
-        if section.get(key) is not None and section.get(other) is None and document.sound((*place, other)):
-            document.blame(
+        if section.get(key) is not None and section.get(other) is None and document.is_valid((*place, other)):
+            document.add_problem(
                 (*place, key), f"is set without {other}; both are needed to log in with a certificate"
             )
 
 
-def _given(
+def _required(
     document: Document, place: Place, keys: tuple[str, ...], section: dict[str, Any], because: str
 ) -> None:
     for key in keys:
-        if section.get(key) is None and document.sound((*place, key)):
-            document.blame(
+        if section.get(key) is None and document.is_valid((*place, key)):
+            document.add_problem(
                 (*place, key), f"is missing, and {because} needs it; allowed: the path of a PEM file"
             )
 
@@ -139,17 +142,17 @@ def _given(
 def _headers(qrs: QrsSettings, document: Document) -> None:
     place = (*_QRS, "headers", "static")
     names = [name.lower() for name, _ in qrs.headers]
-    if not document.sound(place):
+    if not document.is_valid(place):
         return
     if "x-qlik-user" not in names:
-        document.blame(
+        document.add_problem(
             place, "lacks the header X-Qlik-User, e.g. UserDirectory=INTERNAL; UserId=sa_repository"
         )
     for index, name in enumerate(names):
         if name in _OWN_HEADERS:
-            document.blame((*place, index), f"{name} is written by this program itself; remove it")
+            document.add_problem((*place, index), f"{name} is written by this program itself; remove it")
         elif name in names[:index]:
-            document.blame((*place, index), f"{name} stands twice; remove one of them")
+            document.add_problem((*place, index), f"{name} stands twice; remove one of them")
 
 
 def _tokens(document: Document, section: dict[str, Any]) -> None:
@@ -158,23 +161,23 @@ def _tokens(document: Document, section: dict[str, Any]) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
             line = document.line((*place, names.index(name)))
-            document.blame(
-                (*place, index), f"has the name of the token in line {line}; names tell callers apart"
+            document.add_problem(
+                (*place, index), f"has the name of the token in line {line}; names distinguish callers"
             )
 
 
-def _strangers(rest: RestSettings, document: Document, section: dict[str, Any]) -> None:
+def _unauthenticated(rest: RestSettings, document: Document, section: dict[str, Any]) -> None:
     host, allow, tokens = (*_REST, "serverHost"), (*_REST, "allowUnauthenticated"), (*_REST, "auth", "tokens")
     if section["auth"].get("tokens") or rest.allow_unauthenticated or is_loopback(rest.server_host):
         return
-    if not document.sound(host, allow, tokens):
+    if not document.is_valid(host, allow, tokens):
         return
 
     def where(place: Place) -> str:
         line = document.lines.get(place)
         return f"in line {line}" if line else f"below line {document.line(_REST)}"
 
-    document.blame(
+    document.add_problem(
         host,
         f"{rest.server_host!r} lets other machines start tasks without a token; "
         f"write `auth: {{ tokens: [ {{ name: …, tokenFile: … }} ] }}` {where(tokens)}, "
@@ -186,15 +189,19 @@ def _strangers(rest: RestSettings, document: Document, section: dict[str, Any]) 
 def _listeners(values: Settings, document: Document) -> None:
     rest, monitoring = values.rest, values.monitoring
     one_address = (rest.server_host, rest.server_port) == (monitoring.host, monitoring.port)
-    if monitoring.enable and one_address and document.sound((*_MONITORING, "port"), (*_REST, "serverPort")):
+    if (
+        monitoring.enable
+        and one_address
+        and document.is_valid((*_MONITORING, "port"), (*_REST, "serverPort"))
+    ):
         line = document.line((*_REST, "serverPort"))
-        document.blame(
+        document.add_problem(
             (*_MONITORING, "port"), f"{monitoring.port} is taken by restServerConfig (line {line})"
         )
 
 
 def _files(values: Settings) -> Iterator[tuple[Place, Path]]:
-    """Give the PEM files that will be used."""
+    """Yield the PEM files that will be used."""
     files: list[tuple[Place, Path | None]] = []
     if values.mqtt.enable and values.mqtt.tls.enable:
         tls, place = values.mqtt.tls, (*_MQTT, "tls")
@@ -223,7 +230,7 @@ def _pem_fault(file: Path) -> str | None:
     if b"-----BEGIN " not in content:
         return "is not PEM (it has no line beginning with -----BEGIN)"
     if b"ENCRYPTED" in content:
-        # The TLS library would ask for the pass phrase on a terminal that a daemon does not have.
+        # The TLS library would prompt for the pass phrase on a terminal, which a daemon does not have.
         return (
             "is encrypted; write it without a pass phrase, e.g. with `openssl pkey -in old.pem -out new.pem`"
         )

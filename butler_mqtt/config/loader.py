@@ -1,8 +1,8 @@
 """
 The configuration file as `settings.Settings`.
 
-Read once and checked whole: every problem is reported together, with its
-line. Nothing here keeps or shows a secret that it does not hand on.
+Read once and checked whole: all problems are reported together, with their
+lines. Secrets go into the settings alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from butler_mqtt import settings
-from butler_mqtt.config import cross_checks, shape, yaml_file
+from butler_mqtt.config import cross_checks, schema, yaml_file
 from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.errors import ConfigError, Problem
 
@@ -40,12 +40,12 @@ def load(
     Args:
         path: YAML in UTF-8 with the root key `Butler`; relative paths in it
             start from its folder.
-        environ: What `${VAR}` stands for, and `STATE_DIRECTORY` and
+        environ: The values of `${VAR}`, with `STATE_DIRECTORY` and
             `CREDENTIALS_DIRECTORY` of systemd.
         check_files: Whether certificates, passwords and tokens in files are
-            looked at; without, such tokens are missing.
+            read; without, such tokens are missing.
         log_in: Whether the broker's password is read from its file; a sender
-            has it, and none of the other files.
+            needs it, and none of the other files.
 
     Raises:
         ConfigError: The file cannot be used; it names every problem found.
@@ -56,7 +56,7 @@ def load(
             raise yaml_file.YamlError(Problem("file", "is empty; everything stands under the key `Butler`"))
     except yaml_file.YamlError as error:
         raise ConfigError(str(path), [error.problem]) from None
-    butler, ignored = shape.shaped(document, environ)
+    butler, ignored = schema.apply(document, environ)
     reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in)
     values = reading.values(ignored)
     cross_checks.check(values, document, butler, check_files=check_files)
@@ -78,7 +78,7 @@ def _text(path: Path) -> str:
 
 
 def _bytes(path: Path, limit: int) -> bytes:
-    """Read a file of at most *limit* bytes; a device without end is not read to its end."""
+    """Read a file of at most *limit* bytes; an endless device is read no further."""
     with path.open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -87,12 +87,12 @@ def _bytes(path: Path, limit: int) -> bytes:
 
 
 def _snake(key: str) -> str:
-    """Give the name of the setting for a key: `clientCertCA` is `client_cert_ca`."""
+    """Return the name of the setting for a key: `client_cert_ca` for `clientCertCA`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
 
 
 class _Reading:
-    """Makes settings of one file's values; what is not in the file keeps its default."""
+    """Makes settings of one file's values; other settings keep their defaults."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _Reading:
         )
 
     def _filled(self, defaults: Values, section: Mapping[str, Any], **made: object) -> Values:
-        """Give *defaults* with what *section* says, and with the values *made* of it elsewhere."""
+        """Return *defaults* with the values of *section*, and with those *made* of it elsewhere."""
         kinds = {field.name: str(field.type) for field in fields(defaults)}
         given = {
             name: self._typed(value, kinds[name])
@@ -136,7 +136,7 @@ class _Reading:
         return replace(defaults, **given, **made)
 
     def _typed(self, value: Any, kind: str) -> Any:
-        """Give a value of the file as the type its field is declared with."""
+        """Return a value of the file as the type of its field."""
         if value is None:
             return None
         if "Path" in kind:
@@ -185,7 +185,7 @@ class _Reading:
         url = section.get("url")
         place: Place = ("Butler", "journal", "url")
         if url is None:
-            # systemd gives several directories separated by colons.
+            # systemd separates several directories by colons.
             state = self._environ.get("STATE_DIRECTORY", "").split(":")[0]
             file = (Path(state) if state else self._folder) / _JOURNAL_FILE
         elif found := re.fullmatch(r"sqlite(?:\+pysqlite)?:///(?!:memory:|file:)(.+)", url):
@@ -196,9 +196,9 @@ class _Reading:
             what = (
                 f"is a URL of {scheme[0]!r}" if scheme and scheme[0] != "sqlite" else "names no SQLite file"
             )
-            self._document.blame(place, f"{what}; allowed: null, or sqlite:///<file>")
+            self._document.add_problem(place, f"{what}; allowed: null, or sqlite:///<file>")
         if "?" in str(file):
-            self._document.blame(
+            self._document.add_problem(
                 place, "the journal's path holds `?`, which ends a path in a URL; choose another"
             )
         return self._filled(defaults, section, url=f"sqlite:///{file}")
@@ -218,13 +218,13 @@ class _Reading:
         place: Place = ("Butler", "restServerConfig", "auth", "tokens", index)
         sha256, file = item.get("sha256"), item.get("tokenFile")
         if (sha256 is None) == (file is None):
-            self._document.blame(place, "needs one of sha256 and tokenFile")
+            self._document.add_problem(place, "needs one of sha256 and tokenFile")
         elif file is None:
             return str(sha256).lower()
         elif enabled and self._check_files and (token := self._secret(file, (*place, "tokenFile"))):
             if re.fullmatch(r"[!-~]+", token):
                 return hashlib.sha256(token.encode()).hexdigest()
-            self._document.blame(
+            self._document.add_problem(
                 (*place, "tokenFile"), f"file {self._folder / file} holds more than one word of ASCII"
             )
         return None
@@ -235,11 +235,11 @@ class _Reading:
         try:
             secret = _bytes(path, _MAX_SECRET_BYTES).decode().removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
-            self._document.blame(place, f"file {path} is not UTF-8")
+            self._document.add_problem(place, f"file {path} is not UTF-8")
         except (OSError, ValueError) as error:
-            self._document.blame(place, f"file {path} {cross_checks.reason(error)}")
+            self._document.add_problem(place, f"file {path} {cross_checks.reason(error)}")
         else:
             if secret:
                 return secret
-            self._document.blame(place, f"file {path} is empty")
+            self._document.add_problem(place, f"file {path} is empty")
         return None

@@ -1,9 +1,9 @@
 """
-YAML text as plain values that remember their lines.
+YAML text as plain values, with the line of each.
 
 The only home of PyYAML. Scalars are read by the core rules of YAML 1.2, as
-Butler's own reader does: `yes`, `12:30` and `2024-01-01` are text. Reading
-costs bounded memory and time whatever the text holds.
+Butler's own reader does: `yes`, `12:30` and `2024-01-01` are text. Memory and
+time are bounded, whatever the text holds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 
 from butler_mqtt.errors import Problem
 
-#: The way to a value: keys of mappings and positions in lists.
+#: The path of a value: keys of mappings and positions in lists.
 Place: TypeAlias = tuple[str | int, ...]
 
 _MAX_DEPTH: Final = 32
@@ -33,7 +33,7 @@ _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]{1,30}|[0-9]{1,30}(?:\.[0-9]{0,30})?
 _WORDS: Final = dict.fromkeys(("", "~", "null", "Null", "NULL")) | {
     word: word.lower() == "true" for word in ("true", "True", "TRUE", "false", "False", "FALSE")
 }
-#: What a reason quotes: a sign or a kind of token (kept), or words of the file.
+#: What an error of PyYAML quotes: a character or a kind of token (kept), or text of the file (replaced).
 _QUOTED: Final = re.compile(r"('.'|'<[a-z ]+>')|'[^']*'|\"[^\"]*\"")
 _PLAIN_TAGS: Final = {
     "scalar": (None, "!", "tag:yaml.org,2002:str"),
@@ -43,7 +43,7 @@ _PLAIN_TAGS: Final = {
 
 
 def dotted(place: Place) -> str:
-    """Write *place* as operators do: `Butler.startTaskFilter.allowTask.tag[0]`."""
+    """Return *place* as operators write it: `Butler.startTaskFilter.allowTask.tag[0]`."""
     text = ""
     for step in place:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -51,7 +51,7 @@ def dotted(place: Place) -> str:
 
 
 class YamlError(Exception):
-    """The text is not YAML or more than is allowed; `problem` tells where."""
+    """The text is not YAML, or more than is allowed; `problem` has the line."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -65,31 +65,32 @@ class Document:
 
     `value` holds dicts with text keys, lists, str, int, float, bool and None;
     `lines` count from 1, a key's own line where there is one. `written` holds
-    the text of each scalar. `problems` are faults that did not stop the
-    reading, and those found since with `blame`, whose places are in `faulty`.
+    the text of each scalar. `problems` are those that did not stop the
+    reading, and those added since with `add_problem`, whose places are in
+    `invalid`.
     """
 
     value: object = None
     lines: dict[Place, int] = field(default_factory=dict)
     written: dict[Place, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    faulty: set[Place] = field(default_factory=set)
+    invalid: set[Place] = field(default_factory=set)
 
-    def blame(self, place: Place, message: str) -> None:
+    def add_problem(self, place: Place, message: str) -> None:
         """Add a problem of the value at *place*."""
         self.problems.append(Problem(dotted(place), message, self.line(place)))
-        self.faulty.add(place)
+        self.invalid.add(place)
 
-    def sound(self, *places: Place) -> bool:
-        """Tell whether nothing was blamed at *places*, inside them or around them."""
+    def is_valid(self, *places: Place) -> bool:
+        """Return whether no problem was added at *places*, inside them or around them."""
         return not any(
-            place[: len(faulty)] == faulty or faulty[: len(place)] == place
-            for faulty in self.faulty
+            place[: len(invalid)] == invalid or invalid[: len(place)] == place
+            for invalid in self.invalid
             for place in places
         )
 
     def line(self, place: Place) -> int | None:
-        """Give the line of *place*, or of the nearest that stands in the text and holds it."""
+        """Return the line of *place*, or of the nearest place around it that is in the text."""
         return next(
             (self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), None
         )
@@ -111,7 +112,7 @@ class _List:
 @dataclass(slots=True)
 class _Mapping:
     line: int
-    #: Keys and values in turn.
+    #: Keys and values alternate.
     items: list[_Node] = field(default_factory=list)
 
 
@@ -132,12 +133,12 @@ def parse(text: str) -> Document:
     tree = _Tree()
     try:
         for event in yaml.parse(text, Loader=_LOADER):
-            tree.take(event, event.start_mark.line + 1 if event.start_mark else 1)
+            tree.add(event, event.start_mark.line + 1 if event.start_mark else 1)
     except yaml.MarkedYAMLError as error:
         if "nesting depth" in (error.problem or "") and error.problem_mark is not None:
-            # libyaml has a limit of its own since 0.2.6, and reads ahead.
+            # libyaml has its own limit since 0.2.6, and reads ahead.
             raise _refused(_TOO_DEEP, error.problem_mark.line + 1) from None
-        raise YamlError(_syntax(error, text)) from None  # the cause may quote a secret of the file
+        raise YamlError(_syntax(error, text)) from None  # the cause may quote a secret from the file
     document = Document()
     if tree.root is not None:
         document.value = _Builder(document).build(tree.root, ())
@@ -145,7 +146,7 @@ def parse(text: str) -> Document:
 
 
 def scalar(text: str) -> object:
-    """Give what *text* without quotes means by the core rules of YAML 1.2."""
+    """Return the value of *text* without quotes by the core rules of YAML 1.2."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
@@ -165,7 +166,7 @@ class _Tree:
         self._anchors: dict[str, _Node | None] = {}
         self._open: list[tuple[_List | _Mapping, str | None]] = []
 
-    def take(self, event: yaml.Event, line: int) -> None:
+    def add(self, event: yaml.Event, line: int) -> None:
         if isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
@@ -193,7 +194,7 @@ class _Tree:
             raise _refused(_TOO_DEEP, node.line)
         self._open.append((node, anchor))
         if anchor:
-            self._anchors[anchor] = None  # an earlier one of that name ends here
+            self._anchors[anchor] = None  # from here on, an earlier one of that name is gone
 
     def _add(self, node: _Node, anchor: str | None = None) -> None:
         if anchor:
@@ -214,7 +215,7 @@ def _refused(message: str, line: int) -> YamlError:
 
 
 class _Builder:
-    """Turns the tree into values, following aliases within the limits."""
+    """Makes values of the tree, aliases included, within the limits."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -258,7 +259,7 @@ class _Builder:
         return values
 
     def _merged(self, sources: list[_Node], place: Place) -> dict[str, object]:
-        """Give what `<<` brings into the mapping at *place*; of several mappings the first wins."""
+        """Return what `<<` adds to the mapping at *place*; of several mappings the first wins."""
         values: dict[str, object] = {}
         for source in sources:
             for mapping in reversed(source.items if isinstance(source, _List) else [source]):
@@ -274,7 +275,7 @@ class _Builder:
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> Problem:
-    """Name the place and the reason, without the words that PyYAML quotes from the file."""
+    """Return the place and the reason, without the text that PyYAML quotes from the file."""
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     reason = _QUOTED.sub(lambda found: found[1] or "'…'", str(error.problem or "no reason given"))
@@ -287,12 +288,12 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> Problem:
 
 
 def plain(text: str) -> object:
-    """Read YAML without places; raises yaml.YAMLError when it is none."""
+    """Return the value of *text* alone; raises yaml.YAMLError when it is not YAML."""
     value: object = yaml.safe_load(text)
     return value
 
 
 def text_of(document: Mapping[str, object]) -> str:
-    """Write *document* as YAML text, its keys in their order."""
+    """Return *document* as YAML text, its keys in their order."""
     written: str = yaml.safe_dump(dict(document), sort_keys=False)
     return written

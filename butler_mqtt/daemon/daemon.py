@@ -178,7 +178,7 @@ class Daemon:
         self._supervisor.spawn("checkpoint", partial(checkpoint.work, self._journal, self._ending.stop))
         self._call_qlik("resolver", pipeline.resolver.work)
         self._call_qlik("reconciler", pipeline.dispatcher.reconciler.work)
-        self._call_qlik("execution tracker", pipeline.dispatcher.tracker.work)
+        self._call_qlik("execution tracker", pipeline.dispatcher.poller.work)
         for number in range(self._settings.start_task.max_concurrent_starts):
             self._call_qlik(f"POST worker {number + 1}", pipeline.dispatcher.post_workers.work)
         self._call_qlik("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._ending.stop))
@@ -293,7 +293,7 @@ class Daemon:
         self.pipeline.stop()
         self.pipeline.resolver.stop()
         self.pipeline.dispatcher.reconciler.stop()
-        self.pipeline.dispatcher.tracker.stop()
+        self.pipeline.dispatcher.poller.stop()
         for _ in range(self._settings.start_task.max_concurrent_starts):
             self.pipeline.dispatcher.post_workers.stop()
         self._supervisor.join(deadline)

@@ -13,8 +13,8 @@ from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
+from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.certificate_expiry import remaining
-from butler_mqtt.http.dependencies import Check, Dependencies
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.server.listener import Listener
@@ -82,7 +82,7 @@ class Listeners:
         self._sources = sources
         self._metrics = metrics
         self._status = StatusReader(journal)
-        core = Dependencies(
+        core = Backend(
             emit=sources.emit,
             obstacle=self._obstacle,
             inquire=self._inquire,

@@ -1,1 +1,1 @@
-"""The REST door and the monitoring pages: home of Starlette, uvicorn, prometheus-client; loaded when on."""
+"""The REST door and the monitoring pages; home of Starlette, uvicorn, prometheus-client."""

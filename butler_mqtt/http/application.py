@@ -1,4 +1,4 @@
-"""The two applications: the REST door with its pages, and the monitoring pages alone."""
+"""The two applications: the REST door, and the monitoring pages alone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from starlette.types import ASGIApp
 from butler_mqtt.contract import request_schema
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api import description_page, openapi
-from butler_mqtt.http.api.start_requests import StartCalls
-from butler_mqtt.http.dependencies import Check, Dependencies
-from butler_mqtt.http.guard import Guard, Rate
-from butler_mqtt.http.origins import LocalPages
-from butler_mqtt.http.responses import RefusalResponse, json_answer, refusal_answer
+from butler_mqtt.http.api.start_endpoint import StartEndpoint
+from butler_mqtt.http.backend import Backend, Check
+from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.origins import OriginGuard
+from butler_mqtt.http.rate_limit import RateLimit
+from butler_mqtt.http.responses import HttpRefusal, json_response, refusal_response
 from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import MonitoringSettings, RestSettings
 
@@ -31,29 +32,29 @@ _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors '
 
 _log = logging.getLogger("butler_mqtt.http")
 
-#: Longest time a caller may ask to wait for the end of a request, and the pause between two looks, seconds.
+#: Seconds for which a caller may wait for the end of a request, and between two reads of its state.
 MAX_WAIT_SECONDS = 60
 POLL_SECONDS = 0.5
 
 
 def rest(
-    core: Dependencies,
+    backend: Backend,
     settings: RestSettings,
     ending: asyncio.Event,
     *,
-    rate: Rate | None = None,
-    starting: StartCalls | None = None,
+    limit: RateLimit | None = None,
+    start: StartEndpoint | None = None,
 ) -> Guard:
-    """Make the application of the REST listener; *rate* and *starting* are made when absent."""
-    start = starting or StartCalls(core, settings.max_body_bytes, settings.rest_wait_seconds, ending)
+    """Make the application of the REST listener; *limit* and *start* are made when absent."""
+    start = start or StartEndpoint(backend, settings.max_body_bytes, settings.rest_wait_seconds, ending)
     both = ["POST", "PUT"]
 
     async def read(request: Request) -> Response:
         wait = _seconds(request.query_params.get("wait", "0"))
-        return await _state(core, request.path_params["request_id"], wait, ending)
+        return await _state(backend, request.path_params["request_id"], wait, ending)
 
     async def document(_request: Request) -> Response:
-        return json_answer(openapi.document())
+        return json_response(openapi.document())
 
     async def docs(_request: Request) -> Response:
         return HTMLResponse(
@@ -66,15 +67,15 @@ def rest(
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
         Route("/openapi.json", document, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
-        *_monitoring_routes(core),
+        *_monitoring_routes(backend),
     ]
-    return Guard(_application(routes, core.refused), settings, rate or Rate(), core.refused)
+    return Guard(_application(routes, backend.refused), settings, limit or RateLimit(), backend.refused)
 
 
-def monitoring(core: Dependencies, settings: MonitoringSettings, max_body_bytes: int) -> ASGIApp:
+def monitoring(backend: Backend, settings: MonitoringSettings, max_body_bytes: int) -> ASGIApp:
     """Make the application of the monitoring listener."""
-    return LocalPages(
-        _application(_monitoring_routes(core), lambda _code: None),
+    return OriginGuard(
+        _application(_monitoring_routes(backend), lambda _code: None),
         loopback=is_loopback(settings.host),
         max_body_bytes=max_body_bytes,
     )
@@ -87,14 +88,12 @@ def _application(routes: Sequence[Route], refused: Callable[[str], None]) -> Sta
     async def on_refusal(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)  # noqa: S101 -- registered for nothing else
         refused(error.code)
-        return refusal_answer(error)
+        return refusal_response(error)
 
     async def on_bug(_request: Request, _error: Exception) -> Response:
         refused("internal_error")
-        return refusal_answer(
-            RefusalResponse(
-                "internal_error", "Internal error", "the request could not be processed; see the log"
-            )
+        return refusal_response(
+            HttpRefusal("internal_error", "Internal error", "the request could not be processed; see the log")
         )
 
     app = Starlette(
@@ -106,59 +105,55 @@ def _application(routes: Sequence[Route], refused: Callable[[str], None]) -> Sta
 
 
 def _http_fault(request: Request, error: Exception) -> Response:
-    """Answer an unknown path or a wrong method; OPTIONS asks for just that."""
+    """Answer an unknown path or a wrong method; to OPTIONS the methods are the answer."""
     assert isinstance(error, HTTPException)  # noqa: S101 -- registered for nothing else
     allowed = (error.headers or {}).get("Allow", "")
     if error.status_code == 405 and request.method == "OPTIONS":
         return Response(status_code=204, headers={"Allow": f"{allowed}, OPTIONS"})
     if error.status_code == 405:
         details = f"{request.method} is not for this path; {allowed} is"
-        refusal = RefusalResponse(
-            "method_not_allowed", "Method not allowed", details, headers={"Allow": allowed}
-        )
+        refusal = HttpRefusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
     else:
-        details = (
-            f"there is nothing at {request_schema.shown(request.scope['path'])}; /docs lists what there is"
-        )
-        refusal = RefusalResponse("not_found", "Not found", details)
-    return refusal_answer(refusal)
+        details = f"there is nothing at {request_schema.shown(request.scope['path'])}; /docs lists all paths"
+        refusal = HttpRefusal("not_found", "Not found", details)
+    return refusal_response(refusal)
 
 
 def _seconds(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) > MAX_WAIT_SECONDS:
         details = f"wait must be whole seconds up to {MAX_WAIT_SECONDS}, is {request_schema.shown(text)}"
-        raise RefusalResponse("invalid_request", "Invalid request", details)
+        raise HttpRefusal("invalid_request", "Invalid request", details)
     return int(text)
 
 
-async def _state(core: Dependencies, request_id: str, wait: int, ending: asyncio.Event) -> Response:
-    """Tell where a request is; with *wait*, once it has finished or so many seconds are over."""
+async def _state(backend: Backend, request_id: str, wait: int, ending: asyncio.Event) -> Response:
+    """Return the state of a request; with *wait*, once it has finished or so many seconds are over."""
     end = asyncio.get_running_loop().time() + wait
     while True:
         try:
-            state = await asyncio.to_thread(core.inquire, request_id)
+            state = await asyncio.to_thread(backend.inquire, request_id)
         except JournalError as error:
-            raise RefusalResponse("not_recorded", "Journal cannot be read", str(error)) from error
+            raise HttpRefusal("not_recorded", "Journal cannot be read", str(error)) from error
         if state is None:
             shown = request_schema.shown(request_id)
             details = f"no request {shown} is known; it may be older than retentionDays"
-            raise RefusalResponse("not_found", "Not found", details)
+            raise HttpRefusal("not_found", "Not found", details)
         left = end - asyncio.get_running_loop().time()
         if state["finished"] or left <= 0 or ending.is_set():
-            return json_answer(state)
+            return json_response(state)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), min(POLL_SECONDS, left))
 
 
-def _monitoring_routes(core: Dependencies) -> list[Route]:
+def _monitoring_routes(backend: Backend) -> list[Route]:
     async def healthz(_request: Request) -> Response:
-        return _checked(core.health())
+        return _checked(backend.health())
 
     async def readyz(_request: Request) -> Response:
-        return _checked(core.readiness())
+        return _checked(backend.readiness())
 
     async def metrics(_request: Request) -> Response:
-        text = await asyncio.to_thread(core.exposition)
+        text = await asyncio.to_thread(backend.exposition)
         return Response(text, headers={"Cache-Control": "no-store", "Content-Type": _METRICS_TYPE})
 
     return [
@@ -169,9 +164,9 @@ def _monitoring_routes(core: Dependencies) -> list[Route]:
 
 
 def _checked(checks: Sequence[Check]) -> Response:
-    well = all(check.fault is None for check in checks)
+    healthy = all(check.fault is None for check in checks)
     content = {
-        "status": "ok" if well else "failed",
+        "status": "ok" if healthy else "failed",
         "checks": {one.name: one.fault or "ok" for one in checks},
     }
-    return json_answer(content, 200 if well else 503)
+    return json_response(content, 200 if healthy else 503)

@@ -11,10 +11,10 @@ from cryptography import x509
 
 def remaining(files: Mapping[str, Path | None]) -> dict[str, float]:
     """
-    Give the seconds until the certificates in *files* expire, the earliest where a file holds several.
+    Return the seconds until the certificates in *files* expire, of several in one file the earliest.
 
     Negative for one that has expired; files that cannot be read are left out:
-    who needs them says so in the log.
+    the part of the daemon that needs them logs it.
     """
     now = datetime.now(UTC)
     found: dict[str, float] = {}
@@ -23,7 +23,7 @@ def remaining(files: Mapping[str, Path | None]) -> dict[str, float]:
             continue
         try:
             certificates = x509.load_pem_x509_certificates(file.read_bytes())
-            # A time that is none shows only here.
+            # An invalid time in the certificate raises only here.
             found[name] = min((one.not_valid_after_utc - now).total_seconds() for one in certificates)
         except (OSError, ValueError):
             continue

@@ -26,10 +26,10 @@ _PREFIX = "butler_mqtt"
 @dataclass(frozen=True, slots=True)
 class Levels:
     """
-    What is so at this moment; None where it is not known or does not apply.
+    The present values of gauges; None where a value is not known or does not apply.
 
-    `states` are yes or no by metric name; `numbers` are by metric name.
-    `certificates` gives the seconds until each expires, by the key of the
+    `states` are yes or no, by metric name; `numbers` are by metric name.
+    `certificates` holds the seconds until each expires, by the key of the
     configuration that names it. `outbox` counts messages by state.
     """
 
@@ -39,13 +39,13 @@ class Levels:
     certificates: Mapping[str, float] = field(default_factory=dict)
 
 
-#: What each yes-or-no says when it is 1.
+#: The help text of each yes-or-no gauge, by metric name.
 STATES: Mapping[str, str] = {
-    "broker_connected": "Whether the MQTT broker has accepted us.",
+    "broker_connected": "Whether the MQTT broker has accepted the connection.",
     "subscribed": "Whether requests arrive from the broker.",
     "qrs_reachable": "Whether the Qlik server answered the last call.",
     "journal_writable": "Whether requests can be recorded.",
-    "accepting_requests": "Whether new requests are taken in.",
+    "accepting_requests": "Whether new requests are accepted.",
     "healthy": "Whether /healthz says ok.",
     "ready": "Whether /readyz says ok.",
 }
@@ -53,21 +53,21 @@ NUMBERS: Mapping[str, str] = {
     "open_requests": "Requests that have no reply yet.",
     "held_requests": "Requests held since a backup was restored; they are not among the open ones.",
     "oldest_open_request_age_seconds": "Age of the oldest request without a reply; 0 when there is none.",
-    "executions_followed": "Executions that are followed to their end.",
-    "last_turn_age_seconds": "Time since the pipeline last got on.",
+    "executions_followed": "Executions that are tracked to their end.",
+    "last_turn_age_seconds": "Time since the last turn of the pipeline.",
     "qrs_last_answer_age_seconds": "Time since the Qlik server last answered.",
 }
 
 
 def exposition(counts: Counts, levels: Levels) -> bytes:
-    """Write all metrics."""
+    """Return all metrics as text."""
     registry = CollectorRegistry()
-    registry.register(_Given([*_levels(levels), *_counts(counts)]))
+    registry.register(_Fixed([*_levels(levels), *_counts(counts)]))
     ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
-class _Given(Collector):
+class _Fixed(Collector):
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = list(metrics)
 
@@ -88,7 +88,7 @@ def _levels(levels: Levels) -> Iterator[Metric]:
             yield GaugeMetricFamily(f"{_PREFIX}_{name}", meaning, number)
     outbox = GaugeMetricFamily(
         f"{_PREFIX}_outbox_messages",
-        "Messages kept for the broker: waiting, or quarantined because it will not take them.",
+        "Messages still to be published: waiting, or quarantined (dead letters).",
         labels=["state"],
     )
     for state_name, number in levels.outbox.items():
@@ -115,11 +115,11 @@ def _counts(counts: Counts) -> Iterator[Metric]:
         counts.answered,
     )
     yield _counter(
-        "starts", "Starts by what became of them.", ["outcome"], {(k,): v for k, v in counts.starts.items()}
+        "starts", "Starts by their outcome.", ["outcome"], {(k,): v for k, v in counts.starts.items()}
     )
     yield _counter(
         "executions_ended",
-        "Executions followed to their end.",
+        "Executions tracked to their end.",
         ["result"],
         {(k,): v for k, v in counts.ended.items()},
     )

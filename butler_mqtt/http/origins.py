@@ -1,13 +1,13 @@
 """
-What a page in a browser may not do: act on this machine for whoever wrote the page.
+Refusals of what a foreign page makes a browser send.
 
-A browser on this machine reaches what listens on loopback, and it does what
-the pages it shows want. It tells on them in two headers. `Origin` names the
-page's site in every request that changes something for another site. `Host`
-holds the name in the address: a site whose name leads to 127.0.0.1 (DNS
-rebinding) is one with us in the browser's eyes, but it cannot take a name
-away from us. A caller with a bearer token is no such page: browsers do not
-send one by themselves.
+A browser on this machine reaches what listens on loopback, and sends what the
+pages that it shows want. Two headers show where a request comes from. `Origin`
+names the page's site in every request to another site that changes something.
+`Host` holds the name in the address: a site that resolves its own name to
+127.0.0.1 (DNS rebinding) counts as the same site as this one, but `Host` is
+then its name and none of this machine's. A caller with a bearer token is no
+such page: browsers do not send one by themselves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from butler_mqtt.contract import request_schema
 from butler_mqtt.errors import RequestError
-from butler_mqtt.http.responses import RefusalResponse, refusal_answer
+from butler_mqtt.http.responses import HttpRefusal, refusal_response
 
 #: `uri-host [ ":" port ]` (RFC 9112, 3.2), names and addresses only.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
@@ -28,20 +28,20 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
 
 def refuse_foreign_host(request: HTTPConnection) -> None:
     """
-    Refuse a `Host` that is no name of this machine alone, to be used where only this machine can ask.
+    Refuse a `Host` that is not a name of this machine alone; for listeners on loopback.
 
-    A request without one comes from no browser and is let through.
+    A request without one comes from no browser and passes.
 
     Raises:
-        Refusal: `forbidden`.
+        HttpRefusal: `forbidden`.
     """
     for host in request.headers.getlist("host"):
         if not _names_loopback(host):
-            raise RefusalResponse(
+            raise HttpRefusal(
                 "forbidden",
                 "Host not served",
                 f"Host is {request_schema.shown(host)}; without tokens only localhost, 127.0.0.1 and [::1] "
-                "are served. Ask for one of these; a proxy has to write one of them into the header Host",
+                "are served. Use one of these; a proxy has to send one of them in the header Host",
             )
 
 
@@ -50,16 +50,16 @@ def refuse_foreign_origin(request: HTTPConnection) -> None:
     Refuse what a page of another site makes a browser send.
 
     Raises:
-        Refusal: `forbidden`.
+        HttpRefusal: `forbidden`.
     """
     hosts = [host.lower() for host in request.headers.getlist("host")]
     for origin in request.headers.getlist("origin"):
         if origin.lower().partition("://")[2] not in hosts:
-            raise RefusalResponse(
+            raise HttpRefusal(
                 "forbidden",
                 "Request from another site",
                 f"Origin is {request_schema.shown(origin)}; what a browser sends for a page of another site "
-                "is taken with a bearer token only",
+                "is accepted with a bearer token only",
             )
 
 
@@ -70,28 +70,28 @@ def refuse_long_body(request: HTTPConnection, limit: int) -> None:
     Raises:
         RequestError: `too_large`.
     """
-    size = announced(request)
+    size = content_length(request)
     if size > limit:
         raise RequestError(
             "too_large", "Request too large", f"the body has {size} bytes, {limit} are allowed"
         )
 
 
-def announced(request: HTTPConnection) -> int:
-    """Give the length in Content-Length, 0 without; what no 20 digits hold counts as that much."""
+def content_length(request: HTTPConnection) -> int:
+    """Return Content-Length, 0 without one; only its first 20 digits count."""
     text = request.headers.get("content-length", "")
-    # Cut: Python refuses to read thousands of digits, and nobody sends so much.
+    # Python refuses to read thousands of digits, and no body is that long.
     return int(text.lstrip("0")[:20] or "0") if text.isascii() and text.isdigit() else 0
 
 
-class LocalPages:
+class OriginGuard:
     """
-    Lets requests for the monitoring pages through that no foreign page has made.
+    Passes on requests for the monitoring pages, unless a foreign page may have made them.
 
     Args:
-        app: What is guarded.
-        loopback: The listener is on loopback: only names of this machine alone are served.
-        max_body_bytes: The longest body, though nothing reads one.
+        app: The application behind it.
+        loopback: Whether the listener is on loopback, and serves only names of this machine.
+        max_body_bytes: The longest body accepted; none is read.
     """
 
     def __init__(self, app: ASGIApp, *, loopback: bool, max_body_bytes: int) -> None:
@@ -110,7 +110,7 @@ class LocalPages:
             refuse_foreign_origin(request)
             refuse_long_body(request, self._max_body_bytes)
         except RequestError as refusal:
-            await refusal_answer(refusal)(scope, receive, send)
+            await refusal_response(refusal)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

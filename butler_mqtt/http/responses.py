@@ -1,15 +1,15 @@
-"""HTTP answers: the error object of a refusal and the status of every code."""
+"""HTTP responses: the error object of a refusal and the status of every code."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.responses import Response
 
 from butler_mqtt.errors import RequestError
 
-#: Status by code (design 4.2); a code not named here is 400.
+#: Status by code; a code not named here is 400.
 STATUS: Mapping[str, int] = {
     "unauthorized": 401,
     "all_denied": 403,
@@ -30,7 +30,7 @@ STATUS: Mapping[str, int] = {
     "not_recorded": 503,
     "shutting_down": 503,
 }
-#: Seconds after which a caller may try again, where the code does not bring its own.
+#: Seconds for `Retry-After` by code, where the refusal has none of its own.
 RETRY_AFTER: Mapping[str, int] = {
     "rate_limited": 1,
     "qrs_unavailable": 30,
@@ -38,12 +38,12 @@ RETRY_AFTER: Mapping[str, int] = {
     "shutting_down": 10,
 }
 
-#: Answers are for the caller alone and are never to be taken for anything but what they say they are.
+#: Answers are for the caller alone, and no browser may guess another type than theirs.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class RefusalResponse(RequestError):
-    """A request that the door itself turns down; `headers` go with the answer."""
+class HttpRefusal(RequestError):
+    """A request that the door itself refuses; `headers` go with the answer, `challenges` a line each."""
 
     def __init__(
         self,
@@ -53,38 +53,44 @@ class RefusalResponse(RequestError):
         *,
         request_id: str | None = None,
         headers: Mapping[str, str] | None = None,
+        challenges: Sequence[str] = (),
     ) -> None:
         self.headers = dict(headers or {})
+        self.challenges = tuple(challenges)
         super().__init__(code, error, details, request_id)
 
 
 def status_of(reply: Mapping[str, object]) -> int:
-    """Give the status of a reply (design 4.2): 200 unless the request was refused as a whole."""
+    """Return the status of a reply: 200 unless the request was refused as a whole."""
     code = reply.get("code")
     return STATUS.get(code, 400) if isinstance(code, str) else 200
 
 
-def json_answer(
+def json_response(
     content: Mapping[str, object] | str, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer with a JSON object, or with one that is text already."""
+    """Return a response with a JSON object, or with one that is text already."""
     text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
     return Response(text, status, {**_HEADERS, **(headers or {})}, "application/json")
 
 
-def reply_answer(reply: str, headers: Mapping[str, str]) -> Response:
-    """Answer with the pipeline's reply *reply*, unchanged."""
+def reply_response(reply: str, headers: Mapping[str, str]) -> Response:
+    """Return a response with the pipeline's reply *reply*, unchanged."""
     read = json.loads(reply)
     code = read.get("code")
     extra = {"Retry-After": str(RETRY_AFTER[code])} if code in RETRY_AFTER else {}
-    return json_answer(reply, status_of(read), {**headers, **extra})
+    return json_response(reply, status_of(read), {**headers, **extra})
 
 
-def refusal_answer(refusal: RequestError) -> Response:
-    """Answer with the error object of *refusal*."""
+def refusal_response(refusal: RequestError) -> Response:
+    """Return a response with the error object of *refusal*."""
     content: dict[str, object] = {} if refusal.request_id is None else {"requestId": refusal.request_id}
     content |= {"error": refusal.error, "details": refusal.details, "code": refusal.code}
-    headers = dict(refusal.headers) if isinstance(refusal, RefusalResponse) else {}
+    headers = dict(refusal.headers) if isinstance(refusal, HttpRefusal) else {}
     if refusal.code in RETRY_AFTER:
         headers.setdefault("Retry-After", str(RETRY_AFTER[refusal.code]))
-    return json_answer(content, STATUS.get(refusal.code, 400), headers)
+    response = json_response(content, STATUS.get(refusal.code, 400), headers)
+    if isinstance(refusal, HttpRefusal):
+        for challenge in refusal.challenges:
+            response.headers.append("WWW-Authenticate", challenge)
+    return response

@@ -32,12 +32,26 @@ TRIES = 5
 _log = logging.getLogger("butler_mqtt.journal")
 
 
-def work(journal: Journal, stop: threading.Event) -> None:
-    """Move the log of *journal* into its file whenever it may have become long, until *stop*."""
+def work(
+    journal: Journal,
+    stop: threading.Event,
+    *,
+    poll_seconds: float = POLL_SECONDS,
+    long_log: int = LONG_LOG,
+) -> None:
+    """
+    Move the log of *journal* into its file whenever it may have become long, until *stop*.
+
+    Args:
+        journal: Open; another thread writes it.
+        stop: Set when the process ends.
+        poll_seconds: Between two checks of how much was written.
+        long_log: Pages in the log that are worth moving.
+    """
     moved = 0
-    while not stop.wait(POLL_SECONDS):
+    while not stop.wait(poll_seconds):
         written = journal.pages_written
-        if moved <= written < moved + LONG_LOG:
+        if moved <= written < moved + long_log:
             continue
         moved = written
         try:

@@ -76,11 +76,19 @@ class Refusals:
         most: So many are kept.
         most_bytes: So many bytes are kept, about.
         arrivals: So many arrivals of one request are kept besides the first, and *least* in any case.
+        pause_seconds: Until those are tried again whose replies have not been published.
     """
 
     def __init__(
-        self, *, least: int, most: int = MOST, most_bytes: int = MOST_BYTES, arrivals: int = ARRIVALS
+        self,
+        *,
+        least: int,
+        most: int = MOST,
+        most_bytes: int = MOST_BYTES,
+        arrivals: int = ARRIVALS,
+        pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
+        self._pause_seconds = pause_seconds
         self._least = least
         self._most = max(most, least)
         self._most_bytes = most_bytes
@@ -156,7 +164,7 @@ class Refusals:
         self._messages += done.messages
         if not done.gone:
             # Their replies wait for the broker.
-            self._pause = time.monotonic() + PAUSE_SECONDS
+            self._pause = time.monotonic() + self._pause_seconds
 
     def _say(self) -> None:
         now = time.monotonic()

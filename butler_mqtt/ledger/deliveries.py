@@ -130,7 +130,7 @@ class Deliveries:
             extra={"action": "message_suspected", "request_id": publication.request_id},
         )
 
-    def quarantined(self, publication: Publication, reason: str) -> None:
+    def dead_letter(self, publication: Publication, reason: str) -> None:
         """Record that a message is a dead letter: the broker does not take it, for *reason*."""
         self._turn.unit.update(tables.outbox, publication.id, quarantined_at=now_ms(), reason=reason)
         _log.error(

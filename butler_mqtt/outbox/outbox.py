@@ -44,7 +44,7 @@ class PublicationRecords(Protocol):
     def suspected(self, publication: Publication, refusals: int, reason: str) -> None:
         """Record that the broker may have hung up, for *reason*, on a message, to be sent alone now."""
 
-    def quarantined(self, publication: Publication, reason: str) -> None:
+    def dead_letter(self, publication: Publication, reason: str) -> None:
         """Record that a message is a dead letter: the broker will not take it."""
 
 
@@ -223,7 +223,7 @@ class Outbox:
         self._records.suspected(publication, refusals, hung_up)
 
     def _give_up(self, publication: Publication, reason: str) -> None:
-        self._records.quarantined(publication, reason)
+        self._records.dead_letter(publication, reason)
         self._release(publication)
 
     def _put_back(self, publication: Publication) -> bool:

@@ -63,7 +63,7 @@ class Expiry:
         if before and now - before > self._timings.paused_seconds:
             self._resumed(now - before)
         clock.STEADY.confirm(self._server_time())
-        self._dispatcher.give_up()
+        self._dispatcher.drop_late()
         self._finish()
         self._backlog.expire(transaction)
         self._resolver.give_up()

@@ -23,6 +23,7 @@ from butler_mqtt.pipeline.event_queue import EventQueue
 from butler_mqtt.pipeline.failed_turns import FailedTurns
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.turns import Acknowledging, Turns
+from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings
 
 
@@ -38,6 +39,7 @@ class Pipeline:
         counting: What is counted for monitoring.
         refusals: Bounds what is kept of refusals; by default as `journal.refusal_bounds` does.
         timings: Pauses that no operator configures.
+        qlik_timings: Those of the work with the Qlik server.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Pipeline:
         counting: Counting | None = None,
         refusals: Refusals | None = None,
         timings: LoopTimings | None = None,
+        qlik_timings: QlikTimings | None = None,
     ) -> None:
         self._journal = journal
         self._max_open = settings.start_task.max_open_requests
@@ -66,6 +69,7 @@ class Pipeline:
             counting=counting,
             refusals=refusals or Refusals(least=settings.mqtt.receive_maximum),
             timings=self._timings,
+            qlik_timings=qlik_timings or QlikTimings(),
         )
         self.resolver = self.turns.resolver
         self.dispatcher = self.turns.dispatcher

@@ -99,10 +99,10 @@ class Recovery:
             elif start.state is StartState.PLANNED:
                 planned.append(start)
             elif start.state is StartState.WAITING:
-                self._dispatcher.wait_again(start)
+                self._dispatcher.pending.restore(start)
         for identity, served in under_way.items():
-            self._dispatcher.load(stored_requests.run(runs[identity], served))
-        self._dispatcher.add(planned)
+            self._dispatcher.restore(stored_requests.run(runs[identity], served))
+        self._dispatcher.pending.add(planned)
         return len(planned), len(waiting)
 
     def _lost(
@@ -125,6 +125,6 @@ class Recovery:
             run = runs[identity]
             published = set((run["events"] or "").split(",")) - {""}
             age = max(0, now_ms() - run["intended_at"]) / 1000
-            self._dispatcher.tracker.follow(
+            self._dispatcher.tracker.track(
                 run["execution_id"], those[0].task, identity, those, published, age=age
             )

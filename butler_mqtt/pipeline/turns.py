@@ -33,7 +33,7 @@ from butler_mqtt.domain.completions import (
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Publication
-from butler_mqtt.errors import QlikError, RequestError
+from butler_mqtt.errors import RequestError
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.journal import held_requests, queries, tables
 from butler_mqtt.journal.pruning import Pruning
@@ -53,6 +53,7 @@ from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.operator_commands import OperatorCommands
 from butler_mqtt.pipeline.recovery import Recovery
 from butler_mqtt.pipeline.stored_requests import StoredRequests
+from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.dispatcher import Dispatcher
@@ -80,6 +81,7 @@ class Turns:
         counting: What is counted for monitoring.
         refusals: Bounds what is kept of refusals.
         timings: Pauses that no operator configures.
+        qlik_timings: Pauses and intervals of the work with the Qlik server.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Turns:
         counting: Counting | None,
         refusals: Refusals,
         timings: LoopTimings,
+        qlik_timings: QlikTimings,
     ) -> None:
         if_running = settings.start_task.if_running
         self._max_open = settings.start_task.max_open_requests
@@ -104,13 +107,14 @@ class Turns:
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=if_running,
         )
-        self.resolver = Resolver(settings, self._ledger, emit)
+        self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
             settings.start_task,
             self._rows,
             self._ledger,
             emit=emit,
-            want=self.resolver.want,
+            refresh=self.resolver.refresh,
+            timings=qlik_timings,
             server_time=server_time,
             our_user=_user_id(settings),
         )
@@ -218,7 +222,7 @@ class Turns:
         _guarded(self._outbox.publish)
         if not self._draining:
             # Last: begun beside the commit, such a read takes the time of the POST that waits for it.
-            _guarded(self.dispatcher.snapshot)
+            _guarded(self.dispatcher.poll)
             _guarded(self.resolver.renew)
 
     def reload(self, *, began: bool = False) -> None:
@@ -307,20 +311,18 @@ class Turns:
             # What is held is not compared yet; the proof after its acknowledgement covers this one.
             self._intake.acknowledgements_read(event.generation, event.count)
 
-    def _apply(self, event: Completion, transaction: Transaction) -> None:  # noqa: C901 -- one case an event
+    def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:
             case PublicationConfirmed(identity):
                 self._outbox.confirmed(identity)
             case Resolved():
-                self.dispatcher.read(self.resolver.found(event), event.asked_at)
+                self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
-                self.dispatcher.reconciler.polled(event, transaction)
+                self.dispatcher.runs.polled(event, transaction)
             case ExecutionsPolled():
-                self.dispatcher.tracker.polled(event)
-                if not isinstance(event.shown, QlikError):
-                    self.dispatcher.heard()
+                self.dispatcher.executions_polled(event)
             case CapacityRead(reloads):
-                self.dispatcher.capacity_read(reloads)
+                self.dispatcher.capacity.read(reloads)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
             case PublicationRefused():
@@ -335,8 +337,8 @@ class Turns:
             if not self.dispatcher.in_hand and not self._outbox:
                 self.drained.set()
             return
-        decided = self.resolver.turn(self.dispatcher.planned)
-        self.dispatcher.add(decided)
+        decided = self.resolver.turn(len(self.dispatcher.pending))
+        self.dispatcher.pending.add(decided)
         self.dispatcher.turn()
 
     def _receive(self, transaction: Transaction, arrivals: list[Arrival], *, again: bool) -> None:

@@ -184,7 +184,7 @@ def test_killed_while_it_looked_for_the_outcome_of_a_start(
     assert sender.ask({"taskId": task, "dryRun": True})["status"] == "ok"
     hold = qlik.fault("hang", method="GET", path="/qrs/*", seconds=2, count=None)
     topic = sender.send({"taskId": task})
-    daemon.wait_log("looking at the server")
+    daemon.wait_log("reading it from the server")
     daemon.kill()
     qlik.admin("DELETE", f"/faults/{hold}")
     daemon.start()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from butler_mqtt.config import loader, yaml_file
-from butler_mqtt.config.shape import keys_of, schema
+from butler_mqtt.config.schema import keys_of, schema
 from butler_mqtt.settings import JournalSettings, QrsSettings, Settings
 from tests.project import ROOT
 from tests.unit.config.configuration_files import PEM

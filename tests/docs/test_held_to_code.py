@@ -13,7 +13,7 @@ import yaml
 
 from butler_mqtt import logs
 from butler_mqtt.config import loader
-from butler_mqtt.config.shape import keys_of, schema
+from butler_mqtt.config.schema import keys_of, schema
 from butler_mqtt.config.yaml_file import dotted
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.http import responses
@@ -77,7 +77,7 @@ def actions_of(module: ast.Module) -> Iterator[str]:
                     }:
                         yield from strings(other.value)
     for node in ast.walk(module):
-        if passed and isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "_say":
+        if passed and isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_warn":
             yield from strings(node.args[-1])
 
 

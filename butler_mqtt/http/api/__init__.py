@@ -1,1 +1,1 @@
-"""The calls of the REST door: what a body means, what is answered, and their description."""
+"""What the REST door does: start calls, their answers, and the description of both."""

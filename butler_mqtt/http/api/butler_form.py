@@ -1,5 +1,5 @@
 """
-Butler's own form of a start request: the array body, and the answer its clients read. Pure.
+Butler's own form of a start request: the array body, and the answer its clients read. No I/O.
 
 Read in Butler 16.0.4, `src/routes/rest_server/sense_start_task.js` and
 `src/api/sense_start_task.js`: item types, keys, order, and what
@@ -26,19 +26,20 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "starttaskcustomproperty": ("customPropertyName", "customPropertyValue"),
     "keyvaluestore": (),
 }
-#: States of a start for which Butler would say "started": it began, or it waits for its turn.
-_TAKEN = frozenset({"tasksStarted", "tasksQueued", "tasksPending"})
+#: Lists of the state whose tasks Butler reports as started: they run, or are queued.
+_STARTED = frozenset({"tasksStarted", "tasksQueued", "tasksPending"})
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ButlerRequest:
     """
-    What a Butler client asks.
+    What Butler's array asks for.
 
     `ids` are as sent, that of the path first, malformed ones included.
-    `key_values` counts the items for Butler's key-value store.
+    `all_ids` is `allTaskIdsMustExist`. `key_values` counts the items for
+    Butler's key-value store.
     """
 
     ids: tuple[object, ...] = ()
@@ -48,36 +49,36 @@ class Asked:
     key_values: int = 0
 
     def request(self) -> str | None:
-        """Write it as a request of ours (design 4.1); None when it names nothing that could be started."""
-        good = [one for one in self.ids if _is_guid(one)]
-        if not (good or self.tags or self.pairs):
+        """Return it as a request of this program, JSON text; None when it names nothing to start."""
+        valid = [one for one in self.ids if _is_guid(one)]
+        if not (valid or self.tags or self.pairs):
             return None
         wanted: dict[str, object] = {}
-        if good:
-            wanted["taskId"] = good
+        if valid:
+            wanted["taskId"] = valid
         if self.tags:
             wanted["tag"] = list(self.tags)
         if self.pairs:
             wanted["customProperty"] = [{"name": name, "value": value} for name, value in self.pairs]
-        if self.all_ids and good:
+        if self.all_ids and valid:
             wanted["allMustExist"] = "taskId"
-            if len(good) < len(self.ids):
+            if len(valid) < len(self.ids):
                 # No task has this id, so a malformed one holds the others back as an unknown one does.
-                wanted["taskId"] = [*good, EMPTY_GUID]
+                wanted["taskId"] = [*valid, EMPTY_GUID]
         return json.dumps(wanted, ensure_ascii=False)
 
 
-def read(items: list[Any], path_task_id: str | None, *, all_ids: bool) -> Asked:
+def read(items: list[Any], path_task_id: str | None, *, all_ids: bool) -> ButlerRequest:
     """
     Read Butler's array.
 
     Args:
-        items: The body, JSON already read.
+        items: The body, already parsed.
         path_task_id: The id of the path, None for `-` and none.
         all_ids: `allTaskIdsMustExist`.
 
     Raises:
-        RequestError: `invalid_request` with the place of what is wrong.
+        RequestError: `invalid_request`, with the place of the fault.
     """
     ids: list[object] = [] if path_task_id is None else [path_task_id]
     tags: list[str] = []
@@ -94,20 +95,20 @@ def read(items: list[Any], path_task_id: str | None, *, all_ids: bool) -> Asked:
             pairs.append((name, _text(index, payload, "customPropertyValue")))
         else:
             key_values += 1
-    return Asked(tuple(ids), tuple(tags), tuple(pairs), all_ids, key_values)
+    return ButlerRequest(tuple(ids), tuple(tags), tuple(pairs), all_ids, key_values)
 
 
-def answer(asked: Asked, state: Mapping[str, Any] | None) -> dict[str, object]:
+def answer(asked: ButlerRequest, state: Mapping[str, Any] | None) -> dict[str, object]:
     """
-    Compose Butler's answer.
+    Return Butler's answer.
 
     Args:
-        asked: What was asked.
-        state: The present state of the request as `GET /v4/requests/{id}` tells it;
-            None when nothing was asked that could be started.
+        asked: The array.
+        state: The present state of the request as `GET /v4/requests/{id}` returns it;
+            None when the array names nothing to start.
     """
     tasks = [
-        (entry, name in _TAKEN)
+        (entry, name in _STARTED)
         for name, entries in (state or {}).items()
         if name.startswith("tasks") and name != "tasksNotFound"
         for entry in entries
@@ -127,9 +128,9 @@ def answer(asked: Asked, state: Mapping[str, Any] | None) -> dict[str, object]:
 _Entries = list[tuple[Mapping[str, Any], bool]]
 
 
-def _ids(asked: Asked, tasks: _Entries, missing: set[str]) -> dict[str, object]:
+def _ids(asked: ButlerRequest, tasks: _Entries, missing: set[str]) -> dict[str, object]:
     lists: dict[str, list[dict[str, object]]] = {"started": [], "invalid": [], "denied": []}
-    known = {entry["taskId"]: (entry, taken) for entry, taken in tasks}
+    known = {entry["taskId"]: (entry, started) for entry, started in tasks}
     # An id that is sent twice is one task and one start: it is listed once.
     unique = {one.lower() if isinstance(one, str) else json.dumps(one): one for one in asked.ids}
     bad = {key for key, one in unique.items() if not _is_guid(one) or key in missing or key not in known}
@@ -145,7 +146,7 @@ def _ids(asked: Asked, tasks: _Entries, missing: set[str]) -> dict[str, object]:
 
 def _matched(tasks: _Entries, kind: str) -> list[dict[str, object]]:
     return [
-        _task(entry) for entry, taken in tasks if taken and any(kind in one for one in entry["selectors"])
+        _task(entry) for entry, started in tasks if started and any(kind in one for one in entry["selectors"])
     ]
 
 
@@ -156,10 +157,10 @@ def _denied(
     entry_of: Callable[[Any], dict[str, object]],
     folded: Callable[[Any], object],
 ) -> list[dict[str, object]]:
-    """List the tags, or pairs, of which at least one task may not be started."""
+    """Return the tags, or pairs, that select a task which may not be started."""
     refused = set()
-    for entry, taken in tasks:
-        if taken or entry["status"] != "denied":
+    for entry, started in tasks:
+        if started or entry["status"] != "denied":
             continue
         for selector in entry["selectors"]:
             if kind in selector:

@@ -1,1 +1,1 @@
-"""Listening: sockets with limits, TLS, HTTP off the wire."""
+"""Listeners: sockets with limits, TLS, the HTTP protocol."""

@@ -1,21 +1,21 @@
-"""A listening socket that holds only so many connections."""
+"""A listening socket with a limit of connections."""
 
 from __future__ import annotations
 
 import socket
 from typing import Any
 
-#: Connections waiting to be accepted, in the kernel.
+#: Connections that wait in the kernel to be accepted.
 BACKLOG = 512
 
 
 class _Connection(socket.socket):
-    """An accepted connection that tells its listener when it is closed."""
+    """An accepted connection; closing it frees its place at the listener."""
 
     listener: LimitedSocket | None = None
 
     def close(self) -> None:
-        """Close it and make room for another."""
+        """Close it and free its place."""
         listener, self.listener = self.listener, None
         if listener is not None:
             listener.open -= 1
@@ -24,22 +24,22 @@ class _Connection(socket.socket):
 
 class LimitedSocket(socket.socket):
     """
-    Closes what comes beyond its limit at once.
+    Closes connections beyond its limit at once.
 
     Each connection costs a file descriptor, and without descriptors neither
     the journal nor the broker could be opened again. The limit is here, at
-    `accept`, since a connection without a finished TLS handshake is not seen
-    anywhere else.
+    `accept`, since a connection whose TLS handshake is not finished is seen
+    nowhere else.
     """
 
     limit = 0
     open = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept the next connection for which there is room; raises BlockingIOError when none waits."""
+        """Accept the next connection for which there is a place; raises BlockingIOError when none waits."""
         while True:
-            descriptor, address = self._accept()  # type: ignore[attr-defined] # what socket.accept is made of
-            connection = _Connection(self.family, self.type, self.proto, fileno=descriptor)
+            accepted, address = super().accept()
+            connection = _Connection(self.family, self.type, self.proto, fileno=accepted.detach())
             if self.open < self.limit:
                 self.open += 1
                 connection.listener = self
@@ -52,7 +52,7 @@ def listen(host: str, port: int, limit: int) -> LimitedSocket:
     Listen on *host* and *port*.
 
     Raises:
-        OSError: The address is taken, is not ours, or its name is not known.
+        OSError: The address is taken or is not one of this machine, or its name is unknown.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -60,7 +60,7 @@ def listen(host: str, port: int, limit: int) -> LimitedSocket:
     listener = LimitedSocket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # The other end of a half-open connection is found gone.
+        # Closes connections whose other end has vanished.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         listener.bind(address)
         listener.listen(BACKLOG)

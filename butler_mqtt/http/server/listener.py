@@ -18,15 +18,15 @@ from butler_mqtt.http.server.protocol import HttpLimits, Protocol
 from butler_mqtt.http.server.tls import Certificates
 from butler_mqtt.settings import RestTls
 
-#: Seconds between two looks at the certificate files.
-FOLLOW_SECONDS = 2.0
+#: Seconds between two checks of the certificate files.
+CERTIFICATE_POLL_SECONDS = 2.0
 #: Seconds for a client to close its side of TLS.
-GOODBYE_SECONDS = 1.0
-#: Seconds for answers under way when stopping.
+TLS_SHUTDOWN_SECONDS = 1.0
+#: Seconds for responses in flight when the listener stops.
 GRACE_SECONDS = 3
 
 _log = logging.getLogger("butler_mqtt.http")
-# What clients get wrong is told to them; here only our own faults are news.
+# A client is answered what it did wrong; only errors of this program are logged.
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
@@ -35,7 +35,7 @@ class ListenerError(ButlerError):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server on a socket of ours; handshakes have their time, certificates may change."""
+    """uvicorn's server on a limited socket, with a time for handshakes and certificates that may change."""
 
     def __init__(
         self,
@@ -58,16 +58,16 @@ class _Server(uvicorn.Server):
             backlog=BACKLOG,
             ssl=None if tls is None else tls.context,
             ssl_handshake_timeout=None if tls is None else self._limits.head_seconds,
-            ssl_shutdown_timeout=None if tls is None else GOODBYE_SECONDS,
+            ssl_shutdown_timeout=None if tls is None else TLS_SHUTDOWN_SECONDS,
         )
         self.servers = [server]
         self.started = True
-        self._follow()
+        self._poll_certificates()
 
-    def _follow(self) -> None:
+    def _poll_certificates(self) -> None:
         if self._certificates is not None and not self.should_exit:
-            self._certificates.follow()
-            asyncio.get_running_loop().call_later(FOLLOW_SECONDS, self._follow)
+            self._certificates.reload_changed()
+            asyncio.get_running_loop().call_later(CERTIFICATE_POLL_SECONDS, self._poll_certificates)
 
 
 class Listener:
@@ -76,12 +76,12 @@ class Listener:
 
     Args:
         name: For the log and the thread.
-        make: Builds the application, on the event loop; the event is set when the listener ends.
+        make: Makes the application, on the event loop; the event is set when the listener stops.
         host: The address, or a name of it.
-        port: The port; 0 takes a free one, see `port`.
-        on_fatal: Told what ended the thread, if anything did.
+        port: The port; 0: a free one, then in the attribute `port`.
+        on_fatal: Called with the exception that ended the thread, if one did.
         tls: TLS, where it is enabled.
-        limits: What one client may take.
+        limits: What one client may use.
 
     Raises:
         ListenerError: It cannot be opened.
@@ -145,7 +145,7 @@ class Listener:
         )
 
     def stop(self, timeout: float) -> None:
-        """End; nobody waits any longer, answers under way have *timeout* seconds. Stopping twice is fine."""
+        """Stop; responses in flight have *timeout* seconds. Stopping twice is fine."""
         self._stopping = True
         if self._ending is not None:
             self._call(self._ending.set)
@@ -166,8 +166,8 @@ class Listener:
             with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
                 runner.run(self._serve())
             if not self._stopping:
-                self._on_fatal(RuntimeError(f"the listener {self._name} ended by itself"))
-        except BaseException as error:  # noqa: BLE001 -- a thread that dies silently would leave us deaf
+                self._on_fatal(RuntimeError(f"the listener {self._name} ended without being stopped"))
+        except BaseException as error:  # noqa: BLE001 -- a thread that dies silently would leave the door closed
             self._on_fatal(error)
         finally:
             self._running.set()

@@ -1,13 +1,12 @@
 """
 uvicorn's HTTP protocol with the limits it leaves to a proxy in front of it.
 
-A head that does not come to its end, a body that trickles, an answer that is
-not read: each has its time, after which the connection is closed. What comes
-is given to the parser in small pieces, so that after each one the limits can
-be looked at and nothing is read far ahead. Trailers count as a part of the
-head, and are thrown away: nothing here asks for any, and in a head they would
-come after the request was judged (RFC 9110, 6.5.1). The name in a client
-certificate is put into the ASGI scope as the TLS extension says
+An unfinished head, a slow body, a response that is not read: each has its
+time, after which the connection is closed. Received bytes go to the parser in
+small pieces: the limits are checked after each, and little is read ahead.
+Trailers count as part of the head and are discarded: nothing here needs them,
+and they come after the request was checked (RFC 9110, 6.5.1). The name in a
+client certificate is put into the ASGI scope as the TLS extension says
 (https://asgi.readthedocs.io/en/latest/specs/tls.html).
 """
 
@@ -22,37 +21,37 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-#: Bytes given to the parser at a time. So many may be parsed beyond a limit: of the shortest requests there
-#: are, all sent at once, some dozens.
+#: Bytes for the parser at a time. That many may be parsed beyond a limit: some dozens of the shortest
+#: requests, all sent at once.
 _PIECE = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """What one client may take; bytes and seconds."""
+    """What one client may use; bytes and seconds."""
 
     #: The request line, all headers and all trailers; and each size of a chunk with its extensions.
     head_bytes: int = 16 * 1024
-    #: A body, with the frames of its chunks, is read this far and thrown away after it was refused, so that
-    #: the refusal can be read.
+    #: A refused body, with the frames of its chunks, is read this far and discarded, so that the client
+    #: reads the refusal.
     discarded_bytes: int = 32 * 1024 * 1024
     #: For the TLS handshake, and again for the head, counted from the connection or the head's first byte.
     head_seconds: float = 10.0
     #: For the body, counted from the end of the head.
     body_seconds: float = 30.0
-    #: For which an answer may be left unread.
+    #: For which a response may be left unread.
     unread_seconds: float = 30.0
     #: Between two requests.
     idle_seconds: int = 15
-    #: Connections held at the same time, of all clients; each waiting caller is one. All listeners together
-    #: stay well below 1024 descriptors, which is as many as a process may usually open.
+    #: Connections open at the same time, of all clients; each waiting caller has one. All listeners together
+    #: stay well below 1024, the usual limit of descriptors of a process.
     connections: int = 400
 
 
 class _Part(Enum):
-    """What of a request is being read."""
+    """The part of a request that is being read."""
 
-    #: Nothing yet: what comes begins a request.
+    #: None: the next byte begins a request.
     NONE = auto()
     HEAD = auto()
     #: With its trailers.
@@ -69,11 +68,11 @@ class Protocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._part = _Part.NONE
         self._held = b""
-        #: Nothing more is read: the last answer that is owed ends the connection.
-        self._deaf = False
+        #: Nothing more is read: the last pending response ends the connection.
+        self._ending = False
         self._header_bytes = 0
         self._body_bytes = 0
-        #: Since something was finished: a request, its head, a piece of the body, the size of a chunk.
+        #: Bytes since the last end of a request, a head, a piece of a body or the size of a chunk.
         #: While a head is read, that is all of it; after the last chunk, all trailers.
         self._unfinished_bytes = 0
         self._client_name: str | None = None
@@ -81,26 +80,26 @@ class Protocol(HttpToolsProtocol):
     # ---- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Begin to wait for a request."""
+        """Wait for the first request."""
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         if tls is None:
-            # Whatever the client leaves unread is known at once, also when we have closed our side already;
-            # the end of TLS has a time of its own.
+            # Unread bytes are noticed at once, also when this side is closed already; the end of TLS has a
+            # time of its own.
             transport.set_write_buffer_limits(high=0)
         else:
             self._client_name = _common_name(tls.getpeercert())
         self._expect(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget all timers."""
+        """Cancel all timers."""
         self._expect(None)
         self._writable()
         self._held = b""
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read, piece by piece; what comes after a request that has to wait for its turn is kept."""
+        """Read, piece by piece; bytes behind a request that waits for the one before it are kept."""
         data, self._held = self._held + data, b""
         for start in range(0, len(data), _PIECE):
             if self._is_over():
@@ -112,18 +111,18 @@ class Protocol(HttpToolsProtocol):
             self._read(data[start : start + _PIECE])
 
     def pause_writing(self) -> None:
-        """Give the client some time to read."""
+        """Start the time for the client to read."""
         super().pause_writing()
         if self._unread is None:
             self._unread = self.loop.call_later(self._limits.unread_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on writing."""
+        """Continue to write."""
         super().resume_writing()
         self._writable()
 
     def on_response_complete(self) -> None:
-        """Go on with what the client has sent meanwhile."""
+        """Continue with what the client has sent in the meantime."""
         super().on_response_complete()
         if self._held and not self.transport.is_closing():
             self.loop.call_soon(self.data_received, b"")
@@ -134,7 +133,7 @@ class Protocol(HttpToolsProtocol):
         self._unfinished_bytes += len(piece)
         if self._part is _Part.BODY:
             self._body_bytes += len(piece)
-        super().data_received(b"")  # there is something again: it is not idle any longer
+        super().data_received(b"")  # it is not idle any longer
         self._parse(piece)
         if self._is_over():
             return
@@ -154,10 +153,10 @@ class Protocol(HttpToolsProtocol):
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
         """
-        Read a request that wishes for another protocol, and *rest* behind its head, as one that does not.
+        Read a request with `Upgrade`, and *rest* behind its head, as one without.
 
-        There is no other, and the wish may be ignored (RFC 9110, 7.8), but the parser takes what follows it
-        for the other protocol. Java's HTTP client wishes for HTTP/2 in the first request to each server.
+        An upgrade may be ignored (RFC 9110, 7.8), and none is offered here, but the parser takes what follows
+        for the other protocol. Java's HTTP client asks for HTTP/2 in the first request to each server.
         """
         if self._is_over():
             return
@@ -193,12 +192,12 @@ class Protocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Let the application have the request, unless its head is too long."""
+        """Pass the request to the application, unless its head is too long."""
         self._unfinished_bytes = 0
         if self._header_bytes > self._limits.head_bytes:
             self._refuse_head()
         if self.parser.get_method() == b"CONNECT":
-            self._end(400, "invalid_request", "this is no proxy")
+            self._end(400, "invalid_request", "this server is not a proxy")
         if self._is_over() or self.parser.should_upgrade():
             return
         super().on_headers_complete()
@@ -206,11 +205,11 @@ class Protocol(HttpToolsProtocol):
         self._expect(self._limits.body_seconds)
 
     def on_chunk_header(self) -> None:
-        """Note that the size of a chunk, with its extensions, has come to its end."""
+        """Count anew behind the size of a chunk and its extensions."""
         self._unfinished_bytes = 0
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Pass on a piece of the body."""
         self._unfinished_bytes = 0
         if not self._is_over():
             super().on_body(body)
@@ -226,7 +225,7 @@ class Protocol(HttpToolsProtocol):
             return
         super().on_message_complete()
         if self.cycle.response_complete:
-            # It was answered before it had come: the pause until the next one begins here.
+            # It was answered before its end: the idle time begins here.
             self._expect(float(self._limits.idle_seconds))
 
     # ---- ends
@@ -240,11 +239,11 @@ class Protocol(HttpToolsProtocol):
 
     def _too_slow(self, seconds: float) -> None:
         self._deadline = None
-        if self._part is not _Part.BODY and self._owes_an_answer():
-            self._expect(seconds)  # the client waits for us
+        if self._part is not _Part.BODY and self._response_pending():
+            self._expect(seconds)  # the client waits for a response
             return
         if self._part is _Part.NONE and self.cycle is not None:
-            self.transport.close()  # an answer now would be taken for that of the next request
+            self.transport.close()  # a response now would count for the next request
             return
         part = "body" if self._part is _Part.BODY else "head"
         self._end(408, "request_timeout", f"the {part} of the request did not come within {seconds:g} s")
@@ -255,18 +254,18 @@ class Protocol(HttpToolsProtocol):
         self._end(431, "headers_too_large", f"{what} and headers exceed {limit} bytes")
 
     def _is_over(self) -> bool:
-        return self._deaf or self.transport.is_closing()
+        return self._ending or self.transport.is_closing()
 
-    def _owes_an_answer(self) -> bool:
+    def _response_pending(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _end(self, status: int, code: str, details: str) -> None:
-        """Refuse what is read and close; without a word, and later, where another answer comes first."""
+        """Refuse the request and close; later and without a response where another one comes first."""
         if self.transport.is_closing():
             return
-        if self._owes_an_answer():
+        if self._response_pending():
             if self._part is not _Part.BODY:
-                self._deaf = True
+                self._ending = True
                 self.cycle.keep_alive = False
                 return
             if self.pipeline or self.cycle.response_started:
@@ -292,7 +291,7 @@ class Protocol(HttpToolsProtocol):
 
 
 def _common_name(certificate: Any) -> str | None:
-    """Give the common name of a verified client certificate, as `ssl.SSLSocket.getpeercert` tells it."""
+    """Return the common name of a verified client certificate, a value of `ssl.SSLSocket.getpeercert`."""
     for part in (certificate or {}).get("subject", ()):
         for key, value in part:
             if key == "commonName":

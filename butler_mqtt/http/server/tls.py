@@ -1,4 +1,4 @@
-"""TLS of a listener, with certificates that may be renewed while it runs."""
+"""TLS of a listener; certificates may be renewed while it runs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 class Certificates:
     """
-    A server context that follows its files.
+    A server context that is reloaded when its files change.
 
-    A context that is in use takes a new certificate for the handshakes to
-    come. A CA that is added counts at once; one that is taken away needs a
-    restart, since a context cannot forget.
+    A context in use takes a new certificate for the next handshakes. An added
+    CA counts at once; to remove one takes a restart, since a context cannot
+    forget.
 
     Args:
-        tls: The files; `ca` lets clients show a certificate, which the guard then judges.
+        tls: The files; with `ca`, clients may send a certificate, which the guard checks.
 
     Raises:
-        OSError: A file cannot be read, or certificate and key do not fit (`ssl.SSLError`).
+        OSError: A file cannot be read, or certificate and key do not match (`ssl.SSLError`).
     """
 
     def __init__(self, tls: RestTls) -> None:
@@ -37,14 +37,14 @@ class Certificates:
             self.context.verify_mode = ssl.CERT_OPTIONAL
         self._load(self.context)
 
-    def follow(self) -> None:
-        """Take changed files over; what cannot be used is logged once and leaves the old ones in force."""
+    def reload_changed(self) -> None:
+        """Load changed files; unusable ones are logged once and the old ones stay in force."""
         stamp = self._stamp()
         if stamp == self._seen:
             return
         self._seen = stamp
         try:
-            self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a trial that harms nobody
+            self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a trial, without effect on the one in use
             self._load(self.context)
         except OSError as error:
             _log.error(
@@ -62,8 +62,8 @@ class Certificates:
             )
 
     def _load(self, context: ssl.SSLContext) -> None:
-        assert self._tls.cert is not None  # noqa: S101 -- the configuration demands it with enable: true
-        # An empty password instead of none: OpenSSL would ask for one on the terminal and wait.
+        assert self._tls.cert is not None  # noqa: S101 -- the configuration requires it with enable: true
+        # Without a password OpenSSL would prompt for one on the terminal and wait.
         context.load_cert_chain(self._tls.cert, self._tls.key, password="")
         if self._tls.ca is not None:
             context.load_verify_locations(self._tls.ca)

@@ -31,14 +31,14 @@ class Manager:
         self._socket.close()
 
     def notified(self) -> list[str]:
-        """Give all lines so far."""
+        """Return all lines so far."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 self.lines += self._socket.recv(65536, socket.MSG_DONTWAIT).decode().split("\n")
         return self.lines
 
     def waits_for(self, line: str, *, seconds: float = 60, after: int = 0) -> int:
-        """Wait for a line that begins with *line*, from number *after* on; give its number."""
+        """Wait for a line that begins with *line*, from number *after* on; return its number."""
 
         def found() -> list[int]:
             return [
@@ -50,7 +50,7 @@ class Manager:
         return until(found, seconds=seconds, what=line)[0]
 
     def status(self) -> str:
-        """Give the newest STATUS."""
+        """Return the newest STATUS."""
         return next((line[7:] for line in reversed(self.notified()) if line.startswith("STATUS=")), "")
 
     def waits_for_status(self, fact: Callable[[str], bool], *, seconds: float = 60) -> str:
@@ -81,7 +81,7 @@ class Service:
         self.process.send_signal(number)
 
     def ends(self, seconds: float = 60) -> int:
-        """Wait for the end and give the exit code."""
+        """Wait for the end and return the exit code."""
         return self.process.wait(seconds)
 
 

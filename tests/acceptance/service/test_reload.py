@@ -43,7 +43,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 def hang_up(daemon: Service, systemd: Manager) -> None:
-    """Send SIGHUP and wait until the daemon has reported to systemd that the reload is over."""
+    """Send SIGHUP and wait until systemd is notified that the reload is over."""
     seen = len(systemd.notified())
     daemon.signal(signal.SIGHUP)
     reloading = systemd.waits_for("RELOADING=1", after=seen)

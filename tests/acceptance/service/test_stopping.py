@@ -75,7 +75,7 @@ def test_a_hang_up_while_stopping_changes_nothing(systemd: Manager, tmp_path: Pa
         assert daemon.ends(5) == ExitCode.FAILED
 
 
-def test_a_broker_that_goes_on_refusing_ends_it_with_69(tmp_path: Path) -> None:
+def test_a_broker_that_keeps_refusing_ends_it_with_69(tmp_path: Path) -> None:
     with (
         Mosquitto(tmp_path / "broker", passwords={"x": "y"}) as broker,
         service(write_config(tmp_path, port=broker.port), program=IMPATIENT) as daemon,

@@ -63,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield made
 
 
-def test_ready_is_told_once_subscribed_and_the_status_says_so(
+def test_ready_is_notified_once_subscribed_and_the_status_shows_it(
     systemd: Manager, broker: Mosquitto, site: Running, tmp_path: Path
 ) -> None:
     with service(broker_config(tmp_path, broker, site), systemd.environ) as daemon:
@@ -159,7 +159,7 @@ def test_the_watchdog_starves_when_the_pipeline_hangs_and_the_log_names_it(
         assert re.search(r"Thread 0x.*\n(  File .*\n)*  File .*pipeline.py\", line \d+ in run", daemon.log())
 
 
-def test_stopping_is_told_first_and_then_offline_is_published(
+def test_stopping_is_notified_first_and_then_offline_is_published(
     systemd: Manager, broker: Mosquitto, site: Running, tmp_path: Path
 ) -> None:
     config = broker_config(tmp_path, broker, site)
@@ -191,7 +191,7 @@ def test_without_a_manager_nothing_is_sent_and_nothing_fails() -> None:
     assert notify.watchdog_seconds is None
 
 
-def test_a_status_is_one_line_and_told_once() -> None:
+def test_a_status_is_one_line_and_notified_once() -> None:
     with manager() as systemd:
         notify = Notify(systemd.environ)
         notify.status("refused:\nREADY=1\n  by the broker")

@@ -25,7 +25,7 @@ def run(*command: str) -> str:
 
 
 def values(name: str) -> list[str]:
-    """Give every value of one setting of the unit."""
+    """Return every value of one setting of the unit."""
     return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
 
 

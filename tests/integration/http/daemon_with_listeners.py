@@ -70,22 +70,22 @@ class ListeningDaemon:
         return self.call("POST", path, **wanted, **options)
 
     def memory(self) -> int:
-        """Give the daemon's resident memory in bytes."""
+        """Return the daemon's resident memory in bytes."""
         return int(Path(f"/proc/{self.daemon.pid}/statm").read_text().split()[1]) * 4096
 
     def state(self, request_id: str) -> dict[str, Any]:
-        """Give the present state of a request."""
+        """Return the present state of a request."""
         found: dict[str, Any] = self.call("GET", f"/v4/requests/{request_id}").json()
         return found
 
     def decided(self, request_id: str, seconds: float = 60.0) -> dict[str, Any]:
-        """Wait until a request is decided and give its state."""
+        """Wait until a request is decided and return its state."""
         until(lambda: self.state(request_id).get("status") != "pending", seconds=seconds, what=request_id)
         return self.state(request_id)
 
 
 def handshake(port: int, authority: Path) -> bytes:
-    """Give the certificate that a listener shows, DER."""
+    """Return the certificate that a listener shows, DER."""
     context = ssl.create_default_context(cafile=str(authority))
     with (
         socket.create_connection(("127.0.0.1", port), timeout=10) as plain,

@@ -19,7 +19,7 @@ METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 #: A whole body in one chunk, and the beginning of the trailers.
 LAST_CHUNK = b'e\r\n{"tag": "all"}\r\n0\r\n'
-#: A flood gives up here: the listener has then taken far more than it may.
+#: A flood stops here: the listener has then read far more than it may.
 ENOUGH = 64 * 1024 * 1024
 #: And here, seconds: longer than every time limit of a test.
 PATIENCE = 30.0

@@ -11,9 +11,10 @@ from typing import Any
 
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http import application
-from butler_mqtt.http.api.start_requests import StartCalls
-from butler_mqtt.http.dependencies import Check, Dependencies
-from butler_mqtt.http.guard import Guard, Rate
+from butler_mqtt.http.api.start_endpoint import StartEndpoint
+from butler_mqtt.http.backend import Backend, Check
+from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
 from butler_mqtt.settings import MonitoringSettings, RestSettings
@@ -61,9 +62,9 @@ class Pipeline:
             raise self.bug
         return self.states.get(request_id)
 
-    def core(self) -> Dependencies:
-        """Give the callables the door is made with."""
-        return Dependencies(
+    def core(self) -> Backend:
+        """Return the callables the door is made with."""
+        return Backend(
             emit=self.emit,
             obstacle=lambda: self.obstacle,
             inquire=self._inquire,
@@ -98,7 +99,7 @@ class Door:
         return connection
 
     def exchange(self, *pieces: bytes) -> bytes:
-        """Send *pieces* on a connection of their own and give all that comes back until it is closed."""
+        """Send *pieces* on a connection of their own and return all that comes back until it is closed."""
         with self.connect() as connection:
             with contextlib.suppress(ConnectionError):
                 for piece in pieces:
@@ -120,7 +121,7 @@ def door(
     rest: RestSettings | None = None,
     *,
     limits: HttpLimits | None = None,
-    rate: Rate | None = None,
+    limit: RateLimit | None = None,
     store_seconds: float = 10.0,
 ) -> Iterator[Door]:
     """Run a listener on a free port until the block ends; a thread that dies fails the test."""
@@ -130,10 +131,10 @@ def door(
 
     def make(ending: Any) -> Any:
         core = pipeline.core()
-        starting = StartCalls(
+        start = StartEndpoint(
             core, rest.max_body_bytes, rest.rest_wait_seconds, ending, store_seconds=store_seconds
         )
-        guards.append(application.rest(core, rest, ending, rate=rate, starting=starting))
+        guards.append(application.rest(core, rest, ending, limit=limit, start=start))
         return guards[0]
 
     with _running("REST", make, rest, pipeline, limits) as one:

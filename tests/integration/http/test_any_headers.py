@@ -1,4 +1,4 @@
-"""Whatever bytes stand in a head, the answer is never 5xx, and the listener lives."""
+"""Whatever the bytes of a head, the answer is never 5xx, and the listener keeps serving."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import requests
 
-from butler_mqtt.http.api import examples
 from tests.acceptance import reply_shape
 from tests.acceptance.sender import Sender
 from tests.brokers import until
 from tests.integration.http.daemon_with_listeners import DISABLED, FINANCE, NOBODY, SALES, ListeningDaemon
+from tests.unit.http.described import DOCUMENT, bodies
 
 
 def new_id() -> str:
@@ -63,23 +63,23 @@ def test_the_calls_of_the_description_start_their_tasks(
 
 
 @pytest.mark.parametrize("path", ["/v4/reloadtask/start", "/v4/reloadtask/-/start"])
-@pytest.mark.parametrize("name", sorted(examples.BODIES))
+@pytest.mark.parametrize("name", sorted(bodies("Start")))
 def test_every_example_of_a_body_is_answered_as_its_kind_is(
     listening: ListeningDaemon, path: str, name: str
 ) -> None:
-    body = examples.BODIES[name][1]
+    body = bodies("Start")[name]
     answer = listening.post(body, path)
     assert answer.status_code == 200, answer.text
     if isinstance(body, list):
-        assert set(answer.json()) == set(examples.REPLIES["butler"][1])
+        assert set(answer.json()) == set(DOCUMENT["components"]["schemas"]["ButlerReply"]["required"])
     else:
         reply_shape.check(answer.json())
         assert answer.json()["status"] == "ok"
 
 
-@pytest.mark.parametrize("name", sorted(examples.PATH_BODIES))
+@pytest.mark.parametrize("name", sorted(bodies("StartOfPath")))
 def test_every_example_beside_a_path_is_answered(listening: ListeningDaemon, name: str) -> None:
-    answer = listening.post(examples.PATH_BODIES[name][1], f"/v4/reloadtask/{examples.TASK}/start")
+    answer = listening.post(bodies("StartOfPath")[name], f"/v4/reloadtask/{FINANCE}/start")
     assert answer.status_code == 200, answer.text
 
 

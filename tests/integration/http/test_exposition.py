@@ -21,7 +21,7 @@ DASHBOARD = ROOT / "deploy/grafana/dashboard.json"
 
 
 def full() -> Metrics:
-    """Give metrics that have seen everything."""
+    """Return metrics that have seen everything."""
     metrics = Metrics()
     metrics.received("mqtt")
     metrics.answered("mqtt", "ok", 0.02)
@@ -46,7 +46,7 @@ def text() -> str:
 
 
 def names() -> set[str]:
-    """Give the names of all samples."""
+    """Return the names of all samples."""
     return {sample.name for family in text_string_to_metric_families(text()) for sample in family.samples}
 
 

@@ -1,4 +1,4 @@
-"""Qlik away, the journal blocked, the daemon killed: what a caller over REST sees."""
+"""Qlik unreachable, the journal blocked, the daemon killed: what a caller over REST gets."""
 
 from __future__ import annotations
 

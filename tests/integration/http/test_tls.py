@@ -48,7 +48,7 @@ class Files:
             fresh.replace(file)
 
     def client(self, name: str, authority: trustme.CA | None = None) -> tuple[str, str]:
-        """Make a client certificate with a common name and give its files."""
+        """Make a client certificate with a common name and return its files."""
         made = (authority or self.authority).issue_cert(f"{name}.test", common_name=name)
         cert, key = self.folder / f"{name}.pem", self.folder / f"{name}_key.pem"
         made.cert_chain_pems[0].write_to_path(str(cert))
@@ -56,11 +56,11 @@ class Files:
         return str(cert), str(key)
 
     def tls(self, *, clients: bool = False) -> RestTls:
-        """Give settings."""
+        """Return settings."""
         return RestTls(enable=True, cert=self.cert, key=self.key, ca=self.ca if clients else None)
 
     def section(self, *, clients: bool = False) -> dict[str, object]:
-        """Give the section of the configuration."""
+        """Return the section of the configuration."""
         files: dict[str, object] = {"enable": True, "cert": str(self.cert), "key": str(self.key)}
         return {**files, "ca": str(self.ca)} if clients else files
 
@@ -89,7 +89,7 @@ def answers(url: str, files: Files) -> bool:
 
 
 def add_token(name: str) -> tuple[str, dict[str, str]]:
-    """Run `token add` and give the token and its entry for the configuration."""
+    """Run `token add` and return the token and its entry for the configuration."""
     done = subprocess.run(
         [sys.executable, "-m", "butler_mqtt", "token", "add", name],
         capture_output=True,

@@ -252,11 +252,7 @@ def test_a_database_cut_to_nothing_is_not_begun_anew_beside_its_log(
         make_journal().open()
 
 
-def test_the_thread_that_moves_the_log_touches_no_other_file(
-    written: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint, "LONG_LOG", 0)
-    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
+def test_the_thread_that_moves_the_log_touches_no_other_file(written: Journal) -> None:
     replace(written.path)
     before = written.path.read_bytes()
     log = beside(written.path, "-wal").read_bytes()
@@ -268,7 +264,7 @@ def test_the_thread_that_moves_the_log_touches_no_other_file(
             self.checks += 1
             return self.checks > 3
 
-    checkpoint.work(written, Thrice())
+    checkpoint.work(written, Thrice(), poll_seconds=0.001, long_log=0)
     assert written.path.read_bytes() == before
     assert beside(written.path, "-wal").read_bytes() == log
 

@@ -109,11 +109,8 @@ def test_requests_that_hold_their_ids_are_never_touched(journal: Journal) -> Non
     assert kept(journal) == [*range(1, 21), 22]
 
 
-def test_a_reply_that_is_still_to_be_published_keeps_its_refusal_until_it_is(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refusal_bounds, "PAUSE_SECONDS", 0.0)
-    bound = Refusals(least=0, most=1)
+def test_a_reply_that_is_still_to_be_published_keeps_its_refusal_until_it_is(journal: Journal) -> None:
+    bound = Refusals(least=0, most=1, pause_seconds=0.0)
     for row in (1, 2, 3):
         add(journal, row)
         bound.recorded(row, 100)

@@ -31,12 +31,12 @@ def load_whole(folder: Path, text: str | bytes, environ: Mapping[str, str] = NOT
 
 
 def problems(folder: Path, sections: str, environ: Mapping[str, str] = NOTHING) -> list[str]:
-    """Give the problems of a file of `configQRS` and *sections*, as an operator reads them."""
+    """Return the problems of a file of `configQRS` and *sections*, as an operator reads them."""
     return problems_of_whole(folder, HEAD + indent(sections, "  "), environ)
 
 
 def problems_of_whole(folder: Path, text: str | bytes, environ: Mapping[str, str] = NOTHING) -> list[str]:
-    """Give the problems of a file that holds *text* and nothing else."""
+    """Return the problems of a file that holds *text* and nothing else."""
     with pytest.raises(ConfigError) as caught:
         load_whole(folder, text, environ)
     return [str(problem) for problem in caught.value.problems]

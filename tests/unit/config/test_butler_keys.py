@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.config.shape import butler_keys, keys_of, schema
+from butler_mqtt.config.schema import butler_keys, keys_of, schema
 from butler_mqtt.config.yaml_file import dotted
 from tests.unit.config.configuration_files import PEM, load_whole, problems_of_whole
 
-#: The parts of a Butler 16 file that this program reads, as they look there, and some that it does not.
+#: The parts of a Butler 16 file that this program reads, as Butler writes them, and some that it ignores.
 BUTLER = """
 Butler:
     logLevel: verbose

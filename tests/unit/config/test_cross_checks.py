@@ -1,4 +1,4 @@
-"""What a configuration file must not hold, and how an operator is told."""
+"""What a configuration file must not hold, and the problems that an operator reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.config.configuration_files import HEAD, PEM, load, problems, pro
 PORT = "a port: a whole number, 1 to 65535"
 
 
-def test_all_problems_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
     text = "mqttConfig:\n  brokerPort: 99999\n  pasword: x\nlogLevel: loud\nmonitoring: {port: abc}"
     assert problems(tmp_path, text) == [
         f"line 4: Butler.mqttConfig.brokerPort: is 99999; allowed: {PORT}",
@@ -179,7 +179,7 @@ class TestCredentials:
         (tmp_path / "p").write_text("x")
         text = "mqttConfig:\n  username: u\n  password: x\n  passwordFile: p"
         assert problems(tmp_path, text) == [
-            "line 6: Butler.mqttConfig.passwordFile: stands beside password (line 5); keep one of them"
+            "line 6: Butler.mqttConfig.passwordFile: is set beside password (line 5); keep one of them"
         ]
 
     @pytest.mark.parametrize(("key", "other"), [("certFile", "keyFile"), ("keyFile", "certFile")])

@@ -1,4 +1,4 @@
-"""What a configuration file turns into."""
+"""The settings that a configuration file gives."""
 
 from __future__ import annotations
 

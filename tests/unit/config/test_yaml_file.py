@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from butler_mqtt.config import loader, shape, yaml_file
+from butler_mqtt.config import loader, schema, yaml_file
 from butler_mqtt.errors import ConfigError
 
 
@@ -84,7 +84,7 @@ def test_merging_something_else_than_a_mapping_is_a_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         ("a:\n\tb: 1", "line 2: column 1: not YAML: a tab is used for indentation"),
         ("a: b: c", "line 1: column 5: not YAML: mapping values are not allowed"),
@@ -98,8 +98,8 @@ def test_merging_something_else_than_a_mapping_is_a_problem() -> None:
         ("[" * 100_000, "line 1: file: nested deeper than 32 levels"),
     ],
 )
-def test_text_that_cannot_be_read_is_told_with_its_place(text: str, told: str) -> None:
-    assert refusal(text).startswith(told)
+def test_the_place_in_text_that_cannot_be_read_is_named(text: str, problem: str) -> None:
+    assert refusal(text).startswith(problem)
 
 
 def bomb(item: str) -> str:
@@ -144,7 +144,9 @@ VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(shape.schema()["properties"]["Butler"]["properties"])), VALUES))
+@given(
+    st.dictionaries(st.sampled_from(sorted(schema.schema()["properties"]["Butler"]["properties"])), VALUES)
+)
 def test_random_sections_are_a_configuration_error_and_nothing_else(sections: dict[str, object]) -> None:
     text = json.dumps({"Butler": sections | {"unknown": 1}}, ensure_ascii=True)
     assert only_config_errors(text.encode())

@@ -17,7 +17,7 @@ from butler_mqtt.intake.body_cache import MAX_BODIES, MAX_BODY_BYTES, Bodies
 ONE = "a8b4c123-def4-5678-9abc-def012345678"
 MAX_BYTES = 262144
 IDS = st.from_regex(r"\A[A-Za-z0-9._:-]{1,128}\Z")
-#: What looks like an id among the values.
+#: What resembles an id among the values.
 WORDS = st.sampled_from(
     [
         '"requestId":"a"',
@@ -46,7 +46,7 @@ BODIES = st.fixed_dictionaries(
 
 
 def parsed(payload: bytes, *, path: str | None = None, bodies: Bodies | None = None) -> object:
-    """Give the request, or all that a refusal tells."""
+    """Return the request, or all that a refusal holds."""
     try:
         if bodies is not None:
             return bodies.parse(payload, MAX_BYTES, path)

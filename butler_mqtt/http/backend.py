@@ -1,4 +1,4 @@
-"""What the listeners need of the rest of the program, as narrow callables."""
+"""What stands behind the listeners, as narrow callables."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from butler_mqtt.domain.model import Arrival
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must be well; `fault` says in a few words, without names of hosts, what is not."""
+    """One health check; `fault` names in a few words, without names of hosts, what is wrong."""
 
     name: str
     fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Dependencies:
+class Backend:
     """
-    The way into the pipeline and the journal; all callables may be called from any thread.
+    The pipeline, the journal and the metrics; all callables may be called from any thread.
 
-    `emit` hands in an arrival and never blocks. `obstacle` says why nothing is
-    taken in now, None while it is. `inquire` reads the present state of a
-    request from the journal (it may block for milliseconds), None when it is
-    unknown; raises JournalError. `refused` counts a request that the door
-    turned down itself, by code. `health` and `readiness` give their checks,
+    `emit` submits an arrival and never blocks. `obstacle` names why no request
+    is accepted now, None while they are. `inquire` reads the present state of
+    a request from the journal (it may block for milliseconds), None for an
+    unknown one; raises JournalError. `refused` counts a request that the door
+    refused itself, by code. `health` and `readiness` return their checks,
     `exposition` the metrics as text in Prometheus' format (it may block).
     """
 

@@ -1,9 +1,9 @@
 """
-The shape of a configuration: known keys, types and ranges, and what the environment fills in.
+The schema of a configuration: known keys, types and ranges; and values from the environment.
 
-`schemas/config.schema.json` says what is allowed; the `description` of each
-part of it is what an operator is told. `schemas/butler-keys.json` lists what
-Butler knows and this program does not.
+`schemas/config.schema.json` defines what is allowed; the `description` of each
+part is the text of its error. `schemas/butler-keys.json` lists the keys that
+Butler has and this program ignores.
 """
 
 from __future__ import annotations
@@ -20,49 +20,50 @@ import jsonschema
 
 from butler_mqtt.config.yaml_file import Document, Place, dotted, scalar
 
-#: `$${` stands for `${`; the form without braces is systemd's own spelling.
+#: `$${` stands for `${`; the form without braces is systemd's.
 _REFERENCE: Final = re.compile(
     r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}"
     r"|^\$(?P<directory>CREDENTIALS_DIRECTORY)(?=/)|\$\{[^}]*\}?"
 )
-#: Keys whose values are never shown, and sections in which only names are.
+#: Keys whose values are never shown, and sections of which only names are.
 _SECRET: Final = frozenset({"password", "sha256", "url"})
 _SECRET_SECTIONS: Final = frozenset({"headers", "auth"})
 
 
 @cache
 def schema() -> dict[str, Any]:
-    """Give the JSON schema (draft 2020-12) of the configuration."""
+    """Return the JSON schema (draft 2020-12) of the configuration."""
     return _packaged("config.schema.json")
 
 
 @cache
 def butler_keys() -> dict[str, list[str]]:
-    """Give the keys of Butler's that mean nothing here, by the dotted path of their section."""
+    """Return the keys of Butler that have no meaning here, by the dotted path of their section."""
     return {place: keys for place, keys in _packaged("butler-keys.json").items() if isinstance(keys, list)}
 
 
-def shaped(document: Document, environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def apply(document: Document, environ: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """
-    Give what stands under `Butler`, with the environment filled in, and what is ignored.
+    Return the section `Butler`, with values from the environment, and the keys that are ignored.
 
-    Sections that are absent or empty are empty dicts, empty lists are lists.
-    Whatever breaks the schema is blamed in *document* and left out, so that
-    the rest can be checked further. Ignored keys are dotted paths below `Butler`.
+    Absent and empty sections are empty dicts, empty lists are lists. Values
+    that break the schema become problems of *document* and are left out, so
+    that the rest can be checked further. Ignored keys are dotted paths below
+    `Butler`.
     """
     preparation = _Preparation(document, environ)
     data = preparation.prepare(schema(), document.value, ())
     validator = jsonschema.Draft202012Validator(schema())
     for error in validator.iter_errors(data):
-        _blame(document, error)
-    for place in document.faulty:
+        _add_problem(document, error)
+    for place in document.invalid:
         _drop(data, place)
     butler = data.get("Butler", {}) if isinstance(data, dict) else {}
     return _with_sections(schema()["properties"]["Butler"], butler), tuple(preparation.ignored)
 
 
 def keys_of(part: Mapping[str, Any], place: Place = ()) -> Iterator[Place]:
-    """Give the place of every key that *part* of the schema knows, sections too, list items left out."""
+    """Yield the place of every key that *part* of the schema has, sections included, list items not."""
     for key, inner in _resolved(part).get("properties", {}).items():
         yield (*place, key)
         yield from keys_of(inner, (*place, key))
@@ -85,7 +86,7 @@ def _types(part: Mapping[str, Any]) -> list[str]:
 
 
 def _with_sections(part: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-    """Add an empty section for each one that *part* of the schema knows and *value* lacks."""
+    """Return *value* with an empty section for each that *part* of the schema has and *value* lacks."""
     sections = {key: inner for key, inner in part["properties"].items() if inner.get("type") == "object"}
     return value | {
         key: _with_sections(inner, value.get(key, {}))
@@ -122,9 +123,9 @@ class _Preparation:
             if key in butler_keys().get(dotted(place), ()):
                 self.ignored.append(dotted((*place[1:], key)))
             else:
-                # An unknown key stays for the schema to refuse.
+                # An unknown key is left for the schema to refuse.
                 prepared[key] = self.prepare(known[key], inner, (*place, key)) if key in known else inner
-        # A required key inside a section that is not there shall be missed too.
+        # A required key is missed in an absent section too.
         return _with_sections(part, prepared) if place else prepared
 
     def _text(self, part: Mapping[str, Any], value: str, place: Place) -> Any:
@@ -133,14 +134,14 @@ class _Preparation:
                 return "${"
             name = found["name"] or found["directory"]
             if name is None:
-                self._document.blame(
+                self._document.add_problem(
                     place, "holds `${` without a variable's name and `}`; `$${` is a plain `${`"
                 )
                 return found[0]
             if found["default"] is not None:
                 return self._environ.get(name) or found["default"]
             if name not in self._environ:
-                self._document.blame(place, f"the environment variable {name} is not set")
+                self._document.add_problem(place, f"the environment variable {name} is not set")
             return self._environ.get(name, found[0])
 
         text = _REFERENCE.sub(fill, value)
@@ -152,7 +153,7 @@ class _Preparation:
 
 
 def _converted(text: str, types: list[str]) -> Any:
-    """Read *text* of the environment, where everything is text, as the type that is wanted."""
+    """Return *text* of the environment, where everything is text, as a value of one of *types*."""
     if not text and "null" in types:
         return None
     meant = scalar(text)
@@ -160,27 +161,27 @@ def _converted(text: str, types: list[str]) -> Any:
     return meant if any(type(meant) is kind and name in types for kind, name in wanted) else text
 
 
-def _blame(document: Document, error: jsonschema.ValidationError) -> None:
-    """Tell one error of the schema in words."""
+def _add_problem(document: Document, error: jsonschema.ValidationError) -> None:
+    """Add an error of the schema in words."""
     place = tuple(error.absolute_path)
     part = error.schema if isinstance(error.schema, dict) else {}
     instance: Any = error.instance
     if error.validator == "additionalProperties":
         for key in instance:
             if key not in part["properties"]:
-                document.blame((*place, key), _unknown(part, place, key))
+                document.add_problem((*place, key), _unknown(part, place, key))
     elif error.validator == "required":
         for key in part["required"]:
-            if key not in instance and document.sound((*place, key)):
+            if key not in instance and document.is_valid((*place, key)):
                 wanted = _resolved(part["properties"][key])["description"]
-                document.blame((*place, key), f"is missing; allowed: {wanted}")
-    elif document.sound(place):
+                document.add_problem((*place, key), f"is missing; allowed: {wanted}")
+    elif document.is_valid(place):
         shown = _shown(document, place, instance, _types(part))
-        document.blame(place, f"is {shown}; allowed: {part['description']}")
+        document.add_problem(place, f"is {shown}; allowed: {part['description']}")
 
 
 def _shown(document: Document, place: Place, value: object, types: list[str]) -> str:
-    """Give the value at *place* as it is written in the file, `***` for a secret."""
+    """Return the value at *place* as the file has it, `***` for a secret."""
     if isinstance(value, dict | list) or place not in document.written:
         return "a section of keys" if isinstance(value, dict) else "a list"
     if place[-1:] and (place[-1] in _SECRET or (_SECRET_SECTIONS & set(place) and place[-1] != "name")):
@@ -199,7 +200,7 @@ def _shown(document: Document, place: Place, value: object, types: list[str]) ->
 
 
 def _unknown(part: Mapping[str, Any], place: Place, key: str) -> str:
-    """Name the known key that was most likely meant, and its place."""
+    """Return the problem of an unknown key, with the place of the key that was most likely meant."""
     here = [(*place, name) for name in (*part["properties"], *butler_keys().get(dotted(place), ()))]
     everywhere = [*keys_of(schema())]
     everywhere += [(*outer.split("."), name) for outer, names in butler_keys().items() for name in names]
@@ -217,7 +218,7 @@ def _unknown(part: Mapping[str, Any], place: Place, key: str) -> str:
 def _near(key: str, places: list[Place], cutoff: float) -> Place | None:
     by_name = {str(place[-1]).lower(): place for place in reversed(places)}
     name = key[:100].lower()
-    # `port` means brokerPort, although the two are not alike by their letters; transport has no such word.
+    # `port` means brokerPort, although their letters differ; `transport` does not end with the word Port.
     word = name[:1].upper() + name[1:]
     longer = [known for known, place in by_name.items() if len(name) > 3 and str(place[-1]).endswith(word)]
     found = longer or difflib.get_close_matches(name, by_name, n=1, cutoff=cutoff)
@@ -225,7 +226,7 @@ def _near(key: str, places: list[Place], cutoff: float) -> Place | None:
 
 
 def _drop(data: Any, place: Place) -> None:
-    """Remove what stands at *place*; of a list the whole, since its positions name places."""
+    """Remove the value at *place*; in a list, the whole list, since positions name places."""
     first = next((index for index, step in enumerate(place) if isinstance(step, int)), len(place))
     *outer, key = place[:first] or ("Butler",)
     for step in outer:

@@ -36,11 +36,11 @@ def pair(name: object, value: object) -> dict[str, object]:
     return item("starttaskcustomproperty", customPropertyName=name, customPropertyValue=value)
 
 
-def read(items: list[Any], path: str | None = None, *, all_ids: bool = False) -> butler_form.Asked:
+def read(items: list[Any], path: str | None = None, *, all_ids: bool = False) -> butler_form.ButlerRequest:
     return butler_form.read(items, path, all_ids=all_ids)
 
 
-def body(asked: butler_form.Asked) -> Any:
+def body(asked: butler_form.ButlerRequest) -> Any:
     return json.loads(asked.request() or "null")
 
 

@@ -1,4 +1,4 @@
-"""One request handed to the pipeline, and the caller who waits for it."""
+"""One request submitted to the pipeline, and the response that its caller waits for."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from enum import Enum
 from typing import Literal
 
 
-class _Taking(Enum):
-    #: Handed in; the pipeline has not looked at it.
-    OFFERED = "offered"
+class _Progress(Enum):
+    #: Submitted; the pipeline has not read it yet.
+    SUBMITTED = "submitted"
     #: The pipeline writes it into the journal.
-    CLAIMED = "claimed"
+    WRITING = "writing"
     #: On disk.
     STORED = "stored"
-    #: Its caller was told that it was not taken; the pipeline leaves it out.
+    #: Its caller got the answer that it was not recorded; the pipeline leaves it out.
     GIVEN_UP = "given_up"
 
 
-class WaitingCaller:
+class PendingResponse:
     """
-    The meeting point of the event loop, where the caller waits, and the pipeline's thread.
+    Joins the event loop, on which the caller waits, to the pipeline's thread.
 
     To be made on the event loop. `on_stored`, `on_reply` and `given_up` are
     for the pipeline: they return at once and never raise.
@@ -32,41 +32,41 @@ class WaitingCaller:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._taking = _Taking.OFFERED
+        self._progress = _Progress.SUBMITTED
         self._stored: asyncio.Future[str] = self._loop.create_future()
         self._reply: asyncio.Future[str] = self._loop.create_future()
 
     # ---- the pipeline's side
 
     def on_stored(self, request_id: str) -> None:
-        """Note that the request is on disk under *request_id*."""
+        """Record that the request is on disk under *request_id*."""
         with self._lock:
-            self._taking = _Taking.STORED
-        self._soon(lambda: _settle(self._stored, request_id))
+            self._progress = _Progress.STORED
+        self._soon(lambda: _resolve(self._stored, request_id))
 
     def on_reply(self, reply: str) -> None:
-        """Note the reply, JSON text."""
-        self._soon(lambda: _settle(self._reply, reply))
+        """Record the reply, JSON text."""
+        self._soon(lambda: _resolve(self._reply, reply))
 
     def given_up(self) -> bool:
-        """Tell whether the caller was told that it was not taken; else it counts as being written."""
+        """Return whether the caller gave up; else the request counts as being written."""
         with self._lock:
-            if self._taking is _Taking.OFFERED:
-                self._taking = _Taking.CLAIMED
-            return self._taking is _Taking.GIVEN_UP
+            if self._progress is _Progress.SUBMITTED:
+                self._progress = _Progress.WRITING
+            return self._progress is _Progress.GIVEN_UP
 
-    def _soon(self, settle: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended, and with it the caller's connection
-            self._loop.call_soon_threadsafe(settle)
+    def _soon(self, act: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the caller's connection with it
+            self._loop.call_soon_threadsafe(act)
 
     # ---- the caller's side
 
     async def stored(self, seconds: float) -> str | None:
-        """Wait until the request is on disk; give its id, None when it is not by then."""
+        """Wait until the request is on disk; return its id, None when it is not by then."""
         return await _within(self._stored, seconds)
 
     async def reply(self, seconds: float, ending: asyncio.Event) -> str | None:
-        """Wait for the reply, for *seconds* and not beyond *ending*; None when it has not come."""
+        """Wait for the reply, for *seconds* and not beyond *ending*; return None when it has not come."""
         if self._reply.done():
             return self._reply.result()
         end = asyncio.create_task(ending.wait())
@@ -78,11 +78,11 @@ class WaitingCaller:
         return self._reply.result() if self._reply.done() else None
 
     def give_up(self) -> bool:
-        """Leave the request out; give whether it is certain that it has not been and will not be recorded."""
+        """Withdraw the request; return whether it certainly has not been and will not be recorded."""
         with self._lock:
-            certain = self._taking is _Taking.OFFERED
-            if self._taking is not _Taking.STORED:
-                self._taking = _Taking.GIVEN_UP
+            certain = self._progress is _Progress.SUBMITTED
+            if self._progress is not _Progress.STORED:
+                self._progress = _Progress.GIVEN_UP
             return certain
 
 
@@ -91,6 +91,6 @@ async def _within(future: asyncio.Future[str], seconds: float) -> str | None:
     return future.result() if future.done() else None
 
 
-def _settle(future: asyncio.Future[str], value: str) -> None:
+def _resolve(future: asyncio.Future[str], value: str) -> None:
     if not future.done():
         future.set_result(value)

@@ -1,0 +1,164 @@
+"""One call of a start path, read from HTTP; nothing of it is judged that the pipeline judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from butler_mqtt.contract import request_schema, strict_json
+from butler_mqtt.errors import RequestError
+from butler_mqtt.http.api import butler_form
+from butler_mqtt.http.api.butler_form import ButlerRequest
+from butler_mqtt.http.origins import content_length
+from butler_mqtt.http.responses import HttpRefusal
+
+#: Charsets whose text is UTF-8 (RFC 8259 allows no other encoding).
+_CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
+
+
+@dataclass(frozen=True, slots=True)
+class StartCall:
+    """
+    What a caller sends.
+
+    `path_task_id` is None for `-` and for a path without one, `key` the id in
+    `Idempotency-Key`. `respond_async` stands for `Prefer: respond-async`.
+    `butler` is the body where it is Butler's array.
+    """
+
+    body: bytes
+    path_task_id: str | None
+    key: str | None
+    respond_async: bool
+    butler: ButlerRequest | None = None
+
+
+def idempotency_key(request: Request) -> str | None:
+    """
+    Return the id in the header `Idempotency-Key`, without the quotes of a structured field.
+
+    Raises:
+        HttpRefusal: `invalid_request`: it is no request id.
+    """
+    value = request.headers.get("idempotency-key")
+    if value is None:
+        return None
+    key = value.strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not request_schema.REQUEST_ID.match(key):
+        raise HttpRefusal(
+            "invalid_request",
+            "Invalid request",
+            f"Idempotency-Key is {request_schema.shown(value)}: 1 to 128 of A-Z a-z 0-9 . _ : - are allowed",
+        )
+    return key
+
+
+async def read(request: Request, key: str | None, max_body_bytes: int) -> StartCall:
+    """
+    Read the call and its body, of at most *max_body_bytes*; *key* is its `idempotency_key`.
+
+    Raises:
+        RequestError: The call contradicts itself, its body is too long or incomplete, or Butler's array is
+            invalid.
+    """
+    _check_charset(request.headers.get("content-type", ""))
+    path_task_id = request.path_params.get("task_id")
+    path_task_id = None if path_task_id == "-" else path_task_id
+    body = await _body(request, max_body_bytes)
+    all_ids = _flag(request.query_params.get("allTaskIdsMustExist"))
+    butler = None
+    if _begins_with(body, b"["):
+        butler = butler_form.read(_array(body), path_task_id, all_ids=all_ids)
+    elif all_ids and body.strip():
+        raise RequestError(
+            "invalid_request",
+            "Invalid request",
+            'allTaskIdsMustExist goes with Butler\'s array body; an object says "allMustExist": true',
+        )
+    elif key is not None and b'"requestId"' in body:
+        _check_same_id(body, key)
+    return StartCall(body, path_task_id, key, _prefers_async(request), butler)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Read the body, but not beyond *limit* bytes."""
+    size = content_length(request)
+    chunks: list[bytes] = []
+    read = 0
+    try:
+        if size <= limit:
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                read += len(chunk)
+                if read > limit:
+                    break
+    except ClientDisconnect:
+        raise HttpRefusal("request_timeout", "Request incomplete", "the body ended too early") from None
+    if max(size, read) > limit:
+        raise RequestError(
+            "too_large",
+            "Request too large",
+            f"the body has {f'{size}' if size else f'more than {limit}'} bytes, {limit} are allowed",
+        )
+    return b"".join(chunks)
+
+
+def _array(body: bytes) -> list[Any]:
+    try:
+        read = strict_json.loads(strict_json.decode(body))
+    except strict_json.JsonError as error:
+        raise RequestError("invalid_json", "Invalid JSON", str(error)) from None
+    assert isinstance(read, list)  # noqa: S101 -- narrows the type: the text begins with [
+    return read
+
+
+def _check_same_id(body: bytes, key: str) -> None:
+    try:
+        read = strict_json.loads(strict_json.decode(body))
+    except strict_json.JsonError:
+        return  # the pipeline answers it, with the place
+    given = read.get("requestId") if isinstance(read, dict) else None
+    if isinstance(given, str) and given != key:
+        raise HttpRefusal(
+            "invalid_request",
+            "Invalid request",
+            f"the header Idempotency-Key is {request_schema.shown(key)} and requestId in the body is "
+            f"{request_schema.shown(given)}; send one of them, or the same in both",
+        )
+
+
+def _begins_with(body: bytes, sign: bytes) -> bool:
+    return body.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(sign)
+
+
+def _prefers_async(request: Request) -> bool:
+    wishes = ",".join(request.headers.getlist("prefer"))
+    return any(wish.strip().lower() == "respond-async" for wish in wishes.replace(";", ",").split(","))
+
+
+def _flag(value: str | None) -> bool:
+    if value is None or value == "false":
+        return False
+    if value == "true":
+        return True
+    raise RequestError(
+        "invalid_request",
+        "Invalid request",
+        f"allTaskIdsMustExist is {request_schema.shown(value)}, not true or false",
+    )
+
+
+def _check_charset(content_type: str) -> None:
+    for part in content_type.split(";")[1:]:
+        name, _, value = part.partition("=")
+        charset = value.strip().strip('"').lower()
+        if name.strip().lower() == "charset" and charset not in _CHARSETS:
+            raise RequestError(
+                "invalid_request",
+                "Invalid request",
+                f"Content-Type names the charset {request_schema.shown(charset)}; JSON is UTF-8",
+            )

@@ -1,0 +1,180 @@
+"""`POST` and `PUT` to the three start paths: each call becomes an arrival, its reply a response."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from butler_mqtt.clock import now_ms
+from butler_mqtt.contract import strict_json
+from butler_mqtt.domain.model import Arrival
+from butler_mqtt.errors import RequestError
+from butler_mqtt.http.api import butler_form, start_call
+from butler_mqtt.http.api.butler_form import ButlerRequest
+from butler_mqtt.http.api.pending_response import PendingResponse
+from butler_mqtt.http.api.start_call import StartCall
+from butler_mqtt.http.backend import Backend
+from butler_mqtt.http.responses import HttpRefusal, json_response, reply_response, status_of
+
+#: Seconds within which a request must be on disk; a commit takes milliseconds.
+STORE_SECONDS = 10.0
+#: Seconds for which even `respond-async` waits: an invalid request is refused as it is stored.
+ASYNC_SECONDS = 0.05
+
+#: Refusals that depend on what the Qlik server answered; the others depend on the request alone.
+_DECIDED = frozenset(
+    {
+        "ambiguous_task_name",
+        "all_must_exist",
+        "all_denied",
+        "qrs_unavailable",
+        "qrs_forbidden",
+        "qrs_rejected",
+    }
+)
+
+_log = logging.getLogger("butler_mqtt.http")
+
+
+class StartEndpoint:
+    """
+    What the three start paths do.
+
+    Args:
+        backend: The pipeline and the journal.
+        max_body_bytes: The longest body that is read.
+        wait_seconds: Seconds for which a caller waits for the reply before it gets 202.
+        ending: Set when the listener stops: callers get what there is.
+        store_seconds: Seconds within which a request must be on disk.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        max_body_bytes: int,
+        wait_seconds: float,
+        ending: asyncio.Event,
+        *,
+        store_seconds: float = STORE_SECONDS,
+    ) -> None:
+        self._store_seconds = store_seconds
+        self._backend = backend
+        self._max_body_bytes = max_body_bytes
+        self._wait_seconds = wait_seconds
+        self._ending = ending
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one call; raises RequestError for what the door refuses itself."""
+        began = time.monotonic()
+        received_at = now_ms()
+        key = None
+        try:
+            key = start_call.idempotency_key(request)
+            call = await start_call.read(request, key, self._max_body_bytes)
+            self._refuse_when_blocked()
+            if call.butler is not None:
+                return await self._answer_butler(request, call, call.butler, received_at, began)
+            request_id, reply = await self._submit(request, call, call.body, received_at, began)
+            if reply is None:
+                return _accepted(request_id, call)
+            return reply_response(reply, _location(request_id))
+        except RequestError as refusal:
+            refusal.request_id = refusal.request_id or key or str(uuid.uuid4())
+            raise
+
+    async def _answer_butler(
+        self, request: Request, call: StartCall, butler: ButlerRequest, received_at: int, began: float
+    ) -> Response:
+        if butler.key_values:
+            _log.warning(
+                "%d keyvaluestore items of a request were ignored: there is no key-value store here",
+                butler.key_values,
+                extra={"action": "rest_key_values_ignored"},
+            )
+        body = butler.request()
+        if body is None:
+            return json_response(butler_form.answer(butler, None))
+        request_id, reply = await self._submit(request, call, body.encode(), received_at, began)
+        if reply is None:
+            return _accepted(request_id, call)
+        read = strict_json.loads(reply)
+        if not isinstance(read, dict) or (
+            status_of(read) != 200 and read["code"] not in {"all_denied", "all_must_exist"}
+        ):
+            return reply_response(reply, _location(request_id))
+        state = await asyncio.to_thread(self._backend.inquire, request_id)
+        return json_response(butler_form.answer(butler, state), headers=_location(request_id))
+
+    async def _submit(
+        self, request: Request, call: StartCall, body: bytes, received_at: int, began: float
+    ) -> tuple[str, str | None]:
+        """Submit the request to the pipeline; return its id and the reply, None if that takes longer."""
+        pending = PendingResponse()
+        self._backend.emit(
+            Arrival(
+                "rest",
+                body,
+                received_at,
+                path_task_id=None if call.butler is not None else call.path_task_id,
+                # With an id from here, a transaction that is repeated finds the request it may have written.
+                request_id=call.key or str(uuid.uuid4()),
+                principal=request.scope["state"].get("principal"),
+                on_stored=pending.on_stored,
+                on_reply=pending.on_reply,
+                given_up=pending.given_up,
+            )
+        )
+        request_id = await pending.stored(self._store_seconds)
+        if request_id is None:
+            raise _not_recorded(self._store_seconds, certain=pending.give_up())
+        left = self._wait_seconds - (time.monotonic() - began)
+        seconds = min(left, ASYNC_SECONDS) if call.respond_async else left
+        reply = await pending.reply(max(0.0, seconds), self._ending)
+        if call.respond_async and reply is not None and _was_decided(reply):
+            reply = None
+        return request_id, reply
+
+    def _refuse_when_blocked(self) -> None:
+        if self._ending.is_set():
+            raise HttpRefusal(
+                "shutting_down", "Shutting down", "the daemon is being stopped; nothing was started"
+            )
+        obstacle = self._backend.obstacle()
+        if obstacle is not None:
+            raise HttpRefusal(
+                "not_recorded", "Request cannot be recorded", f"{obstacle}; nothing was started"
+            )
+
+
+def _was_decided(reply: str) -> bool:
+    """Return whether the request got as far as a decision: how fast that came must not choose the status."""
+    read = strict_json.loads(reply)
+    return isinstance(read, dict) and (status_of(read) == 200 or read["code"] in _DECIDED)
+
+
+def _location(request_id: str) -> Mapping[str, str]:
+    return {"Content-Location": f"/v4/requests/{request_id}"}
+
+
+def _accepted(request_id: str, call: StartCall) -> Response:
+    headers = {"Location": f"/v4/requests/{request_id}", "Retry-After": "1"}
+    if call.respond_async:
+        headers["Preference-Applied"] = "respond-async"
+    return json_response({"requestId": request_id, "status": "accepted"}, 202, headers)
+
+
+def _not_recorded(seconds: float, *, certain: bool) -> HttpRefusal:
+    if certain:
+        details = f"the journal did not record it within {seconds:g} s; nothing was started"
+    else:
+        details = (
+            f"the journal has not confirmed it within {seconds:g} s and may have recorded it; "
+            "repeat it with the same Idempotency-Key"
+        )
+    return HttpRefusal("not_recorded", "Request cannot be recorded", details)
