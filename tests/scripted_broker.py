@@ -1,5 +1,5 @@
 """
-A broker that does what a test tells it to, for what no real one can be made to do.
+A broker that does what a test scripts, for what no real one can be made to do.
 
     with ScriptedBroker(hangs_up_on=lambda packet: packet.retain) as broker: ...
 
@@ -62,7 +62,7 @@ class ScriptedBroker:
         hangs_up_on: The packets that it answers by closing the connection.
         disconnect_reason: With MQTT 5, sent in a DISCONNECT before it closes.
         acknowledges: The publications that get a PUBACK.
-        pushes: Pieces of bytes sent to every subscriber after its SUBACK, read anew for each.
+        pushes: Pieces of bytes sent to every subscriber after its SUBACK, read again for each.
         answers: By kind of packet: what is sent instead of the ordinary, b"" closes.
     """
 

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -318,7 +318,6 @@ class Freshness(RuleBasedStateMachine):
         assert EMPTY_GUID not in {row["execution_id"] for row in self.harness.rows(tables.runs)}
 
 
-Freshness.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+# Each example is a pipeline on a journal file.
+Freshness.TestCase.settings = settings(max_examples=settings().max_examples // 8, stateful_step_count=40)
 TestFreshness: Any = Freshness.TestCase

@@ -53,7 +53,7 @@ class Manager:
         """Return the newest STATUS."""
         return next((line[7:] for line in reversed(self.notified()) if line.startswith("STATUS=")), "")
 
-    def waits_for_status(self, fact: Callable[[str], bool], *, seconds: float = 15) -> str:
+    def waits_for_status(self, fact: Callable[[str], bool], *, seconds: float = 60) -> str:
         until(lambda: fact(self.status()), seconds=seconds, what=f"not this status: {self.status()}")
         return self.status()
 
@@ -71,7 +71,7 @@ class Service:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
-    def waits_for_log(self, words: str, *, seconds: float = 15) -> None:
+    def waits_for_log(self, words: str, *, seconds: float = 60) -> None:
         try:
             until(lambda: words in self.log(), seconds=seconds, what=words)
         except AssertionError as error:
@@ -80,7 +80,7 @@ class Service:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def ends(self, seconds: float = 30) -> int:
+    def ends(self, seconds: float = 60) -> int:
         """Wait for the end and return the exit code."""
         return self.process.wait(seconds)
 
