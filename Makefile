@@ -1,7 +1,7 @@
 # make demo    a tour: broker, Qlik stand-in and daemon on this machine, about half a minute
-# make test    all tests, against a real mosquitto
+# make test    the tests, against a real mosquitto; ARGS="tests/unit -x" for a part, ARGS="-m long" for the long
 # make check   ruff, mypy, and the table of imports
-# make bench   how fast it is, beside a bare client, some minutes; ARGS="--quick" for a look
+# make bench   how fast it is, beside a bare client, some minutes; ARGS="--quick" for a first figure
 # make chaos   kills under load until the books add up; ARGS="--kills 1000 --seed 1"
 # make clean   remove what the others made
 #
@@ -13,7 +13,7 @@ RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 
-# Debian keeps mosquitto where only root looks.
+# Debian keeps mosquitto where only root has it on the PATH.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
 .PHONY: help demo test check bench chaos clean tools
@@ -23,8 +23,11 @@ help:
 demo: $(VENV)/.demo
 	@$(RUN) butler_mqtt demo $(ARGS)
 
+# Tests wait more than they compute: two processes a CPU. Those of a file share brokers and daemons.
+WORKERS := $(shell echo $$(($$(nproc) * 2)))
+
 test: $(VENV)/.dev tools
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not long' $(ARGS)
 
 check: $(VENV)/.dev
 	$(RUN) ruff check

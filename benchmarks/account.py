@@ -36,7 +36,7 @@ class Account:
         return "\n".join(lines)
 
 
-def settle(
+def balance(
     deliveries: Sequence[Delivery], journal: Path, ledger: Path, *, shared: bool, repeated: bool
 ) -> Account:
     """

@@ -3,7 +3,7 @@
 
 The installed daemon and the broker are killed with SIGKILL, alone and
 together, at random and right after each step of a request's way; the Qlik
-stand-in fails in all ways it knows. Then everything is mended, all has to come
+stand-in fails in all ways it knows. Then all faults are taken out, all has to come
 to rest, and what was sent, answered and started is counted.
 
 The seed repeats every choice; what the machine makes of it differs each time.
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import moments, summary
-from benchmarks.account import Account, settle
+from benchmarks.account import Account, balance
 from benchmarks.deliveries import Deliveries
 from benchmarks.faults import READ_FAULTS, READ_SHARE, START_FAULTS, START_SHARE, wrong_clocks
 from benchmarks.filling import count_open
@@ -43,11 +43,11 @@ SHARED_TASKS = 25
 FAULT_PERIOD = 20
 #: Kills between two lines of progress.
 PROGRESS_KILLS = 25
-#: No reply for so long, after everything was mended: the sender repeats, if the broker may have lost it.
+#: No reply for so long, after the faults were taken out: the sender repeats, if the broker may have lost it.
 PATIENCE_SECONDS = 12.0
 #: Nothing came to rest for so long, in the end: it will not.
 REST_SECONDS = 240.0
-#: Tries to start the broker anew.
+#: Tries to start the broker again.
 BROKER_TRIES = 10
 
 
@@ -152,7 +152,7 @@ class Chaos:
         self._ledger.touch()
         self._server = Server(folder / "server", site, ledger=self._ledger, port=free_port())
         stack.callback(self._server.close)
-        # It keeps the newest 10,000: too few for those that must be looked for in the end.
+        # It keeps the newest 10,000: too few for those that must be searched in the end.
         self._server.admin("PUT", "/switches", {"resultsKept": 10_000_000})
         self._tasks = self._server.tasks("Task ")
         self._daemon = Daemon(
@@ -190,7 +190,7 @@ class Chaos:
         sending.join(120)
         assert not sending.is_alive(), "the sender did not come to its end"
         self._come_to_rest()
-        self.result.account = settle(
+        self.result.account = balance(
             self._deliveries.all,
             self._daemon.journal,
             self._ledger,

@@ -116,7 +116,7 @@ class Deliveries:
         return len(late)
 
     def wait_from_now(self) -> None:
-        """Begin anew to be patient with what got no reply."""
+        """Restart the time allowed for what got no reply."""
         with self._lock:
             for one in self._open.values():
                 one.sent = time.monotonic()

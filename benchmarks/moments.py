@@ -39,7 +39,7 @@ LINES = (
     READY,
     "butler-mqtt 0",
     "requests are open",
-    "looking at the server",
+    "reading it from the server",
     "came again",
     "recorded already",
 )

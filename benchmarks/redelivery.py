@@ -27,7 +27,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.account import Account, settle
+from benchmarks.account import Account, balance
 from benchmarks.deliveries import Deliveries
 from benchmarks.filling import count_open
 from benchmarks.rig import Daemon, Server, batches
@@ -145,7 +145,7 @@ def run(requests: int, broker: str, disturbance: str, *, parts: int = PARTS) -> 
         seconds = time.monotonic() - began
         scene.disturb(disturbance)
         scene.at_rest()
-        account = settle(sender.all, daemon.journal, folder / "ledger.jsonl", shared=False, repeated=False)
+        account = balance(sender.all, daemon.journal, folder / "ledger.jsonl", shared=False, repeated=False)
         account.numbers["seconds until all were answered"] = round(seconds)
         account.numbers["redeliveries recognised"] = daemon.log().count("was delivered again by the broker")
         started = Counter(

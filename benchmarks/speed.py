@@ -2,7 +2,7 @@
 `python -m benchmarks.speed`: how fast the daemon is, each number beside the bare client of the same run.
 
 Parts: burst, served, latency, memory, ready, journal, tags, rest. With `--quick` fewer
-requests, for a look; the targets are meant for the whole run.
+requests, for a first figure; the targets are meant for the whole run.
 """
 
 from __future__ import annotations
@@ -306,7 +306,7 @@ def warm_up(sender: Sender, place: Place) -> None:
 
 
 def quiet(daemon: Daemon, seconds: float = 60.0) -> None:
-    """Wait until the daemon has told all ends and has nothing left to publish."""
+    """Wait until the daemon has published all ends and has nothing left to publish."""
     deadline = time.monotonic() + seconds
     while filling.count_open(daemon.journal):
         assert time.monotonic() < deadline, "the daemon does not come to rest"

@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks import claims
-from benchmarks.account import Account, settle
+from benchmarks.account import Account, balance
 from benchmarks.deliveries import Deliveries, Delivery
 from benchmarks.filling import count_open
 from benchmarks.rig import Daemon, Server, rss
@@ -47,7 +47,7 @@ GROWTH = 15.0
 REST_SECONDS = 3600.0
 #: Seconds between two lines of progress.
 PROGRESS_SECONDS = 10.0
-#: The broker writes its store when it is told to end, and seldom besides: after each change, with a hundred
+#: The broker writes its store when it is asked to end, and seldom besides: after each change, with a hundred
 #: thousand messages in it, it would do nothing else.
 STORE = "persistence true\npersistence_location {}/\nautosave_on_changes false\nautosave_interval 600"
 
@@ -257,7 +257,7 @@ def _named(number: int) -> dict[str, object]:
 
 
 def _settled(made: Storm, *, shared: bool) -> Account:
-    account = settle(
+    account = balance(
         made.all, made.daemon.journal, made.folder / "ledger.jsonl", shared=shared, repeated=False
     )
     account.faults += claims.order(made.daemon.journal)

@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 69
     #: A fault of the program; the log has the traceback.
     BUG = 70
-    #: The journal cannot be written and waiting cannot mend it, or its files are not those that were opened.
+    #: The journal cannot be written and waiting cannot fix it, or its files are not those that were opened.
     JOURNAL = 73
     #: The MQTT client id is in use by another daemon; a restart would take it away from that one.
     CLIENT_ID_IN_USE = 76

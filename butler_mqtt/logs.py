@@ -36,7 +36,7 @@ _log = logging.getLogger("butler_mqtt.logs")
 
 
 class LogFormat(StrEnum):
-    """How a line looks."""
+    """The form of a line."""
 
     TEXT = "text"
     JSON = "json"
@@ -44,12 +44,12 @@ class LogFormat(StrEnum):
 
 def set_up(level: str, form: LogFormat = LogFormat.TEXT, environ: Mapping[str, str] = os.environ) -> None:
     """
-    Write log lines to standard error, and see to it that nothing ends without one.
+    Write log lines to standard error, and have every fault that ends a thread logged.
 
     Args:
         level: One of `LEVELS`; other libraries' lines are written from warnings up.
         form: Text for people, or one JSON object per line.
-        environ: `JOURNAL_STREAM` tells whether systemd's journal reads standard error.
+        environ: `JOURNAL_STREAM` shows whether systemd's journal reads standard error.
     """
     handler = _Handler(sys.stderr)
     handler.setFormatter(Formatter(form, journal=_is_journal(environ)))
@@ -70,7 +70,7 @@ class Together:
     """
     A context whose lines, those that this thread logs, are written in one piece at its end.
 
-    Writing gives the interpreter away, and in a busy daemon it takes longer to
+    Writing releases the interpreter, and in a busy daemon it takes longer to
     get it back than to write hundreds of lines.
     """
 
@@ -101,7 +101,7 @@ _held = _HeldLines()
 
 class _Handler(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the lines of *record*, or keep them for the end of `together`."""
+        """Write the lines of *record*, or keep them for the end of `Together`."""
         if _held.lines is None or record.levelno >= logging.CRITICAL:
             super().emit(record)
             return
@@ -116,7 +116,7 @@ class _Handler(logging.StreamHandler[TextIO]):
         try:
             self.stream.write("".join(f"{line}{self.terminator}" for line in lines))
             self.flush()
-        except Exception:  # noqa: BLE001, S110 -- nobody reads standard error any more: there is nobody to tell
+        except Exception:  # noqa: BLE001, S110 -- nobody reads standard error any more
             pass
         finally:
             self.release()
@@ -137,7 +137,7 @@ class Formatter(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the record as lines, without a newline at the end."""
+        """Return the record as lines, without a newline at the end."""
         lines = [self._json(record)] if self._form is LogFormat.JSON else self._text(record)
         prefix = f"<{_priority(record.levelno)}>" if self._journal else ""
         return "\n".join(prefix + line for line in lines)
@@ -193,7 +193,7 @@ def _priority(level: int) -> int:
 
 
 def _is_journal(environ: Mapping[str, str]) -> bool:
-    """Tell whether standard error is the stream that `JOURNAL_STREAM` names (systemd.exec(5))."""
+    """Return whether standard error is the stream that `JOURNAL_STREAM` names (systemd.exec(5))."""
     try:
         status = os.fstat(sys.stderr.fileno())
     except (OSError, ValueError, AttributeError):

@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether *host*, a name or an address to listen on, is reached from this machine alone."""
+    """Return whether *host*, a name or an address to listen on, is reached from this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,7 +1,7 @@
 """
 What the daemon counts about itself: plain numbers, cheap to change, read by `http.exposition`.
 
-Thread-safe. Names and meaning of what is shown are in `docs/monitoring.md`.
+Thread-safe. Names and meanings of the metrics are in `docs/monitoring.md`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Histogram:
         self.total += value
 
     def copy(self) -> Histogram:
-        """Give the present numbers."""
+        """Return a copy of the numbers."""
         return Histogram(list(self.counts), self.total)
 
 
@@ -98,7 +98,7 @@ class Metrics:
             self._counts.starts[outcome] += 1
 
     def ended(self, result: str) -> None:
-        """Count an execution that was followed to its end."""
+        """Count an execution that was tracked to its end."""
         with self._lock:
             self._counts.ended[result] += 1
 
@@ -117,7 +117,7 @@ class Metrics:
             self._counts.calls[call].observe(seconds)
 
     def counts(self) -> Counts:
-        """Give a copy of all numbers as they are now."""
+        """Return a copy of all numbers."""
         with self._lock:
             now = self._counts
             return Counts(

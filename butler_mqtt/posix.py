@@ -28,7 +28,7 @@ def lock(path: Path) -> int:
 
     Returns:
         The open file descriptor; closing it, or the end of the process by
-        whatever cause, gives the lock back.
+        whatever cause, releases the lock.
 
     Raises:
         BlockingIOError: Another process holds it.
@@ -55,8 +55,8 @@ def share_sqlite_lock(descriptor: int) -> None:
     """
     Hold SQLite's shared lock on the database *descriptor*, so that nobody gets the exclusive one.
 
-    A lock of the open file, which stands in the way of SQLite in this process
-    too (Open file description locks, fcntl(2)); it goes with the descriptor.
+    A lock of the open file, which excludes SQLite in this process too (Open
+    file description locks, fcntl(2)); it ends with the descriptor.
 
     Raises:
         OSError: Somebody writes, or the file system has no such locks.
@@ -66,13 +66,13 @@ def share_sqlite_lock(descriptor: int) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Tell how many bytes an ordinary user may still write below *folder*."""
+    """Return how many bytes an ordinary user may still write below *folder*."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
 
 
 def give_way() -> None:
-    """Let another thread that is ready run first, with the interpreter's lock and on this CPU."""
+    """Let another thread that is ready run first on this CPU, with the interpreter's lock."""
     os.sched_yield()
 
 
@@ -105,7 +105,7 @@ def stay_on_one_cpu(folder: Path) -> int | None:
 
 
 def quickest(present: int, seconds: Mapping[int, Sequence[float]]) -> int:
-    """Give the CPU with the shortest waits for the disk; *present* unless another is clearly quicker."""
+    """Return the CPU with the shortest waits for the disk; *present* unless another is clearly quicker."""
     medians = {cpu: statistics.median(waits) for cpu, waits in seconds.items() if len(waits) >= MIN_WAITS}
     if present not in medians:
         return present

@@ -122,7 +122,7 @@ class Process:
 
     def wait(self) -> None:
         if self._process is not None:
-            self._process.wait(10)
+            self._process.wait(60)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.is_file() else ""

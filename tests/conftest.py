@@ -8,9 +8,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from butler_mqtt import clock
+from butler_mqtt.steady_clock import SteadyClock
 
 # Machines are shared: no property test is judged by its time.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Of the long tests: `--hypothesis-profile=thorough`.
+settings.register_profile("thorough", settings.get_profile("shared-machine"), max_examples=1000)
 settings.load_profile("shared-machine")
 
 # Started in the background of a script, we would ignore Ctrl-C, and every program we start with us.
@@ -26,4 +29,4 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 @pytest.fixture(autouse=True)
 def own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test a clock that no journal of another test has made doubtful."""
-    monkeypatch.setattr(clock, "STEADY", clock.SteadyClock())
+    monkeypatch.setattr(clock, "STEADY", SteadyClock())

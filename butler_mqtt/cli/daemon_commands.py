@@ -12,7 +12,7 @@ from butler_mqtt import posix
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
-from butler_mqtt.outbox.dead_letters import Command, apply, place
+from butler_mqtt.pipeline.operator_commands import Command, apply, place
 
 #: Seconds for a running daemon to accept a command.
 ACCEPT_SECONDS = 15.0

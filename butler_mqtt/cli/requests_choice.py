@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from butler_mqtt.cli.requests_timeline import moment
 from butler_mqtt.clock import from_ms
+from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal.request_rows import RequestRows
 
 #: Limit of `sender`.
@@ -62,7 +62,7 @@ def retry_sender(request_rows: RequestRows, requests_rows: Sequence[RequestRows]
     """Return the `sender` of a retry; it names the time of arrival too where others had the id."""
     name = f"retry of {request_rows.request['request_id']}"
     if len({one.request["fingerprint"] for one in requests_rows if one.request["document"] is not None}) > 1:
-        name += f" arrived {moment(request_rows.request['received_at'])}"
+        name += f" arrived {stamp_ms(request_rows.request['received_at'])}"
     return name[:MAX_SENDER]
 
 

@@ -189,7 +189,7 @@ def _on_dead_letters(action: str) -> Callable[..., None]:
         config: GroupConfigOption = None,
     ) -> None:
         from butler_mqtt.cli import requests_dead_letters  # noqa: PLC0415 -- as above
-        from butler_mqtt.outbox.dead_letters import Action  # noqa: PLC0415 -- as above
+        from butler_mqtt.pipeline.operator_commands import Action  # noqa: PLC0415 -- as above
 
         if (request_id is None) != everything:
             raise typer.BadParameter("name one request, or --all")

@@ -11,7 +11,7 @@ from butler_mqtt.cli.daemon_commands import carry_out, not_accepted
 from butler_mqtt.cli.requests_choice import Declined
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.search import Search
-from butler_mqtt.outbox.dead_letters import MAX_MESSAGES, Action, Command
+from butler_mqtt.pipeline.operator_commands import MAX_MESSAGES, Action, Command
 
 
 def resend_or_discard(
@@ -34,7 +34,7 @@ def resend_or_discard(
     """
     with Search(journal) as search:
         try:
-            messages = search.quarantined() if request_id is None else _of_one(search, request_id, number)
+            messages = search.dead_letters() if request_id is None else _of_one(search, request_id, number)
         except Declined as error:
             return printing.failed(str(error))
         if not messages:
@@ -47,7 +47,7 @@ def resend_or_discard(
             when = carry_out(journal, Command(action, tuple(some)))
             if when is None:
                 return printing.failed(not_accepted(journal))
-            done += len(some) - search.still_quarantined(some)
+            done += len(some) - search.still_dead_letters(some)
     how = "discarded" if action is Action.DISCARD else f"to be published again {when}"
     typer.echo(f"{done} of {len(messages)} messages: {how}")
     return ExitCode.OK if done == len(messages) else ExitCode.FAILED
@@ -59,9 +59,9 @@ def _of_one(search: Search, request_id: str, number: int | None) -> list[int]:
     if number is not None:
         those = [requests_choice.numbered(request_id, requests_rows, number)]
     else:
-        those = [one for one in requests_rows if one.set_aside]
+        those = [one for one in requests_rows if one.dead_letters]
         if those:
             requests_choice.choose(request_id, requests_rows, those)
-    if not any(one.set_aside for one in those) and any(one.held for one in those or requests_rows):
+    if not any(one.dead_letters for one in those) and any(one.held for one in those or requests_rows):
         raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
-    return sorted(row["id"] for one in those for row in one.set_aside)
+    return sorted(row["id"] for one in those for row in one.dead_letters)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from butler_mqtt.cli.requests_timeline import moment
+from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal.request_rows import RequestRows
 
 Row = Mapping[str, Any]
@@ -18,22 +18,22 @@ def record(request_rows: RequestRows) -> dict[str, object]:
     return {
         "requestId": request["request_id"],
         "holdsId": bool(request["holds_id"]),
-        "receivedAt": moment(request["received_at"]),
+        "receivedAt": stamp_ms(request["received_at"]),
         "door": request["door"],
         "sender": request["sender"],
         "principals": sorted({row["principal"] for row in request_rows.deliveries if row["principal"]}),
         "request": json.loads(request["document"]) if request["document"] else None,
         "state": request["state"],
         "code": request["code"],
-        "decidedAt": moment(request["decided_at"]),
-        "closedAt": moment(request["closed_at"]),
-        "expiresAt": moment(request["expires_at"]),
+        "decidedAt": stamp_ms(request["decided_at"]),
+        "closedAt": stamp_ms(request["closed_at"]),
+        "expiresAt": stamp_ms(request["expires_at"]),
         "tasks": [_task(start, request_rows.runs.get(start["run"])) for start in request_rows.starts],
         "tasksNotFound": json.loads(request["not_found"] or "[]"),
         "deliveries": [_delivery(row) for row in request_rows.deliveries],
         "totalDeliveries": request_rows.deliveries[0]["total"] if request_rows.deliveries else 0,
         "held": request_rows.held,
-        "messagesSetAside": len(request_rows.set_aside),
+        "messagesSetAside": len(request_rows.dead_letters),
         "reply": json.loads(request["reply"]) if request["reply"] else None,
     }
 
@@ -51,8 +51,8 @@ def _task(start: Row, run: Row | None) -> dict[str, object]:
         entry["adopted"] = True
     if run is not None and run["result"] is not None:
         entry |= {
-            "startedAt": moment(run["started_at"]),
-            "stoppedAt": moment(run["stopped_at"]),
+            "startedAt": stamp_ms(run["started_at"]),
+            "stoppedAt": stamp_ms(run["stopped_at"]),
             "durationMs": run["duration_ms"],
             "node": run["node"],
             "message": run["message"],
@@ -64,11 +64,11 @@ def _delivery(row: Row) -> dict[str, object]:
     return {
         "door": row["door"],
         "principal": row["principal"],
-        "receivedAt": moment(row["received_at"]),
+        "receivedAt": stamp_ms(row["received_at"]),
         "bytes": row["size"],
         "topic": row["topic"],
         "replyTopic": row["reply_topic"],
         "wait": row["wait"],
-        "answeredAt": moment(row["answered_at"]),
-        "confirmedAt": moment(row["confirmed_at"]),
+        "answeredAt": stamp_ms(row["answered_at"]),
+        "confirmedAt": stamp_ms(row["confirmed_at"]),
     }

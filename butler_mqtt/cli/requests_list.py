@@ -15,8 +15,9 @@ from rich.table import Table
 from butler_mqtt.cli import printing
 from butler_mqtt.cli.requests_choice import owner, retry_sender
 from butler_mqtt.cli.requests_export import record
-from butler_mqtt.cli.requests_timeline import Step, moment, steps
+from butler_mqtt.cli.requests_timeline import Step, steps
 from butler_mqtt.clock import from_ms
+from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.request_rows import RequestRows
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters, Search
@@ -208,7 +209,7 @@ def _cells(request_rows: RequestRows) -> tuple[str, str, str, str, str]:
     counts = Counter(start["state"] for start in request_rows.starts)
     outcome = request["code"] or ", ".join(f"{count} {state}" for state, count in counts.items())
     state = request["state"] + (f": {outcome}" if outcome else "")
-    dead_letters = len(request_rows.set_aside)
+    dead_letters = len(request_rows.dead_letters)
     if dead_letters:
         state += f"; {dead_letters} dead letters"
     if request_rows.held:
@@ -241,7 +242,7 @@ def _which(number: int, requests_rows: Sequence[RequestRows]) -> str:
 
 def _whole(request_id: str, requests_rows: Sequence[RequestRows]) -> dict[str, object]:
     requests = [{**record(one), "steps": [step.as_json() for step in steps(one)]} for one in requests_rows]
-    return {"requestId": request_id, "time": moment(time.time_ns() // 1_000_000), "requests": requests}
+    return {"requestId": request_id, "time": stamp_ms(time.time_ns() // 1_000_000), "requests": requests}
 
 
 def local(milliseconds: int) -> str:

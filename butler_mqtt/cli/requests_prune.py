@@ -16,7 +16,7 @@ from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import Journal, reading
-from butler_mqtt.outbox.dead_letters import Action, Command
+from butler_mqtt.pipeline.operator_commands import Action, Command
 
 #: Batches of one transaction where no daemon runs.
 BATCHES = 20

@@ -13,7 +13,7 @@ from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import FORMAT
-from butler_mqtt.outbox.dead_letters import MAX_MESSAGES, Action, Command
+from butler_mqtt.pipeline.operator_commands import MAX_MESSAGES, Action, Command
 
 
 def restore(journal: Path, copy: Path) -> ExitCode:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from butler_mqtt.clock import from_ms
+from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import held_requests
 from butler_mqtt.journal.request_rows import RequestRows
 
@@ -37,13 +37,7 @@ class Step:
     def as_json(self) -> dict[str, object]:
         """Return the step for programs."""
         of_task = {"taskId": self.task_id} if self.task_id else {}
-        return {"time": moment(self.time), "step": self.step, "text": self.text, **of_task}
-
-
-def moment(milliseconds: int | None) -> str | None:
-    """Write a time of the journal as RFC 3339 in UTC; None stays None."""
-    when = from_ms(milliseconds)
-    return None if when is None else when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"time": stamp_ms(self.time), "step": self.step, "text": self.text, **of_task}
 
 
 def steps(request_rows: RequestRows) -> list[Step]:
@@ -192,7 +186,7 @@ def _outcome(run: Row) -> str:
     if run["node"]:
         facts.append(f"on {run['node']}")
     if run["started_at"] is not None and run["stopped_at"] is not None:
-        facts.append(f"(by Qlik's clock {moment(run['started_at'])} to {moment(run['stopped_at'])})")
+        facts.append(f"(by Qlik's clock {stamp_ms(run['started_at'])} to {stamp_ms(run['stopped_at'])})")
     return " ".join(facts) + (f": {run['message']}" if run["message"] else "")
 
 

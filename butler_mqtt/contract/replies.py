@@ -1,119 +1,109 @@
-"""What a sender is told: the reply to a request, as JSON objects. Pure."""
+"""The reply to a request, as JSON objects: what it says about each start and as a whole. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 import orjson
 
 from butler_mqtt.domain.decisions import RefusedDecision
 from butler_mqtt.domain.model import Selector, Task
-from butler_mqtt.domain.states import StartState
+from butler_mqtt.domain.open_work import OpenRequest, OpenStart
+from butler_mqtt.domain.states import RequestState, StartState
 from butler_mqtt.errors import RequestError
 
-#: States in which the server's own answer says that an execution began.
-BEGUN = frozenset(
-    {
-        StartState.RUNNING,
-        StartState.SUCCEEDED,
-        StartState.FAILED,
-        StartState.ABORTED,
-        StartState.SKIPPED_BY_QLIK,
-    }
-)
-
-_LISTS = {
-    StartState.WAITING: "tasksQueued",
-    StartState.SKIPPED: "tasksSkipped",
-    StartState.DENIED: "tasksDenied",
-    StartState.WOULD_START: "tasksWouldStart",
-    **dict.fromkeys(BEGUN, "tasksStarted"),
+_S = StartState
+#: List of the reply and `status` in it, by the state of a start; all other states are in `tasksFailed`. A
+#: reply has no planned start; `GET /v4/requests/{id}` may.
+_PLACES: Mapping[str, tuple[str, str]] = {
+    _S.RUNNING: ("tasksStarted", "started"),
+    _S.SUCCEEDED: ("tasksStarted", "started"),
+    _S.FAILED: ("tasksStarted", "started"),
+    _S.ABORTED: ("tasksStarted", "started"),
+    _S.SKIPPED_BY_QLIK: ("tasksStarted", "started"),
+    _S.WOULD_START: ("tasksWouldStart", "wouldStart"),
+    _S.PLANNED: ("tasksPending", "pending"),
+    _S.WAITING: ("tasksQueued", "queued"),
+    _S.SKIPPED: ("tasksSkipped", "alreadyRunning"),
+    _S.DENIED: ("tasksDenied", "denied"),
+    _S.UNKNOWN: ("tasksFailed", "unknown"),
 }
-_STATUS = {
-    StartState.WAITING: "queued",
-    StartState.SKIPPED: "alreadyRunning",
-    StartState.DENIED: "denied",
-    StartState.WOULD_START: "wouldStart",
-    StartState.UNKNOWN: "unknown",
-    **dict.fromkeys(BEGUN, "started"),
+_ELSEWHERE = ("tasksFailed", "notStarted")
+#: Lists of starts that were carried out, or will be, as asked.
+_DONE = ("tasksStarted", "tasksWouldStart", "tasksPending", "tasksQueued", "tasksSkipped")
+#: All lists of starts, in the order of the reply.
+_ORDER = (*_DONE, "tasksDenied", "tasksFailed")
+
+#: A request all of whose starts ended with one of these is refused as a whole.
+_WHOLE = {
+    "expired": "Request expired",
+    "qrs_unavailable": "Qlik Sense cannot be reached",
+    "cancelled": "Request cancelled",
 }
 
+#: States of requests that have no reply yet.
+OPEN = frozenset({RequestState.RECEIVED, RequestState.DECIDED})
 
-@dataclass(frozen=True, slots=True)
-class StartReport:
-    """
-    One start as the reply tells it.
-
-    `code` is `task_not_found` for a task that is gone; `result` is what is
-    known of an execution that ended.
-    """
-
-    task_id: str
-    task_name: str
-    state: StartState
-    execution_id: str | None = None
-    adopted: bool = False
-    code: str | None = None
-    details: str | None = None
-    reason: str | None = None
-    behind: str | None = None
-    result: Mapping[str, object] | None = None
-
-    def as_json(self) -> dict[str, object]:
-        """Give the entry for its list."""
-        entry: dict[str, object] = {
-            "taskId": self.task_id,
-            "taskName": self.task_name,
-            "status": _STATUS.get(self.state, "notStarted"),
-        }
-        if self.execution_id is not None:
-            entry["executionId"] = self.execution_id
-        if self.adopted:
-            entry["adopted"] = True
-        if self.state is StartState.WAITING:
-            entry["reason"] = self.reason
-            entry["behind"] = self.behind
-        if self.code is not None:
-            entry["code"] = self.code
-        if self.details is not None:
-            entry["details"] = self.details
-        entry.update(self.result or {})
-        return entry
+Lists = dict[str, list[dict[str, object]]]
 
 
-def reply(
-    request_id: str,
-    starts: Iterable[StartReport],
-    not_found: Sequence[Mapping[str, object]],
-) -> dict[str, object]:
-    """
-    Compose the answer to a request that was decided.
+def place(state: str) -> tuple[str, str]:
+    """Return the list of the reply in which a start in this state is, and its `status` in it."""
+    return _PLACES.get(state, _ELSEWHERE)
 
-    Returns:
-        The object of design 4.2: `status` is `ok`, `partial` or `failed`.
-    """
-    lists: dict[str, list[dict[str, object]]] = {"tasksStarted": []}
-    missing = list(not_found)
-    for start in starts:
-        if start.code == "task_not_found":
-            missing.append({"taskId": start.task_id})
-        else:
-            lists.setdefault(_LISTS.get(start.state, "tasksFailed"), []).append(start.as_json())
-    done = any(lists.get(name) for name in ("tasksStarted", "tasksQueued", "tasksSkipped", "tasksWouldStart"))
-    wrong = bool(missing or lists.get("tasksDenied") or lists.get("tasksFailed"))
-    order = ("tasksStarted", "tasksWouldStart", "tasksQueued", "tasksSkipped", "tasksDenied", "tasksFailed")
+
+def in_order(lists: Lists, missing: object) -> dict[str, object]:
+    """Return the *lists* of starts that are not empty, `tasksNotFound` (*missing*), and the total."""
     return {
-        "requestId": request_id,
-        "status": "failed" if not done else "partial" if wrong else "ok",
-        **{name: lists[name] for name in order if name in lists},
+        **{name: lists[name] for name in _ORDER if name in lists},
         "tasksNotFound": missing,
         "totalTasksStarted": len(lists["tasksStarted"]),
     }
 
 
+def status(lists: Lists, missing: object) -> str:
+    """Return the `status` of a decided request: `ok`, `partial` or `failed`."""
+    done = any(lists.get(name) for name in _DONE)
+    wrong = bool(missing or lists.get("tasksDenied") or lists.get("tasksFailed"))
+    return "failed" if not done else "partial" if wrong else "ok"
+
+
+def goes_on(state: str, execution_id: str | None) -> bool:
+    """Return whether an execution may still begin or end; one without an id cannot be tracked."""
+    if state == StartState.RUNNING:
+        return execution_id is not None
+    return state in {StartState.PLANNED, StartState.WAITING}
+
+
+def whole_refusal(opened: OpenRequest) -> RequestError | None:
+    """Return the refusal of a request for which nothing was begun, for one common reason; else None."""
+    codes = {start.code for start in opened.starts}
+    if len(codes) != 1 or opened.not_found:
+        return None
+    code = codes.pop()
+    if code not in _WHOLE:
+        return None
+    return RequestError(code, _WHOLE[code], opened.starts[0].details or _WHOLE[code])
+
+
+def reply(opened: OpenRequest) -> dict[str, object]:
+    """Compose the reply to a decided request (docs/replies.md) from the present states of its starts."""
+    lists: Lists = {"tasksStarted": []}
+    missing = list(opened.not_found)
+    for start in opened.starts:
+        if start.code == "task_not_found":
+            missing.append({"taskId": start.task.id})
+        else:
+            lists.setdefault(place(start.state)[0], []).append(_entry(start))
+    return {
+        "requestId": opened.request_id,
+        "status": status(lists, missing),
+        **in_order(lists, missing),
+    }
+
+
 def refusal(request_id: str, error: RequestError) -> dict[str, object]:
-    """Compose the answer to a request that was refused as a whole."""
+    """Compose the reply to a request that is refused as a whole."""
     answer: dict[str, object] = {
         "requestId": request_id,
         "error": error.error,
@@ -121,21 +111,47 @@ def refusal(request_id: str, error: RequestError) -> dict[str, object]:
         "code": error.code,
     }
     if isinstance(error, RefusedDecision):
-        answer["tasksNotFound"] = [selector.as_json() for selector in error.decision.not_found]
+        answer["tasksNotFound"] = not_found(error.decision.not_found)
         answer["tasksDenied"] = [denied(task) for task in error.decision.denied]
     return answer
 
 
 def denied(task: Task) -> dict[str, object]:
-    """Give a task's entry in `tasksDenied`."""
-    return StartReport(task.id, task.name, StartState.DENIED).as_json()
+    """Return a task's entry in `tasksDenied`."""
+    return _named(task, StartState.DENIED)
 
 
 def not_found(selectors: Iterable[Selector]) -> list[dict[str, object]]:
-    """Give the entries of `tasksNotFound`."""
+    """Return the entries of `tasksNotFound`."""
     return [selector.as_json() for selector in selectors]
 
 
 def encode(answer: Mapping[str, object]) -> str:
     """Write an answer as JSON text."""
     return orjson.dumps(answer).decode()
+
+
+def _named(task: Task, state: StartState) -> dict[str, object]:
+    return {"taskId": task.id, "taskName": task.name, "status": place(state)[1]}
+
+
+def _entry(start: OpenStart) -> dict[str, object]:
+    entry = _named(start.task, start.state)
+    if start.execution_id is not None:
+        entry["executionId"] = start.execution_id
+    if start.adopted:
+        entry["adopted"] = True
+    if start.state is StartState.WAITING:
+        entry["reason"] = start.reason
+        entry["behind"] = start.behind
+    if start.code is not None:
+        entry["code"] = start.code
+    if start.details is not None:
+        entry["details"] = start.details
+    outcome = start.outcome
+    if outcome is not None and start.state is not StartState.RUNNING:
+        entry["result"] = start.state.value
+        entry["durationMs"] = outcome.duration_ms
+        entry["node"] = outcome.node
+        entry["message"] = outcome.message
+    return entry

@@ -27,12 +27,12 @@ GUID = re.compile(SCHEMA["properties"]["taskId"]["pattern"])
 #: Matches a whole `requestId`.
 REQUEST_ID = re.compile(SCHEMA["properties"]["requestId"]["pattern"])
 
-#: Faults looked at: a bound for hostile bodies, and enough to choose from.
+#: Faults read: a bound for hostile bodies, and enough to choose from.
 MAX_FAULTS = 20
 
 _VALIDATOR = Draft202012Validator(SCHEMA)
-#: The schema as one function: ten times as quick to find nothing wrong, and worse at telling what is.
-#: To it, as to Python, 1 is the same as true; so it is told that only the latter is meant.
+#: The schema as one function: ten times as quick to find nothing wrong, and worse at naming what is.
+#: To it, as to Python, 1 is the same as true; so the types are named for the latter alone.
 _well_formed = fastjsonschema.compile(
     SCHEMA
     | {

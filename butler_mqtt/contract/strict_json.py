@@ -39,11 +39,11 @@ class JsonError(ValueError):
 
 
 class _RefusedError(Exception):
-    """Says why; the C reader calls back without telling where it is."""
+    """Holds the reason; the C reader calls back without its place."""
 
 
 def decode(payload: bytes) -> str:
-    """Give the text of UTF-8 bytes without its BOM; raises JsonError at the first bad byte."""
+    """Return the text of UTF-8 bytes without its BOM; raises JsonError at the first bad byte."""
     payload = payload.removeprefix(codecs.BOM_UTF8)
     try:
         return payload.decode()

@@ -1,14 +1,15 @@
-"""What is told about an execution after the reply: events, as JSON objects. Pure."""
+"""Events about an execution or a waiting start, as JSON objects. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from butler_mqtt.contract.timestamps import stamp
 from butler_mqtt.domain.model import Execution, ExecutionStatus, Task
 from butler_mqtt.domain.states import StartState
 
-#: What the end of an execution means for its starts, and the event that tells it.
+#: What the end of an execution means for its starts, and the event that reports it.
 ENDS: dict[int, tuple[StartState, str]] = {
     ExecutionStatus.FINISHED_SUCCESS: (StartState.SUCCEEDED, "succeeded"),
     ExecutionStatus.FINISHED_FAIL: (StartState.FAILED, "failed"),
@@ -18,7 +19,7 @@ ENDS: dict[int, tuple[StartState, str]] = {
     ExecutionStatus.SKIPPED: (StartState.SKIPPED_BY_QLIK, "skipped"),
 }
 
-#: What an active execution's status is told as; the other active ones are not told.
+#: Event of an active execution's status; the other active ones have none.
 PROGRESS: dict[int, str] = {
     ExecutionStatus.STARTED: "running",
     ExecutionStatus.DISTRIBUTION_RUNNING: "running",
@@ -37,10 +38,17 @@ def event(
     **more: object,
 ) -> dict[str, object]:
     """
-    Compose an event of design 4.3.
+    Compose an event (docs/executions.md).
 
     `eventId` is the same whenever the same state of the same execution (or of
-    the same waiting request) is told, so that a repetition can be recognised.
+    the same waiting request) is published, so that a repetition can be recognised.
+
+    Args:
+        kind: Key `event`.
+        task: The task it is about.
+        request_ids: The requests it serves, at least one.
+        execution_id: None where there is no execution.
+        more: Further keys; those without a value are left out.
     """
     about = execution_id or f"{request_ids[0]}/{task.id}"
     return {
@@ -56,7 +64,7 @@ def event(
 
 
 def outcome(execution: Execution | None, *, abort_reason: int = 0) -> dict[str, object]:
-    """Give what an event tells about an execution that ended."""
+    """Return the keys of an event about an execution that ended; *abort_reason* as in `Execution`."""
     if execution is None:
         return {}
     return {
@@ -68,10 +76,3 @@ def outcome(execution: Execution | None, *, abort_reason: int = 0) -> dict[str, 
         "details": list(execution.details),
         "reason": _ABORT_REASONS.get(abort_reason) if execution.status == ExecutionStatus.ABORTED else None,
     }
-
-
-def stamp(moment: datetime | None) -> str | None:
-    """Write a time as RFC 3339 in UTC with milliseconds."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -17,7 +17,7 @@ MAX_BYTES = 65535
 
 def matches(topic_filter: str, topic: str) -> bool:
     """
-    Tell whether a subscription to *topic_filter* would receive *topic*.
+    Return whether a subscription to *topic_filter* would receive *topic*.
 
     `+` stands for one level, a final `#` for the level above it and everything
     below; neither matches a first level that begins with `$`.
@@ -35,14 +35,14 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 
 def problem(topic: str) -> str | None:
-    """Say why *topic* is no topic name that can be published to, None if it is one."""
+    """Return why *topic* is no topic name that can be published to, None if it is one."""
     if "+" in topic or "#" in topic:
         return "must not contain the wildcards + and #"
     return _text_problem(topic)
 
 
 def filter_problem(topic_filter: str) -> str | None:
-    """Say why *topic_filter* is no topic filter, None if it is one."""
+    """Return why *topic_filter* is no topic filter, None if it is one."""
     levels = topic_filter.split("/")
     if any("#" in level for level in levels[:-1]) or ("#" in levels[-1] and levels[-1] != "#"):
         return "may contain # only as its whole last level"
@@ -53,7 +53,7 @@ def filter_problem(topic_filter: str) -> str | None:
 
 def may_reply(mqtt: settings.MqttSettings, topic: str) -> str | None:
     """
-    Say why a sender may not have replies at *topic*, None if it may.
+    Return why a sender may not have replies at *topic*, None if it may.
 
     A reply must not come back to us as a request or as a daemon's status, nor
     look like an event; `taskStartReplyTopic` itself is not judged by
@@ -86,6 +86,6 @@ def _text_problem(text: str) -> str | None:
 
 
 def _is_noncharacter(character: str) -> bool:
-    """Tell whether Unicode reserves this code point as never being a character."""
+    """Return whether Unicode reserves this code point as never being a character."""
     number = ord(character)
     return 0xFDD0 <= number <= 0xFDEF or number & 0xFFFE == 0xFFFE

@@ -47,7 +47,7 @@ _NOT_IN_FINGERPRINT = frozenset({"requestId", "issuedAt", "expiresAt", "replyTop
 _BESIDE_CANCEL = frozenset({"cancel", "stopRunning", "requestId", "sender", *_TIMES[:2], "replyTopic"})
 _KINDS = tuple(SelectorKind)
 _MATCHES: dict[str | None, Match] = {None: Match.ANY, **{how.value: how for how in Match}}
-_WRITTEN_ANEW = frozenset({"match", "stages", *_KINDS})
+_REWRITTEN = frozenset({"match", "stages", *_KINDS})
 _NEEDED = "at least one taskId, taskName, tag or customProperty"
 _REPEATS = 10  # entries read per selector allowed, so that a flood of duplicates costs little
 
@@ -77,7 +77,7 @@ def parse(
             `request_id` where the body had a valid one. Nothing else is raised.
     """
     if len(payload) > max_bytes:
-        # At least: what is far too large is cut short on its way here.
+        # At least: what is far too large is cut before it comes here.
         raise _refusal("too_large", f"the request has at least {len(payload)} bytes, {max_bytes} are allowed")
     body = _read(payload, empty_is_object=path_task_id is not None)
     try:
@@ -158,7 +158,7 @@ def _refusal(code: str, details: str) -> RequestError:
 
 
 def _check(body: Any, path_task_id: str | None) -> dict[str, datetime]:
-    """Give the times of a body that is well-formed; raises RequestError naming the problems."""
+    """Return the times of a body that is well-formed; raises RequestError naming the problems."""
     bad_ids, problems = request_schema.faults(body)
     if path_task_id is not None and not request_schema.GUID.match(path_task_id):
         bad_ids.insert(0, f"path id is {request_schema.shown(path_task_id)}")
@@ -213,7 +213,7 @@ def _request(
         raise _too_many(count, max_selectors)
     match = {key: how for key, how in body["match"].items() if how != "any"} if "match" in body else {}
     normal = {
-        key: value for key, value in body.items() if key not in _WRITTEN_ANEW and _DEFAULTS.get(key) != value
+        key: value for key, value in body.items() if key not in _REWRITTEN and _DEFAULTS.get(key) != value
     }
     normal.update(_grouped(selectors))
     for key, time in times.items():
@@ -251,7 +251,7 @@ def _request(
 
 
 def _selectors(holder: dict[str, Any], path_task_id: str | None) -> tuple[Selector, ...]:
-    """Give each selector once, kind by kind, so that the order of keys does not matter."""
+    """Return each selector once, kind by kind, so that the order of keys does not matter."""
     found: dict[tuple[str, str, str], Selector] = {}
     for kind in _KINDS:
         entries = holder.get(kind, [])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
@@ -18,12 +19,11 @@ from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
-from butler_mqtt.journal.request_history import RequestHistory
-from butler_mqtt.ledger import request_status
+from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.settings import Settings
 
-#: Seconds for which Qlik may be silent before readiness is lost; after one minute of silence it is asked.
+#: Seconds without an answer of Qlik after which readiness is lost; after one minute it is probed.
 QLIK_SECONDS = 180.0
 #: Connections of the monitoring listener; a few scrapers and supervisors.
 MONITORING_CONNECTIONS = 50
@@ -34,8 +34,8 @@ class Sources:
     """
     What the daemon's parts show of themselves; called from the listeners' threads.
 
-    `stuck` names threads that do not get on. `fault` says why the journal
-    cannot be written, `accepting` whether new requests are taken in, `progress`
+    `stuck` names threads without progress. `fault` is why the journal
+    cannot be written, `accepting` whether new requests are accepted, `progress`
     is the monotonic time of the last turn. `broker_connected` and `subscription`
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
@@ -64,7 +64,7 @@ class Listeners:
         sources: The daemon's parts.
         metrics: What is counted.
         journal: The journal's file.
-        on_fatal: Told when a listener's thread ends by a fault.
+        on_fatal: Called when a listener's thread ends by a fault.
 
     Raises:
         ListenerError: An address or a certificate cannot be used.
@@ -81,7 +81,7 @@ class Listeners:
         self._settings = settings
         self._sources = sources
         self._metrics = metrics
-        self._history = RequestHistory(journal)
+        self._status = StatusReader(journal)
         core = Backend(
             emit=sources.emit,
             obstacle=self._obstacle,
@@ -129,13 +129,13 @@ class Listeners:
             listener.start()
 
     def reconfigured(self, settings: Settings) -> None:
-        """Judge callers by other tokens; certificates are followed anyway."""
+        """Judge callers by other tokens; certificates are read again anyway."""
         self._settings = settings  # for an application that is still to be made
         if self._guard is not None:
             self._guard.reconfigured(settings.rest)
 
     def stop(self, timeout: float) -> None:
-        """End; answers under way have *timeout* seconds."""
+        """End; answers in progress have *timeout* seconds."""
         for listener in self._listeners:
             listener.stop(timeout)
 
@@ -148,8 +148,8 @@ class Listeners:
         return None if self._sources.accepting() else "the disk is nearly full, or too many requests are open"
 
     def _inquire(self, request_id: str) -> Mapping[str, object] | None:
-        record = self._history.record(request_id)
-        return None if record is None else request_status.state(record)
+        rows = self._status.request(request_id)
+        return None if rows is None else request_status(rows.request, rows.deliveries, rows.starts)
 
     def _health(self) -> list[Check]:
         checks = [
@@ -197,9 +197,9 @@ class Listeners:
         numbers["held_requests"] = sources.held()
         outbox: dict[str, int] = {}
         try:
-            backlog = self._history.backlog()
+            backlog = self._status.backlog()
         except JournalError:
-            pass  # journal_writable tells; the other numbers are still worth having
+            pass  # journal_writable shows it; the other numbers are still worth having
         else:
             oldest = backlog.oldest_open
             numbers["open_requests"] = backlog.open_requests
@@ -207,7 +207,7 @@ class Listeners:
                 0.0 if oldest is None else max(0.0, (now_ms() - oldest) / 1000)
             )
             numbers["executions_followed"] = backlog.executing
-            outbox = {"waiting": backlog.outbox, "quarantined": backlog.quarantined}
+            outbox = {"waiting": backlog.outbox, "quarantined": backlog.dead_letters}
         return Levels(
             states={
                 "broker_connected": sources.broker_connected(),

@@ -1,4 +1,4 @@
-"""Asks the Qlik server for a sign of life while nobody else does: an outage shows before a request comes."""
+"""Probes the Qlik server while nobody else calls it: an outage shows before a request comes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Protocol
 
 from butler_mqtt.errors import QlikError
 
-#: Silence, in seconds, after which the server is asked.
+#: Seconds without an answer after which the server is probed.
 QUIET_SECONDS = 60.0
 
 
 class Server(Protocol):
-    """What every answer tells about the server."""
+    """What is known of the server from its answers."""
 
     @property
     def reached_at(self) -> float | None:
@@ -29,15 +29,15 @@ class Asking(Protocol):
     """The side of the Qlik server that answers without doing anything."""
 
     def about(self) -> dict[str, object]:
-        """Ask for nothing but an answer; raises QlikUnavailable or QlikRefused."""
+        """Read the server's version; raises QlikUnavailable or QlikRefused."""
 
 
 def work(server: Server, asking: Asking, stop: threading.Event, quiet_seconds: float = QUIET_SECONDS) -> None:
-    """Ask at once and then whenever the server has been silent, until *stop*; runs in a thread of its own."""
+    """Probe at once and then whenever the server has not answered for long, until *stop*."""
     while not stop.is_set():
         reached = server.reached_at
         if reached is None or server.unreachable_since is not None or _past(reached) >= quiet_seconds:
-            with contextlib.suppress(QlikError):  # `server` has taken note and says so in the log
+            with contextlib.suppress(QlikError):  # `server` has recorded and logged it
                 asking.about()
         stop.wait(quiet_seconds / 4)
 

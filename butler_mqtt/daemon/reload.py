@@ -1,10 +1,13 @@
-"""Which changes of the configuration take effect in a running daemon, and which wait for a restart. Pure."""
+"""SIGHUP: which changes of the configuration take effect at once, and which wait for a restart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 
+from butler_mqtt import logs
+from butler_mqtt.errors import ConfigError
 from butler_mqtt.settings import Settings
 
 #: Where the file has what the settings have elsewhere or under another name.
@@ -28,9 +31,58 @@ _ELSEWHERE = {
     "startTaskFilter.customProperties": "startTaskFilter.allowTask.customProperty",
 }
 
+_log = logging.getLogger("butler_mqtt.daemon")
+
+
+class Reload:
+    """
+    Reads the configuration again and uses what can be used without a restart.
+
+    Args:
+        settings: As it runs.
+        reread: Reads and checks the file; raises ConfigError.
+        apply: Passes the changed settings to the parts, those before first.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings],
+        apply: Callable[[Settings, Settings], None],
+    ) -> None:
+        self._settings = settings
+        self._reread = reread
+        self._apply = apply
+
+    def run(self) -> None:
+        """Reload; a configuration that cannot be used is logged and changes nothing."""
+        try:
+            read = self._reread()
+        except ConfigError as error:
+            _log.error(
+                "the configuration is not reloaded, everything stays as it was: %s",
+                error,
+                extra={"action": "reload_refused"},
+            )
+            return
+        before, self._settings = self._settings, live(self._settings, read)
+        changed = list(differences(before, self._settings))
+        waiting = list(differences(self._settings, read))
+        logs.set_level(self._settings.log_level)
+        self._apply(before, self._settings)
+        _log.info(
+            "configuration reloaded; changed: %s; certificates are read at each new connection",
+            ", ".join(changed) or "nothing",
+            extra={"action": "reloaded"},
+        )
+        if waiting:
+            _log.warning(
+                "these changes wait for a restart: %s", ", ".join(waiting), extra={"action": "restart_needed"}
+            )
+
 
 def live(running: Settings, read: Settings) -> Settings:
-    """Give *running* with what may change while it runs: log level, allow-list, tokens."""
+    """Return *running* with what may change while it runs: log level, allow-list, tokens."""
     return replace(
         running,
         log_level=read.log_level,
@@ -41,7 +93,7 @@ def live(running: Settings, read: Settings) -> Settings:
 
 
 def differences(running: object, read: object, path: str = "") -> Iterator[str]:
-    """Name the keys whose values differ, as the file has them; the values are not told."""
+    """Name the keys whose values differ, as the file has them; no values."""
     if is_dataclass(running) and is_dataclass(read):
         for field in fields(running):
             here = _path(path, field.name)

@@ -1,5 +1,5 @@
 """
-What systemd is told: sd_notify over its datagram socket.
+Notifies systemd: sd_notify over its datagram socket.
 
 The protocol is that of sd_notify(3): lines `NAME=value` in one datagram to
 `$NOTIFY_SOCKET`. Without that variable nothing is sent.
@@ -21,7 +21,7 @@ _log = logging.getLogger("butler_mqtt.notify")
 
 class Notify:
     """
-    The way to the service manager that started us, if one did.
+    The connection to the service manager that started us, if one did.
 
     Args:
         environ: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` as systemd sets them.
@@ -35,15 +35,15 @@ class Notify:
             self._address = ""
         self._failed = False
         self._status = ""
-        #: Seconds after which systemd takes us for hung unless told otherwise; None: it does not watch us.
+        #: Seconds after which systemd takes us for hung unless notified; None: it does not watch us.
         self.watchdog_seconds = _watchdog_seconds(environ) if self._address else None
 
     def ready(self) -> None:
-        """Tell that the start, or a reload, is over."""
+        """Notify that the start, or a reload, is over."""
         self._send("READY=1")
 
     def status(self, text: str) -> None:
-        """Say in one line what we do now; said once for each new text."""
+        """Notify in one line what we do now; once for each new text."""
         text = " ".join(text.split())[:_MAX_STATUS]
         if text != self._status:
             self._status = text
@@ -58,11 +58,11 @@ class Notify:
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """Tell that the configuration is read again; `ready` ends it."""
+        """Notify that the configuration is read again; `ready` ends it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """Tell that the end has begun."""
+        """Notify that the end has begun."""
         self._send("STOPPING=1")
 
     def _send(self, lines: str) -> None:

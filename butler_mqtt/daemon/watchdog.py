@@ -1,9 +1,9 @@
 """
 Proof of progress of every thread.
 
-A process that is alive and does nothing is worse than one that has ended. So
-each thread shows when it last got on, or since when it has a call in hand, and
-the service manager is told that we are well only while all of them do.
+A process that runs and does nothing is worse than one that has ended. So each
+thread shows when it last made progress, or since when it has a call in hand, and
+the watchdog of the service manager is fed only while all of them do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 class Progress:
     """
-    What each thread shows for itself.
+    What each thread shows of its progress.
 
     `monotonic` is the clock that the proofs are given by, in seconds.
     """
@@ -30,13 +30,13 @@ class Progress:
 
         Args:
             name: For the log.
-            since: When it last got on, or began the call it has in hand; None while it has nothing to do.
+            since: When it last made progress, or began the call in hand; None while it has nothing to do.
             seconds: How long ago that may be.
         """
         self._proofs[name] = (since, seconds)
 
     def stuck(self) -> tuple[str, ...]:
-        """Name the threads that have not got on for longer than they may, each with the seconds."""
+        """Return the threads without progress for longer than they may, each with the seconds."""
         now = self._monotonic()
         return tuple(
             f"{name} ({now - moment:.0f} s)"
@@ -46,7 +46,7 @@ class Progress:
 
 
 class CallTimes:
-    """Stands in for *target* and passes its calls on, to know since when one is in hand; for one thread."""
+    """Calls *target* for one thread, and knows since when a call is in hand."""
 
     def __init__(self, target: object, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._target = target
@@ -54,7 +54,7 @@ class CallTimes:
         self._since: float | None = None
 
     def since(self) -> float | None:
-        """Give the monotonic time at which the call in hand began; None between calls."""
+        """Return the monotonic time at which the call in hand began; None between calls."""
         return self._since
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

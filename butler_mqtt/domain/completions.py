@@ -1,4 +1,4 @@
-"""What happens to the pipeline: everything that its one loop takes in besides arrivals."""
+"""What happens to the pipeline: the events of its loop, besides arrivals."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Posted:
     The outcome of one POST.
 
     `answer` is an execution id, None for an answer without one, or the error.
-    `look` is what the server showed right after an empty execution id.
+    `snapshot` is what the server showed right after an empty execution id.
     `expired`: it was not sent, since the time of all its starts was over.
     """
 
@@ -76,7 +76,7 @@ class ExecutionsPolled:
     What the server shows about executions, by id, or why it could not be read.
 
     `logs` has the last lines of the script logs of failed reloads; one that
-    should have a log and stands not in it has none yet. `asked_at` is the
+    should have a log and is not in it has none yet. `asked_at` is the
     monotonic time before it was asked; 0 where that is of no use.
     """
 
@@ -87,7 +87,7 @@ class ExecutionsPolled:
 
 @dataclass(frozen=True, slots=True)
 class CapacityRead:
-    """How many reloads the site runs at one time; 0 when it does not tell."""
+    """How many reloads the site runs at one time; 0 when it does not say."""
 
     reloads: int
 

@@ -1,5 +1,5 @@
 """
-From a request and the server's answers to what shall be started: pure.
+Which tasks a request starts, by what the server answered: pure.
 
 The one gate (the allow-list) is here, applied to resolved tasks, the same for
 every door.
@@ -22,7 +22,7 @@ class Decision:
     """
     Which tasks of a request shall be started, which may not, which selectors mean none.
 
-    `matched_by` tells by task id which selectors matched it: their kind and
+    `matched_by` has by task id the selectors that matched it: their kind and
     position in the request, as `tag:2`.
     """
 
@@ -48,7 +48,7 @@ class RefusedDecision(RequestError):
 
 
 def allowed(task: Task, allow: StartTaskFilter) -> bool:
-    """Tell whether *task* may be started; enabled with empty lists, nothing may."""
+    """Return whether *task* may be started; enabled with empty lists, nothing may be."""
     if not allow.enable or task.id in allow.task_ids:
         return True
     selectors = [Selector(SelectorKind.TAG, tag) for tag in allow.tags]
@@ -158,7 +158,7 @@ def _matched_by(
 def _join(
     request: Request, answers: Mapping[Selector, tuple[Task, ...]]
 ) -> tuple[list[Task], tuple[Selector, ...]]:
-    """Give the different tasks in the order asked, and the selectors that mean none."""
+    """Return the different tasks in the order asked, and the selectors that mean none."""
     if len(request.selectors) == 1:  # as most requests have; there is nothing to join
         matched = _union([answers[request.selectors[0]]])
         return matched, () if matched else request.selectors

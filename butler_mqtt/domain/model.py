@@ -1,5 +1,5 @@
 """
-The words of the program as frozen values: requests, tasks, executions, messages.
+Requests, tasks, executions and messages as frozen values.
 
 No I/O and no foreign library here. Times are aware datetimes in UTC; task and
 execution ids are lower-case GUIDs with dashes.
@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
-#: What the server answers instead of an execution id when it did not start a task.
+#: What the server answers instead of an execution id when it does not start a task.
 EMPTY_GUID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -35,7 +35,7 @@ class Selector(NamedTuple):
 
     def matches(self, task: Task) -> bool:
         """
-        Tell whether *task* is one this selector means.
+        Return whether *task* is one this selector means.
 
         The server compares without regard to case and may pair a property's
         name with another property's value, so what it returns is judged again
@@ -55,7 +55,7 @@ class Selector(NamedTuple):
         )
 
     def as_json(self) -> dict[str, object]:
-        """Give the selector as it stands in `tasksNotFound`."""
+        """Return the selector as it stands in `tasksNotFound`."""
         if self.kind is SelectorKind.CUSTOM_PROPERTY:
             return {self.kind.value: {"name": self.name, "value": self.value}}
         return {self.kind.value: self.value}
@@ -95,7 +95,7 @@ class ExecutionStatus(IntEnum):
     DISTRIBUTION_RUNNING = 14
 
 
-#: Statuses after which nothing more happens (8 may be followed by a retry while the session lives).
+#: Statuses after which nothing more happens (8 may be followed by a retry while there is a session).
 ENDED = frozenset({0, 6, 7, 8, 9, 11, 12})
 
 
@@ -107,9 +107,9 @@ class Execution:
     `id` is the execution session's id, None where only a task's
     `lastExecutionResult` was seen, which does not carry it. `began` is server
     time: the creation of the session or result, else the start of the result.
-    `session` tells whether its session is still there, i.e. it is active
+    `session`: whether its session is still there, i.e. it is active
     whatever `status` says. `status` is a number of `ExecutionStatus` or unknown.
-    `message` is the most telling of `details`, which are in order of time;
+    `message` is the most informative of `details`, which are in order of time;
     `earlier_results` are the ids of the results of attempts before the one of `result_id`;
     `abort_reason` is the session's: 0 none, 1 by hand, 2 timeout, 3 task deleted.
     """
@@ -131,11 +131,11 @@ class Execution:
 
     @property
     def active(self) -> bool:
-        """Tell whether it still runs or waits; an unknown status counts as active."""
+        """Return whether it still runs or waits; an unknown status counts as active."""
         return self.session or self.status not in ENDED
 
     def has_result(self, result_id: str | None) -> bool:
-        """Tell whether a result is one of its own: each retry adds one."""
+        """Return whether a result is one of its own: each retry adds one."""
         return result_id is not None and (result_id == self.result_id or result_id in self.earlier_results)
 
 
@@ -162,7 +162,7 @@ class Task:
 
     @property
     def has_sessions(self) -> bool:
-        """Tell whether executions of this kind of task have an id (`ExecutionSession` knows no others)."""
+        """Return whether executions of this kind of task have an id (`ExecutionSession` knows no others)."""
         return self.task_type in _WITH_SESSIONS
 
 
@@ -264,8 +264,8 @@ class Arrival(NamedTuple):
     `request_id` come from the path and the `Idempotency-Key`, `principal` is
     the name of the caller's token, `on_stored` is called with the request id
     once the request is on disk, `on_reply` with the reply's JSON text.
-    `given_up` tells whether the caller was told meanwhile that nothing was
-    taken. `received_at` is milliseconds since 1970.
+    `given_up` returns whether the caller has been answered that nothing was
+    accepted. `received_at` is milliseconds since 1970.
     """
 
     door: str

@@ -52,10 +52,12 @@ class Delivery:
 @dataclass(slots=True, eq=False)
 class OpenRequest:
     """
-    A request without a reply.
+    A request without a reply, or with one of which a sender waits for the end.
 
-    `entered` is the monotonic time at which it came in, counted back from the
-    journal for those read again, so that a restart does not make it younger.
+    `received_at` and `expires_at` are milliseconds since 1970, `entered` is the
+    monotonic time in seconds at which it came in, counted back from the journal
+    for those read again, so that a restart does not make it younger. `reply` is
+    JSON text; `not_found` has the entries of `tasksNotFound`.
     """
 
     id: int
@@ -69,7 +71,6 @@ class OpenRequest:
     deliveries: list[Delivery] = field(default_factory=list)
     starts: list[OpenStart] = field(default_factory=list)
     not_found: list[Mapping[str, object]] = field(default_factory=list)
-    undecided: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -78,13 +79,15 @@ class OpenStart:
     One task within a request.
 
     `owner` is None once the request has its reply and nobody waits for the
-    end: many starts may wait for long, and a request is large.
-    `entered` is the monotonic time at which it stood ready to begin;
-    `found_before`: its task was read for an earlier request, maybe before this
-    one came; `unread`: not read at all since it stands in the journal. While it
-    waits behind an execution, `waits_since` is the monotonic time at which it
-    came to wait, and `seen_behind` tells whether that execution was seen to run after that.
-    `outcome` is its execution as last seen, kept only while `owner` is.
+    end: many starts may wait for long, and a request is large. `request_row` is
+    the row of its request, `run` that of its run. `expires_at` and `not_before`
+    are milliseconds since 1970; `entered` is the monotonic time at which it was
+    ready to begin. `found_before`: its task was read for an earlier request,
+    maybe before this one came; `unread`: not read since the restart. While it
+    waits for `reason`, `behind` is the execution it waits for, `waits_since` the
+    monotonic time at which the wait began, and `seen_behind` whether that
+    execution was seen to run after that. `outcome` is its execution as last
+    seen, kept only while `owner` is.
     """
 
     id: int
@@ -112,7 +115,7 @@ class OpenStart:
 
 
 class Doubt(Enum):
-    """Why the answer to a POST does not tell what became of it."""
+    """Why the answer to a POST leaves its outcome open."""
 
     #: No usable answer came, or the process ended before it.
     OUTCOME = "outcome"
@@ -127,13 +130,14 @@ class Doubt(Enum):
 @dataclass(slots=True, eq=False)
 class Run:
     """
-    One POST and what is done to learn its outcome.
+    One POST and what is known of its outcome.
 
     `since` is the monotonic time of the intent. While the outcome is in
-    `doubt`: `in_doubt_since` is when the server last told anything about it,
-    `nothing_since` when a look first found nothing, `failures` the looks in a
-    row that could not reach it, `claimed` the execution id it answered with,
-    `refusal` what it said instead of one. Times are monotonic.
+    `doubt`: `in_doubt_since` is when the server last showed anything about it,
+    `nothing_since` when a snapshot first showed nothing, `failures` the polls in
+    a row that could not reach it, `claimed` the execution id it answered with,
+    `refusal` its error instead. These times are monotonic; `intended_at` is
+    milliseconds since 1970.
     """
 
     id: int
@@ -155,12 +159,12 @@ class Run:
 @dataclass(slots=True, eq=False)
 class Watch:
     """
-    An execution that is followed to its end.
+    An execution that is tracked to its end.
 
     `run` is None for one that others began and something of ours waits
-    behind. `told` are the states already told in events. Times are monotonic;
+    behind. `published` are the events already published. Times are monotonic;
     `gone_since` is when its session was first found gone without a result,
-    `look` is the number of the look to come, 0 while one is under way.
+    `snapshot` is the number of the poll to come, 0 while one is in flight.
     `window` are the server's times between which it began, where a POST of ours was answered with it.
     """
 

@@ -1,9 +1,9 @@
 """
-What became of a POST whose answer does not tell: pure.
+What became of a POST whose answer leaves it open: pure.
 
 Ids decide. Server times are compared with server times only, and only where an
-id does not decide: the clock of a node that stamps executions may be minutes
-away from that of the repository, whose `Date` we know.
+id does not decide: the clock of a node that stamps executions may differ by
+minutes from that of the repository, whose `Date` is known.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from butler_mqtt.domain.model import Execution, Task, TaskSnapshot
 
 #: `Date` has whole seconds and a result may carry the second before.
 SERVER_CLOCK_SLACK = timedelta(seconds=2)
-#: How far behind the repository's clock a node's is taken to be at most, where only stamps can tell.
+#: How far behind the repository's clock a node's is taken to be at most, where only stamps decide.
 MOST_SKEW = timedelta(minutes=10)
 
 
 class VerdictKind(Enum):
-    """What a look at the server says about a run."""
+    """What a snapshot shows about a run."""
 
     #: An execution that can only have begun after the intent: it is ours to report.
     ADOPT = "adopt"
@@ -30,9 +30,9 @@ class VerdictKind(Enum):
     RUNS_ALREADY = "runsAlready"
     #: Nothing began.
     NOTHING = "nothing"
-    #: What runs may be ours or may have begun before: nothing tells.
+    #: What runs may be ours or may have begun before; nothing decides it.
     UNCLEAR = "unclear"
-    #: The server says that there is no such task any more.
+    #: The server answers that there is no such task any more.
     NO_TASK = "noTask"
 
 
@@ -56,19 +56,19 @@ class Baseline:
 
     @classmethod
     def of(cls, task: Task, server_date: datetime | None) -> Baseline:
-        """Give the baseline of a task as it was just read."""
+        """Return the baseline of a task as it was just read."""
         if task.last is None:
             return cls(NEVER_RAN if task.last_shown else None, None, server_date)
         return cls(task.last.result_id, task.last.began, server_date)
 
     @property
     def dated(self) -> bool:
-        """Tell whether there is any server time to compare with."""
+        """Return whether there is any server time to compare with."""
         return self.began is not None or self.server_date is not None
 
     @property
     def comparable(self) -> bool:
-        """Tell whether there is anything to compare with: an id, or a time."""
+        """Return whether there is anything to compare with: an id, or a time."""
         return self.dated or self.result_id is not None
 
 
@@ -78,7 +78,7 @@ class Verdict:
     A finding and the execution it is about, if any.
 
     `proved`: what the server shows leaves no execution that may be the run's
-    own and could not be told from one that began before.
+    own and cannot be distinguished from one that began before.
     """
 
     kind: VerdictKind
@@ -101,7 +101,7 @@ def reconcile(
 
     Ids decide wherever they can: what the POST was answered with is its own
     unless the journal or the baseline knows it, and the newest execution is
-    new when it is another than that of the baseline. Stamps are looked at
+    new when it is another than that of the baseline. Stamps are compared
     only where the server does not show the newest execution with the task.
 
     Args:
@@ -124,16 +124,13 @@ def reconcile(
         and (claimed is None or one.id == claimed)
         and not one.has_result(baseline.result_id)
     ]
-    proved = True
     if claimed is not None:
         candidates = [one for one in strange if not (read_before and _is_foreign(one, baseline, our_user))]
+        proved = True
     elif baseline.result_id is not None and snapshot.task.last is not None:
         candidates, proved = _newer(snapshot, snapshot.task.last, baseline, strange, our_user)
         if read_before:
-            # It may have begun between the reading and the request.
-            clear = [one for one in candidates if _is_ours(one, our_user) or _began_since(one, baseline)]
-            proved = proved and (bool(clear) or not candidates)
-            candidates = clear
+            candidates, proved = _since_request(candidates, proved, baseline, our_user)
     else:
         candidates = [one for one in strange if _began_since(one, baseline)]
         proved = not any(_began_about(one, baseline) for one in strange)
@@ -153,7 +150,7 @@ def _newer(
     snapshot: TaskSnapshot, newest: Execution, baseline: Baseline, strange: Sequence[Execution], our_user: str
 ) -> tuple[list[Execution], bool]:
     """
-    Give the executions that began after the baseline was read, and whether there can be no other.
+    Return the executions that began after the baseline was read, and whether there can be no other.
 
     The newest one is among them when the server shows another than before. Of
     those before it only what is certainly ours counts: their stamps may come
@@ -165,20 +162,28 @@ def _newer(
         for one in strange
         if one in owner or (_is_ours(one, our_user) and (one.session or _began_since(one, baseline)))
     ]
-    told = newest.result_id is not None and (
+    shown = newest.result_id is not None and (
         newest.result_id == baseline.result_id or any(one.id is not None for one in owner)
     )
-    return candidates, told
+    return candidates, shown
+
+
+def _since_request(
+    candidates: list[Execution], proved: bool, baseline: Baseline, our_user: str
+) -> tuple[list[Execution], bool]:
+    """Leave out what may have begun between the reading of *baseline* and the request."""
+    clear = [one for one in candidates if _is_ours(one, our_user) or _began_since(one, baseline)]
+    return clear, proved and (bool(clear) or not candidates)
 
 
 def _is_ours(execution: Execution, our_user: str) -> bool:
-    """Tell whether the server shows our user with an execution, with the directory before it or without."""
+    """Return whether the server shows our user with an execution, with the directory before it or without."""
     return bool(our_user) and execution.user.rpartition("\\")[2].casefold() == our_user.casefold()
 
 
 def _is_foreign(execution: Execution, baseline: Baseline, our_user: str) -> bool:
     """
-    Tell whether an execution that runs was begun by another, and earlier: by its user and its stamps.
+    Return whether an execution that runs was begun by another, and earlier: by its user and its stamps.
 
     Neither would do alone: an account may be shown under another name, and a
     node's clock may be wrong.
@@ -188,7 +193,7 @@ def _is_foreign(execution: Execution, baseline: Baseline, our_user: str) -> bool
 
 
 def _running(snapshot: TaskSnapshot) -> Execution | None:
-    """Give the execution that runs: one with a session, else one the task itself shows as active."""
+    """Return the execution that runs: one with a session, else one the task itself shows as active."""
     for execution in snapshot.executions:
         if execution.session:
             return execution
@@ -200,7 +205,7 @@ def _running(snapshot: TaskSnapshot) -> Execution | None:
 
 
 def _may_run(snapshot: TaskSnapshot) -> bool:
-    """Tell whether nothing speaks against a start: the result of a lost execution can stay active."""
+    """Return whether no obstacle to a start is shown: the result of a lost execution can stay active."""
     return (
         snapshot.task is not None
         and snapshot.task.enabled is not False
@@ -210,10 +215,10 @@ def _may_run(snapshot: TaskSnapshot) -> bool:
 
 def ended_since(snapshot: TaskSnapshot, baseline: Baseline, before: Execution | None = None) -> bool:
     """
-    Tell whether an execution ended about when, or after, the server was asked to start another.
+    Return whether an execution ended about when, or after, the server was asked to start another.
 
     *before* is the newest execution as it was read before: it ran then, or
-    another has run since. Where that does not tell, the time of an end does.
+    another has run since. Where that does not decide, the time of an end does.
     """
     if not _may_run(snapshot):
         return False
@@ -229,7 +234,7 @@ def ended_since(snapshot: TaskSnapshot, baseline: Baseline, before: Execution | 
 
 
 def began_after_reading(execution: Execution, task: Task) -> bool:
-    """Tell whether an execution certainly began after *task* was read: its newest was another, and over."""
+    """Return whether an execution certainly began after *task* was read: its newest was another, and over."""
     if task.last is None:
         return task.last_shown
     return task.last.result_id is not None and not (
@@ -247,7 +252,7 @@ def _began_since(execution: Execution, baseline: Baseline) -> bool:
 
 
 def _began_about(execution: Execution, baseline: Baseline) -> bool:
-    """Tell whether the stamps of an execution leave open that it began after the intent."""
+    """Return whether the stamps of an execution leave open that it began after the intent."""
     if baseline.server_date is None or execution.began is None:
         return baseline.began is None or execution.began is None or execution.began >= baseline.began
     return execution.began >= baseline.server_date - MOST_SKEW
@@ -255,7 +260,7 @@ def _began_about(execution: Execution, baseline: Baseline) -> bool:
 
 def reason_not_started(snapshot: TaskSnapshot) -> tuple[str, str]:
     """
-    Give code and details for a task the server answered with the empty GUID.
+    Return code and details for a task the server answered with the empty GUID.
 
     Only what the server shows is named: the documentation lists a disabled
     task, an app that is not available and a missing scheduler

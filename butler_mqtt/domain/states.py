@@ -1,19 +1,20 @@
 """
 The states of a request, a start and a run, and which may follow which.
 
-`ledger` is the only module that changes a state, but for `journal.holding`, which
-gives up the runs in doubt of a backup that is restored; the diagrams of
-`docs/states.md` are held to the tables here.
+Every change goes through `move`: those of the daemon in `ledger`, that of a
+restored backup, whose runs in doubt are given up, in `journal.held_requests`.
+The diagrams of `docs/states.md` are held to the tables here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any, TypeVar
 
 
 class RequestState(StrEnum):
-    """Where a request is on its way."""
+    """How far a request has come."""
 
     #: On disk and acknowledged; its tasks are not known yet.
     RECEIVED = "received"
@@ -21,7 +22,7 @@ class RequestState(StrEnum):
     DECIDED = "decided"
     #: Everything decided and its reply written.
     CLOSED = "closed"
-    #: Turned down as a whole, with a code; nothing was started.
+    #: Refused as a whole, with a code; nothing was started.
     REFUSED = "refused"
 
 
@@ -30,7 +31,7 @@ class StartState(StrEnum):
 
     #: To be started; waits for its turn.
     PLANNED = "planned"
-    #: Waits behind a run, for a slot or for its time.
+    #: Waits behind an execution, for a slot or for its time.
     WAITING = "waiting"
     #: The server began an execution for it.
     RUNNING = "running"
@@ -46,13 +47,13 @@ class StartState(StrEnum):
     DENIED = "denied"
     #: It ran already and the sender asked to leave it then.
     SKIPPED = "skipped"
-    #: The server did not start it; the code tells why.
+    #: The server did not start it; the code says why.
     NOT_STARTED = "notStarted"
     #: Its time ran out before it began.
     EXPIRED = "expired"
     #: A sender took it back before it began.
     CANCELLED = "cancelled"
-    #: It may or may not run; the server could not tell.
+    #: It may or may not run; the server does not show it.
     UNKNOWN = "unknown"
     #: A dry run: it would have been started.
     WOULD_START = "wouldStart"
@@ -63,15 +64,15 @@ class RunState(StrEnum):
 
     #: On disk before the POST; it may or may not have left.
     INTENDED = "intended"
-    #: It left and no usable answer came back; being settled.
+    #: It left and no usable answer came back; being reconciled.
     POSTED = "posted"
-    #: The server gave its execution, or said yes for a kind of task without one.
+    #: The server answered with its execution, or with 204 for a kind of task without one.
     EXECUTING = "executing"
     #: The execution is over.
     ENDED = "ended"
     #: The server began nothing.
     NONE = "none"
-    #: It could not be settled; it is not repeated.
+    #: It could not be reconciled; it is not repeated.
     UNKNOWN = "unknown"
 
 
@@ -105,3 +106,29 @@ RUN_MOVES: Mapping[RunState | None, frozenset[RunState]] = {
 
 #: Run states between intent and outcome: at most one run of a task is in them.
 RUN_OPEN = frozenset({_N.INTENDED, _N.POSTED})
+
+_MOVES: Mapping[type, Mapping[Any, frozenset[Any]]] = {
+    RequestState: REQUEST_MOVES,
+    StartState: START_MOVES,
+    RunState: RUN_MOVES,
+}
+
+_State = TypeVar("_State", RequestState, StartState, RunState)
+
+
+def move(before: _State | None, after: _State, of: int | str) -> _State:
+    """
+    Return *after*, the next state behind *before*.
+
+    Args:
+        before: The present state; None for a new row.
+        after: The state to come.
+        of: Row or id of the request, start or run, for the error.
+
+    Raises:
+        RuntimeError: *before* may not become *after*, which is a fault of the program.
+    """
+    if after not in _MOVES[type(after)].get(before, ()):
+        kind = type(after).__name__.removesuffix("State").lower()
+        raise RuntimeError(f"{kind} {of}: {before or 'a new row'} cannot become {after}")
+    return after

@@ -12,19 +12,19 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import NamedTuple
 
 from butler_mqtt.clock import from_ms, now_ms
-from butler_mqtt.contract import topics, validation
+from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import Arrival, Message, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.errors import RequestError
-from butler_mqtt.intake.body_cache import Bodies
+from butler_mqtt.intake.body_cache import BodyCache
+from butler_mqtt.intake.duplicates import Holders
 from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets
-from butler_mqtt.journal import queries, tables
+from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
@@ -57,7 +57,7 @@ class Intake:
         self._settings = settings
         # A sender names the same topic in each of its requests; a topic has 64 KB at most.
         self._may_reply = lru_cache(maxsize=64)(partial(topics.may_reply, settings.mqtt))
-        self._bodies = Bodies(settings.start_task.max_tasks_per_request)
+        self._bodies = BodyCache(settings.start_task.max_tasks_per_request)
         self._turn = turn
         self._ledger = ledger
         #: The newest session with the broker, and that of each connection of this process with whether
@@ -72,7 +72,7 @@ class Intake:
         self._noted = 0
 
     def load(self, transaction: Transaction) -> None:
-        """Read the newest session; forget what a turn that failed had worked out."""
+        """Read the newest session; forget what belongs to a turn that failed."""
         self._session = queries.newest_session(transaction)
         self._connections = {
             generation: (session, present)
@@ -84,14 +84,14 @@ class Intake:
         self._noted = self._packets_of(transaction, self._session).read_up_to
 
     def session_changed(self, generation: int, present: bool) -> None:
-        """Note that a connection with the broker began, with or without the old session."""
+        """Record that a connection with the broker began, with or without the old session."""
         if generation != self._acknowledged.generation:
             self._acknowledged = Acknowledgements(generation)
         if generation in self._connections:
             return  # a turn that is repeated although it had been written
         present = present and self._session > 0
         if not present:
-            self._session = self._ledger.session_began()
+            self._session = self._ledger.deliveries.session_began()
             self._packets = {self._session: self._no_packets(self._session)}
             self._noted = 0
         self._connections[generation] = (self._session, present)
@@ -99,7 +99,7 @@ class Intake:
             del self._connections[old]
 
     def acknowledged(self, arrivals: Iterable[Arrival]) -> None:
-        """Note that the messages of *arrivals* were acknowledged, in this order."""
+        """Record that the messages of *arrivals* were acknowledged, in this order."""
         for arrival in arrivals:
             message = arrival.message
             if message is None or not message.packet_id:
@@ -109,20 +109,20 @@ class Intake:
                 self._acknowledged.sent(packet)
 
     def acknowledgements_read(self, generation: int, count: int) -> None:
-        """Take the proof that the broker has read the first *count* acknowledgements of a connection."""
+        """Apply the proof that the broker has read the first *count* acknowledgements of a connection."""
         packets = self._packets.get(self._session)
         if packets is not None and generation == self._acknowledged.generation:
             packets.read(self._acknowledged.read(count))
 
     def note_acknowledged(self) -> None:
-        """Have what is proved written with a turn that is written anyway; without it more is compared."""
+        """Write what is proved with a turn that is written anyway; without it more is compared."""
         packets = self._packets.get(self._session)
         if packets is not None and packets.read_up_to > self._noted:
             self._noted = packets.read_up_to
-            self._ledger.acknowledgements_read(packets.session, packets.read_up_to)
+            self._ledger.deliveries.acknowledgements_read(packets.session, packets.read_up_to)
 
     def unread(self) -> Packets | None:
-        """Give what redeliveries in the newest session are compared with."""
+        """Return what redeliveries in the newest session are compared with."""
         return self._packets.get(self._session)
 
     def receive(
@@ -132,20 +132,20 @@ class Intake:
         Record *arrivals* and answer what can be answered at once.
 
         Args:
-            transaction: That of the turn, to look up known request ids.
+            transaction: That of the turn, to read known request ids.
             arrivals: In order of arrival.
-            again: These were handed in before and the transaction failed at
-                its end: what is on disk of them already is left alone.
+            again: This turn was attempted before and its transaction failed at
+                the end: what is on disk of it already is left alone.
 
         Returns:
-            The new requests, whose tasks are to be found.
+            The new requests, whose tasks are to be resolved.
         """
         parsed = []
         for arrival in arrivals:
             digest = None if arrival.message is None else _digest(arrival.message)
             packet = None
             if arrival.message is not None and digest is not None:
-                is_new, packet = self._look_up(transaction, arrival.message, digest, again)
+                is_new, packet = self._recognise(transaction, arrival.message, digest, again)
                 if not is_new:
                     continue
             elif arrival.given_up is not None and arrival.given_up():
@@ -153,8 +153,8 @@ class Intake:
             parsed.append(self._parse(arrival, digest, packet))
         # An id made here is new.
         asked = {one.request_id for one in parsed if one.request is not None and one.given}
-        known = _Known(transaction, asked, self._turn)
-        opened = [self._record(one, known) for one in parsed]
+        holders = Holders(transaction, asked, self._turn)
+        opened = [self._record(one, holders) for one in parsed]
         for one in parsed:
             if one.arrival.on_stored is not None:
                 self._turn.after(one.arrival.on_stored, one.request_id)
@@ -164,12 +164,12 @@ class Intake:
         """Record an arrival as refused with *error*, whatever it holds."""
         digest = None if arrival.message is None else _digest(arrival.message)
         address = self._address(arrival, digest, None, self._settings.mqtt.max_payload_bytes)
-        self._ledger.malformed(arrival, error, arrival.request_id or _new_id(), address)
+        self._ledger.requests.malformed(arrival, error, arrival.request_id or _new_id(), address)
 
-    def _look_up(
+    def _recognise(
         self, transaction: Transaction, message: Message, digest: bytes, again: bool
     ) -> tuple[bool, Packet | None]:
-        """Tell whether a message is to be recorded, and give what a redelivery of it is compared with."""
+        """Return whether a message is to be recorded, and what a redelivery of it is compared with."""
         if message.retain:
             _log.warning(
                 "a message retained on %s was acknowledged and not acted upon: publish requests without "
@@ -194,12 +194,12 @@ class Intake:
                 message.packet_id,
                 extra={"action": "redelivery_recognised"},
             )
-            self._ledger.redelivered(queries.request_of(transaction, packet.row), message.packet_id)
+            self._ledger.notes.redelivered(queries.request_of(transaction, packet.row), message.packet_id)
         self._recorded[message.generation, message.packet_id] = packet
         return is_new, packet
 
     def _packets_of(self, transaction: Transaction, session: int) -> Packets:
-        """Give what redeliveries in a session are compared with, read from the journal if need be."""
+        """Return what redeliveries in a session are compared with, read from the journal if need be."""
         if session not in self._packets:
             after = queries.read_up_to(transaction, session)
             limit = self._settings.mqtt.receive_maximum
@@ -249,18 +249,18 @@ class Intake:
         expires_at = None
         if message.expiry_seconds is not None:
             expires_at = arrival.received_at + message.expiry_seconds * 1000
-        wishes = [message.response_topic, request.reply_topic if request else reply_topic]
+        asked = [message.response_topic, request.reply_topic if request else reply_topic]
         return Address(
             arrival.payload[:limit],
             entered,
             digest,
             session,
-            self._reply_topic([wish for wish in wishes if wish]),
+            self._reply_topic([topic for topic in asked if topic]),
             expires_at,
         )
 
-    def _reply_topic(self, wishes: Iterable[str]) -> str:
-        for topic in wishes:
+    def _reply_topic(self, asked: Iterable[str]) -> str:
+        for topic in asked:
             problem = self._may_reply(topic)
             if problem is None:
                 return topic
@@ -273,41 +273,41 @@ class Intake:
             )
         return self._settings.mqtt.task_start_reply_topic
 
-    def _record(self, one: _Parsed, known: _Known) -> OpenRequest | None:
+    def _record(self, one: _Parsed, holders: Holders) -> OpenRequest | None:
         ledger = self._ledger
         request = one.request
         if request is None:
             error = one.error or RequestError("internal_error", "Internal error", "the request was not read")
-            self._place(one, ledger.malformed(one.arrival, error, one.request_id, one.address))
+            self._place(one, ledger.requests.malformed(one.arrival, error, one.request_id, one.address))
             return None
-        holder = known.holder(one.request_id)
+        holder = holders.of(one.request_id)
         if holder is not None and holder.fingerprint != request.fingerprint:
             conflict = RequestError(
                 "request_id_conflict",
                 "Request id already used",
                 f"requestId '{one.request_id}' was used for a different request; use a new one",
             )
-            delivery = ledger.malformed(one.arrival, conflict, one.request_id, one.address, request)
+            delivery = ledger.requests.malformed(one.arrival, conflict, one.request_id, one.address, request)
             self._place(one, delivery)
             return None
         if holder is not None:
             # A repetition gets the reply of the request it repeats, at the end only if that waits for it.
             wait = request.wait if holder.waits else "started"
-            delivery = ledger.repeated(one.arrival, holder.row, one.request_id, one.address, wait)
+            delivery = ledger.requests.repeated(one.arrival, holder.row, one.request_id, one.address, wait)
             self._place(one, delivery)
             answer = holder.final_answer or (holder.answer if wait == "started" else None)
-            opened = ledger.open.get(holder.row) or ledger.finishing.get(holder.row)
+            opened = ledger.requests.open.get(holder.row) or ledger.requests.finishing.get(holder.row)
             if answer is not None:
                 ledger.deliveries.answer(delivery, holder.row, one.request_id, answer, "repeated")
             elif opened is not None:
                 opened.deliveries.append(delivery)
             return None
-        opened = ledger.received(one.arrival, request, one.request_id, one.address)
+        opened = ledger.requests.received(one.arrival, request, one.request_id, one.address)
         self._place(one, opened.deliveries[-1])
         late = self._too_late(opened, request)
         if late is not None:
-            ledger.refused(opened, late)
-        known.add(opened, request.fingerprint)
+            ledger.requests.refused(opened, late)
+        holders.add(opened, request.fingerprint)
         return None if late is not None else opened
 
     def _place(self, one: _Parsed, delivery: Delivery) -> None:
@@ -332,53 +332,8 @@ class Intake:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    row: int
-    fingerprint: str
-    waits: bool
-    answer: str | None = None
-    final_answer: str | None = None
-
-
-class _Known:
-    """The requests that hold the ids of one turn: those on disk and those recorded in this turn."""
-
-    def __init__(self, transaction: Transaction, request_ids: set[str], turn: UnitOfWork) -> None:
-        self._turn = turn
-        self._rows = queries.holders(transaction, request_ids) if request_ids else {}
-        self._new: dict[str, tuple[OpenRequest, str]] = {}
-
-    def holder(self, request_id: str) -> _Holder | None:
-        if request_id in self._new:
-            opened, fingerprint = self._new[request_id]
-            holder = _Holder(opened.id, fingerprint, opened.request.wait == "finished")
-        elif request_id in self._rows:
-            row = self._rows[request_id]
-            final = row["reply"] if row["state"] == "refused" else row["final_reply"]
-            waits = validation.reread(row["document"]).wait == "finished"
-            holder = _Holder(row["id"], row["fingerprint"], waits, row["reply"], final)
-        else:
-            return None
-        # It may have been answered, or let go of its id, earlier in this turn.
-        changed = self._turn.unit.changed(tables.requests, holder.row)
-        if not changed.get("holds_id", True):
-            return None
-        answer = changed.get("reply", holder.answer)
-        last = "reply" if changed.get("state") == "refused" else "final_reply"
-        final = changed.get(last, holder.final_answer)
-        return replace(
-            holder,
-            answer=answer if isinstance(answer, str) else None,
-            final_answer=final if isinstance(final, str) else None,
-        )
-
-    def add(self, opened: OpenRequest, fingerprint: str) -> None:
-        self._new[opened.request_id] = (opened, fingerprint)
-
-
 def _new_id() -> str:
-    """Make an id as `uuid.uuid4` does, without asking the system: that gives the interpreter away."""
+    """Make an id as `uuid.uuid4` does, without asking the system, which would release the interpreter."""
     digits = f"{_chance.getrandbits(128):032x}"
     # Version and variant (RFC 9562, 4) at their places.
     variant = "89ab"[int(digits[16], 16) & 3]
@@ -389,5 +344,5 @@ def _digest(message: Message) -> bytes:
     properties = message.properties.encode()
     length = len(properties).to_bytes(4, "big")
     content = message.topic.encode() + length + properties + message.payload
-    # SHA-256 goes through OpenSSL, which takes longer to get there than to hash what is this short.
+    # SHA-256 goes through OpenSSL, whose call takes longer than hashing something this short.
     return hashlib.blake2b(content, digest_size=16).digest()

@@ -57,36 +57,36 @@ class Packets:
         return len(self._unread)
 
     def add(self, packet_id: int, digest: bytes) -> Packet:
-        """Remember a message that is recorded now; `placed` tells its row."""
+        """Remember a message that is recorded now; `placed` adds its row."""
         packet = Packet(packet_id, digest)
         self._unread[packet_id] = packet
         self._recent.append(packet)
         return packet
 
     def placed(self, packet: Packet, row: int) -> None:
-        """Note the delivery that a message became."""
+        """Record the delivery that a message became."""
         packet.row = row
         self._newest = max(self._newest, row)
 
     def find(self, packet_id: int, digest: bytes) -> Packet | None:
-        """Give the recorded message that is equal and has this packet id; it may come any number of times."""
+        """Return the recorded message that is equal and has this packet id; it may come again and again."""
         unread = self._unread.get(packet_id)
         if unread is not None and unread.digest == digest:
             return unread
         for packet in reversed(self._recent):
             if packet.packet_id == packet_id and packet.digest == digest:
-                # The broker has it still, or again: it must not be pushed out before it is proved.
+                # The broker still has it, or has it again: it must stay until the proof.
                 self._unread.setdefault(packet_id, packet)
                 return packet
         return None
 
     def awaits(self, packet_id: int, row: int) -> bool:
-        """Tell whether the PUBACK of this delivery is not known to have been read."""
+        """Return whether the PUBACK of this delivery is not known to have been read."""
         packet = self._unread.get(packet_id)
         return packet is not None and packet.row == row
 
     def read(self, packets: Iterable[Packet]) -> None:
-        """Take the proof that the broker has read the PUBACKs of *packets*."""
+        """Apply the proof that the broker has read the PUBACKs of *packets*."""
         for packet in packets:
             if packet.row and self.awaits(packet.packet_id, packet.row):
                 del self._unread[packet.packet_id]
@@ -103,13 +103,13 @@ class Acknowledgements:
         self._count = 0
 
     def sent(self, packet: Packet | None) -> None:
-        """Note one more; None for a message that has no row."""
+        """Add one more; None for a message that has no row."""
         # Beyond the most the oldest are forgotten: their rows are compared until the packet id is used again.
         self._sent.append(packet)
         self._count += 1
 
     def read(self, count: int) -> list[Packet]:
-        """Give the packets of those among the first *count* of the connection that waited."""
+        """Return the packets among the first *count* of the connection that waited for a proof."""
         first = self._count - len(self._sent)
         taken = [self._sent.popleft() for _ in range(min(count - first, len(self._sent)))]
         return [packet for packet in taken if packet is not None]

@@ -17,7 +17,7 @@ def backup(path: Path, target: Path) -> None:
     Copy the journal at *path* into the new file *target*, readable by its owner only.
 
     SQLite copies one state of it in one go (https://www.sqlite.org/backup.html);
-    in WAL mode the daemon goes on writing meanwhile. The copy is one file: it
+    in WAL mode the daemon goes on writing. The copy is one file: it
     needs no `-wal`, and can be read where nobody may write. It is marked as a
     copy, so that a daemon that finds it in its journal's place starts nothing of it.
 

@@ -3,11 +3,11 @@ Keeps the write-ahead log short, beside the one who writes.
 
 A checkpoint within a commit keeps everything waiting for tens of milliseconds.
 A passive one on a connection of its own keeps nobody waiting
-(https://www.sqlite.org/c3ref/wal_checkpoint_v2.html); the log begins anew
+(https://www.sqlite.org/c3ref/wal_checkpoint_v2.html); the log begins again
 with the next commit after all of it has been moved.
 
 How long the log is can be asked of SQLite only by moving it, and its files
-must not be opened here: closing one takes away the locks that SQLite holds on
+must not be opened here: closing one drops the locks that SQLite holds on
 it for this process (https://www.sqlite.org/howtocorrupt.html, 2.2).
 """
 
@@ -22,9 +22,9 @@ from urllib.parse import quote
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.sqlite import Journal
 
-#: Seconds between two looks at how much was written.
+#: Seconds between two checks of how much was written.
 POLL_SECONDS = 0.5
-#: Pages in the log that are worth moving; less than what makes a commit do it, see `store.MAX_LOG_PAGES`.
+#: Pages in the log that are worth moving; less than what makes a commit do it, see `sqlite.MAX_LOG_PAGES`.
 LONG_LOG = 3000
 #: Tries to catch up with somebody who goes on writing; what is left gets less each time.
 TRIES = 5
@@ -32,12 +32,26 @@ TRIES = 5
 _log = logging.getLogger("butler_mqtt.journal")
 
 
-def work(journal: Journal, stop: threading.Event) -> None:
-    """Move the log of *journal* into its file whenever it may have become long, until *stop*."""
+def work(
+    journal: Journal,
+    stop: threading.Event,
+    *,
+    poll_seconds: float = POLL_SECONDS,
+    long_log: int = LONG_LOG,
+) -> None:
+    """
+    Move the log of *journal* into its file whenever it may have become long, until *stop*.
+
+    Args:
+        journal: Open; another thread writes it.
+        stop: Set when the process ends.
+        poll_seconds: Between two checks of how much was written.
+        long_log: Pages in the log that are worth moving.
+    """
     moved = 0
-    while not stop.wait(POLL_SECONDS):
+    while not stop.wait(poll_seconds):
         written = journal.pages_written
-        if moved <= written < moved + LONG_LOG:
+        if moved <= written < moved + long_log:
             continue
         moved = written
         try:
@@ -48,7 +62,7 @@ def work(journal: Journal, stop: threading.Event) -> None:
 
 
 def _move(journal: Journal) -> None:
-    # Into the file that is open, and from its log: SQLite looks at neither. It must not make a new one.
+    # Into the file that is open, and from its log: SQLite compares neither. It must not make a new one.
     journal.verify_identities()
     place = f"file:{quote(str(journal.path))}?mode=rw"
     with contextlib.closing(sqlite3.connect(place, uri=True, isolation_level=None)) as connection:

@@ -2,7 +2,7 @@
 Deletes whole requests, many at a time, but for those of which something is still to come.
 
 Plain SQL on the driver's cursor, with the rows as one JSON array: a list for each
-number of rows would be compiled anew each time, which costs more than the work.
+number of rows would be compiled again each time, which costs more than the work.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ _DELETE = f"DELETE FROM requests WHERE id IN {_ROWS}"  # noqa: S608 -- see above
 
 
 class Forgotten(NamedTuple):
-    """What became of requests that were to be forgotten; `messages` went with them, set aside."""
+    """What became of requests that were to be forgotten; `messages` went with them, dead letters."""
 
     gone: int
     stays: frozenset[int]
     messages: int
 
 
-def forget(cursor: DBAPICursor, rows: Sequence[int], *, with_set_aside: bool) -> Forgotten:
+def forget(cursor: DBAPICursor, rows: Sequence[int], *, with_dead_letters: bool) -> Forgotten:
     """
     Delete closed requests with their deliveries, starts, notes and messages.
 
     Args:
         cursor: Within a transaction.
         rows: Of the requests.
-        with_set_aside: Also those with messages that the broker did not take.
+        with_dead_letters: Also those with messages that the broker did not take.
 
     Returns:
         How many went, and those of which something is still to come.
     """
-    stays = staying(cursor, rows, with_set_aside=with_set_aside)
+    stays = staying(cursor, rows, with_dead_letters=with_dead_letters)
     old = json.dumps([row for row in rows if row not in stays])
     counts = []
     for statement in (*_DELETE_OF, _DELETE):
@@ -61,7 +61,7 @@ def forget(cursor: DBAPICursor, rows: Sequence[int], *, with_set_aside: bool) ->
     return Forgotten(counts[-1], stays, counts[0])
 
 
-def staying(cursor: DBAPICursor, rows: Sequence[int], *, with_set_aside: bool) -> frozenset[int]:
-    """Give those of these requests that `forget` leaves."""
-    cursor.execute(_STAYS, (json.dumps(list(rows)), not with_set_aside))
+def staying(cursor: DBAPICursor, rows: Sequence[int], *, with_dead_letters: bool) -> frozenset[int]:
+    """Return those of these requests that `forget` leaves."""
+    cursor.execute(_STAYS, (json.dumps(list(rows)), not with_dead_letters))
     return frozenset(int(row) for (row,) in cursor.fetchall())

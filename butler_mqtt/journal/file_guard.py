@@ -8,7 +8,7 @@ before anything is done that relies on it, the names are compared with the files
 that were opened, and the log with its index
 (https://www.sqlite.org/walformat.html, 2.1: the layout read here).
 
-The descriptors held here are closed after SQLite's own: closing one takes away
+The descriptors held here are closed after SQLite's own: closing one drops
 the locks that SQLite holds on the file for this process.
 """
 
@@ -41,7 +41,7 @@ _HEADER_BYTES = 32
 _FIXED_BYTES = 24
 _COUNTS = struct.Struct(">II")
 
-_CURE = (
+_ADVICE = (
     "nothing is acknowledged or started any more, and the process ends; stop the service, put the files back "
     "or restore a backup (docs/operations.md#journal-files), then start it again"
 )
@@ -59,13 +59,13 @@ class JournalLost(JournalError):
     """
     A file of the journal is not the one that was opened, or not what was written.
 
-    `log_only` tells that the database itself is untouched and the log that
+    `log_only`: the database itself is untouched and the log that
     was opened is whole, so that what it holds can still be moved.
     """
 
     def __init__(self, file: Path, what: str, *, log_only: bool = False) -> None:
         self.log_only = log_only
-        super().__init__(f"the journal's file {file} {what} while the daemon had it open: {_CURE}")
+        super().__init__(f"the journal's file {file} {what} while the daemon had it open: {_ADVICE}")
 
 
 class Files:
@@ -85,7 +85,7 @@ class Files:
 
     def prepare(self, lock: int, *, known: bool) -> None:
         """
-        Make the database when absent, for its owner only, and take hold of it.
+        Make the database when absent, for its owner only, and open it.
 
         Args:
             lock: The descriptor of the lock file.
@@ -102,7 +102,7 @@ class Files:
         # SQLite puts log and index beside the file that a symbolic link leads to.
         self._wal, self._shm = _beside(self._path.resolve())
         self._refuse_bereaved_log()
-        with contextlib.suppress(OSError):  # SQLite tells what is wrong with it
+        with contextlib.suppress(OSError):  # SQLite reports what is wrong with it
             fresh = not self._path.exists()
             self._held[self._path] = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, MODE)
             if fresh:
@@ -123,7 +123,7 @@ class Files:
             self._identities[self._path] = _identity(os.fstat(self._held[self._path]))
 
     def opened(self) -> None:
-        """Take note of the files that SQLite has opened; raises as `verify`."""
+        """Record the files that SQLite has opened; raises as `verify`."""
         for file in (self._wal, self._shm):
             held = self._held.get(file)
             with contextlib.suppress(OSError):
@@ -255,7 +255,7 @@ class Files:
             self._stamp = _Stamp(found.st_size, found.st_mtime_ns, header)
 
     def _refuse_bereaved_log(self) -> None:
-        """Refuse to begin anew beside a log, which SQLite would delete."""
+        """Refuse to make a new database beside a log, which SQLite would delete."""
         size = self._path.stat().st_size if self._path.exists() else None
         log = self._wal.stat().st_size if self._wal.exists() else 0
         if log == 0 or size:
@@ -269,7 +269,7 @@ class Files:
 
 
 def _beside(database: Path) -> tuple[Path, Path]:
-    """Give log and index of a database."""
+    """Return log and index of a database."""
     return Path(f"{database}-wal"), Path(f"{database}-shm")
 
 
@@ -288,7 +288,7 @@ def _tighten(file: Path) -> None:
     try:
         status = file.stat()
     except OSError:
-        return  # not there, or SQLite tells what is wrong with it
+        return  # not there, or SQLite reports what is wrong with it
     mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISREG(status.st_mode) or not mode & ~MODE:
         return

@@ -1,14 +1,14 @@
 """
-What was open in a backup that was put back, held until an operator lets it go on.
+What was open in a restored backup, held until an operator resumes it.
 
-A backup is older than what the Qlik server did meanwhile: what waits in it may
+A backup is older than what the Qlik server has done since: what waits in it may
 have been started long ago, and its replies may have been published. Whatever is
-open in it is therefore held: it is neither started nor settled nor published,
+open in it is therefore held: it is neither started nor reconciled nor published,
 until `butler-mqtt requests resume`.
 
-A held request has a note of the kind `held`, its messages are set aside with the
+A held request has a note of the kind `held`, its messages are kept back with the
 reason `RESTORED`. A run that was between intent and outcome becomes `unknown`:
-what the server shows today proves nothing about a start of back then.
+what the server shows now proves nothing about a start before the backup.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select, text
 
+from butler_mqtt.domain.states import RUN_OPEN, RunState, move
 from butler_mqtt.journal.tables import notes, outbox, requests
 
 #: `PRAGMA user_version` of a copy made by `requests backup`; that of a journal in use is 0.
 COPY_MARK = 1
 
-#: Kinds of notes: held; let go on; to be cancelled by the daemon.
+#: Kinds of notes: held; resumed; to be cancelled by the daemon; what an operator decided.
 HELD = "held"
 WAS_HELD = "wasHeld"
 CANCELLING = "cancelling"
@@ -32,12 +33,12 @@ RESUMED = "resumed"
 #: All that say when it was held.
 KINDS = frozenset({HELD, WAS_HELD, CANCELLING})
 
-#: Reason for which the messages of held requests are set aside.
+#: Reason for which the messages of held requests are not published.
 RESTORED = "a backup was restored: it may have been published already"
 #: Details of a run that was between intent and outcome.
 IN_DOUBT = (
-    "a backup was restored that was made between the start and its outcome: look at the task in the QMC, "
-    "this journal cannot tell whether it began"
+    "a backup was restored that was made between the start and its outcome: see the task in the QMC, "
+    "this journal does not show whether it began"
 )
 
 _NOTE = "a backup was put in the journal's place: held until butler-mqtt requests resume"
@@ -57,7 +58,11 @@ _HOLD = f"""
     FROM ({_OPEN}) WHERE request NOT IN (SELECT request FROM notes WHERE kind = '{HELD}')
 """  # noqa: S608 -- own words
 _HELD_REQUESTS = select(notes.c.request).where(notes.c.kind == HELD)
-#: An execution is followed for all its requests or for none.
+_GIVE_UP = """
+    UPDATE runs SET state = :after, answered_at = :now, details = :details
+    WHERE state IN ('intended', 'posted') AND state = :before
+"""
+#: An execution is tracked for all its requests or for none.
 _TOGETHER = f"""
     SELECT DISTINCT others.request FROM starts JOIN runs ON runs.id = starts.run
     JOIN starts AS others ON others.run = runs.id
@@ -68,17 +73,17 @@ _TOGETHER = f"""
 
 
 def not_held() -> ColumnElement[bool]:
-    """Give the condition for requests that are not held; it reads all notes, once a query."""
+    """Return the condition for requests that are not held; it reads all notes, once a query."""
     return requests.c.id.not_in(_HELD_REQUESTS)
 
 
 def is_held() -> ColumnElement[bool]:
-    """Give the condition for requests that are held."""
+    """Return the condition for requests that are held."""
     return requests.c.id.in_(_HELD_REQUESTS)
 
 
-def set_aside() -> ColumnElement[bool]:
-    """Give the condition for messages that the broker does not take; those held are others."""
+def is_dead_letter() -> ColumnElement[bool]:
+    """Return the condition for messages that the broker does not take; those held are not among them."""
     return and_(outbox.c.quarantined_at.isnot(None), outbox.c.reason.is_distinct_from(RESTORED))
 
 
@@ -89,13 +94,13 @@ def count(connection: Connection) -> int:
 
 
 def is_copy(connection: Connection) -> bool:
-    """Tell whether the file is a copy made by `requests backup`, not yet worked on by a daemon."""
+    """Return whether the file is a copy made by `requests backup`, not yet worked on by a daemon."""
     return bool(connection.exec_driver_sql("PRAGMA user_version").scalar_one() == COPY_MARK)
 
 
 def hold(connection: Connection, now: int) -> int:
     """
-    Hold all that is open, within the transaction of *connection*, and take the mark of a copy away.
+    Hold all that is open, within the transaction of *connection*, and remove the mark of a copy.
 
     Args:
         connection: Nothing else may have been changed within its transaction.
@@ -106,13 +111,11 @@ def hold(connection: Connection, now: int) -> int:
     """
     connection.execute(notes.update().where(notes.c.kind == CANCELLING).values(kind=HELD))
     connection.execute(text(_HOLD), {"now": now, "text": _NOTE})
-    connection.execute(
-        text(
-            "UPDATE runs SET state = 'unknown', answered_at = :now, details = :details "
-            "WHERE state IN ('intended', 'posted')"
-        ),
-        {"now": now, "details": IN_DOUBT},
-    )
+    for before in sorted(RUN_OPEN):
+        # A change of state like the ledger's, so by the same rule.
+        after = move(before, RunState.UNKNOWN, "in doubt")
+        values = {"before": before, "after": after, "now": now, "details": IN_DOUBT}
+        connection.execute(text(_GIVE_UP), values)
     connection.execute(
         outbox.update().where(outbox.c.quarantined_at.is_(None)).values(quarantined_at=now, reason=RESTORED)
     )
@@ -122,7 +125,7 @@ def hold(connection: Connection, now: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Requests let go on, by their rows, and how many of their messages are to be published or dropped."""
+    """Resumed requests, by their rows, and how many of their messages are to be published or dropped."""
 
     rows: tuple[int, ...]
     messages: int
@@ -130,10 +133,10 @@ class Released:
 
 def release(connection: Connection, rows: Collection[int], *, cancel: bool) -> Released:
     """
-    Let held requests go on, with those that share an execution with them.
+    Resume held requests, with those that share an execution with them.
 
     Args:
-        connection: In a transaction. The daemon reads its journal anew afterwards.
+        connection: In a transaction. The daemon reads its journal again afterwards.
         rows: Requests; none: all that are held.
         cancel: What of them has not begun is to be cancelled, their old messages are dropped.
     """
@@ -161,13 +164,13 @@ def release(connection: Connection, rows: Collection[int], *, cancel: bool) -> R
 
 
 def cancelling(connection: Connection) -> set[int]:
-    """Give the requests of which what has not begun is to be cancelled."""
+    """Return the requests of which what has not begun is to be cancelled."""
     query = select(notes.c.request).where(notes.c.kind == CANCELLING)
     return {row for row in connection.execute(query).scalars() if row is not None}
 
 
 def cancelled(connection: Connection, rows: Collection[int] | None = None) -> None:
-    """Take note that this has been done for these requests; None: for all but those without tasks yet."""
+    """Record that `cancelling` is done for these requests; None: for all but those without tasks yet."""
     if rows is None:
         later = select(requests.c.id).where(requests.c.closed_at.is_(None), requests.c.state == "received")
         those = notes.c.request.not_in(later)

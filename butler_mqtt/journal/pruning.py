@@ -1,7 +1,7 @@
 """
 Forgets requests before their time because an operator says so.
 
-What goes on, what is still to be published or was set aside, and the last
+What goes on, what is still to be published, dead letters, and the last
 messages, which the broker may deliver again, stay.
 """
 
@@ -19,7 +19,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 from butler_mqtt.journal.deletion import forget, staying
 
-#: Requests that one batch looks at.
+#: Requests that one batch reads.
 BATCH = 50
 #: Seconds after which a step of the daemon ends with the batch in hand: while requests arrive, and else.
 STEP_SECONDS = 0.003
@@ -32,7 +32,7 @@ _MEANT = """
 (NOT ?2 OR state = 'refused') AND id NOT IN (
   SELECT request FROM deliveries WHERE session = (SELECT max(id) FROM sessions) ORDER BY id DESC LIMIT ?3)
 """
-#: In order of age, after a place, with whether each is meant: so many are looked at, however few those are.
+#: In order of age, after a place, with whether each is meant: so many are read, however few those are.
 _OLD = f"""
 SELECT id, closed_at, {_MEANT} FROM requests WHERE closed_at < ?1 AND (closed_at, id) > (?4, ?5)
 ORDER BY closed_at, id LIMIT ?6
@@ -86,7 +86,7 @@ class Pruning:
         return self._order is None
 
     def begin(self, order: Order) -> None:
-        """Take *order* in, in the place of one before."""
+        """Begin with *order*, in the place of one before."""
         self._order = order
         self._after = _BEGINNING
         self._due = 0.0
@@ -113,7 +113,7 @@ class Pruning:
     def _batch(self, cursor: DBAPICursor, order: Order) -> None:
         rows, after = _next(cursor, order, self._after, BATCH)
         if rows:
-            self.gone += forget(cursor, rows, with_set_aside=False).gone
+            self.gone += forget(cursor, rows, with_dead_letters=False).gone
         if after is not None:
             self._after = after
             return
@@ -127,13 +127,13 @@ class Pruning:
 
 
 def survey(connection: Connection, order: Order, *, batch: int = 1000) -> Iterator[Survey]:
-    """See what *order* would do; gives what it has come to after each batch, at least once."""
+    """See what *order* would do; yields what it has come to after each batch, at least once."""
     cursor = connection.connection.cursor()
     go = stay = size = 0
     after = _BEGINNING
     while True:
         rows, next_after = _next(cursor, order, after, batch)
-        stays = staying(cursor, rows, with_set_aside=False)
+        stays = staying(cursor, rows, with_dead_letters=False)
         stay += len(stays)
         go += len(rows) - len(stays)
         cursor.execute(_BYTES, (json.dumps([row for row in rows if row not in stays]),))
@@ -153,10 +153,10 @@ def count(connection: Connection, order: Order) -> int:
 
 
 def _next(
-    cursor: DBAPICursor, order: Order, after: tuple[int, int], looks: int
+    cursor: DBAPICursor, order: Order, after: tuple[int, int], reads: int
 ) -> tuple[list[int], tuple[int, int] | None]:
-    """Give the requests meant among the next *looks*, and the place of the last of these; None at the end."""
-    cursor.execute(_OLD, (order.before, order.refused, order.last, *after, looks))
+    """Return the requests meant among the next *reads*, and the place of the last one; None at the end."""
+    cursor.execute(_OLD, (order.before, order.refused, order.last, *after, reads))
     found = cursor.fetchall()
     rows = [int(row) for row, _, meant in found if meant]
     return rows, (int(found[-1][1]), int(found[-1][0])) if found else None

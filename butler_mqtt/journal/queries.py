@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
 
-from butler_mqtt.journal.held_requests import not_held
+from butler_mqtt.journal.held_requests import is_dead_letter, not_held
 from butler_mqtt.journal.tables import deliveries, outbox, process_starts, requests, runs, sessions, starts
 
 Row = Mapping[str, Any]
@@ -18,12 +18,13 @@ Row = Mapping[str, Any]
 BY_ID = literal_column("+requests.id", requests.c.id.type)
 
 
-def _rows(connection: Connection, query: Select[Any]) -> Sequence[Row]:
+def read_rows(connection: Connection, query: Select[Any]) -> list[Row]:
+    """Return the rows of *query*, each as a mapping of its own."""
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
 # The queries of every turn, with several values as one JSON array: a list for each number of values would be
-# compiled anew each time, which costs more than the query. One value alone needs no array, which is
+# compiled again each time, which costs more than the query. One value alone needs no array, which is
 # twice as quick.
 _HOLDERS = """
     SELECT id, request_id, fingerprint, document, state, reply, final_reply FROM requests
@@ -49,14 +50,14 @@ def _listed(connection: Connection, query: str, values: Collection[str]) -> Sequ
 
 
 def has_id(request_id: str) -> ColumnElement[bool]:
-    """Give the condition that a request has that id, holding it or not, as the two indexes have it."""
+    """Return the condition that a request has that id, holding it or not, as the two indexes have it."""
     named = requests.c.request_id == request_id
     return or_(and_(named, requests.c.holds_id.is_(True)), and_(named, requests.c.holds_id.is_(False)))
 
 
 def newest_time(connection: Connection) -> int | None:
     """
-    Give the time of the newest entry, in milliseconds since 1970; None in an empty journal.
+    Return the time of the newest entry, in milliseconds since 1970; None in an empty journal.
 
     The newest rows count, not the highest times: those may be of a clock that was wrong once.
     """
@@ -68,7 +69,7 @@ def newest_time(connection: Connection) -> int | None:
 
 
 def holders(connection: Connection, request_ids: Collection[str]) -> dict[str, Row]:
-    """Give the requests that hold one of *request_ids*, by it."""
+    """Return the requests that hold one of *request_ids*, by it."""
     return {row["request_id"]: row for row in _listed(connection, _HOLDERS, request_ids)}
 
 
@@ -78,7 +79,7 @@ NOT_PLANNED = text("starts.state <> 'planned'")
 
 
 def planned(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Give the condition for planned starts: they are not in all indexes, and belong to open requests."""
+    """Return the condition for planned starts: they are not in all indexes, and belong to open requests."""
     others = requests.alias("others")
     opened = select(others.c.id).where(others.c.closed_at.is_(None))
     return and_(starts.c.request.in_(opened), starts.c.state == "planned", *conditions)
@@ -92,25 +93,25 @@ def open_count(connection: Connection) -> int:
 
 def received(connection: Connection, *, after: int, limit: int, held: bool = False) -> Sequence[Row]:
     """
-    Give requests whose tasks are not known yet, in order of arrival, with ids above *after*.
+    Return requests whose tasks are not known yet, in order of arrival, with ids above *after*.
 
-    *held* tells that some are held, which are left out: to look for them takes time in a long backlog.
+    *held*: some are held, and left out; to test for them takes time in a long backlog.
     """
     # Found in the index first, so that only these are read whole.
     found = select(requests.c.id).where(IS_OPEN, requests.c.state == "received", after < BY_ID)
     found = found.where(not_held()) if held else found
     those = found.order_by(BY_ID).limit(limit)
-    return _rows(connection, select(requests).where(requests.c.id.in_(those)).order_by(requests.c.id))
+    return read_rows(connection, select(requests).where(requests.c.id.in_(those)).order_by(requests.c.id))
 
 
 def decided(connection: Connection) -> Sequence[Row]:
-    """Give requests with starts that have no outcome; the pipeline keeps their number small."""
+    """Return requests with starts that have no outcome; the pipeline keeps their number small."""
     opened = select(requests).where(IS_OPEN, requests.c.state == "decided", not_held())
-    return _rows(connection, opened.order_by(BY_ID))
+    return read_rows(connection, opened.order_by(BY_ID))
 
 
 def expired(connection: Connection, *, now: int, after: int, limit: int, held: bool = False) -> Sequence[Row]:
-    """Give requests above *after* whose tasks are not known and whose time is over; *held* as before."""
+    """Return requests above *after* whose tasks are not known and whose time is over; *held* as before."""
     query = select(requests).where(
         requests.c.expires_at.isnot(None),
         requests.c.closed_at.is_(None),
@@ -119,12 +120,12 @@ def expired(connection: Connection, *, now: int, after: int, limit: int, held: b
         requests.c.id > after,
     )
     query = query.where(not_held()) if held else query
-    return _rows(connection, query.limit(limit))
+    return read_rows(connection, query.limit(limit))
 
 
 def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
-    """Give the deliveries of these requests that have no reply yet."""
-    return _rows(
+    """Return the deliveries of these requests that have no reply yet."""
+    return read_rows(
         connection,
         select(
             deliveries.c.id,
@@ -141,28 +142,30 @@ def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequenc
 
 
 def starts_of(connection: Connection, request_rows: Collection[int]) -> Sequence[Row]:
-    """Give the starts of these requests in the order decided."""
-    return _rows(connection, select(starts).where(starts.c.request.in_(request_rows)).order_by(starts.c.id))
+    """Return the starts of these requests in the order decided."""
+    return read_rows(
+        connection, select(starts).where(starts.c.request.in_(request_rows)).order_by(starts.c.id)
+    )
 
 
 def waiting_for_the_end(connection: Connection) -> Sequence[Row]:
-    """Give the requests that have a reply and a delivery that waits for the end of their executions."""
+    """Return the requests that have a reply and a delivery that waits for the end of their executions."""
     waiting = select(deliveries.c.request).where(
         deliveries.c.wait == "finished", deliveries.c.answered_at.is_(None)
     )
     query = select(requests).where(requests.c.id.in_(waiting), requests.c.state == "closed", not_held())
-    return _rows(connection, query.order_by(requests.c.id))
+    return read_rows(connection, query.order_by(requests.c.id))
 
 
 def starts_waiting(connection: Connection) -> Sequence[Row]:
-    """Give the starts that wait, in the order decided."""
-    return _rows(connection, _starts_with_requests().where(starts.c.state == "waiting"))
+    """Return the starts that wait, in the order decided."""
+    return read_rows(connection, _starts_with_requests().where(starts.c.state == "waiting"))
 
 
 def starts_served(connection: Connection) -> Sequence[Row]:
-    """Give the starts whose executions have not ended, in the order decided."""
+    """Return the starts whose executions have not ended, in the order decided."""
     executing = select(runs.c.id).where(runs.c.state == "executing")
-    return _rows(
+    return read_rows(
         connection,
         _starts_with_requests().where(NOT_PLANNED, starts.c.run.in_(executing), starts.c.state == "running"),
     )
@@ -174,33 +177,35 @@ def _starts_with_requests() -> Select[Any]:
 
 
 def executing_runs(connection: Connection) -> Sequence[Row]:
-    """Give the runs whose executions have not ended."""
-    return _rows(connection, select(runs).where(runs.c.state == "executing").order_by(runs.c.id))
+    """Return the runs whose executions have not ended."""
+    return read_rows(connection, select(runs).where(runs.c.state == "executing").order_by(runs.c.id))
 
 
 def runs_by_ids(connection: Connection, run_rows: Collection[int]) -> Sequence[Row]:
-    """Give runs by their ids."""
-    return _rows(connection, select(runs).where(runs.c.id.in_(run_rows)))
+    """Return runs by their ids."""
+    return read_rows(connection, select(runs).where(runs.c.id.in_(run_rows)))
 
 
 def open_runs(connection: Connection) -> Sequence[Row]:
-    """Give the runs between intent and outcome."""
-    return _rows(connection, select(runs).where(runs.c.state.in_(["intended", "posted"])).order_by(runs.c.id))
+    """Return the runs between intent and outcome."""
+    return read_rows(
+        connection, select(runs).where(runs.c.state.in_(["intended", "posted"])).order_by(runs.c.id)
+    )
 
 
 def known_executions(connection: Connection, execution_ids: Collection[str]) -> dict[str, int]:
-    """Give the run of each of these executions that the journal knows."""
+    """Return the run of each of these executions that the journal knows."""
     rows = _listed(connection, _KNOWN_EXECUTIONS, execution_ids)
     return {row["execution_id"]: row["id"] for row in rows}
 
 
 def newest_session(connection: Connection) -> int:
-    """Give the id of the newest session with the broker, 0 if there was none."""
+    """Return the id of the newest session with the broker, 0 if there was none."""
     return connection.execute(select(func.max(sessions.c.id))).scalar() or 0
 
 
 def read_up_to(connection: Connection, session: int) -> int:
-    """Give the delivery up to which the broker has read the PUBACKs of a session, 0 for not known."""
+    """Return the delivery up to which the broker has read the PUBACKs of a session, 0 for not known."""
     query = select(sessions.c.read_up_to).where(sessions.c.id == session)
     return connection.execute(query).scalar() or 0
 
@@ -209,7 +214,7 @@ _OF_SESSION = """
     SELECT packet_id, digest, id FROM deliveries
     WHERE session = ?1 AND id > ?2 AND packet_id > 0 ORDER BY id DESC LIMIT ?3
 """
-#: With one maximum SQLite gives the other columns of that row.
+#: With one maximum SQLite returns the other columns of that row.
 _NEWEST_OF_EACH = """
     SELECT packet_id, digest, max(id) FROM deliveries INDEXED BY deliveries_by_session
     WHERE session = ?1 AND id > ?2 AND packet_id > 0 GROUP BY packet_id
@@ -217,12 +222,12 @@ _NEWEST_OF_EACH = """
 
 
 def last_packets(connection: Connection, *, session: int, limit: int) -> Sequence[tuple[int, bytes, int]]:
-    """Give packet id, digest and row of the last deliveries of a session, oldest first."""
+    """Return packet id, digest and row of the last deliveries of a session, oldest first."""
     return _plain(connection, _OF_SESSION, session, 0, limit)[::-1]
 
 
 def newest_packets(connection: Connection, *, session: int, after: int) -> Sequence[tuple[int, bytes, int]]:
-    """Give packet id, digest and row of the newest delivery of each packet id behind the row *after*."""
+    """Return packet id, digest and row of the newest delivery of each packet id behind the row *after*."""
     return _plain(connection, _NEWEST_OF_EACH, session, after)
 
 
@@ -236,8 +241,8 @@ def _plain(connection: Connection, query: str, *values: int) -> list[Any]:
 
 
 def unpublished(connection: Connection, *, after: int, limit: int) -> Sequence[Row]:
-    """Give rows of the outbox that are to be published, oldest first, with ids above *after*."""
-    return _rows(
+    """Return rows of the outbox that are to be published, oldest first, with ids above *after*."""
+    return read_rows(
         connection,
         select(outbox)
         .where(outbox.c.quarantined_at.is_(None), outbox.c.id > after)
@@ -246,8 +251,14 @@ def unpublished(connection: Connection, *, after: int, limit: int) -> Sequence[R
     )
 
 
+def dead_letters(connection: Connection, rows: Collection[int]) -> Sequence[Row]:
+    """Return those of these rows of the outbox that the broker does not take, oldest first."""
+    query = select(outbox).where(outbox.c.id.in_(rows), is_dead_letter())
+    return read_rows(connection, query.order_by(outbox.c.id))
+
+
 def request_of(connection: Connection, delivery: int) -> int | None:
-    """Give the request of a delivery; None when it is not on disk yet, or not any more."""
+    """Return the request of a delivery; None when it is not on disk yet, or not any more."""
     query = select(deliveries.c.request).where(deliveries.c.id == delivery)
     found: int | None = connection.execute(query).scalar()
     return found

@@ -3,7 +3,7 @@ Bounds what is kept of refusals and repetitions, so that no sender can fill the 
 
 A request that was refused and does not hold its id (it could not be read, its id
 belongs to another, Qlik could not be reached) has started nothing and decides
-nothing that comes: the newest are kept for those who look for the cause, by count
+nothing that comes: the newest are kept for finding the cause, by count
 and by size. What a turn adds too much goes with the next, so that a sender meets
 the bound as more work a turn and not as a file that grows.
 """
@@ -32,7 +32,7 @@ _ROW_BYTES = 1000
 #: Refusals deleted in a turn to which none comes, and arrivals of one request in any.
 CALM_STEP = 20
 ARRIVALS_STEP = 500
-#: Seconds until those are looked at again whose replies have not been published.
+#: Seconds until those are tried again whose replies have not been published.
 PAUSE_SECONDS = 1.0
 #: Seconds between two lines of the log about it.
 _SAY_SECONDS = 60.0
@@ -75,13 +75,24 @@ class Refusals:
         least: So many are kept whatever their size: the broker may deliver them again.
         most: So many are kept.
         most_bytes: So many bytes are kept, about.
+        arrivals: So many arrivals of one request are kept besides the first, and *least* in any case.
+        pause_seconds: Until those are tried again whose replies have not been published.
     """
 
-    def __init__(self, *, least: int, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        least: int,
+        most: int = MOST,
+        most_bytes: int = MOST_BYTES,
+        arrivals: int = ARRIVALS,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
+        self._pause_seconds = pause_seconds
         self._least = least
         self._most = max(most, least)
         self._most_bytes = most_bytes
-        self._arrivals = max(ARRIVALS, least)
+        self._arrivals = max(arrivals, least)
         self._kept: deque[_Kept] = deque()
         self._bytes = 0
         self._due: deque[int] = deque()
@@ -107,7 +118,7 @@ class Refusals:
         self._new = 0
 
     def recorded(self, row: int, size: int) -> None:
-        """Take note of a refusal that is on disk; *size* is the bytes of its texts."""
+        """Record a refusal that is on disk; *size* is the bytes of its texts."""
         self._new += 1
         self._kept.append(_Kept(row, size + _ROW_BYTES))
         self._bytes += size + _ROW_BYTES
@@ -119,7 +130,7 @@ class Refusals:
             self._due.append(oldest.row)
 
     def repeated(self, row: int) -> None:
-        """Take note that the request *row* arrived once more."""
+        """Record that the request *row* arrived once more."""
         self._repeated[row] = None
 
     def step(self, connection: Connection) -> None:
@@ -147,13 +158,13 @@ class Refusals:
 
     def _forget(self, cursor: DBAPICursor, size: int) -> None:
         rows = [self._due.popleft() for _ in range(min(size, len(self._due)))]
-        done = forget(cursor, rows, with_set_aside=True)
+        done = forget(cursor, rows, with_dead_letters=True)
         self._due.extend(row for row in rows if row in done.stays)
         self._gone += done.gone
         self._messages += done.messages
         if not done.gone:
             # Their replies wait for the broker.
-            self._pause = time.monotonic() + PAUSE_SECONDS
+            self._pause = time.monotonic() + self._pause_seconds
 
     def _say(self) -> None:
         now = time.monotonic()

@@ -1,4 +1,8 @@
-"""Whole requests as the journal has them, with all that belongs to each."""
+"""
+Whole requests as the journal has them, with all that belongs to each, for operators.
+
+`journal.status_rows` reads of one request what the REST API shows.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
 from butler_mqtt.journal.held_requests import HELD, RESTORED
-from butler_mqtt.journal.queries import NOT_PLANNED, Row, planned
+from butler_mqtt.journal.queries import NOT_PLANNED, Row, planned, read_rows
 from butler_mqtt.journal.tables import deliveries, notes, outbox, process_starts, requests, runs, starts
 
 #: Deliveries of one request that are read; one may have come any number of times.
@@ -26,8 +30,8 @@ class RequestRows:
     of all of them, of which the first `MAX_DELIVERIES` are here. `runs` are
     those its starts belong to, by id; `shared` are the ids of other requests
     that share a run, by its id; `messages` are its rows in the outbox. `notes`
-    are about the request or one of its runs; `lives` are those beginnings of
-    the daemon that came after the request.
+    are about the request or one of its runs; `process_starts` are those of
+    the daemon after the request.
     """
 
     request: Row
@@ -41,12 +45,12 @@ class RequestRows:
 
     @property
     def held(self) -> bool:
-        """Tell whether it is held since a backup was restored."""
+        """Return whether it is held since a backup was restored."""
         return any(note["kind"] == HELD for note in self.notes)
 
     @property
-    def set_aside(self) -> list[Row]:
-        """Give the messages that the broker does not take."""
+    def dead_letters(self) -> list[Row]:
+        """Its messages that the broker does not take."""
         return [
             row for row in self.messages if row["quarantined_at"] is not None and row["reason"] != RESTORED
         ]
@@ -54,19 +58,19 @@ class RequestRows:
 
 def read(connection: Connection, rows: Sequence[int]) -> list[RequestRows]:
     """Read whole requests, in the order of their ids."""
-    opened = _rows(connection, select(requests).where(requests.c.id.in_(rows)).order_by(requests.c.id))
+    opened = read_rows(connection, select(requests).where(requests.c.id.in_(rows)).order_by(requests.c.id))
     arrived = _by_request(connection, _deliveries(rows))
     begun = _by_request(connection, _of(starts, rows))
     messages = _by_request(connection, _of(outbox, rows))
     run_rows = {row["run"] for many in begun.values() for row in many if row["run"] is not None}
-    posted = {row["id"]: row for row in _rows(connection, select(runs).where(runs.c.id.in_(run_rows)))}
+    posted = {row["id"]: row for row in read_rows(connection, select(runs).where(runs.c.id.in_(run_rows)))}
     shared = _shared(connection, run_rows)
     noted = _by_request(connection, _of(notes, rows))
     of_runs = defaultdict(list)
-    for note in _rows(connection, select(notes).where(notes.c.run.in_(run_rows)).order_by(notes.c.id)):
+    for note in read_rows(connection, select(notes).where(notes.c.run.in_(run_rows)).order_by(notes.c.id)):
         of_runs[note["run"]].append(note)
     begun_since = min((row["received_at"] for row in opened), default=0)
-    later = _rows(
+    later = read_rows(
         connection,
         select(process_starts)
         .where(process_starts.c.began_at > begun_since)
@@ -117,7 +121,7 @@ def _deliveries(rows: Sequence[int]) -> Select[Any]:
 
 
 def _shared(connection: Connection, run_rows: set[int]) -> defaultdict[int, list[tuple[int, str]]]:
-    """Give the requests that each of these runs serves, as row and id."""
+    """Return the requests that each of these runs serves, as row and id."""
     query = (
         select(starts.c.run, requests.c.id, requests.c.request_id)
         .join(requests, requests.c.id == starts.c.request)
@@ -132,10 +136,6 @@ def _shared(connection: Connection, run_rows: set[int]) -> defaultdict[int, list
 
 def _by_request(connection: Connection, query: Select[Any]) -> defaultdict[int, list[Row]]:
     grouped: defaultdict[int, list[Row]] = defaultdict(list)
-    for row in _rows(connection, query):
+    for row in read_rows(connection, query):
         grouped[row["request"]].append(row)
     return grouped
-
-
-def _rows(connection: Connection, query: Select[Any]) -> list[Row]:
-    return [dict(row) for row in connection.execute(query).mappings()]

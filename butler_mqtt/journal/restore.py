@@ -1,4 +1,4 @@
-"""Puts a backup in the journal's place: checked, brought to the newest format, all that is open held."""
+"""Restores a backup: checked, brought to the newest format, all that is open held."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def restore(journal: Path, copy: Path) -> Restored:
     Put *copy* in the place of the journal at *journal*; the copy itself stays as it is.
 
     What was there is kept beside it under a name with the date. The daemon's
-    lock is held meanwhile; a failure or a crash at any instant leaves the old
+    lock is held until the end; a failure or a crash at any instant leaves the old
     journal or the new one in place, whole.
 
     Raises:
@@ -65,7 +65,7 @@ def restore(journal: Path, copy: Path) -> Restored:
                 _read(copy, draft)
                 found, held = _prepare(draft, copy)
                 _synchronise(draft)
-                _give_away(draft, file)
+                _set_owner(draft, file)
                 aside = _keep(file) if file.exists() else None
                 # Of a journal that is gone; of one that is there `_keep` has it.
                 _remove(file, itself=False)
@@ -92,7 +92,7 @@ def _locked(journal: Path) -> Iterator[None]:
             f"the journal {journal} is in use by a running daemon: stop it first (systemctl stop butler-mqtt)"
         ) from None
     try:
-        _give_away(lock, journal)
+        _set_owner(lock, journal)
         yield
     finally:
         os.close(descriptor)
@@ -136,7 +136,7 @@ def _check(connection: sqlite3.Connection, copy: Path) -> None:
 
 
 def _prepare(draft: Path, copy: Path) -> tuple[str, int]:
-    """Bring the draft to the newest format and hold what is open; give the format found, and how many."""
+    """Bring the draft to the newest format and hold what is open; return the format and their number."""
     engine = writing_engine(draft)
     try:
         with engine.connect() as connection:
@@ -178,8 +178,8 @@ def _compare(connection: Connection, copy: Path) -> None:
         )
 
 
-def _give_away(file: Path, journal: Path) -> None:
-    """As root, give *file* to whom the journal belongs, or its folder: the daemon is to write it."""
+def _set_owner(file: Path, journal: Path) -> None:
+    """As root, make the owner of the journal, or of its folder, that of *file*: the daemon is to write it."""
     if os.geteuid() == 0:
         owner = (journal if journal.exists() else journal.parent).stat()
         os.chown(file, owner.st_uid, owner.st_gid)

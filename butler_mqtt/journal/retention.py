@@ -1,13 +1,13 @@
 """
-Forgets what is older than the journal keeps, a few rows at a time, and gives the space back.
+Forgets what is older than the journal keeps, a few rows at a time, and frees the space.
 
 Runs within the transactions of the one writer: a second connection would make
 that one wait for its lock. What a step adds to a turn is bounded twice: by time,
-looked at after each statement, and by rows, since all pages that it touches are
+checked after each statement, and by rows, since all pages that it touches are
 written with the turn.
 
 A sweep goes over requests, runs and sessions in order of age; what must stay is
-passed by and looked at again in the next one.
+skipped and read again in the next one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from butler_mqtt.clock import now_ms
 STEP_SECONDS = 0.003
 #: Rows after which a step ends: each lies on several pages, at random places of the indexes.
 STEP_ROWS = 40
-#: Requests or runs that one step looks at.
-STEP_POLLS = 20
+#: Requests or runs that one step reads.
+STEP_READS = 20
 #: Rows that one statement deletes.
 MAX_DELETED = 20
 #: Pages that one step moves to the front of the file.
@@ -103,7 +103,7 @@ class Unread(Protocol):
     read_up_to: int
 
     def awaits(self, packet_id: int, row: int) -> bool:
-        """Tell whether a delivery is one of them."""
+        """Return whether a delivery is one of them."""
 
 
 class _Step:
@@ -121,11 +121,11 @@ class _Step:
         return self._got_on and (self._rows <= 0 or time.monotonic() >= self._deadline)
 
     def passed(self) -> None:
-        """Take note that something was looked at that stays."""
+        """Record that something was read that stays."""
         self._got_on = True
 
     def delete(self, statement: str, *given: int) -> int:
-        """Run a statement and give how many rows went."""
+        """Run a statement and return how many rows went."""
         self.cursor.execute(statement, given)
         gone: int = self.cursor.rowcount
         self._rows -= gone
@@ -139,7 +139,7 @@ class Retention:
 
     Args:
         days: How long a closed request is kept.
-        unread: Gives the deliveries that redeliveries are compared with: they are kept.
+        unread: Returns the deliveries that redeliveries are compared with: they are kept.
         now: The present time in milliseconds since 1970; None while it is in doubt: then nothing is pruned.
     """
 
@@ -189,7 +189,7 @@ class Retention:
     # ---- what a sweep does, each part with True until it is through
 
     def _prune_requests(self, step: _Step, cutoff: int) -> bool:
-        step.cursor.execute(_OLD_REQUESTS, (cutoff, *self._after, STEP_POLLS))
+        step.cursor.execute(_OLD_REQUESTS, (cutoff, *self._after, STEP_READS))
         old = step.cursor.fetchall()
         for identity, closed_at in old:
             if self._blocked(step, identity, cutoff):
@@ -202,7 +202,7 @@ class Retention:
         return bool(old)
 
     def _prune_runs(self, step: _Step, cutoff: int) -> bool:
-        step.cursor.execute(_NEXT_RUNS, (self._after_run, STEP_POLLS))
+        step.cursor.execute(_NEXT_RUNS, (self._after_run, STEP_READS))
         # Their ids are in order of age, so that the first young one ends the sweep without an index.
         old = list(takewhile(lambda row: row[1] < cutoff, step.cursor.fetchall()))
         for identity, _intended_at, over_since in old:
@@ -232,7 +232,7 @@ class Retention:
     # ---- helpers
 
     def _blocked(self, step: _Step, identity: int, cutoff: int) -> bool:
-        """Tell whether something of a request is still to come, the broker's redelivery of it too."""
+        """Return whether something of a request is still to come, the broker's redelivery of it too."""
         step.cursor.execute(_BLOCKED, (identity, cutoff))
         if step.cursor.fetchone() is not None:
             return True
@@ -267,7 +267,7 @@ class Retention:
             )
         if self._dropped:
             _log.warning(
-                "with them %s messages that the broker had never taken, set aside for as long",
+                "with them %s messages that the broker had never taken, dead letters for as long",
                 self._dropped,
                 extra={"action": "journal_pruned"},
             )

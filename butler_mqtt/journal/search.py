@@ -35,7 +35,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal.held_requests import is_held, set_aside
+from butler_mqtt.journal.held_requests import is_dead_letter, is_held
 from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
 from butler_mqtt.journal.request_rows import RequestRows, read
 from butler_mqtt.journal.sqlite import FORMAT, reading_engine
@@ -99,7 +99,7 @@ class Filters:
     sender: str | None = None
     door: str | None = None
     code: str | None = None
-    quarantined: bool = False
+    dead_letters: bool = False
     held: bool = False
 
 
@@ -135,7 +135,7 @@ class Search:
 
     def find(self, filters: Filters, limit: int, *, among: Sequence[int] | None = None) -> list[int]:
         """
-        Give the rows of the newest requests that fit, newest first.
+        Return the rows of the newest requests that fit, newest first.
 
         Args:
             filters: What they have to fulfil.
@@ -153,13 +153,13 @@ class Search:
             return [row.id for row in connection.execute(query.limit(limit))]
 
     def after(self, row: int, limit: int) -> list[int]:
-        """Give the next rows of requests that came after that one, oldest first."""
+        """Return the next rows of requests that came after that one, oldest first."""
         with self._reading() as connection:
             query = select(requests.c.id).where(requests.c.id > row).order_by(requests.c.id).limit(limit)
             return list(connection.execute(query).scalars())
 
     def named(self, request_id: str) -> list[int]:
-        """Give the rows of all requests with that id, oldest first."""
+        """Return the rows of all requests with that id, oldest first."""
         with self._reading() as connection:
             query = select(requests.c.id).where(has_id(request_id))
             return list(connection.execute(query.order_by(requests.c.id)).scalars())
@@ -169,20 +169,20 @@ class Search:
         with self._reading() as connection:
             return read(connection, rows)
 
-    def quarantined(self) -> list[int]:
-        """Give the rows of the outbox that the broker does not take, oldest first."""
-        query = select(outbox.c.id).where(set_aside()).order_by(outbox.c.id)
+    def dead_letters(self) -> list[int]:
+        """Return the rows of the outbox that the broker does not take, oldest first."""
+        query = select(outbox.c.id).where(is_dead_letter()).order_by(outbox.c.id)
         with self._reading() as connection:
             return list(connection.execute(query).scalars())
 
     def held(self) -> list[int]:
-        """Give the rows of the requests held since a backup was restored, oldest first."""
+        """Return the rows of the requests held since a backup was restored, oldest first."""
         with self._reading() as connection:
             query = select(requests.c.id).where(is_held()).order_by(requests.c.id)
             return list(connection.execute(query).scalars())
 
-    def still_quarantined(self, rows: Sequence[int]) -> int:
-        """Count those of these rows of the outbox that are set aside still."""
+    def still_dead_letters(self, rows: Sequence[int]) -> int:
+        """Count those of these rows of the outbox that are still dead letters."""
         query = select(func.count()).where(outbox.c.id.in_(rows), outbox.c.quarantined_at.isnot(None))
         with self._reading() as connection:
             return connection.execute(query).scalar_one()
@@ -191,8 +191,8 @@ class Search:
         """
         Read all requests in order of arrival, a few at a time.
 
-        No transaction is held between them: what is pruned meanwhile is left
-        out, what arrives meanwhile comes at the end.
+        No transaction is held between them: what is pruned in between is
+        left out, what arrives in between comes at the end.
         """
         place = (since if since is not None else -1, -1)
         while True:
@@ -207,7 +207,7 @@ class Search:
             place = (found[-1].received_at, found[-1].id)
 
     def version(self) -> int:
-        """Give a number that changes whenever another process has written."""
+        """Return a number that changes whenever another process has written."""
         with self._reading(whole=False) as connection:
             return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
 
@@ -215,7 +215,7 @@ class Search:
 
     @contextmanager
     def _reading(self, *, whole: bool = True) -> Iterator[Connection]:
-        """Give the connection; with *whole* all queries in the block see one state of the file."""
+        """Return the connection; with *whole* all queries in the block see one state of the file."""
         with self._translated():
             if whole:
                 self._connection.exec_driver_sql("BEGIN")
@@ -253,7 +253,7 @@ def _connect(path: Path) -> Connection:
         unwritable = any(words in str(error.orig) for words in ("unable to open", "readonly database"))
         if not unwritable or Path(f"{path}-wal").exists():
             raise
-        # A copy in a folder where nobody may write: SQLite then needs to be told that nobody does.
+        # A copy in a folder where nobody may write: SQLite then has to know that nobody does.
         query = {"mode": "ro", "immutable": "1", "uri": "true"}
         url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
         return create_engine(url, poolclass=NullPool).connect()
@@ -278,7 +278,7 @@ def _in_order(
 
 
 def _conditions(connection: Connection, filters: Filters) -> list[ColumnElement[bool] | TextClause] | None:
-    """Give what requests that fit fulfil; None when there is no such task or tag at all."""
+    """Return what requests that fit fulfil; None when there is no such task or tag at all."""
     conditions = _of_the_request(filters)
     if filters.states:
         conditions.append(_in_states(filters.states))
@@ -300,8 +300,8 @@ def _conditions(connection: Connection, filters: Filters) -> list[ColumnElement[
             return None
         tagged = requests.alias("tagged")
         conditions.append(BY_ID.in_(select(tagged.c.id).where(tagged.c.tags.in_(tags))))
-    if filters.quarantined:
-        conditions.append(BY_ID.in_(select(outbox.c.request).where(set_aside())))
+    if filters.dead_letters:
+        conditions.append(BY_ID.in_(select(outbox.c.request).where(is_dead_letter())))
     if filters.held:
         conditions.append(is_held())
     return conditions
@@ -341,7 +341,7 @@ def _in_states(states: Sequence[str]) -> ColumnElement[bool]:
 
 
 def _tasks(connection: Connection, wanted: str) -> list[str]:
-    """Give the ids of tasks with that id, or with that name when it was seen last."""
+    """Return the ids of tasks with that id, or with that name when it was seen last."""
     wanted = wanted.casefold()
     names: dict[str, str] = dict(connection.execute(_TASKS).all())
     names |= dict(connection.execute(select(starts.c.task_id, starts.c.task_name).where(planned())).all())
@@ -349,7 +349,7 @@ def _tasks(connection: Connection, wanted: str) -> list[str]:
 
 
 def _tags(connection: Connection, wanted: str) -> list[str]:
-    """Give the lists of tags asked for that hold that tag."""
+    """Return the lists of tags asked for that hold that tag."""
     wanted = wanted.casefold()
     lists = connection.execute(_TAGS).scalars()
     return [tags for tags in lists if any(tag.casefold() == wanted for tag in json.loads(tags))]

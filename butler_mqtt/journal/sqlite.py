@@ -120,7 +120,7 @@ class Journal:
             raise self._translated(error) from error
 
     def close(self) -> None:
-        """Close the file and give back the lock; closing twice is fine."""
+        """Close the file and release the lock; closing twice is fine."""
         self._disconnect()
         self._files.close()
         if self._lock is not None:
@@ -153,7 +153,7 @@ class Journal:
 
         Raises:
             JournalLost: The files are not those that were opened; what was
-                written may be gone, and nothing may be told of it.
+                written may be gone, and nothing may rely on it.
             JournalError: Nothing of the block may be taken as written; call
                 `reopen` and read again.
             RuntimeError: A row breaks a rule of the tables, which is a fault of
@@ -193,7 +193,7 @@ class Journal:
 
     def give_back(self) -> None:
         """
-        Give all free pages back to the disk; takes as long as it takes, so not for a daemon at work.
+        Free all unused pages of the file, however long it takes; not for a daemon at work.
 
         Raises:
             JournalError: As `transaction`.
@@ -215,11 +215,11 @@ class Journal:
                 self._driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def verify_identities(self) -> None:
-        """See whether the files have still their names; for any thread. Raises JournalLost."""
+        """Check that the files still have their names; for any thread. Raises JournalLost."""
         self._files.verify_identities()
 
     def has_room(self) -> bool:
-        """Tell whether the disk has space to take new requests."""
+        """Return whether the disk has space to take new requests."""
         try:
             return posix.free_bytes(self.path.parent) >= self._low_disk_bytes
         except OSError:
@@ -319,7 +319,7 @@ def _driver_of(connection: Connection) -> sqlite3.Connection:
 
 
 def writing_engine(path: Path) -> Engine:
-    """Give an engine with one connection that writes durably and begins transactions at once."""
+    """Return an engine with one connection that writes durably and begins transactions at once."""
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=StaticPool,
@@ -353,7 +353,7 @@ def writing_engine(path: Path) -> Engine:
 
 
 def reading_engine(path: Path) -> Engine:
-    """Give an engine that reads the journal at *path*, also while a daemon writes it."""
+    """Return an engine that reads the journal at *path*, also while a daemon writes it."""
     return create_engine(
         URL.create("sqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"}),
         poolclass=NullPool,
@@ -375,7 +375,7 @@ def reading(path: Path) -> Iterator[Transaction]:
 
 
 def highest_ids(connection: Connection) -> dict[str, int]:
-    """Give the highest id in use in each table, by the table's name."""
+    """Return the highest id in use in each table, by the table's name."""
     return {
         table.name: connection.execute(select(table.c.id).order_by(table.c.id.desc()).limit(1)).scalar() or 0
         for table in tables.metadata.sorted_tables

@@ -18,7 +18,7 @@ _USUAL = "without it the journal stands in $STATE_DIRECTORY, else beside the con
 
 
 def advice(error: OSError) -> str:
-    """Tell what to do about a folder in which the journal cannot be written."""
+    """Return what to do about a folder in which the journal cannot be written."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return (
             "free some space on this disk, or set journal.url to another; until then nothing is acknowledged"
@@ -35,7 +35,7 @@ def advice(error: OSError) -> str:
 
 
 def journal_error(path: Path, error: DBAPIError | sqlite3.Error) -> JournalError:
-    """Say what a failure of SQLite means for the operator of the journal at *path*."""
+    """Return the error for the operator of the journal at *path*, with what to do about it."""
     reason = str(driver_error(error))
     recoverable = any(words in reason for words in _RECOVERABLE)
     if "malformed" in reason or "not a database" in reason:
@@ -53,5 +53,5 @@ def journal_error(path: Path, error: DBAPIError | sqlite3.Error) -> JournalError
 
 
 def driver_error(error: DBAPIError | sqlite3.Error) -> BaseException | None:
-    """Give the driver's own error, without what SQLAlchemy says around it."""
+    """Return the driver's own error, without what SQLAlchemy adds to it."""
     return error.orig if isinstance(error, DBAPIError) else error

@@ -1,7 +1,7 @@
 """
 The tables of the journal.
 
-Times are whole milliseconds since 1970 UTC. Ids are given by the program, so
+Times are whole milliseconds since 1970 UTC. Ids are made by the program, so
 that rows of one transaction can refer to each other before they are written.
 """
 
@@ -72,7 +72,7 @@ Index(
 )
 Index("requests_closed", requests.c.closed_at, sqlite_where=requests.c.closed_at.isnot(None))
 # All that lists are filtered by, so that a search reads a tenth of the file at most; in two, of which that of
-# open requests is short. The time of closing, so that SQLite need not look it up for the condition.
+# open requests is short. The time of closing, so that SQLite need not read the row for the condition.
 _SEARCHED = ("received_at", "state", "door", "code", "sender", "closed_at")
 Index("requests_open", *(requests.c[name] for name in _SEARCHED), sqlite_where=requests.c.closed_at.is_(None))
 Index(
@@ -83,7 +83,7 @@ Index(
 Index("requests_by_tags", requests.c.tags, sqlite_where=requests.c.tags.isnot(None))
 
 #: One arrival of a request, with its own reply address. `answered_at`: its reply was written into the outbox
-#: or given to the caller; `confirmed_at`: the broker took it.
+#: or returned to the caller; `confirmed_at`: the broker took it.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -148,8 +148,8 @@ Index(
 Index("starts_by_run", starts.c.run, sqlite_where=text("state <> 'planned'"))
 
 #: One POST to the server: the intent and what the server showed before it, then the execution it led to.
-#: `events` are the states already told, separated by commas; `nothing_at` is the `clock.moment` at which a
-#: look at the server first found nothing of a run in doubt.
+#: `events` are the events already published, separated by commas; `nothing_at` is the `clock.moment` at
+#: which a snapshot first showed nothing of a run in doubt.
 runs = Table(
     "runs",
     metadata,
@@ -184,7 +184,8 @@ Index(
     sqlite_where=runs.c.state.in_(["intended", "posted"]),
 )
 
-#: What is still to be published; a row goes when the broker has confirmed it.
+#: What is still to be published; a row is deleted when the broker has confirmed it. With `quarantined_at` it
+#: is a dead letter, which the broker does not take, or held since a backup was restored.
 outbox = Table(
     "outbox",
     metadata,
@@ -204,7 +205,7 @@ outbox = Table(
 Index("outbox_by_request", outbox.c.request)
 Index("outbox_quarantined", outbox.c.quarantined_at, sqlite_where=outbox.c.quarantined_at.isnot(None))
 
-#: One time that the daemon began to work on this journal.
+#: One process start of the daemon on this journal.
 process_starts = Table(
     "lives",
     metadata,
@@ -215,7 +216,7 @@ process_starts = Table(
 Index("lives_by_time", process_starts.c.began_at)
 
 #: What happens seldom to a request or a run and would be asked for afterwards: a redelivery, a doubt, what
-#: the Qlik server showed when it was looked at. `kind` is one of the words of docs/audit.md.
+#: the Qlik server showed about a doubt. `kind` is one of the words of docs/audit.md.
 notes = Table(
     "notes",
     metadata,

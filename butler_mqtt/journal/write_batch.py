@@ -105,7 +105,7 @@ class WriteBatch:
             self._deletes[table].add(identity)
 
     def changed(self, table: Table, identity: int) -> Mapping[str, Value]:
-        """Give the values that this unit sets on the row with the id *identity*."""
+        """Return the values that this batch sets on the row with the id *identity*."""
         return self._inserts[table].get(identity) or self._updates[table].get(identity) or {}
 
     def write(self, connection: Connection) -> None:
@@ -154,7 +154,7 @@ def _run(
 
 
 def _parts(rows: Sequence[_Row]) -> Iterator[tuple[Sequence[_Row], int]]:
-    """Cut *rows* into as few lists as the sizes allow; give each with the size of its statement."""
+    """Cut *rows* into as few lists as the sizes allow; return each with the size of its statement."""
     for start in range(0, len(rows), _SIZES[-1]):
         part = rows[start : start + _SIZES[-1]]
         yield part, next(size for size in _SIZES if size >= len(part))

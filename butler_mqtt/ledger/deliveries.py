@@ -1,4 +1,4 @@
-"""Deliveries and the messages that answer them, as rows; events likewise."""
+"""Deliveries, and the messages of the outbox: replies and events."""
 
 from __future__ import annotations
 
@@ -12,18 +12,28 @@ from butler_mqtt.domain.open_work import Address, Delivery
 from butler_mqtt.journal import tables
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
-_log = logging.getLogger("butler_mqtt.mailing")
+_log = logging.getLogger("butler_mqtt.ledger")
 
 
 class Deliveries:
     """
-    Writes deliveries, and the rows of the outbox.
+    Writes sessions with the broker, deliveries, and the rows of the outbox.
 
     A message is written in the same transaction as the state it reports.
     """
 
     def __init__(self, turn: UnitOfWork) -> None:
         self._turn = turn
+
+    def session_began(self) -> int:
+        """Record a new session with the broker and return its row."""
+        identity = self._turn.new_id(tables.sessions)
+        self._turn.unit.insert(tables.sessions, {"id": identity, "started_at": now_ms()})
+        return identity
+
+    def acknowledgements_read(self, session: int, up_to: int) -> None:
+        """Record up to which delivery the broker has read the PUBACKs of *session*."""
+        self._turn.unit.update(tables.sessions, session, read_up_to=up_to)
 
     def delivered(self, row: int, arrival: Arrival, address: Address, wait: str) -> Delivery:
         """Record that the request *row* arrived, once more or for the first time."""
@@ -60,7 +70,7 @@ class Deliveries:
         )
 
     def answer(self, delivery: Delivery, row: int, request_id: str, answer: str, code: str) -> None:
-        """Give *delivery* its one reply; *code* is its code or status, for those who count."""
+        """Answer *delivery*, once; *code* is the code or status of the reply, for the metrics."""
         now = now_ms()
         self._turn.unit.update(tables.deliveries, delivery.id, answered_at=now)
         seconds = max(0, now - delivery.received_at) / 1000
@@ -83,7 +93,7 @@ class Deliveries:
         )
 
     def announce(self, row: int, request_id: str, topic: str, event: Mapping[str, object]) -> None:
-        """Tell everybody who listens to *topic* about an execution; *row* is a request it belongs to."""
+        """Publish *event* on *topic*; *row* is a request it belongs to."""
         identity = self._turn.new_id(tables.outbox)
         self._publish("event", row, Publication(identity, topic, replies.encode(event).encode(), request_id))
 
@@ -94,12 +104,12 @@ class Deliveries:
             self._turn.unit.update(tables.deliveries, publication.delivery, confirmed_at=now_ms())
 
     def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
-        """Record that the broker did not take a message, for *reason*; it will be offered again."""
+        """Record that the broker did not take a message, for *reason*; it is sent again."""
         self._turn.unit.update(tables.outbox, publication.id, refusals=refusals)
         if refusals == 1:
             _log.warning(
-                "request %s: the broker refuses a message for %s: %s; it is offered again, does the broker's "
-                "ACL let us write there?",
+                "request %s: the broker refuses a message for %s: %s; it is sent again; check that the "
+                "broker's ACL lets the daemon write there",
                 publication.request_id,
                 publication.topic,
                 reason,
@@ -107,12 +117,12 @@ class Deliveries:
             )
 
     def suspected(self, publication: Publication, refusals: int, reason: str) -> None:
-        """Record that the broker may have hung up, for *reason*, on a message, to be sent alone now."""
-        # The reason beside a message that is not set aside marks it as suspected, through a restart too.
+        """Record that the broker may have closed the connection on a message; it is sent alone now."""
+        # The reason beside a message that is no dead letter marks it as suspected, through a restart too.
         self._turn.unit.update(tables.outbox, publication.id, refusals=refusals, reason=reason)
         _log.warning(
-            "request %s: the connection ended while a message of %s bytes for %s was on its way: %s; it is "
-            "sent alone from now on, and set aside if the broker hangs up on it each time",
+            "request %s: the connection ended while a message of %s bytes for %s was unconfirmed: %s; it is "
+            "sent alone from now on, and becomes a dead letter if the broker closes the connection each time",
             publication.request_id,
             len(publication.payload),
             publication.topic,
@@ -120,11 +130,12 @@ class Deliveries:
             extra={"action": "message_suspected", "request_id": publication.request_id},
         )
 
-    def quarantined(self, publication: Publication, reason: str) -> None:
-        """Set a message aside that the broker will not take."""
+    def dead_letter(self, publication: Publication, reason: str) -> None:
+        """Record that a message is a dead letter: the broker does not take it, for *reason*."""
         self._turn.unit.update(tables.outbox, publication.id, quarantined_at=now_ms(), reason=reason)
         _log.error(
-            "request %s: a message for %s cannot be published: %s; it is kept in the outbox",
+            "request %s: a message for %s cannot be published: %s; it is a dead letter now: fix the cause, "
+            "then butler-mqtt requests resend",
             publication.request_id,
             publication.topic,
             reason,

@@ -1,4 +1,4 @@
-"""What one turn of the pipeline gathers: rows to write, and what may be done once they are on disk."""
+"""The unit of work of one turn: rows to write, and what may be done once they are on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from butler_mqtt.journal.write_batch import Table, WriteBatch
 
 
 class Counting(Protocol):
-    """What is counted for those who watch over the daemon; never raises."""
+    """What is counted for the metrics; never raises."""
 
     def received(self, door: str) -> None:
         """Count a delivery recorded."""
@@ -23,10 +23,10 @@ class Counting(Protocol):
         """Count a start that has its outcome."""
 
     def ended(self, result: str) -> None:
-        """Count an execution that was followed to its end."""
+        """Count an execution that was tracked to its end."""
 
     def posted(self, seconds: float) -> None:
-        """Count a POST handed over, *seconds* after its oldest request came."""
+        """Count a POST that is submitted, *seconds* after its oldest request came."""
 
 
 class NotCounting:
@@ -53,8 +53,8 @@ class UnitOfWork:
     The changes of one turn.
 
     `unit` holds the rows, `publications` the messages and `effects` the calls
-    that must wait for the commit, those of `urgent` first. What is counted is counted after it too, so
-    that a turn that is repeated counts once.
+    that must wait for the commit, those of `urgent` first. Metrics are counted
+    after it too, so that a turn that is repeated counts once.
     """
 
     def __init__(self, counting: Counting | None = None) -> None:
@@ -79,15 +79,15 @@ class UnitOfWork:
 
     def number_from(self, highest: Mapping[str, int]) -> None:
         """
-        Give new rows ids above those in *highest*, by table name.
+        Begin the ids of new rows above those in *highest*, by table name.
 
-        Ids given out before are not given out again: the broker's word on a
-        message may still be on its way when its row is gone.
+        An id that was used is not used again: the broker may confirm a message
+        whose row is gone.
         """
         for name, last in highest.items():
             self._last[name] = max(last, self._last.get(name, 0))
 
     def new_id(self, table: Table) -> int:
-        """Give the id of a new row."""
+        """Return the id of a new row."""
         self._last[table.name] = identity = self._last[table.name] + 1
         return identity

@@ -1,1 +1,1 @@
-"""Messages still to be published, and the dead letters that no broker takes."""
+"""Messages still to be published; those that the broker does not take become dead letters."""

@@ -1,9 +1,9 @@
 """
-Messages on their way to the broker: published until it has taken them.
+Messages for the broker: published until it has taken them.
 
-A message the broker refuses is offered again a bounded number of times, then
-set aside; meanwhile later messages of the same request wait and those of other
-requests pass. The same goes for one that the broker answers by closing the
+A message the broker refuses is published again a bounded number of times, then
+it is a dead letter; until then later messages of the same request wait, those of
+other requests do not. The same goes for one that the broker answers by closing the
 connection (`suspects`).
 """
 
@@ -26,9 +26,9 @@ from butler_mqtt.outbox.suspects import Next, Suspects
 
 #: Messages kept in memory; more are read from the journal when these have gone.
 MAX_IN_MEMORY = 2000
-#: Refusals after which a message is set aside.
+#: Refusals after which a message is a dead letter.
 MAX_REFUSALS = 5
-#: Seconds to the second try, doubled for each further one.
+#: Seconds to the second attempt, doubled for each further one.
 FIRST_PAUSE_SECONDS = 1.0
 
 
@@ -39,13 +39,13 @@ class PublicationRecords(Protocol):
         """Record that the broker has taken a message."""
 
     def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
-        """Record that the broker did not take a message, for *reason*; it will be offered again."""
+        """Record that the broker did not take a message, for *reason*; it will be published again."""
 
     def suspected(self, publication: Publication, refusals: int, reason: str) -> None:
         """Record that the broker may have hung up, for *reason*, on a message, to be sent alone now."""
 
-    def quarantined(self, publication: Publication, reason: str) -> None:
-        """Set a message aside that the broker will not take."""
+    def dead_letter(self, publication: Publication, reason: str) -> None:
+        """Record that a message is a dead letter: the broker will not take it."""
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Outbox:
 
     Args:
         records: Where it is recorded what the broker took or refused.
-        publish: Hands a message to the broker; False when there is no room or no connection.
+        publish: Passes a message to the broker; False when there is no room or no connection.
         suspects: The messages that the broker may be hanging up on.
     """
 
@@ -95,11 +95,11 @@ class Outbox:
 
     @property
     def pending(self) -> bool:
-        """Tell whether messages wait for room at the broker."""
+        """Return whether messages wait for room at the broker."""
         return bool(self._pending)
 
     def load(self, transaction: Transaction) -> None:
-        """Begin with what the journal holds; what this process handed to the broker is on its way still."""
+        """Begin with what the journal holds; what this process passed to the broker is still in flight."""
         self._pending.clear()
         self._refusals.clear()
         self._suspects.clear()
@@ -135,16 +135,16 @@ class Outbox:
         self._more = len(rows) == MAX_IN_MEMORY
 
     def add(self, publications: Iterable[Publication]) -> None:
-        """Take in messages that are on disk now."""
+        """Add messages that are on disk now."""
         for publication in publications:
             if self._more or len(self._pending) >= MAX_IN_MEMORY:
-                # They are behind others that are only on disk; reading keeps the order.
+                # They come after others that are only on disk; reading keeps the order.
                 self._more = True
                 return
             self._pending.append(publication)
             self._last_read = publication.id
 
-    def pump(self) -> None:
+    def publish(self) -> None:
         """Publish as many as the broker has room for."""
         turn = self._suspects.next(in_flight=bool(self._in_flight))
         if turn is Next.SUSPECT and self._offer(self._suspects.first()):
@@ -164,24 +164,24 @@ class Outbox:
             self._pending.popleft()
 
     def connected(self) -> None:
-        """Take note that there is a connection to the broker."""
+        """Record that there is a connection to the broker."""
         self._suspects.connected()
 
     def confirmed(self, identity: int) -> None:
-        """Take note that the broker has taken a message."""
+        """Record that the broker has taken a message."""
         publication = self._in_flight.pop(identity, None)
         if publication is not None:
             self._records.published(publication)
             self._release(publication)
 
     def refused(self, event: PublicationRefused) -> None:
-        """Take note that the broker refused a message: offer it again later, or set it aside."""
+        """Record that the broker refused a message: publish it again later, or make it a dead letter."""
         publication = self._in_flight.pop(event.id, None)
         if publication is None:
             return
         refusals = self._refusals.get(event.id, 0) + 1
         if event.final or refusals >= MAX_REFUSALS:
-            self._set_aside(publication, event.reason)
+            self._give_up(publication, event.reason)
             return
         self._refusals[event.id] = refusals
         self._records.refused_by_broker(publication, refusals, event.reason)
@@ -191,10 +191,10 @@ class Outbox:
 
     def lost(self, identities: Iterable[int], hung_up: str = "") -> None:
         """
-        Take note that the connection ended before these were confirmed: they go first.
+        Record that the connection ended before these were confirmed: they go first.
 
         Args:
-            identities: What was on its way.
+            identities: What was in flight.
             hung_up: How the broker closed the connection, as in `events.Lost`.
         """
         alone = self._suspects.ended()
@@ -210,11 +210,11 @@ class Outbox:
         self._pending.extendleft(reversed(again))
 
     def _blamed(self, publication: Publication, hung_up: str) -> bool:
-        """Count a connection that ended while this message was alone; False when it is set aside."""
+        """Count a connection that ended while this message was alone; False when it is a dead letter."""
         if self._refusals.get(publication.id, 0) + 1 < MAX_REFUSALS:
             self._suspect(publication, hung_up)
             return True
-        self._set_aside(publication, f"each time it was sent alone the connection ended: {hung_up}")
+        self._give_up(publication, f"each time it was sent alone the connection ended: {hung_up}")
         return False
 
     def _suspect(self, publication: Publication, hung_up: str) -> None:
@@ -222,12 +222,12 @@ class Outbox:
         self._suspects.mark(publication.id)
         self._records.suspected(publication, refusals, hung_up)
 
-    def _set_aside(self, publication: Publication, reason: str) -> None:
-        self._records.quarantined(publication, reason)
+    def _give_up(self, publication: Publication, reason: str) -> None:
+        self._records.dead_letter(publication, reason)
         self._release(publication)
 
     def _put_back(self, publication: Publication) -> bool:
-        """Let a message wait for an earlier one of its request, or for its turn to be sent alone."""
+        """Let a message wait for an earlier one of its request, or to be sent alone."""
         if self._waits(publication):
             insort(self._held[publication.request_id].waiting, publication, key=_place)
             return True
@@ -238,7 +238,7 @@ class Outbox:
         return False
 
     def _holds_up(self, publication: Publication) -> bool:
-        """Let later messages of its request wait; False when it waits itself, for an earlier one."""
+        """Let later messages of its request wait; False when it waits itself for an earlier one."""
         held = self._held.setdefault(publication.request_id, _HeldBack(publication))
         if held.first.id < publication.id:
             insort(held.waiting, publication, key=_place)
@@ -247,7 +247,7 @@ class Outbox:
         return True
 
     def _waits(self, publication: Publication) -> bool:
-        """Tell whether an earlier message of its request was refused and is not through yet."""
+        """Return whether an earlier message of its request was refused and is still to be published."""
         held = self._held.get(publication.request_id)
         return held is not None and publication.id > held.first.id
 
@@ -260,7 +260,7 @@ class Outbox:
         return False
 
     def _release(self, publication: Publication) -> None:
-        """Let the messages go on that waited for this one, which is through or set aside."""
+        """Release the messages that waited for this one, which is published or a dead letter."""
         self._refusals.pop(publication.id, None)
         self._suspects.acquit(publication.id)
         held = self._held.get(publication.request_id)

@@ -1,9 +1,9 @@
 """
-Finding the message that a broker answers by closing the connection.
+Identifies the message that a broker answers by closing the connection.
 
 MQTT 3.1.1 has no other way to refuse a message, and brokers of MQTT 5 use it
 too, so whoever chooses a reply topic could stop all replies for ever. What was
-on its way at several such ends is suspected, and sent alone on a connection
+in flight at several such ends is suspected, and sent alone on a connection
 that has proved itself: only what ends that one, again and again, is to blame.
 An outage or a restart of the broker ends no such connection.
 """
@@ -17,12 +17,12 @@ from enum import Enum, auto
 
 from butler_mqtt.domain.model import Publication
 
-#: Connections that the broker closed while a message was on its way, after which the message is suspected.
+#: Connections that the broker closed while a message was in flight, after which the message is suspected.
 MAX_LOSSES = 2
-#: Seconds for which a connection must have lasted before a suspected message is sent on it; backoff begins
-#: anew after as many.
+#: Seconds for which a connection must have lasted before a suspected message is sent on it; backoff starts
+#: again after as many.
 QUIET_SECONDS = 5.0
-#: Seconds after which the end of a connection is not put down to the last message, and after which the
+#: Seconds after which the end of a connection is not attributed to the last message, and after which the
 #: others no longer wait for the outcome.
 SOON_SECONDS = 5.0
 #: The shortest wait where connections do not last, in seconds.
@@ -30,11 +30,11 @@ LEAST_QUIET_SECONDS = 0.1
 
 
 class Next(Enum):
-    """Whose turn it is."""
+    """What may be sent."""
 
-    #: The messages that nothing is held against.
+    #: The messages that are not suspected.
     OTHERS = auto()
-    #: Nobody: what is on its way has to be confirmed first.
+    #: None: what is in flight has to be confirmed first.
     NOBODY = auto()
     #: The first suspected message, alone.
     SUSPECT = auto()
@@ -80,7 +80,7 @@ class Suspects:
         self._suspected.add(identity)
 
     def acquit(self, identity: int) -> None:
-        """Hold nothing against a message any more: it is confirmed, or set aside."""
+        """Stop suspecting a message: it is confirmed, or a dead letter."""
         self._losses.pop(identity, None)
         self._suspected.discard(identity)
         if self._alone is not None and self._alone[0] == identity:
@@ -91,16 +91,16 @@ class Suspects:
         self._queue.append(publication)
 
     def connected(self) -> None:
-        """Note that there is a connection."""
+        """Record that there is a connection."""
         if self._since is None:
             self._since = self._clock()
 
     def ended(self) -> int | None:
         """
-        Note the end of a connection.
+        Record the end of a connection.
 
         Returns:
-            The message that was alone on its way on a connection that had proved
+            The message that was alone in flight on a connection that had proved
             itself, and had been sent just before; None if there is none.
         """
         now = self._clock()
@@ -117,17 +117,17 @@ class Suspects:
         return alone[0]
 
     def lost(self, identity: int) -> bool:
-        """Count that the broker hung up while a message was on its way; tell whether it is suspected now."""
+        """Count that the broker hung up while a message was in flight; return whether it is suspected now."""
         self._losses[identity] = self._losses.get(identity, 0) + 1
         return identity not in self._suspected and self._losses[identity] >= MAX_LOSSES
 
     def next(self, *, in_flight: bool) -> Next:
-        """Tell whose turn it is; *in_flight*: something is on its way."""
+        """Return what may be sent; *in_flight*: whether a message is in flight."""
         now = self._clock()
         if self._alone is not None:
             if now - self._alone[1] <= SOON_SECONDS:
                 return Next.NOBODY
-            self._alone = None  # slow, but no reason to keep the others waiting
+            self._alone = None  # slow, but no reason to delay the others
         if not self._queue or self._since is None or now - self._since < self._wait:
             return Next.OTHERS
         if not in_flight:
@@ -140,11 +140,11 @@ class Suspects:
         return Next.OTHERS
 
     def first(self) -> Publication:
-        """Give the message whose turn it is; raises IndexError when there is none."""
+        """Return the message to be sent alone; raises IndexError when there is none."""
         return self._queue[0]
 
     def sent(self) -> None:
-        """Note that it was sent."""
+        """Record that it was sent."""
         now = self._clock()
         proved = self._since is not None and now - self._since >= self._quiet_seconds
         self._alone = (self._queue.popleft().id, now, proved)

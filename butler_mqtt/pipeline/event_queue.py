@@ -1,4 +1,4 @@
-"""What was handed in to the pipeline and waits for its next turn."""
+"""The events that wait for the next turn of the pipeline."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ _UNHURRIED = (AcknowledgementsRead, PublicationConfirmed, PublisherReady)
 
 
 class EventQueue:
-    """A queue that is emptied a turn's worth at a time."""
+    """A queue from which each turn takes all it may."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Arrival | Completion | None] = SimpleQueue()
         self._waited_for = False
 
     def put(self, happened: Arrival | Completion) -> None:
-        """Hand something in, from any thread; never blocks and never fails."""
-        # What the thread that brings a request has left to do is less urgent than the request; a thread that
-        # brings the outcome of a POST has the next one to post.
+        """Add an event, from any thread; never blocks and never fails."""
+        # What else a thread that brings a request has to do is less urgent than the request; a thread that
+        # brings the outcome of a POST has the next one to send.
         gives_way = self._waited_for and isinstance(happened, Arrival)
         self._queue.put(happened)
         if gives_way:
             posix.give_way()
 
     def wake(self) -> None:
-        """End the waiting of `take` without handing anything in."""
+        """End the wait of `take` without an event."""
         self._queue.put(None)
 
     def take(self, timeout: float, *, linger: bool) -> list[Arrival | Completion]:
         """
-        Wait at most *timeout* seconds for something, and take all that is there.
+        Wait at most *timeout* seconds for an event, and return all there are, `MAX_EVENTS` at most.
 
-        With *linger*, confirmations alone wait a moment longer for company:
-        each turn is a commit, and another may be waited for meanwhile.
+        With *linger*, confirmations alone wait a moment for other events:
+        each turn is a commit, and an urgent event would have to wait for it.
         """
         taken = self._take(timeout)
         if linger and taken and all(isinstance(one, _UNHURRIED) for one in taken):

@@ -1,5 +1,5 @@
 """
-From requests to their tasks: what waits to be found shares one query.
+Resolves requests to their tasks: requests that wait share one query.
 
 Requests are decided strictly in the order of arrival, so that two requests for
 one task start it in that order.
@@ -23,30 +23,24 @@ from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.qrs.pauses import pause_after
+from butler_mqtt.resolving.answer_cache import AnswerCache
+from butler_mqtt.resolving.backoff import Backoff
+from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings
 
-#: Seconds for which an answer that names tasks may be used again (design G7); one that names none never is.
-CACHE_SECONDS = 5.0
-#: Age at which an answer that is used is asked for anew beside that, so that the next request need not wait.
-RENEWED_SECONDS = 4.0
-#: Selectors asked for anew at once: one query.
-MAX_RENEWED = 100
-#: Starts decided and not yet carried out, above which requests wait to be decided.
+#: Starts decided and not yet carried out, from which on requests wait to be decided.
 MAX_PLANNED = 1000
 #: Selectors asked for at once.
 MAX_SELECTORS = 400
-#: Longest pause between two tries while the server does not answer, in seconds.
-MAX_PAUSE_SECONDS = 10.0
 
-_log = logging.getLogger("butler_mqtt.finder")
+_log = logging.getLogger("butler_mqtt.resolver")
 
 
 class Tasks(Protocol):
-    """The side of the Qlik server that finds tasks."""
+    """The side of the Qlik server that resolves selectors."""
 
     def find(self, selectors: list[Selector]) -> Answers:
-        """Give the tasks of each selector; raises QlikUnavailable or QlikRefused."""
+        """Return the tasks of each selector; raises QlikUnavailable or QlikRefused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +48,7 @@ class _ResolveJob:
     number: int
     selectors: list[Selector]
     requests: frozenset[int]
-    wanted: tuple[Selector, ...]
+    refreshes: tuple[Selector, ...]
     asked_at: float
 
 
@@ -65,25 +59,28 @@ class Resolver:
     Args:
         settings: The allow-list and limits.
         ledger: Where decisions are recorded.
-        emit: Hands an event to the pipeline; called from the finder's thread.
+        emit: Submits an event to the pipeline; called from the resolver's thread.
+        timings: Ages of answers, and the longest pause while the server is unreachable.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, emit: Callable[[Completion], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        emit: Callable[[Completion], None],
+        timings: QlikTimings,
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._emit = emit
         #: Tasks to be read whatever the cache has.
-        self._wanted: dict[Selector, None] = {}
+        self._refreshes: dict[Selector, None] = {}
         self._waiting: deque[OpenRequest] = deque()
-        self._cache: dict[Selector, tuple[tuple[Task, ...], float]] = {}
-        #: Answers used again since they came, and whether one of them grows old.
-        self._used: dict[Selector, None] = {}
-        self._growing_old = False
+        self._cache = AnswerCache(timings)
         self._jobs: SimpleQueue[_ResolveJob | None] = SimpleQueue()
         self._job: _ResolveJob | None = None
         self._numbers = itertools.count()
-        self._failures = 0
-        self._retry_at = 0.0
+        self._backoff = Backoff(timings.longest_pause)
         self._answered = time.monotonic()
         self._decided: list[OpenStart] = []
 
@@ -108,33 +105,33 @@ class Resolver:
     # ---- turns of the pipeline
 
     def add(self, requests: Iterable[OpenRequest]) -> None:
-        """Take requests in, in order of arrival."""
+        """Accept requests, in order of arrival."""
         self._waiting.extend(requests)
 
-    def want(self, task_id: str) -> None:
+    def refresh(self, task_id: str) -> None:
         """Have a task read after now; `turn` asks for it."""
-        self._wanted[Selector(SelectorKind.TASK_ID, task_id)] = None
+        self._refreshes[Selector(SelectorKind.TASK_ID, task_id)] = None
 
     def resumed(self) -> None:
-        """Begin the deadlines anew: the process stood still, and the server may long be back."""
+        """Restart the deadlines: the process stood still, and the server may long have recovered."""
         self._answered = time.monotonic()
 
     def reset(self) -> None:
         """Forget the requests; they are read again from the journal."""
         self._waiting.clear()
-        self._wanted.clear()
+        self._refreshes.clear()
         self._decided = []
 
     def reconfigured(self, settings: Settings) -> None:
         """Decide from now on with another allow-list."""
         self._settings = settings
 
-    def found(self, event: Resolved) -> Mapping[str, Task | None]:
+    def resolved(self, event: Resolved) -> Mapping[str, Task | None]:
         """
-        Take in what the server answered; `turn` decides with it.
+        Apply what the server answered; `turn` decides with it.
 
         Returns:
-            The tasks among it that were wanted, by id; None: the server does not show it.
+            The tasks of `refresh` among it, by id; None: the server does not show it.
         """
         job = self._job
         if job is None or job.number != event.job:
@@ -144,33 +141,15 @@ class Resolver:
             self._succeeded()
             refusal = event.answers
             self._decide(dict.fromkeys(job.selectors, refusal), job)
-            # Their start will tell what the server refuses.
-            return {one.value: None for one in job.wanted}
+            # The answer to their POST will name what the server refuses.
+            return {one.value: None for one in job.refreshes}
         if isinstance(event.answers, QlikError):
-            self._failures += 1
-            pause = min(MAX_PAUSE_SECONDS, pause_after(self._failures))
-            self._retry_at = time.monotonic() + pause
-            self._wanted |= dict.fromkeys(job.wanted)
-            if job.requests or job.wanted or self._waiting:
-                _log.info(
-                    "%s requests wait for Qlik Sense: %s; next try in %.1f s",
-                    len(self._waiting),
-                    event.answers,
-                    pause,
-                    extra={"action": "qrs_waiting"},
-                )
+            self._failed(job, event.answers)
             return {}
         self._succeeded()
-        for selector, answer in event.answers.items():
-            if isinstance(answer, tuple) and answer:
-                self._cache[selector] = (answer, event.asked_at)
-            else:
-                self._cache.pop(selector, None)
-            self._used.pop(selector, None)
-        # Used meanwhile, which is no reason to ask for them once more.
-        self._growing_old = any(self._grows_old(selector) for selector in self._used)
+        self._cache.store(event.answers, event.asked_at)
         self._decide(event.answers, job)
-        return {one.value: _only(event.answers.get(one)) for one in job.wanted}
+        return {one.value: _only(event.answers.get(one)) for one in job.refreshes}
 
     def give_up(self) -> None:
         """Refuse the requests that are too late."""
@@ -191,7 +170,7 @@ class Resolver:
                 )
             else:
                 continue
-            self._ledger.refused(opened, error)
+            self._ledger.requests.refused(opened, error)
             late.append(opened)
         if late:
             gone = {opened.id for opened in late}
@@ -210,7 +189,7 @@ class Resolver:
         decided = self._decided
         self._decided = []
         while self._waiting and planned + len(decided) < MAX_PLANNED:
-            answers = self._cached(self._waiting[0])
+            answers = self._cache.get(self._waiting[0].request.selectors)
             if answers is None:
                 break
             starts = self._decide_one(self._waiting.popleft(), answers)
@@ -219,26 +198,37 @@ class Resolver:
             decided += starts
         full = planned + len(decided) >= MAX_PLANNED
         if self._waiting and full:
-            # Not the server keeps them waiting.
+            # It is not the server that they wait for.
             self._answered = time.monotonic()
-        if self._wanted or (self._waiting and not full):
+        if self._refreshes or (self._waiting and not full):
             self._ask(with_requests=not full)
         return decided
 
     def renew(self) -> None:
-        """Ask anew for what is in use and grows old, while nobody waits."""
-        if self._growing_old and not self._waiting:
+        """Ask again for answers in use that are old, while no request waits."""
+        if self._cache.stale and not self._waiting:
             self._ask()
 
     # ---- helpers
 
     def _succeeded(self) -> None:
-        self._failures = 0
-        self._retry_at = 0.0
+        self._backoff.succeeded()
         self._answered = time.monotonic()
 
+    def _failed(self, job: _ResolveJob, error: QlikError) -> None:
+        pause = self._backoff.failed()
+        self._refreshes |= dict.fromkeys(job.refreshes)
+        if job.requests or job.refreshes or self._waiting:
+            _log.info(
+                "%s requests wait for Qlik Sense: %s; next try in %.1f s",
+                len(self._waiting),
+                error,
+                pause,
+                extra={"action": "qrs_waiting"},
+            )
+
     def _decide(self, answers: Answers, job: _ResolveJob) -> None:
-        """Decide the requests of *job*, which stand at the head of those waiting."""
+        """Decide the requests of *job*, which are the first of those waiting."""
         while self._waiting and self._waiting[0].id in job.requests:
             opened = self._waiting.popleft()
             known = {selector: answers[selector] for selector in opened.request.selectors}
@@ -253,57 +243,39 @@ class Resolver:
                 max_tasks=self._settings.start_task.max_tasks_per_request,
             )
         except RequestError as error:
-            self._ledger.refused(opened, error)
+            self._ledger.requests.refused(opened, error)
             return []
-        return self._ledger.decided(opened, decision)
-
-    def _cached(self, opened: OpenRequest) -> Mapping[Selector, tuple[Task, ...]] | None:
-        oldest = time.monotonic() - CACHE_SECONDS
-        answers = {}
-        for selector in opened.request.selectors:
-            entry = self._cache.get(selector)
-            if entry is None or entry[1] < oldest:
-                return None
-            answers[selector] = entry[0]
-            self._used[selector] = None
-            self._growing_old |= entry[1] < oldest + CACHE_SECONDS - RENEWED_SECONDS
-        return answers
-
-    def _grows_old(self, selector: Selector) -> bool:
-        entry = self._cache.get(selector)
-        return entry is not None and RENEWED_SECONDS < time.monotonic() - entry[1] <= CACHE_SECONDS
+        return self._ledger.requests.decided(opened, decision)
 
     def _ask(self, *, with_requests: bool = True) -> None:
-        now = time.monotonic()
-        if self._job is not None or now < self._retry_at:
+        if self._job is not None or self._backoff.paused:
             return
-        self._cache = {
-            selector: entry for selector, entry in self._cache.items() if entry[1] >= now - CACHE_SECONDS
-        }
-        read_anew = list(itertools.islice(self._wanted, MAX_SELECTORS))
-        for selector in read_anew:
-            del self._wanted[selector]
-        wanted: dict[Selector, None] = dict.fromkeys(read_anew)
+        now = time.monotonic()
+        self._cache.drop_old()
+        refreshes = list(itertools.islice(self._refreshes, MAX_SELECTORS))
+        for selector in refreshes:
+            del self._refreshes[selector]
+        selectors: dict[Selector, None] = dict.fromkeys(refreshes)
         requests = set()
         for opened in self._waiting if with_requests else ():
-            selectors = opened.request.selectors
-            if wanted and len(wanted) + len(selectors) > MAX_SELECTORS:
+            asked = opened.request.selectors
+            if selectors and len(selectors) + len(asked) > MAX_SELECTORS:
                 break
-            wanted.update(dict.fromkeys(selectors))
+            selectors.update(dict.fromkeys(asked))
             requests.add(opened.id)
-        if not wanted and self._growing_old:
-            wanted.update(itertools.islice(self._used.items(), MAX_RENEWED))
-            self._used.clear()
-            self._growing_old = False
-        # Only now: what was used is asked for anew also when it has grown too old meanwhile.
-        self._used = {selector: None for selector in self._used if selector in self._cache}
-        self._job = _ResolveJob(next(self._numbers), list(wanted), frozenset(requests), tuple(read_anew), now)
+        if not selectors:
+            selectors.update(dict.fromkeys(self._cache.take_renewals()))
+        # Only now: an answer in use is renewed even if it has just become too old.
+        self._cache.drop_unused()
+        self._job = _ResolveJob(
+            next(self._numbers), list(selectors), frozenset(requests), tuple(refreshes), now
+        )
         # Reading may go on whatever becomes of this transaction.
         self._jobs.put(self._job)
 
 
 def _only(answer: tuple[Task, ...] | QlikRefused | None) -> Task | None:
-    """Give the task of an answer to a question for one id; None where the server shows none."""
+    """Return the task of an answer to a question for one id; None where the server shows none."""
     return answer[0] if isinstance(answer, tuple) and answer else None
 
 
@@ -317,7 +289,7 @@ def _without_refusals(answers: Answers) -> Mapping[Selector, tuple[Task, ...]]:
 
 
 def refused_by_qlik(error: QlikRefused) -> RequestError:
-    """Say with one of the reply codes what the server refused."""
+    """Return the error, with one of the reply codes, for what the server refused."""
     if error.status in {401, 403}:
         return RequestError("qrs_forbidden", "Qlik Sense refused access", str(error))
     return RequestError("qrs_rejected", "Qlik Sense rejected the request", str(error))

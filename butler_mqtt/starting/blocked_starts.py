@@ -13,9 +13,7 @@ from butler_mqtt.domain.model import Task
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
 
-#: Seconds after which a task is tried again whose running execution has no id to follow.
-BLIND_SECONDS = 10.0
-#: Starts that may expire, at which those that began meanwhile are forgotten.
+#: Starts that may expire, from which on those that have begun are forgotten.
 TIDY_AT = 1000
 
 
@@ -31,9 +29,15 @@ class _Group:
 
 
 class BlockedStarts:
-    """Keeps starts until the execution before them has ended, or until their `notBefore`."""
+    """
+    Keeps starts until the execution before them has ended, or until their `notBefore`.
 
-    def __init__(self) -> None:
+    Args:
+        blind_retry: Seconds after which a task is tried again whose running execution has no id.
+    """
+
+    def __init__(self, blind_retry: float) -> None:
+        self._blind_retry = blind_retry
         self._groups: dict[str, _Group] = {}
         #: Tasks whose group may go, in the order in which they became free.
         self._free: dict[str, None] = {}
@@ -45,12 +49,15 @@ class BlockedStarts:
         self._expiries: list[tuple[int, int]] = []
         self._tidy_at = TIDY_AT
 
-    def starts(self) -> Iterator[OpenStart]:
-        """Give all starts that wait here."""
-        for group in self._groups.values():
-            yield from group.starts
-        for _, _, start in self._timed:
-            yield start
+    def clear(self) -> None:
+        """Forget all starts."""
+        self._groups.clear()
+        self._free.clear()
+        self._blind.clear()
+        self._timed.clear()
+        self._expiring.clear()
+        self._expiries.clear()
+        self._tidy_at = TIDY_AT
 
     def behind(self, task_id: str) -> tuple[bool, str | None]:
         """Tell whether starts of the task have to wait now, and behind which execution."""
@@ -70,7 +77,7 @@ class BlockedStarts:
             group.task = task
         self._free.pop(task.id, None)
         if execution_id is None:
-            self._blind.append((time.monotonic() + BLIND_SECONDS, task.id))
+            self._blind.append((time.monotonic() + self._blind_retry, task.id))
 
     def add(self, start: OpenStart) -> None:
         """Let *start* wait with the others of its task, which is blocked."""
@@ -97,7 +104,7 @@ class BlockedStarts:
             self._free[task_id] = None
 
     def join(self, task_id: str) -> list[OpenStart]:
-        """Give all starts that wait for the task, to share a run that begins now."""
+        """Return all starts that wait for the task, to share a run that begins now."""
         group = self._groups.get(task_id)
         if group is None:
             return []
@@ -111,7 +118,7 @@ class BlockedStarts:
         return starts
 
     def take(self, taken: Callable[[str], bool]) -> list[OpenStart]:
-        """Give the starts of one task that may go now and is not *taken*; empty if there is none."""
+        """Return the starts of one task that may go now and is not *taken*; empty if there is none."""
         now = time.monotonic()
         while self._blind and self._blind[0][0] <= now:
             self.free(self._blind.popleft()[1], None)
@@ -122,7 +129,7 @@ class BlockedStarts:
         return []
 
     def due(self) -> Iterator[OpenStart]:
-        """Give the starts whose time has come."""
+        """Return the starts whose time has come."""
         now = now_ms()
         while self._timed and self._timed[0][0] <= now:
             start = heapq.heappop(self._timed)[2]
@@ -130,7 +137,7 @@ class BlockedStarts:
                 yield start
 
     def expired(self) -> list[OpenStart]:
-        """Give waiting starts whose request's time is over; those in a run are left to it."""
+        """Return waiting starts whose request's time is over; those in a run are left to it."""
         now = now_ms()
         gone = []
         while self._expiries and self._expiries[0][0] <= now:
@@ -145,7 +152,7 @@ class BlockedStarts:
         self._expiring[start.id] = start
         heapq.heappush(self._expiries, (start.expires_at, start.id))
         if len(self._expiries) >= self._tidy_at:
-            # Those that began long before their time was over must not be kept until then.
+            # Starts that began long before their time is over must not be kept until then.
             self._expiring = {
                 known: one for known, one in self._expiring.items() if one.state is StartState.WAITING
             }

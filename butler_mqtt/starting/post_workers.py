@@ -1,4 +1,4 @@
-"""The threads that post starts: one POST for each job, and a look where its answer asks for one."""
+"""The threads that post starts: one POST for each job, and a snapshot where its answer asks for one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PostWorkers:
     Posts runs, several at a time.
 
     Args:
-        emit: Hands an outcome to the pipeline; called from the threads in `work`.
+        emit: Submits an outcome to the pipeline; called from the threads in `work`.
     """
 
     def __init__(self, emit: Callable[[Completion], None]) -> None:
@@ -49,7 +49,7 @@ class PostWorkers:
         #: Jobs that wait for a thread, or threads that wait for a job.
         self._jobs: deque[_PostJob | None] = deque()
         self._idle: list[SimpleQueue[_PostJob | None]] = []
-        #: Runs given to the threads whose outcome is not on disk.
+        #: Runs submitted to the threads whose outcome is not on disk.
         self.in_hand: set[int] = set()
         self._abandoned = False
 
@@ -63,10 +63,10 @@ class PostWorkers:
         self.in_hand.add(run.id)
         times = [start.expires_at for start in run.starts if start.expires_at is not None]
         over_at = max(times) if len(times) == len(run.starts) else None
-        self._hand_over(_PostJob(run.id, run.task, over_at))
+        self._submit(_PostJob(run.id, run.task, over_at))
 
-    def settled(self, run_id: int) -> None:
-        """Take note that the outcome of a run is on disk."""
+    def recorded(self, run_id: int) -> None:
+        """Forget a run whose outcome is on disk."""
         self.in_hand.discard(run_id)
 
     def work(self, qlik: TaskStarter) -> None:
@@ -77,14 +77,14 @@ class PostWorkers:
                 self._emit(_outcome(qlik, job))
 
     def abandon(self) -> None:
-        """Post nothing more; what is queued stays an intent, which the next life of the daemon looks into."""
+        """Post nothing more; what is queued stays an intent, which is reconciled after the next start."""
         self._abandoned = True
 
     def stop(self) -> None:
         """Let one thread in `work` end after the job in hand."""
-        self._hand_over(None)
+        self._submit(None)
 
-    def _hand_over(self, job: _PostJob | None) -> None:
+    def _submit(self, job: _PostJob | None) -> None:
         with self._lock:
             if not self._idle:
                 self._jobs.append(job)
@@ -103,7 +103,7 @@ class PostWorkers:
 
 def _outcome(qlik: TaskStarter, job: _PostJob) -> Posted:
     if job.over_at is not None and job.over_at <= now_ms():
-        # A slow server kept those before it in the queue.
+        # A slow server delayed the queue.
         return Posted(job.run, None, expired=True)
     snapshot = None
     try:
@@ -118,10 +118,10 @@ def _outcome(qlik: TaskStarter, job: _PostJob) -> Posted:
 
 def _disabled(qlik: TaskStarter, task: Task) -> TaskSnapshot | None:
     """
-    Give what the server shows of a disabled task of a kind without executions.
+    Return what the server shows of a disabled task of a kind without executions.
 
-    Read from the journal, a task does not say whether it is enabled, and its
-    asynchronous start answers 204 in any case.
+    It is not known of a task read from the journal whether it is enabled, and the
+    asynchronous start of one is answered with 204 in any case.
     """
     if task.has_sessions or task.enabled is not None:
         return None

@@ -1,9 +1,9 @@
-"""Starts that wait for their turn: one lane for each task, lanes served in turn."""
+"""Starts that wait for their turn: one queue for each task, queues served in turn."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
@@ -14,7 +14,7 @@ class TaskQueues:
     Keeps starts of one task in order of arrival and apart in time.
 
     A task is taken by `take` and stays taken until `release`: between them no
-    other start of it is given out.
+    other start of it is returned.
     """
 
     def __init__(self) -> None:
@@ -22,14 +22,21 @@ class TaskQueues:
         self._taken: set[str] = set()
         self._ready: deque[str] = deque()
         self._waiting = 0
-        #: How many of them have an end of their time.
+        #: How many of them expire.
         self.expiring = 0
 
     def __len__(self) -> int:
         return self._waiting
 
+    def clear(self) -> None:
+        """Forget all starts, and which tasks are taken."""
+        self._queues.clear()
+        self._taken.clear()
+        self._ready.clear()
+        self._waiting = self.expiring = 0
+
     def add(self, start: OpenStart) -> None:
-        """Let *start* wait at the end of its task's lane."""
+        """Let *start* wait at the end of its task's queue."""
         task_id = start.task.id
         queue = self._queues.setdefault(task_id, deque())
         queue.append(start)
@@ -39,7 +46,7 @@ class TaskQueues:
             self._ready.append(task_id)
 
     def take(self) -> OpenStart | None:
-        """Give the start whose turn it is, None if every lane is empty or taken."""
+        """Return the start whose turn it is, None if every queue is empty or taken."""
         while self._ready:
             task_id = self._ready.popleft()
             queue = self._queues.get(task_id)
@@ -52,22 +59,17 @@ class TaskQueues:
         return None
 
     def planned(self) -> list[OpenStart]:
-        """Give the starts of all lanes that have not been told to wait."""
+        """Return the starts of all queues that are not recorded as waiting."""
         return [
             start for queue in self._queues.values() for start in queue if start.state is StartState.PLANNED
         ]
 
-    def starts(self) -> Iterator[OpenStart]:
-        """Give the starts of all lanes."""
-        for queue in self._queues.values():
-            yield from queue
-
     def is_taken(self, task_id: str) -> bool:
-        """Tell whether a run of the task is under way."""
+        """Tell whether a run of the task is in hand."""
         return task_id in self._taken
 
     def occupy(self, task_id: str) -> None:
-        """Take a task without a start: one read from the journal is under way already."""
+        """Take a task without a start: a run of it was read from the journal."""
         self._taken.add(task_id)
 
     def release(self, task_id: str) -> None:
@@ -81,11 +83,11 @@ class TaskQueues:
             self._queues.pop(task_id, None)
 
     def remove(self, chosen: Callable[[OpenStart], bool]) -> list[OpenStart]:
-        """Take out all waiting starts for which *chosen* is true."""
+        """Remove and return all waiting starts for which *chosen* is true."""
         return [start for task_id in list(self._queues) for start in self.remove_of(task_id, chosen)]
 
     def remove_of(self, task_id: str, chosen: Callable[[OpenStart], bool]) -> list[OpenStart]:
-        """Take out the waiting starts of one task for which *chosen* is true."""
+        """Remove and return the waiting starts of one task for which *chosen* is true."""
         queue = self._queues.get(task_id, ())
         # Asked once for each: the answer may change with time.
         removed = [start for start in queue if chosen(start)]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.endings import Endings
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto
@@ -39,29 +38,6 @@ def qlik_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qlik]:
         server = Qlik(simulator)
         yield server
         server.close()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that wait for slow endings come last."""
-    items.sort(key=lambda item: "endings" in getattr(item, "fixturenames", ()))
-
-
-@pytest.fixture(scope="session")
-def endings_begun(qlik_server: Qlik, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endings]:
-    with Endings(qlik_server, tmp_path_factory.mktemp("endings")) as begun:
-        yield begun
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _begin_early(request: pytest.FixtureRequest) -> None:
-    """Begin what takes a minute before the first test, when a test of this run asks for it."""
-    if any("endings" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("endings_begun")
-
-
-@pytest.fixture
-def endings(endings_begun: Endings) -> Endings:
-    return endings_begun
 
 
 @pytest.fixture

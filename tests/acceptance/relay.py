@@ -10,7 +10,7 @@ from typing import Self
 
 class Relay:
     """
-    Passes connections on to *port* of 127.0.0.1 until told otherwise; a context manager.
+    Passes connections on to *port* of 127.0.0.1 until it is switched otherwise; a context manager.
 
     `hold_up` keeps back what clients send, `hold_down` what they are sent;
     what was kept back is lost with `cut`, and goes on with `flow`.

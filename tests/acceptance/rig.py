@@ -232,7 +232,7 @@ class Daemon:
         process = self._process
         if process is not None:
             process.kill()
-            process.wait(10)
+            process.wait(60)
 
     def close(self) -> None:
         """End it if it runs."""

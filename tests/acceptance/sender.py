@@ -90,7 +90,7 @@ class Sender:
     def __enter__(self) -> Self:
         self._client.connect("127.0.0.1", self._port, **self._options)
         self._client.loop_start()
-        assert self._subscribed.wait(10), "the sender could not subscribe"
+        assert self._subscribed.wait(60), "the sender could not subscribe"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -191,7 +191,7 @@ class Sender:
         with self._changed:
             return list(self._messages)
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Wait for the reply to one more request: what was answered before has arrived then."""
         self.ask({"tag": f"nobody-has-this-{uuid.uuid4()}", "dryRun": True})
 

@@ -16,8 +16,8 @@ ENDS = ("succeeded", "failed", "aborted", "skipped", "unknown", "expired", "canc
 
 def events(sender: Sender, request_id: str) -> list[dict[str, Any]]:
     """Give the events about a request so far, repetitions too."""
-    told = [got.json for got in sender.all() if got.topic.startswith(EVENT)]
-    return [event for event in told if request_id in event["requestIds"]]
+    published = [got.json for got in sender.all() if got.topic.startswith(EVENT)]
+    return [event for event in published if request_id in event["requestIds"]]
 
 
 def kinds(sender: Sender, request_id: str) -> list[str]:
@@ -25,7 +25,7 @@ def kinds(sender: Sender, request_id: str) -> list[str]:
     return [str(event["event"]) for event in events(sender, request_id)]
 
 
-def event(sender: Sender, request_id: str, *names: str, seconds: float = 30.0) -> dict[str, Any]:
+def event(sender: Sender, request_id: str, *names: str, seconds: float = 60.0) -> dict[str, Any]:
     """Wait for an event with one of *names*, or for the end, and give it."""
     wanted = names or ENDS
     marks = [f'"event":"{name}"'.encode() for name in wanted]
@@ -38,8 +38,8 @@ def event(sender: Sender, request_id: str, *names: str, seconds: float = 30.0) -
         seconds=seconds,
         what=f"{wanted} of {request_id}, got {kinds(sender, request_id)}",
     )
-    told: dict[str, Any] = got.json
-    return told
+    found: dict[str, Any] = got.json
+    return found
 
 
 def soon(seconds: float) -> str:
@@ -47,7 +47,7 @@ def soon(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-def until_begun(qlik: Qlik, task_id: str, executions: int = 1, *, seconds: float = 30.0) -> None:
+def until_begun(qlik: Qlik, task_id: str, executions: int = 1, *, seconds: float = 60.0) -> None:
     """Wait until so many executions of a task have begun."""
     until(
         lambda: qlik.executions(task_id) >= executions,

@@ -108,7 +108,7 @@ def test_a_frozen_broker_delays_replies_and_loses_none(
         broker.thaw()
         for topic in topics:
             assert sender.answer(topic)["totalTasksStarted"] == 1
-        sender.settle()
+        sender.drain()
         assert [len(sender.heard(topic)) for topic in topics] == [1] * 10
 
 

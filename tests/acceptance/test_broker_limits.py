@@ -50,7 +50,7 @@ def test_a_quarter_of_a_gigabyte_is_refused_without_being_held(
     daemon = make_daemon(broker, mqttConfig={"protocolVersion": "3.1.1"}).start()
     task = qlik.task()
     with Sender(broker.port, "3.1.1") as sender:
-        sender.settle()
+        sender.drain()
         before = peak(daemon)
         common = [program, "-p", str(broker.port), "-q", "1", "-t", START]
         subprocess.run([*common, "-f", str(large)], check=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.chaos import Chaos, Plan
+
+pytestmark = pytest.mark.long
 
 
 def test_after_twenty_kills_every_delivery_is_answered_and_every_task_started_once() -> None:

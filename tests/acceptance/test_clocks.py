@@ -35,7 +35,7 @@ def test_one_request_for_a_running_task_leads_to_one_execution(
     assert sender.answer(topic)["tasksQueued"][0]["behind"] == running
     until(lambda: len(qlik.execution_ids(task)) == 2, what="the request led to an execution")
     qlik.until_idle(task)
-    sender.settle()
+    sender.drain()
     assert (qlik.executions(task), len(qlik.start_calls(task))) == (2, 2)
 
 

@@ -27,7 +27,7 @@ def test_the_same_request_id_again_gets_the_same_reply_byte_for_byte_and_starts_
     topics += [each.sender.send(body) for _ in range(3)]
     for topic in topics:
         each.sender.answer(topic)
-    each.sender.settle()
+    each.sender.drain()
     payloads = [got.payload for topic in topics for got in each.sender.heard(topic)]
     assert len(payloads) == 4
     assert len(set(payloads)) == 1
@@ -113,7 +113,7 @@ def test_a_redelivery_after_a_cut_before_the_acknowledgement_is_recognised(
         relay.flow()
         daemon.wait_log(RECOGNISED)
         sender.wait(lambda got: got.topic == REPLY and task.encode() in got.payload)
-        sender.settle()
+        sender.drain()
         assert qlik.posts(task) == 1
         documents = [document for (document,) in daemon.rows("SELECT document FROM requests")]
         assert sum(task in document for document in documents) == 1
@@ -156,7 +156,7 @@ def test_many_redeliveries_are_all_recognised_and_what_is_new_among_them_is_star
             seconds=30,
             what="every task started",
         )
-        sender.settle()
+        sender.drain()
         assert [qlik.posts(task) for task in tasks] == [1] * 60
         assert daemon.logged(RECOGNISED) == 40
 

@@ -51,7 +51,7 @@ def test_what_cannot_be_stored_is_not_acknowledged_and_is_carried_out_once_it_ca
     tasks = qlik.tasks(5)
     daemon = make_daemon(broker).start()
     with Sender(broker.port) as sender:
-        sender.settle()
+        sender.drain()
         before = acknowledged(broker)
         nothing_can_be_written(daemon)
         mark = daemon.mark()
@@ -64,7 +64,7 @@ def test_what_cannot_be_stored_is_not_acknowledged_and_is_carried_out_once_it_ca
         daemon.wait_log("can be written again", since=mark)
         for topic in topics:
             assert sender.answer(topic)["totalTasksStarted"] == 1
-        sender.settle()
+        sender.drain()
         assert [len(sender.heard(topic)) for topic in topics] == [1] * 5
         assert acknowledged(broker) == before + 6
     assert [qlik.posts(task) for task in tasks] == [1] * 5
@@ -118,7 +118,7 @@ def test_a_start_whose_intent_cannot_be_stored_is_posted_once_when_it_can_be(
     daemon, task, topic = before_the_intent
     all_can_be_written(daemon)
     assert sender.answer(topic, seconds=30)["totalTasksStarted"] == 1
-    sender.settle()
+    sender.drain()
     assert (qlik.executions(task), len(qlik.start_calls(task))) == (1, 1)
 
 
@@ -186,7 +186,7 @@ def test_a_full_disk_is_said_and_withstood_and_work_goes_on_when_space_returns(
     daemon.journal = small_disk / "journal.sqlite"
     daemon.start()
     with Sender(broker.port) as sender:
-        sender.settle()
+        sender.drain()
         fault = qlik.fault("slow", method="POST", taskId=task, when="before", seconds=1)
         topic = sender.send({"taskId": task})
         until(lambda: qlik.struck(fault), what="the start is on its way")

@@ -78,7 +78,7 @@ def test_the_daemon_notices_within_a_second_ends_with_73_and_the_broker_keeps_wh
     daemon = make_daemon(broker, journal={"url": f"sqlite:///{journal}"})
     daemon.start()
     with Sender(broker.port) as sender:
-        sender.settle()
+        sender.drain()
         before = acknowledged(broker)
         happens(journal)
         began = time.monotonic()

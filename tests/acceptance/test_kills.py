@@ -42,7 +42,7 @@ def test_killed_after_the_arrival_was_stored_and_before_it_was_acknowledged(
     daemon.start()
     daemon.wait_log("it is recorded already")
     sender.wait(lambda got: got.topic == REPLY and task.encode() in got.payload)
-    sender.settle()
+    sender.drain()
     assert len(replies_about(sender, task)) == 1
     assert (qlik.posts(task), qlik.executions(task)) == (1, 1)
 
@@ -60,7 +60,7 @@ def test_killed_after_the_acknowledgement_and_before_the_intent(
     qlik.admin("DELETE", f"/faults/{hold}")
     daemon.start()
     sender.wait(lambda got: got.topic == REPLY and task.encode() in got.payload)
-    sender.settle()
+    sender.drain()
     assert len(replies_about(sender, task)) == 1
     assert (qlik.posts(task), qlik.executions(task)) == (1, 1)
     assert daemon.logged("it is recorded already") == 0
@@ -79,7 +79,7 @@ def test_killed_after_the_intent_and_before_the_post(daemon: Daemon, sender: Sen
     assert qlik.start_calls(task) == []
     daemon.start()
     assert sender.answer(topic, seconds=40)["totalTasksStarted"] == 1
-    sender.settle()
+    sender.drain()
     assert len(sender.heard(topic)) == 1
     assert (qlik.posts(task), qlik.executions(task)) == (1, 1)
 
@@ -97,7 +97,7 @@ def test_killed_after_the_post_took_effect_and_before_its_answer(
     daemon.start()
     [entry] = sender.answer(topic, seconds=40)["tasksStarted"]
     assert ([entry["executionId"]], entry["adopted"]) == (qlik.execution_ids(task), True)
-    sender.settle()
+    sender.drain()
     assert len(sender.heard(topic)) == 1
     assert len(qlik.start_calls(task)) == 1
     qlik.end(task)
@@ -148,7 +148,7 @@ def test_killed_after_the_outcome_was_stored_and_before_its_reply_was_published(
     daemon.start()
     [entry] = sender.answer(topic)["tasksStarted"]
     assert "adopted" not in entry
-    sender.settle()
+    sender.drain()
     assert len(sender.heard(topic)) == 1
     assert len(qlik.start_calls(task)) == 1
     until(lambda: daemon.rows("SELECT count(*) FROM outbox") == [(0,)], what="the outbox is empty")
@@ -171,7 +171,7 @@ def test_killed_after_the_reply_was_published_and_before_the_broker_confirmed_it
     daemon.start()
     first, second = sender.wait_for(2, lambda got: got.topic == topic)
     assert second.payload == first.payload
-    sender.settle()
+    sender.drain()
     assert len(sender.heard(topic)) == 2
     assert len(qlik.start_calls(task)) == 1
 
@@ -184,7 +184,7 @@ def test_killed_while_it_looked_for_the_outcome_of_a_start(
     assert sender.ask({"taskId": task, "dryRun": True})["status"] == "ok"
     hold = qlik.fault("hang", method="GET", path="/qrs/*", seconds=2, count=None)
     topic = sender.send({"taskId": task})
-    daemon.wait_log("looking at the server")
+    daemon.wait_log("reading it from the server")
     daemon.kill()
     qlik.admin("DELETE", f"/faults/{hold}")
     daemon.start()

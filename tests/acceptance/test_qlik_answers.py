@@ -39,7 +39,7 @@ def test_a_task_that_runs_already_is_skipped_when_asked_so_and_its_execution_nam
     task = qlik.task("Busy", result="never")
     execution = qlik.begin(task)
     # The execution that runs must be older than the request by the server's own clock.
-    each.sender.settle()
+    each.sender.drain()
     reply = each.sender.ask({"taskId": task, "ifRunning": "skip", "requestId": f"skip-{task}"}, seconds=30)
     assert reply["status"] == "ok"
     assert reply["tasksSkipped"] == [

@@ -6,6 +6,8 @@ import random
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from tests.acceptance.rig import READY, Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto
@@ -13,6 +15,8 @@ from tests.brokers import Mosquitto
 MakeDaemon = Callable[..., Daemon]
 REQUESTS = 240
 KILLS = 20
+
+pytestmark = pytest.mark.long
 
 
 def test_twenty_kills_at_random_under_load_lose_no_reply_and_repeat_no_start(
@@ -27,7 +31,7 @@ def test_twenty_kills_at_random_under_load_lose_no_reply_and_repeat_no_start(
     daemon = make_daemon(broker).start()  # so that the broker keeps a session from the first request on
     published: list[str] = []
     sent = threading.Event()
-    process_start = threading.Event()  # never set: the moment of a kill is what is left to chance here
+    never = threading.Event()  # the moment of a kill is what is left to chance here
 
     with Sender(broker.port) as sender:
 
@@ -38,17 +42,17 @@ def test_twenty_kills_at_random_under_load_lose_no_reply_and_repeat_no_start(
                 more.acquire(timeout=10)
             sent.set()
 
-        # A dozen requests for each life of the daemon.
+        # A dozen requests for each process of the daemon.
         more = threading.Semaphore(0)
         thread = threading.Thread(target=publish)
         thread.start()
-        for life_number in range(KILLS):
-            if life_number:
+        for kill in range(KILLS):
+            if kill:
                 daemon.start(ready=False)
             more.release(REQUESTS // KILLS)
             if chance.random() < 0.8:
                 daemon.wait_log(READY)
-            process_start.wait(chance.uniform(0, 0.6))
+            never.wait(chance.uniform(0, 0.6))
             daemon.kill()
         more.release(REQUESTS)
         thread.join(30)
@@ -56,7 +60,7 @@ def test_twenty_kills_at_random_under_load_lose_no_reply_and_repeat_no_start(
         daemon.start()
         topics = set(published)
         answers = {topic: sender.answer(topic, seconds=60) for topic in topics}
-        sender.settle()
+        sender.drain()
         assert all(answer.get("totalTasksStarted") == 1 for answer in answers.values()), [
             answer for answer in answers.values() if answer.get("totalTasksStarted") != 1
         ]

@@ -8,6 +8,8 @@ from benchmarks.redelivery import run
 
 REQUESTS = 300
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("disturbance", ["daemon", "restart", "slow"])
 def test_each_task_is_started_once_although_no_request_has_an_id(disturbance: str) -> None:

@@ -56,7 +56,7 @@ def test_a_response_topic_wins_over_a_reply_topic(sender: Sender) -> None:
         {"tag": "nobody-has-it", "replyTopic": "qliksense/loser"}, ResponseTopic="qliksense/winner"
     )
     sender.wait(lambda got: got.topic == "qliksense/winner")
-    sender.settle()
+    sender.drain()
     assert sender.heard("qliksense/loser") == []
 
 
@@ -81,7 +81,7 @@ def test_a_reply_never_goes_to_a_forbidden_topic_but_to_the_default_one(
     got = sender.wait(lambda got: got.topic == REPLY and got.json["requestId"] == identity)
     assert got.json["status"] == "failed"
     assert got.correlation == (b"kept" if way == "Response Topic" else None)
-    sender.settle()
+    sender.drain()
     assert [one.topic for one in sender.all() if one.payload == got.payload] == [REPLY]
 
 
@@ -91,7 +91,7 @@ def test_a_reply_topic_that_no_message_can_have_is_not_used(topic: str, each: Pl
     each.sender.publish({"requestId": f"bad-{hash(topic)}", "tag": "nobody-has-it", "replyTopic": topic})
     got = each.sender.wait(lambda got: got.topic == REPLY and got.json["requestId"] == f"bad-{hash(topic)}")
     assert got.json["requestId"] == f"bad-{hash(topic)}"
-    each.sender.settle()
+    each.sender.drain()
 
 
 def test_every_delivery_gets_one_reply_and_nothing_else_is_published_there(each: Place, qlik: Qlik) -> None:
@@ -99,5 +99,5 @@ def test_every_delivery_gets_one_reply_and_nothing_else_is_published_there(each:
     topics = [each.sender.send({"taskId": task, "ifRunning": "skip"}) for _ in range(20)]
     for topic in topics:
         each.sender.answer(topic)
-    each.sender.settle()
+    each.sender.drain()
     assert [len(each.sender.heard(topic)) for topic in topics] == [1] * 20

@@ -32,7 +32,7 @@ def test_a_stored_retained_request_is_acknowledged_logged_once_and_not_acted_upo
         sender.publish({"taskId": task, "requestId": "stored"}, retain=True)
         daemon = make_daemon(broker, mqttConfig={"protocolVersion": "3.1.1"}).start()
         daemon.wait_log(IGNORED)
-        sender.settle()
+        sender.drain()
         assert qlik.posts(task) == 0
         assert not any(b'"stored"' in got.payload for got in sender.all() if got.topic != START)
         assert daemon.logged(IGNORED) == 1
@@ -50,6 +50,6 @@ def test_with_mqtt_5_a_stored_retained_request_is_not_even_sent(
     with Sender(broker.port) as sender:
         sender.publish({"taskId": task}, retain=True)
         daemon = make_daemon(broker).start()
-        sender.settle()
+        sender.drain()
     assert qlik.posts(task) == 0
     assert daemon.logged(IGNORED) == 0

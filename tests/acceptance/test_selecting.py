@@ -182,7 +182,7 @@ def test_a_dry_run_decides_everything_and_starts_nothing(each: Place, qlik: Qlik
         "tasksNotFound": [{"tag": "nobody-has-it"}],
         "totalTasksStarted": 0,
     }
-    each.sender.settle()
+    each.sender.drain()
     assert qlik.posts(task) == 0
 
 

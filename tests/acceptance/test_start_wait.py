@@ -260,7 +260,7 @@ def test_on_a_terminal_the_table_lives(daemon: Daemon, qlik: Qlik) -> None:
     try:
         with started(daemon, "--task-id", task, stderr=theirs) as process:
             until(lambda: b"running" in seen and b"Seen alive" in seen, seconds=20, what="the live table")
-            out, _ = process.communicate(timeout=30)
+            out, _ = process.communicate(timeout=120)
     finally:
         os.close(theirs)
         reader.join(5)

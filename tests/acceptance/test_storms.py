@@ -8,6 +8,8 @@ from benchmarks.storm import STORMS
 
 REQUESTS = 2000
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("name", STORMS)
 def test_a_storm_is_answered_to_the_last_delivery_with_bounded_memory(name: str) -> None:

@@ -17,7 +17,7 @@ relay, sender, daemon = killing.relay, killing.sender, killing.daemon
 
 def check_told(sender: Sender, request_id: str, *expected: str) -> None:
     """Check that a request's events are these, `running` aside; told again by a kill they are the same."""
-    sender.settle()
+    sender.drain()
     told = {str(one["eventId"]): one for one in events(sender, request_id)}
     assert all(one == told[one["eventId"]] for one in events(sender, request_id))
     assert [one["event"] for one in told.values() if one["event"] != "running"] == list(expected)
@@ -81,7 +81,7 @@ def test_killed_between_the_end_and_its_event(
     daemon.start()
     assert event(sender, "r")["event"] == "succeeded"
     assert sender.answer(topic)["tasksStarted"][0]["result"] == "succeeded"
-    sender.settle()
+    sender.drain()
     assert kinds(sender, "r").count("succeeded") == 1
     assert len(sender.heard(topic)) == 1
     assert qlik.executions(task) == 1
@@ -101,7 +101,7 @@ def test_killed_between_an_event_and_its_acknowledgement(
     relay.flow()
     daemon.start()
     until(lambda: daemon.rows("SELECT count(*) FROM outbox") == [(0,)], what="the outbox is empty")
-    sender.settle()
+    sender.drain()
     ends = [one for one in events(sender, "r") if one["event"] == "succeeded"]
     assert len(ends) == 2
     assert ends[0] == ends[1]
@@ -156,7 +156,7 @@ def test_a_repetition_waits_for_the_end_across_a_kill(daemon: Daemon, sender: Se
     assert sender.answer(first) == sender.answer(topic)
     assert sender.answer(topic)["tasksStarted"][0]["result"] == "succeeded"
     assert qlik.executions(task) == 1
-    sender.settle()
+    sender.drain()
     assert len(sender.heard(topic)) == 1
 
 

@@ -54,15 +54,15 @@ def test_the_documentation_explains_every_key() -> None:
 
 
 def test_the_documentation_tells_the_defaults_of_the_file() -> None:
-    told = {key: default for key, default in in_docs().items() if key not in SITE}
+    shown = {key: default for key, default in in_docs().items() if key not in SITE}
     meant = {
-        key: yaml_file.parse(f"a: {default}").value for key, default in told.items() if "{" not in default
+        key: yaml_file.parse(f"a: {default}").value for key, default in shown.items() if "{" not in default
     }
     written = in_file()
     assert meant == {key: {"a": written[key]} for key in meant}
-    (headers,) = set(told) - set(meant)
+    (headers,) = set(shown) - set(meant)
     (static,) = written[headers]
-    assert told[headers] == f"[{{name: {static['name']}, value: {static['value']}}}]"
+    assert shown[headers] == f"[{{name: {static['name']}, value: {static['value']}}}]"
 
 
 def test_values_of_the_file_are_the_defaults_of_the_settings() -> None:

@@ -77,7 +77,7 @@ def actions_of(module: ast.Module) -> Iterator[str]:
                     }:
                         yield from strings(other.value)
     for node in ast.walk(module):
-        if passed and isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "_say":
+        if passed and isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_warn":
             yield from strings(node.args[-1])
 
 

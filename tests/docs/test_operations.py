@@ -73,13 +73,13 @@ def test_a_backup_of_no_journal_ends_with_1_and_leaves_no_file(machine: Path) ->
     assert list((machine / "var/backups").iterdir()) == []
 
 
-def test_the_backup_is_told_once() -> None:
+def test_the_backup_is_described_once() -> None:
     """A second description goes on to say what the first one stopped saying."""
-    told = [
+    named = [
         f"{page.name}: {line}"
         for page in sorted((ROOT / "docs").glob("*.md"))
         for block in blocks(page)
         for line in block.text.splitlines()
         if "requests backup" in line or "requests restore" in line or "/var/backups" in line
     ]
-    assert [line.partition(":")[0] for line in told] == ["operations.md"] * 2
+    assert [line.partition(":")[0] for line in named] == ["operations.md"] * 2

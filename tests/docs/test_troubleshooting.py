@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: the faults of its table are those that `tests.service.on_machine` makes."""
+"""docs/troubleshooting.md: the faults of its table are those that `tests.machine.on_machine` makes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_each_is_found_with_one_command() -> None:
         assert ";" not in row.command
 
 
-def test_the_misspelt_key_is_told_as_the_table_has_it(tmp_path: Path) -> None:
+def test_the_misspelt_key_is_named_as_the_table_has_it(tmp_path: Path) -> None:
     text = (ROOT / "docs/install.md").read_text("utf-8").partition("```yaml\n")[2].partition("```")[0]
     file = tmp_path / "config.yaml"
     file.write_text(text.replace("brokerPort", "brokrPort"))

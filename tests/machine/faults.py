@@ -1,4 +1,4 @@
-"""The faults of the table in docs/troubleshooting.md: how each is made on a machine, and mended."""
+"""The faults of the table in docs/troubleshooting.md: how each is made on a machine, and repaired."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.project import ROOT
 
 PAGE = ROOT / "docs/troubleshooting.md"
-HEADING = "## Faults as they look"
+HEADING = "## Faults and what they show"
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Fault:
-    """Shell text that makes a fault and mends it; the line has to be there within `seconds`."""
+    """Shell text that makes a fault and repairs it; the line has to be there within `seconds`."""
 
     breaks: str
-    mends: str
+    repairs: str
     seconds: float = 30
 
 

@@ -61,7 +61,7 @@ def machine(folder: Path) -> Iterator[Machine]:
         file = folder / "init"
         until(
             lambda: process.poll() is not None or (file.exists() and file.read_text()),
-            seconds=10,
+            seconds=60,
             what="the machine's first process",
         )
         assert process.poll() is None, (folder / "console").read_text(errors="replace")

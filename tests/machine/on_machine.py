@@ -1,7 +1,7 @@
 """
 The service as the pages install it, on a machine with a real systemd.
 
-`python -m tests.service.on_machine WHEEL` runs the blocks of docs/install.md and
+`python -m tests.machine.on_machine WHEEL` runs the blocks of docs/install.md and
 mosquitto/README.md as printed, has systemd reload, kill and stop the service,
 upgrades it, and makes every fault of the table in docs/troubleshooting.md, whose
 command has to show its line. A few minutes; as root.
@@ -126,7 +126,7 @@ def logs(one: Machine, words: str) -> None:
 
 
 def managed(one: Machine) -> None:
-    """Have systemd do with the service what it does in its life."""
+    """Have systemd do with the service what it does with any service."""
     one.must("sed -i 's/^Butler:/Butler:\\n  logLevel: debug/' /etc/butler-mqtt/config.yaml")
     one.must("systemctl reload butler-mqtt")
     logs(one, "configuration reloaded; changed: logLevel")
@@ -170,7 +170,7 @@ def upgrade(one: Machine) -> None:
 
 
 def breaks(one: Machine, fault: Fault, row: Row) -> float:
-    """Make the fault, find its line with the one command, mend it; gives the seconds until it showed."""
+    """Make the fault, find its line with the one command, repair it; return the seconds until it showed."""
     one.must(fault.breaks, seconds=60)
     began = time.monotonic()
     shown = ""
@@ -185,7 +185,7 @@ def breaks(one: Machine, fault: Fault, row: Row) -> float:
     except AssertionError as error:
         raise AssertionError(f"{error}\n{row.command}\n{shown}") from None
     took = time.monotonic() - began
-    one.must(fault.mends, seconds=60)
+    one.must(fault.repairs, seconds=60)
     one.must("systemctl reset-failed mosquitto butler-mqtt; systemctl restart mosquitto butler-mqtt")
     ready(one)
     return took

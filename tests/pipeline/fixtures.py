@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,13 +23,13 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_harness(tmp_path: Path, short_pauses: None) -> Iterator[MakeHarness]:
-    """Give a function that makes a running harness of settings."""
+    """Give a function that makes a running harness of settings and fields of `Harness`."""
     harnesses: list[Harness] = []
 
-    def make(settings: Settings | None = None) -> Harness:
+    def make(settings: Settings | None = None, **parts: Any) -> Harness:
         folder = tmp_path / f"harness-{len(harnesses)}"
         folder.mkdir()
-        harness = Harness(folder, settings or Settings())
+        harness = Harness(folder, settings or Settings(), **parts)
         harness.start()
         harnesses.append(harness)
         return harness

@@ -45,13 +45,13 @@ from butler_mqtt.domain.model import (
 )
 from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
+from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal, reading_engine
 from butler_mqtt.outbox import outbox
-from butler_mqtt.pipeline import pipeline
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.pipeline import Pipeline
-from butler_mqtt.resolving import resolver
+from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings
-from butler_mqtt.starting import dispatcher, execution_tracker, reconciler
 
 OUR_USER = "INTERNAL\\sa_repository"
 #: Server time at the beginning of every test; far from the real one, so that mixing the two shows.
@@ -70,17 +70,17 @@ def guid(number: int, group: int = 0) -> str:
     return f"{number:08x}-{group:04x}-4000-8000-000000000000"
 
 
+#: Pauses of the work with the Qlik server that a test can wait for.
+SHORT_QLIK = QlikTimings(
+    longest_pause=0.005, between_polls=0.01, least_poll=0.002, most_poll=0.01, script_log_pause=0.002
+)
+#: Pauses of the loop that a test can wait for.
+SHORT = LoopTimings(tidy_seconds=0.002, repair_seconds=0.0, command_seconds=0.0)
+
+
 def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the pauses that no operator configures, so that a test can wait for them."""
-    monkeypatch.setattr(pipeline, "TIDY_SECONDS", 0.002)
-    monkeypatch.setattr(pipeline, "REPAIR_SECONDS", 0.0)
-    monkeypatch.setattr(reconciler, "BETWEEN_POLLS_SECONDS", 0.01)
     monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(execution_tracker, "LEAST_SECONDS", 0.002)
-    monkeypatch.setattr(execution_tracker, "MOST_SECONDS", 0.01)
-    monkeypatch.setattr(execution_tracker, "LOG_PAUSE_SECONDS", 0.002)
-    for module in (resolver, dispatcher, reconciler):
-        monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", 0.005)
 
 
 class Crash(BaseException):
@@ -425,6 +425,9 @@ class Harness:
     settings: Settings = field(default_factory=Settings)
     site: Site = field(default_factory=Site)
     broker: Broker = field(default_factory=Broker)
+    qlik_timings: QlikTimings = SHORT_QLIK
+    timings: LoopTimings = SHORT
+    refusals: Refusals | None = None
     generation: int = 0
     pipeline: Pipeline = field(init=False)
     journal: FaultyJournal = field(init=False)
@@ -439,7 +442,13 @@ class Harness:
         present = self.generation > 0 if session_present is None else session_present
         self.journal = FaultyJournal(f"sqlite:///{self.path}")
         self.pipeline = Pipeline(
-            self.settings, self.journal, publish=self.broker.publish, server_time=self.site.server_time
+            self.settings,
+            self.journal,
+            publish=self.broker.publish,
+            server_time=self.site.server_time,
+            qlik_timings=self.qlik_timings,
+            refusals=self.refusals,
+            timings=self.timings,
         )
         self.pipeline.open(self.broker)
         self.broker.emit = self.pipeline.emit
@@ -510,8 +519,8 @@ class Harness:
 
     def follow(self) -> None:
         """Let the thread that follows executions work off its jobs."""
-        self.pipeline.dispatcher.tracker.stop()
-        self.pipeline.dispatcher.tracker.work(self.site)
+        self.pipeline.dispatcher.poller.stop()
+        self.pipeline.dispatcher.poller.work(self.site)
 
     def step(self) -> None:
         """Turn once and let every thread work off its jobs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,14 +13,13 @@ import pytest
 from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings, StartTask
-from butler_mqtt.starting import execution_tracker
 from tests.pipeline.fixtures import MakeHarness
-from tests.pipeline.harness import Harness, Site
+from tests.pipeline.harness import SHORT_QLIK, Harness, Site
 
 
 def events(harness: Harness, kind: str = "") -> list[dict[str, Any]]:
-    told = [json.loads(one.payload) for one in harness.broker.events]
-    return [one for one in told if kind in {"", one["event"]}]
+    published = [json.loads(one.payload) for one in harness.broker.events]
+    return [one for one in published if kind in {"", one["event"]}]
 
 
 def answers(harness: Harness, correlation: bytes) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def test_a_repetition_in_the_turn_of_the_end_gets_the_reply_at_the_end(harness: 
     steps(harness, 3)
     harness.site.end(task)
     # The end and the repetition are taken in together.
-    while not harness.pipeline.dispatcher.tracker._busy:
+    while not harness.pipeline.dispatcher.tracker.polling:
         harness.turn()
     harness.follow()
     harness.send({"requestId": "a", "taskId": task, "wait": "finished"}, correlation=b"again")
@@ -79,10 +79,10 @@ def test_a_repetition_while_another_waits_for_the_end_is_answered_once(harness: 
     assert [len(answers(harness, one)) for one in (b"end", b"again")] == [1, 1]
 
 
-def test_an_execution_whose_result_is_gone_is_told_with_code_and_details(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+def test_an_execution_whose_result_is_gone_is_reported_with_code_and_details(
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(execution_tracker, "RESULT_LAG_SECONDS", 0.1)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, result_lag=0.1))
     task = harness.site.add("Sales")
     harness.send({"taskId": task, "wait": "finished"}, correlation=b"end")
     harness.until(lambda: harness.site.posts)
@@ -95,7 +95,7 @@ def test_an_execution_whose_result_is_gone_is_told_with_code_and_details(
     assert entry["details"]
 
 
-def test_a_status_that_says_never_started_is_told_with_code_and_details(harness: Harness) -> None:
+def test_the_status_never_started_is_reported_with_code_and_details(harness: Harness) -> None:
     task = harness.site.add("Sales")
     harness.send({"taskId": task, "wait": "finished"}, correlation=b"end")
     harness.until(lambda: harness.site.posts)
@@ -107,7 +107,7 @@ def test_a_status_that_says_never_started_is_told_with_code_and_details(harness:
 
 
 def test_an_execution_waited_for_and_then_adopted_tells_that_it_runs(harness: Harness) -> None:
-    """While nothing of ours was served by it, nothing was told and nothing may count as told."""
+    """While nothing of ours was served by it, nothing was published and nothing may count as published."""
     task = harness.site.add("Sales")
     first = harness.site.begin(task)
     harness.ask({"requestId": "a", "taskId": task})
@@ -135,7 +135,7 @@ def test_a_start_that_expires_while_it_waits_is_not_answered_as_queued(harness: 
     assert answer["status"] == "failed"
 
 
-def test_requests_behind_full_lanes_are_not_refused_for_a_server_that_answers(
+def test_requests_behind_full_task_queues_are_not_refused_while_the_server_answers(
     make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver, "MAX_PLANNED", 2)
@@ -147,13 +147,13 @@ def test_requests_behind_full_lanes_are_not_refused_for_a_server_that_answers(
     for number in range(3, 6):
         harness.send({"taskId": harness.site.add(f"Task {number}")})
     harness.turn()
-    # Two starts wait for a slot, which is as many as are decided; the server answers what is asked meanwhile.
+    # Two starts wait for a slot, which is as many as are decided; the server answers what it is asked.
     pass_seconds(harness, 0.8)
     assert [one.get("code") for one in harness.replies()] == [None] * len(harness.replies())
 
 
-def test_a_task_kept_busy_by_short_foreign_runs_is_not_told_as_not_started(harness: Harness) -> None:
-    """An execution that began after the request and is over by the look has loaded what was asked for."""
+def test_a_task_kept_busy_by_short_foreign_runs_is_not_reported_as_not_started(harness: Harness) -> None:
+    """One that began after the request and is over before the snapshot has loaded what was asked for."""
     task = harness.site.add("Sales")
 
     def short_foreign_run(site: Site, asked: Task) -> str:
@@ -230,7 +230,7 @@ def test_a_running_executions_id_given_for_a_start_is_not_taken_for_a_new_one(ha
     assert "tasksQueued" in reply, reply
 
 
-def test_an_id_that_is_looked_at_is_not_exchanged_for_an_older_execution(harness: Harness) -> None:
+def test_an_id_that_is_reconciled_is_not_exchanged_for_an_older_execution(harness: Harness) -> None:
     """Somebody else's execution has just ended when ours begins; both are new to the journal."""
     task = harness.site.add("Sales")
     harness.ask({"requestId": "a", "taskId": task, "dryRun": True})

@@ -10,8 +10,8 @@ import pytest
 from butler_mqtt.domain.model import Execution, ExecutionStatus
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
-from butler_mqtt.starting import execution_tracker
-from tests.pipeline.harness import Harness
+from tests.pipeline.conftest import MakeHarness
+from tests.pipeline.harness import SHORT_QLIK, Harness
 from tests.pipeline.test_execution_ends import answers, events, steps
 
 ENDS = {
@@ -78,9 +78,9 @@ def test_a_failed_attempt_is_not_the_end_while_the_session_is_there(harness: Har
 
 @pytest.mark.parametrize("shown", ["nothing", "an active result"])
 def test_a_result_that_does_not_come_after_the_session_is_unknown_in_the_end(
-    harness: Harness, shown: str, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness, shown: str
 ) -> None:
-    monkeypatch.setattr(execution_tracker, "RESULT_LAG_SECONDS", 0.2)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, result_lag=0.2))
     task = begun(harness)
     if shown == "nothing":
         harness.site.history[task].clear()
@@ -89,8 +89,8 @@ def test_a_result_that_does_not_come_after_the_session_is_unknown_in_the_end(
     steps(harness, 5)
     assert not events(harness, "unknown")
     harness.until(lambda: answers(harness, b"end"))
-    [told] = events(harness, "unknown")
-    assert told["requestIds"] == ["r"]
+    [event] = events(harness, "unknown")
+    assert event["requestIds"] == ["r"]
     assert len(harness.pipeline.dispatcher.tracker) == 0
 
 
@@ -105,10 +105,10 @@ def test_what_waits_behind_an_execution_does_not_wait_for_its_result(harness: Ha
 
 
 def test_what_waits_behind_a_failed_execution_does_not_wait_for_its_log(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, script_log_pause=30.0))
     monkeypatch.setattr(harness.site, "script_log", lambda *_: None)
-    monkeypatch.setattr(execution_tracker, "LOG_PAUSE_SECONDS", 30.0)
     task = begun(harness)
     harness.ask({"requestId": "b", "taskId": task})
     harness.site.end(task, 8)
@@ -133,27 +133,31 @@ def test_a_log_that_cannot_be_read_costs_the_others_nothing(
     assert all("scriptLog" not in one for one in events(harness, "failed"))
 
 
-def test_an_outage_while_executions_are_followed_ends_nothing(
+def test_an_outage_while_executions_are_tracked_ends_nothing(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = begun(harness)
-    real, faults = harness.site.executions, [QlikUnavailable("refused"), QlikRefused("403", 403)]
+    real, outage, refused = harness.site.executions, True, 0
 
     def executions(ids: list[str]) -> dict[str, Execution | None]:
-        if faults:
-            raise faults.pop()
+        nonlocal refused
+        if outage:
+            refused += 1
+            raise QlikUnavailable("refused") if refused % 2 else QlikRefused("403", 403)
         return real(ids)
 
+    # From before the start, so that no poll finds the execution still running.
     monkeypatch.setattr(harness.site, "executions", executions)
-    monkeypatch.setattr(execution_tracker, "MOST_SECONDS", 0.01)
+    task = begun(harness)
     harness.site.end(task)
+    harness.until(lambda: refused > 3)
+    assert not answers(harness, b"end")
+    outage = False
     harness.until(lambda: answers(harness, b"end"))
-    assert not faults
     assert [one["event"] for one in events(harness)] == ["started", "succeeded"]
 
 
-def test_an_execution_shown_by_two_looks_at_once_ends_once(harness: Harness) -> None:
-    """A look may be under way when the journal is read again, and its answer come after the next one."""
+def test_an_execution_shown_by_two_polls_at_once_ends_once(harness: Harness) -> None:
+    """A poll may be in flight when the journal is read again, and its answer come after the next one."""
     task = begun(harness)
     harness.site.end(task)
     while not events(harness, "succeeded"):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-
-import pytest
+from dataclasses import replace
 
 from butler_mqtt.domain.completions import Polled, PublicationConfirmed
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
-from butler_mqtt.starting import reconciler
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import Harness, cut_after_effect, cut_before_effect
+from tests.pipeline.harness import SHORT_QLIK, Harness, cut_after_effect, cut_before_effect
 
 
 def test_a_request_that_means_too_many_tasks_can_come_twice(harness: Harness) -> None:
@@ -173,9 +171,9 @@ def test_a_run_in_doubt_is_looked_at_although_the_commit_that_says_so_reported_f
 
 
 def test_two_looks_are_apart_when_they_were_taken_and_not_when_they_are_taken_in(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(reconciler, "BETWEEN_POLLS_SECONDS", 1e-6)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, between_polls=1e-6))
     task = harness.site.add("Sales")
     harness.site.script.append(cut_before_effect)
     harness.send({"taskId": task})

@@ -18,17 +18,21 @@ from butler_mqtt.domain.states import StartState
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.qrs.execution_lists import MAX_IDS
-from butler_mqtt.starting import blocked_starts, execution_tracker
+from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.starting import blocked_starts
 from butler_mqtt.starting.blocked_starts import BlockedStarts
+from butler_mqtt.starting.execution_poller import ExecutionPoller
 from butler_mqtt.starting.execution_tracker import ExecutionTracker
+from butler_mqtt.starting.node_clocks import NodeClocks
 from tests.pipeline.harness import guid
 
 EXECUTIONS = 2000
+TIMINGS = QlikTimings()
 
 
 @dataclass
 class Clock:
-    """Time as the follower sees it; the test moves it."""
+    """Time as the execution tracker sees it; the test moves it."""
 
     now: float = 1000.0
 
@@ -61,20 +65,21 @@ class Server:
 
 
 @dataclass
-class Street:
-    """A follower on a clock of its own, with all its looks carried out at once."""
+class Tracking:
+    """An execution tracker on a clock of its own, whose polls are carried out at once."""
 
     clock: Clock
     server: Server
     tracker: ExecutionTracker
+    poller: ExecutionPoller
     events: list[Completion]
 
-    def live(self, seconds: float) -> None:
+    def run(self, seconds: float) -> None:
         end = self.clock.now + seconds
         while self.clock.now < end:
-            self.tracker.turn()
-            self.tracker.stop()
-            self.tracker.work(self.server)
+            self.tracker.poll()
+            self.poller.stop()
+            self.poller.work(self.server)
             for event in self.events:
                 assert isinstance(event, ExecutionsPolled)
                 self.tracker.polled(event)
@@ -83,116 +88,116 @@ class Street:
 
 
 @pytest.fixture
-def street(monkeypatch: pytest.MonkeyPatch) -> Street:
+def tracking() -> Tracking:
     clock = Clock()
-    monkeypatch.setattr(execution_tracker, "time", clock)
-    turn = UnitOfWork()
     events: list[Completion] = []
+    poller = ExecutionPoller(events.append, log_lines=20, monotonic=clock.monotonic)
     made = ExecutionTracker(
-        Ledger(turn),
-        emit=events.append,
-        freed=lambda _task, _execution: None,
-        seen=lambda *_: None,
-        log_lines=20,
+        Ledger(UnitOfWork()),
+        poller,
+        BlockedStarts(blind_retry=10.0),
+        NodeClocks(),
+        TIMINGS,
+        monotonic=clock.monotonic,
     )
-    return Street(clock, Server(clock), made, events)
+    return Tracking(clock, Server(clock), made, poller, events)
 
 
-def follow_many(street: Street, *, over: float = 0.0, waited_for: bool = False) -> list[str]:
+def track_many(tracking: Tracking, *, over: float = 0.0, waited_for: bool = False) -> list[str]:
     """Let executions begin over so many seconds."""
     ids = [guid(number, 0xEEEE) for number in range(EXECUTIONS)]
     for place, one in enumerate(ids):
         task = Task(guid(place, 0xAAAA), f"Task {place}", 0)
         if waited_for:
-            street.tracker.wait_for(one, task)
+            tracking.tracker.wait_for(one, task)
         else:
             # No run: what the ledger would write is not the matter here.
-            street.tracker.follow(one, task, None, [], set())
+            tracking.tracker.track(one, task, None, [], set())
         if over and place % 10 == 0:
-            street.live(10 * over / EXECUTIONS)
+            tracking.run(10 * over / EXECUTIONS)
     return ids
 
 
 @pytest.mark.parametrize(("waited_for", "most"), [(False, 30.0), (True, 10.0)])
-def test_pauses_keep_to_their_bounds(street: Street, waited_for: bool, most: float) -> None:
-    ids = follow_many(street, over=60, waited_for=waited_for)
-    street.live(600)
+def test_pauses_keep_to_their_bounds(tracking: Tracking, waited_for: bool, most: float) -> None:
+    ids = track_many(tracking, over=60, waited_for=waited_for)
+    tracking.run(600)
     for one in ids:
-        snapshots = street.server.snapshots[one]
+        snapshots = tracking.server.snapshots[one]
         pauses = [later - earlier for earlier, later in pairwise(snapshots)]
-        assert min(pauses) >= execution_tracker.LEAST_SECONDS - 1e-6
+        assert min(pauses) >= TIMINGS.least_poll - 1e-6
         # The turns of this clock are 0.2 s apart.
         assert max(pauses) <= most + 0.2 + 1e-6
 
 
 @pytest.mark.parametrize(("waited_for", "bound"), [(False, 100), (True, 260)])
-def test_queries_per_minute_keep_to_their_bound(street: Street, waited_for: bool, bound: int) -> None:
-    """One query for each 50 executions and look would be 80 a minute at 30 s and 240 at 10 s."""
-    follow_many(street, over=120, waited_for=waited_for)
-    street.live(400)
-    now = street.clock.now
-    assert street.server.asked(now - 60, now) <= bound
+def test_queries_per_minute_keep_to_their_bound(tracking: Tracking, waited_for: bool, bound: int) -> None:
+    """One query for each 50 executions and poll would be 80 a minute at 30 s and 240 at 10 s."""
+    track_many(tracking, over=120, waited_for=waited_for)
+    tracking.run(400)
+    now = tracking.clock.now
+    assert tracking.server.asked(now - 60, now) <= bound
 
 
-def test_few_executions_that_began_at_different_times_share_their_queries(street: Street) -> None:
+def test_few_executions_that_began_at_different_times_share_their_queries(tracking: Tracking) -> None:
     for place in range(60):
         task = Task(guid(place, 0xAAAA), f"Task {place}", 0)
-        street.tracker.follow(guid(place, 0xEEEE), task, None, [], set())
-        street.live(1.7)
-    street.live(300)
-    now = street.clock.now
-    assert street.server.asked(now - 60, now) <= 30
+        tracking.tracker.track(guid(place, 0xEEEE), task, None, [], set())
+        tracking.run(1.7)
+    tracking.run(300)
+    now = tracking.clock.now
+    assert tracking.server.asked(now - 60, now) <= 30
 
 
-def test_an_execution_read_from_the_journal_is_not_looked_at_as_if_it_were_new(street: Street) -> None:
+def test_an_execution_read_from_the_journal_is_not_polled_as_if_it_were_new(tracking: Tracking) -> None:
     task = Task(guid(1, 0xAAAA), "Old", 0)
-    street.tracker.follow("old", task, None, [], set(), age=3600.0)
-    street.live(120)
-    assert len(street.server.snapshots["old"]) <= 7
+    tracking.tracker.track("old", task, None, [], set(), age=3600.0)
+    tracking.run(120)
+    assert len(tracking.server.snapshots["old"]) <= 7
 
 
-def test_following_keeps_the_same_memory(street: Street) -> None:
-    follow_many(street)
-    street.live(60)
+def test_tracking_keeps_the_same_memory(tracking: Tracking) -> None:
+    track_many(tracking)
+    tracking.run(60)
     gc.collect()
     tracemalloc.start()
     try:
-        street.server.snapshots.clear()
-        street.server.queries.clear()
+        tracking.server.snapshots.clear()
+        tracking.server.queries.clear()
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(5):
-            street.live(60)
-            street.server.snapshots.clear()
-            street.server.queries.clear()
+            tracking.run(60)
+            tracking.server.snapshots.clear()
+            tracking.server.queries.clear()
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # Each look replaces its place in the heap; nothing is left behind.
+    # Each poll replaces its place in the heap; nothing is left behind.
     assert after - before < 600_000
 
 
 def test_starts_that_began_are_not_kept_until_they_would_have_expired() -> None:
-    waiting_room = BlockedStarts()
+    blocked = BlockedStarts(blind_retry=10.0)
     task = Task(guid(1, 0xAAAA), "Sales", 0)
     far = 10**14
     for number in range(20 * blocked_starts.TIDY_AT):
         start = OpenStart(number, None, number, f"r{number}", task, StartState.WAITING, expires_at=far)
-        waiting_room.block(task, "x")
-        waiting_room.add(start)
-        waiting_room.free(task.id, "x")
-        assert waiting_room.take(lambda _task_id: False) == [start]
+        blocked.block(task, "x")
+        blocked.add(start)
+        blocked.free(task.id, "x")
+        assert blocked.take(lambda _task_id: False) == [start]
         start.state = StartState.RUNNING
-    assert len(waiting_room._expiries) <= blocked_starts.TIDY_AT
+    assert len(blocked._expiries) <= blocked_starts.TIDY_AT
 
 
 def test_a_start_that_waits_again_and_again_is_kept_once() -> None:
-    waiting_room = BlockedStarts()
+    blocked = BlockedStarts(blind_retry=10.0)
     task = Task(guid(1, 0xAAAA), "Sales", 0)
     start = OpenStart(1, None, 1, "r", task, StartState.WAITING, expires_at=10**14)
     for _ in range(100):
-        waiting_room.block(task, "x")
-        waiting_room.add(start)
-        waiting_room.free(task.id, "x")
-        waiting_room.take(lambda _task_id: False)
-    assert len(waiting_room._expiries) == 1
+        blocked.block(task, "x")
+        blocked.add(start)
+        blocked.free(task.id, "x")
+        blocked.take(lambda _task_id: False)
+    assert len(blocked._expiries) == 1

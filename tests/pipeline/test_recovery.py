@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,6 @@ from butler_mqtt.domain.model import Task, TaskType
 from butler_mqtt.errors import JournalError, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
-from butler_mqtt.starting import reconciler
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import Crash, Harness, Site, cut_after_effect, killed_after_effect
 
@@ -120,7 +120,7 @@ def test_the_two_looks_that_find_nothing_may_be_in_two_lives(harness: Harness) -
 
 
 def test_a_clock_that_is_set_between_two_lives_does_not_shorten_the_time_between_the_looks(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Harness,
 ) -> None:
     """By the clock, as an earlier version stored it, the first look was an hour ago."""
     intended(harness)
@@ -132,7 +132,7 @@ def test_a_clock_that_is_set_between_two_lives_does_not_shorten_the_time_between
     with connection:
         connection.execute("UPDATE runs SET nothing_at = ?", [now_ms() - 3_600_000])
     connection.close()
-    monkeypatch.setattr(reconciler, "BETWEEN_POLLS_SECONDS", 60.0)
+    harness.qlik_timings = replace(harness.qlik_timings, between_polls=60.0)
     harness.start()
     snapshots = harness.site.snapshots
     for _ in range(10):

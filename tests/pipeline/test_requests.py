@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,13 +14,11 @@ import pytest
 from butler_mqtt.domain.model import Execution
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
-from butler_mqtt.pipeline import pipeline
-from butler_mqtt.pipeline.pipeline import MAX_WAITING
-from butler_mqtt.resolving import resolver
+from butler_mqtt.pipeline.backlog import MAX_IN_MEMORY
 from butler_mqtt.settings import MqttSettings, Settings, StartTask, StartTaskFilter
-from butler_mqtt.starting import execution_tracker
+from tests.brokers import until
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import Crash, Harness, guid
+from tests.pipeline.harness import SHORT, SHORT_QLIK, Crash, Harness, guid
 
 SKIP = {"ifRunning": "skip"}
 
@@ -457,11 +457,11 @@ def test_while_the_disk_is_nearly_full_nothing_is_acknowledged_and_the_reason_is
 
 def test_a_backlog_longer_than_memory_is_decided_in_order_of_arrival(harness: Harness) -> None:
     harness.site.down = True
-    size = MAX_WAITING * 3 // 2
+    size = MAX_IN_MEMORY * 3 // 2
     for number in range(size):
         harness.send({"requestId": f"r{number}", "tag": f"t{number % 7}"})
     harness.until(lambda: len(harness.broker.acknowledged) == size)
-    assert len(harness.pipeline.resolver) <= MAX_WAITING
+    assert len(harness.pipeline.resolver) <= MAX_IN_MEMORY
     harness.site.down = False
     replies = harness.replied(size)
     assert [reply["requestId"] for reply in replies] == [f"r{number}" for number in range(size)]
@@ -503,9 +503,9 @@ def test_within_the_cache_age_nothing_is_asked_but_a_miss_always_is(harness: Har
 
 
 def test_what_is_asked_for_again_and_again_is_read_anew_while_nobody_waits(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, renewal_age=0.0))
     harness.site.lasting = False
     task = harness.site.add("Sales")
     harness.ask({"taskId": task})
@@ -521,9 +521,9 @@ def test_what_is_asked_for_again_and_again_is_read_anew_while_nobody_waits(
 
 
 def test_what_grows_old_is_read_anew_after_the_commit_which_that_would_slow_down(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, renewal_age=0.0))
     task = harness.site.add("Sales")
     harness.ask({"taskId": task})
     harness.send({"taskId": task})
@@ -538,20 +538,25 @@ def test_what_grows_old_is_read_anew_after_the_commit_which_that_would_slow_down
 
 
 def test_what_grows_too_old_while_the_disk_is_slow_is_read_anew_all_the_same(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, renewal_age=0.0, cache_age=1.0))
     task = harness.site.add("Sales")
     harness.ask({"taskId": task})
-    harness.call({"taskId": task}, on_stored=lambda _: monkeypatch.setattr(resolver, "CACHE_SECONDS", 0.0))
+    too_old = time.monotonic() + 1.0
+    harness.call(
+        {"taskId": task},
+        on_stored=lambda _: until(lambda: time.monotonic() > too_old, what="the answer is too old"),
+    )
     harness.turn()
     harness.find()
     assert [selector.value for one in harness.site.asked for selector in one] == [task, task]
 
 
 def test_an_execution_is_looked_at_after_the_commit_which_that_would_slow_down(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, least_poll=1e-9))
     snapshots = _looks_at_what_has_begun(harness, monkeypatch)
     harness.journal.fail("before", Crash())
     with pytest.raises(Crash):
@@ -563,8 +568,9 @@ def test_an_execution_is_looked_at_after_the_commit_which_that_would_slow_down(
 
 
 def test_no_execution_is_looked_at_any_more_while_the_daemon_ends(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, least_poll=1e-9))
     snapshots = _looks_at_what_has_begun(harness, monkeypatch)
     harness.pipeline.drain(0.0)
     harness.turn()
@@ -576,7 +582,6 @@ def test_no_execution_is_looked_at_any_more_while_the_daemon_ends(
 
 def _looks_at_what_has_begun(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """Give the looks at executions, of which one has begun that the next turn takes in."""
-    monkeypatch.setattr(execution_tracker, "LEAST_SECONDS", 1e-9)
     snapshots: list[Sequence[str]] = []
 
     def executions(ids: Sequence[str]) -> dict[str, Execution | None]:
@@ -593,9 +598,9 @@ def _looks_at_what_has_begun(harness: Harness, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_is_asked_for_while_it_is_read_anew_is_not_read_once_more(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, renewal_age=0.0))
     harness.site.lasting = False
     task = harness.site.add("Sales")
     harness.ask({"taskId": task})
@@ -607,9 +612,9 @@ def test_what_is_asked_for_while_it_is_read_anew_is_not_read_once_more(
 
 
 def test_a_task_that_is_gone_is_not_known_any_longer_once_it_was_read_anew(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, renewal_age=0.0))
     harness.site.lasting = False
     task = harness.site.add("Sales")
     harness.ask({"taskId": task})
@@ -626,9 +631,9 @@ def test_a_task_that_is_gone_is_not_known_any_longer_once_it_was_read_anew(
 
 
 def test_what_is_not_asked_for_any_more_is_not_read_anew(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(resolver, "RENEWED_SECONDS", 0.0)
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, renewal_age=0.0))
     harness.site.lasting = False
     task = harness.site.add("Sales")
     for _ in range(2):
@@ -678,11 +683,9 @@ def test_the_deadline_counts_only_while_the_server_cannot_be_reached(make_harnes
     assert harness.site.posts == []
 
 
-def test_what_is_too_late_is_told_although_requests_keep_arriving(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Arrivals go before tidying, but not for ever."""
-    monkeypatch.setattr(pipeline, "LATEST_TIDY_SECONDS", 0.05)
+def test_what_is_too_late_is_answered_although_requests_keep_arriving(make_harness: MakeHarness) -> None:
+    """Arrivals go before the check of deadlines, but not for ever."""
+    harness = make_harness(timings=replace(SHORT, latest_tidy_seconds=0.05))
     harness.site.add("Sales")
     harness.site.down = True
     harness.send({"taskName": "Sales", "requestId": "late"}, expiry_seconds=1)

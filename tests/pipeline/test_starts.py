@@ -1,9 +1,10 @@
-"""Starting tasks: what the answer to a POST means, and what is done when it tells nothing."""
+"""Starting tasks: what the answer to a POST means, and what is done when it shows nothing."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
+from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings, StartTask
-from butler_mqtt.starting import dispatcher
-from butler_mqtt.starting.reconciler import BETWEEN_POLLS_SECONDS, MAX_AGE_MS
+from butler_mqtt.starting.post_window import FIRST_WINDOW, LARGEST_WINDOW
 from tests.brokers import until
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import OUR_USER, Harness, Site, cut_after_effect, cut_before_effect
+from tests.pipeline.harness import OUR_USER, SHORT_QLIK, Harness, Site, cut_after_effect, cut_before_effect
 
 Script = Callable[[Site, Task], str | None]
 
@@ -29,14 +30,14 @@ def ask(harness: Harness, **fields: Any) -> dict[str, Any]:
 
 
 def only(reply: dict[str, Any], name: str) -> dict[str, Any]:
-    """Give the one entry of a list of the reply, the only list with entries."""
+    """Return the one entry of a list of the reply, the only list with entries."""
     filled = [key for key, value in reply.items() if key.startswith("tasks") and value]
     assert filled == [name]
     entry: dict[str, Any] = reply[name][0]
     return entry
 
 
-# ---- an answer that tells
+# ---- an answer that decides
 
 
 def test_a_kind_without_executions_is_started_with_the_servers_yes(harness: Harness) -> None:
@@ -69,7 +70,7 @@ def test_without_a_shown_reason_none_is_guessed(harness: Harness) -> None:
     assert (entry["status"], entry["code"]) == ("notStarted", "not_started")
 
 
-def test_an_empty_execution_id_is_explained_later_when_the_look_fails_at_first(harness: Harness) -> None:
+def test_an_empty_execution_id_is_explained_later_when_the_first_snapshot_fails(harness: Harness) -> None:
     harness.site.add("Sales", enabled=False)
     harness.site.looking.extend([QlikUnavailable("connection refused")] * 3)
     assert only(ask(harness), "tasksFailed")["code"] == "task_disabled"
@@ -103,7 +104,7 @@ def test_a_start_refused_with_404_of_a_task_that_is_there_is_rejected(harness: H
     assert only(ask(harness), "tasksFailed")["code"] == "qrs_rejected"
 
 
-def test_an_id_the_journal_knows_already_is_not_told_as_a_new_execution(harness: Harness) -> None:
+def test_an_id_the_journal_knows_already_is_not_reported_as_a_new_execution(harness: Harness) -> None:
     task_id = harness.site.add("Sales")
     first = only(ask(harness), "tasksStarted")["executionId"]
     harness.site.script.append(lambda _site, _task: first)
@@ -179,12 +180,12 @@ def test_a_start_that_never_arrived_is_posted_again_after_two_looks(harness: Har
     assert harness.rows(tables.runs)[0]["attempts"] == 2
 
 
-def test_the_two_looks_are_five_seconds_apart_and_an_intent_older_than_ten_minutes_is_not_repeated() -> None:
-    assert BETWEEN_POLLS_SECONDS == 5.0
-    assert MAX_AGE_MS == 600_000
+def test_the_two_polls_are_five_seconds_apart_and_an_intent_older_than_ten_minutes_is_not_repeated() -> None:
+    assert QlikTimings().between_polls == 5.0
+    assert QlikTimings().longest_intent == 600.0
 
 
-def test_a_start_that_takes_effect_between_the_looks_is_adopted(harness: Harness) -> None:
+def test_a_start_that_takes_effect_between_the_polls_is_adopted(harness: Harness) -> None:
     task_id = harness.site.add("Sales")
     harness.site.script.append(cut_before_effect)
     harness.send({"taskName": "Sales"})
@@ -269,8 +270,8 @@ def test_a_task_that_cannot_be_read_does_not_keep_the_others_in_doubt(harness: H
     assert harness.replied(1)[0]["totalTasksStarted"] == 12
 
 
-def test_many_starts_in_doubt_are_looked_at_together(harness: Harness) -> None:
-    """A daemon that is killed every second must get through all that the lives before it have left."""
+def test_many_starts_in_doubt_are_polled_together(harness: Harness) -> None:
+    """A daemon that is killed every second must reconcile all that was left before each restart."""
     ids = [harness.site.add(f"Sales {number}") for number in range(20)]
     harness.send({"taskId": ids})
     harness.until(lambda: harness.site.asked)
@@ -281,7 +282,7 @@ def test_many_starts_in_doubt_are_looked_at_together(harness: Harness) -> None:
     assert sorted(harness.site.posts) == ids
 
 
-def test_looks_go_on_while_the_server_cannot_be_reached(harness: Harness) -> None:
+def test_polls_go_on_while_the_server_is_unreachable(harness: Harness) -> None:
     harness.site.add("Sales")
     harness.site.script.append(cut_after_effect)
     harness.site.looking.extend([QlikUnavailable("connection refused")] * 3)
@@ -300,8 +301,8 @@ def test_a_start_is_repeated_by_itself_when_nothing_was_sent(harness: Harness) -
     assert harness.site.posts == [task_id]
 
 
-def test_few_starts_are_in_hand_until_the_daemon_has_proved_to_live(make_harness: MakeHarness) -> None:
-    """Each of them has to be looked at on the server after a kill."""
+def test_few_starts_are_in_hand_until_the_daemon_has_run_for_a_while(make_harness: MakeHarness) -> None:
+    """Each of them has to be reconciled after a kill."""
     harness = make_harness(
         Settings(start_task=StartTask(max_concurrent_starts=1, max_tasks_per_request=1000))
     )
@@ -311,7 +312,7 @@ def test_few_starts_are_in_hand_until_the_daemon_has_proved_to_live(make_harness
     harness.send({"tag": "sales"})
     in_hand = harness.pipeline.dispatcher.post_workers.in_hand
     harness.until(lambda: in_hand)
-    assert len(in_hand) == dispatcher.FIRST_IN_HAND
+    assert len(in_hand) == FIRST_WINDOW
     most = 0
 
     def all_started() -> bool:
@@ -321,7 +322,7 @@ def test_few_starts_are_in_hand_until_the_daemon_has_proved_to_live(make_harness
         return len(harness.site.posts) == 500
 
     harness.until(all_started)
-    assert most == dispatcher.IN_HAND
+    assert most == LARGEST_WINDOW
 
 
 def test_more_starts_are_in_hand_at_once_where_a_thread_had_nothing_to_post(
@@ -346,14 +347,14 @@ def test_more_starts_are_in_hand_at_once_where_a_thread_had_nothing_to_post(
         harness.find()
     post_workers.stop()
     thread.join(10)
-    assert [count for count in posted if count][:4] == [4, 8, 16, dispatcher.IN_HAND]
+    assert [count for count in posted if count][:4] == [4, 8, 16, LARGEST_WINDOW]
 
 
 def test_starts_that_fail_together_lengthen_the_pause_once(
-    harness: Harness, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One moment without the server must not look like many in a row."""
-    monkeypatch.setattr(dispatcher, "MAX_PAUSE_SECONDS", 60.0)
+    """One moment without the server must not count as many in a row."""
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, longest_pause=60.0))
     caplog.set_level("INFO", "butler_mqtt")
     for number in range(6):
         harness.site.add(f"Sales {number}", tags=("sales",))
@@ -364,12 +365,12 @@ def test_starts_that_fail_together_lengthen_the_pause_once(
 
 
 def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
-    """Give the seconds to the next try from the lines about starts that wait."""
+    """Return the seconds to the next try from the lines about starts that wait."""
     lines = [one.getMessage() for one in caplog.records if getattr(one, "action", "") == "qrs_waiting"]
     return [float(line.rpartition("next try in ")[2].removesuffix(" s")) for line in lines]
 
 
-def test_a_start_the_server_does_not_take_is_given_up_at_its_deadline(make_harness: MakeHarness) -> None:
+def test_a_start_the_server_does_not_accept_is_dropped_at_its_deadline(make_harness: MakeHarness) -> None:
     harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.1)))
     harness.site.add("Sales")
     harness.site.script.extend([QlikUnavailable("connection refused")] * 1000)

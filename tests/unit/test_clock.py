@@ -1,210 +1,15 @@
-"""The machine's clock jumps: nothing is forgotten, refused or repeated because of that."""
+"""Moments in the journal that outlive the process."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from butler_mqtt import clock
-from butler_mqtt.clock import SteadyClock
-from butler_mqtt.journal import tables
-from butler_mqtt.journal.queries import newest_time
-from butler_mqtt.journal.retention import Retention
-from butler_mqtt.journal.sqlite import Journal
 
 NOW = int(datetime(2026, 11, 30, tzinfo=UTC).timestamp() * 1000)
-SECOND, MINUTE, DAY = 1000, 60_000, 86_400_000
-
-
-@dataclass
-class Machine:
-    """A machine whose clock is `wrong` by so many milliseconds, `elapsed` after its start."""
-
-    wrong: int = 0
-    elapsed: int = 10_000
-    steady: SteadyClock = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.steady = SteadyClock(lambda: NOW + self.elapsed + self.wrong, lambda: self.elapsed)
-
-    @property
-    def right(self) -> int:
-        return NOW + self.elapsed
-
-    def server_time(self) -> datetime:
-        return datetime.fromtimestamp(self.right / 1000, UTC)
-
-
-def test_time_goes_on_as_before_while_a_jump_is_not_confirmed(caplog: pytest.LogCaptureFixture) -> None:
-    machine = Machine()
-    machine.wrong = 40 * DAY
-    machine.elapsed += 30 * SECOND
-    assert machine.steady.now_ms() == machine.right
-    assert machine.steady.pruning_ms() is None
-    machine.wrong = 0
-    machine.elapsed += 30 * SECOND
-    assert machine.steady.now_ms() == machine.steady.pruning_ms() == machine.right
-    assert [(one.levelname, getattr(one, "action", "")) for one in caplog.records] == [
-        ("WARNING", "clock_jumped")
-    ]
-
-
-def test_a_server_that_does_not_agree_confirms_nothing() -> None:
-    machine = Machine()
-    machine.wrong = 40 * DAY
-    machine.steady.now_ms()
-    machine.steady.confirm(machine.server_time())
-    machine.steady.confirm(None)
-    assert (machine.steady.now_ms(), machine.steady.doubted) == (machine.right, True)
-
-
-def test_a_clock_that_the_server_confirms_is_followed() -> None:
-    machine = Machine(wrong=-40 * DAY)
-    machine.wrong = 0
-    assert machine.steady.now_ms() == machine.right - 40 * DAY
-    machine.steady.confirm(machine.server_time())
-    assert machine.steady.now_ms() == machine.right
-
-
-def test_what_was_closed_before_the_clock_was_moved_on_is_not_as_old_as_it_looks() -> None:
-    machine = Machine(wrong=-40 * DAY)
-    machine.wrong = 0
-    machine.steady.now_ms()
-    machine.steady.confirm(machine.server_time())
-    assert machine.steady.pruning_ms() == machine.right - 40 * DAY
-
-
-def test_a_clock_that_nobody_confirms_is_followed_after_a_day() -> None:
-    machine = Machine()
-    machine.wrong = 2 * DAY
-    machine.steady.now_ms()
-    machine.elapsed += DAY - 1
-    machine.steady.confirm(None)
-    assert machine.steady.now_ms() == machine.right
-    machine.elapsed += 1
-    machine.steady.confirm(None)
-    assert machine.steady.now_ms() == machine.right + 2 * DAY
-
-
-@pytest.mark.parametrize("seconds", [-59, -1, 1, 59])
-def test_what_a_time_service_corrects_is_followed_at_once(seconds: int) -> None:
-    machine = Machine()
-    machine.wrong = seconds * SECOND
-    assert machine.steady.now_ms() == machine.right + machine.wrong
-    assert not machine.steady.doubted
-
-
-@pytest.mark.parametrize("wrong", [-56 * 365 * DAY, -2 * MINUTE, 2 * DAY, 14 * 365 * DAY])
-def test_a_clock_that_is_wrong_from_the_start_goes_on_from_the_journal(wrong: int) -> None:
-    """A machine without a battery begins in 1970, or in 2040."""
-    machine = Machine(wrong=wrong)
-    machine.steady.begin(machine.right - 5 * SECOND)
-    machine.elapsed += SECOND
-    assert machine.steady.now_ms() == machine.right - 5 * SECOND
-    assert machine.steady.pruning_ms() is None
-    machine.wrong = 0
-    assert machine.steady.now_ms() == machine.right
-
-
-def test_a_daemon_that_was_off_for_a_week_believes_its_clock_once_the_server_agrees(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level("INFO")
-    machine = Machine()
-    machine.steady.begin(machine.right - 7 * DAY)
-    assert machine.steady.doubted
-    machine.steady.confirm(machine.server_time())
-    assert machine.steady.now_ms() == machine.right
-    assert {one.levelname for one in caplog.records} == {"INFO"}
-
-
-def test_a_clock_that_was_set_right_before_the_journal_was_read_is_followed() -> None:
-    machine = Machine(wrong=40 * DAY)
-    machine.wrong = 0
-    machine.steady.now_ms()
-    machine.steady.begin(machine.right - 5 * SECOND)
-    assert (machine.steady.now_ms(), machine.steady.doubted) == (machine.right, False)
-
-
-@pytest.mark.parametrize("ago", [0, 30 * SECOND, DAY - SECOND])
-def test_a_clock_that_fits_the_journal_is_believed(ago: int) -> None:
-    machine = Machine()
-    machine.steady.begin(machine.right - ago)
-    machine.steady.begin(None)
-    assert (machine.steady.now_ms(), machine.steady.doubted) == (machine.right, False)
-
-
-def test_the_warning_comes_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:
-    machine = Machine()
-    machine.wrong = DAY
-    for _ in range(3):
-        machine.steady.now_ms()
-        machine.steady.now_ms()
-        machine.elapsed += 3600 * SECOND
-    assert len(caplog.records) == 3
-
-
-@given(
-    steps=st.lists(
-        st.tuples(st.integers(-100 * DAY, 100 * DAY), st.integers(0, 3600 * SECOND)), min_size=1, max_size=8
-    )
-)
-def test_however_the_clock_jumps_time_that_nobody_confirms_stays_right(steps: list[tuple[int, int]]) -> None:
-    logging.disable()
-    machine = Machine()
-    for wrong, passed in steps:
-        machine.elapsed += passed
-        machine.wrong = wrong if abs(wrong) > MINUTE * 2 else 0
-        assert machine.steady.now_ms() == machine.right
-    logging.disable(logging.NOTSET)
-
-
-# ---- the journal
-
-
-def test_a_time_that_was_wrong_once_is_not_the_newest(journal: Journal) -> None:
-    with journal.transaction() as connection:
-        assert newest_time(connection) is None
-        for number, began_at in enumerate([NOW, NOW + 40 * DAY, NOW + MINUTE]):
-            values = {"id": number, "began_at": began_at, "version": "1"}
-            connection.execute(tables.process_starts.insert(), values)
-        assert newest_time(connection) == NOW + MINUTE
-
-
-def test_nothing_is_pruned_while_the_clock_is_in_doubt(journal: Journal) -> None:
-    machine = Machine()
-    with journal.transaction() as connection:
-        connection.execute(
-            tables.requests.insert(),
-            {
-                "id": 1,
-                "request_id": "a",
-                "holds_id": True,
-                "door": "mqtt",
-                "state": "closed",
-                "received_at": machine.right,
-                "closed_at": machine.right,
-            },
-        )
-        assert newest_time(connection) == machine.right
-    retention = Retention(30, now=machine.steady.pruning_ms)
-    machine.wrong = 40 * DAY
-    for _ in range(3):
-        with journal.transaction() as connection:
-            assert not retention.step(connection)
-    machine.wrong = 0
-    with journal.transaction() as connection:
-        assert not retention.step(connection)
-        assert newest_time(connection) == machine.right
-
-
-# ---- moments that outlive the process
 
 
 def test_the_seconds_since_a_moment_count_from_the_start_of_the_machine() -> None:
@@ -214,10 +19,10 @@ def test_the_seconds_since_a_moment_count_from_the_start_of_the_machine() -> Non
 
 
 @pytest.mark.parametrize("stored", [0, NOW, clock.moment() ^ (1 << 50)], ids=["none", "time", "other"])
-def test_a_moment_of_another_run_of_the_machine_tells_nothing(stored: int) -> None:
+def test_a_moment_of_another_boot_is_no_time_ago(stored: int) -> None:
     """So does one that an older version stored as a time of the clock."""
     assert clock.seconds_since(stored) == 0
 
 
-def test_a_system_that_does_not_name_its_start_tells_nothing(tmp_path: Path) -> None:
+def test_a_system_that_does_not_name_its_boot_has_no_number(tmp_path: Path) -> None:
     assert clock.boot_number(tmp_path / "missing") == 0

@@ -22,7 +22,7 @@ from butler_mqtt.contract import validation
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.certificate_expiry import remaining
-from butler_mqtt.mqtt import status
+from butler_mqtt.mqtt import presence
 from butler_mqtt.qrs import wire
 from butler_mqtt.qrs.answers import http_date, retry_seconds
 from butler_mqtt.qrs.server_state import ServerState
@@ -108,10 +108,10 @@ def test_any_stamp_of_the_server_is_a_time_or_none(stamp: str) -> None:
 @example("9999-12-31T23:59:59-01:00")
 @example("0001-01-01T00:00:00+01:00")
 def test_any_start_time_in_a_status_message_is_a_time_or_the_message_is_none(stamp: object) -> None:
-    read = status.parse(json.dumps({"status": "online", "instance": "x", "startedAt": stamp}).encode())
+    read = presence.parse(json.dumps({"status": "online", "instance": "x", "startedAt": stamp}).encode())
     if read is not None:
         assert read.started_at.tzinfo is UTC
-        assert status.parse(read.payload()) == read
+        assert presence.parse(read.payload()) == read
 
 
 @given(st.integers())

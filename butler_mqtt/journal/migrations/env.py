@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection the journal hands over."""
+"""Alembic's entry: runs the migrations on the connection that the journal passes."""
 
 from alembic import context
 

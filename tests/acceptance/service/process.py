@@ -30,28 +30,30 @@ class Manager:
     def close(self) -> None:
         self._socket.close()
 
-    def told(self) -> list[str]:
-        """Give all lines so far."""
+    def notified(self) -> list[str]:
+        """Return all lines so far."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 self.lines += self._socket.recv(65536, socket.MSG_DONTWAIT).decode().split("\n")
         return self.lines
 
     def waits_for(self, line: str, *, seconds: float = 60, after: int = 0) -> int:
-        """Wait for a line that begins with *line*, from number *after* on; give its number."""
+        """Wait for a line that begins with *line*, from number *after* on; return its number."""
 
         def found() -> list[int]:
             return [
-                number for number, one in enumerate(self.told()) if number >= after and one.startswith(line)
+                number
+                for number, one in enumerate(self.notified())
+                if number >= after and one.startswith(line)
             ]
 
         return until(found, seconds=seconds, what=line)[0]
 
     def status(self) -> str:
-        """Give the newest STATUS."""
-        return next((line[7:] for line in reversed(self.told()) if line.startswith("STATUS=")), "")
+        """Return the newest STATUS."""
+        return next((line[7:] for line in reversed(self.notified()) if line.startswith("STATUS=")), "")
 
-    def waits_for_status(self, fact: Callable[[str], bool], *, seconds: float = 15) -> str:
+    def waits_for_status(self, fact: Callable[[str], bool], *, seconds: float = 60) -> str:
         until(lambda: fact(self.status()), seconds=seconds, what=f"not this status: {self.status()}")
         return self.status()
 
@@ -69,7 +71,7 @@ class Service:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
-    def waits_for_log(self, words: str, *, seconds: float = 15) -> None:
+    def waits_for_log(self, words: str, *, seconds: float = 60) -> None:
         try:
             until(lambda: words in self.log(), seconds=seconds, what=words)
         except AssertionError as error:
@@ -78,8 +80,8 @@ class Service:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def ends(self, seconds: float = 30) -> int:
-        """Wait for the end and give the exit code."""
+    def ends(self, seconds: float = 60) -> int:
+        """Wait for the end and return the exit code."""
         return self.process.wait(seconds)
 
 

@@ -43,8 +43,8 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 def hang_up(daemon: Service, systemd: Manager) -> None:
-    """Send SIGHUP and wait until systemd is told that the reload is over."""
-    seen = len(systemd.told())
+    """Send SIGHUP and wait until systemd is notified that the reload is over."""
+    seen = len(systemd.notified())
     daemon.signal(signal.SIGHUP)
     reloading = systemd.waits_for("RELOADING=1", after=seen)
     systemd.waits_for("MONOTONIC_USEC=", after=reloading)
@@ -113,7 +113,7 @@ def test_a_reload_before_the_subscription_does_not_claim_to_be_ready(
         systemd.waits_for_status(lambda status: status.startswith("connecting"))
         daemon.signal(signal.SIGHUP)
         daemon.waits_for_log("action=reloaded")
-        assert not {"READY=1", "RELOADING=1"} & set(systemd.told())
+        assert not {"READY=1", "RELOADING=1"} & set(systemd.notified())
 
 
 def test_a_new_allow_list_guards_the_next_request(

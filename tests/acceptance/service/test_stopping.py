@@ -12,24 +12,29 @@ from butler_mqtt.exit_codes import ExitCode
 from tests.acceptance.service.process import Manager, manager, service, write_config
 from tests.brokers import Mosquitto, free_port
 
-#: The daemon with less patience for a broker that says no.
+#: The daemon with less patience for a broker that refuses it.
 IMPATIENT = """
 import os, sys
 from pathlib import Path
-from butler_mqtt import config, daemon, logs
-daemon.REFUSED_SECONDS = 1.0
+from butler_mqtt import logs
+from butler_mqtt.config import loader
+from butler_mqtt.daemon.daemon import Daemon
+from butler_mqtt.daemon.daemon_timings import DaemonTimings
 logs.set_up("info")
-sys.exit(daemon.Daemon(config.load(Path(sys.argv[1]), os.environ)).run())
+settings = loader.load(Path(sys.argv[1]), os.environ)
+sys.exit(Daemon(settings, timings=DaemonTimings(refused_seconds=1.0)).run())
 """
 
 #: A daemon that waits for work in hand for as long as it may, since something is always in hand.
 BUSY = """
 import os, sys, threading
 from pathlib import Path
-from butler_mqtt import config, daemon, logs
+from butler_mqtt import logs
+from butler_mqtt.config import loader
+from butler_mqtt.daemon.daemon import Daemon
 logs.set_up("info")
-made = daemon.Daemon(config.load(Path(sys.argv[1]), os.environ))
-made._pipeline.drain = lambda seconds: threading.Event().wait(seconds)
+made = Daemon(loader.load(Path(sys.argv[1]), os.environ))
+made.pipeline.drain = lambda seconds: threading.Event().wait(seconds)
 sys.exit(made.run())
 """
 
@@ -70,7 +75,7 @@ def test_a_hang_up_while_stopping_changes_nothing(systemd: Manager, tmp_path: Pa
         assert daemon.ends(5) == ExitCode.FAILED
 
 
-def test_a_broker_that_goes_on_refusing_ends_it_with_69(tmp_path: Path) -> None:
+def test_a_broker_that_keeps_refusing_ends_it_with_69(tmp_path: Path) -> None:
     with (
         Mosquitto(tmp_path / "broker", passwords={"x": "y"}) as broker,
         service(write_config(tmp_path, port=broker.port), program=IMPATIENT) as daemon,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.daemon import daemon
+from butler_mqtt.daemon.daemon_timings import DaemonTimings
 from butler_mqtt.exit_codes import ExitCode
 from tests.project import ROOT
 
@@ -25,7 +25,7 @@ def run(*command: str) -> str:
 
 
 def values(name: str) -> list[str]:
-    """Give every value of one setting of the unit."""
+    """Return every value of one setting of the unit."""
     return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
 
 
@@ -58,7 +58,7 @@ def test_the_user_is_one_that_systemd_can_make(tmp_path: Path) -> None:
     assert "u butler-mqtt " in (SYSTEMD / "butler-mqtt.sysusers").read_text()
 
 
-def test_only_exit_codes_that_a_restart_cannot_mend_prevent_it() -> None:
+def test_only_exit_codes_that_a_restart_cannot_fix_prevent_it() -> None:
     prevented = {int(code) for value in values("RestartPreventExitStatus") for code in value.split()}
     assert prevented == {ExitCode.USAGE, ExitCode.CLIENT_ID_IN_USE, ExitCode.CONFIG}
 
@@ -66,13 +66,14 @@ def test_only_exit_codes_that_a_restart_cannot_mend_prevent_it() -> None:
 def test_systemd_waits_longer_for_the_end_than_the_daemon_needs() -> None:
     (timeout,) = values("TimeoutStopSec")
     # After the drain: the door and the replies 5 s each, then the threads.
-    assert daemon.DRAIN_SECONDS + 10 < daemon.STOP_SECONDS
-    assert int(timeout) > daemon.STOP_SECONDS + 10
+    timings = DaemonTimings()
+    assert timings.drain_seconds + 10 < timings.stop_seconds
+    assert int(timeout) > timings.stop_seconds + 10
 
 
 def test_the_start_is_extended_by_less_than_systemd_would_wait_at_first() -> None:
     (timeout,) = values("TimeoutStartSec")
-    assert int(timeout) >= daemon.EXTEND_SECONDS
+    assert int(timeout) >= DaemonTimings().extend_seconds
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class ListeningDaemon:
         """Run it and wait until both listeners answer and Qlik is reached."""
         self.daemon.start(ready=self.broker is not None)
         self.daemon.wait_log("monitoring: listening on")
-        until(lambda: requests.get(self.monitoring + "/readyz", timeout=5).ok, what="it is ready")
+        until(lambda: requests.get(self.monitoring + "/readyz", timeout=60).ok, what="it is ready")
         return self
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -78,7 +78,7 @@ class ListeningDaemon:
         found: dict[str, Any] = self.call("GET", f"/v4/requests/{request_id}").json()
         return found
 
-    def decided(self, request_id: str, seconds: float = 30.0) -> dict[str, Any]:
+    def decided(self, request_id: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until a request is decided and return its state."""
         until(lambda: self.state(request_id).get("status") != "pending", seconds=seconds, what=request_id)
         return self.state(request_id)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from butler_mqtt.http.server.protocol import HttpLimits
@@ -95,7 +95,6 @@ def one(request: pytest.FixtureRequest) -> Iterator[Door]:
         yield running
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     method=st.sampled_from([b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"DELETE"]),
     path=st.sampled_from(PATHS),

@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.integration.http.daemon_with_listeners import ListeningDaemon
 
 
+@pytest.mark.long
 def test_nothing_that_the_description_allows_or_forbids_is_answered_5xx(
     build: Callable[..., ListeningDaemon], tmp_path: Path
 ) -> None:

@@ -14,13 +14,13 @@ MakeJournal = Callable[..., Journal]
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Give the place of a journal that does not exist yet."""
+    """Return the place of a journal that does not exist yet."""
     return tmp_path / "journal.sqlite"
 
 
 @pytest.fixture
 def make_journal(file: Path) -> Iterator[MakeJournal]:
-    """Give a function that makes a journal, closed at the end of the test."""
+    """Return a function that makes a journal, closed at the end of the test."""
     made: list[Journal] = []
 
     def make(path: Path = file, *, low_disk_bytes: int = 0) -> Journal:
@@ -35,7 +35,7 @@ def make_journal(file: Path) -> Iterator[MakeJournal]:
 
 @pytest.fixture
 def journal(make_journal: MakeJournal) -> Journal:
-    """Give an open journal without content."""
+    """Return an open journal without content."""
     journal = make_journal()
     journal.open()
     return journal

@@ -8,7 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
@@ -53,23 +52,20 @@ def test_how_much_was_written_can_be_asked_while_the_file_is_opened_again(journa
     assert min(asked) >= 100
 
 
-def test_a_long_log_is_moved_while_somebody_writes_and_begins_anew(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint, "LONG_LOG", 30)
-    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
+def test_a_long_log_is_moved_while_somebody_writes_and_begins_again(journal: Journal) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=checkpoint.work, args=(journal, stop))
+    options = {"poll_seconds": 0.001, "long_log": 30}
+    thread = threading.Thread(target=checkpoint.work, args=(journal, stop), kwargs=options)
     thread.start()
     written = 0
     salts: set[bytes] = set()
     deadline = time.monotonic() + 20
     try:
         while len(salts) < 3:
-            assert time.monotonic() < deadline, "the log does not begin anew"
+            assert time.monotonic() < deadline, "the log does not begin again"
             write(journal, written + 1, 10)
             written += 10
-            # Salt 1 of the log's header is another each time that it begins anew.
+            # Salt 1 of the log's header is another each time that it begins again.
             salts.add(Path(f"{journal.path}-wal").read_bytes()[16:20])
     finally:
         stop.set()
@@ -79,33 +75,26 @@ def test_a_long_log_is_moved_while_somebody_writes_and_begins_anew(
     assert tuple(found) == (written, written)
 
 
-def test_a_log_that_cannot_be_moved_is_left_to_who_writes(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint, "LONG_LOG", 0)
-    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
+def test_a_log_that_cannot_be_moved_is_left_to_who_writes(journal: Journal) -> None:
     journal.close()
     journal.path.write_bytes(b"not a database" * 1000)
-    looks = 0
+    checks = 0
 
     class Counting(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
-            nonlocal looks
-            looks += 1
-            return looks > 3 or super().wait(timeout)
+            nonlocal checks
+            checks += 1
+            return checks > 3 or super().wait(timeout)
 
-    checkpoint.work(journal, Counting())
-    assert looks == 4
+    checkpoint.work(journal, Counting(), poll_seconds=0.001, long_log=0)
+    assert checks == 4
 
 
-def test_readers_that_come_and_go_do_not_disturb_who_writes(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_readers_that_come_and_go_do_not_disturb_who_writes(journal: Journal) -> None:
     """A reader that takes itself for the first would empty the shared index under the writer (SIGBUS)."""
-    monkeypatch.setattr(checkpoint, "LONG_LOG", 1)
-    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
     stop = threading.Event()
-    thread = threading.Thread(target=checkpoint.work, args=(journal, stop))
+    options = {"poll_seconds": 0.001, "long_log": 1}
+    thread = threading.Thread(target=checkpoint.work, args=(journal, stop), kwargs=options)
     thread.start()
     query = "execute('SELECT count(*) FROM sessions').fetchone()[0]"
     read = f"import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).{query})"

@@ -53,7 +53,7 @@ def move_log(file: Path, how: str = "PASSIVE") -> None:
 
 @pytest.fixture
 def written(journal: Journal) -> Journal:
-    """Give a journal of which half stands in the database and half in the log."""
+    """Return a journal of which half stands in the database and half in the log."""
     write(journal, 1, BEFORE // 2)
     move_log(journal.path)
     write(journal, BEFORE // 2 + 1, BEFORE // 2)
@@ -252,28 +252,24 @@ def test_a_database_cut_to_nothing_is_not_begun_anew_beside_its_log(
         make_journal().open()
 
 
-def test_the_thread_that_moves_the_log_touches_no_other_file(
-    written: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint, "LONG_LOG", 0)
-    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.001)
+def test_the_thread_that_moves_the_log_touches_no_other_file(written: Journal) -> None:
     replace(written.path)
     before = written.path.read_bytes()
     log = beside(written.path, "-wal").read_bytes()
 
     class Thrice(threading.Event):
-        looks = 0
+        checks = 0
 
         def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 -- no pause is wanted
-            self.looks += 1
-            return self.looks > 3
+            self.checks += 1
+            return self.checks > 3
 
-    checkpoint.work(written, Thrice())
+    checkpoint.work(written, Thrice(), poll_seconds=0.001, long_log=0)
     assert written.path.read_bytes() == before
     assert beside(written.path, "-wal").read_bytes() == log
 
 
-def test_a_new_journal_in_the_place_of_one_that_is_gone_is_told(
+def test_a_new_journal_in_the_place_of_one_that_is_gone_is_logged(
     journal: Journal, make_journal: MakeJournal, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert not caplog.records
@@ -283,7 +279,7 @@ def test_a_new_journal_in_the_place_of_one_that_is_gone_is_told(
     assert [record.__dict__["action"] for record in caplog.records][:1] == ["journal_new"]
 
 
-def test_an_empty_file_in_the_place_of_a_journal_is_told(
+def test_an_empty_file_in_the_place_of_a_journal_is_logged(
     journal: Journal, make_journal: MakeJournal, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal.close()

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, create_engine, inspect, select
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import queries, tables
-from butler_mqtt.journal.request_history import RequestHistory
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import FORMAT, Journal
+from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.journal.upgrade import upgrade
 from tests.integration.journal.conftest import MakeJournal
 
@@ -24,7 +24,7 @@ MIGRATIONS = Path(tables.__file__).parent / "migrations"
 
 
 def described(engine: Engine) -> dict[str, object]:
-    """Give columns, keys and indexes of every table, in a form that can be compared."""
+    """Return columns, keys and indexes of every table, in a form that can be compared."""
     found = inspect(engine)
     whole: dict[str, object] = {}
     for table in found.get_table_names():
@@ -103,9 +103,9 @@ def test_a_journal_of_an_earlier_format_keeps_its_requests(
     engine.dispose()
     journal = make_journal()
     journal.open()
-    record = RequestHistory(file).record("r")
-    assert record is not None
-    assert record.request["id"] == 2
+    rows = StatusReader(file).request("r")
+    assert rows is not None
+    assert rows.request["id"] == 2
     with Search(file) as search:
         assert search.named("r") == [1, 2, 3]
     with journal.transaction() as connection:

@@ -33,12 +33,12 @@ def add(journal: Journal, row: int, *, holds: bool = False, state: str = "refuse
         connection.execute(tables.deliveries.insert().values(**delivery))
 
 
-def message(journal: Journal, row: int, *, set_aside: bool) -> None:
+def message(journal: Journal, row: int, *, dead: bool) -> None:
     """Write a reply that is to be published, or that the broker does not take."""
     with journal.transaction() as connection:
         values = {"id": row, "request": row, "delivery": row, "kind": "reply", "topic": "t", "payload": b"{}"}
         values |= {"request_id": f"r-{row}", "created_at": row, "refusals": 0}
-        values |= {"quarantined_at": row if set_aside else None}
+        values |= {"quarantined_at": row if dead else None}
         connection.execute(tables.outbox.insert().values(**values))
 
 
@@ -109,15 +109,12 @@ def test_requests_that_hold_their_ids_are_never_touched(journal: Journal) -> Non
     assert kept(journal) == [*range(1, 21), 22]
 
 
-def test_a_reply_that_is_still_to_be_published_keeps_its_refusal_until_it_is(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refusal_bounds, "PAUSE_SECONDS", 0.0)
-    bound = Refusals(least=0, most=1)
+def test_a_reply_that_is_still_to_be_published_keeps_its_refusal_until_it_is(journal: Journal) -> None:
+    bound = Refusals(least=0, most=1, pause_seconds=0.0)
     for row in (1, 2, 3):
         add(journal, row)
         bound.recorded(row, 100)
-    message(journal, 1, set_aside=False)
+    message(journal, 1, dead=False)
     steps(journal, bound)
     assert kept(journal) == [1, 3]
     with journal.transaction() as connection:
@@ -130,7 +127,7 @@ def test_a_reply_that_the_broker_does_not_take_goes_with_its_refusal(journal: Jo
     bound = Refusals(least=0, most=1)
     for row in (1, 2):
         add(journal, row)
-        message(journal, row, set_aside=True)
+        message(journal, row, dead=True)
         bound.recorded(row, 100)
     steps(journal, bound)
     assert kept(journal) == [2]
@@ -150,7 +147,7 @@ def test_what_goes_on_is_not_forgotten(journal: Journal, state: str) -> None:
         start |= {"run": 1 if state == "executing" else None}
         connection.execute(tables.starts.insert().values(**start))
     with journal.transaction() as connection:
-        done = forget(connection.connection.cursor(), [1, 2], with_set_aside=True)
+        done = forget(connection.connection.cursor(), [1, 2], with_dead_letters=True)
     assert (done.gone, set(done.stays)) == (1, {1})
     assert kept(journal) == [1]
 
@@ -158,7 +155,7 @@ def test_what_goes_on_is_not_forgotten(journal: Journal, state: str) -> None:
 # ---- through the daemon's core
 
 
-def test_a_large_body_that_is_refused_is_cut_and_its_length_is_told(harness: Harness) -> None:
+def test_a_large_body_that_is_refused_is_cut_and_its_length_is_noted(harness: Harness) -> None:
     harness.ask(b"{" + b"x" * 100_000)
     (delivery,) = harness.rows(tables.deliveries)
     assert len(delivery["payload"]) == refusal_bounds.BODY_BYTES
@@ -185,8 +182,8 @@ def test_a_conflict_keeps_neither_the_large_body_nor_what_was_parsed_of_it(harne
     assert harness.replies()[-1]["code"] == "request_id_conflict"
 
 
-def test_a_flood_of_refusals_leaves_a_file_that_does_not_grow(harness: Harness) -> None:
-    harness.pipeline._refusals._most = 200
+def test_a_flood_of_refusals_leaves_a_file_that_does_not_grow(make_harness: MakeHarness) -> None:
+    harness = make_harness(refusals=Refusals(least=200, most=200))
     sizes = []
     for _ in range(6):
         for _ in range(10):
@@ -199,8 +196,10 @@ def test_a_flood_of_refusals_leaves_a_file_that_does_not_grow(harness: Harness) 
     assert sizes[-1] <= sizes[1] * 1.2
 
 
-def test_one_id_that_is_sent_for_ever_keeps_the_first_and_the_newest_arrivals(harness: Harness) -> None:
-    harness.pipeline._refusals._arrivals = 10
+def test_one_id_that_is_sent_for_ever_keeps_the_first_and_the_newest_arrivals(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(refusals=Refusals(least=0, arrivals=10))
     body = json.dumps({"requestId": "erp-1", "taskId": harness.site.add("Sales")}).encode() + b" " * 5000
     for _ in range(40):
         harness.ask(body)
@@ -227,7 +226,7 @@ def test_the_brokers_redelivery_of_a_refusal_is_recognised_after_a_start(harness
 
 
 def all_published(harness: Harness) -> bool:
-    """Confirm what is on its way, and tell whether nothing is left."""
+    """Confirm what is in flight, and return whether nothing is left."""
     harness.broker.confirm()
     return not harness.rows(tables.outbox)
 

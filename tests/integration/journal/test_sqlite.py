@@ -70,7 +70,7 @@ def test_what_was_written_is_there_after_opening_again(journal: Journal, make_jo
     assert stored(second) == [1, 2]
 
 
-def test_an_sqlite_that_is_too_old_is_told_with_what_to_do(
+def test_an_sqlite_that_is_too_old_is_an_error_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 32, 3))
@@ -138,7 +138,7 @@ def test_a_log_cut_anywhere_leaves_whole_transactions_only(journal: Journal, tmp
 # ---- one writer, many readers
 
 
-def test_a_second_daemon_is_told_that_the_journal_is_in_use(
+def test_a_second_daemon_ends_with_the_error_that_the_journal_is_in_use(
     journal: Journal, make_journal: MakeJournal
 ) -> None:
     second = make_journal()
@@ -188,7 +188,7 @@ def test_any_folder_name_will_do(tmp_path: Path, make_journal: MakeJournal, name
     assert min(entry.name for entry in folder.iterdir()) == "journal.sqlite"
 
 
-def test_the_highest_id_of_each_table_is_told(journal: Journal) -> None:
+def test_the_highest_id_of_each_table_is_returned(journal: Journal) -> None:
     journal.write(sessions(3, 7))
     with journal.transaction() as connection:
         assert highest_ids(connection) == {
@@ -295,7 +295,7 @@ def test_little_space_is_no_room(make_journal: MakeJournal, tmp_path: Path) -> N
 
 @contextmanager
 def unprivileged() -> Iterator[Path]:
-    """Give a folder and run the block as a user who may not simply write everywhere."""
+    """Return a folder and run the block as a user who may not simply write everywhere."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         if os.geteuid() != 0:

@@ -58,9 +58,9 @@ class Doorkeeper:
         return self
 
     def wait_ready(self) -> None:
-        until(lambda: self.door.ready, seconds=15, what=f"ready; {self.door.state}: {self.door.reason}")
+        until(lambda: self.door.ready, seconds=60, what=f"ready; {self.door.state}: {self.door.reason}")
 
-    def take(self, seconds: float = 10.0) -> Message:
+    def take(self, seconds: float = 60.0) -> Message:
         """Wait for the next request."""
         return self.messages.get(timeout=seconds)
 
@@ -159,7 +159,7 @@ class PlainClient:
         until(self._client.is_connected, what="plain client connected")
         if topics:
             self._client.subscribe([(topic, 1) for topic in topics])
-            self._subscribed.get(timeout=10)
+            self._subscribed.get(timeout=60)
 
     def publish(
         self, topic: str, payload: bytes | str, *, qos: int = 1, retain: bool = False, **properties: object
@@ -172,7 +172,7 @@ class PlainClient:
                 setattr(made, name, value)
         self._client.publish(topic, payload, qos=qos, retain=retain, properties=made).wait_for_publish(10)
 
-    def take(self, seconds: float = 10.0) -> paho.MQTTMessage:
+    def take(self, seconds: float = 60.0) -> paho.MQTTMessage:
         return self.messages.get(timeout=seconds)
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 """
-`python -m tests.integration.cut_link`: what a server still gets of a POST when the link comes back.
+`python -m tests.integration.qrs.cut_link`: what a server still gets of a POST when the link comes back.
 
 Runs in a network name space of its own, as root there, and makes a second one with the server, joined
 by one link. Two clients post over it once, then once more with the link cut, and give up: the transport
@@ -84,7 +84,7 @@ def over_socket() -> Callable[[str], None]:
 
 def run(*command: str) -> None:
     """Run a command, which must succeed."""
-    subprocess.run(command, check=True, timeout=10)
+    subprocess.run(command, check=True, timeout=60)
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def main() -> None:
     # Else the last packet would wait for ARP for up to three seconds, out of reach of TCP.
     run("ip", "neighbour", "add", THERE, "lladdr", MAC, "dev", "here", "nud", "permanent")
     server = subprocess.Popen(
-        ["unshare", "--net", sys.executable, "-m", "tests.integration.cut_link", "--serve"],
+        ["unshare", "--net", sys.executable, "-m", "tests.integration.qrs.cut_link", "--serve"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -137,7 +137,7 @@ def main() -> None:
         print(*came, sep="\n")  # noqa: T201 -- what the test reads
     finally:
         server.kill()
-        server.wait(10)
+        server.wait(60)
 
 
 def _join(server: subprocess.Popen[str]) -> None:

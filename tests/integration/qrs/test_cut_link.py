@@ -23,7 +23,7 @@ def _name_spaces() -> None:
         [*UNSHARE, "ip", "link", "add", "name", "here", "type", "veth"],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=False,
     )
     assert tried.returncode == 0, (
@@ -34,7 +34,7 @@ def _name_spaces() -> None:
 
 def test_a_post_in_doubt_does_not_arrive_after_its_connection_was_closed() -> None:
     done = subprocess.run(
-        [*UNSHARE, sys.executable, "-m", "tests.integration.cut_link"],
+        [*UNSHARE, sys.executable, "-m", "tests.integration.qrs.cut_link"],
         cwd=ROOT,
         capture_output=True,
         text=True,

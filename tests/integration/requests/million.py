@@ -1,5 +1,5 @@
 """
-Figures of a journal with a million requests: `python -m tests.requests.million [COUNT] [FOLDER]`.
+Figures of a journal with a million requests: `python -m tests.integration.requests.million [COUNT] [FOLDER]`.
 
 Not a test: it takes minutes. A quarter of the requests is old. Every search is
 timed; then the pipeline turns as it does under load, with and without pruning.

@@ -8,15 +8,15 @@ import pytest
 
 from butler_mqtt.cli import daemon_commands, requests_dead_letters
 from butler_mqtt.journal import tables
-from butler_mqtt.outbox import dead_letters
-from butler_mqtt.outbox.dead_letters import Action, Command, parse, place
+from butler_mqtt.pipeline import operator_commands
+from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from tests.integration.requests.conftest import beside, call, delivered, several
 from tests.pipeline.harness import Harness
 
 
 @pytest.fixture(autouse=True)
 def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(operator_commands, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(daemon_commands, "ACCEPT_SECONDS", 1.0)
 
 

@@ -48,7 +48,7 @@ NEEDED = {"configQRS": {"host": "sense"}, "cert": {"clientCert": "client.pem", "
 
 @pytest.fixture
 def busy(make_harness: MakeHarness) -> Harness:
-    """Give a harness with requests of every kind, one after the other: `erp-1` to `erp-6`."""
+    """Return a harness with requests of every kind, one after the other: `erp-1` to `erp-6`."""
     harness = make_harness(
         replace(Settings(), start_task_filter=StartTaskFilter(enable=True, tags=("daily",)))
     )
@@ -257,7 +257,7 @@ def test_a_copy_is_read_in_a_folder_where_nobody_may_write(busy: Harness) -> Non
 
 @contextmanager
 def plans(file: Path) -> Iterator[list[str]]:
-    """Give, at the end, how SQLite carried out each statement on *file* meanwhile."""
+    """Return, at the end, how SQLite carried out each statement on *file* in between."""
     gathered: list[tuple[str, Any]] = []
     collected: list[str] = []
 
@@ -294,7 +294,7 @@ SEARCHES = [
     Filters(door="none"),
     Filters(code="expired"),
     Filters(code="none"),
-    Filters(quarantined=True),
+    Filters(dead_letters=True),
     Filters(task="Rare", tag="tag 4", code="none", sender="nobody"),
 ]
 
@@ -357,7 +357,7 @@ def _seen(read: list[Any]) -> list[tuple[str, list[str]]]:
 # ---- audit log and backup
 
 
-def test_the_audit_log_tells_who_asked_what_through_which_door_with_which_result(busy: Harness) -> None:
+def test_the_audit_log_has_who_asked_what_through_which_door_with_which_result(busy: Harness) -> None:
     log = lines(call("export", "--journal", busy.path))
     assert [one["requestId"] for one in log] == [f"erp-{number}" for number in range(1, 7)]
     second, fourth, fifth, sixth = log[1], log[3], log[4], log[5]
@@ -439,7 +439,7 @@ def test_a_daemon_starts_from_a_backup(busy: Harness, tmp_path: Path) -> None:
 
 
 def replace_path(harness: Harness, file: Path) -> Harness:
-    """Give a harness that is read from another file."""
+    """Return a harness that is read from another file."""
     folder = file.parent / "as-journal"
     folder.mkdir()
     (folder / "journal.sqlite").symlink_to(file)

@@ -16,8 +16,8 @@ import pytest
 from butler_mqtt.cli import daemon_commands, requests_prune
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
-from butler_mqtt.outbox import dead_letters
-from butler_mqtt.outbox.dead_letters import Action, Command, parse
+from butler_mqtt.pipeline import operator_commands
+from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
@@ -30,7 +30,7 @@ HOUR = 3_600_000
 
 @pytest.fixture(autouse=True)
 def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(operator_commands, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(daemon_commands, "ACCEPT_SECONDS", 1.0)
     monkeypatch.setattr(requests_prune, "POLL_SECONDS", 0.01)
 
@@ -101,7 +101,7 @@ def test_an_id_that_was_deleted_is_free_and_one_that_was_not_is_not(harness: Har
     assert len(harness.site.posts) == 2
 
 
-def test_what_is_open_to_be_published_or_set_aside_stays(harness: Harness) -> None:
+def test_what_is_open_to_be_published_or_a_dead_letter_stays(harness: Harness) -> None:
     task = harness.site.add("Sales")
     harness.ask({"taskId": task, "requestId": "running"})
     harness.ask({"taskId": task, "requestId": "waiting"})
@@ -148,8 +148,8 @@ def test_a_command_that_the_daemon_does_not_know_ends_with_1(
         target=lambda: done.append(call("prune", "--refused", "--journal", harness.path))
     )
     thread.start()
-    until(dead_letters.place(harness.path).exists, what="the command is there")
-    dead_letters.place(harness.path).unlink()
+    until(place(harness.path).exists, what="the command is there")
+    place(harness.path).unlink()
     thread.join(20)
     assert done[0].exit_code == 1
     assert "2 of 2 requests are still there and the daemon has made no progress" in done[0].stderr

@@ -20,22 +20,16 @@ from butler_mqtt.checks import machine
 from butler_mqtt.cli.requests_choice import Declined
 from butler_mqtt.cli.requests_retry import FAILED, retried
 from butler_mqtt.clock import now_ms
-from butler_mqtt.daemon import status_line
+from butler_mqtt.daemon import service_status
 from butler_mqtt.journal import tables
-from butler_mqtt.journal.request_history import RequestHistory
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.sqlite import FORMAT, writing_engine
+from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.journal.upgrade import upgrade
-from butler_mqtt.outbox import dead_letters
-from butler_mqtt.outbox.dead_letters import place
+from butler_mqtt.pipeline.operator_commands import place
 from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, delivered, lines
 from tests.pipeline.harness import Crash, Harness, killed_after_effect
-
-
-@pytest.fixture(autouse=True)
-def short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -48,7 +42,7 @@ def back_up(harness: Harness, copy: Path) -> None:
 
 
 def restore(harness: Harness, copy: Path, *, held: int) -> None:
-    """End the daemon, restore, begin it anew."""
+    """End the daemon, restore, start it again."""
     harness.crash()
     done = call("restore", copy, "--journal", harness.path)
     assert done.exit_code == 0, done.output
@@ -79,7 +73,7 @@ def turns(harness: Harness) -> None:
 
 
 def six_wait(harness: Harness) -> list[str]:
-    """Have six requests wait, of each kind there is, and one be answered; give the tasks."""
+    """Have six requests wait, of each kind there is, and one be answered; return the tasks."""
     harness.site.down = True
     tasks = [harness.site.add(f"Task {number}") for number in range(6)]
     for number, task in enumerate(tasks):
@@ -231,7 +225,7 @@ def test_replies_that_were_on_their_way_are_published_only_when_resumed(harness:
     harness.until(lambda: delivered(harness))
 
 
-def test_discarding_cancels_what_has_not_begun_and_tells_the_senders(harness: Harness, copy: Path) -> None:
+def test_discarding_cancels_what_has_not_begun_and_answers_the_senders(harness: Harness, copy: Path) -> None:
     six_wait(harness)
     back_up(harness, copy)
     restore(harness, copy, held=6)
@@ -333,7 +327,7 @@ def test_a_copy_put_there_by_hand_is_held_as_well(
     assert harness.replied(7)[-1]["requestId"] == "new"
 
 
-def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_set_aside(
+def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_dead_letter(
     harness: Harness, copy: Path, tmp_path: Path
 ) -> None:
     harness.ask({"taskId": "abc", "requestId": "erp-1"})
@@ -351,8 +345,8 @@ def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_set_aside(
         assert complaint in done.stderr
     with pytest.raises(Declined, match="request erp-2 is held"):
         retried(MqttSettings(), harness.path, "erp-2", None, FAILED)
-    backlog = RequestHistory(harness.path).backlog()
-    assert (backlog.open_requests, backlog.outbox, backlog.quarantined) == (0, 0, 0)
+    backlog = StatusReader(harness.path).backlog()
+    assert (backlog.open_requests, backlog.outbox, backlog.dead_letters) == (0, 0, 0)
     assert "; held" in call("--journal", harness.path).stdout
     (first, second) = lines(call("export", "--journal", harness.path))
     assert first["held"]
@@ -376,7 +370,7 @@ def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(harness: H
 
 
 def test_the_status_says_how_many_are_held() -> None:
-    line = status_line.compose((), None, None, 2, "sense:4242", None, 6)
+    line = service_status.compose((), None, None, 2, "sense:4242", None, 6)
     assert line == "ready, 2 open requests, 6 held until butler-mqtt requests resume"
 
 

@@ -136,7 +136,7 @@ def test_what_must_stay_does_not_keep_what_came_after_it(harness: Harness) -> No
     assert [row["request_id"] for row in harness.rows(tables.requests)] == ["stays"]
 
 
-def test_a_message_set_aside_is_kept_as_long_as_a_request_then_goes_with_it(
+def test_a_dead_letter_is_kept_as_long_as_a_request_then_goes_with_it(
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.send(b"no json")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt.cli import requests_retry
-from butler_mqtt.cli.requests_timeline import moment
+from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, lines, several
@@ -86,8 +86,8 @@ def test_a_retry_asks_for_the_tasks_of_the_one_named(harness: Harness) -> None:
     assert retried(harness, 1)["taskId"] == [failing]
     assert retried(harness, 2)["taskId"] == [other]
     first, second = (row["received_at"] for row in harness.rows(tables.requests))
-    assert retried(harness, 1)["sender"] == f"retry of erp-1 arrived {moment(first)}"
-    assert retried(harness, 2)["sender"] == f"retry of erp-1 arrived {moment(second)}"
+    assert retried(harness, 1)["sender"] == f"retry of erp-1 arrived {stamp_ms(first)}"
+    assert retried(harness, 2)["sender"] == f"retry of erp-1 arrived {stamp_ms(second)}"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from statistics import median
 from sqlalchemy import Connection
 
 from butler_mqtt.journal.retention import Retention
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.settings import JournalSettings, Settings
 from tests.pipeline.harness import Harness
 
@@ -102,12 +103,14 @@ class Log:
 
 def measure(folder: Path) -> str:
     """Turn on the journal of *folder*, whose old requests are pruned, and give the figures."""
-    harness = Harness(folder, replace(Settings(), journal=JournalSettings(retention_days=3650.0)))
+    settings = replace(Settings(), journal=JournalSettings(retention_days=3650.0))
+    harness = Harness(folder, settings, timings=LoopTimings())
     harness.start()
     harness.site.lasting = False
     task = harness.site.add("Sales")
     steps = Steps(Retention(KEPT_DAYS))
-    harness.pipeline._retention = steps  # type: ignore[assignment] # the one method that the pipeline calls
+    # It has the one method that is called.
+    harness.pipeline.turns.maintenance.retention = steps  # type: ignore[assignment]
     log = Log(harness.path)
     commits: list[tuple[float, int, bool]] = []
     plain = harness.journal.transaction
@@ -155,11 +158,11 @@ def measure(folder: Path) -> str:
 def _turn(harness: Harness, task: str, turns: Turns, commits: list[tuple[float, int, bool]]) -> None:
     for _ in range(LOAD):
         harness.send({"taskId": task, "ifRunning": "skip"})
-    tidied, first = harness.pipeline._tidied, len(commits)
+    tidied, first = harness.pipeline.turns.expiry.checked, len(commits)
     began = time.perf_counter()
     harness.pipeline.turn(0.0)
     took = time.perf_counter() - began
-    if harness.pipeline._tidied != tidied:
+    if harness.pipeline.turns.expiry.checked != tidied:
         turns.took.append(took)
         turns.commits.append(commits[first][0])
         turns.pages.append(commits[first][1])

@@ -73,11 +73,11 @@ def running(certs: Path, *arguments: str) -> Iterator[Running]:
         yield Running(process, url, admin_url, certs)
     finally:
         process.kill()
-        _, complaints = process.communicate(timeout=10)
+        _, complaints = process.communicate(timeout=60)
     assert complaints == "", "the simulator complained on stderr"
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Ask until *condition* gives something true, and give that."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -109,7 +109,7 @@ class Client:
         path: str,
         *,
         headers: dict[str, str] | None = None,
-        timeout: float = 10,
+        timeout: float = 60,
         json: Any = None,
         **parameters: str,
     ) -> requests.Response:
@@ -125,7 +125,7 @@ class Client:
         target: str,
         *,
         headers: dict[str, str] | None = None,
-        timeout: float = 10,
+        timeout: float = 60,
         json: Any = None,
     ) -> requests.Response:
         """Call a whole request target as it is."""
@@ -154,7 +154,7 @@ class Client:
     def admin(self, method: str, path: str, json: Any = None) -> Any:
         """Call an admin endpoint; 2xx is expected."""
         response = self._admin.request(
-            method, f"{self.simulator.admin_url}/admin{path}", json=json, timeout=10
+            method, f"{self.simulator.admin_url}/admin{path}", json=json, timeout=60
         )
         assert response.ok, response.text
         return response.json() if response.content else None

@@ -30,7 +30,7 @@ def _about(url: str, certs: Path | None, root: Path) -> requests.Response:
             headers=_HEADERS,
             cert=None if certs is None else (str(certs / "client.pem"), str(certs / "client_key.pem")),
             verify=str(root / "root.pem"),
-            timeout=10,
+            timeout=60,
         )
 
 
@@ -81,7 +81,7 @@ def test_the_built_in_sample_is_served_without_tls(tmp_path: Path) -> None:
         response = requests.get(
             f"{plain.url}/qrs/task/full?xrfkey={KEY}&filter=tags.name%20eq%20'daily-reports'",
             headers=_HEADERS,
-            timeout=10,
+            timeout=60,
         )
         assert len(response.json()) == 2
     assert not (tmp_path / "certs").exists()
@@ -101,7 +101,7 @@ def test_the_ledger_has_every_execution_even_after_a_kill(
             foreign = client.admin("POST", f"/tasks/{LONG}/start")["executionId"]
             client.close()
             started.process.send_signal(signal.SIGKILL)
-            started.process.wait(10)
+            started.process.wait(60)
     lines = [json.loads(line) for line in ledger.read_text("utf-8").splitlines()]
     assert len(lines) == 8
     assert [line["executionId"] for line in lines[4:]] == [*ids, foreign]
@@ -145,7 +145,7 @@ def test_it_stops_with_0_when_asked_to(certs: Path, simulator: Running) -> None:
     assert simulator.process.poll() is None
     with running(certs) as started:
         started.process.send_signal(signal.SIGTERM)
-        assert started.process.wait(10) == 0
+        assert started.process.wait(60) == 0
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -364,7 +364,7 @@ def test_more_different_selectors_than_allowed_are_refused() -> None:
     assert refusal({"taskId": TWO}, path=ONE, max_selectors=1).code == "too_many_tasks"
 
 
-def test_a_flood_of_entries_is_refused_before_it_is_looked_at() -> None:
+def test_a_flood_of_entries_is_refused_before_it_is_read() -> None:
     assert refusal({"tag": ["a"] * 2001}).code == "too_many_tasks"
     assert len(read({"tag": ["a"] * 2000}).selectors) == 1
     assert refusal({"stages": [{"tag": ["a"] * 2001}]}, supported=FEATURES).code == "too_many_tasks"
@@ -555,7 +555,7 @@ anything = st.recursive(
 
 
 def answered(payload: bytes, **options: Any) -> bool:
-    """Tell that the parser gave a request or a refusal with a documented code."""
+    """Return that the parser gave a request or a refusal with a documented code."""
     try:
         request = parse(payload, max_bytes=MAX_BYTES, **options)
     except RequestError as error:
@@ -647,7 +647,7 @@ def test_every_key_and_every_feature_is_documented() -> None:
 
 
 def documented() -> list[tuple[str, dict[str, Any] | None]]:
-    """Give each request of the documentation, with the refusal shown right after it."""
+    """Return each request of the documentation, with the refusal shown right after it."""
     blocks = re.findall(r"```(?:json|text)\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
     found: list[tuple[str, dict[str, Any] | None]] = []
     for block in blocks:

@@ -1,4 +1,4 @@
-"""What became of a POST whose answer does not tell."""
+"""What became of a POST whose answer leaves it open."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ BASELINE = Baseline("result old", BEFORE.began, INTENT)
 
 def test_an_execution_that_began_after_the_intent_is_adopted() -> None:
     new = execution("new")
-    settled = reconcile(snapshot(new, BEFORE), BASELINE, ())
-    assert (settled.kind, settled.execution) == (VerdictKind.ADOPT, new)
+    verdict = reconcile(snapshot(new, BEFORE), BASELINE, ())
+    assert (verdict.kind, verdict.execution) == (VerdictKind.ADOPT, new)
 
 
-def test_an_execution_that_has_ended_meanwhile_is_adopted_too() -> None:
+def test_an_execution_that_has_ended_by_then_is_adopted_too() -> None:
     assert reconcile(snapshot(execution("new", 1, 7), BEFORE), BASELINE, ()).kind is VerdictKind.ADOPT
 
 
@@ -111,8 +111,8 @@ def test_a_user_whose_name_holds_ours_is_somebody_else() -> None:
 
 def test_an_execution_from_before_that_still_runs_is_named() -> None:
     running = execution("old", -100)
-    settled = reconcile(snapshot(running), Baseline("result old", running.began, INTENT), ())
-    assert (settled.kind, settled.execution) == (VerdictKind.RUNS_ALREADY, running)
+    verdict = reconcile(snapshot(running), Baseline("result old", running.began, INTENT), ())
+    assert (verdict.kind, verdict.execution) == (VerdictKind.RUNS_ALREADY, running)
 
 
 def test_a_task_the_server_does_not_know_any_more_is_named() -> None:
@@ -165,9 +165,9 @@ EXECUTIONS = st.lists(
 def test_what_is_adopted_is_never_an_execution_from_before(
     executions: list[Execution], known: set[str], baseline: Baseline
 ) -> None:
-    settled = reconcile(snapshot(*executions), baseline, known, "us")
-    if settled.kind is VerdictKind.ADOPT:
-        adopted = settled.execution
+    verdict = reconcile(snapshot(*executions), baseline, known, "us")
+    if verdict.kind is VerdictKind.ADOPT:
+        adopted = verdict.execution
         assert adopted is not None
         assert adopted.began is not None
         assert adopted.id not in known
@@ -175,5 +175,5 @@ def test_what_is_adopted_is_never_an_execution_from_before(
         assert baseline.began is None or adopted.began >= baseline.began
         assert baseline.server_date is None or adopted.began >= baseline.server_date - timedelta(seconds=2)
         assert baseline.began or baseline.server_date
-    elif settled.kind is VerdictKind.NOTHING:
+    elif verdict.kind is VerdictKind.NOTHING:
         assert not any(one.session for one in executions)

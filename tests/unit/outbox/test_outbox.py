@@ -1,4 +1,4 @@
-"""Messages on their way to the broker."""
+"""Messages for the broker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Records:
         self.taken: list[int] = []
         self.refusals: list[tuple[int, int]] = []
         self.suspects: list[tuple[int, int]] = []
-        self.aside: list[tuple[int, str]] = []
+        self.dead_letters: list[tuple[int, str]] = []
 
     def published(self, publication: Publication) -> None:
         self.taken.append(publication.id)
@@ -38,8 +38,8 @@ class Records:
         assert reason
         self.suspects.append((publication.id, refusals))
 
-    def quarantined(self, publication: Publication, reason: str) -> None:
-        self.aside.append((publication.id, reason))
+    def dead_letter(self, publication: Publication, reason: str) -> None:
+        self.dead_letters.append((publication.id, reason))
 
 
 class Wire:
@@ -80,13 +80,13 @@ def pump_until(outbox: Outbox, condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < end
-        outbox.pump()
+        outbox.publish()
 
 
 def test_messages_are_published_in_order_and_once(outbox: Outbox, wire: Wire, records: Records) -> None:
     outbox.add([message(1), message(2), message(3)])
-    outbox.pump()
-    outbox.pump()
+    outbox.publish()
+    outbox.publish()
     assert wire.sent == [1, 2, 3]
     outbox.confirmed(2)
     assert records.taken == [2]
@@ -95,7 +95,7 @@ def test_messages_are_published_in_order_and_once(outbox: Outbox, wire: Wire, re
 
 def test_a_confirmation_counts_once(outbox: Outbox, records: Records) -> None:
     outbox.add([message(1)])
-    outbox.pump()
+    outbox.publish()
     outbox.confirmed(1)
     outbox.confirmed(1)
     outbox.confirmed(99)
@@ -106,39 +106,39 @@ def test_a_confirmation_counts_once(outbox: Outbox, records: Records) -> None:
 def test_without_room_messages_wait_in_order(outbox: Outbox, wire: Wire) -> None:
     wire.room = 1
     outbox.add([message(1), message(2), message(3)])
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1]
     wire.room = 2
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 3]
 
 
 def test_what_a_lost_connection_left_unconfirmed_goes_first_and_in_order(outbox: Outbox, wire: Wire) -> None:
     wire.room = 3
     outbox.add([message(number) for number in range(1, 6)])
-    outbox.pump()
+    outbox.publish()
     outbox.confirmed(2)
     outbox.lost([3, 1, 2])
     wire.room = 10
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 3, 1, 3, 4, 5]
 
 
 def test_a_refused_message_holds_up_its_own_request_only(outbox: Outbox, wire: Wire) -> None:
     wire.room = 1
     outbox.add([message(1, "a"), message(2, "a"), message(3, "b")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
     wire.room = 10
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 3]
     pump_until(outbox, lambda: wire.sent == [1, 3, 1])
     outbox.confirmed(1)
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 3, 1, 2]
 
 
-def test_a_message_refused_five_times_is_set_aside_and_the_next_goes_on(
+def test_a_message_refused_five_times_becomes_a_dead_letter_and_the_next_is_published(
     outbox: Outbox, wire: Wire, records: Records
 ) -> None:
     outbox.add([message(1, "a")])
@@ -147,16 +147,18 @@ def test_a_message_refused_five_times_is_set_aside_and_the_next_goes_on(
         outbox.add([message(1 + refusal, "a")])
         outbox.refused(PublicationRefused(1, "quota", final=False))
     assert records.refusals == [(1, 1), (1, 2), (1, 3), (1, 4)]
-    assert records.aside == [(1, "quota")]
-    outbox.pump()
+    assert records.dead_letters == [(1, "quota")]
+    outbox.publish()
     assert wire.sent[MAX_REFUSALS:] == [2, 3, 4, 5, 6]
 
 
-def test_a_final_refusal_sets_a_message_aside_at_once(outbox: Outbox, wire: Wire, records: Records) -> None:
+def test_a_final_refusal_makes_a_message_a_quarantined_at_once(
+    outbox: Outbox, wire: Wire, records: Records
+) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "the packet is too large", final=True))
-    assert records.aside == [(1, "the packet is too large")]
+    assert records.dead_letters == [(1, "the packet is too large")]
     outbox.confirmed(2)
     assert len(outbox) == 0
 
@@ -164,9 +166,9 @@ def test_a_final_refusal_sets_a_message_aside_at_once(outbox: Outbox, wire: Wire
 def test_pauses_between_refusals_double(outbox: Outbox, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "FIRST_PAUSE_SECONDS", 3600.0)
     outbox.add([message(1)])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1]
     assert len(outbox) == 1
 
@@ -175,11 +177,11 @@ def test_a_message_offered_again_and_lost_with_the_connection_is_published(
     outbox: Outbox, wire: Wire
 ) -> None:
     outbox.add([message(1)])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
     pump_until(outbox, lambda: wire.sent == [1, 1])
     outbox.lost([1])
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 1, 1]
 
 
@@ -187,10 +189,10 @@ def test_an_earlier_message_lost_while_a_later_one_is_refused_goes_before_it(
     outbox: Outbox, wire: Wire
 ) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.lost([1])
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 1]
     outbox.confirmed(1)
     pump_until(outbox, lambda: wire.sent == [1, 2, 1, 2])
@@ -198,24 +200,24 @@ def test_an_earlier_message_lost_while_a_later_one_is_refused_goes_before_it(
 
 def test_two_refused_messages_of_a_request_keep_their_order(outbox: Outbox, wire: Wire) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
     outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.add([message(3, "a")])
     pump_until(outbox, lambda: len(wire.sent) == 3)
     outbox.confirmed(1)
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 1, 2, 3]
 
 
 def test_messages_refused_in_the_other_order_keep_theirs(outbox: Outbox, wire: Wire) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
-    outbox.pump()
+    outbox.publish()
     outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.refused(PublicationRefused(1, "quota", final=False))
     pump_until(outbox, lambda: len(wire.sent) == 3)
     outbox.confirmed(1)
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 2, 1, 2]
     outbox.confirmed(2)
     assert len(outbox) == 0
@@ -252,7 +254,7 @@ def test_a_backlog_larger_than_memory_is_published_whole_and_in_order(
     with journal.transaction() as connection:
         outbox.load(connection)
     wire.room = 100
-    outbox.pump()
+    outbox.publish()
     assert len(outbox) == MAX_IN_MEMORY
     # A new one goes behind those that are only on disk.
     _stored(journal, range(size + 1, size + 2))
@@ -261,7 +263,7 @@ def test_a_backlog_larger_than_memory_is_published_whole_and_in_order(
     for _ in range(5):
         with journal.transaction() as connection:
             outbox.refill(connection)
-        outbox.pump()
+        outbox.publish()
     assert wire.sent == list(range(1, size + 2))
 
 
@@ -277,21 +279,19 @@ def test_more_new_messages_than_memory_holds_are_read_later(
     assert len(outbox) == MAX_IN_MEMORY
     wire.room = 10**6
     for _ in range(3):
-        outbox.pump()
+        outbox.publish()
         with journal.transaction() as connection:
             outbox.refill(connection)
     assert wire.sent == list(range(1, size + 1))
 
 
-def test_what_was_set_aside_is_not_published_after_a_restart(
-    outbox: Outbox, wire: Wire, journal: Journal
-) -> None:
+def test_a_dead_letter_is_not_published_after_a_restart(outbox: Outbox, wire: Wire, journal: Journal) -> None:
     _stored(journal, range(1, 2), quarantined_at=1, reason="quota")
     _stored(journal, range(2, 3))
     with journal.transaction() as connection:
         outbox.load(connection)
         assert len(connection.execute(select(tables.outbox)).all()) == 2
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [2]
 
 
@@ -301,10 +301,10 @@ def test_refusals_are_counted_across_restarts(
     _stored(journal, range(1, 2), refusals=MAX_REFUSALS - 1)
     with journal.transaction() as connection:
         outbox.load(connection)
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1]
     outbox.refused(PublicationRefused(1, "quota", final=False))
-    assert records.aside == [(1, "quota")]
+    assert records.dead_letters == [(1, "quota")]
 
 
 # ---- a broker that hangs up on a message
@@ -331,7 +331,7 @@ class HangingUp:
         self.outbox = self.restarted()
 
     def restarted(self) -> Outbox:
-        """Give the outbox of a new process."""
+        """Return the outbox of a new process."""
         self.outbox = Outbox(self.records, self.publish, Suspects(clock=self.clock))
         self.outbox.connected()
         return self.outbox
@@ -343,7 +343,7 @@ class HangingUp:
     def turn(self, seconds: float = 1.0) -> None:
         """Let time pass, publish, and let the broker take it or hang up on it."""
         self.clock.now += seconds
-        self.outbox.pump()
+        self.outbox.publish()
         sent, self.on_their_way = self.on_their_way, []
         if self.culprits.intersection(sent):
             self.connections += 1
@@ -354,25 +354,27 @@ class HangingUp:
             self.outbox.confirmed(identity)
 
 
-def test_a_message_the_broker_hangs_up_on_is_set_aside_and_all_others_go(records: Records) -> None:
+def test_a_message_the_broker_hangs_up_on_becomes_a_dead_letter_and_all_others_are_published(
+    records: Records,
+) -> None:
     broker = HangingUp(records, {2})
     broker.outbox.add([message(number) for number in range(1, 201)])
     for _ in range(300):
         broker.turn()
-    assert [identity for identity, _ in records.aside] == [2]
-    assert "the connection was closed" in records.aside[0][1]
+    assert [identity for identity, _ in records.dead_letters] == [2]
+    assert "the connection was closed" in records.dead_letters[0][1]
     assert sorted(records.taken) == [1, *range(3, 201)]
     assert len(broker.outbox) == 0
     assert broker.connections <= 8
 
 
-def test_new_messages_go_while_the_culprit_is_looked_for(records: Records) -> None:
+def test_new_messages_are_published_while_the_culprit_is_searched(records: Records) -> None:
     broker = HangingUp(records, {1})
     broker.outbox.add([message(1)])
     for number in range(2, 40):
         broker.outbox.add([message(number)])
         broker.turn()
-    assert [identity for identity, _ in records.aside] == [1]
+    assert [identity for identity, _ in records.dead_letters] == [1]
     assert sorted(records.taken) == list(range(2, 40))
 
 
@@ -381,37 +383,41 @@ def test_several_culprits_are_all_found(records: Records) -> None:
     broker.outbox.add([message(number) for number in range(1, 11)])
     for _ in range(200):
         broker.turn()
-    assert sorted(identity for identity, _ in records.aside) == [1, 5, 9]
+    assert sorted(identity for identity, _ in records.dead_letters) == [1, 5, 9]
     assert sorted(records.taken) == [2, 3, 4, 6, 7, 8, 10]
 
 
-def test_later_messages_of_the_culprits_request_go_after_it_is_set_aside(records: Records) -> None:
+def test_later_messages_of_the_culprits_request_are_published_once_it_is_a_dead_letter(
+    records: Records,
+) -> None:
     broker = HangingUp(records, {1})
     broker.outbox.add([message(1, "a"), message(2, "a"), message(3, "b")])
     for _ in range(100):
         broker.turn()
-    assert [identity for identity, _ in records.aside] == [1]
+    assert [identity for identity, _ in records.dead_letters] == [1]
     assert records.taken == [3, 2]
 
 
-def test_an_outage_however_long_sets_nothing_aside(outbox: Outbox, records: Records) -> None:
+def test_an_outage_however_long_makes_no_dead_letter(outbox: Outbox, records: Records) -> None:
     outbox.add([message(1), message(2)])
     for _ in range(100):
         outbox.connected()
-        outbox.pump()
+        outbox.publish()
         outbox.lost([1, 2])  # not the broker's doing
-    assert (records.suspects, records.aside) == ([], [])
+    assert (records.suspects, records.dead_letters) == ([], [])
 
 
 @pytest.mark.parametrize("lasts", [0.0, 1.0, 4.9])
-def test_restarts_of_the_broker_in_quick_succession_set_nothing_aside(records: Records, lasts: float) -> None:
+def test_restarts_of_the_broker_in_quick_succession_make_no_dead_letter(
+    records: Records, lasts: float
+) -> None:
     broker = HangingUp(records, {1, 2})
     broker.outbox.add([message(1), message(2)])
     for _ in range(100):
         broker.turn(lasts)
         broker.outbox.lost([], "the connection was closed")
         broker.outbox.connected()
-    assert records.aside == []
+    assert records.dead_letters == []
     broker.culprits.clear()
     for _ in range(10):
         broker.turn()
@@ -424,12 +430,12 @@ def test_a_connection_that_ends_long_after_the_message_does_not_count(records: R
     outbox.add([message(1)])
     for _ in range(20):
         outbox.connected()
-        outbox.pump()
+        outbox.publish()
         clock.now += QUIET_SECONDS
-        outbox.pump()
+        outbox.publish()
         clock.now += 2 * SOON_SECONDS
         outbox.lost([1], "the connection was closed")
-    assert records.aside == []
+    assert records.dead_letters == []
     assert len(wire.sent) == 20
 
 
@@ -439,17 +445,17 @@ def test_a_suspect_without_an_answer_does_not_keep_the_others_waiting(records: R
     outbox.add([message(1)])
     for _ in range(MAX_LOSSES):
         outbox.connected()
-        outbox.pump()
+        outbox.publish()
         outbox.lost([1], "the connection was closed")
     outbox.connected()
-    outbox.pump()
+    outbox.publish()
     clock.now += QUIET_SECONDS
-    outbox.pump()
+    outbox.publish()
     outbox.add([message(2)])
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 1, 1]
     clock.now += 2 * SOON_SECONDS
-    outbox.pump()
+    outbox.publish()
     assert wire.sent == [1, 1, 1, 2]
 
 
@@ -461,25 +467,25 @@ def test_a_message_without_an_answer_does_not_keep_suspects_from_being_sent_for_
     outbox.add([message(1)])
     for _ in range(MAX_LOSSES):
         outbox.connected()
-        outbox.pump()
+        outbox.publish()
         outbox.lost([1], "the connection was closed")
     outbox.connected()
     outbox.add([message(2)])
-    outbox.pump()
+    outbox.publish()
     for number in range(3, 30):
         outbox.add([message(number)])
         clock.now += 1
-        outbox.pump()
+        outbox.publish()
     assert 20 in wire.sent
     outbox.confirmed(2)
     for number in range(3, 30):
         outbox.confirmed(number)
     clock.now += QUIET_SECONDS
-    outbox.pump()
+    outbox.publish()
     assert wire.sent[-1] == 1
 
 
-def test_the_search_goes_on_where_it_was_after_a_restart_and_ends_though_the_daemon_crashes_each_time(
+def test_the_search_continues_after_a_restart_and_ends_though_the_daemon_crashes_each_time(
     outbox: Outbox, journal: Journal
 ) -> None:
     """Every life of the process is long enough for one hang-up only."""
@@ -488,7 +494,7 @@ def test_the_search_goes_on_where_it_was_after_a_restart_and_ends_though_the_dae
     records = Durable(journal)
     broker = HangingUp(records, {2})
     process_starts = 0
-    while not records.aside and process_starts < 20:
+    while not records.dead_letters and process_starts < 20:
         process_starts += 1
         with journal.transaction() as connection:
             broker.restarted().load(connection)
@@ -498,7 +504,7 @@ def test_the_search_goes_on_where_it_was_after_a_restart_and_ends_though_the_dae
             records.write()
             if process_starts > 1 and broker.connections > connections:
                 break
-    assert [identity for identity, _ in records.aside] == [2]
+    assert [identity for identity, _ in records.dead_letters] == [2]
     assert sorted(records.taken) == [1, 3]
     assert process_starts <= MAX_REFUSALS
 
@@ -523,6 +529,6 @@ class Durable(Records):
         super().suspected(publication, refusals, reason)
         self.unit.update(tables.outbox, publication.id, refusals=refusals, reason=reason)
 
-    def quarantined(self, publication: Publication, reason: str) -> None:
-        super().quarantined(publication, reason)
+    def dead_letter(self, publication: Publication, reason: str) -> None:
+        super().dead_letter(publication, reason)
         self.unit.update(tables.outbox, publication.id, quarantined_at=1, reason=reason)

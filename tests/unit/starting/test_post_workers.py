@@ -43,7 +43,7 @@ class Qlik:
         return f"execution of {task.id}"
 
     def snapshot(self, task: Task) -> TaskSnapshot:
-        self._note("look", task)
+        self._note("snapshot", task)
         return TaskSnapshot(task)
 
     def _note(self, what: str, task: Task) -> None:
@@ -52,7 +52,7 @@ class Qlik:
 
 @dataclass
 class Posting:
-    """A poster with one thread."""
+    """POST workers with one thread."""
 
     post_workers: PostWorkers
     qlik: Qlik
@@ -68,7 +68,7 @@ class Posting:
 def posting() -> Iterator[Posting]:
     outcomes: SimpleQueue[Completion] = SimpleQueue()
     made = Posting(PostWorkers(outcomes.put), Qlik(), outcomes)
-    thread = threading.Thread(target=made.post_workers.work, args=(made.qlik,), name="poster")
+    thread = threading.Thread(target=made.post_workers.work, args=(made.qlik,), name="worker")
     thread.start()
     try:
         yield made
@@ -81,9 +81,9 @@ def posting() -> Iterator[Posting]:
 
 @pytest.fixture
 def one() -> Iterator[Posting]:
-    """Give a poster whose thread stands idle."""
+    """Return POST workers whose thread is idle."""
     with posting() as made:
-        until(lambda: made.post_workers.idle == 1, what="the thread stands idle")
+        until(lambda: made.post_workers.idle == 1, what="the thread is idle")
         yield made
 
 
@@ -105,18 +105,18 @@ def test_the_thread_that_was_idle_last_posts_next() -> None:
     qlik.gate.set()
     threads = []
     for number in range(3):
-        threads.append(threading.Thread(target=post_workers.work, args=(qlik,), name=f"poster-{number}"))
+        threads.append(threading.Thread(target=post_workers.work, args=(qlik,), name=f"worker-{number}"))
         threads[-1].start()
-        until(lambda: post_workers.idle == len(threads), what="the thread stands idle")
+        until(lambda: post_workers.idle == len(threads), what="the thread is idle")
     for number in range(5):
         post_workers.post(run(number))
         outcomes.get(timeout=SECONDS)
-        until(lambda: post_workers.idle == len(threads), what="the thread stands idle again")
+        until(lambda: post_workers.idle == len(threads), what="the thread is idle again")
     for _ in threads:
         post_workers.stop()
     for thread in threads:
         thread.join(SECONDS)
-    assert {name for _, _, name in qlik.done} == {"poster-2"}
+    assert {name for _, _, name in qlik.done} == {"worker-2"}
 
 
 def test_what_has_expired_is_not_sent(one: Posting) -> None:
@@ -125,11 +125,11 @@ def test_what_has_expired_is_not_sent(one: Posting) -> None:
     assert one.qlik.done == []
 
 
-def test_a_kind_that_does_not_say_that_it_is_disabled_is_looked_at_before_it_is_posted(one: Posting) -> None:
+def test_a_kind_that_does_not_show_that_it_is_disabled_is_read_before_it_is_posted(one: Posting) -> None:
     one.qlik.gate.set()
     one.post_workers.post(run(1, kind=TaskType.DISTRIBUTE))
     assert one.outcome().answer != EMPTY_GUID
-    assert [what for what, _, _ in one.qlik.done] == ["look", "start"]
+    assert [what for what, _, _ in one.qlik.done] == ["snapshot", "start"]
 
 
 def test_after_the_order_to_post_nothing_more_what_is_in_hand_is_still_read(one: Posting) -> None:
@@ -139,8 +139,8 @@ def test_after_the_order_to_post_nothing_more_what_is_in_hand_is_still_read(one:
     one.post_workers.abandon()
     one.qlik.gate.set()
     assert one.outcome().run == 1
-    until(lambda: one.post_workers.idle == 1, what="the thread stands idle")
+    until(lambda: one.post_workers.idle == 1, what="the thread is idle")
     one.post_workers.post(run(3))
-    until(lambda: one.post_workers.idle == 1, what="the thread stands idle again")
+    until(lambda: one.post_workers.idle == 1, what="the thread is idle again")
     assert [task for _, task, _ in one.qlik.done] == ["task-1"]
     assert one.outcomes.empty()

@@ -19,7 +19,7 @@ TASKS = ["a", "b", "c"]
 
 @dataclass(eq=False)
 class _Start:
-    """All that lanes know of a start."""
+    """All that task queues know of a start."""
 
     id: int
     task: Task
@@ -27,7 +27,7 @@ class _Start:
 
 
 def start_of(task_id: str, number: int) -> OpenStart:
-    """Give a start; every other one has an end of its time."""
+    """Return a start; every other one expires."""
     return cast("OpenStart", _Start(number, Task(task_id, task_id), number if number % 2 else None))
 
 
@@ -35,7 +35,7 @@ def names(starts: list[OpenStart]) -> list[int]:
     return [start.id for start in starts]
 
 
-def test_starts_of_one_task_are_given_out_one_at_a_time_in_order() -> None:
+def test_starts_of_one_task_are_returned_one_at_a_time_in_order() -> None:
     queues = TaskQueues()
     for number in (1, 2, 3):
         queues.add(start_of("a", number))
@@ -77,7 +77,7 @@ def test_tasks_have_their_turns_one_after_another() -> None:
     assert order == [1, 5, 2, 3, 4]
 
 
-def test_a_task_taken_after_its_start_came_is_not_given_out() -> None:
+def test_a_task_taken_after_its_start_came_is_not_returned() -> None:
     queues = TaskQueues()
     queues.add(start_of("a", 1))
     queues.occupy("a")
@@ -86,7 +86,7 @@ def test_a_task_taken_after_its_start_came_is_not_given_out() -> None:
     assert queues.take() is not None
 
 
-def test_releasing_a_task_that_is_not_taken_gives_nothing_out_twice() -> None:
+def test_releasing_a_task_that_is_not_taken_returns_nothing_twice() -> None:
     queues = TaskQueues()
     queues.add(start_of("a", 1))
     queues.add(start_of("a", 2))
@@ -95,7 +95,7 @@ def test_releasing_a_task_that_is_not_taken_gives_nothing_out_twice() -> None:
     assert queues.take() is None
 
 
-def test_removed_starts_are_given_back_and_not_given_out() -> None:
+def test_removed_starts_are_returned_once() -> None:
     queues = TaskQueues()
     queues.add(start_of("a", 1))
     queues.add(start_of("a", 2))
@@ -122,7 +122,7 @@ def test_a_task_whose_starts_were_all_removed_while_taken_can_be_used_again() ->
     assert given.id == 3
 
 
-def test_no_start_is_lost_when_the_answer_about_it_changes_meanwhile() -> None:
+def test_no_start_is_lost_when_the_answer_about_it_changes() -> None:
     """Whether a start is too late is a matter of the moment at which it is asked."""
     queues = TaskQueues()
     queues.add(start_of("a", 1))
@@ -141,8 +141,8 @@ def test_no_start_is_lost_when_the_answer_about_it_changes_meanwhile() -> None:
     assert sorted(removed + left) == [1, 2]
 
 
-class LanesAgainstAModel(RuleBasedStateMachine):
-    """The lanes beside the simplest thing that does the same."""
+class TaskQueuesAgainstAModel(RuleBasedStateMachine):
+    """The task queues beside the simplest thing that does the same."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,4 +192,4 @@ class LanesAgainstAModel(RuleBasedStateMachine):
         assert self.queues.expiring == sum(one % 2 for queue in self.waiting.values() for one in queue)
 
 
-TestLanesAgainstAModel: Any = LanesAgainstAModel.TestCase
+TestTaskQueuesAgainstAModel: Any = TaskQueuesAgainstAModel.TestCase

@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the tables, and room for when a look found nothing."""
+    """Make the tables, and a column for when a snapshot first showed nothing."""
     op.add_column("runs", sa.Column("nothing_at", sa.Integer))
     op.create_table(
         "lives",

@@ -13,7 +13,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make the indexes anew."""
+    """Make the indexes again."""
     op.drop_index("runs_by_task", "runs")
     op.drop_index("requests_by_request_id", "requests")
     op.create_index("requests_not_holding", "requests", ["request_id"], sqlite_where=sa.text("holds_id IS 0"))

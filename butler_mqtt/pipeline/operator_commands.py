@@ -1,9 +1,9 @@
 """
-What an operator decides about messages that the broker did not take, and about held requests.
+What an operator decides about dead letters, about held requests and about old requests.
 
 The daemon is the only writer of its journal, so `butler-mqtt requests` leaves a
-command in a file beside the journal, which the pipeline takes in with a turn.
-Repeating a command changes nothing, so it is removed after the commit.
+command in a file beside the journal, which the pipeline applies with a turn.
+Applying a command twice changes nothing, so the file is removed after the commit.
 """
 
 from __future__ import annotations
@@ -18,44 +18,46 @@ from pathlib import Path
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.journal import dead_letter_rows, held_requests, tables
+from butler_mqtt.journal import held_requests, queries, tables
 from butler_mqtt.journal.pruning import Order, Pruning
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 #: Messages in one command, so that no turn is held up.
 MAX_MESSAGES = 200
-#: Seconds between two looks for a command.
-POLL_SECONDS = 0.5
-#: A command is a list of numbers; what is larger is none.
+#: A command is a list of numbers; a larger file holds none.
 MAX_BYTES = 65536
 
-_log = logging.getLogger("butler_mqtt.quarantine")
+_log = logging.getLogger("butler_mqtt.operator_commands")
 
 
 class Action(StrEnum):
-    """What is to become of messages set aside, or of requests held since a backup was restored."""
+    """What becomes of dead letters, of requests held since a backup was restored, or of old requests."""
 
     RESEND = "resend"
     DISCARD = "discard"
-    #: Held requests go on, or what of them has not begun is cancelled.
+    #: Held requests are released, or what has not begun of them is cancelled.
     RESUME = "resume"
     CANCEL = "cancel"
-    #: Of requests, not of messages.
+    #: Old requests are deleted.
     PRUNE = "prune"
 
     @property
     def of_held(self) -> bool:
-        """Tell whether it is about held requests."""
+        """Return whether it is about held requests."""
         return self in {Action.RESUME, Action.CANCEL}
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """
-    Messages by their rows in the outbox, and what is to become of them; or requests to be forgotten.
+    An action and what it is about.
 
-    For held requests `messages` are rows of requests; none: all that are held.
+    Attributes:
+        action: What is done.
+        messages: Dead letters by their rows in the outbox; for held requests the
+            rows of the requests, none for all that are held.
+        order: Which requests are deleted, with `Action.PRUNE` only.
     """
 
     action: Action
@@ -69,7 +71,7 @@ class Command:
 
 
 def place(journal: Path) -> Path:
-    """Give the file in which a command to the daemon of *journal* stands."""
+    """Return the file that holds a command to the daemon of *journal*."""
     return Path(f"{journal}.command")
 
 
@@ -91,18 +93,18 @@ def parse(text: bytes) -> Command:
 
 def apply(turn: UnitOfWork, transaction: Transaction, command: Command) -> int:
     """
-    Carry a command out.
+    Apply a command.
 
-    A message that is sent again takes a new place at the end of the outbox,
-    so that it passes like any other.
+    A message that is sent again gets a new row at the end of the outbox, so
+    that it is published like any other.
 
     Returns:
-        The number of messages that were set aside, or of requests that were
-        held, and are not any more.
+        The number of dead letters sent again or discarded, or of held requests
+        released.
     """
     if command.action.of_held:
         return _release(turn, transaction, command)
-    rows = dead_letter_rows.set_aside(transaction, command.messages)
+    rows = queries.dead_letters(transaction, command.messages)
     for row in rows:
         turn.unit.delete(tables.outbox, row["id"])
         if command.action is Action.RESEND:
@@ -137,7 +139,7 @@ def _release(turn: UnitOfWork, transaction: Transaction, command: Command) -> in
         done = (
             "an operator discarded it: what had not begun is cancelled"
             if cancel
-            else "an operator let it go on"
+            else "an operator released it"
         )
         turn.unit.insert(
             tables.notes,
@@ -160,26 +162,31 @@ def _release(turn: UnitOfWork, transaction: Transaction, command: Command) -> in
     return len(released.rows)
 
 
-class DeadLetters:
+class OperatorCommands:
     """
-    Takes in the commands left beside the journal at *journal*; *pruning* carries out some of them.
+    Applies the commands left beside the journal.
 
-    `resumed` tells that requests are not held any more, so that the journal is
-    to be read anew.
+    Args:
+        turn: Gathers the changes.
+        journal: The journal's file.
+        pruning: Deletes old requests.
+        seconds: Between two checks for a command.
     """
 
-    def __init__(self, turn: UnitOfWork, journal: Path, pruning: Pruning) -> None:
+    def __init__(self, turn: UnitOfWork, journal: Path, pruning: Pruning, seconds: float) -> None:
         self._turn = turn
         self._pruning = pruning
         self._file = place(journal)
+        self._seconds = seconds
         self._due = 0.0
+        #: Whether held requests were released, so that the journal is to be read again.
         self.resumed = False
 
     def step(self, transaction: Transaction) -> None:
-        """Carry out a command that has been left, within the turn's transaction."""
+        """Apply a command that has been left, within the turn's transaction."""
         if time.monotonic() < self._due:
             return
-        self._due = time.monotonic() + POLL_SECONDS
+        self._due = time.monotonic() + self._seconds
         try:
             with self._file.open("rb") as file:
                 command = parse(file.read(MAX_BYTES))
@@ -187,7 +194,7 @@ class DeadLetters:
             return
         except (OSError, ValueError) as error:
             _log.warning(
-                "the command in %s cannot be carried out: %s",
+                "the command in %s cannot be applied: %s",
                 self._file,
                 error,
                 extra={"action": "command_refused"},
@@ -197,10 +204,10 @@ class DeadLetters:
                 self._pruning.begin(command.order)
             done = apply(self._turn, transaction, Command(command.action, _first(command.messages)))
             if command.action.of_held and done:
-                self._turn.after(self._read_anew)
+                self._turn.after(self._read_again)
         self._turn.after(self._remove)
 
-    def _read_anew(self) -> None:
+    def _read_again(self) -> None:
         self.resumed = True
 
     def _remove(self) -> None:

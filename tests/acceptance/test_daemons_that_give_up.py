@@ -1,21 +1,24 @@
 """
-Daemons that end by themselves only after a minute, begun early so that a test need not wait for them.
+Daemons that end by themselves, which takes a minute.
 
 A broker that refuses a daemon, and another daemon with the same client id, are
-given a minute each before the process ends.
+given a minute each before the process ends; all of them wait at the same time.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.rig import READY, Daemon, Qlik
-from tests.acceptance.sender import START
-from tests.brokers import Mosquitto
+from tests.acceptance.sender import START, STATUS, Sender
+from tests.brokers import Mosquitto, until
 
 #: The minute, and what a loaded machine adds.
 PATIENCE_SECONDS = 120.0
@@ -82,3 +85,52 @@ class Endings:
         self._stack.callback(daemon.end)
         ending.watch()
         return ending
+
+
+@pytest.fixture(scope="module")
+def endings(qlik_server: Qlik, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endings]:
+    with Endings(qlik_server, tmp_path_factory.mktemp("endings")) as begun:
+        yield begun
+
+
+def test_a_wrong_password_is_logged_never_ready_and_ends_with_69_after_its_time(endings: Endings) -> None:
+    ending = endings.wrong_password
+    assert ending.wait() == 69
+    assert ending.seconds > 55
+    text = "\n".join(ending.daemon.lines)
+    assert READY not in text
+    assert "butler" in text
+    assert "wrong-and-secret" not in text
+
+
+def test_a_refused_subscription_is_logged_never_ready_and_ends_with_69_after_its_time(
+    endings: Endings,
+) -> None:
+    ending = endings.refused
+    assert ending.wait() == 69
+    assert ending.seconds > 55
+    text = "\n".join(ending.daemon.lines)
+    assert READY not in text
+    assert "subscription to qliksense/task/start" in text
+
+
+def test_of_two_daemons_with_one_client_id_one_works_and_the_other_ends_with_76(
+    endings: Endings, qlik: Qlik
+) -> None:
+    until(
+        lambda: endings.first.code is not None or endings.second.code is not None,
+        seconds=120,
+        what="one of the two has ended",
+    )
+    ended, working = endings.first, endings.second
+    if ended.code is None:
+        ended, working = working, ended
+    assert ended.code == 76
+    assert ended.seconds > 55
+    assert working.code is None
+    assert working.daemon.runs()
+    with Sender(endings.shared.port) as sender:
+        assert sender.ask({"taskId": qlik.task()})["status"] == "ok"
+        status = json.loads(sender.wait(lambda got: got.topic == STATUS).payload)
+        assert status["status"] == "online"
+    assert "is in use elsewhere" in "\n".join(ended.daemon.lines)

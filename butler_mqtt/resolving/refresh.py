@@ -2,8 +2,8 @@
 Starts whose task is read once more before the POST.
 
 The intent keeps what the server showed before the POST, so that ids can tell
-later what is new. That needs a reading that is younger than the start: none is
-left after a restart, and a task read for an earlier request may be some
+later what is new. That needs a reading that is younger than the start: there is
+none after a restart, and a task read for an earlier request may be some
 seconds old.
 """
 
@@ -24,16 +24,16 @@ class _Held:
     since: float
 
 
-class Rereading:
+class TaskRefresh:
     """
-    Holds the starts of a task, which share a run, until it has been read.
+    Holds the starts of a task, which share a run, until the task has been read.
 
     Args:
-        want: Asks for a task by its id; what is read comes back through `read`.
+        request: Asks for a task by its id; what is read comes back through `read`.
     """
 
-    def __init__(self, want: Callable[[str], None]) -> None:
-        self._want = want
+    def __init__(self, request: Callable[[str], None]) -> None:
+        self._request = request
         self._held: dict[str, _Held] = {}
         self._ready: deque[list[OpenStart]] = deque()
 
@@ -41,13 +41,13 @@ class Rereading:
         return len(self._held) + len(self._ready)
 
     def hold(self, starts: list[OpenStart]) -> None:
-        """Keep *starts*, all of one task that nothing else holds, until it has been read after now."""
+        """Hold *starts*, all of one task of which no others are held, until it has been read after now."""
         task_id = starts[0].task.id
         self._held[task_id] = _Held(starts, time.monotonic())
-        self._want(task_id)
+        self._request(task_id)
 
     def read(self, tasks: Mapping[str, Task | None], asked_at: float) -> None:
-        """Take in tasks as they were read at the monotonic time *asked_at*; None: not shown."""
+        """Apply tasks as they were read at the monotonic time *asked_at*; None: not shown."""
         for task_id, task in tasks.items():
             held = self._held.get(task_id)
             if held is None or held.since > asked_at:
@@ -59,24 +59,20 @@ class Rereading:
             self._ready.append(held.starts)
 
     def take(self) -> list[OpenStart]:
-        """Give the starts of a task that has been read; empty if there are none."""
+        """Return the starts of a task that has been read; empty if there are none."""
         return self._ready.popleft() if self._ready else []
 
-    def remove(self, chosen: Callable[[OpenStart], bool]) -> tuple[list[OpenStart], list[str]]:
-        """Take out the starts for which *chosen* is true; give them, and the tasks of which none is left."""
-        removed: list[OpenStart] = []
+    def remove(self, chosen: Callable[[OpenStart], bool]) -> list[str]:
+        """Remove the starts for which *chosen* is true; return the ids of the tasks that have none left."""
         empty: list[str] = []
         for starts in [*(held.starts for held in self._held.values()), *self._ready]:
-            late = [start for start in starts if chosen(start)]
-            if not late:
-                continue
-            removed += late
-            starts[:] = [start for start in starts if start not in late]
+            task_id = starts[0].task.id
+            starts[:] = [start for start in starts if not chosen(start)]
             if not starts:
-                empty.append(late[0].task.id)
+                empty.append(task_id)
         self._held = {task_id: held for task_id, held in self._held.items() if held.starts}
         self._ready = deque(starts for starts in self._ready if starts)
-        return removed, empty
+        return empty
 
     def reset(self) -> None:
         """Forget all starts; they are read again from the journal."""

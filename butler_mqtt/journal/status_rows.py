@@ -1,27 +1,28 @@
-"""Queries for those who ask what became of a request; for other threads than the writer's."""
+"""
+What the REST API shows of the journal: the state of one request, and counts of what is open.
+
+Read by other threads than the writer's, each call in a transaction of its own.
+`journal.request_rows` reads requests whole, for operators.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from butler_mqtt.journal import held_requests
-from butler_mqtt.journal.queries import IS_OPEN, has_id
+from butler_mqtt.journal.queries import IS_OPEN, Row, has_id, read_rows
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.journal.sqlite_errors import journal_error
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
 
-Row = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
-class RequestRecord:
-    """A request with its deliveries and starts, in the order in which they were written."""
+class StatusRows:
+    """A request with its deliveries and starts, as they were written; each start with its run's result."""
 
     request: Row
     deliveries: tuple[Row, ...]
@@ -29,22 +30,24 @@ class RequestRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class OpenCounts:
     """
-    What is not done yet; `oldest_open` is in milliseconds since 1970, None when nothing is open.
+    Counts of what is not done yet.
 
-    Requests `held` since a backup was restored, and their messages, are not
-    among the others.
+    `oldest_open` is in milliseconds since 1970, None when nothing is open.
+    `outbox` counts messages to be published, `dead_letters` those that the
+    broker does not take. Requests held since a backup was restored, and their
+    messages, are not among these.
     """
 
     open_requests: int
     oldest_open: int | None
     outbox: int
-    quarantined: int
+    dead_letters: int
     executing: int
 
 
-class RequestHistory:
+class StatusReader:
     """
     Reads the journal at *path*, also while it is being written; thread-safe.
 
@@ -55,15 +58,15 @@ class RequestHistory:
         self._path = path
         self._engine: Engine = reading_engine(path)
 
-    def record(self, request_id: str) -> RequestRecord | None:
-        """Give the request that holds *request_id*, else the newest that was refused under it."""
+    def request(self, request_id: str) -> StatusRows | None:
+        """Return the request that holds *request_id*, else the newest that was refused under it."""
         try:
             with self._engine.connect() as connection:
-                return _record(connection, request_id)
+                return _status_rows(connection, request_id)
         except DBAPIError as error:
             raise journal_error(self._path, error) from error
 
-    def backlog(self) -> Backlog:
+    def backlog(self) -> OpenCounts:
         """Count what is open."""
         try:
             with self._engine.connect() as connection:
@@ -72,16 +75,17 @@ class RequestHistory:
             raise journal_error(self._path, error) from error
 
 
-def _record(connection: Connection, request_id: str) -> RequestRecord | None:
+def _status_rows(connection: Connection, request_id: str) -> StatusRows | None:
     newest = (
         select(requests)
         .where(has_id(request_id))
         .order_by(requests.c.holds_id.desc(), requests.c.id.desc())
         .limit(1)
     )
-    request = connection.execute(newest).mappings().first()
-    if request is None:
+    found = read_rows(connection, newest)
+    if not found:
         return None
+    request = found[0]
     arrived = select(deliveries).where(deliveries.c.request == request["id"]).order_by(deliveries.c.id)
     begun = (
         select(
@@ -97,14 +101,10 @@ def _record(connection: Connection, request_id: str) -> RequestRecord | None:
         .where(starts.c.request == request["id"])
         .order_by(starts.c.id)
     )
-    return RequestRecord(
-        dict(request),
-        tuple(dict(row) for row in connection.execute(arrived).mappings()),
-        tuple(dict(row) for row in connection.execute(begun).mappings()),
-    )
+    return StatusRows(request, tuple(read_rows(connection, arrived)), tuple(read_rows(connection, begun)))
 
 
-def _backlog(connection: Connection) -> Backlog:
+def _backlog(connection: Connection) -> OpenCounts:
     opened, first = connection.execute(
         select(func.count(), func.min(requests.c.id))
         .select_from(requests)
@@ -114,11 +114,11 @@ def _backlog(connection: Connection) -> Backlog:
     oldest = None
     if first is not None:
         oldest = connection.execute(select(requests.c.received_at).where(requests.c.id == first)).scalar()
-    waiting, quarantined = (
+    waiting, dead_letters = (
         connection.execute(select(func.count()).select_from(outbox).where(condition)).scalar_one()
-        for condition in (outbox.c.quarantined_at.is_(None), held_requests.set_aside())
+        for condition in (outbox.c.quarantined_at.is_(None), held_requests.is_dead_letter())
     )
     executing = connection.execute(
         select(func.count()).select_from(runs).where(text("state = 'executing'"))
     ).scalar_one()
-    return Backlog(opened, oldest, waiting, quarantined, executing)
+    return OpenCounts(opened, oldest, waiting, dead_letters, executing)

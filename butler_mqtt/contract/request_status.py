@@ -1,0 +1,119 @@
+"""The present state of a request, as `GET /v4/requests/{id}` shows it. Pure; made of the journal's rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from butler_mqtt.contract import replies, validation
+from butler_mqtt.contract.timestamps import stamp_ms
+from butler_mqtt.domain.model import Selector
+from butler_mqtt.domain.states import RequestState
+
+Row = Mapping[str, Any]
+
+#: Columns of a start and its run that are shown when they hold something, by their key.
+_SHOWN: Mapping[str, str] = {
+    "executionId": "execution_id",
+    "code": "code",
+    "details": "details",
+    "reason": "reason",
+    "behind": "behind",
+    "result": "result",
+    "durationMs": "duration_ms",
+    "node": "node",
+    "message": "message",
+}
+
+
+def request_status(request: Row, deliveries: Sequence[Row], starts: Sequence[Row]) -> dict[str, object]:
+    """
+    Return the present state of a request.
+
+    Args:
+        request: Its row in `journal.tables.requests`.
+        deliveries: Its deliveries, oldest first.
+        starts: Its starts in the order decided, each with the columns of its run
+            that say how the execution ended.
+
+    Returns:
+        The reply (docs/replies.md) as it would be now, and with it `state` (of
+        `RequestState`), the times of the request, its deliveries, and for each
+        start its own `state` and the `selectors` that matched it. `status` is
+        `pending` until everything is decided, `finished` true when no execution
+        is active or still to come.
+    """
+    state = request["state"]
+    lists = _lists(request, starts)
+    missing = json.loads(request["not_found"]) if request["not_found"] else []
+    answer: dict[str, object] = {"requestId": request["request_id"]}
+    if state == RequestState.REFUSED and request["reply"]:
+        # The error that was replied, with the lists it came with.
+        answer |= json.loads(request["reply"])
+        missing = answer.get("tasksNotFound", missing)
+    refused = "failed" if state == RequestState.REFUSED else replies.status(lists, missing)
+    answer["status"] = "pending" if state in replies.OPEN else refused
+    answer |= replies.in_order(lists, missing)
+    goes_on = any(replies.goes_on(start["state"], start["execution_id"]) for start in starts)
+    answer |= {
+        "state": state,
+        "finished": state not in replies.OPEN and not goes_on,
+        "door": request["door"],
+        "sender": request["sender"],
+        "receivedAt": stamp_ms(request["received_at"]),
+        "expiresAt": stamp_ms(request["expires_at"]),
+        "decidedAt": stamp_ms(request["decided_at"]),
+        "closedAt": stamp_ms(request["closed_at"]),
+        "deliveries": [
+            {
+                "door": delivery["door"],
+                "principal": delivery["principal"],
+                "receivedAt": stamp_ms(delivery["received_at"]),
+                "answeredAt": stamp_ms(delivery["answered_at"]),
+            }
+            for delivery in deliveries
+        ],
+    }
+    return answer
+
+
+def _lists(request: Row, starts: Sequence[Row]) -> replies.Lists:
+    document = request["document"]
+    selectors = validation.reread(document).selectors if document else ()
+    lists: replies.Lists = {"tasksStarted": []}
+    for start in starts:
+        name, status = replies.place(start["state"])
+        lists.setdefault(name, []).append(_entry(start, status, selectors))
+    return lists
+
+
+def _entry(start: Row, status: str, selectors: tuple[Selector, ...]) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "taskId": start["task_id"],
+        "taskName": start["task_name"],
+        "status": status,
+        "state": start["state"],
+    }
+    entry |= {key: start[column] for key, column in _SHOWN.items() if start.get(column) is not None}
+    entry |= {
+        key: stamp_ms(start[column])
+        for key, column in (("startedAt", "started_at"), ("stoppedAt", "stopped_at"))
+        if start[column] is not None
+    }
+    if start["adopted"]:
+        entry["adopted"] = True
+    entry["selectors"] = [one.as_json() for one in _matched(start["kinds"], selectors)]
+    return entry
+
+
+def _matched(kinds: str, selectors: tuple[Selector, ...]) -> list[Selector]:
+    """Return the selectors that *kinds* names as `kind:position`, or `kind` for all, separated by commas."""
+    matched = []
+    for one in filter(None, kinds.split(",")):
+        kind, _, position = one.partition(":")
+        if position:
+            matched.append(selectors[int(position)])
+        else:
+            matched += [selector for selector in selectors if selector.kind == kind]
+    return matched

@@ -1,0 +1,54 @@
+"""Events about the executions and waits of a task, written with the state that they report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from butler_mqtt.contract import task_events
+from butler_mqtt.domain.model import Task
+from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.ledger.deliveries import Deliveries
+
+
+class Events:
+    """
+    Writes events into the outbox.
+
+    Args:
+        deliveries: Writes the messages.
+        topic: Above the topics of events; None publishes none.
+    """
+
+    def __init__(self, deliveries: Deliveries, topic: str | None) -> None:
+        self._deliveries = deliveries
+        self._topic = topic
+
+    def publish(
+        self,
+        kind: str,
+        task: Task,
+        starts: Sequence[OpenStart],
+        execution_id: str | None = None,
+        **more: object,
+    ) -> None:
+        """
+        Write the event *kind* (docs/executions.md) about *starts* of one task; without starts none.
+
+        Args:
+            kind: Key `event` of the message.
+            task: The task that all *starts* are of.
+            starts: Their request ids are in the event.
+            execution_id: The execution it is about; None where there is none.
+            more: Further keys of the message.
+        """
+        if self._topic is None or not starts:
+            return
+        event = task_events.event(
+            kind,
+            task,
+            list(dict.fromkeys(start.request_id for start in starts)),
+            execution_id=execution_id,
+            **more,
+        )
+        first = starts[0]
+        self._deliveries.announce(first.request_row, first.request_id, f"{self._topic}/{task.id}", event)

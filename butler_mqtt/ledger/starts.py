@@ -1,0 +1,99 @@
+"""Starts: one task within one request, from waiting to its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.domain.states import StartState, move
+from butler_mqtt.journal import tables
+from butler_mqtt.ledger.events import Events
+from butler_mqtt.ledger.open_requests import OpenRequests
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
+
+
+class Starts:
+    """
+    Changes the states of starts.
+
+    A request whose starts are all decided by a change is answered in the same
+    transaction. All methods raise RuntimeError for a change that
+    `domain.states` does not allow.
+    """
+
+    def __init__(self, turn: UnitOfWork, requests: OpenRequests, events: Events) -> None:
+        self._turn = turn
+        self._requests = requests
+        self._events = events
+
+    def waits(self, start: OpenStart, reason: str, behind: str | None = None) -> None:
+        """Record that a start waits: behind an execution, for a slot, or for its time."""
+        first = start.state is not StartState.WAITING
+        start.reason, start.behind, start.run = reason, behind, None
+        self._turn.unit.update(tables.starts, start.id, run=None, reason=reason, behind=behind)
+        if first:
+            self._events.publish("queued", start.task, [start], reason=reason, behind=behind)
+            self.move([start], StartState.WAITING)
+
+    def running(
+        self, starts: Sequence[OpenStart], run: int, execution_id: str | None, *, adopted: bool
+    ) -> None:
+        """Record that an execution serves *starts*."""
+        for start in starts:
+            if start.run != run:  # a column that is set is written to its indexes, changed or not
+                start.run = run
+                self._turn.unit.update(tables.starts, start.id, run=run)
+            start.execution_id, start.adopted = execution_id, adopted
+            self._turn.unit.update(tables.starts, start.id, execution_id=execution_id, adopted=adopted)
+        self.move(starts, StartState.RUNNING)
+
+    def skipped(self, starts: Sequence[OpenStart], execution_id: str | None) -> None:
+        """Record that the task ran already and was left alone, as asked."""
+        for start in starts:
+            start.execution_id = execution_id
+            self._turn.unit.update(tables.starts, start.id, execution_id=execution_id)
+        self.move(starts, StartState.SKIPPED)
+
+    def dropped(self, starts: Sequence[OpenStart], code: str, details: str, state: StartState) -> None:
+        """Record that starts will not be carried out; an event reports it for those reported as queued."""
+        queued = [start for start in starts if start.state is StartState.WAITING]
+        own = {StartState.EXPIRED, StartState.CANCELLED, StartState.UNKNOWN}
+        kind = state.value if state in own else "failed"
+        if queued:
+            self._events.publish(kind, queued[0].task, queued, code=code, message=details)
+        self.move(starts, state, code, details)
+
+    def move(
+        self,
+        starts: Iterable[OpenStart],
+        state: StartState,
+        code: str | None = None,
+        details: str | None = None,
+    ) -> None:
+        """
+        Record the new *state* of all *starts*, and reply to the requests that are decided by it.
+
+        Args:
+            starts: Of any requests.
+            state: `domain.states` must allow it for each.
+            code: Why it was not started, as in docs/replies.md; None where it was.
+            details: The same for people.
+        """
+        for start in starts:
+            before = start.state
+            start.state = move(before, state, start.id)
+            if before is not StartState.RUNNING:
+                self._turn.after(self._turn.counting.start, _counted_as(start, state))
+            start.code, start.details = code, details
+            self._turn.unit.update(
+                tables.starts, start.id, state=state, code=code, details=details, changed_at=now_ms()
+            )
+        for owner in {start.owner.id: start.owner for start in starts if start.owner is not None}.values():
+            self._requests.reply_if_decided(owner)
+
+
+def _counted_as(start: OpenStart, state: StartState) -> str:
+    if state is StartState.RUNNING:
+        return "adopted" if start.adopted else "started"
+    return state.value

@@ -1,0 +1,20 @@
+"""The pauses of the pipeline that no operator configures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LoopTimings:
+    """Durations in seconds."""
+
+    #: Between two checks for what is too late, and at most while requests arrive: they go before it.
+    tidy_seconds: float = 0.2
+    latest_tidy_seconds: float = 1.0
+    #: Without such a check, after which the process is taken to have been stopped.
+    paused_seconds: float = 5.0
+    #: Between two attempts to write the journal again.
+    repair_seconds: float = 1.0
+    #: Between two checks for a command of an operator.
+    command_seconds: float = 0.5

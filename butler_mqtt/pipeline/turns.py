@@ -1,0 +1,367 @@
+"""
+One turn of the loop: gather what happened, decide, commit, and only then act.
+
+Everything that has an effect outside (an acknowledgement, a POST, a publication,
+an answer to a caller) is done after the transaction that records it is on disk.
+A process that is killed at any instant therefore finds in its journal
+everything it has reported, and at most intents it has not carried out.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from butler_mqtt import __version__, clock
+from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.completions import (
+    AcknowledgementsRead,
+    CapacityRead,
+    Completion,
+    ExecutionsPolled,
+    Polled,
+    Posted,
+    PublicationConfirmed,
+    PublicationRefused,
+    PublicationsLost,
+    PublisherReady,
+    Reconfigured,
+    Resolved,
+    SessionBegan,
+)
+from butler_mqtt.domain.model import Arrival, Publication
+from butler_mqtt.errors import RequestError
+from butler_mqtt.intake.arrivals import Intake
+from butler_mqtt.journal import held_requests, queries, tables
+from butler_mqtt.journal.pruning import Pruning
+from butler_mqtt.journal.refusal_bounds import Refusals
+from butler_mqtt.journal.retention import Retention
+from butler_mqtt.journal.sqlite import Journal, highest_ids
+from butler_mqtt.journal.transaction import Transaction
+from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
+from butler_mqtt.outbox.outbox import Outbox
+from butler_mqtt.pipeline.backlog import Backlog
+from butler_mqtt.pipeline.disk_guard import DiskGuard
+from butler_mqtt.pipeline.expiry import Expiry
+from butler_mqtt.pipeline.held_arrivals import HeldArrivals
+from butler_mqtt.pipeline.journal_maintenance import JournalMaintenance
+from butler_mqtt.pipeline.loop_timings import LoopTimings
+from butler_mqtt.pipeline.operator_commands import OperatorCommands
+from butler_mqtt.pipeline.recovery import Recovery
+from butler_mqtt.pipeline.stored_requests import StoredRequests
+from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.resolving.resolver import Resolver
+from butler_mqtt.settings import Settings
+from butler_mqtt.starting.dispatcher import Dispatcher
+
+_log = logging.getLogger("butler_mqtt.pipeline")
+
+
+class Acknowledging(Protocol):
+    """The side of the MQTT door that acknowledges messages."""
+
+    def acknowledge(self, packet_id: int, generation: int) -> None:
+        """Send the PUBACK of a message of the connection *generation*."""
+
+
+class Turns:
+    """
+    Carries out turns; owns all state, for one thread.
+
+    Args:
+        settings: The whole configuration.
+        journal: Not yet open.
+        emit: Puts an event into the queue, from any thread.
+        publish: Passes a message to the broker; False when there is no room.
+        server_time: The Qlik server's clock as last read.
+        counting: What is counted for monitoring.
+        refusals: Bounds what is kept of refusals.
+        timings: Pauses that no operator configures.
+        qlik_timings: Pauses and intervals of the work with the Qlik server.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: Journal,
+        *,
+        emit: Callable[[Completion], None],
+        publish: Callable[[Publication], bool],
+        server_time: Callable[[], datetime | None],
+        counting: Counting | None,
+        refusals: Refusals,
+        timings: LoopTimings,
+        qlik_timings: QlikTimings,
+    ) -> None:
+        if_running = settings.start_task.if_running
+        self._max_open = settings.start_task.max_open_requests
+        self._journal = journal
+        self._rows = UnitOfWork(counting)
+        self._ledger = Ledger(
+            self._rows,
+            refusals=refusals,
+            event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
+            if_running=if_running,
+        )
+        self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
+        self.dispatcher = Dispatcher(
+            settings.start_task,
+            self._rows,
+            self._ledger,
+            emit=emit,
+            refresh=self.resolver.refresh,
+            timings=qlik_timings,
+            server_time=server_time,
+            our_user=_user_id(settings),
+        )
+        self._intake = Intake(settings, self._rows, self._ledger)
+        self._outbox = Outbox(self._ledger.deliveries, publish)
+        stored = StoredRequests(if_running)
+        self.backlog = Backlog(self._ledger, self.resolver, stored)
+        self._recovery = Recovery(self._ledger, self.resolver, self.dispatcher, stored, self.backlog)
+        self.expiry = Expiry(
+            self._ledger,
+            self.resolver,
+            self.dispatcher,
+            self.backlog,
+            server_time=server_time,
+            timings=timings,
+        )
+        pruning = Pruning()
+        self.maintenance = JournalMaintenance(
+            refusals,
+            Retention(
+                settings.journal.retention_days, now=clock.STEADY.pruning_ms, unread=self._intake.unread
+            ),
+            pruning,
+            OperatorCommands(self._rows, journal.path, pruning, timings.command_seconds),
+        )
+        self.disk = DiskGuard(journal, timings.tidy_seconds)
+        self._held = HeldArrivals(self._has_room)
+        self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
+        self._draining = False
+        #: Set once every POST has its outcome on disk and every reply is with the broker, after `drain`.
+        self.drained = threading.Event()
+
+    @property
+    def open_requests(self) -> int:
+        """Count the requests without a reply."""
+        return self._ledger.requests.count
+
+    @property
+    def publishing(self) -> bool:
+        """Return whether messages wait for room at the broker."""
+        return self._outbox.pending
+
+    @property
+    def draining(self) -> bool:
+        """Return whether nothing new is started."""
+        return self._draining
+
+    def drain(self) -> None:
+        """Start nothing new from now on."""
+        self._draining = True
+
+    def begin(self, acknowledging: Acknowledging | None) -> None:
+        """
+        Open the journal and read what is open.
+
+        Raises:
+            JournalError: The journal cannot be used.
+        """
+        if acknowledging is not None:
+            self._acknowledge = acknowledging.acknowledge
+        self._journal.open()
+        self.reload(began=True)
+
+    def carry_out(self, happened: Sequence[Arrival | Completion], *, again: bool = False) -> None:
+        """
+        Carry out one turn.
+
+        Args:
+            happened: In order.
+            again: Its first attempt failed, perhaps after the commit.
+
+        Raises:
+            JournalError: Nothing was recorded, or it is not known whether it was.
+        """
+        rows = self._rows
+        rows.begin()
+        with self._journal.transaction() as transaction:
+            hurried = any(isinstance(one, Arrival) for one in happened)
+            self.maintenance.step(transaction, hurried=hurried)
+            # What is on disk only is read before anything new is recorded, so that reading gets all.
+            self.backlog.refill(transaction)
+            self._outbox.refill(transaction)
+            self.disk.check()
+            if self.expiry.due(hurried=hurried):
+                self.expiry.step(transaction)
+                self.maintenance.tidy(transaction)
+            recorded = self._apply_all(happened, transaction, again=again)
+            self._continue()
+            if rows.unit:
+                self._intake.note_acknowledged()
+            rows.unit.write(transaction)
+        self._held.commit()
+        self.act(recorded)
+
+    def act(self, recorded: Sequence[Arrival]) -> None:
+        """Do what waited for the commit of the arrivals *recorded*; one fault must not stop the rest."""
+        # POSTs first, for which somebody waits; the broker can wait for its PUBACKs.
+        for effect in (*self._rows.urgent, *self._rows.effects):
+            _guarded(effect)
+        for arrival in recorded:
+            if arrival.message is not None:
+                _guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
+        self._intake.acknowledged(recorded)
+        self._outbox.add(self._rows.publications)
+        _guarded(self._outbox.publish)
+        if not self._draining:
+            # Last: begun beside the commit, such a read takes the time of the POST that waits for it.
+            _guarded(self.dispatcher.poll)
+            _guarded(self.resolver.renew)
+
+    def reload(self, *, began: bool = False) -> None:
+        """
+        Read what is open from the journal, in place of what is in memory.
+
+        Args:
+            began: The process has just started.
+
+        Raises:
+            JournalError: The journal cannot be used.
+        """
+        with self._journal.transaction() as transaction:
+            self._rows.begin()
+            if began:
+                clock.STEADY.begin(queries.newest_time(transaction))
+                if held_requests.is_copy(transaction):
+                    # Put in place by hand, without `requests restore`.
+                    held_requests.hold(transaction, now_ms())
+            self._rows.number_from(highest_ids(transaction))
+            self._intake.load(transaction)
+            self._recovery.load(transaction)
+            self.maintenance.load(transaction)
+            if began:
+                identity = self._rows.new_id(tables.process_starts)
+                self._rows.unit.insert(
+                    tables.process_starts, {"id": identity, "began_at": now_ms(), "version": __version__}
+                )
+            self._rows.unit.write(transaction)
+        self._rows.publications = []  # the outbox reads them with the others
+        with self._journal.transaction() as transaction:
+            self._outbox.load(transaction)
+        self.act(())
+
+    def refuse(self, arrival: Arrival, error: RequestError) -> None:
+        """
+        Record an arrival as refused; `act` acknowledges it.
+
+        Raises:
+            JournalError: Nothing was recorded.
+        """
+        self._rows.begin()
+        with self._journal.transaction() as transaction:
+            self._intake.refuse(arrival, error)
+            self._rows.unit.write(transaction)
+
+    # ---- helpers
+
+    def _apply_all(
+        self, happened: Sequence[Arrival | Completion], transaction: Transaction, *, again: bool
+    ) -> list[Arrival]:
+        """Apply what happened, in order; return the arrivals that are recorded with this turn."""
+        held = self._held
+        held.begin()
+        recorded: list[Arrival] = []
+        posted = [one for one in happened if isinstance(one, Posted)]
+        arrivals = held.release()
+
+        def receive() -> None:
+            self._receive(transaction, arrivals, again=again)
+            recorded.extend(arrivals)
+            arrivals.clear()
+
+        for one in happened:
+            if isinstance(one, Arrival):
+                if not held.holds(one, len(arrivals)):
+                    arrivals.append(one)
+            elif isinstance(one, (SessionBegan, AcknowledgementsRead)):
+                # Messages of the connection before belong to the session before, and what came before a
+                # proof is compared with what the proof makes superfluous.
+                receive()
+                self._connection_event(one)
+            elif not isinstance(one, Posted):
+                self._apply(one, transaction)
+        if posted:
+            self.dispatcher.posted(posted, transaction)
+        receive()
+        return recorded
+
+    def _connection_event(self, event: SessionBegan | AcknowledgementsRead) -> None:
+        """Apply what the door reports of its connection."""
+        if isinstance(event, SessionBegan):
+            self._intake.session_changed(event.generation, event.present)
+            self._held.session_began(event)
+        elif not self._held:
+            # What is held is not compared yet; the proof after its acknowledgement covers this one.
+            self._intake.acknowledgements_read(event.generation, event.count)
+
+    def _apply(self, event: Completion, transaction: Transaction) -> None:
+        match event:
+            case PublicationConfirmed(identity):
+                self._outbox.confirmed(identity)
+            case Resolved():
+                self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
+            case Polled():
+                self.dispatcher.runs.polled(event, transaction)
+            case ExecutionsPolled():
+                self.dispatcher.executions_polled(event)
+            case CapacityRead(reloads):
+                self.dispatcher.capacity.read(reloads)
+            case Reconfigured(settings):
+                self.resolver.reconfigured(settings)
+            case PublicationRefused():
+                self._outbox.refused(event)
+            case PublicationsLost(identities, hung_up):
+                self._outbox.lost(identities, hung_up)
+            case PublisherReady():
+                self._outbox.connected()  # the turn itself publishes as much as there is room for
+
+    def _continue(self) -> None:
+        if self._draining:
+            if not self.dispatcher.in_hand and not self._outbox:
+                self.drained.set()
+            return
+        decided = self.resolver.turn(len(self.dispatcher.pending))
+        self.dispatcher.pending.add(decided)
+        self.dispatcher.turn()
+
+    def _receive(self, transaction: Transaction, arrivals: list[Arrival], *, again: bool) -> None:
+        opened = self._intake.receive(transaction, arrivals, again=again) if arrivals else []
+        if opened:
+            self.backlog.add(opened)
+
+    def _has_room(self, coming: int = 0) -> bool:
+        if self._ledger.requests.count + coming >= self._max_open:
+            return False
+        return self.disk.has_room
+
+
+def _guarded(call: Callable[..., None], *arguments: object) -> None:
+    try:
+        call(*arguments)
+    except Exception:  # noqa: BLE001 -- what is on disk stays valid whatever a caller does with it
+        _log.exception("a call after the commit failed", extra={"action": "bug"})
+
+
+def _user_id(settings: Settings) -> str:
+    """Return the user id of the `X-Qlik-User` header, which sessions show after the directory."""
+    for name, value in settings.qrs.headers:
+        if name.lower() == "x-qlik-user":
+            return value.rpartition("=")[2].strip()
+    return ""

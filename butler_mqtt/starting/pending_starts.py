@@ -1,0 +1,169 @@
+"""Starts without a run: in their task's queue, blocked, or held until their task has been read once more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.model import Task
+from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.domain.states import StartState
+from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.resolving.refresh import TaskRefresh
+from butler_mqtt.starting.blocked_starts import BlockedStarts
+from butler_mqtt.starting.conclusions import EXPIRED, NotStarted
+from butler_mqtt.starting.deadlines import Deadlines
+from butler_mqtt.starting.execution_tracker import ExecutionTracker
+from butler_mqtt.starting.task_queues import TaskQueues
+
+
+class PendingStarts:
+    """
+    Orders the starts to come; those of one task are returned for one run at a time.
+
+    Args:
+        ledger: Where it is recorded that a start waits, or is dropped.
+        blocked: Starts that wait behind an execution or for their time.
+        tracker: Tracks the executions that starts wait behind.
+        deadlines: When a start is too late.
+        refresh: Starts whose task is to be read once more.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        blocked: BlockedStarts,
+        tracker: ExecutionTracker,
+        deadlines: Deadlines,
+        refresh: TaskRefresh,
+    ) -> None:
+        self._ledger = ledger
+        self._blocked = blocked
+        self._tracker = tracker
+        self._deadlines = deadlines
+        self._refresh = refresh
+        self.queues = TaskQueues()
+
+    def __len__(self) -> int:
+        return len(self.queues)
+
+    def reset(self) -> None:
+        """Forget all starts; they are read again from the journal."""
+        self.queues.clear()
+        self._blocked.clear()
+        self._refresh.reset()
+
+    def add(self, starts: Iterable[OpenStart]) -> None:
+        """Accept planned starts, in order of arrival."""
+        for start in starts:
+            if start.not_before is not None and start.not_before > now_ms():
+                self._ledger.starts.waits(start, "notBefore")
+                self._blocked.until(start, start.not_before)
+            else:
+                self._enter(start)
+
+    def restore(self, start: OpenStart) -> None:
+        """Accept a waiting start that was read from the journal."""
+        if start.reason == "notBefore":
+            self._blocked.until(start, start.not_before or 0)
+        elif start.reason == "running":
+            self._block(start.task, start.behind)
+            # What it waits behind may have ended before it came, and before the restart.
+            start.waits_since = time.monotonic()
+            self._blocked.add(start)
+        else:
+            self._enter(start)
+
+    def enter_due(self) -> None:
+        """Let the starts whose `notBefore` has come have their turn."""
+        for start in self._blocked.due():
+            self._enter(start)
+
+    def take(self) -> list[OpenStart]:
+        """Take the starts of one task whose turn it is; they share a run."""
+        starts = self._blocked.take(self.queues.is_taken)
+        if starts:
+            self.queues.occupy(starts[0].task.id)
+            return starts
+        start = self.queues.take()
+        while start is not None and start.expires_at is not None and start.expires_at <= now_ms():
+            self._drop(start, EXPIRED)
+            self.queues.release(start.task.id)
+            start = self.queues.take()
+        # Whatever waits for this task is served by an execution that begins now.
+        return [start, *self._blocked.join(start.task.id)] if start is not None else []
+
+    def wait_for_capacity(self) -> None:
+        """Record that the starts in the queues wait for the end of another execution."""
+        for start in self.queues.planned():
+            self._ledger.starts.waits(start, "capacity")
+
+    def wait_behind(self, task: Task, starts: Sequence[OpenStart], execution_id: str | None) -> None:
+        """
+        Let *starts* of *task* wait behind an execution that was seen to run after they came.
+
+        The others in the queue of the task would be answered likewise: they
+        wait too, unless they skip a running task.
+        """
+        if not starts:
+            return
+        self._block(task, execution_id)
+        for start in starts:
+            self._wait(start, execution_id, since=0.0)
+        for start in self.queues.remove_of(task.id, lambda start: not start.skip_if_running):
+            self._wait(start, execution_id, since=time.monotonic())
+
+    def drop_late(self) -> None:
+        """Drop what is too late."""
+        for start in self._blocked.expired():
+            self._drop(start, EXPIRED)
+        # In a burst there are thousands: they are searched only where one can be too late.
+        if not (self.queues.expiring or self._deadlines.unreachable or len(self._refresh)):
+            return
+        now = now_ms()
+        late: list[tuple[OpenStart, NotStarted]] = []
+
+        def is_late(start: OpenStart) -> bool:
+            conclusion = self._deadlines.of_start(start, now)
+            if conclusion is not None:
+                late.append((start, conclusion))
+            return conclusion is not None
+
+        self.queues.remove(is_late)
+        emptied = self._refresh.remove(is_late)
+        for start, conclusion in late:
+            self._drop(start, conclusion)
+        for task_id in emptied:
+            self.queues.release(task_id)
+
+    # ---- helpers
+
+    def _enter(self, start: OpenStart) -> None:
+        task = start.task
+        if not task.has_sessions and task.enabled is False:
+            # The asynchronous call is answered with 204 for a disabled task too, which would not be true.
+            details = f"the task '{task.name}' is disabled: enable it in the QMC"
+            self._drop(start, NotStarted("task_disabled", details))
+            return
+        blocked, behind = self._blocked.behind(task.id)
+        if blocked and not start.skip_if_running:
+            self._wait(start, behind, since=time.monotonic())
+        else:
+            # A start that has waited was not delayed by the server.
+            planned = start.state is StartState.PLANNED and start.owner is not None
+            start.entered = start.owner.entered if planned and start.owner else time.monotonic()
+            self.queues.add(start)
+
+    def _wait(self, start: OpenStart, execution_id: str | None, *, since: float) -> None:
+        start.waits_since = since
+        self._ledger.starts.waits(start, "running", execution_id)
+        self._blocked.add(start)
+
+    def _block(self, task: Task, execution_id: str | None) -> None:
+        self._blocked.block(task, execution_id)
+        if execution_id is not None:
+            self._tracker.wait_for(execution_id, task)
+
+    def _drop(self, start: OpenStart, conclusion: NotStarted) -> None:
+        self._ledger.starts.dropped([start], conclusion.code, conclusion.details, conclusion.state)

@@ -1,0 +1,46 @@
+"""What redeliveries are compared with, and until when."""
+
+from __future__ import annotations
+
+from butler_mqtt.intake.redelivery import MAX_WAITING, Acknowledgements, Packet, Packets
+
+
+def test_as_many_are_remembered_as_there_are_packet_ids() -> None:
+    packets = Packets(1, 0, (), (), 10)
+    for row in range(1, 3 * MAX_WAITING):
+        packets.placed(packets.add(1 + row % MAX_WAITING, row.to_bytes(16, "big")), row)
+    assert len(packets) == MAX_WAITING
+
+
+def test_what_comes_again_after_its_proof_is_kept_until_the_next_one() -> None:
+    """A broker that goes on from an older store does not know what it had read."""
+    packets = Packets(1, 0, (), (), 1)
+    packet = packets.add(1, b"a")
+    packets.placed(packet, 1)
+    packets.read([packet])
+    assert packets.find(1, b"a") is packet
+    packets.placed(packets.add(2, b"b"), 2)
+    assert packets.find(1, b"a") is packet
+    packets.read([packet])
+    assert packets.find(1, b"a") is None
+
+
+def test_acknowledgements_without_a_proof_are_bounded_and_the_newest_stay() -> None:
+    acknowledgements = Acknowledgements(1)
+    sent = [Packet(1 + number % MAX_WAITING, b"", number + 1) for number in range(MAX_WAITING + 10)]
+    for packet in sent:
+        acknowledgements.sent(packet)
+    assert acknowledgements.read(5) == []
+    assert acknowledgements.read(12) == sent[10:12]
+    assert acknowledgements.read(MAX_WAITING + 10) == sent[12:]
+    assert acknowledgements.read(MAX_WAITING + 10) == []
+
+
+def test_what_is_proved_reaches_up_to_the_oldest_that_is_not() -> None:
+    packets = Packets(1, 0, (), (), 10)
+    for row in (1, 2, 3):
+        packets.placed(packets.add(row, b""), row)
+    packets.read([Packet(1, b"", 1), Packet(3, b"", 3)])
+    assert packets.read_up_to == 1
+    packets.read([Packet(2, b"", 2)])
+    assert packets.read_up_to == 3
