@@ -63,8 +63,8 @@ def _session(limits: BrokerLimits, mqtt: MqttSettings) -> Finding:
         "broker.session",
         f"the broker keeps a session for {granted} s ({_span(granted)}) unconnected, not the "
         f"{asked} s of mqttConfig.sessionExpirySeconds",
-        "what is published after that while the daemon is not connected is lost: raise the broker's limit of the "
-        "session expiry",
+        "what is published while the daemon is not connected for longer is lost: raise the broker's limit of "
+        "the session expiry",
     )
 
 

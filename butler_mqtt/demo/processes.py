@@ -106,8 +106,8 @@ class Qlik:
         """Set switches of the simulator."""
         self._call("PUT", "switches", positions)
 
-    def plant(self, **fault: object) -> None:
-        """Plant a fault."""
+    def inject(self, **fault: object) -> None:
+        """Inject a fault."""
         self._call("POST", "faults", fault)
 
     def executions(self) -> dict[str, str]:

@@ -143,7 +143,7 @@ class _Tour:
             "The worst moment: the Qlik server has been asked to start a task and has not answered yet.",
         )
         processes = self._processes
-        processes.qlik.plant(kind="slow", path="*/start/synchronous", when="after", seconds=10)
+        processes.qlik.inject(kind="slow", path="*/start/synchronous", when="after", seconds=10)
         before = len(processes.qlik.executions())
         began = time.monotonic()
         in_flight = self._ask({"requestId": "erp-12", "tag": "urgent"})
