@@ -1,1 +1,1 @@
-"""Proof that a configuration works: each module tries one side and says what it found."""
+"""Checks of a configuration: each module tests one part and yields findings."""

@@ -1,4 +1,4 @@
-"""Tries the broker: login, subscription, a message while we are away, a reply."""
+"""Checks the broker: login, subscription, a message for a session that is not connected, a reply."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from butler_mqtt.mqtt.probe import SESSION_SECONDS, Probe, ProbeRefused
 from butler_mqtt.settings import MqttSettings, StartTask
 
 #: Without these no login can succeed.
-_NO_WAY = frozenset({"broker.certificate", "broker.login"})
+_NEEDED_TO_LOG_IN = frozenset({"broker.certificate", "broker.login"})
 
 
 def check(mqtt: MqttSettings, start_task: StartTask) -> Iterator[Finding]:
-    """Try everything the daemon does with the broker, on sessions of its own that are removed again."""
+    """Check everything the daemon does with the broker, on sessions of its own that are removed again."""
     if mqtt.tls.enable:
         yield from broker_certificates.files(mqtt)
         for finding in broker_certificates.server(mqtt):
             yield finding
-            if finding.name in _NO_WAY and finding.state is State.WRONG:
+            if finding.name in _NEEDED_TO_LOG_IN and finding.state is State.WRONG:
                 return
-    # The daemon's session is not touched, and one of ours that is left over soon ends by itself.
+    # The daemon's session is not touched; a probe's session that is left over soon expires.
     probing = replace(mqtt, session_expiry_seconds=min(SESSION_SECONDS, mqtt.session_expiry_seconds))
     client_id = f"{mqtt.client_id}-check-{secrets.token_hex(4)}"
     is_small = False
@@ -55,12 +55,12 @@ def _subscription(mqtt: MqttSettings, client_id: str) -> Finding:
         )
     return ok(
         "broker.subscription",
-        f"{topic} is granted at QoS 1; that requests come through is shown by butler-mqtt start --dry-run",
+        f"{topic} is granted at QoS 1; butler-mqtt start --dry-run shows that requests arrive",
     )
 
 
 def _kept(mqtt: MqttSettings, client_id: str) -> Finding:
-    """Publish while a session is detached, and see whether it is there afterwards."""
+    """Publish while a session is not connected, and check whether the message arrives afterwards."""
     topic, payload = mqtt.status_topic, _payload()
     absent = f"{client_id}-absent"
     try:
@@ -73,24 +73,26 @@ def _kept(mqtt: MqttSettings, client_id: str) -> Finding:
                 present = probe.session_present
                 arrived = present and probe.hears(payload)
         finally:
-            _forget(mqtt, absent)
+            _remove_session(mqtt, absent)
     except BrokerError as error:
         return wrong(
             "broker.persistence",
-            f"trying it on {topic} failed: {error}",
+            f"a test on {topic} failed: {error}",
             f"let the daemon's user read and write {topic} in the broker's ACL",
         )
     if arrived:
-        return ok("broker.persistence", "a message published while a session was away arrived afterwards")
+        return ok(
+            "broker.persistence", "a message published while a session was not connected arrived afterwards"
+        )
     if not present:
         return wrong(
             "broker.persistence",
-            "the broker had forgotten the session",
+            "the broker has dropped the session",
             "allow persistent sessions (mosquitto: persistent_client_expiration), or requests are lost",
         )
     return wrong(
         "broker.persistence",
-        f"the session was kept, and a message published on {topic} meanwhile did not arrive",
+        f"the session was kept, but a message published on {topic} in between did not arrive",
         f"let the daemon's user read and write {topic}; see the broker's limits for queued messages",
     )
 
@@ -101,42 +103,42 @@ def _reply(mqtt: MqttSettings, client_id: str) -> Finding:
         with Probe(mqtt, f"{client_id}-reply", keep_session=False) as probe:
             readable = _readable(probe, topic)
             probe.publish(topic, payload)
-            heard = readable and probe.hears(payload, 2.0)
+            received = readable and probe.hears(payload, 2.0)
     except BrokerError as error:
         return wrong(
             "broker.reply",
             f"publishing on {topic} is answered with: {error}",
             f"let the daemon's user write {topic} and what is below it in the broker's ACL",
         )
-    if heard:
+    if received:
         return ok("broker.reply", f"a message published on {topic} can be read back")
-    # Over MQTT 5 the broker has said nothing against it; 3.1.1 has no words for that.
+    # Over MQTT 5 the broker has not refused it; a PUBACK of 3.1.1 cannot refuse.
     objection: str | None = ""
     if mqtt.protocol_version != "5":
         objection = _objection(mqtt, f"{client_id}-reply5")
     if objection:
         return wrong(
             "broker.reply",
-            f"the broker drops what is published on {topic} without a word; over MQTT 5 it says: {objection}",
+            f"the broker silently drops what is published on {topic}; over MQTT 5 its reason is: {objection}",
             f"let the daemon's user write {topic} and what is below it in the broker's ACL",
         )
     if objection is None:
         return warning(
             "broker.reply",
-            f"the broker took a message for {topic}, which could not be read back",
+            f"the broker accepted a message for {topic}, which could not be read back",
             "either this user may not read it, which does no harm, or may not write it and the broker drops "
-            "it silently: look at the ACL, or subscribe there as a sender and run this again",
+            "it silently: check the ACL, or subscribe there as a sender and run this again",
         )
     return warning(
         "broker.reply",
-        f"the broker took a message for {topic} without objection; this user may not read it back",
-        "nothing, if senders get their replies; whether the broker drops silently what its ACL forbids is "
-        f"seen by letting the daemon's user read {topic}",
+        f"the broker accepted a message for {topic}; this user may not read it back",
+        "nothing, if senders get their replies; to see whether the broker silently drops what its ACL "
+        f"forbids, let the daemon's user read {topic}",
     )
 
 
 def _objection(mqtt: MqttSettings, client_id: str) -> str | None:
-    """Publish over MQTT 5, which has words for a refusal: empty without one, None without MQTT 5."""
+    """Publish over MQTT 5 and return the reason of a refusal: empty without one, None without MQTT 5."""
     topic = mqtt.task_start_reply_topic
     try:
         with Probe(replace(mqtt, protocol_version="5"), client_id, keep_session=False) as probe:
@@ -157,7 +159,7 @@ def _readable(probe: Probe, topic: str) -> bool:
     return True
 
 
-def _forget(mqtt: MqttSettings, client_id: str) -> None:
+def _remove_session(mqtt: MqttSettings, client_id: str) -> None:
     """Connect with a clean start, which removes the session."""
     with Probe(mqtt, client_id, keep_session=False):
         pass

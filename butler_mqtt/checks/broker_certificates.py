@@ -1,4 +1,4 @@
-"""Looks at the certificates of the way to the broker: our files, and what the broker shows."""
+"""Checks the certificates of the connection to the broker: the daemon's files, the broker's certificate."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from butler_mqtt.mqtt.paho_client import CONNECT_TIMEOUT_SECONDS
 from butler_mqtt.settings import MqttSettings
 
 _RENEW_OURS = "have the broker's CA issue a new one for mqttConfig.tls.certFile and keyFile"
-_RENEW_BROKER = (
-    "renew it at the broker and let it be read again (mosquitto: certfile and keyfile, then a restart)"
-)
-#: Seconds in which a broker that refuses our certificate says so.
+_RENEW_BROKER = "renew it at the broker and load it there (mosquitto: certfile and keyfile, then a restart)"
+#: Seconds in which a broker that refuses our certificate sends its alert.
 HANG_UP_SECONDS = 1.0
 
 
 def files(mqtt: MqttSettings) -> Iterator[Finding]:
-    """See whether our certificate for the broker is valid now and fits its key."""
+    """Check whether our certificate for the broker is valid now and fits its key."""
     tls = mqtt.tls
     if tls.cert_file is None or tls.key_file is None:
         return
@@ -38,9 +36,9 @@ def files(mqtt: MqttSettings) -> Iterator[Finding]:
 
 def server(mqtt: MqttSettings) -> Iterator[Finding]:
     """
-    See whether the broker's certificate is accepted, for whom it is and how long it is valid.
+    Check whether the broker's certificate is accepted, its names, and how long it is valid.
 
-    Nothing is said when there is no handshake at all: the login tells that.
+    Without a handshake it yields nothing: the login reports that.
     """
     name = "broker.certificate"
     try:
@@ -51,7 +49,7 @@ def server(mqtt: MqttSettings) -> Iterator[Finding]:
     except ConnectionResetError:
         yield wrong(
             "broker.login",
-            f"{mqtt.broker_host}:{mqtt.broker_port} hangs up at the beginning of TLS",
+            f"{mqtt.broker_host}:{mqtt.broker_port} closes the connection when TLS begins",
             "if this port speaks plain MQTT: set mqttConfig.brokerPort to the one with TLS (often 8883), or "
             "tls.enable: false; else see the broker's log",
         )
@@ -64,7 +62,7 @@ def server(mqtt: MqttSettings) -> Iterator[Finding]:
 
 def refusal(mqtt: MqttSettings) -> str:
     """
-    See whether the broker objects to our certificate, which TLS 1.3 tells only after the handshake.
+    Check whether the broker refuses our certificate, which TLS 1.3 shows only after the handshake.
 
     Returns:
         Its alert; empty when there is none.
@@ -81,7 +79,7 @@ def refusal(mqtt: MqttSettings) -> str:
 
 
 def speaks_tls(mqtt: MqttSettings) -> bool:
-    """See whether the port answers a TLS handshake."""
+    """Return whether the port answers a TLS handshake."""
     try:
         with _connected(mqtt, verified=False):
             return True
@@ -90,17 +88,19 @@ def speaks_tls(mqtt: MqttSettings) -> bool:
 
 
 def _refused(mqtt: MqttSettings, error: ssl.SSLCertVerificationError) -> Finding:
-    """Say why we do not accept the broker's certificate; it is looked at, and nothing is sent."""
+    """Return why the broker's certificate is not accepted; it is read, and nothing is sent."""
     name = "broker.certificate"
     text = f"the broker's certificate is not accepted: {error.verify_message}"
     try:
         certificate = _shown(mqtt, verified=False)
     except (OSError, ValueError):
-        return wrong(name, f"{text}; it cannot be looked at", "see mqttConfig.tls.caFile")
+        return wrong(name, f"{text}; it cannot be read", "see mqttConfig.tls.caFile")
     text = f"{text}; it is {certificate_files.described(certificate)}"
     if error.verify_code in certificate_files.OUT_OF_TIME:
         judged = certificate_files.judged(name, "", certificate, _RENEW_BROKER)
-        return wrong(name, text, judged.advice or f"the CA in {_ca(mqtt)} has ended or not begun: renew it")
+        return wrong(
+            name, text, judged.advice or f"the CA in {_ca(mqtt)} has expired or is not valid yet: renew it"
+        )
     if error.verify_code in certificate_files.OTHER_NAME:
         names = " or ".join(certificate_files.names_of(certificate))
         return wrong(

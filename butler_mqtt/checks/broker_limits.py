@@ -13,7 +13,7 @@ from butler_mqtt.mqtt.probe import Probe
 from butler_mqtt.mqtt.publisher import WINDOW
 from butler_mqtt.settings import MqttSettings, StartTask
 
-#: With fewer messages on their way at once, replies and events wait for each other.
+#: With fewer messages in flight, replies and events wait for each other.
 FEW_MESSAGES = 10
 #: What one task takes in a reply: two ids, the keys and a name of some 100 characters, bytes.
 TASK_BYTES = 320
@@ -22,16 +22,16 @@ AROUND_BYTES = 1024
 
 
 def largest_reply(start_task: StartTask) -> int:
-    """Estimate the payload of a reply that tells about as many tasks as one request may start, in bytes."""
+    """Estimate the payload of a reply about as many tasks as one request may start, in bytes."""
     return TASK_BYTES * start_task.max_tasks_per_request
 
 
 def check(limits: BrokerLimits, mqtt: MqttSettings, start_task: StartTask) -> Iterator[Finding]:
-    """Judge a CONNACK that answered the daemon's own wishes; MQTT 5 only."""
+    """Check the CONNACK to a CONNECT with the daemon's own properties; MQTT 5 only."""
     if limits.maximum_qos == 0:
         yield wrong(
             "broker.qos",
-            "the broker takes QoS 0 only",
+            "the broker accepts QoS 0 only",
             "requests and replies need QoS 1: allow it there (mosquitto: max_qos)",
         )
     yield _retain(limits, mqtt)
@@ -46,7 +46,7 @@ def _retain(limits: BrokerLimits, mqtt: MqttSettings) -> Finding:
     return warning(
         "broker.retain",
         "the broker keeps no retained messages",
-        f"nobody can read at {mqtt.status_topic} later whether the daemon is online: allow them there "
+        f"a later reader of {mqtt.status_topic} does not see whether the daemon is online: allow them there "
         "(mosquitto: retain_available)",
     )
 
@@ -56,14 +56,15 @@ def _session(limits: BrokerLimits, mqtt: MqttSettings) -> Finding:
     granted = asked if limits.session_expiry_seconds is None else limits.session_expiry_seconds
     if granted >= asked:
         return ok(
-            "broker.session", f"a session is granted for {asked} s ({_span(asked)}) without us, as asked"
+            "broker.session",
+            f"a session is kept for {asked} s ({_span(asked)}) unconnected, as requested",
         )
     return warning(
         "broker.session",
-        f"the broker grants a session for {granted} s ({_span(granted)}) without us, not the {asked} s of "
-        "mqttConfig.sessionExpirySeconds",
-        "what is published while the daemon is away for longer is lost: raise the broker's limit of the "
-        "session expiry",
+        f"the broker keeps a session for {granted} s ({_span(granted)}) unconnected, not the "
+        f"{asked} s of mqttConfig.sessionExpirySeconds",
+        "what is published while the daemon is not connected for longer is lost: raise the broker's limit of "
+        "the session expiry",
     )
 
 
@@ -71,10 +72,10 @@ def _receive_maximum(limits: BrokerLimits) -> Finding:
     many = limits.receive_maximum
     used = min(many, WINDOW)
     if many >= FEW_MESSAGES:
-        return ok("broker.receiveMaximum", f"up to {used} replies and events may be on their way at once")
+        return ok("broker.receiveMaximum", f"up to {used} replies and events may be in flight")
     return warning(
         "broker.receiveMaximum",
-        f"the broker takes only {many} of our messages before it has acknowledged one (Receive Maximum)",
+        f"the broker accepts only {many} messages before it has acknowledged one (Receive Maximum)",
         f"replies and events wait for each other: at 20 ms to the broker at most {many * 50} of them go out "
         "a second; raise it there (mosquitto: max_inflight_messages)",
     )
@@ -90,22 +91,22 @@ def _packet_size(limits: BrokerLimits, mqtt: MqttSettings, start_task: StartTask
     }
     lacking = {what: need for what, need in needs.items() if need > size}
     if not lacking:
-        return ok("broker.packetSize", f"the broker takes packets of up to {size} bytes, which is enough")
+        return ok("broker.packetSize", f"the broker accepts packets of up to {size} bytes, which is enough")
     return warning(
         "broker.packetSize",
-        f"the broker takes packets of up to {size} bytes (Maximum Packet Size), too little for "
+        f"the broker accepts packets of up to {size} bytes (Maximum Packet Size), too little for "
         + " and ".join(f"{what} of up to {need} bytes" for what, need in lacking.items()),
-        f"senders of longer requests are cut off, longer replies are never sent: raise it there to "
-        f"{max(lacking.values())} (mosquitto: max_packet_size), or lower what is named here",
+        f"senders of longer requests are disconnected, longer replies are not sent: raise it there to "
+        f"{max(lacking.values())} (mosquitto: max_packet_size), or lower these keys",
     )
 
 
 def large(mqtt: MqttSettings, start_task: StartTask, client_id: str) -> Finding:
     """
-    Publish as much as a request or a reply may hold, and see whether it arrives.
+    Publish as much as a request or a reply may hold, and check whether it arrives.
 
-    Brokers have limits that no CONNACK tells (mosquitto: message_size_limit). It
-    goes to `statusTopic`, which the daemon's user may write and read anyhow.
+    Brokers have limits that are in no CONNACK (mosquitto: message_size_limit). The
+    topic is `statusTopic`, which the daemon's user may write and read in any case.
     """
     name = "broker.messageSize"
     size = max(mqtt.max_payload_bytes, largest_reply(start_task))
@@ -119,17 +120,17 @@ def large(mqtt: MqttSettings, start_task: StartTask, client_id: str) -> Finding:
         with Probe(mqtt, f"{client_id}-large", keep_session=False) as probe:
             probe.subscribe(mqtt.status_topic)
             probe.publish(mqtt.status_topic, payload)
-            heard = probe.hears(payload)
+            received = probe.hears(payload)
     except BrokerError as error:
         return warning(name, f"a message of {size} bytes is answered with: {error}", advice)
-    if heard:
+    if received:
         return ok(name, f"a message of {size} bytes, the largest that can be needed, arrives")
-    return warning(name, f"a message of {size} bytes was taken and did not arrive", advice)
+    return warning(name, f"a message of {size} bytes was accepted and did not arrive", advice)
 
 
 def _span(seconds: int) -> str:
-    """Give seconds in the unit that an operator thinks in."""
+    """Return a duration in days, hours, minutes or seconds."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.4g} {unit}"
-    return f"{seconds} s" if seconds else "not at all"
+    return f"{seconds} s" if seconds else "not kept"

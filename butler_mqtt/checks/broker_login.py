@@ -1,4 +1,4 @@
-"""Tries to log in at the broker, and says what keeps the daemon out."""
+"""Logs in at the broker, and reports why a login is refused."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _BOTH = (
     "(mosquitto: mosquitto_passwd FILE USER, then SIGHUP)"
 )
 _SEE = (
-    "see that an MQTT broker listens at mqttConfig.brokerHost and brokerPort with this transport, and what "
-    "its log says"
+    "check that an MQTT broker listens at mqttConfig.brokerHost and brokerPort with this transport, and "
+    "see its log"
 )
-_WAIT = "the broker has too much to do or is starting: see its log, and run this again"
+_WAIT = "the broker is overloaded or starting: see its log, and run this again"
 
 
 def check(mqtt: MqttSettings, start_task: StartTask, client_id: str) -> Iterator[Finding]:
-    """Log in as the daemon does, under another client id, and judge what is granted."""
+    """Log in as the daemon does, with another client id, and check what is granted."""
     place = f"{mqtt.broker_host}:{mqtt.broker_port}"
-    who = f"user {mqtt.username}" if mqtt.username else "a client without a name"
-    # Only who asks for the daemon's session learns what of it is granted.
+    who = f"user {mqtt.username}" if mqtt.username else "a client without a user name"
+    # The broker states its limits for a session only when one is requested.
     is_v5 = mqtt.protocol_version == "5"
     try:
         with Probe(mqtt, f"{client_id}-login", keep_session=is_v5, only_ask=True) as probe:
-            yield ok("broker.login", f"{place} lets {who} in, MQTT {mqtt.protocol_version}")
+            yield ok("broker.login", f"{place} accepts {who}, MQTT {mqtt.protocol_version}")
             if is_v5:
                 yield from broker_limits.check(probe.limits, mqtt, start_task)
             yield _daemon(probe, mqtt)
     except ProbeRefused as error:
-        yield wrong("broker.login", f"{place} does not let {who} in: {error.reason}", _advice(mqtt, error))
+        yield wrong("broker.login", f"{place} refuses {who}: {error.reason}", _advice(mqtt, error))
     except ProbeSilent as error:
         advice = _plain_advice(mqtt)
         yield (wrong if advice else unreachable)("broker.login", str(error), advice or _SEE)
@@ -54,9 +54,9 @@ def check(mqtt: MqttSettings, start_task: StartTask, client_id: str) -> Iterator
 
 
 def _advice(mqtt: MqttSettings, error: ProbeRefused) -> str:
-    """Say what to do about a login that was refused."""
+    """Return what to do about a login that was refused."""
     if error.code in _BAD_USER and mqtt.username is None:
-        return "this broker wants a user: set mqttConfig.username and passwordFile, and add the user there"
+        return "this broker requires a user: set mqttConfig.username and passwordFile, and add the user there"
     advices = dict.fromkeys(_BAD_USER, _BOTH) | dict.fromkeys(_BUSY, _WAIT)
     advices[_BAD_CLIENT_ID] = (
         f"allow client ids that begin with {mqtt.client_id} there, or set another mqttConfig.clientId"
@@ -67,10 +67,10 @@ def _advice(mqtt: MqttSettings, error: ProbeRefused) -> str:
 
 
 def _plain_advice(mqtt: MqttSettings) -> str:
-    """Find out what the port speaks instead; empty when it does not tell."""
+    """Detect TLS or MQTT 3.1.1 on the port and return what to set; empty when it is neither."""
     if not mqtt.tls.enable and broker_certificates.speaks_tls(mqtt):
         return f"port {mqtt.broker_port} speaks TLS: set mqttConfig.tls.enable: true and tls.caFile"
-    if mqtt.protocol_version == "5" and _lets_in(replace(mqtt, protocol_version="3.1.1")):
+    if mqtt.protocol_version == "5" and _accepts(replace(mqtt, protocol_version="3.1.1")):
         return "this broker speaks MQTT 3.1.1 only: set mqttConfig.protocolVersion: 3.1.1"
     return ""
 
@@ -79,17 +79,17 @@ def _tls_advice(mqtt: MqttSettings) -> str:
     alert = broker_certificates.refusal(mqtt)
     if alert and mqtt.tls.cert_file is None:
         return (
-            f"the broker says '{alert}': set mqttConfig.tls.certFile and keyFile, a certificate for clients"
+            f"the broker sends '{alert}': set mqttConfig.tls.certFile and keyFile, a certificate for clients"
         )
     if alert:
         return (
-            f"the broker says '{alert}': mqttConfig.tls.certFile ({mqtt.tls.cert_file}) must be valid and "
+            f"the broker sends '{alert}': mqttConfig.tls.certFile ({mqtt.tls.cert_file}) must be valid and "
             "issued by a CA that the broker knows (mosquitto: cafile)"
         )
-    return "see the broker's log: it takes the TLS connection and then refuses what comes over it"
+    return "see the broker's log: it accepts the TLS connection and then refuses the login"
 
 
-def _lets_in(mqtt: MqttSettings) -> bool:
+def _accepts(mqtt: MqttSettings) -> bool:
     try:
         with Probe(mqtt, f"{mqtt.client_id}-check-{secrets.token_hex(4)}", keep_session=False):
             return True

@@ -1,4 +1,4 @@
-"""Looks at certificates and keys: names, days left, whether they belong together; what a server shows."""
+"""Checks certificates and keys: names, days left, whether they belong together; reads a server's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 
-#: Days before the end of a certificate from which on it is worth a line.
+#: Days before the end of a certificate from which on there is a warning.
 SOON_DAYS = 30
 #: OpenSSL's X509_V_ERR_* (https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/).
 OUT_OF_TIME = frozenset({9, 10})
@@ -21,7 +21,7 @@ OTHER_ISSUER = frozenset({2, 18, 19, 20, 21})
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:
-    """Give the names and addresses that a certificate is for."""
+    """Return the names and addresses that a certificate is for."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
@@ -34,7 +34,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 
 
 def described(certificate: x509.Certificate) -> str:
-    """Say for whom a certificate is, who issued it and until when it is valid."""
+    """Return the names of a certificate, its issuer and the end of its validity as text."""
     return (
         f"for {', '.join(names_of(certificate))}, issued by {certificate.issuer.rfc4514_string()}, "
         f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}"
@@ -43,10 +43,10 @@ def described(certificate: x509.Certificate) -> str:
 
 def judged(name: str, what: str, certificate: x509.Certificate, renew: str) -> Finding:
     """
-    See whether *certificate* is valid now and for how long.
+    Check whether *certificate* is valid now and for how long.
 
     Args:
-        name: Of the line.
+        name: The name of the line.
         what: The certificate in words, with which the line begins.
         certificate: The certificate.
         renew: How an operator gets a new one.
@@ -55,7 +55,7 @@ def judged(name: str, what: str, certificate: x509.Certificate, renew: str) -> F
     days = (certificate.not_valid_after_utc - now).days
     if certificate.not_valid_before_utc > now:
         begins = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-        return wrong(name, f"{what} is not valid before {begins}", "look at this machine's clock")
+        return wrong(name, f"{what} is not valid before {begins}", "check this machine's clock")
     if days < 0:
         return wrong(name, f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}", renew)
     if days < SOON_DAYS:
@@ -64,7 +64,7 @@ def judged(name: str, what: str, certificate: x509.Certificate, renew: str) -> F
 
 
 def of_file(name: str, path: Path, renew: str, unreadable: str) -> Finding:
-    """Judge the first certificate of a PEM file; *unreadable* says what to do when it holds none."""
+    """Check the first certificate of a PEM file; *unreadable* is the advice when it holds none."""
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -73,7 +73,7 @@ def of_file(name: str, path: Path, renew: str, unreadable: str) -> Finding:
 
 
 def pair(name: str, certificate_path: Path, key_path: Path, *, unreadable: str, mixed: str) -> Finding:
-    """See whether the key can be read and belongs to the certificate, and else what to do."""
+    """Check whether the key can be read and belongs to the certificate; the others are advice."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         key = load_pem_private_key(key_path.read_bytes(), password=None)
@@ -89,11 +89,11 @@ def connection(
     context: ssl.SSLContext, host: str, port: int, *, server_name: str, timeout: float
 ) -> ssl.SSLSocket:
     """
-    Connect and shake hands; *timeout* in seconds holds for each step.
+    Connect with a TLS handshake; *timeout* is in seconds for each step.
 
     Raises:
         ssl.SSLError: The handshake failed.
-        OSError: There is no connection.
+        OSError: No connection can be made.
         ValueError: A name cannot be one.
     """
     plain = socket.create_connection((host, port), timeout)
@@ -105,5 +105,5 @@ def connection(
 
 
 def shown(connected: ssl.SSLSocket) -> x509.Certificate:
-    """Give the certificate that the server showed; raises ValueError when it showed none."""
+    """Return the server's certificate; raises ValueError when it sent none."""
     return x509.load_der_x509_certificate(connected.getpeercert(binary_form=True) or b"")

@@ -1,4 +1,4 @@
-"""What one trial showed, and what an operator does about it."""
+"""The result of one check, and what an operator does about it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """How a trial ended."""
+    """How a check ended."""
 
     #: As it should be.
     OK = "ok"
-    #: It works, and somebody should know.
+    #: It works, and the operator should know.
     WARNING = "warning"
     #: It does not work.
     WRONG = "wrong"
-    #: The service did not answer, so that nothing further can be told.
+    #: The service did not answer, so that nothing further can be checked.
     UNREACHABLE = "unreached"
 
 
@@ -29,25 +29,25 @@ class Finding:
     advice: str = ""
 
     def as_json(self) -> dict[str, str]:
-        """Give the line for machines."""
+        """Return the line for programs."""
         return {key: str(value) for key, value in asdict(self).items() if value}
 
 
 def ok(name: str, text: str) -> Finding:
-    """Say that something is as it should be."""
+    """Return a finding that something is as it should be."""
     return Finding(name, State.OK, text)
 
 
 def warning(name: str, text: str, advice: str) -> Finding:
-    """Say that something works and should be known."""
+    """Return a finding that something works and the operator should know."""
     return Finding(name, State.WARNING, text, advice)
 
 
 def wrong(name: str, text: str, advice: str) -> Finding:
-    """Say that something does not work."""
+    """Return a finding that something does not work."""
     return Finding(name, State.WRONG, text, advice)
 
 
 def unreachable(name: str, text: str, advice: str) -> Finding:
-    """Say that a service did not answer."""
+    """Return a finding that a service did not answer."""
     return Finding(name, State.UNREACHABLE, text, advice)

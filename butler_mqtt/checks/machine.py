@@ -1,4 +1,4 @@
-"""Tries this machine: the journal's folder."""
+"""Checks this machine: the journal and its folder."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from butler_mqtt.journal.held_requests import COPY_MARK, HELD
 from butler_mqtt.journal.sqlite import FORMAT, LOW_DISK_BYTES, Journal
 from butler_mqtt.settings import Settings
 
-#: Less free space than this is worth a line, bytes.
+#: Less free space than this is a warning, bytes.
 LITTLE_BYTES = 1024 * 1024 * 1024
 MOUNTS = Path("/proc/mounts")
-#: Kinds of file systems that a power cut empties, and beginnings of those that are elsewhere.
-FORGETFUL = frozenset({"tmpfs", "ramfs"})
+#: Types of file systems that a power cut empties, and beginnings of those on other machines.
+IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 REMOTE = ("nfs", "cifs", "smb", "fuse.sshfs", "9p")
 
 
 def _mounts() -> str:
-    """Read what is mounted; empty where the system does not tell."""
+    """Read what is mounted; empty where the system does not show it."""
     return MOUNTS.read_text("utf-8", "replace") if MOUNTS.exists() else ""
 
 
@@ -42,7 +42,7 @@ def check(
     mounts: Callable[[], str] = _mounts,
     owner: Callable[[Path], int] = _owner,
 ) -> Iterator[Finding]:
-    """Try whether the journal can be written, durably, by this user."""
+    """Check whether the journal can be written, durably, by this user."""
     path = Journal(settings.journal.url).path
     folder = path.parent
     try:
@@ -75,7 +75,7 @@ def held(path: Path) -> Iterator[Finding]:
         if connection.execute("PRAGMA user_version").fetchone()[0] == COPY_MARK:
             yield warning(
                 name,
-                f"{path} is a backup put there by hand",
+                f"{path} is a backup that was copied there by hand",
                 "the daemon holds what is open in it until butler-mqtt requests resume "
                 "(docs/operations.md); use butler-mqtt requests restore, which checks it too",
             )
@@ -93,7 +93,7 @@ def _advice(error: OSError) -> str:
             "free some space on this disk, or set journal.url to another; until then nothing is acknowledged"
         )
     if error.errno == errno.ENOENT:
-        return "make the folder and give it to the service's user, or set journal.url to another"
+        return "create the folder and give it to the service's user, or set journal.url to another"
     if error.errno == errno.EROFS:
         return (
             "set journal.url to a folder that can be written; under systemd only StateDirectory= and "
@@ -103,7 +103,7 @@ def _advice(error: OSError) -> str:
 
 
 def _user(number: int | None = None) -> str:
-    """Name a user by its number, else the one this runs as."""
+    """Return the name of a user by its number, of the current user without one."""
     number = os.geteuid() if number is None else number
     try:
         return pwd.getpwuid(number).pw_name
@@ -112,7 +112,7 @@ def _user(number: int | None = None) -> str:
 
 
 def _file_system(folder: Path, kind: str) -> Iterator[Finding]:
-    if kind in FORGETFUL:
+    if kind in IN_MEMORY:
         yield warning(
             "journal.filesystem",
             f"{folder} is in memory ({kind})",
@@ -122,17 +122,17 @@ def _file_system(folder: Path, kind: str) -> Iterator[Finding]:
         yield warning(
             "journal.filesystem",
             f"{folder} is on another machine ({kind})",
-            "locks and synchronising are not to be relied on there: put journal.url on a local disk",
+            "locks and fsync are not reliable there: put journal.url on a local disk",
         )
 
 
 def kind_of(folder: Path, mounts: str) -> str:
-    """Give the kind of file system that holds *folder*; *mounts* is in the form of /proc/mounts."""
+    """Return the type of the file system that holds *folder*; *mounts* is in the form of /proc/mounts."""
     place = folder.resolve()
     depth, found = 0, ""
     for line in mounts.splitlines():
         _, point, kind, *_ = line.split(" ")
-        # Blanks stand as octal numbers there.
+        # Blanks are written as octal numbers there.
         mounted = Path(point.encode().decode("unicode_escape"))
         if place.is_relative_to(mounted) and len(mounted.parts) >= depth:
             depth, found = len(mounted.parts), kind
@@ -152,17 +152,17 @@ def _space(folder: Path, free: int) -> Finding:
 
 def _file(path: Path, owner: Callable[[Path], int]) -> Finding:
     if not path.exists():
-        return ok("journal.file", f"{path} does not exist yet; the daemon makes it")
+        return ok("journal.file", f"{path} does not exist yet; the daemon creates it")
     lock = Path(f"{path}.lock")
     if owner(path) == 0 != owner(path.parent):
         user = _user(owner(path.parent))
         return warning(
             "journal.file",
             f"{path} belongs to root and its folder to user {user}, who cannot write it",
-            f"if the service runs as {user}: chown {user}: {path}*; it comes of butler-mqtt run as root",
+            f"if the service runs as {user}: chown {user}: {path}*; the cause is butler-mqtt run as root",
         )
     try:
-        # Made here, as root perhaps, it would keep the daemon's user out.
+        # Created here, perhaps as root, the daemon's user could not open it.
         descriptor = posix.lock(lock) if lock.exists() else None
     except BlockingIOError:
         return ok("journal.file", f"{path} is in use by a running daemon")
@@ -172,11 +172,11 @@ def _file(path: Path, owner: Callable[[Path], int]) -> Finding:
         os.close(descriptor)
     if not os.access(path, os.R_OK | os.W_OK):
         return wrong("journal.file", f"{path} cannot be written", "give it to the service's user")
-    return ok("journal.file", f"{path} is there and not in use")
+    return ok("journal.file", f"{path} exists and is not in use")
 
 
 def format_of(path: Path) -> Finding:
-    """See whether this program can read the journal at *path*, without changing anything there."""
+    """Check whether this program can read the journal at *path*, without changing anything there."""
     name = "journal.format"
     try:
         found = _version(path)
@@ -190,13 +190,13 @@ def format_of(path: Path) -> Finding:
         return wrong(
             name,
             f"{path} cannot be read: {error}",
-            "it is damaged or no journal: stop the daemon and put a backup back with butler-mqtt requests "
+            "it is damaged or no journal: stop the daemon and restore a backup with butler-mqtt requests "
             "restore (docs/operations.md)",
         )
     if found == FORMAT:
-        return ok(name, f"{path} has format {found}, this program's own")
+        return ok(name, f"{path} has format {found}, that of this program")
     if found is None:
-        return ok(name, f"{path} has no tables yet; butler-mqtt run makes them")
+        return ok(name, f"{path} has no tables yet; butler-mqtt run creates them")
     if found > FORMAT:
         return wrong(
             name,
@@ -205,7 +205,7 @@ def format_of(path: Path) -> Finding:
         )
     return warning(
         name,
-        f"{path} has format {found}; the next butler-mqtt run brings it to {FORMAT}",
+        f"{path} has format {found}; the next butler-mqtt run upgrades it to {FORMAT}",
         "copy it first (docs/upgrade.md): the older version cannot read it afterwards",
     )
 

@@ -1,4 +1,4 @@
-"""Tries the Qlik Repository Service: connection, clock, rights of the user, allow-list."""
+"""Checks the Qlik Repository Service: connection, clock, rights of the user, allow-list."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer, Transport
 from butler_mqtt.settings import Retry, Settings
 
-#: Seconds between the server's clock and ours that are worth a line; `Date` has whole seconds.
+#: Seconds between the server's clock and ours from which on there is a warning; `Date` has whole seconds.
 CLOCK_SECONDS = 5.0
-#: As many make `expiresAt` and certificates mean something else there than here.
+#: Seconds from which on `expiresAt` and certificates are judged differently there and here.
 CLOCKS_APART_SECONDS = 60.0
-#: An operator waits for the answer: a server that is down is not asked for a minute.
+#: Short, since an operator waits for the result.
 _RETRY = Retry(attempts=2, max_seconds=10.0)
-#: Statuses that speak of the user, not of the question.
+#: Statuses about the user, not about the call.
 _RIGHTS = frozenset({401, 403})
 _READ = "give the user in X-Qlik-User read on tasks, execution sessions and results (docs/security.md)"
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Try everything the daemon does with the server, short of starting a task."""
+    """Check everything the daemon does with the server, except starting a task."""
     qrs = replace(settings.qrs, retry=_RETRY)
     if qrs.use_ssl:
         yield from qrs_certificates.files(qrs)
@@ -63,18 +63,18 @@ def _connected(shared: RepositoryClient, connection: RepositoryConnection) -> Fi
     try:
         about = connection.about()
     except QlikError as error:
-        if _finds(connection):
+        if _resolves(connection):
             return warning(
                 name,
-                f"{place} answers, except to the question for its build: {error}",
-                "requests that name tasks go on; see that nothing on the way hides /qrs/about",
+                f"{place} answers, except for /qrs/about: {error}",
+                "requests work; check that no proxy between hides /qrs/about",
             )
         return _without(shared, error)
     return ok(name, f"{place} answers, Repository Service {about.get('buildVersion', 'of unknown build')}")
 
 
-def _finds(connection: RepositoryConnection) -> bool:
-    """See whether the server answers what the daemon asks all day."""
+def _resolves(connection: RepositoryConnection) -> bool:
+    """Return whether the server answers the calls that requests need."""
     try:
         connection.find([Selector(SelectorKind.TASK_ID, str(uuid.uuid4()))])
     except QlikError:
@@ -83,11 +83,11 @@ def _finds(connection: RepositoryConnection) -> bool:
 
 
 def _without(shared: RepositoryClient, error: QlikError) -> Finding:
-    """Say why the server cannot be used at all."""
+    """Return why the server cannot be used at all."""
     name, text = "qlik.connection", str(error)
     if isinstance(error, QlikRefused):
         if "xsrf" in text.lower():
-            advice = "something on the way takes away the xrfkey: connect to the server's port 4242 directly"
+            advice = "a proxy between removes the xrfkey: connect to the server's port 4242 directly"
         elif error.status in _RIGHTS:
             advice = "check X-Qlik-User in configQRS.headers.static: the user must exist and have rights"
         else:
@@ -98,10 +98,10 @@ def _without(shared: RepositoryClient, error: QlikError) -> Finding:
         return wrong(
             name,
             f"{shared.place}: {refused}",
-            "take client.pem and its key from this site's own export, not expired",
+            "use client.pem and its key from an export of this site, not expired",
         )
     if shared.server_time() is not None:
-        advice = "the server is there: see that the Repository Service has started, and its log"
+        advice = "the server answers: check that the Repository Service has started, and its log"
     else:
         advice = "check configQRS.host and port, that the Repository Service runs, and the firewall"
     return unreachable(name, text, advice)
@@ -112,8 +112,8 @@ def _clock(shared: RepositoryClient) -> Finding:
     if server is None:
         return warning(
             "qlik.clock",
-            "the server does not tell its time",
-            "a start whose answer is lost cannot be settled and is reported as unknown",
+            "the server does not send its time",
+            "a start whose answer is lost cannot be reconciled and is reported as unknown",
         )
     apart = abs((server - datetime.now(UTC)).total_seconds())
     if apart > CLOCKS_APART_SECONDS:
@@ -142,11 +142,11 @@ def _rights(connection: RepositoryConnection, read: ReadJson) -> Iterator[Findin
     except QlikError as error:
         yield wrong("qlik.tasks", f"tasks cannot be read: {error}", _advice(error))
         return
-    count = _seen(read)
+    count = _count(read)
     if count == 0:
         yield warning("qlik.tasks", "the user sees no task at all", _READ)
     elif count is None:
-        yield ok("qlik.tasks", "the user may ask for tasks; how many it sees cannot be told")
+        yield ok("qlik.tasks", "the user may read tasks; how many it sees is not known")
     else:
         yield ok("qlik.tasks", f"the user sees {count} tasks")
     try:
@@ -157,8 +157,8 @@ def _rights(connection: RepositoryConnection, read: ReadJson) -> Iterator[Findin
         yield ok("qlik.executions", "execution sessions and results can be read")
 
 
-def _seen(read: ReadJson) -> int | None:
-    """Count the tasks that the user sees, by their list where need be; None if the server does not tell."""
+def _count(read: ReadJson) -> int | None:
+    """Count the tasks that the user sees, by their list where needed; None if neither can be read."""
     try:
         count = site_lists.number_of(read("/task/count"))
         if count is not None:
@@ -171,11 +171,11 @@ def _seen(read: ReadJson) -> int | None:
 
 def _advice(error: QlikError) -> str:
     if not isinstance(error, QlikRefused):
-        return "the server does not get this done: look into the repository's log, and run this again"
+        return "the server fails to answer this: see the Repository Service's log, and run this again"
     if error.status in _RIGHTS:
         return _READ
     return (
-        "the server does not understand what the daemon needs: see that configQRS.host and port are the "
+        "the server does not understand a call of the daemon: check that configQRS.host and port are the "
         "Repository Service itself, and its version"
     )
 
@@ -195,7 +195,7 @@ def _capacity(connection: RepositoryConnection) -> Finding:
 
 
 def _allowed(settings: Settings, connection: RepositoryConnection) -> Iterator[Finding]:
-    """See whether each entry of the allow-list means a task."""
+    """Check whether each entry of the allow-list matches a task."""
     allow = settings.start_task_filter
     if not allow.enable:
         yield ok("filter", "startTaskFilter is off: every task may be started")
@@ -211,13 +211,15 @@ def _allowed(settings: Settings, connection: RepositoryConnection) -> Iterator[F
     try:
         answers = connection.find(selectors)
     except QlikError as error:
-        yield wrong("filter", f"the allow-list cannot be looked up: {error}", "see the lines above")
+        yield wrong("filter", f"the allow-list cannot be resolved: {error}", "see the lines above")
         return
     allowed: dict[str, Task] = {}
     for selector, answer in answers.items():
         if not answer or isinstance(answer, QlikRefused):
             yield warning(
-                "filter", f"allowTask names what no task has: {selector.as_json()}", "a misspelling?"
+                "filter",
+                f"allowTask has an entry that matches no task: {selector.as_json()}",
+                "a misspelling?",
             )
         else:
             allowed |= {task.id: task for task in answer}

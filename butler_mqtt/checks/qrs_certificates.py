@@ -1,4 +1,4 @@
-"""Looks at the certificates of the way to the Qlik server: our files, and what the server shows."""
+"""Checks the certificates of the connection to the Qlik server: the daemon's files, the server's."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from butler_mqtt.qrs.explanations import explain
 from butler_mqtt.qrs.tls_context import tls_context
 from butler_mqtt.settings import QrsSettings
 
-#: Seconds in which a server that refuses our certificate hangs up.
+#: Seconds in which a server that refuses our certificate closes the connection.
 HANG_UP_SECONDS = 1.0
 _EXPORT = "export new certificates in the Qlik Management Console"
 _RENEW_SERVER = "have the site make new certificates (Qlik Management Console, or the services' own tools)"
 
 
 def files(qrs: QrsSettings) -> Iterator[Finding]:
-    """See whether our files can be read, are valid now, and belong together."""
+    """Check whether our files can be read, are valid now, and belong together."""
     if qrs.client_cert is not None:
         yield certificate_files.of_file("qlik.clientCert", qrs.client_cert, _EXPORT, f"{_EXPORT} as PEM")
     if qrs.client_cert_ca is not None:
@@ -43,9 +43,9 @@ def files(qrs: QrsSettings) -> Iterator[Finding]:
 
 def server(qrs: QrsSettings) -> Iterator[Finding]:
     """
-    See which names the server's certificate has and how long it is valid.
+    Check the names of the server's certificate and how long it is valid.
 
-    Nothing is said when the server does not answer: the first call tells that.
+    Without an answer it yields nothing: the first call reports that.
     """
     try:
         with _connection(qrs) as connected:
@@ -60,26 +60,28 @@ def server(qrs: QrsSettings) -> Iterator[Finding]:
         yield warning(
             "qlik.serverCertificate",
             f"it is for {names}, and is not checked (rejectUnauthorized: false)",
-            "anyone on the way can read and start tasks: set rejectUnauthorized: true",
+            "anyone between can read traffic and start tasks: set rejectUnauthorized: true",
         )
     what = f"the server's certificate for {names} ({version})"
     yield certificate_files.judged("qlik.serverCertificate", what, certificate, _RENEW_SERVER)
 
 
 def _refused(qrs: QrsSettings, error: ssl.SSLCertVerificationError) -> Finding:
-    """Say why we do not accept the server's certificate; it is looked at, and nothing is sent."""
+    """Return why the server's certificate is not accepted; it is read, and nothing is sent."""
     name = "qlik.serverCertificate"
     text = f"the server's certificate is not accepted: {error.verify_message}"
     try:
         with _connection(replace(qrs, reject_unauthorized=False)) as connected:
             certificate = certificate_files.shown(connected)
     except (OSError, QlikUnavailable, ValueError):
-        return wrong(name, f"{text}; it cannot be looked at", explain(error, qrs))
+        return wrong(name, f"{text}; it cannot be read", explain(error, qrs))
     text = f"{text}; it is {certificate_files.described(certificate)}"
-    meant = f"if {qrs.host} is the server that is meant"
+    meant = f"if {qrs.host} is the right server"
     if error.verify_code in certificate_files.OUT_OF_TIME:
         judged = certificate_files.judged(name, "", certificate, _RENEW_SERVER)
-        return wrong(name, text, judged.advice or "the CA in cert.clientCertCA has ended or not begun")
+        return wrong(
+            name, text, judged.advice or "the CA in cert.clientCertCA has expired or is not valid yet"
+        )
     if error.verify_code in certificate_files.OTHER_NAME:
         names = " or ".join(certificate_files.names_of(certificate))
         return wrong(name, text, f"set configQRS.serverName to {names}, {meant}")
@@ -91,16 +93,16 @@ def _refused(qrs: QrsSettings, error: ssl.SSLCertVerificationError) -> Finding:
 
 def refusal(qrs: QrsSettings) -> str:
     """
-    See whether the server hangs up at our certificate, which TLS 1.3 shows only after the handshake.
+    Check whether the server refuses our certificate, which TLS 1.3 shows only after the handshake.
 
     Returns:
-        What it said; empty when it keeps the connection open, or is not there.
+        The refusal; empty when it keeps the connection open, or cannot be reached.
     """
     try:
         with _connection(qrs) as connection:
             connection.settimeout(HANG_UP_SECONDS)
             if not connection.recv(1):
-                return "the server closes the connection as soon as it has seen our certificate"
+                return "the server closes the connection after it has received our certificate"
     except ssl.SSLError as error:
         return explain(error, qrs)
     except (OSError, QlikUnavailable, ValueError):
@@ -109,7 +111,7 @@ def refusal(qrs: QrsSettings) -> str:
 
 
 def _connection(qrs: QrsSettings) -> ssl.SSLSocket:
-    """Connect and shake hands as the daemon does."""
+    """Connect with a TLS handshake as the daemon does."""
     return certificate_files.connection(
         tls_context(qrs),
         qrs.host,
@@ -120,12 +122,12 @@ def _connection(qrs: QrsSettings) -> ssl.SSLSocket:
 
 
 def _issuer(certificate_path: Path, ca_path: Path) -> Iterator[Finding]:
-    """See whether the CA issued our certificate, as in an export of one site."""
+    """Check whether the CA issued our certificate, as in an export of one site."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         authorities = x509.load_pem_x509_certificates(ca_path.read_bytes())
     except (OSError, ValueError):
-        return  # Said above.
+        return  # Reported above.
     if any(_issued(certificate, authority) for authority in authorities):
         yield ok("qlik.issuer", f"{certificate_path} was issued by {ca_path}")
     else:

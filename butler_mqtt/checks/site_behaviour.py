@@ -1,7 +1,7 @@
 """
-Tells how this Qlik site behaves where no documentation says it; reads only.
+Checks how this Qlik site behaves where no documentation states it; reads only.
 
-The daemon manages either way: each line says whether what is assumed holds here.
+The daemon works either way: each line says whether an assumption holds here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from butler_mqtt.checks.site_lists import FAILS, HOLDS, UNKNOWN_HERE, ReadJson, 
 from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.task_lists import KINDS, NOT_UNDERSTOOD
 
-#: What the shorthand can name.
+#: Names that the shorthand can hold.
 _PLAIN = re.compile(r"\w+")
 
 
 def check(read: ReadJson) -> Iterator[Finding]:
-    """Try each behaviour that can be seen without starting or changing anything."""
+    """Check each behaviour that can be seen without starting or changing anything."""
     rows = rows_of(read("/task/full"))
     if rows is None:
-        # The user's rights are a matter of other lines.
+        # Other lines report the user's rights.
         return
     yield from site_lists.check(read, rows)
     path, properties = "task", _properties(rows)
@@ -41,12 +41,12 @@ def check(read: ReadJson) -> Iterator[Finding]:
         "site.starts",
         f"{UNKNOWN_HERE} without a start: the empty GUID for a task that cannot start or runs already, "
         "404 for one that is unknown, "
-        "no execution id for distribute and preload; the daemon manages either way",
+        "no execution id for distribute and preload; the daemon works either way",
     )
 
 
 def _properties(rows: Rows) -> dict[str, list[tuple[str, str]]]:
-    """Give the custom properties of each task as (name, value), by its id."""
+    """Return the custom properties of each task as (name, value), by its id."""
     return {task_id: _pairs(row) for row in rows if (task_id := wire.guid(row.get("id"))) is not None}
 
 
@@ -57,7 +57,7 @@ def _pairs(row: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _pairing(read: ReadJson, path: str, properties: dict[str, list[tuple[str, str]]]) -> Finding:
-    """Ask for one property's name with another's value, which a task has on different objects."""
+    """Query one property's name with another's value, which a task has on different objects."""
     for task_id, has in properties.items():
         for name, _ in has:
             value = next((value for _, value in has if (name, value) not in has), None)
@@ -69,18 +69,16 @@ def _pairing(read: ReadJson, path: str, properties: dict[str, list[tuple[str, st
             )
             rows = rows_of(read(f"/{path}/full", f"filter={filters.encode(text)}"))
             if rows is None:
-                return ok(
-                    "site.pairing", f"{UNKNOWN_HERE} how names and values pair: the question is refused"
-                )
+                return ok("site.pairing", f"{UNKNOWN_HERE} how names and values pair: the query is refused")
             if rows:
                 return ok(
                     "site.pairing",
-                    f"{HOLDS}: a filter pairs a property's name with any value of the task: the daemon looks "
-                    "again",
+                    f"{HOLDS}: a filter pairs a property's name with any value of the task: the daemon "
+                    "compares again",
                 )
             return ok(
                 "site.pairing",
-                f"{FAILS}: a filter pairs a property's name with any value of the task; both must stand on "
+                f"{FAILS}: a filter pairs a property's name with any value of the task; both must be on "
                 "the same object",
             )
     return ok("site.pairing", f"{UNKNOWN_HERE} how names and values pair: no task has two custom properties")
@@ -103,15 +101,15 @@ def _shorthand(read: ReadJson, path: str, properties: dict[str, list[tuple[str, 
     rows = rows_of(answer)
     if rows:
         return ok("site.shorthand", f"{HOLDS}: @Name in a filter is understood; the daemon does not need it")
-    told = "finds nothing" if rows == [] else f"is answered with {answer.status}"
+    result = "finds nothing" if rows == [] else f"is answered with {answer.status}"
     return ok(
         "site.shorthand",
-        f"{FAILS}: @Name in a filter is understood; it {told}, and the daemon does not need it",
+        f"{FAILS}: @Name in a filter is understood; it {result}, and the daemon does not need it",
     )
 
 
 def _quotes(read: ReadJson) -> Finding:
-    """See whether quotes are escaped here as everywhere: a filter that means no task must find none."""
+    """Check whether quotes are escaped as elsewhere: a filter that matches no task must find none."""
     text = f"(tags.name eq {filters.literal(uuid.uuid4().hex + chr(39) + chr(92))})"
     answer = read("/task/full", f"filter={filters.encode(text)}")
     rows = rows_of(answer)
@@ -120,8 +118,8 @@ def _quotes(read: ReadJson) -> Finding:
     if rows:
         return warning(
             "site.quotes",
-            f"{FAILS}: quotes in tags and values are understood; with one, tasks are found that do not fit",
-            "the daemon looks again at each; avoid tags and values with a quote or a backslash all the same",
+            f"{FAILS}: quotes in tags and values are understood; with one, tasks are found that do not match",
+            "the daemon compares each again; still, avoid tags and values with a quote or a backslash",
         )
     return warning(
         "site.quotes",
@@ -131,23 +129,23 @@ def _quotes(read: ReadJson) -> Finding:
 
 
 def _long(read: ReadJson) -> Finding:
-    """Ask for as many tasks as the daemon does in one query."""
+    """Query as many tasks as the daemon does at once."""
     name = "site.longQueries"
     unknown = [str(uuid.uuid4()) for _ in range(filters.MAX_TERMS)]
     query = f"filter={filters.encode(filters.any_of('id', unknown))}"
     answer = read("/task/full", query)
-    what = f"a question about {filters.MAX_TERMS} tasks, {len(query)} bytes long, is understood"
+    what = f"a query for {filters.MAX_TERMS} tasks, {len(query)} bytes long, is understood"
     if rows_of(answer) == []:
         return ok(name, f"{HOLDS}: {what}")
-    told = "tasks that do not fit" if answer.status == 200 else str(answer.status)
+    result = "tasks that do not match" if answer.status == 200 else str(answer.status)
     if answer.status in NOT_UNDERSTOOD:
         return ok(
-            name, f"{FAILS}: {what}; it is answered with {told}, and the daemon asks for fewer at a time"
+            name, f"{FAILS}: {what}; it is answered with {result}, and the daemon queries fewer at a time"
         )
     return warning(
         name,
-        f"{FAILS}: {what}; it is answered with {told}",
-        "requests that name many tasks fail: a proxy on the way may limit the length, use port 4242 directly",
+        f"{FAILS}: {what}; it is answered with {result}",
+        "requests that name many tasks fail: a proxy between may limit the length, use port 4242 directly",
     )
 
 

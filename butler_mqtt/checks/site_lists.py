@@ -1,4 +1,4 @@
-"""Tells what this site's lists of tasks show: numbers, forms, kinds, names, statuses, rights; reads only."""
+"""Checks this site's lists of tasks: numbers, forms, kinds, names, statuses, rights; reads only."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from butler_mqtt.qrs import filters, wire
 from butler_mqtt.qrs.task_lists import KINDS
 from butler_mqtt.qrs.transport import HttpAnswer
 
-#: How a line begins: whether what is assumed is so here.
-HOLDS, FAILS, UNKNOWN_HERE = "holds", "does not hold", "cannot be told"
-#: Tasks whose rights are looked at.
+#: How a line begins: whether an assumption holds here.
+HOLDS, FAILS, UNKNOWN_HERE = "holds", "does not hold", "not known"
+#: Tasks whose rights are read.
 MANY = 100
 #: The right that starting a task is assumed to need.
 _UPDATE = "update"
@@ -24,15 +24,15 @@ Rows = Sequence[dict[str, Any]]
 
 
 class ReadJson(Protocol):
-    """Reads /qrs*path*; *query* is encoded already. Nothing but GET."""
+    """Reads /qrs*path*; *query* is encoded already. GET only."""
 
     def __call__(self, path: str, query: str = "") -> HttpAnswer:
-        """Give the answer, whatever its status."""
+        """Return the answer, whatever its status."""
         ...
 
 
 def check(read: ReadJson, rows: Rows) -> Iterator[Finding]:
-    """Judge the list of all tasks, *rows*."""
+    """Check the list of all tasks, *rows*."""
     counted = read("/task/count")
     total = number_of(counted)
     yield _count(counted, total)
@@ -45,13 +45,13 @@ def check(read: ReadJson, rows: Rows) -> Iterator[Finding]:
 
 
 def rows_of(answer: HttpAnswer) -> list[dict[str, Any]] | None:
-    """Give the objects of a list, None when the answer is none."""
+    """Return the objects of a list, None when the answer is none."""
     value = _value(answer)
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else None
 
 
 def number_of(answer: HttpAnswer) -> int | None:
-    """Give the number of a count, None when the answer is none."""
+    """Return the number of a count, None when the answer is none."""
     return wire.number(wire.part(_value(answer), "value"))
 
 
@@ -68,25 +68,25 @@ def _value(answer: HttpAnswer) -> object:
 def _count(answer: HttpAnswer, total: int | None) -> Finding:
     if total is not None:
         return ok("site.count", f"{HOLDS}: /task/count counts the tasks ({total})")
-    told = "no number" if answer.status == 200 else str(answer.status)
+    result = "no number" if answer.status == 200 else str(answer.status)
     return warning(
         "site.count",
-        f"{FAILS}: /task/count counts the tasks; it is answered with {told}",
-        "the daemon goes on without; a list that the server cuts is then not noticed, so see that "
+        f"{FAILS}: /task/count counts the tasks; it is answered with {result}",
+        "the daemon works without; a list that the server cuts is then not noticed, so check that "
         "MaxRecordLimit of the Repository Service is above the number of tasks",
     )
 
 
 def _lists(rows: Rows, total: int | None) -> Finding:
     if total is None:
-        return ok("site.lists", f"{UNKNOWN_HERE} whether lists come whole: tasks cannot be counted")
+        return ok("site.lists", f"{UNKNOWN_HERE} whether lists are complete: tasks cannot be counted")
     if len(rows) < total:
         return warning(
             "site.lists",
-            f"{FAILS}: lists come whole; the server shows {len(rows)} of {total} tasks",
-            "the daemon asks again for the rest; raise MaxRecordLimit there if requests mean many tasks",
+            f"{FAILS}: lists are complete; the server shows {len(rows)} of {total} tasks",
+            "the daemon reads the rest; raise MaxRecordLimit there if requests select many tasks",
         )
-    return ok("site.lists", f"{HOLDS}: lists come whole: {len(rows)} of {total} tasks")
+    return ok("site.lists", f"{HOLDS}: lists are complete: {len(rows)} of {total} tasks")
 
 
 def _form(read: ReadJson, rows: Rows) -> Finding:
@@ -114,22 +114,22 @@ def _kinds(rows: Rows) -> Finding:
         return warning(
             "site.taskTypes",
             f"{FAILS}: each task has an id and a name; {unusable} of {len(rows)} tasks lack one",
-            "the daemon cannot start those: look at them in the Qlik Management Console",
+            "the daemon cannot start those: check them in the Qlik Management Console",
         )
     found = Counter(wire.number(row.get("taskType")) for row in rows)
     known = {kind.value: kind.name.lower().replace("_", " ") for kind in TaskType}
-    told = ", ".join(
+    types = ", ".join(
         f"{count} {known.get(kind, f'of type {kind}') if kind is not None else 'without a type'}"
         for kind, count in found.most_common()
     )
     if set(found) <= set(known):
         return ok(
-            "site.taskTypes", f"{HOLDS}: each task has an id, a name and a known type: {told or 'none'}"
+            "site.taskTypes", f"{HOLDS}: each task has an id, a name and a known type: {types or 'none'}"
         )
     return warning(
         "site.taskTypes",
-        f"{FAILS}: each task has a known type: {told}",
-        "tasks of other types are started without an execution id, so their ends are not told",
+        f"{FAILS}: each task has a known type: {types}",
+        "tasks of other types are started without an execution id, so their ends are not reported",
     )
 
 
@@ -140,7 +140,7 @@ def _names(rows: Rows) -> Finding:
         return ok(
             "site.names",
             f"{HOLDS}: names need not be unique; {len(several)} belong to more than one task, e.g. "
-            f"{several[0]!r}: asked for by taskName they are refused",
+            f"{several[0]!r}: selected by taskName they are refused",
         )
     return ok("site.names", f"{UNKNOWN_HERE} whether names may repeat: each belongs to one task here")
 
@@ -152,12 +152,12 @@ def _statuses(rows: Rows) -> Finding:
         return ok("site.statuses", f"{UNKNOWN_HERE} which statuses executions have: no task shows one")
     unknown = sorted(found - {status.value for status in ExecutionStatus})
     if not unknown:
-        told = ", ".join(map(str, sorted(found)))
-        return ok("site.statuses", f"{HOLDS}: the statuses of last executions are known ones: {told}")
+        listed = ", ".join(map(str, sorted(found)))
+        return ok("site.statuses", f"{HOLDS}: the statuses of last executions are known ones: {listed}")
     return warning(
         "site.statuses",
         f"{FAILS}: the statuses of last executions are known ones; {', '.join(map(str, unknown))} is not",
-        "such an execution counts as running until its session has gone: report the number",
+        "such an execution counts as running until its session has ended: report the number",
     )
 
 
@@ -176,12 +176,10 @@ def _start_right(read: ReadJson, rows: Rows) -> Finding:
         )
     lacking = [row for row in shown if _UPDATE not in {str(one).lower() for one in row["privileges"]}]
     if not lacking:
-        return ok(
-            name, f"the user has {_UPDATE}, which a start is assumed to need, on {len(shown)} tasks looked at"
-        )
+        return ok(name, f"the user has {_UPDATE}, which a start is assumed to need, on {len(shown)} tasks")
     return warning(
         name,
         f"the user lacks {_UPDATE}, which a start is assumed to need, on {len(lacking)} of {len(shown)} "
-        f"tasks looked at, e.g. {wire.text(lacking[0].get('name'), 100)!r}",
-        f"give the user in X-Qlik-User {_UPDATE} on the tasks that it shall start (docs/security.md)",
+        f"tasks, e.g. {wire.text(lacking[0].get('name'), 100)!r}",
+        f"give the user in X-Qlik-User {_UPDATE} on the tasks that it is to start (docs/security.md)",
     )

@@ -1,90 +1,13 @@
-"""`butler-mqtt check`: prove that a configuration works, line by line."""
+"""`butler-mqtt check`: its options; the checks run in `check_report`."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
-
-import typer
-
-from butler_mqtt.checks.finding import Finding, State, ok, wrong
-from butler_mqtt.cli import help_pages
-from butler_mqtt.errors import ConfigError
-from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped_lines, json_text
-from butler_mqtt.settings import Settings
-
-#: What stands before a line, by how the trial ended.
-MARKS = {
-    State.OK: "ok     ",
-    State.WARNING: "WARNING",
-    State.WRONG: "WRONG  ",
-    State.UNREACHABLE: "NO ANSWER",
-}
+from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, end, read_settings
 
 
-def check(settings: Settings, *, as_json: bool) -> ExitCode:
-    """
-    Try the journal, the broker and the Qlik server, and print what was found.
+def check(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Check journal, broker and Qlik server; report what is wrong and how to fix it; start nothing."""
+    from butler_mqtt.cli import check_report  # noqa: PLC0415 -- the other commands need none of this
 
-    Returns:
-        OK (warnings included), UNAVAILABLE when a service did not answer, FAILED
-        when something is wrong.
-    """
-    # What goes wrong is a line of the report: not twice.
-    logging.getLogger("butler_mqtt").addHandler(logging.NullHandler())
-    findings: list[Finding] = []
-    for finding in _all(settings):
-        findings.append(finding)
-        if not as_json:
-            show(finding)
-    states = {finding.state for finding in findings}
-    if as_json:
-        typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
-    else:
-        _summarise(findings)
-    if State.UNREACHABLE in states:
-        return ExitCode.UNAVAILABLE
-    if State.WRONG not in states:
-        return ExitCode.OK
-    if not as_json:
-        typer.echo(f"read more: {help_pages.where(help_pages.ABOUT['check'])}", err=True)
-    return ExitCode.FAILED
-
-
-def unusable(error: ConfigError) -> None:
-    """Print the problems of a configuration that cannot be used, for machines."""
-    findings = [wrong("configuration", f"{error.source}: {problem}", "") for problem in error.problems]
-    typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
-
-
-def _all(settings: Settings) -> Iterator[Finding]:
-    # Loaded here: the other commands need none of it.
-    from butler_mqtt.checks import broker, machine, qlik  # noqa: PLC0415 -- see above
-
-    yield ok("configuration", "the file can be used")
-    if not settings.mqtt.enable and not settings.rest.enable:
-        yield wrong("configuration", "no door is open", "enable mqttConfig or restServerConfig")
-    yield from machine.check(settings)
-    if settings.mqtt.enable:
-        yield from broker.check(settings.mqtt, settings.start_task)
-    yield from qlik.check(settings)
-
-
-def show(finding: Finding) -> None:
-    """Print one line of the report, and what to do."""
-    typer.echo(f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}")
-    if finding.advice:
-        typer.echo(f"         → {escaped_lines(finding.advice)}")
-
-
-def _summarise(findings: Iterable[Finding]) -> None:
-    bad = [finding for finding in findings if finding.state in {State.WRONG, State.UNREACHABLE}]
-    warned = sum(finding.state is State.WARNING for finding in findings)
-    typer.echo("")
-    if bad:
-        typer.echo(f"{len(bad)} to mend: {', '.join(finding.name for finding in bad)}")
-    elif warned:
-        typer.echo(f"it works; {warned} to know about")
-    else:
-        typer.echo("everything works")
+    report = check_report.print_problems if as_json else None
+    end(check_report.check(read_settings(config, report=report), as_json=as_json))

@@ -1,4 +1,4 @@
-"""Where the documentation lies on this machine: named by `--help`, and when something has failed."""
+"""Where the documentation is on this machine: named by `--help`, and when a command fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ABOUT = {
     "requests": "audit.md",
     "token": "rest.md#Who may ask",
 }
-#: Where each exit code is explained that somebody has to do something about.
+#: The page about each exit code that an operator has to act on.
 ADVICE = {
     ExitCode.UNAVAILABLE: "troubleshooting.md",
     ExitCode.BUG: "exit-codes.md",
@@ -33,7 +33,7 @@ ADVICE = {
 
 
 def where(page: str) -> str:
-    """Name the file of *page*: a wheel puts it below its environment, in a checkout it is in the sources."""
+    """Return the file of *page*: a wheel installs it in its environment, a checkout has it in `docs/`."""
     name, _, heading = page.partition("#")
     installed = Path(sys.prefix, "share/butler-mqtt/docs")
     sources = Path(__file__).parents[2] / "docs"
@@ -42,13 +42,13 @@ def where(page: str) -> str:
 
 
 def advice(code: int) -> str | None:
-    """Give the line that says where an exit code is explained; None for one that needs no explanation."""
+    """Return the line that names the page about an exit code; None for a code that needs no explanation."""
     page = next((page for known, page in ADVICE.items() if known == code), None)
     return None if page is None else f"read more: {where(page)}"
 
 
-def tell(code: int) -> None:
-    """Print that line to standard error."""
+def print_advice(code: int) -> None:
+    """Print that line, if there is one, to standard error."""
     line = advice(code)
     if line is not None:
         typer.echo(line, err=True)

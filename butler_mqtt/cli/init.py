@@ -1,282 +1,52 @@
-"""`butler-mqtt init`: write a commented configuration from a few answers, and check it."""
+"""`butler-mqtt init`: its options; the file is written by `first_configuration`."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-import butler_mqtt
-from butler_mqtt.config import yaml_file
-from butler_mqtt.exit_codes import ExitCode
-
-#: The files of an export from the Qlik Management Console that a client needs, by their keys in `cert`.
-FILES = {"clientCert": "client.pem", "clientCertKey": "client_key.pem", "clientCertCA": "root.pem"}
-_HEADER = ("configQRS", "headers", "static", "value")
+from butler_mqtt.cli.options import DEFAULT_CONFIG, end, read_settings
 
 
-class InitError(Exception):
-    """No configuration can be written; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What only the operator knows; None keeps what the shipped file has. Hosts may end in `:PORT`."""
-
-    broker_host: str | None = None
-    broker_user: str | None = None
-    broker_password: str | None = None
-    broker_password_file: Path | None = None
-    qlik_host: str | None = None
-    certificates: Path | None = None
-    user: str | None = None
-
-
-def init(answers: Answers, output: Path, *, force: bool) -> ExitCode:
-    """
-    Write the configuration.
-
-    Returns:
-        OK, USAGE when an answer is missing and nobody can be asked, FAILED when
-        the file exists and *force* is not given, or cannot be written.
-    """
-    if output.exists() and not force:
-        return _failed(f"{output} exists and is left as it is; --force replaces it")
-    if sys.stdin.isatty():
-        answers = _asked(answers)
-    if not answers.qlik_host:
-        typer.echo("name the Qlik Sense server: --qlik-host sense.example.com", err=True)
-        return ExitCode.USAGE
-    try:
-        text = filled(template(), values(answers, output.absolute().parent))
-        write(output, text, secret=answers.broker_password is not None, force=force)
-    except (InitError, OSError) as error:
-        return _failed(str(error))
-    typer.echo(f"{output} is written; this is what butler-mqtt check says of it:\n")
-    return ExitCode.OK
-
-
-def _failed(message: str) -> ExitCode:
-    typer.echo(message, err=True)
-    return ExitCode.FAILED
-
-
-def _asked(answers: Answers) -> Answers:
-    """Ask for what no option told; an empty answer takes what stands in brackets."""
-    user = answers.broker_user
-    password = answers.broker_password
-    broker = answers.broker_host or typer.prompt("Broker (host or host:port)", default="localhost")
-    if user is None:
-        user = typer.prompt("User at the broker (empty: none)", default="", show_default=False) or None
-    if user is not None and password is None and answers.broker_password_file is None:
-        password = typer.prompt("Its password", hide_input=True)
-    qlik = answers.qlik_host or typer.prompt("Qlik Sense server (host or host:port)")
-    certificates = answers.certificates or Path(
-        typer.prompt("Folder of the certificates exported from the QMC", default=".")
+def init(
+    broker_host: Annotated[
+        str | None, typer.Option("--broker-host", metavar="HOST[:PORT]", help="The broker; else localhost.")
+    ] = None,
+    broker_user: Annotated[
+        str | None, typer.Option("--broker-user", metavar="NAME", help="The daemon's user at the broker.")
+    ] = None,
+    broker_password_file: Annotated[
+        Path | None, typer.Option("--broker-password-file", help="File that holds its password.")
+    ] = None,
+    qlik_host: Annotated[
+        str | None, typer.Option("--qlik-host", metavar="HOST[:PORT]", help="The Qlik Sense server.")
+    ] = None,
+    certificates: Annotated[
+        Path | None,
+        typer.Option("--certificates", metavar="FOLDER", help="Folder of the certificates exported there."),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="DIRECTORY\\USER", help="Whose rights count at Qlik Sense."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = DEFAULT_CONFIG,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented configuration from a few options, or answers on a terminal, and check it."""
+    from butler_mqtt.cli import (  # noqa: PLC0415 -- the other commands need none of this
+        check_report,
+        first_configuration,
     )
-    return Answers(
-        broker_host=broker,
-        broker_user=user,
-        broker_password=password,
-        broker_password_file=answers.broker_password_file,
-        qlik_host=qlik,
+
+    answers = first_configuration.Answers(
+        broker_host=broker_host,
+        broker_user=broker_user,
+        broker_password_file=broker_password_file,
+        qlik_host=qlik_host,
         certificates=certificates,
-        user=answers.user or typer.prompt("User at Qlik Sense", default=r"INTERNAL\sa_repository"),
+        user=user,
     )
-
-
-def template() -> str:
-    """
-    Give the text of the configuration as it is shipped.
-
-    Raises:
-        InitError: This installation lacks it.
-    """
-    root = Path(butler_mqtt.__file__).parent.parent
-    if (root / "pyproject.toml").exists():
-        return (root / "config.yaml").read_text("utf-8")
-    for file in metadata.files("butler-mqtt") or []:
-        if file.as_posix().endswith("share/butler-mqtt/config.yaml"):
-            return Path(str(file.locate())).read_text("utf-8")
-    raise InitError("share/butler-mqtt/config.yaml is missing from this installation: install it again")
-
-
-def values(answers: Answers, folder: Path) -> dict[tuple[str, ...], str | int]:
-    """
-    Give what belongs into the file, by path below `Butler`.
-
-    Args:
-        answers: `qlik_host` is there.
-        folder: Of the configuration file, from which relative paths start.
-
-    Raises:
-        InitError: The folder of certificates lacks one.
-    """
-    host, port = host_and_port(answers.qlik_host or "")
-    found: dict[tuple[str, ...], str | int] = {("configQRS", "host"): host}
-    if port is not None:
-        found["configQRS", "port"] = port
-    if answers.broker_host:
-        broker, broker_port = host_and_port(answers.broker_host)
-        found["mqttConfig", "brokerHost"] = broker
-        if broker_port is not None:
-            found["mqttConfig", "brokerPort"] = broker_port
-    if answers.broker_user:
-        found["mqttConfig", "username"] = answers.broker_user
-    if answers.broker_password is not None:
-        found["mqttConfig", "password"] = answers.broker_password
-    elif answers.broker_password_file is not None:
-        found["mqttConfig", "passwordFile"] = str(answers.broker_password_file.absolute())
-    if answers.user:
-        found[_HEADER] = qlik_user(answers.user)
-    for key, path in _certificates(answers, folder, host).items():
-        found["cert", key] = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
-    return found
-
-
-def _certificates(answers: Answers, folder: Path, host: str) -> dict[str, Path]:
-    if answers.certificates is not None:
-        return certificates(answers.certificates.absolute(), host)
-    try:
-        return certificates(folder, host)
-    except InitError:
-        # Not asked for: the shipped names stay, and the check tells what is missing.
-        return {}
-
-
-def certificates(folder: Path, host: str) -> dict[str, Path]:
-    """
-    Find the three files in *folder*, or in a folder in it, as the QMC makes one for each host name.
-
-    Raises:
-        InitError: One is missing, or several folders have them and none is named after *host*.
-    """
-    named = [folder, folder / host, folder / host.partition(".")[0]]
-    for candidate in named:
-        if _complete(candidate):
-            return {key: candidate / name for key, name in FILES.items()}
-    within = sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
-    complete = [one for one in within if _complete(one)]
-    if len(complete) == 1:
-        return {key: complete[0] / name for key, name in FILES.items()}
-    if complete:
-        names = ", ".join(one.name for one in complete)
-        raise InitError(f"{folder} holds certificates of {names}: name one of these folders")
-    nearest = next((one for one in [*named, *within] if (one / FILES["clientCert"]).is_file()), folder)
-    missing = ", ".join(name for name in FILES.values() if not (nearest / name).is_file())
-    raise InitError(
-        f"{nearest} lacks {missing}: export the certificates in the Qlik Management Console as PEM, with "
-        "the secret key and without a password"
-    )
-
-
-def _complete(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in FILES.values())
-
-
-def host_and_port(text: str) -> tuple[str, int | None]:
-    """
-    Cut `host:port`; an IPv6 address with a port stands in brackets.
-
-    Raises:
-        InitError: What follows the colon is no port.
-    """
-    fitting = re.fullmatch(r"\[([^\]]+)\](?::(.+))?|([^:]+):([^:]+)", text.strip())
-    if fitting is None:
-        return text.strip(), None
-    host, port = fitting[1] or fitting[3], fitting[2] or fitting[4]
-    if port is None:
-        return host, None
-    if not port.isdecimal() or not 0 < int(port) < 65536:
-        raise InitError(f"'{text}' is not HOST or HOST:PORT")
-    return host, int(port)
-
-
-def qlik_user(text: str) -> str:
-    r"""
-    Give the header's value for `DIRECTORY\user`, or what is one already.
-
-    Raises:
-        InitError: It names no directory.
-    """
-    if "=" in text:
-        return text
-    directory, backslash, user = text.partition("\\")
-    if not (directory and backslash and user):
-        raise InitError(
-            f"'{text}' is no user of Qlik Sense: write DIRECTORY\\user, e.g. INTERNAL\\sa_repository"
-        )
-    return f"UserDirectory={directory}; UserId={user}"
-
-
-def filled(text: str, values: dict[tuple[str, ...], str | int]) -> str:
-    """
-    Put values into a configuration; every other line, comments too, stays as it is.
-
-    Raises:
-        InitError: The text has no such key.
-    """
-    left = dict(values)
-    lines = []
-    for path, line in _keys(text.splitlines()):
-        value = left.pop(path[1:], None)
-        lines.append(line if value is None else f"{line.partition(':')[0]}: {_scalar(value)}")
-    if left:
-        raise InitError(f"the shipped config.yaml has no key {'.'.join(next(iter(left)))}")
-    return "\n".join([*lines, ""])
-
-
-def _keys(lines: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Give each line with the path of its key, empty for comments."""
-    above: list[tuple[int, str]] = []
-    for line in lines:
-        fitting = re.match(r"( *(?:- )?)(\w+):", line)
-        if fitting is None:
-            yield (), line
-            continue
-        depth = len(fitting[1])
-        above = [one for one in above if one[0] < depth] + [(depth, fitting[2])]
-        yield tuple(key for _, key in above), line
-
-
-def _scalar(value: str | int) -> str:
-    """Write a value as YAML: bare where that is read back as the same text, else in quotes."""
-    if isinstance(value, int):
-        return str(value)
-    bare = re.fullmatch(r"[\w./@=; -]+", value) is not None
-    if bare and yaml_file.plain(f"key: {value}") == {"key": value}:
-        return value
-    return json.dumps(value, ensure_ascii=False)
-
-
-def write(path: Path, text: str, *, secret: bool, force: bool) -> None:
-    """
-    Write the file whole or not at all; only its owner may read it if it holds a secret.
-
-    Raises:
-        InitError: It exists and *force* is not given.
-        OSError: The folder cannot be written.
-    """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        temporary.chmod(0o600 if secret else 0o644)
-        if force:
-            temporary.replace(path)
-        else:
-            # A link is refused where a file is; a replacement would not be.
-            path.hardlink_to(temporary)
-    except FileExistsError:
-        raise InitError(f"{path} exists and is left as it is; --force replaces it") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    code = first_configuration.init(answers, output, force=force)
+    end(code or check_report.check(read_settings(output), as_json=False))

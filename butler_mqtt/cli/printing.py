@@ -1,4 +1,4 @@
-"""How results of commands are printed: tables for people, JSON for programs."""
+"""Prints results of commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped, escaped_lines, json_text
 
 #: Columns when the output goes into a file or a pipe: no line is broken there.
@@ -26,9 +27,9 @@ _STYLES = {
 
 
 def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print a reply, or what `resolve` found, to standard output."""
+    """Print a reply, or the answer of `resolve`, to standard output."""
     if as_json:
-        say_json(answer)
+        print_json(answer)
         return
     console = for_results()
     request = f"request {answer['requestId']}" if "requestId" in answer else "the request"
@@ -51,40 +52,46 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def for_results() -> Console:
-    """Give standard output; into a file or a pipe no line is broken."""
+    """Return the console of standard output; into a file or a pipe no line is broken."""
     console = Console(markup=False, highlight=False)
     return console if console.is_terminal else Console(markup=False, highlight=False, width=_PIPE_WIDTH)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print what went wrong to standard error."""
     Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(Text(escaped_lines(text)))
 
 
+def failed(text: str) -> ExitCode:
+    """Print what went wrong to standard error; return the exit code for it."""
+    print_error(text)
+    return ExitCode.FAILED
+
+
 def progress() -> Progress:
-    """Give a line on standard error that shows what is waited for; nothing where nobody looks."""
+    """Return a line on standard error that shows what is waited for; only on a terminal."""
     console = Console(stderr=True, markup=False, highlight=False)
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def plain(text: object, style: str = "") -> Text:
-    """Give text of others on one line: no markup, and nothing that a terminal would obey."""
+    """Return foreign text on one line: no markup, and no control characters for a terminal."""
     return Text(escaped(str(text)), style)
 
 
-def say(text: str) -> None:
-    """Print one line to standard output, with what others wrote in it escaped."""
+def print_line(text: str) -> None:
+    """Print one line to standard output, with control characters escaped."""
     typer.echo(escaped(text))
 
 
-def say_json(value: object, indent: int | None = None) -> None:
+def print_json(value: object, indent: int | None = None) -> None:
     """Print *value* as JSON to standard output, on one line unless *indent* is given."""
     typer.echo(json_text(value, indent))
 
 
 def selector(entry: Mapping[str, Any]) -> Text:
-    """Name a selector of `tasksNotFound`."""
+    """Return a selector of `tasksNotFound` as text."""
     (kind, value), *_ = entry.items()
     if isinstance(value, dict):
         value = f"{value['name']}={value['value']}"

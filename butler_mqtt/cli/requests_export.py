@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 
 def record(request_rows: RequestRows) -> dict[str, object]:
-    """Tell who asked what, when, through which door, for which tasks, with which result."""
+    """Return who asked what, when, through which door, for which tasks, with which result."""
     request = request_rows.request
     return {
         "requestId": request["request_id"],
@@ -39,25 +39,25 @@ def record(request_rows: RequestRows) -> dict[str, object]:
 
 
 def _task(start: Row, run: Row | None) -> dict[str, object]:
-    told: dict[str, object] = {
+    entry: dict[str, object] = {
         "taskId": start["task_id"],
         "taskName": start["task_name"],
         "state": start["state"],
     }
     for key, column in (("code", "code"), ("details", "details"), ("executionId", "execution_id")):
         if start[column] is not None:
-            told[key] = start[column]
+            entry[key] = start[column]
     if start["adopted"]:
-        told["adopted"] = True
+        entry["adopted"] = True
     if run is not None and run["result"] is not None:
-        told |= {
+        entry |= {
             "startedAt": stamp_ms(run["started_at"]),
             "stoppedAt": stamp_ms(run["stopped_at"]),
             "durationMs": run["duration_ms"],
             "node": run["node"],
             "message": run["message"],
         }
-    return told
+    return entry
 
 
 def _delivery(row: Row) -> dict[str, object]:

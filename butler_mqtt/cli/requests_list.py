@@ -1,4 +1,4 @@
-"""`requests`, `requests ID` and `requests export`: what the journal knows, for people and for programs."""
+"""`requests`, `requests ID` and `requests export`: requests in the journal, for people and for programs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.request_rows import RequestRows
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters, Search
 
-#: Seconds between two looks at whether the file has changed.
+#: Seconds between two polls of whether the file has changed.
 FOLLOW_SECONDS = 0.5
-#: Requests that are watched for changes while following; the oldest are let go.
+#: Open requests whose changes `--follow` shows; the oldest are dropped.
 MAX_WATCHED = 1000
 #: New requests read at a time.
 MAX_NEW = 500
@@ -34,17 +34,17 @@ Show = Callable[[Sequence[RequestRows]], None]
 
 def listing(journal: Path, filters: Filters, *, limit: int, as_json: bool, follow: bool) -> ExitCode:
     """
-    Print the newest requests that fit.
+    Print the newest requests that match.
 
     Args:
         journal: The file.
-        filters: Which are meant.
+        filters: Which requests.
         limit: How many at most.
         as_json: One line of JSON each, else a table.
-        follow: Go on with what is new and what changes, oldest first, until interrupted.
+        follow: Print new and changed ones too, oldest first, until interrupted.
 
     Returns:
-        FAILED when there are none and nothing is to be followed.
+        FAILED when there are none, without *follow*.
 
     Raises:
         JournalError: The journal cannot be read.
@@ -54,7 +54,7 @@ def listing(journal: Path, filters: Filters, *, limit: int, as_json: bool, follo
             _follow(search, filters, limit, _lines if as_json else _rows)
         requests_rows = search.requests_rows(search.find(filters, limit))
         if not requests_rows:
-            printing.complain(f"no such request is in {journal}")
+            printing.print_error(f"no request in {journal} matches")
             return ExitCode.FAILED
         if as_json:
             _lines(reversed(requests_rows))
@@ -73,29 +73,29 @@ def timeline(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> 
     with Search(journal) as search:
         requests_rows = search.requests_rows(search.named(request_id))
         if not requests_rows:
-            printing.complain(f"no request {request_id} is in {journal}")
+            printing.print_error(f"no request {request_id} is in {journal}")
             return ExitCode.FAILED
         if as_json:
-            printing.say_json(_whole(request_id, requests_rows))
+            printing.print_json(_whole(request_id, requests_rows))
             return ExitCode.OK
         senders = dict.fromkeys(
             ["retry of " + request_id, *(retry_sender(one, requests_rows) for one in requests_rows)]
         )
-        told: set[Step] = set()
-        _tell(requests_rows, told)
+        printed: set[Step] = set()
+        _print_steps(requests_rows, printed)
         for sender in senders:
             for retried in search.requests_rows(search.find(Filters(sender=sender), 10)):
-                printing.say(f"asked for again by request {retried.request['request_id']}, {sender}")
+                printing.print_line(f"retried by request {retried.request['request_id']}, {sender}")
         version = search.version()
         while follow:
             version = _wait(search, version)
-            _tell(search.requests_rows(search.named(request_id)), told, headings=False)
+            _print_steps(search.requests_rows(search.named(request_id)), printed, headings=False)
     return ExitCode.OK
 
 
 def export(journal: Path, since: int | None, until: int | None) -> ExitCode:
     """
-    Print all requests of a time, oldest first, one line of JSON each.
+    Print all requests of a period, oldest first, one line of JSON each.
 
     Raises:
         JournalError: The journal cannot be read.
@@ -110,13 +110,13 @@ def export(journal: Path, since: int | None, until: int | None) -> ExitCode:
 
 
 def _follow(search: Search, filters: Filters, limit: int, show: Show) -> NoReturn:
-    """Show what is there, then what comes and what changes; ended by an interrupt."""
+    """Show the newest, then new and changed ones; ended by an interrupt."""
     version = search.version()
     newest = search.requests_rows(search.find(filters, limit))
     show(newest)
     last = max(search.find(Filters(), 1), default=0)
-    # Requests that go on, fitting or not: one may come to fit when it has its tasks or its code.
-    watched = {one.request["id"]: _signature(one) for one in newest if _goes_on(one)}
+    # Matching or not: an open request may match once it has its tasks or its code.
+    watched = {one.request["id"]: _signature(one) for one in newest if _in_progress(one)}
     while True:
         version = _wait(search, version)
         changed = [
@@ -127,25 +127,27 @@ def _follow(search: Search, filters: Filters, limit: int, show: Show) -> NoRetur
         for rows in _new(search, last):
             last = rows[-1]
             changed += search.requests_rows(rows)
-            _show_fitting(search, filters, changed, show)
+            _show_matching(search, filters, changed, show)
             _watch(watched, changed)
             changed = []
-        _show_fitting(search, filters, changed, show)
+        _show_matching(search, filters, changed, show)
         _watch(watched, changed)
 
 
-def _show_fitting(search: Search, filters: Filters, requests_rows: Sequence[RequestRows], show: Show) -> None:
+def _show_matching(
+    search: Search, filters: Filters, requests_rows: Sequence[RequestRows], show: Show
+) -> None:
     if requests_rows:
-        fitting = set(
+        matching = set(
             search.find(filters, len(requests_rows), among=[one.request["id"] for one in requests_rows])
         )
-        show([one for one in requests_rows if one.request["id"] in fitting])
+        show([one for one in requests_rows if one.request["id"] in matching])
 
 
 def _watch(watched: dict[int, tuple[object, ...]], requests_rows: Sequence[RequestRows]) -> None:
     for request_rows in requests_rows:
         watched.pop(request_rows.request["id"], None)
-        if _goes_on(request_rows):
+        if _in_progress(request_rows):
             watched[request_rows.request["id"]] = _signature(request_rows)
     for row in list(watched)[:-MAX_WATCHED]:
         del watched[row]
@@ -163,7 +165,7 @@ def _wait(search: Search, version: int) -> int:
     return now
 
 
-def _goes_on(request_rows: RequestRows) -> bool:
+def _in_progress(request_rows: RequestRows) -> bool:
     executing = {
         row["id"] for row in request_rows.runs.values() if row["state"] not in {"ended", "none", "unknown"}
     }
@@ -182,12 +184,12 @@ def _signature(request_rows: RequestRows) -> tuple[object, ...]:
 
 def _lines(requests_rows: Iterable[RequestRows]) -> None:
     for request_rows in requests_rows:
-        printing.say_json(record(request_rows))
+        printing.print_json(record(request_rows))
 
 
 def _rows(requests_rows: Iterable[RequestRows]) -> None:
     for request_rows in requests_rows:
-        printing.say("  ".join(_cells(request_rows)))
+        printing.print_line("  ".join(_cells(request_rows)))
 
 
 def _table(requests_rows: Sequence[RequestRows]) -> None:
@@ -207,29 +209,29 @@ def _cells(request_rows: RequestRows) -> tuple[str, str, str, str, str]:
     counts = Counter(start["state"] for start in request_rows.starts)
     outcome = request["code"] or ", ".join(f"{count} {state}" for state, count in counts.items())
     state = request["state"] + (f": {outcome}" if outcome else "")
-    aside = len(request_rows.dead_letters)
-    if aside:
-        state += f"; {aside} messages set aside"
+    dead_letters = len(request_rows.dead_letters)
+    if dead_letters:
+        state += f"; {dead_letters} dead letters"
     if request_rows.held:
         state += "; held"
     return local(request["received_at"]), request["request_id"], request["door"] + sender, tasks, state
 
 
-def _tell(requests_rows: Sequence[RequestRows], told: set[Step], *, headings: bool = True) -> None:
-    """Print the steps that have not been told yet."""
+def _print_steps(requests_rows: Sequence[RequestRows], printed: set[Step], *, headings: bool = True) -> None:
+    """Print the steps that are not in *printed*, and add them to it."""
     for number, request_rows in enumerate(requests_rows, 1):
         if headings:
             which = _which(number, requests_rows) if len(requests_rows) > 1 else ""
             request = request_rows.request
             code = f", {request['code']}" if request["code"] else ""
             sender = f", sender {request['sender']}" if request["sender"] else ""
-            printing.say(f"request {request['request_id']}{which}: {request['state']}{code}{sender}")
+            printing.print_line(f"request {request['request_id']}{which}: {request['state']}{code}{sender}")
             if request["document"]:
-                printing.say(f"  asked: {request['document']}")
+                printing.print_line(f"  asked: {request['document']}")
         for step in steps(request_rows):
-            if step not in told:
-                told.add(step)
-                printing.say(f"  {local(step.time)}  {step.text}")
+            if step not in printed:
+                printed.add(step)
+                printing.print_line(f"  {local(step.time)}  {step.text}")
 
 
 def _which(number: int, requests_rows: Sequence[RequestRows]) -> str:
@@ -239,12 +241,12 @@ def _which(number: int, requests_rows: Sequence[RequestRows]) -> str:
 
 
 def _whole(request_id: str, requests_rows: Sequence[RequestRows]) -> dict[str, object]:
-    told = [{**record(one), "steps": [step.as_json() for step in steps(one)]} for one in requests_rows]
-    return {"requestId": request_id, "time": stamp_ms(time.time_ns() // 1_000_000), "requests": told}
+    requests = [{**record(one), "steps": [step.as_json() for step in steps(one)]} for one in requests_rows]
+    return {"requestId": request_id, "time": stamp_ms(time.time_ns() // 1_000_000), "requests": requests}
 
 
 def local(milliseconds: int) -> str:
-    """Write a time of the journal as the clock on the wall shows it; UTC at the ends of the calendar."""
+    """Write a time of the journal as local time; as UTC at the ends of the calendar."""
     when = from_ms(milliseconds)
     if when is None:
         return ""

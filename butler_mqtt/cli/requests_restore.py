@@ -1,4 +1,4 @@
-"""`requests restore` and `resume`: a backup in the journal's place, and what was open in it."""
+"""`requests restore` and `resume`: a backup becomes the journal; what is open in it is held, then resumed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from butler_mqtt.cli import printing
-from butler_mqtt.cli.requests_retry import carry_out, not_taken
+from butler_mqtt.cli.daemon_commands import carry_out, not_accepted
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.search import Search
@@ -18,22 +18,23 @@ from butler_mqtt.pipeline.operator_commands import MAX_MESSAGES, Action, Command
 
 def restore(journal: Path, copy: Path) -> ExitCode:
     """
-    Put a backup in the place of the journal, with all that is open in it held.
+    Make a backup the journal, with all that is open in it held.
 
     Raises:
         JournalError: The copy cannot be used, or a daemon runs; nothing has changed.
     """
     done = put_in_place(journal, copy)
     older = f", brought from format {done.found} to {FORMAT}" if done.found != FORMAT else ""
-    printing.say(f"{copy} is checked and in the place of {journal}{older}")
+    printing.print_line(f"{copy} is checked and is now {journal}{older}")
     if done.aside is not None:
-        printing.say(f"what was there is kept as {done.aside}")
-    printing.say(f"requests held: {done.held}")
+        printing.print_line(f"the file that was there is kept as {done.aside}")
+    printing.print_line(f"requests held: {done.held}")
     if done.held:
         typer.echo(
-            "The daemon may be started; of these it starts, settles and publishes nothing until you say so:\n"
+            "The daemon may be started; of these it starts, reconciles and publishes nothing until you "
+            "resume them:\n"
             f"  butler-mqtt requests --held --journal {journal}\n"
-            f"  butler-mqtt requests resume ID --journal {journal}            let it go on\n"
+            f"  butler-mqtt requests resume ID --journal {journal}            continue it\n"
             f"  butler-mqtt requests resume ID --discard --journal {journal}  cancel what has not begun"
         )
     return ExitCode.OK
@@ -41,15 +42,15 @@ def restore(journal: Path, copy: Path) -> ExitCode:
 
 def resume(journal: Path, request_ids: Sequence[str], *, discard: bool) -> ExitCode:
     """
-    Let held requests go on, or discard them.
+    Continue held requests, or discard them.
 
     Args:
         journal: The file; its daemon may be running or not.
         request_ids: Which; none for all.
-        discard: Cancel what of them has not begun, and forget their old messages.
+        discard: Cancel what of them has not begun, and discard their old messages.
 
     Returns:
-        FAILED when one of them is not held, or the running daemon does not take
+        FAILED when one of them is not held, or the running daemon does not accept
         the command.
 
     Raises:
@@ -62,23 +63,18 @@ def resume(journal: Path, request_ids: Sequence[str], *, discard: bool) -> ExitC
         for request_id in request_ids:
             those = [row for row in search.named(request_id) if row in before]
             if not those:
-                return _say(f"no request {request_id} is held in {journal}; nothing has changed")
+                return printing.failed(f"no request {request_id} is held in {journal}; nothing has changed")
             rows += those
         if not before:
-            return _say(f"no request is held in {journal}")
+            return printing.failed(f"no request is held in {journal}")
         parts = [rows[first : first + MAX_MESSAGES] for first in range(0, len(rows), MAX_MESSAGES)]
         for part in parts or [[]]:
             when = carry_out(journal, Command(action, tuple(part)))
             if when is None:
-                return _say(not_taken(journal))
+                return printing.failed(not_accepted(journal))
         left = set(search.held())
     others = len(before - left) - len(set(rows)) if rows else 0
     shared = f", {others} of them because they share an execution" if others > 0 else ""
     how = "discarded, what has not begun is cancelled" if discard else "go on"
-    printing.say(f"{len(before - left)} requests{shared}: {how} {when}; {len(left)} are held still")
+    printing.print_line(f"{len(before - left)} requests{shared}: {how} {when}; {len(left)} are held still")
     return ExitCode.OK if not left & set(rows or before) else ExitCode.FAILED
-
-
-def _say(text: str) -> ExitCode:
-    printing.complain(text)
-    return ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""One request as a story: every step with its time, put together from what the journal has. Pure."""
+"""The timeline of a request: every step with its time, from its rows in the journal. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 
 _WAITS = {
     "running": "behind execution {behind}, which ran already",
-    "capacity": "for a place: maxConcurrentReloads executions of ours ran",
+    "capacity": "for capacity: maxConcurrentReloads executions of ours ran",
     "notBefore": "for its notBefore",
 }
 
@@ -35,14 +35,14 @@ class Step:
     task_id: str | None = None
 
     def as_json(self) -> dict[str, object]:
-        """Give the step for programs."""
+        """Return the step for programs."""
         of_task = {"taskId": self.task_id} if self.task_id else {}
         return {"time": stamp_ms(self.time), "step": self.step, "text": self.text, **of_task}
 
 
 def steps(request_rows: RequestRows) -> list[Step]:
-    """Tell what happened to a request, in order of time."""
-    told = [
+    """Return what happened to a request, in order of time."""
+    timeline = [
         *_arrivals(request_rows),
         *_decision(request_rows),
         *(step for start in request_rows.starts for step in _start(request_rows, start)),
@@ -51,9 +51,9 @@ def steps(request_rows: RequestRows) -> list[Step]:
         *_messages(request_rows),
         *_notes(request_rows),
     ]
-    told += _process_starts(request_rows, told)
-    # Stable: what happened in one transaction stays in the order above.
-    return sorted(told, key=lambda step: step.time)
+    timeline += _process_starts(request_rows, timeline)
+    # A stable sort: steps of one transaction stay in the order above.
+    return sorted(timeline, key=lambda step: step.time)
 
 
 def _arrivals(request_rows: RequestRows) -> Iterator[Step]:
@@ -88,7 +88,7 @@ def _decision(request_rows: RequestRows) -> Iterator[Step]:
     wanted = [start for start in request_rows.starts if start["state"] != "denied"]
     if request["decided_at"] is not None:
         names = ", ".join(f"{start['task_name']} ({start['kinds']})" for start in wanted) or "none"
-        yield Step(at, "decided", f"decided: tasks meant: {names}")
+        yield Step(at, "decided", f"decided: tasks selected: {names}")
     for selector in json.loads(request["not_found"] or "[]"):
         yield Step(at, "notFound", f"not found: {json.dumps(selector, ensure_ascii=False)}")
     for start in request_rows.starts:
@@ -113,10 +113,10 @@ def _start(request_rows: RequestRows, start: Row) -> Iterator[Step]:
         return
     if run is None or run["result"] is None:
         because = ": ".join(str(start[key]) for key in ("code", "details") if start[key])
-        told = f"{name}: {start['state']}" + (f": {because}" if because else "")
+        text = f"{name}: {start['state']}" + (f": {because}" if because else "")
         if start["state"] == "skipped":
-            told = f"{name}: left alone as asked, it ran already (execution {start['execution_id']})"
-        yield Step(start["changed_at"], start["state"], told, task_id)
+            text = f"{name}: skipped as asked, it ran already (execution {start['execution_id']})"
+        yield Step(start["changed_at"], start["state"], text, task_id)
 
 
 def _run(request_rows: RequestRows, start: Row, run: Row) -> Iterator[Step]:
@@ -125,23 +125,23 @@ def _run(request_rows: RequestRows, start: Row, run: Row) -> Iterator[Step]:
     shared = f", shared with {_some(others)}" if others else ""
     tries = f", posted {run['attempts']} times" if run["attempts"] > 1 else ""
     at = run["intended_at"]
-    yield Step(at, "intended", f"{name}: start asked of Qlik (run {run['id']}{tries}{shared})", task_id)
+    yield Step(at, "intended", f"{name}: start requested from Qlik (run {run['id']}{tries}{shared})", task_id)
     doubtful = run["details"] is not None and run["state"] != "none"
     if doubtful and not any(note["run"] == run["id"] for note in request_rows.notes):
-        # Written before there were notes.
+        # A journal from before there were notes.
         yield Step(at, "inDoubt", f"{name}: the outcome was in doubt: {run['details']}", task_id)
     if run["state"] == "posted":
-        yield Step(at, "inDoubt", f"{name}: Qlik is being looked at to settle it", task_id)
+        yield Step(at, "inDoubt", f"{name}: the run is being reconciled with the Qlik server", task_id)
     if run["answered_at"] is None:
         return
     if run["state"] in {"executing", "ended"}:
-        settled = "settled: " if doubtful or start["adopted"] else ""
+        reconciled = "reconciled: " if doubtful or start["adopted"] else ""
         began = f"execution {run['execution_id']} began"
         if run["execution_id"] is None:
-            began = "Qlik said yes; this kind of task has no execution id and cannot be followed"
+            began = "Qlik accepted it; this kind of task has no execution id and cannot be tracked"
         elif start["adopted"]:
-            began = f"execution {run['execution_id']}, which began after the request, is taken as its own"
-        yield Step(run["answered_at"], "began", f"{name}: {settled}{began}", task_id)
+            began = f"execution {run['execution_id']}, which began after the request, is adopted"
+        yield Step(run["answered_at"], "began", f"{name}: {reconciled}{began}", task_id)
     elif run["state"] == "none" and start["state"] != "notStarted":
         yield Step(run["answered_at"], "beganNothing", f"{name}: this run began nothing", task_id)
     if run["result"] is not None:
@@ -161,15 +161,15 @@ def _notes(request_rows: RequestRows) -> Iterator[Step]:
             yield Step(note["noted_at"], note["kind"], text, start["task_id"])
 
 
-def _process_starts(request_rows: RequestRows, told: Sequence[Step]) -> Iterator[Step]:
-    """Tell when the daemon began anew while something of the request was to come."""
+def _process_starts(request_rows: RequestRows, timeline: Sequence[Step]) -> Iterator[Step]:
+    """Yield the restarts of the daemon while the request was open or its tasks ran."""
     going_on = (
         request_rows.request["closed_at"] is None
         or request_rows.messages
         or any(run["state"] in {"intended", "posted", "executing"} for run in request_rows.runs.values())
         or any(start["state"] in {"planned", "waiting"} for start in request_rows.starts)
     )
-    last = max((step.time for step in told), default=0)
+    last = max((step.time for step in timeline), default=0)
     for process_start in request_rows.process_starts:
         if going_on or process_start["began_at"] <= last:
             yield Step(
@@ -212,11 +212,11 @@ def _replies(request_rows: RequestRows) -> Iterator[Step]:
         if delivery["answered_at"] is None:
             continue
         if topic is None:
-            yield Step(delivery["answered_at"], "replied", f"reply{which} given to the caller")
+            yield Step(delivery["answered_at"], "replied", f"reply{which} returned to the caller")
             continue
         yield Step(delivery["answered_at"], "replied", f"reply{which} written for {topic}")
         if delivery["confirmed_at"] is not None:
-            yield Step(delivery["confirmed_at"], "delivered", f"the broker took the reply{which}")
+            yield Step(delivery["confirmed_at"], "delivered", f"the broker confirmed the reply{which}")
         elif delivery["id"] not in waiting:
             yield Step(delivery["answered_at"], "discarded", f"the reply{which} was discarded by an operator")
 
@@ -227,7 +227,7 @@ def _messages(request_rows: RequestRows) -> Iterator[Step]:
         if message["quarantined_at"] is not None and message["reason"] == held_requests.RESTORED:
             yield Step(message["quarantined_at"], "held", f"{what} is held: {message['reason']}")
         elif message["quarantined_at"] is not None:
-            text = f"{what} was set aside, the broker does not take it: {message['reason']}"
+            text = f"{what} is a dead letter, the broker refuses it: {message['reason']}"
             yield Step(message["quarantined_at"], "quarantined", text)
         else:
             refusals = f", which refused it {message['refusals']} times" if message["refusals"] else ""

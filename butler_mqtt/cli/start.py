@@ -1,67 +1,74 @@
-"""`butler-mqtt start`: publish a request as any sender does, wait for the reply."""
+"""`butler-mqtt start`: its options; the request is sent by `start_request`."""
 
 from __future__ import annotations
 
-import json
-import secrets
-from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import Any
+from enum import StrEnum
+from typing import Annotated
 
-from butler_mqtt.cli import printing, start_wait
-from butler_mqtt.errors import BrokerError
-from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.mqtt.requester import Requester
-from butler_mqtt.settings import MqttSettings
+import typer
+
+from butler_mqtt.cli.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    TimeoutOption,
+    end,
+    read_settings,
+)
+from butler_mqtt.cli.selection import (
+    AllMustExistOption,
+    CustomPropertyOption,
+    MatchOption,
+    TagOption,
+    TaskIdOption,
+    TaskNameOption,
+    request_document,
+)
+
+
+class IfRunning(StrEnum):
+    """What a request means for a task that runs already."""
+
+    QUEUE = "queue"
+    SKIP = "skip"
 
 
 def start(
-    mqtt: MqttSettings, document: Mapping[str, object], *, timeout: float, as_json: bool, wait: bool = False
-) -> ExitCode:
-    """
-    Ask the daemon behind a broker to start tasks, and print its reply.
+    tag: TagOption = None,
+    task_id: TaskIdOption = None,
+    task_name: TaskNameOption = None,
+    custom_property: CustomPropertyOption = None,
+    match: MatchOption = None,
+    all_must_exist: AllMustExistOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide everything, start nothing.")] = False,
+    if_running: Annotated[
+        IfRunning | None,
+        typer.Option("--if-running", help="For a task that runs already; else as the daemon is configured."),
+    ] = None,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="The same id again starts nothing a second time.")
+    ] = None,
+    sender: Annotated[str | None, typer.Option("--sender", help="Free text for the daemon's audit.")] = None,
+    expires_at: Annotated[
+        str | None,
+        typer.Option("--expires-at", metavar="TIME", help="Start nothing after this time (RFC 3339)."),
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Show the tasks' progress until all have ended; 0 if all succeeded."),
+    ] = False,
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Send the running daemon a request over MQTT, as any sender does, and show its reply."""
+    from butler_mqtt.cli import start_request  # noqa: PLC0415 -- the other commands need none of this
 
-    Args:
-        mqtt: The broker and the topics.
-        document: The request; it gets a `requestId` when it has none.
-        timeout: Seconds to wait for the reply.
-        as_json: Print the reply as one line of JSON, else as a table.
-        wait: Follow the tasks to their end first.
-
-    Returns:
-        OK when all was done as asked (with *wait*: when every task succeeded),
-        FAILED when something was denied, failed, not found or refused,
-        UNAVAILABLE without broker or reply.
-    """
-    document = {"requestId": f"cli-{secrets.token_hex(8)}", **document}
-    request_id = document["requestId"]
-    try:
-        with ExitStack() as stack:
-            with printing.progress() as progress:
-                task = progress.add_task(f"connecting to {mqtt.broker_host}:{mqtt.broker_port}")
-                sender = stack.enter_context(Requester(mqtt, hear_events=wait))
-                if wait:
-                    # Asked for first, so that the reply at the end is this request's own; the second
-                    # message repeats it and is told at once what was decided.
-                    sender.ask({**document, "wait": "finished"})
-                ticket = sender.ask(document)
-                progress.update(task, description=f"request {request_id} is published; waiting for the reply")
-                payload = sender.receive(ticket, timeout)
-                presence = sender.presence()
-            answer: dict[str, Any] = json.loads(payload) if payload is not None else {}
-            if wait and "tasksStarted" in answer and not document.get("dryRun"):
-                return start_wait.until_the_end(
-                    mqtt, document, sender, answer, timeout=timeout, as_json=as_json
-                )
-    except BrokerError as error:
-        printing.complain(str(error))
-        return ExitCode.UNAVAILABLE
-    if payload is None:
-        printing.complain(
-            f"no reply to request {request_id} within {timeout:g} s; {presence}.\n"
-            "The broker has the request, a daemon will carry it out. The same command with "
-            f"--request-id {request_id} asks for the reply again; it starts nothing twice."
-        )
-        return ExitCode.UNAVAILABLE
-    printing.show(answer, as_json=as_json)
-    return ExitCode.OK if answer.get("status") == "ok" else ExitCode.FAILED
+    document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist)
+    if dry_run:
+        document["dryRun"] = True
+    more = {"ifRunning": if_running, "requestId": request_id, "sender": sender, "expiresAt": expires_at}
+    document |= {key: value for key, value in more.items() if value is not None}
+    # The files of `cert` are the daemon's: a sender on another machine has none.
+    mqtt = read_settings(config, check_files=False).mqtt
+    end(start_request.start(mqtt, document, timeout=timeout, as_json=as_json, wait=wait))

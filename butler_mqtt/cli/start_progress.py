@@ -1,4 +1,4 @@
-"""How the tasks of one request get on, gathered from replies and events; no I/O."""
+"""The progress of one request's tasks, from replies and events; no I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 _LISTS = ("tasksStarted", "tasksWouldStart", "tasksQueued", "tasksSkipped", "tasksDenied", "tasksFailed")
 #: Events after which nothing more comes about a task.
 ENDS = frozenset({"succeeded", "failed", "aborted", "skipped", "expired", "cancelled", "unknown"})
-#: What an event tells beyond the reply that waited for the end.
+#: What an event has beyond the reply that waited for the end.
 _REPORTED = ("reason", "details", "scriptLog")
 
 
@@ -20,8 +20,8 @@ class Outcome:
     """
     One task of the request.
 
-    `since` is the monotonic time at which it was first heard that it runs;
-    `facts` are the last event's or the reply's.
+    `since` is the monotonic time of the first message that it runs; `facts` are
+    the last event's or the reply's.
     """
 
     task_id: str
@@ -33,11 +33,11 @@ class Outcome:
 
     @property
     def ended(self) -> bool:
-        """Tell whether an end was told, by an event or a reply."""
+        """Whether an event or a reply reported its end."""
         return self.state in ENDS
 
     def seconds(self, now: float) -> float | None:
-        """Give how long it ran, or runs until *now*; None when it never ran."""
+        """Return how long it ran, or runs until *now*; None when it never ran."""
         if self.facts.get("durationMs") is not None:
             return float(self.facts["durationMs"]) / 1000
         return None if self.since is None or self.ended else now - self.since
@@ -53,7 +53,7 @@ class Outcomes:
         self._ends: dict[str, Mapping[str, Any]] = {}
 
     def reply(self, answer: Mapping[str, Any]) -> None:
-        """Take in a reply; what it says about an end is the last word."""
+        """Apply a reply; the end that it reports is final."""
         for name in _LISTS:
             for entry in answer.get(name, ()):
                 known = self.tasks.get(entry["taskId"])
@@ -63,18 +63,18 @@ class Outcomes:
                 self._set(entry, "skipped" if state == "skippedByQlik" else state)
 
     def event(self, event: Mapping[str, Any]) -> None:
-        """Take in an event; those of other requests are left out."""
+        """Apply an event; those of other requests are ignored."""
         if self.request_id not in event.get("requestIds", ()):
             return
         known = self.tasks.get(event["taskId"])
         if event["event"] in ENDS:
             self._ends[event["taskId"]] = event
         elif known is not None and known.ended:
-            return  # told again after a restart of the daemon
+            return  # repeated after a restart of the daemon
         self._set(event, str(event["event"]))
 
     def complete(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the reply that waited for the end, with what only the events told."""
+        """Return the reply that waited for the end, with what only the events report."""
         more = {
             task_id: {key: event[key] for key in _REPORTED if key in event}
             for task_id, event in self._ends.items()
@@ -86,7 +86,7 @@ class Outcomes:
         return completed
 
     def unreported(self) -> bool:
-        """Tell whether a task ended badly whose event, with the reason, has not come yet."""
+        """Return whether the event of a task that failed, with the reason, is still missing."""
         return any(
             one.state in ENDS - {"succeeded"} and one.execution_id and one.task_id not in self._ends
             for one in self.tasks.values()
@@ -104,10 +104,10 @@ class Outcomes:
 
 def succeeded(answer: Mapping[str, Any]) -> bool:
     """
-    Tell whether a reply says that all was done: every task ran and succeeded.
+    Return whether a reply reports full success: every task ran and succeeded.
 
-    A task that ran already and was left alone, or whose end the server does not
-    show, did not.
+    A task that was skipped because it ran already, or whose end the server does
+    not show, did not.
     """
     if answer.get("status") != "ok" or answer.get("tasksQueued") or answer.get("tasksSkipped"):
         return False

@@ -1,4 +1,4 @@
-"""`start --wait`: shows how the tasks of a request get on until all have ended."""
+"""`start --wait`: shows the progress of a request's tasks until all have ended."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.requester import Requester
 from butler_mqtt.settings import MqttSettings
 
-#: Seconds between two changes of the durations shown.
+#: Seconds between two updates of the durations shown.
 TICK_SECONDS = 0.25
-#: Seconds for which the event about a bad end may come after the reply.
+#: Seconds to wait after the reply for the event about a task that failed.
 LATE_SECONDS = 2.0
-#: Seconds between two tries to reach a broker that was lost.
+#: Seconds between two attempts to reach a broker that was lost.
 AGAIN_SECONDS = 1.0
 
 _STYLES = {"succeeded": "green", "queued": "yellow", "started": "yellow", "running": "yellow"}
@@ -40,18 +40,17 @@ def until_the_end(
     as_json: bool,
 ) -> ExitCode:
     """
-    Follow a request that has its first reply, and print how it ended.
+    Wait for the end of a request that has its first reply, and print how it ended.
 
-    The request asked for the reply at the end; it is sent once more to hear it
-    on this connection. A daemon that is restarted meanwhile answers it all the
-    same, and starts nothing twice.
+    The request is sent once more, to get the reply at the end on this connection.
+    A daemon that is restarted in between answers it too, and starts nothing twice.
 
     Args:
         mqtt: The broker and the topics.
         document: The request as it was sent, with its `requestId`.
         sender: The connection on which the first reply came.
         first: That reply.
-        timeout: Seconds for which the broker may be away.
+        timeout: Seconds for which the broker may be unreachable.
         as_json: Print the last reply as one line of JSON, else a table.
 
     Returns:
@@ -65,10 +64,10 @@ def until_the_end(
         with _live(console) if console.is_terminal else nullcontext() as live:
             answer = _last_reply(mqtt, sender, question, outcomes, live, timeout)
     except BrokerError as error:
-        printing.complain(f"{error}\n{_goes_on(outcomes)}")
+        printing.print_error(f"{error}\n{_continues(outcomes)}")
         return ExitCode.UNAVAILABLE
     except KeyboardInterrupt:
-        printing.complain(_goes_on(outcomes))
+        printing.print_error(_continues(outcomes))
         return ExitCode.FAILED
     if as_json:
         printing.show(outcomes.complete(answer), as_json=True)
@@ -89,9 +88,9 @@ def _last_reply(
     live: Live | None,
     timeout: float,
 ) -> dict[str, Any]:
-    """Wait for the reply at the end; over a new connection when the broker was away."""
+    """Wait for the reply at the end; over a new connection when the first was lost."""
     try:
-        return _hear(sender, question, outcomes, live)
+        return _receive(sender, question, outcomes, live)
     except BrokerError:
         deadline = time.monotonic() + timeout
     while True:
@@ -99,46 +98,46 @@ def _last_reply(
         try:
             with Requester(mqtt, hear_events=True) as again:
                 deadline = time.monotonic() + timeout
-                return _hear(again, question, outcomes, live)
+                return _receive(again, question, outcomes, live)
         except BrokerError:
             if time.monotonic() >= deadline:
                 raise
 
 
-def _hear(
+def _receive(
     sender: Requester, question: Mapping[str, object], outcomes: Outcomes, live: Live | None
 ) -> dict[str, Any]:
     ticket = sender.ask(question)
     while not sender.has_reply(ticket):
         sender.wait(lambda: sender.events or sender.has_reply(ticket), TICK_SECONDS)
-        _take_in(sender, outcomes)
+        _apply_events(sender, outcomes)
         if live is not None:
             live.update(_table(outcomes), refresh=True)
     answer: dict[str, Any] = json.loads(sender.receive(ticket, 0.0) or b"{}")
     outcomes.reply(answer)
 
-    def told() -> bool:
-        _take_in(sender, outcomes)
+    def complete() -> bool:
+        _apply_events(sender, outcomes)
         return not outcomes.unreported()
 
-    sender.wait(told, LATE_SECONDS)
+    sender.wait(complete, LATE_SECONDS)
     return answer
 
 
-def _take_in(sender: Requester, outcomes: Outcomes) -> None:
+def _apply_events(sender: Requester, outcomes: Outcomes) -> None:
     while sender.events:
         try:
             event = json.loads(sender.events.popleft())
         except ValueError:
-            continue  # somebody else's message
+            continue  # not from the daemon
         if isinstance(event, dict) and {"event", "taskId", "taskName"} <= set(event):
             outcomes.event(event)
 
 
-def _goes_on(outcomes: Outcomes) -> str:
+def _continues(outcomes: Outcomes) -> str:
     return (
-        f"Request {outcomes.request_id} goes on without this command. "
-        f"The same command with --request-id {outcomes.request_id} tells its end and starts nothing twice."
+        f"Request {outcomes.request_id} continues without this command. "
+        f"The same command with --request-id {outcomes.request_id} shows its end and starts nothing twice."
     )
 
 

@@ -13,7 +13,7 @@ from butler_mqtt.exit_codes import ExitCode
 
 #: Random bytes of a token: nobody guesses 256 bits.
 TOKEN_BYTES = 32
-#: Begins every token, so that one that got into the wrong place is found by searching for it.
+#: Begins every token, so that a search finds one that leaked.
 PREFIX = "butler-mqtt_"
 MAX_NAME = 128
 
@@ -32,9 +32,9 @@ def tokens() -> None:
 
 @app.command(epilog="Example: butler-mqtt token add erp")
 def add(
-    name: Annotated[str, typer.Argument(help="Who will use it; stands in the journal beside each request.")],
+    name: Annotated[str, typer.Argument(help="Who uses it; recorded in the journal with each request.")],
 ) -> None:
-    """Make a token and print it, once, with the line that belongs into the configuration."""
+    """Make a token and print it, once, with the line for the configuration."""
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         typer.echo(f"NAME has 1 to {MAX_NAME} printable characters", err=True)
         raise typer.Exit(ExitCode.USAGE)
@@ -43,7 +43,7 @@ def add(
     # A JSON string is a YAML string too, whatever the name holds.
     entry = f"{{ name: {json.dumps(name, ensure_ascii=False)}, sha256: {digest} }}"
     typer.echo(f"Token: {token}")
-    typer.echo("It is shown this once and stored nowhere.")
+    typer.echo("It is shown only now and stored nowhere.")
     typer.echo("The caller sends it in the header `Authorization: Bearer TOKEN`.")
     typer.echo("Add this to restServerConfig.auth.tokens in the configuration and reload the daemon:")
     typer.echo(f"  - {entry}")

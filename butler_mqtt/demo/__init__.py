@@ -1,1 +1,1 @@
-"""The tour: a broker, a Qlik stand-in and the daemon on this machine, and what they do; the home of amqtt."""
+"""The tour: a broker, the QRS simulator and the daemon at work on this machine; the home of amqtt."""

@@ -1,4 +1,4 @@
-"""`python -m butler_mqtt.demo.broker PORT`: an MQTT 3.1.1 broker on 127.0.0.1, until SIGTERM."""
+"""`python -m butler_mqtt.demo.embedded_broker PORT`: an MQTT 3.1.1 broker on 127.0.0.1, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amqtt.broker import Broker
 
 
 async def serve(port: int) -> None:
-    """Serve everybody on this machine; keeps sessions in memory."""
+    """Serve all clients on this machine; sessions are in memory only."""
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

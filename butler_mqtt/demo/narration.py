@@ -1,4 +1,4 @@
-"""How the tour is printed: colours on a terminal, plain text elsewhere."""
+"""Prints the tour: in colours on a terminal, as plain text elsewhere."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _WIDTH = 96
 
 
 class Narration:
-    """Prints the story to standard output, step by step."""
+    """Prints the chapters to standard output, step by step."""
 
     def __init__(self) -> None:
-        # What is published and answered is shown as it is: square brackets are not rich's markup.
+        # No markup: square brackets in messages are printed as they are.
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
         self._chapters = 0
 
     def title(self, text: str) -> None:
-        """Print the title of all."""
+        """Print a heading without a number."""
         self._console.print(f"\n{text}", style="bold")
 
     def say(self, text: str) -> None:
@@ -30,7 +30,7 @@ class Narration:
         self._console.print(textwrap.fill(text, _WIDTH))
 
     def chapter(self, title: str, text: str) -> None:
-        """Begin a chapter."""
+        """Print the number, title and text of a chapter."""
         self._chapters += 1
         self._console.print(f"\n{self._chapters}. {title}", style="bold cyan")
         self.say(text)
@@ -45,17 +45,17 @@ class Narration:
         self._console.print(f"   ← the reply, {seconds:.2f} s later", style="dim")
         self._block(pretty(answer), "green")
 
-    def happens(self, text: str) -> None:
-        """Tell what happens backstage."""
+    def action(self, text: str) -> None:
+        """Print what the tour does to a server or to the daemon."""
         self._console.print(textwrap.fill(f"! {text}", _WIDTH, initial_indent="   "), style="magenta")
 
     def right(self, text: str) -> None:
-        """Tell what was just seen and checked."""
+        """Print what was just checked."""
         lines = textwrap.fill(text, _WIDTH, initial_indent="   ✓ ", subsequent_indent="     ")
         self._console.print(lines, style="bold green")
 
     def wrong(self, text: str) -> None:
-        """Tell what is not as it should be."""
+        """Print what is not as expected."""
         self._console.print(f"   ✗ {text}", style="bold red")
 
     def tally(self, rows: Mapping[str, int]) -> None:
@@ -72,7 +72,7 @@ class Narration:
 
 
 def pretty(answer: Mapping[str, object]) -> str:
-    """Write a reply with a line for each key and for each task."""
+    """Return a reply as JSON with a line for each key and for each task."""
     lines = []
     for key, value in answer.items():
         if isinstance(value, list) and value:

@@ -1,4 +1,4 @@
-"""The programs of the tour, as real processes in a folder of their own."""
+"""The processes of the tour, in a folder of their own: broker, QRS simulator, daemon."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from butler_mqtt.config import yaml_file
 from butler_mqtt.errors import ButlerError
 from butler_mqtt.settings import MqttSettings
 
-#: Seconds for a program to be up, to be down, or to do what the story says.
+#: Seconds for a program to start, to end, or to do what is expected of it.
 PATIENCE_SECONDS = 20.0
-#: The executions of the built-in site take this part of their time, so that nobody has to wait.
+#: The executions of the built-in site take this part of their time, to keep the tour short.
 DURATION_FACTOR = 0.1
 _T = TypeVar("_T")
 _SBIN = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
@@ -35,10 +35,10 @@ class ProcessError(ButlerError):
 
 class Program:
     """
-    One process with its log; it gets no Ctrl-C of ours, since we end it in order.
+    One process with its log; Ctrl-C does not reach it, since the tour ends it in order.
 
     Args:
-        name: What people call it; its log is `<name>.log` in *folder*.
+        name: Shown in messages; its log is `<name>.log` in *folder*.
         command: The command line.
         folder: Its working directory.
     """
@@ -52,7 +52,7 @@ class Program:
             )
 
     def running(self) -> bool:
-        """Tell whether it runs."""
+        """Return whether it runs."""
         return self.process.poll() is None
 
     def kill(self) -> None:
@@ -68,7 +68,7 @@ class Program:
         self.kill()
 
     def await_line(self, beginning: str) -> str:
-        """Wait for a line of its log and give what follows *beginning*."""
+        """Wait for a line of its log and return what follows *beginning*."""
 
         def found() -> list[str]:
             lines = self.log.read_text(errors="replace").splitlines() if self._alive() else []
@@ -92,30 +92,30 @@ class Program:
 
 
 class Qlik:
-    """The stand-in for the Qlik server, seen from backstage."""
+    """The QRS simulator, with its admin interface."""
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, "-m", "butler_mqtt.simulator", "--port", "0", "--admin-port", "0"]
         command += ["--certs", "certificates", "--switch", f"durationFactor={DURATION_FACTOR}"]
-        self.program = Program("qlik stand-in", command, folder)
+        self.program = Program("qlik simulator", command, folder)
         listening = self.program.await_line("QRS simulator listening on ")
         self.port = urlsplit(listening).port
         self._admin_port = urlsplit(self.program.await_line("QRS simulator admin on ")).port
 
     def switch(self, **positions: object) -> None:
-        """Put switches of the simulator into positions."""
+        """Set switches of the simulator."""
         self._call("PUT", "switches", positions)
 
-    def plant(self, **fault: object) -> None:
-        """Plant a fault."""
+    def inject(self, **fault: object) -> None:
+        """Inject a fault."""
         self._call("POST", "faults", fault)
 
     def executions(self) -> dict[str, str]:
-        """Give the id and the task's id of everything that ever began to run."""
+        """Return the task id of every execution that ever began, by execution id."""
         return {one["executionID"]: one["taskID"] for one in self._call("GET", "executions")}
 
     def idle(self) -> bool:
-        """Tell whether nothing runs."""
+        """Return whether nothing runs."""
         return not self._call("GET", "executions?active=true")
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
@@ -126,14 +126,14 @@ class Qlik:
             text = answer.read()
         if answer.status >= 300:
             raise ProcessError(
-                f"the Qlik stand-in answers {answer.status} to {method} {path}: {text[:200]!r}"
+                f"the QRS simulator answers {answer.status} to {method} {path}: {text[:200]!r}"
             )
         return json.loads(text) if text else None
 
 
 class Processes:
     """
-    Everything that runs; a context manager, which ends it all.
+    All processes of the tour; a context manager, which ends them.
 
     Args:
         folder: An empty folder.
@@ -150,7 +150,7 @@ class Processes:
 
     @property
     def broker_keeps(self) -> bool:
-        """Tell whether it keeps messages for a daemon that is away: amqtt drops them or marks them as old."""
+        """Whether it keeps messages for a daemon that is not connected: amqtt drops or retains them."""
         return self.broker == "mosquitto"
 
     def __enter__(self) -> Processes:
@@ -158,7 +158,7 @@ class Processes:
         Start all three.
 
         Raises:
-            StageError: One of them does not come up.
+            ProcessError: One of them does not come up.
         """
         with contextlib.ExitStack() as undo:
             undo.callback(self._end)
@@ -183,13 +183,13 @@ class Processes:
         self._end()
 
     def start_daemon(self) -> None:
-        """Start the daemon; it is ready when its status says `online`."""
+        """Start the daemon; it is ready when its status is `online`."""
         command = [sys.executable, "-m", "butler_mqtt", "run", "-c", "config.yaml"]
         self._daemon = Program("daemon", command, self._folder)
         self._programs.append(self._daemon)
 
     def daemon_runs(self) -> bool:
-        """Tell whether the daemon's process is there."""
+        """Return whether the daemon's process runs."""
         return self._daemon is not None and self._daemon.running()
 
     def kill_daemon(self) -> None:
@@ -198,7 +198,7 @@ class Processes:
             self._daemon.kill()
 
     def logs(self, lines: int = 15) -> str:
-        """Give the last lines of every log."""
+        """Return the last lines of every log."""
         tails = []
         for log in sorted(self._folder.glob("*.log")):
             tail = log.read_text(errors="replace").splitlines()[-lines:]
@@ -234,7 +234,7 @@ class Processes:
 
 
 def until(fact: Callable[[], _T], what: str) -> _T:
-    """Wait until *fact* gives something true, and give that; StageError when it does not come about."""
+    """Wait until *fact* returns something true, and return that; ProcessError when it does not in time."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (value := fact()):
         if time.monotonic() > deadline:
@@ -248,13 +248,13 @@ def _choose(broker: str) -> tuple[str, list[str]]:
     if broker != "embedded" and program is not None:
         return "mosquitto", [program]
     if broker != "mosquitto" and importlib.util.find_spec("amqtt") is not None:
-        return "embedded", [sys.executable, "-m", "butler_mqtt.demo.broker"]
-    ways = {
+        return "embedded", [sys.executable, "-m", "butler_mqtt.demo.embedded_broker"]
+    advice = {
         "mosquitto": "mosquitto is not installed: apt-get install mosquitto",
         "embedded": "the embedded broker is not installed: pip install 'butler-mqtt[demo]'",
-        "auto": "no MQTT broker is there: apt-get install mosquitto, or pip install 'butler-mqtt[demo]'",
+        "auto": "no MQTT broker is installed: apt-get install mosquitto, or pip install 'butler-mqtt[demo]'",
     }
-    raise ProcessError(ways[broker])
+    raise ProcessError(advice[broker])
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""What was sent, answered, promised and really started; pure."""
+"""Counts messages, replies, starts and executions, and finds contradictions between them; pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def gist(reply: Mapping[str, Any]) -> dict[str, object]:
-    """Give what matters of a reply: how it went, and names and codes of its tasks in order."""
+    """Return the status of a reply, and names and codes of its tasks in order."""
     if "error" in reply:
         return {"code": reply["code"]}
     lists = {
@@ -23,42 +23,44 @@ def gist(reply: Mapping[str, Any]) -> dict[str, object]:
 
 @dataclass
 class Tally:
-    """The books of the tour; `starts` is execution id → (request id, task id), as the replies say."""
+    """What the tour sent and received; `starts` is execution id → (request id, task id), from the replies."""
 
     sent: int = 0
     replies: int = 0
     starts: dict[str, tuple[str, str]] = field(default_factory=dict)
     mistakes: list[str] = field(default_factory=list)
 
-    def enter(self, reply: Mapping[str, Any]) -> None:
-        """Take a reply into the books."""
+    def add(self, reply: Mapping[str, Any]) -> None:
+        """Count a reply and its starts."""
         self.replies += 1
         for task in reply.get("tasksStarted", []):
             start = (reply["requestId"], task["taskId"])
             known = self.starts.setdefault(task["executionId"], start)
             if known != start:
                 self.mistakes.append(
-                    f"execution {task['executionId']} answers two requests: {known}, {start}"
+                    f"execution {task['executionId']} is in the replies to two requests: {known}, {start}"
                 )
 
-    def close(self, heard: int, executions: Mapping[str, str]) -> None:
+    def compare(self, received: int, executions: Mapping[str, str]) -> None:
         """
-        Compare with what was heard and what ran.
+        Compare with all that was received and all that ran.
 
         Args:
-            heard: Replies that came, wanted or not.
+            received: Replies that came, expected or not.
             executions: Execution id → task id, all that the server ever ran.
         """
-        if not self.sent == self.replies == heard:
-            self.mistakes.append(f"{self.sent} messages sent, {heard} replies heard, {self.replies} expected")
+        if not self.sent == self.replies == received:
+            self.mistakes.append(
+                f"{self.sent} messages sent, {received} replies received, {self.replies} expected"
+            )
         for execution, (request, task) in self.starts.items():
             if executions.get(execution) != task:
                 self.mistakes.append(
-                    f"{request} was told that {task} runs as {execution}; the server ran no such"
+                    f"the reply to {request} has {task} as {execution}; the server ran no such execution"
                 )
         for execution, task in executions.items():
             if execution not in self.starts:
-                self.mistakes.append(f"the server ran {task} as {execution}; no reply tells of it")
+                self.mistakes.append(f"the server ran {task} as {execution}, which is in no reply")
         pairs = list(self.starts.values())
         for request, task in set(pairs):
             if pairs.count((request, task)) > 1:

@@ -1,1 +1,1 @@
-"""A stand-in for the Qlik Sense Repository Service: tasks, filters, executions, and planted faults."""
+"""A simulated Qlik Sense Repository Service: tasks, filters, executions, and injected faults."""

@@ -15,7 +15,7 @@ def options(arguments: list[str]) -> ServeOptions:
     """Read the command line; exits with 2 when it is wrong."""
     parser = argparse.ArgumentParser(
         prog="simulate-qrs",
-        description="A stand-in for the Qlik Sense Repository Service.",
+        description="A simulated Qlik Sense Repository Service.",
         epilog="Example: simulate-qrs --port 0 --certs certs --tasks site.yaml --switch alreadyRunning=same",
     )
     default = ServeOptions()

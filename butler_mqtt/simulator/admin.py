@@ -39,7 +39,7 @@ class Admin:
         self._door = door
 
     def routes(self) -> list[Route]:
-        """Give all routes."""
+        """Return all routes."""
         return [
             Route("/admin", self.state, methods=["GET"]),
             Route("/admin/switches", self.switches, methods=["GET", "PUT"]),
@@ -57,7 +57,7 @@ class Admin:
         ]
 
     async def state(self, _request: Request) -> Response:
-        """Give a few numbers."""
+        """Return the server's time and numbers of entities."""
         site = self._site
         return JSONResponse(
             {
@@ -72,7 +72,7 @@ class Admin:
         )
 
     async def switches(self, request: Request) -> Response:
-        """Give the switches, or put those that the body names into new positions."""
+        """Return the switches, or set those that the body names."""
         site = self._site
         if request.method == "PUT":
             before = site.switches
@@ -85,7 +85,7 @@ class Admin:
         return JSONResponse(site.switches.as_json())
 
     async def faults(self, request: Request) -> Response:
-        """List the faults, plant one or several, or take all out."""
+        """List the faults, add one or several, or remove all."""
         if request.method == "DELETE":
             self._faults.clear()
             return Response(status_code=204)
@@ -93,20 +93,20 @@ class Admin:
             return JSONResponse([fault.as_json() for fault in self._faults])
         body = await _document(request, dict, list)
         try:
-            planted = [self._faults.plant(raw) for raw in (body if isinstance(body, list) else [body])]
+            injected = [self._faults.inject(raw) for raw in (body if isinstance(body, list) else [body])]
         except FaultError as error:
             raise HTTPException(400, str(error)) from None
-        shown = [fault.as_json() for fault in planted]
+        shown = [fault.as_json() for fault in injected]
         return JSONResponse(shown if isinstance(body, list) else shown[0], 201)
 
     async def fault(self, request: Request) -> Response:
-        """Take one fault out."""
+        """Remove one fault."""
         if not self._faults.remove(request.path_params["fault"]):
             raise HTTPException(404, "no such fault")
         return Response(status_code=204)
 
     async def calls(self, request: Request) -> Response:
-        """Give the calls from `since` on that fit `method`, `path`, `status`, `taskId`, `user`."""
+        """Return the calls from `since` on that match `method`, `path`, `status`, `taskId`, `user`."""
         asked = request.query_params
         since = _number(asked.get("since", "0"), "since")
         limit = _number(asked.get("limit", "1000"), "limit")
@@ -115,7 +115,7 @@ class Admin:
         return JSONResponse({"calls": found[:limit], "next": following})
 
     async def starts(self, _request: Request) -> Response:
-        """Give how often each task was asked for and how many executions began."""
+        """Return how often each task's start was requested and how many executions began."""
         counts = self._site.calls.starts
         names = ("requests", "executions", "empty", "foreign")
         return JSONResponse(
@@ -149,7 +149,7 @@ class Admin:
         return JSONResponse(task.document)
 
     async def start(self, request: Request) -> Response:
-        """Start a task as somebody else; the body may name the `user`."""
+        """Start a task as another user; the body may name the `user`."""
         task = self._find(request)
         user = FOREIGN_USER
         if await request.body():
@@ -162,7 +162,7 @@ class Admin:
         return JSONResponse({"stopped": self._site.stop(self._find(request))})
 
     async def executions(self, request: Request) -> Response:
-        """Give the results, newest last, with their sessions; `taskId` and `active=true` choose."""
+        """Return the results, newest last, with their sessions; `taskId` and `active=true` filter."""
         site = self._site
         task_id = request.query_params.get("taskId", "").lower()
         active = request.query_params.get("active") == "true"
@@ -201,14 +201,14 @@ class Admin:
 def application(
     site: Site, faults: Faults, door: Callable[[], AdminDoor]
 ) -> Callable[[_Scope, Any, Any], Awaitable[None]]:
-    """Give the ASGI application of the admin endpoints."""
+    """Return the ASGI application of the admin endpoints."""
     app = Starlette(
         routes=Admin(site, faults, door).routes(),
         exception_handlers={HTTPException: _refused},
     )
 
     async def current(scope: _Scope, receive: Any, send: Any) -> None:
-        # What is due by now has happened before anybody looks.
+        # What is due by now happens before the answer is made.
         site.agenda.run()
         await app(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""The ASGI application: the QRS endpoints with planted faults, and the admin endpoints."""
+"""The ASGI application: the QRS endpoints with injected faults, and the admin endpoints."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Application:
     async def _strike(
         self, fault: Fault, scope: Scope, send: Send, *, body: bytes, record: CallRecord
     ) -> None:
-        """Let *fault* happen: the call takes effect unless the fault comes before, or it is only slow."""
+        """Apply *fault*: the call takes effect unless the fault comes before it, or is only slow."""
         wire: Wire = scope["state"]["wire"]
         if fault.kind == "slow" and fault.before:
             await asyncio.sleep(fault.seconds)
@@ -114,7 +114,7 @@ class Application:
 
 
 def _faulty(fault: Fault, real: Answer | None) -> Answer:
-    """Give the wrong answer that *fault* stands for, in place of *real*."""
+    """Return the wrong answer of *fault*, in place of *real*."""
     status = fault.status or (real.status if real is not None and real.status != 204 else 200)
     if fault.kind == "xsrf":
         return Answer.text(403, endpoints.XSRF)

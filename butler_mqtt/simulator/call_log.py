@@ -1,4 +1,4 @@
-"""What was called, and what each start led to; bounded in memory."""
+"""The calls, and what each start led to; bounded in memory."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: How many calls are remembered.
+#: Calls kept in memory.
 CALLS_KEPT = 20_000
 
 
 @dataclass(slots=True)
 class CallRecord:
     """
-    One call as it is remembered.
+    One call.
 
-    `status` is None while it goes on and 0 where the connection was cut.
+    `status` is None while it is being answered and 0 where the connection was cut.
     `task_ids` are the tasks that a start or stop named.
     """
 
@@ -34,7 +34,7 @@ class CallRecord:
     fault: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as the admin endpoint does."""
+        """Return it as the admin endpoint shows it."""
         return {
             "index": self.index,
             "time": self.time,
@@ -52,7 +52,7 @@ class CallRecord:
 
 @dataclass(slots=True)
 class StartCounts:
-    """For one task: how often a start was asked for, how many executions began, how often none did."""
+    """For one task: how often a start was requested, how many executions began, how often none did."""
 
     requests: int = 0
     executions: int = 0
@@ -60,7 +60,7 @@ class StartCounts:
     foreign: int = 0
 
     def as_json(self) -> dict[str, int]:
-        """Give it as the admin endpoint does."""
+        """Return it as the admin endpoint shows it."""
         return {
             "requests": self.requests,
             "executions": self.executions,
@@ -71,29 +71,29 @@ class StartCounts:
 
 @dataclass
 class CallLog:
-    """The newest calls, and counts per task that are never cut."""
+    """The newest calls, and counts per task of all calls."""
 
     records: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=CALLS_KEPT))
     starts: dict[str, StartCounts] = field(default_factory=dict)
     total: int = 0
 
     def begin(self, time: str, method: str, path: str, query: str) -> CallRecord:
-        """Note a call that has just come in."""
+        """Record a call that has just arrived."""
         record = CallRecord(self.total, time, method, path, query)
         self.total += 1
         self.records.append(record)
         return record
 
     def counts(self, task_id: str) -> StartCounts:
-        """Give the counts of one task."""
+        """Return the counts of one task."""
         return self.starts.setdefault(task_id, StartCounts())
 
     def since(self, index: int) -> Iterator[CallRecord]:
-        """Yield what is remembered from *index* on."""
+        """Yield the recorded calls from *index* on."""
         return (record for record in self.records if record.index >= index)
 
 
-class StartBook:
+class StartLedger:
     """
     A file with one JSON line per execution, written before the caller gets its answer.
 
@@ -105,7 +105,7 @@ class StartBook:
         self._stream = file.open("a", encoding="utf-8") if file is not None else None
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write one line; it is there even if the process is killed right afterwards."""
+        """Write one line; it is in the file even if the process is killed right afterwards."""
         if self._stream is not None:
             self._stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._stream.flush()

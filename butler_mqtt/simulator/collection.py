@@ -1,4 +1,4 @@
-"""Entities of one kind, found by id or filter; `id eq A or id eq B …` does not look at the others."""
+"""Entities of one kind, found by id or filter; `id eq A or id eq B …` does not test the others."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Entity:
         self._full = self._condensed = None
 
     def full(self) -> bytes:
-        """Give the full form."""
+        """Return the full form."""
         if self._full is None:
             self._full = dump(self.document)
         return self._full
 
     def condensed_document(self) -> dict[str, Any]:
-        """Give the keys of the condensed form."""
+        """Return the keys of the condensed form."""
         if self.condensed_keys is None:
             return self.document
         return {key: self.document[key] for key in self.condensed_keys if key in self.document}
 
     def condensed(self) -> bytes:
-        """Give the condensed form."""
+        """Return the condensed form."""
         if self._condensed is None:
             self._condensed = dump(self.condensed_document())
         return self._condensed
@@ -78,7 +78,7 @@ class Collection(Generic[E]):
         return self._entities.get(entity_id)
 
     def add(self, entity: E) -> None:
-        """Take in *entity*, in the place of the one with the same id if there is one."""
+        """Add *entity*, in place of one with the same id."""
         order = self._order.get(entity.id)
         self.remove(entity.id)
         if order is None:
@@ -91,7 +91,7 @@ class Collection(Generic[E]):
                 index.setdefault(value, {})[entity.id] = None
 
     def remove(self, entity_id: str) -> E | None:
-        """Take out one entity; None when it is not here."""
+        """Remove and return one entity; None when there is none."""
         entity = self._entities.pop(entity_id, None)
         if entity is None:
             return None
@@ -105,11 +105,11 @@ class Collection(Generic[E]):
         return entity
 
     def oldest(self) -> E | None:
-        """Give the one that came first."""
+        """Return the oldest one."""
         return next(iter(self._entities.values()), None)
 
     def find(self, condition: Bound | None) -> list[E]:
-        """Give all that meet *condition* (None: all) in order of arrival."""
+        """Return all that match *condition* (None: all), oldest first."""
         if condition is None:
             return list(self._entities.values())
         ids = self._candidates(condition)
@@ -120,7 +120,7 @@ class Collection(Generic[E]):
         return [entity for entity in found if condition.holds(entity.document, {})]
 
     def _candidates(self, condition: Bound) -> set[str] | None:
-        """Give the ids of all that may meet *condition*, None when no index knows."""
+        """Return the ids of all that may match *condition*, None when no index has them."""
         if isinstance(condition, Comparison):
             index = self._indexes.get(condition.keys)
             if index is None or condition.operator not in ("eq", "in"):

@@ -141,7 +141,7 @@ class NodeDefinition:
 
 @dataclass(frozen=True)
 class SiteDefinition:
-    """Everything a tasks file says."""
+    """The content of a tasks file."""
 
     tasks: tuple[TaskDefinition, ...] = ()
     nodes: tuple[NodeDefinition, ...] = (NodeDefinition(),)

@@ -86,7 +86,7 @@ def _tasks(site: Site, call: Call) -> list[SimulatedTask]:
 
 
 def _named(site: Site, call: Call, *tasks: SimulatedTask) -> None:
-    """Note the tasks that a call is about, and refuse who may not start or stop them."""
+    """Record the tasks that a call is about, and refuse a user who may not start or stop them."""
     call.record.task_ids = tuple(task.id for task in tasks)
     if site.switches.rights != "full":
         raise Refusal(403, "Forbidden")

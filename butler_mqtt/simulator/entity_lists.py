@@ -30,7 +30,7 @@ class View:
     mixed: bool = False
 
     def shows(self, entity: Entity) -> bool:
-        """Tell whether *entity* belongs here."""
+        """Return whether *entity* belongs here."""
         return self.kinds is None or (isinstance(entity, SimulatedTask) and entity.kind in self.kinds)
 
 

@@ -19,7 +19,7 @@ RETRY_PAUSE_SECONDS = 0.2
 
 _TASK_PATHS = (("reloadTask", "id"), ("userSyncTask", "id"), ("externalProgramTask", "id"))
 
-#: Is told of every change: 1 added, 2 updated, 3 deleted; entity type; entity; changed properties.
+#: Called with every change: 1 added, 2 updated, 3 deleted; entity type; entity; changed properties.
 OnChange = Callable[[int, str, Entity, Sequence[str]], None]
 
 
@@ -76,7 +76,7 @@ class Executions:
         self.script_logs: dict[str, Result] = {}
 
     def alive(self, task: SimulatedTask) -> list[SimulatedExecution]:
-        """Give the executions of *task* that have not ended, oldest first."""
+        """Return the executions of *task* that have not ended, oldest first."""
         return list(self._alive.get(task.id, {}).values())
 
     def start(self, task: SimulatedTask, user: str) -> SimulatedExecution:
@@ -115,7 +115,7 @@ class Executions:
         self._then(execution, ABORT_STEP_SECONDS, lambda: self._end(execution, 6))
 
     def dispatch(self) -> None:
-        """Give free engines to those that wait."""
+        """Assign free engines to executions that are queued."""
         for _ in range(len(self._queue)):
             execution = self._queue.popleft()
             if execution.ended or execution.aborting:

@@ -1,4 +1,4 @@
-"""Faults that are planted into calls: which calls, when, and what goes wrong."""
+"""Faults that are injected into calls: which calls, when, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BODIES = {
     502: "Bad gateway",
     503: "Service unavailable",
 }
-#: JSON schema of a fault as it is planted.
+#: JSON schema of a fault as it is given.
 DESCRIPTION: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -53,7 +53,7 @@ class FaultError(Exception):
 @dataclass
 class Fault:
     """
-    One planted fault.
+    One injected fault.
 
     `path` is a shell pattern over the lower-case path, in which `*` also
     spans slashes. `before` means: the call has no effect on the site.
@@ -83,7 +83,7 @@ class Fault:
         self._random = random.Random(self.seed)  # noqa: S311 - repeatable on purpose
 
     def strikes(self, method: str, path: str) -> bool:
-        """Tell whether this call is hit, and count."""
+        """Return whether this call is hit, and count it."""
         if self.count is not None and self.struck >= self.count:
             return False
         if self.method not in (None, method) or not fnmatch.fnmatchcase(path, self.path):
@@ -99,7 +99,7 @@ class Fault:
         return True
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as the admin endpoint does."""
+        """Return it as the admin endpoint shows it."""
         return {
             "id": self.id,
             "kind": self.kind,
@@ -119,7 +119,7 @@ class Fault:
 
 
 class Faults:
-    """All planted faults; the first that strikes is the one that happens."""
+    """All injected faults; the first that matches a call is applied."""
 
     def __init__(self) -> None:
         self._faults: dict[int, Fault] = {}
@@ -128,7 +128,7 @@ class Faults:
     def __iter__(self) -> Iterator[Fault]:
         return iter(self._faults.values())
 
-    def plant(self, raw: Any) -> Fault:
+    def inject(self, raw: Any) -> Fault:
         """
         Plant the fault described by *raw*, see docs/simulator.md.
 
@@ -163,13 +163,13 @@ class Faults:
         return fault
 
     def remove(self, fault_id: int) -> bool:
-        """Take one out; False when there is none of that id."""
+        """Remove one; False when there is none with that id."""
         return self._faults.pop(fault_id, None) is not None
 
     def clear(self) -> None:
-        """Take all out."""
+        """Remove all."""
         self._faults.clear()
 
     def strike(self, method: str, path: str) -> Fault | None:
-        """Give the fault that hits this call, if any; *path* is lower-case."""
+        """Return the fault that hits this call, if any; *path* is lower-case."""
         return next((fault for fault in self._faults.values() if fault.strikes(method, path)), None)

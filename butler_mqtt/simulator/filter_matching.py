@@ -64,7 +64,7 @@ class Comparison:
     wanted: Any
 
     def holds(self, document: Document, chosen: Chosen) -> bool:
-        """Tell whether *document* meets it, given the elements *chosen* so far."""
+        """Return whether *document* matches it, given the elements *chosen* so far."""
         compare, wanted = _COMPARE[self.operator], self.wanted
         keys, root = self.keys, document
         if self.collection and (prefix := keys[: self.collection]) in chosen:
@@ -72,7 +72,7 @@ class Comparison:
         return any(compare(found, wanted) for found in values(root, keys))
 
     def collections(self) -> frozenset[tuple[str, ...]]:
-        """Give the collections its terms are about."""
+        """Return the collections its terms are about."""
         return frozenset({self.keys[: self.collection]}) if self.collection else frozenset()
 
 
@@ -84,14 +84,14 @@ class PropertyShorthand:
     value: Comparison
 
     def holds(self, document: Document, chosen: Chosen) -> bool:  # noqa: ARG002 - never bound to a choice
-        """Tell whether *document* meets it, given the elements *chosen* so far."""
+        """Return whether *document* matches it, given the elements *chosen* so far."""
         return any(
             item["definition"]["name"].casefold() == self.name and self.value.holds(item, {})
             for item in document.get("customProperties") or ()
         )
 
     def collections(self) -> frozenset[tuple[str, ...]]:
-        """Give the collections its terms are about."""
+        """Return the collections its terms are about."""
         return frozenset()
 
 
@@ -103,7 +103,7 @@ class Both:
     same_object: bool
 
     def holds(self, document: Document, chosen: Chosen) -> bool:
-        """Tell whether *document* meets it, given the elements *chosen* so far."""
+        """Return whether *document* matches it, given the elements *chosen* so far."""
         if not self.same_object:
             return all(part.holds(document, chosen) for part in self.parts)
         open_collections = [prefix for prefix in self.collections() if prefix not in chosen]
@@ -117,7 +117,7 @@ class Both:
         )
 
     def collections(self) -> frozenset[tuple[str, ...]]:
-        """Give the collections its terms are about."""
+        """Return the collections its terms are about."""
         return frozenset().union(*(part.collections() for part in self.parts))
 
 
@@ -128,11 +128,11 @@ class Either:
     parts: tuple[Bound, ...]
 
     def holds(self, document: Document, chosen: Chosen) -> bool:
-        """Tell whether *document* meets it, given the elements *chosen* so far."""
+        """Return whether *document* matches it, given the elements *chosen* so far."""
         return any(part.holds(document, chosen) for part in self.parts)
 
     def collections(self) -> frozenset[tuple[str, ...]]:
-        """Give the collections its terms are about."""
+        """Return the collections its terms are about."""
         return frozenset().union(*(part.collections() for part in self.parts))
 
 
@@ -140,12 +140,12 @@ Bound = Comparison | PropertyShorthand | Both | Either
 
 
 def folded(value: Any) -> Any:
-    """Give the form in which values are compared: strings without case."""
+    """Return the form in which values are compared: strings without case."""
     return value.casefold() if isinstance(value, str) else value
 
 
 def values(root: Any, keys: tuple[str, ...]) -> Sequence[Any]:
-    """Give every value that *keys* lead to, through references and collections, in compared form."""
+    """Return every value that *keys* lead to, through references and collections, in compared form."""
     for position, key in enumerate(keys):
         if root is None:
             return ()
@@ -219,7 +219,7 @@ def _bound(node: filter_language.Expression, schema: Schema, dialect: Dialect, r
 
 
 def _either(parts: list[Bound]) -> Bound:
-    """Join *parts*; many ids of one property become one look into a set."""
+    """Join *parts*; many ids of one property become one lookup in a set."""
     chains: dict[tuple[str, ...], list[Comparison]] = {}
     others: list[Bound] = []
     for part in parts:
@@ -262,7 +262,7 @@ def _wanted(found: Field, operator: str, value: Value, refusal: FilterError) -> 
             raise refusal
         return number
     if kind is Kind.GUID and value.kind is ValueKind.TEXT:
-        # Two clients quote their GUIDs; whether the server takes that is assumed.
+        # Two clients quote their GUIDs; that the server accepts that is assumed.
         return _guid(str(value.value), refusal)
     if kind is Kind.DATE and value.kind is ValueKind.TEXT:
         return _date(str(value.value), refusal)

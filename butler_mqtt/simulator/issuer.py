@@ -13,7 +13,7 @@ _FILES = ("root.pem", "client.pem", "client_key.pem", "server.pem", "server_key.
 
 
 class CertificateError(Exception):
-    """Certificates cannot be made or read; the text says which and why."""
+    """Certificates cannot be created or read; the text says which and why."""
 
 
 def make(folder: Path) -> None:

@@ -36,7 +36,7 @@ class Change:
     date: str
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as `notification/changes` does; a deleted object is empty."""
+        """Return it as `notification/changes` shows it; a deleted object is empty."""
         return {
             "changetype": self.change_type,
             "id": self.entity.id,
@@ -48,7 +48,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Subscription:
-    """Who wants to be told of what; None and 0 mean any."""
+    """A subscriber and what it subscribed to; None and 0 mean any."""
 
     handle: str
     url: str
@@ -59,7 +59,7 @@ class Subscription:
     property_name: str | None = None
 
     def wants(self, change_type: int, type_name: str, entity: Entity, properties: Sequence[str]) -> bool:
-        """Tell whether this change is one to report."""
+        """Return whether this change is one to report."""
         if self.type_name.casefold() != type_name.casefold() or self.change_type not in (0, change_type):
             return False
         if self.entity_id not in (None, entity.id):
@@ -74,7 +74,7 @@ class Subscription:
 
 
 class Changes:
-    """All changes of a site and who subscribed to them."""
+    """All changes of a site and the subscriptions to them."""
 
     def __init__(self, clock: Clock, switches: Callable[[], Switches]) -> None:
         self._clock = clock
@@ -85,7 +85,7 @@ class Changes:
         self._worker: threading.Thread | None = None
 
     def record(self, change_type: int, type_name: str, entity: Entity, properties: Sequence[str]) -> None:
-        """Remember a change and tell the subscribers."""
+        """Record a change and call the subscribers."""
         date = self._clock.stamp()
         self._changes.append(Change(change_type, type_name, entity, date))
         for subscription in self._subscriptions.values():
@@ -93,7 +93,7 @@ class Changes:
                 self._call_back(subscription.url, self._changes[-1], properties)
 
     def since(self, date: str, types: frozenset[str]) -> list[dict[str, Any]]:
-        """Give the changes later than *date* of the case-folded *types* (none: all)."""
+        """Return the changes later than *date* of the case-folded *types* (none: all)."""
         return [
             change.as_json()
             for change in self._changes

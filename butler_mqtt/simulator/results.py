@@ -94,7 +94,7 @@ class Result(Entity):
             )
 
     def script_log(self) -> bytes:
-        """Give the script log, lines ended by CRLF."""
+        """Return the script log, lines ended by CRLF."""
         lines = self.task.definition.script_log or _DEFAULT_SCRIPT_LOG
         return "".join(f"{self.summary['startTime']}  {line}\r\n" for line in lines).encode()
 

@@ -41,7 +41,7 @@ class Clock:
         self._stamp: tuple[int, str] = (-1, "")
 
     def now(self) -> float:
-        """Give the server's time in seconds since 1970, offset included."""
+        """Return the server's time in seconds since 1970, offset included."""
         return self._wall() + self.offset_seconds
 
     def keep_date(self, kind: str) -> None:
@@ -51,7 +51,7 @@ class Clock:
         self._date_kind = kind
 
     def stamp(self, skew_seconds: float = 0.0) -> str:
-        """Give the server's time the QRS way, or that of a node whose clock is ahead by *skew_seconds*."""
+        """Return the server's time as QRS writes it, for a node whose clock is ahead by *skew_seconds*."""
         millisecond = int((self.now() + skew_seconds) * 1000)
         if self._stamp[0] != millisecond:
             # A start writes a dozen of them within one millisecond.
@@ -59,7 +59,7 @@ class Clock:
         return self._stamp[1]
 
     def date_header(self) -> bytes | None:
-        """Give the value of the `Date` header; None: there is none."""
+        """Return the value of the `Date` header, None for none."""
         if self._date_kind == "missing":
             return None
         return self._constant if self._date_kind == "constant" else self._date()
@@ -85,7 +85,7 @@ class Timer:
 
     @property
     def cancelled(self) -> bool:
-        """Tell whether it was cancelled or has happened."""
+        """Return whether it was cancelled or has happened."""
         return self._action is None
 
     def cancel(self) -> None:
@@ -121,7 +121,7 @@ class Agenda:
         return timer
 
     def next_due(self) -> float | None:
-        """Give the monotonic time of the next thing to happen, None when nothing is planned."""
+        """Return the monotonic time of the next event, None when none is scheduled."""
         while self._timers and self._timers[0].cancelled:
             heapq.heappop(self._timers)
         return self._timers[0].due if self._timers else None

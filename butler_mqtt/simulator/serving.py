@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from butler_mqtt.simulator import admin, definitions, issuer
 from butler_mqtt.simulator.asgi import Application, Asgi
-from butler_mqtt.simulator.call_log import StartBook
+from butler_mqtt.simulator.call_log import StartLedger
 from butler_mqtt.simulator.faults import Faults
 from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.switches import SwitchError, Switches
@@ -81,7 +81,7 @@ async def _serve(options: ServeOptions) -> int:
     if options.tls:
         issuer.ensure(options.certs)
         context = issuer.server_context(options.certs)
-    with contextlib.closing(StartBook(options.ledger)) as ledger:
+    with contextlib.closing(StartLedger(options.ledger)) as ledger:
         site = Site(definition, switches=switches, ledger=ledger)
         faults = Faults()
         doors: list[SimulatorListener] = []
@@ -124,7 +124,7 @@ def _stop_event() -> asyncio.Event:
 
 
 async def _pump(site: Site) -> None:
-    """Let happen what is due, also while nobody calls."""
+    """Run what is due, also without calls."""
     earlier = asyncio.Event()
     site.agenda.on_earlier = earlier.set
     while True:
@@ -228,7 +228,7 @@ class SimulatorListener:
                 wire.cut(reset=True)
 
     def connected(self, wire: _Protocol) -> None:
-        """Take in a new connection."""
+        """Accept a new connection."""
         self.accepted += 1
         self.wires.add(wire)
         if self.position == "abort":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from butler_mqtt.simulator.call_log import CallLog, CallRecord, StartBook
+from butler_mqtt.simulator.call_log import CallLog, CallRecord, StartLedger
 from butler_mqtt.simulator.collection import Collection
 from butler_mqtt.simulator.definitions import SiteDefinition, TaskDefinition, derived_id
 from butler_mqtt.simulator.executions import Executions, SimulatedExecution
@@ -21,7 +21,7 @@ from butler_mqtt.simulator.tasks import (
     tag,
 )
 
-#: Who "else" starts and stops tasks when the admin endpoint is not told a name.
+#: The other user that starts and stops tasks when the admin endpoint gets no name.
 FOREIGN_USER = "LAB\\someone"
 
 
@@ -39,14 +39,14 @@ class Site:
         definition: SiteDefinition,
         *,
         clock: Clock | None = None,
-        ledger: StartBook | None = None,
+        ledger: StartLedger | None = None,
         switches: Switches | None = None,
     ) -> None:
         self.definition = definition
         self.clock = clock or Clock()
         self.agenda = Agenda(self.clock)
         self.calls = CallLog()
-        self._ledger = ledger or StartBook(None)
+        self._ledger = ledger or StartLedger(None)
         self._first_switches = switches or Switches()
         self._populate()
 
@@ -85,7 +85,7 @@ class Site:
         self.clock.keep_date(switches.date_header)
 
     def dialect(self) -> Dialect:
-        """Give what the switches say about filters."""
+        """Return the filter dialect that the switches select."""
         return Dialect(
             same_object=self.switches.pairing == "sameObject",
             doubled_quotes=self.switches.doubled_quote == "accepted",
@@ -175,7 +175,7 @@ class Site:
         if self.switches.scheduler == "absent":
             return EMPTY_GUID
         if synchronous and task.kind not in self.switches.session_types:
-            # No session, no id to give: the synchronous way refuses these types.
+            # Without a session there is no id to return: a synchronous start refuses these types.
             return EMPTY_GUID
         alive = self.executions.alive(task)
         if alive and self.switches.already_running != "second":

@@ -1,4 +1,4 @@
-"""What nobody knows for sure about the QRS, or what differs between sites, to be switched."""
+"""Switches for behaviour of the QRS that is not documented, or differs between sites."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args, get_type_hints
 
 
 class SwitchError(Exception):
-    """There is no such switch, or it has no such position; the text says which."""
+    """There is no such switch, or it has no such value; the text says which."""
 
 
 def camel(name: str) -> str:
-    """Give the name a field has in JSON: `result_lag_seconds` is `resultLagSeconds`."""
+    """Return the name a field has in JSON: `result_lag_seconds` is `resultLagSeconds`."""
     first, *others = name.split("_")
     return first + "".join(other.capitalize() for other in others)
 
@@ -23,7 +23,7 @@ class Switches:
     All switches with their defaults.
 
     Units are part of the name; `None` means "no limit" or "as the tasks file
-    says". The table in docs/simulator.md tells what each does.
+    says". docs/simulator.md describes each.
     """
 
     pairing: Literal["any", "sameObject"] = "any"
@@ -54,7 +54,7 @@ class Switches:
     listener: Literal["up", "abort", "refuse"] = "up"
 
     def as_json(self) -> dict[str, Any]:
-        """Give every switch with its position."""
+        """Return every switch with its position."""
         return {camel(name): position for name, position in dataclasses.asdict(self).items()}
 
     def changed(self, positions: dict[str, Any]) -> Switches:

@@ -27,7 +27,7 @@ _BASE_KEYS = (
 
 
 def never_executed() -> dict[str, Any]:
-    """Give `lastExecutionResult` of a task that was never started."""
+    """Return `lastExecutionResult` of a task that was never started."""
     return {
         "id": EMPTY_GUID,
         "executingNodeName": "",
@@ -138,17 +138,17 @@ class SimulatedTask(Entity):
         self._task_condensed = None
 
     def full(self) -> bytes:
-        """Give the concrete form."""
+        """Return the concrete form."""
         if self._full is None:
             self._full = self._head + dump(self.document["operational"]) + b"}"
         return self._full
 
     def base(self) -> bytes:
-        """Give the documented `Task` form: no app, custom properties, operational."""
+        """Return the documented `Task` form: no app, custom properties, operational."""
         return self._base
 
     def task_condensed(self, *, concrete: bool) -> bytes:
-        """Give the condensed form of `/qrs/task`, which knows less than that of `/qrs/reloadtask`."""
+        """Return the condensed form of `/qrs/task`, which knows less than that of `/qrs/reloadtask`."""
         keys: tuple[str, ...] = ("id", "name", "taskType", "enabled")
         if not concrete:
             return dump({key: self.document[key] for key in keys})
@@ -168,7 +168,7 @@ class SimulatedTask(Entity):
         self.changed()
 
     def next_outcome(self) -> int | None:
-        """Give the status the next attempt ends with, None when it never ends."""
+        """Return the status the next attempt ends with, None when it never ends."""
         results = self.definition.results
         self.attempts += 1
         return results[min(self.attempts, len(results)) - 1]

@@ -1,4 +1,4 @@
-"""The tour, as `make demo` gives it."""
+"""The tour, as `make demo` runs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Begin = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Begin]:
-    """Begin the tour, with its folder under the test's own."""
+    """Start tours whose folder is below the test's own."""
     tours: list[subprocess.Popen[str]] = []
 
     def run(broker: str) -> subprocess.Popen[str]:
@@ -61,17 +61,17 @@ def read_to(tour: subprocess.Popen[str], text: str) -> None:
 
 
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"])
-def test_the_tour_ends_well_and_leaves_nothing_behind(broker: str, begin: Begin, tmp_path: Path) -> None:
+def test_the_tour_succeeds_and_leaves_nothing_behind(broker: str, begin: Begin, tmp_path: Path) -> None:
     tour = begin(broker)
-    told, _ = tour.communicate(timeout=90)
-    assert tour.returncode == 0, told
-    assert "Every message answered once, every task started once per request." in told
+    printed, _ = tour.communicate(timeout=90)
+    assert tour.returncode == 0, printed
+    assert "Every message answered once, every task started once per request." in printed
     for code in ("invalid_task_id", '"denied"', "task_disabled", '"adopted": true', "tasksNotFound"):
-        assert code in told
-    sent, received, promised, real = re.findall(r"^ +(\d+)  ", told, re.MULTILINE)[-4:]
+        assert code in printed
+    sent, received, reported, ran = re.findall(r"^ +(\d+)  ", printed, re.MULTILINE)[-4:]
     assert int(sent) >= 14
     assert sent == received
-    assert promised == real
+    assert reported == ran
     assert list(tmp_path.iterdir()) == []
     assert processes(tmp_path) == {}
 
@@ -84,21 +84,21 @@ def test_an_interrupted_tour_leaves_nothing_behind(
     read_to(tour, "1. One task")
     assert len(processes(tmp_path)) == 3
     tour.send_signal(number)
-    told, _ = tour.communicate(timeout=20)
-    assert tour.returncode == 130, told
-    assert "Traceback" not in told
+    printed, _ = tour.communicate(timeout=20)
+    assert tour.returncode == 130, printed
+    assert "Traceback" not in printed
     assert list(tmp_path.iterdir()) == []
     assert processes(tmp_path) == {}
 
 
-def test_a_tour_that_goes_wrong_ends_with_1_and_shows_the_logs(begin: Begin, tmp_path: Path) -> None:
+def test_a_tour_that_fails_ends_with_1_and_shows_the_logs(begin: Begin, tmp_path: Path) -> None:
     tour = begin("mosquitto")
     read_to(tour, "1. One task")
     broker = next(pid for pid, command in processes(tmp_path).items() if "mosquitto" in command)
     os.kill(broker, signal.SIGKILL)
-    told, _ = tour.communicate(timeout=60)
-    assert tour.returncode == 1, told
-    assert "✗" in told
-    for log in ("--- broker", "--- daemon", "--- qlik-stand-in"):
-        assert log in told
+    printed, _ = tour.communicate(timeout=60)
+    assert tour.returncode == 1, printed
+    assert "✗" in printed
+    for log in ("--- broker", "--- daemon", "--- qlik-simulator"):
+        assert log in printed
     until(lambda: processes(tmp_path) == {}, what="all processes are gone")

@@ -157,7 +157,7 @@ def test_a_retry_is_a_new_request_that_names_the_old(
     assert [task["taskId"] for task in reply["tasksStarted"]] == [bad]
     assert (qlik.executions(good), qlik.executions(bad)) == (1, 1)
     assert daemon.rows("SELECT sender FROM requests ORDER BY id") == [("erp",), ("retry of erp-1",)]
-    assert f"asked for again by request {reply['requestId']}" in requests(daemon, "erp-1").stdout
+    assert f"retried by request {reply['requestId']}" in requests(daemon, "erp-1").stdout
 
 
 def test_a_retry_after_a_conflict_starts_the_tasks_of_the_request_named(

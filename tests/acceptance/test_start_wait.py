@@ -66,28 +66,28 @@ def entry(**fields: Any) -> dict[str, Any]:
     return {"taskId": "t", "taskName": "Sales", "status": "started", "executionId": "e", **fields}
 
 
-def told(name: str, **fields: Any) -> dict[str, Any]:
+def event(name: str, **fields: Any) -> dict[str, Any]:
     return {"event": name, "taskId": "t", "taskName": "Sales", "requestIds": ["r"], **fields}
 
 
 def test_events_of_other_requests_are_left_out() -> None:
     outcomes = Outcomes("r")
-    outcomes.event(told("started", requestIds=["other"]))
+    outcomes.event(event("started", requestIds=["other"]))
     assert outcomes.tasks == {}
 
 
 def test_a_late_event_does_not_bring_a_task_back() -> None:
     outcomes = Outcomes("r")
     outcomes.reply({"tasksStarted": [entry()]})
-    outcomes.event(told("succeeded", durationMs=1500))
-    outcomes.event(told("running"))
+    outcomes.event(event("succeeded", durationMs=1500))
+    outcomes.event(event("running"))
     assert (outcomes.tasks["t"].state, outcomes.tasks["t"].seconds(0.0)) == ("succeeded", 1.5)
 
 
 def test_a_running_task_has_the_seconds_since_it_was_heard_of() -> None:
     moments = iter([10.0])
     outcomes = Outcomes("r", lambda: next(moments))
-    outcomes.event(told("running"))
+    outcomes.event(event("running"))
     assert outcomes.tasks["t"].seconds(12.5) == 2.5
 
 
@@ -95,7 +95,7 @@ def test_a_bad_end_without_its_event_is_waited_for_and_a_good_one_is_not() -> No
     outcomes = Outcomes("r")
     outcomes.reply({"tasksStarted": [entry(result="failed")]})
     assert outcomes.unreported()
-    outcomes.event(told("failed", scriptLog=["x"]))
+    outcomes.event(event("failed", scriptLog=["x"]))
     assert not outcomes.unreported()
     outcomes = Outcomes("r")
     outcomes.reply({"tasksStarted": [entry(result="succeeded")]})
@@ -104,7 +104,7 @@ def test_a_bad_end_without_its_event_is_waited_for_and_a_good_one_is_not() -> No
 
 def test_the_last_reply_is_completed_with_what_only_events_tell() -> None:
     outcomes = Outcomes("r")
-    outcomes.event(told("aborted", reason="timeout", details=["a"], node="n"))
+    outcomes.event(event("aborted", reason="timeout", details=["a"], node="n"))
     answer = {"status": "ok", "tasksStarted": [entry(result="aborted")]}
     assert outcomes.complete(answer)["tasksStarted"] == [
         {**entry(result="aborted"), "reason": "timeout", "details": ["a"]}
@@ -239,7 +239,7 @@ def test_interrupted_it_says_that_the_request_goes_on(daemon: Daemon, qlik: Qlik
         process.send_signal(signal.SIGINT)
         code, _, err = outcome(process)
     assert code == 1
-    assert "goes-on goes on without this command" in err
+    assert "goes-on continues without this command" in err
     qlik.end(task)
 
 

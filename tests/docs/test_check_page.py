@@ -6,17 +6,17 @@ import ast
 import re
 
 from butler_mqtt.checks.finding import State
-from butler_mqtt.cli import check
+from butler_mqtt.cli import check_report
 from tests.project import ROOT
 
 PAGE = (ROOT / "docs" / "check.md").read_text("utf-8")
 #: Where lines are made.
-SOURCES = [*(ROOT / "butler_mqtt" / "checks").glob("*.py"), ROOT / "butler_mqtt" / "commands" / "check.py"]
+SOURCES = [*(ROOT / "butler_mqtt" / "checks").glob("*.py"), ROOT / "butler_mqtt" / "cli" / "check_report.py"]
 NAME = re.compile(r"(journal|broker|qlik|site)\.[a-zA-Z]+|configuration|filter")
 
 
 def names() -> set[str]:
-    """Give the names of all lines that the program can print."""
+    """Return the names of all lines that the program can print."""
     found = set()
     for file in SOURCES:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
@@ -34,6 +34,6 @@ def test_every_line_is_documented_and_no_other() -> None:
 def test_every_state_is_documented_with_its_mark() -> None:
     rows = re.findall(r"^\| `([A-Za-z ]+)` \| `([a-z]+)` \|", PAGE, re.MULTILINE)
     assert {state: mark for mark, state in rows} == {
-        state.value: mark.strip() for state, mark in check.MARKS.items()
+        state.value: mark.strip() for state, mark in check_report.MARKS.items()
     }
     assert len(rows) == len(State)

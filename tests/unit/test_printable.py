@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from butler_mqtt.checks.finding import wrong
-from butler_mqtt.cli import check, printing
+from butler_mqtt.cli import check_report, printing
 from butler_mqtt.logs import Formatter, LogFormat
 from butler_mqtt.printable import escaped, escaped_lines, json_text
 
@@ -81,7 +81,7 @@ def test_a_reply_is_printed_without_what_a_terminal_obeys(
     capsys: pytest.CaptureFixture[str], answer: dict[str, object], *, as_json: bool
 ) -> None:
     printing.show(answer, as_json=as_json)
-    printing.complain(f"{EVIL}\n{EVIL}")
+    printing.print_error(f"{EVIL}\n{EVIL}")
     shown = capsys.readouterr()
     assert (shown.out + shown.err).replace("\n", "").isprintable()
     if as_json:
@@ -91,5 +91,5 @@ def test_a_reply_is_printed_without_what_a_terminal_obeys(
 def test_what_check_found_is_printed_without_what_a_terminal_obeys(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    check.show(wrong("broker", EVIL, EVIL))
+    check_report.show(wrong("broker", EVIL, EVIL))
     assert capsys.readouterr().out.replace("\n", "").isprintable()

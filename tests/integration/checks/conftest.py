@@ -1,4 +1,4 @@
-"""One Qlik stand-in for all tests of this folder, set back before each; brokers are each test's own."""
+"""One QRS simulator for all tests of this folder, reset before each; brokers are each test's own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def site(simulator: Running) -> Iterator[Client]:
 
 @pytest.fixture
 def qrs(site: Client) -> settings.Settings:
-    """Give settings that fit the stand-in."""
+    """Return settings for the simulator."""
     return site_settings(site.simulator)
 
 

@@ -33,7 +33,7 @@ def bad(findings: Iterable[Finding]) -> dict[str, State]:
 
 
 def site_settings(site: Running, **changes: object) -> settings.Settings:
-    """Give settings that fit the stand-in; *changes* are further fields of `settings.Qrs`."""
+    """Return settings for the simulator; *changes* are further fields of `settings.Qrs`."""
     where = urlsplit(site.url)
     assert where.hostname is not None
     assert where.port is not None

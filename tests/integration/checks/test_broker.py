@@ -137,7 +137,7 @@ def test_a_reply_that_an_mqtt_3_1_1_broker_may_drop_is_a_warning_with_both_cause
 
 def test_a_broker_that_speaks_3_1_1_only_is_named(tmp_path: Path) -> None:
     port = free_port()
-    command = [sys.executable, "-m", "butler_mqtt.demo.broker", str(port)]
+    command = [sys.executable, "-m", "butler_mqtt.demo.embedded_broker", str(port)]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             until(lambda: answers(port), what=(tmp_path / "log").read_text())

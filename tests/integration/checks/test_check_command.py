@@ -41,14 +41,14 @@ def test_it_ends_with_0_when_there_are_warnings_only(config: Path, site: Client)
     done = run(config)
     assert done.returncode == ExitCode.OK
     assert "WARNING  site.lists" in done.stdout
-    assert done.stdout.endswith("it works; 1 to know about\n")
+    assert done.stdout.endswith("it works, with 1 warnings\n")
 
 
 def test_it_ends_with_1_when_something_is_wrong(config: Path, site: Client) -> None:
     site.plant(kind="status", status=403, count=None)
     done = run(config)
     assert done.returncode == ExitCode.FAILED
-    assert done.stdout.endswith("1 to mend: qlik.connection\n")
+    assert done.stdout.endswith("1 to fix: qlik.connection\n")
     assert done.stderr == f"read more: {help_pages.where('check.md#The lines')}\n"
 
 
@@ -111,7 +111,7 @@ def test_no_secret_is_printed(tmp_path: Path, site: Client, options: tuple[str, 
 def test_a_configuration_without_a_door_is_wrong(tmp_path: Path, site: Client) -> None:
     done = run(write_config(tmp_path, port=1883, site=site.simulator, mqtt="    enable: false\n"))
     assert done.returncode == ExitCode.FAILED
-    assert "no door is open" in done.stdout
+    assert "neither MQTT nor REST is enabled" in done.stdout
 
 
 @pytest.fixture

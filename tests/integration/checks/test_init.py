@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from butler_mqtt.cli import init
-from butler_mqtt.cli.init import Answers, InitError
+from butler_mqtt.cli import first_configuration
+from butler_mqtt.cli.first_configuration import Answers, InitError
 from butler_mqtt.config import loader
 from butler_mqtt.exit_codes import ExitCode
 from tests.brokers import Mosquitto
@@ -44,7 +44,7 @@ def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def export(folder: Path, *names: str) -> Path:
     """Put empty files of these names into *folder*, all three without names."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or init.FILES.values():
+    for name in names or first_configuration.FILES.values():
         (folder / name).touch()
     return folder
 
@@ -110,7 +110,7 @@ def test_a_file_made_in_the_meantime_is_left_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("mine\n")
     with pytest.raises(InitError, match="--force"):
-        init.write(file, "ours\n", secret=False, force=False)
+        first_configuration.write(file, "ours\n", secret=False, force=False)
     assert [one.read_text() for one in tmp_path.iterdir()] == ["mine\n"]
 
 
@@ -163,7 +163,9 @@ def test_a_terminal_is_asked_and_a_password_is_for_the_owner_only(tmp_path: Path
 
 
 def test_comments_and_all_other_lines_stay() -> None:
-    filled = init.filled(SHIPPED, init.values(Answers(qlik_host="qlik.lan", user=r"DOM\me"), Path("/none")))
+    filled = first_configuration.filled(
+        SHIPPED, first_configuration.values(Answers(qlik_host="qlik.lan", user=r"DOM\me"), Path("/none"))
+    )
     changed = [
         (one, other)
         for one, other in zip(SHIPPED.splitlines(), filled.splitlines(), strict=True)
@@ -180,17 +182,17 @@ def test_comments_and_all_other_lines_stay() -> None:
 
 @pytest.mark.parametrize("value", ["plain", "a: b", "#x", "null", "12", "yes", "it's", 'a"b', "ü ß", "a\\b"])
 def test_a_value_is_read_back_as_it_was_given(value: str) -> None:
-    filled = init.filled(SHIPPED, {("mqttConfig", "username"): value})
+    filled = first_configuration.filled(SHIPPED, {("mqttConfig", "username"): value})
     assert yaml.safe_load(filled)["Butler"]["mqttConfig"]["username"] == value
 
 
 def test_a_key_that_the_shipped_file_lacks_is_a_fault() -> None:
     with pytest.raises(InitError, match=r"mqttConfig\.nothing"):
-        init.filled(SHIPPED, {("mqttConfig", "nothing"): "x"})
+        first_configuration.filled(SHIPPED, {("mqttConfig", "nothing"): "x"})
 
 
 def test_each_key_is_set_in_its_own_section_only() -> None:
-    written = yaml.safe_load(init.filled(SHIPPED, {("monitoring", "port"): 1}))["Butler"]
+    written = yaml.safe_load(first_configuration.filled(SHIPPED, {("monitoring", "port"): 1}))["Butler"]
     assert (written["monitoring"]["port"], written["configQRS"]["port"]) == (1, 4242)
 
 
@@ -199,28 +201,31 @@ def test_certificates_are_found_in_the_folder_or_one_named_after_the_host(
     tmp_path: Path, folder: str
 ) -> None:
     export(tmp_path / folder)
-    found = init.certificates(tmp_path, "sense1.lab.local")
+    found = first_configuration.certificates(tmp_path, "sense1.lab.local")
     assert found["clientCertCA"] == tmp_path / folder / "root.pem"
 
 
 def test_the_folder_named_after_the_host_is_preferred(tmp_path: Path) -> None:
     export(tmp_path / "a")
     export(tmp_path / "sense1.lab.local")
-    assert init.certificates(tmp_path, "sense1.lab.local")["clientCert"].parent.name == "sense1.lab.local"
+    assert (
+        first_configuration.certificates(tmp_path, "sense1.lab.local")["clientCert"].parent.name
+        == "sense1.lab.local"
+    )
 
 
 def test_several_exports_that_could_be_meant_are_named(tmp_path: Path) -> None:
     export(tmp_path / "one")
     export(tmp_path / "two")
     with pytest.raises(InitError, match="one, two"):
-        init.certificates(tmp_path, "sense1.lab.local")
+        first_configuration.certificates(tmp_path, "sense1.lab.local")
 
 
 @pytest.mark.parametrize("folder", ["", "sense1"])
 def test_an_export_without_the_secret_key_is_named(tmp_path: Path, folder: str) -> None:
     export(tmp_path / folder, "client.pem", "root.pem")
     with pytest.raises(InitError, match=r"lacks client_key\.pem: export .* secret key"):
-        init.certificates(tmp_path, "sense1")
+        first_configuration.certificates(tmp_path, "sense1")
 
 
 def test_nothing_is_written_when_the_certificates_asked_for_are_missing(tmp_path: Path) -> None:
@@ -241,18 +246,18 @@ def test_nothing_is_written_when_the_certificates_asked_for_are_missing(tmp_path
     ],
 )
 def test_a_host_may_have_a_port(text: str, host: str, port: int | None) -> None:
-    assert init.host_and_port(text) == (host, port)
+    assert first_configuration.host_and_port(text) == (host, port)
 
 
 @pytest.mark.parametrize("text", ["sense1:x", "sense1:0", "sense1:70000"])
 def test_a_port_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InitError, match="HOST:PORT"):
-        init.host_and_port(text)
+        first_configuration.host_and_port(text)
 
 
 def test_a_user_is_given_as_windows_writes_it_or_as_the_header_does() -> None:
     header = "UserDirectory=DOM; UserId=me"
-    assert init.qlik_user(r"DOM\me") == header
-    assert init.qlik_user(header) == header
+    assert first_configuration.qlik_user(r"DOM\me") == header
+    assert first_configuration.qlik_user(header) == header
     with pytest.raises(InitError, match="DIRECTORY"):
-        init.qlik_user("me")
+        first_configuration.qlik_user("me")

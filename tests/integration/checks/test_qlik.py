@@ -1,4 +1,4 @@
-"""The lines about the Qlik server, its user's rights and the allow-list, on the stand-in."""
+"""The lines about the Qlik server, its user's rights and the allow-list, on the simulator."""
 
 from __future__ import annotations
 

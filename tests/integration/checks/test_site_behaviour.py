@@ -1,4 +1,4 @@
-"""The lines that tell how a site behaves, with each switch of the stand-in."""
+"""The lines about how a site behaves, with each switch of the simulator."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from tests.integration.simulator.running import CROSS, QUICK, Client
         ({}, "site.quotes", "are understood"),
         ({}, "site.count", "holds: /task/count counts the tasks (8)"),
         ({}, "site.taskTypes", "6 reload, 1 external program, 1 preload"),
-        ({}, "site.names", "cannot be told"),
+        ({}, "site.names", "not known"),
         ({}, "site.statuses", "are known ones: 0"),
-        ({"taskModel": "base"}, "site.statuses", "cannot be told"),
+        ({"taskModel": "base"}, "site.statuses", "not known"),
         ({}, "site.startRight", "has update"),
         ({"rights": "read"}, "site.startRight", "lacks update"),
-        ({"rights": "none"}, "site.startRight", "cannot be told"),
+        ({"rights": "none"}, "site.startRight", "not known"),
         ({}, "site.longQueries", "holds: a question about 100 tasks"),
-        ({}, "site.starts", "cannot be told without a start"),
+        ({}, "site.starts", "not known without a start"),
         ({"scheduler": "absent"}, "site.capacity", ""),
     ],
 )
@@ -74,7 +74,7 @@ def answer(value: object, status: int = 200) -> HttpAnswer:
     return HttpAnswer(status, json.dumps(value).encode())
 
 
-def told(answers: Callable[[str, str], HttpAnswer]) -> dict[str, Finding]:
+def findings(answers: Callable[[str, str], HttpAnswer]) -> dict[str, Finding]:
     """Check a site that answers as *answers* says, given path and query."""
 
     def read(path: str, query: str = "") -> HttpAnswer:
@@ -87,39 +87,39 @@ TASK = {"id": CROSS, "name": "one", "tags": [], "customProperties": []}
 
 
 def test_a_site_that_refuses_quotes_is_a_warning() -> None:
-    found = told(lambda _, query: answer("", 400) if "%5C" in query else answer([TASK]))
+    found = findings(lambda _, query: answer("", 400) if "%5C" in query else answer([TASK]))
     assert found["site.quotes"].state is State.WARNING
     assert "400" in found["site.quotes"].text
 
 
 def test_a_site_that_reads_quotes_otherwise_is_a_warning() -> None:
-    found = told(lambda _path, _query: answer([TASK]))
+    found = findings(lambda _path, _query: answer([TASK]))
     assert found["site.quotes"].state is State.WARNING
     assert "do not fit" in found["site.quotes"].text
 
 
 def test_a_site_whose_lists_show_no_tags_at_all_is_a_warning() -> None:
     bare = {"id": CROSS, "name": "one"}
-    found = told(lambda path, _: answer({"value": 1}) if path.endswith("/count") else answer([bare]))
+    found = findings(lambda path, _: answer({"value": 1}) if path.endswith("/count") else answer([bare]))
     assert found["site.form"].state is State.WARNING
     assert found["site.lists"].state is State.OK
 
 
 def test_tasks_that_cannot_be_counted_are_a_warning() -> None:
-    found = told(lambda path, _: answer("", 403) if path.endswith("/count") else answer([TASK]))
+    found = findings(lambda path, _: answer("", 403) if path.endswith("/count") else answer([TASK]))
     assert found["site.count"].state is State.WARNING
     assert "does not hold" in found["site.count"].text
     assert found["site.lists"].state is State.OK
 
 
 def test_without_two_custom_properties_pairing_cannot_be_told() -> None:
-    found = told(lambda _path, query: answer([]) if query else answer([TASK]))
-    assert "cannot be told" in found["site.pairing"].text
-    assert "cannot be told" in found["site.shorthand"].text
+    found = findings(lambda _path, query: answer([]) if query else answer([TASK]))
+    assert "not known" in found["site.pairing"].text
+    assert "not known" in found["site.shorthand"].text
 
 
 def test_a_site_whose_tasks_cannot_be_read_is_told_by_other_lines_only() -> None:
-    assert told(lambda _path, _query: answer("", 403)) == {}
+    assert findings(lambda _path, _query: answer("", 403)) == {}
 
 
 TWINS = [TASK, {**TASK, "id": QUICK}]
@@ -147,7 +147,9 @@ TWINS = [TASK, {**TASK, "id": QUICK}]
 def test_what_lists_show_is_judged(
     rows: list[dict[str, object]], name: str, state: State, words: str
 ) -> None:
-    found = told(lambda path, _: answer({"value": len(rows)}) if path.endswith("/count") else answer(rows))
+    found = findings(
+        lambda path, _: answer({"value": len(rows)}) if path.endswith("/count") else answer(rows)
+    )
     assert found[name].state is state
     assert words in found[name].text
 
@@ -157,7 +159,7 @@ def test_what_lists_show_is_judged(
     [(414, State.OK, "asks for fewer"), (400, State.OK, "asks for fewer"), (502, State.WARNING, "502")],
 )
 def test_a_long_question_that_is_refused_is_named(status: int, state: State, words: str) -> None:
-    found = told(lambda _, query: answer("", status) if len(query) > 3000 else answer([TASK]))
+    found = findings(lambda _, query: answer("", status) if len(query) > 3000 else answer([TASK]))
     assert found["site.longQueries"].state is state
     assert words in found["site.longQueries"].text
 
@@ -165,5 +167,5 @@ def test_a_long_question_that_is_refused_is_named(status: int, state: State, wor
 def test_every_line_about_the_site_says_whether_it_holds(site: Client, qrs: Settings) -> None:
     lines = [one for one in qlik.check(qrs) if one.name.startswith("site.") and one.name != "site.capacity"]
     assert len(lines) == 13
-    beginnings = ("holds: ", "does not hold: ", "cannot be told ", "the user has update, which")
+    beginnings = ("holds: ", "does not hold: ", "not known ", "the user has update, which")
     assert [one for one in lines if not one.text.startswith(beginnings)] == []

@@ -1,8 +1,9 @@
-"""Journals made by the daemon's core, and the command that reads them."""
+"""Journals made by the pipeline, and the command that reads them."""
 
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.pipeline.harness import Harness
 #: Fixtures are found here as well.
 __all__ = [
     "MakeHarness",
+    "beside",
     "broker",
     "call",
     "delivered",
@@ -29,6 +31,7 @@ __all__ = [
     "make_harness",
     "qlik",
     "qlik_server",
+    "several",
     "short_pauses",
 ]
 
@@ -38,7 +41,7 @@ MANY = 50_000
 
 @pytest.fixture(autouse=True)
 def sweep_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the pauses between two sweeps of the journal, and between two steps."""
+    """No pauses between two sweeps of the journal, and between two steps."""
     monkeypatch.setattr(retention, "BETWEEN_SWEEPS_SECONDS", 0.0)
     monkeypatch.setattr(retention, "REST", 0.0)
 
@@ -56,6 +59,26 @@ def call(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["requests", *map(str, arguments)], prog_name="butler-mqtt")
 
 
+def beside(harness: Harness, *arguments: str) -> Any:
+    """Run the command while the pipeline turns."""
+    done: list[Any] = []
+    thread = threading.Thread(target=lambda: done.append(call(*arguments, "--journal", harness.path)))
+    thread.start()
+    harness.until(lambda: not thread.is_alive(), 20)
+    thread.join()
+    return done[0]
+
+
+def several(harness: Harness) -> tuple[str, str]:
+    """Make a request of which a task fails, then one that is refused because the first holds its id."""
+    harness.site.lasting = False
+    failing, other = harness.site.add("Failing"), harness.site.add("Other")
+    harness.site.change(failing, enabled=False)
+    harness.ask({"taskId": failing, "requestId": "erp-1"})
+    assert harness.ask({"taskId": other, "requestId": "erp-1"})["code"] == "request_id_conflict"
+    return failing, other
+
+
 def lines(done: Result) -> list[Any]:
     """Read what --json printed."""
     assert done.exit_code == 0, done.output
@@ -63,6 +86,6 @@ def lines(done: Result) -> list[Any]:
 
 
 def delivered(harness: Harness) -> bool:
-    """Confirm what is in flight, and return whether nothing is left to publish."""
+    """Confirm what is in flight; return whether nothing is left to publish."""
     harness.broker.confirm()
     return not harness.rows(tables.outbox)

@@ -1,4 +1,4 @@
-"""`requests prune`: what is old or refused is forgotten early, with a daemon or without; the rest stays."""
+"""`requests prune`: what is old or refused is deleted early, with a daemon or without; the rest stays."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt.cli import requests_prune, requests_retry
+from butler_mqtt.cli import daemon_commands, requests_prune
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
 from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
-from tests.integration.requests.conftest import call, delivered
+from tests.integration.requests.conftest import beside, call, delivered
 from tests.integration.requests.filling import fill
-from tests.integration.requests.test_retry import beside
 from tests.pipeline.harness import Harness
 
 HOUR = 3_600_000
@@ -30,7 +29,7 @@ HOUR = 3_600_000
 
 @pytest.fixture(autouse=True)
 def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests_retry, "HANDOVER_SECONDS", 1.0)
+    monkeypatch.setattr(daemon_commands, "ACCEPT_SECONDS", 1.0)
     monkeypatch.setattr(requests_prune, "POLL_SECONDS", 0.01)
 
 
@@ -65,31 +64,31 @@ def count(file: Path, where: str = "1") -> int:
         return int(connection.execute(f"SELECT count(*) FROM requests WHERE {where}").fetchone()[0])  # noqa: S608 -- own text
 
 
-# ---- beside the daemon
+# ---- with a running daemon
 
 
-def test_a_running_daemon_forgets_what_is_old_enough(harness: Harness) -> None:
+def test_a_running_daemon_deletes_what_is_old_enough(harness: Harness) -> None:
     some(harness)
     new_session(harness)
     age(harness.path)
     harness.ask({"taskId": "abc", "requestId": "young"})
     done = beside(harness, "prune", "--older-than", "1d")
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("3 requests are forgotten; the daemon gives their space back little by")
+    assert done.stdout.startswith("3 requests are deleted; the daemon gives their space back to the disk")
     assert ids(harness) == ["young"]
     assert list(harness.folder.glob("*.command*")) == []
 
 
-def test_a_running_daemon_forgets_refusals_of_any_age_alone(harness: Harness) -> None:
+def test_a_running_daemon_deletes_refusals_of_any_age_alone(harness: Harness) -> None:
     some(harness)
     new_session(harness)
     done = beside(harness, "prune", "--refused")
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("2 requests are forgotten")
+    assert done.stdout.startswith("2 requests are deleted")
     assert ids(harness) == ["good"]
 
 
-def test_an_id_that_was_forgotten_is_free_and_one_that_was_not_is_not(harness: Harness) -> None:
+def test_an_id_that_was_deleted_is_free_and_one_that_was_not_is_not(harness: Harness) -> None:
     some(harness)
     new_session(harness)
     age(harness.path)
@@ -113,8 +112,8 @@ def test_what_is_open_to_be_published_or_a_dead_letter_stays(harness: Harness) -
     age(harness.path)
     done = call("prune", "--older-than", "1d", "--journal", harness.path)
     assert done.exit_code == 0, done.output
-    assert "0 requests would be forgotten" in done.stdout
-    assert "; 4 stay, of which something is still to come or was set aside" in done.stdout
+    assert "0 requests would be deleted" in done.stdout
+    assert "; 4 stay: part of them is still to come, or is a dead letter" in done.stdout
     assert ids(harness) == ["running", "waiting", "aside", "unpublished"]
 
 
@@ -122,23 +121,23 @@ def test_the_last_messages_stay_which_the_broker_may_deliver_again(harness: Harn
     some(harness)
     age(harness.path)
     done = call("prune", "--older-than", "1d", "--journal", harness.path)
-    assert (done.exit_code, done.stdout) == (0, "0 requests would be forgotten, 0.0 MB of texts\n")
+    assert (done.exit_code, done.stdout) == (0, "0 requests would be deleted, 0.0 MB of texts\n")
     assert len(ids(harness)) == 3
 
 
-def test_a_daemon_that_does_not_take_the_command_is_an_error(harness: Harness) -> None:
+def test_a_command_that_the_daemon_does_not_accept_is_withdrawn(harness: Harness) -> None:
     some(harness)
     new_session(harness)
     done = call("prune", "--refused", "--journal", harness.path)
     assert done.exit_code == 1
-    assert "did not take the command in 1 s; it was withdrawn" in done.stderr
+    assert "did not accept the command within 1 s; it was withdrawn" in done.stderr
     assert len(ids(harness)) == 3
 
 
-def test_a_daemon_that_does_not_know_the_command_is_an_error(
+def test_a_command_that_the_daemon_does_not_know_ends_with_1(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of an older version takes the file away and does nothing."""
+    """One of an older version removes the file and does nothing."""
     monkeypatch.setattr(requests_prune, "PATIENCE_SECONDS", 0.1)
     some(harness)
     new_session(harness)
@@ -151,7 +150,7 @@ def test_a_daemon_that_does_not_know_the_command_is_an_error(
     place(harness.path).unlink()
     thread.join(20)
     assert done[0].exit_code == 1
-    assert "2 of 2 requests are still there and the daemon has not got on" in done[0].stderr
+    assert "2 of 2 requests are still there and the daemon has made no progress" in done[0].stderr
 
 
 # ---- without a daemon
@@ -165,7 +164,7 @@ def test_without_a_daemon_the_space_is_given_back_at_once(tmp_path: Path, large_
     assert done.exit_code == 0, done.output
     left = count(file)
     assert 0 < left < old / 2
-    assert f"{old - left} requests are forgotten" in done.stdout
+    assert f"{old - left} requests are deleted" in done.stdout
     assert file.stat().st_size < before * 0.6
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -182,14 +181,14 @@ def test_refused_ones_alone_among_many(tmp_path: Path) -> None:
     assert count(file, "state = 'refused'") <= 3  # among the last messages
 
 
-def test_a_dry_run_shows_how_many_and_forgets_none(tmp_path: Path) -> None:
+def test_a_dry_run_prints_how_many_and_deletes_none(tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     fill(file, 5000, days=10)
     done = call("prune", "--older-than", "5d", "--dry-run", "--journal", file)
     assert done.exit_code == 0
-    number, said = done.stdout.split(" ", 1)
+    number, rest = done.stdout.split(" ", 1)
     assert 2_480 <= int(number) <= 2_520
-    assert said.startswith("requests would be forgotten, 1.")
+    assert rest.startswith("requests would be deleted, 1.")
     assert count(file) == 5000
 
 
@@ -197,19 +196,19 @@ def test_a_dry_run_shows_how_many_and_forgets_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "complaint"),
     [
-        ((), "say which: --older-than AGE, --refused, or both"),
+        ((), "name at least one: --older-than AGE, --refused"),
         (("--older-than", "10m"), "must be 1h ago at least"),
         (("--older-than", "soon"), "is neither a duration"),
     ],
 )
-def test_a_command_line_that_says_too_little_is_refused(
-    tmp_path: Path, arguments: tuple[str, ...], said: str
+def test_an_incomplete_command_line_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], complaint: str
 ) -> None:
     done = call("prune", *arguments, "--journal", tmp_path / "journal.sqlite")
     assert done.exit_code == 2
-    assert said in done.stderr.replace("\n", " ")
+    assert complaint in done.stderr.replace("\n", " ")
 
 
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
@@ -240,7 +239,7 @@ def test_a_command_is_read_as_it_was_written() -> None:
 # ---- the installed program
 
 
-def test_the_installed_daemon_forgets_while_requests_come(
+def test_the_installed_daemon_deletes_while_requests_come(
     make_daemon: Callable[..., Daemon], broker: Mosquitto, qlik: Qlik
 ) -> None:
     daemon = make_daemon(broker)

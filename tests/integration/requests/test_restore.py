@@ -335,10 +335,10 @@ def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_dead_letter(
     back_up(harness, copy)
     restore(harness, copy, held=2)
     for arguments, complaint in (
-        (("resend", "--all"), "no message is set aside"),
+        (("resend", "--all"), "no message is a dead letter"),
         (("resend", "erp-1"), "request erp-1 is held: butler-mqtt requests resume erp-1"),
         (("discard", "erp-1"), "request erp-1 is held"),
-        (("--quarantined",), "no such request"),
+        (("--quarantined",), "no request in"),
     ):
         done = call(*arguments, "--journal", harness.path)
         assert done.exit_code == 1

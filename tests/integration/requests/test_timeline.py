@@ -22,7 +22,7 @@ def requests_rows(harness: Harness, request_id: str) -> list[RequestRows]:
         return search.requests_rows(search.named(request_id))
 
 
-def steps_of(harness: Harness, request_id: str) -> list[Step]:
+def timeline_of(harness: Harness, request_id: str) -> list[Step]:
     (request_rows,) = requests_rows(harness, request_id)
     return steps(request_rows)
 
@@ -52,14 +52,14 @@ def test_a_story_has_every_step_in_order_of_time(harness: Harness) -> None:
     task = harness.site.add("Sales", tags=("daily",))
     harness.ask({"tag": "daily", "requestId": "erp-1"})
     finished(harness)
-    timeline = steps_of(harness, "erp-1")
+    timeline = timeline_of(harness, "erp-1")
     in_order = ["arrived", "decided", "intended", "began", "closed", "replied", "delivered", "ended"]
     assert sorted(words(timeline)) == sorted(in_order)
     assert words(timeline)[:3] == ["arrived", "decided", "intended"]
     assert [step.time for step in timeline] == sorted(step.time for step in timeline)
     assert "through mqtt, on qliksense/task/start" in text(timeline, "arrived")
     assert "reply to qliksense/task/start/reply" in text(timeline, "arrived")
-    assert text(timeline, "decided") == "decided: tasks meant: Sales (tag:0)"
+    assert text(timeline, "decided") == "decided: tasks selected: Sales (tag:0)"
     (run,) = harness.rows(tables.runs)
     assert run["execution_id"] in text(timeline, "began")
     assert "execution ended: succeeded" in text(timeline, "ended")
@@ -73,7 +73,7 @@ def test_a_timeline_shows_what_was_denied_and_not_found(make_harness: MakeHarnes
     harness.site.add("Closed", tags=("x",))
     harness.ask({"tag": ["x", "nothing"], "requestId": "erp-1"})
     finished(harness)
-    timeline = steps_of(harness, "erp-1")
+    timeline = timeline_of(harness, "erp-1")
     assert "Closed (tag:0): the allow-list does not let it start" in text(timeline, "denied")
     assert text(timeline, "notFound") == 'not found: {"tag": "nothing"}'
 
@@ -86,11 +86,11 @@ def test_a_kill_after_the_start_had_effect_is_shown_with_how_it_was_reconciled(h
     except Crash:
         harness.restart()
     harness.replied()
-    timeline = steps_of(harness, "erp-1")
+    timeline = timeline_of(harness, "erp-1")
     assert "the daemon ended before the outcome was recorded" in text(timeline, "inDoubt")
     (run,) = harness.rows(tables.runs)
     assert text(timeline, "began") == (
-        f"Sales: settled: execution {run['execution_id']}, which began after the request, is taken as its own"
+        f"Sales: reconciled: execution {run['execution_id']}, which began after the request, is adopted"
     )
 
 
@@ -102,7 +102,7 @@ def test_a_restart_is_shown_at_its_time_before_what_was_polled(harness: Harness)
     except Crash:
         harness.restart()
     harness.replied()
-    timeline = steps_of(harness, "erp-1")
+    timeline = timeline_of(harness, "erp-1")
     in_order = ["restarted", "inDoubt", "looked", "began"]
     assert sorted(word for word in words(timeline) if word in in_order) == sorted(in_order)
     times = {step.step: step.time for step in timeline}
@@ -117,39 +117,39 @@ def test_a_restart_is_shown_at_its_time_before_what_was_polled(harness: Harness)
 def test_a_start_that_began_nothing_shows_both_polls_and_that_it_was_asked_again(harness: Harness) -> None:
     harness.site.script.append(cut_before_effect)
     harness.ask({"taskId": harness.site.add("Sales"), "requestId": "erp-1"})
-    timeline = steps_of(harness, "erp-1")
-    doubts = [word for word in words(timeline) if word in {"inDoubt", "looked", "postedAgain", "began"}]
-    assert doubts == ["inDoubt", "looked", "looked", "postedAgain", "began"]
+    timeline = timeline_of(harness, "erp-1")
+    words_told = [word for word in words(timeline) if word in {"inDoubt", "looked", "postedAgain", "began"}]
+    assert words_told == ["inDoubt", "looked", "looked", "postedAgain", "began"]
 
 
 def test_a_restart_after_the_end_is_no_part_of_the_story(harness: Harness) -> None:
     harness.site.lasting = False
     harness.ask({"taskId": harness.site.add("Sales"), "requestId": "erp-1"})
     finished(harness)
-    last = max(step.time for step in steps_of(harness, "erp-1"))
+    last = max(step.time for step in timeline_of(harness, "erp-1"))
     harness.until(lambda: now_ms() > last)
     harness.restart()
-    assert "restarted" not in words(steps_of(harness, "erp-1"))
+    assert "restarted" not in words(timeline_of(harness, "erp-1"))
 
 
-def test_what_the_broker_delivered_again_is_shown(harness: Harness) -> None:
+def test_what_the_broker_delivered_again_is_timeline_of(harness: Harness) -> None:
     message = harness.send({"taskId": harness.site.add("Sales"), "requestId": "erp-1"})
     harness.replied()
     harness.restart()
     harness.deliver(message._replace(dup=True))
     harness.until(lambda: harness.rows(tables.notes))
-    assert "it was recorded already" in text(steps_of(harness, "erp-1"), "redelivered")
-    assert words(steps_of(harness, "erp-1")).count("arrived") == 1
+    assert "it was recorded already" in text(timeline_of(harness, "erp-1"), "redelivered")
+    assert words(timeline_of(harness, "erp-1")).count("arrived") == 1
 
 
 def test_a_lost_answer_is_shown_with_how_it_was_reconciled(harness: Harness) -> None:
     harness.site.script.append(cut_after_effect)
     harness.ask({"taskId": harness.site.add("Sales"), "requestId": "erp-1"})
-    timeline = steps_of(harness, "erp-1")
+    timeline = timeline_of(harness, "erp-1")
     assert text(timeline, "inDoubt") == (
         "Sales: the outcome was in doubt: the connection ended before the answer"
     )
-    assert "settled: " in text(timeline, "began")
+    assert "reconciled: " in text(timeline, "began")
 
 
 def test_a_start_that_waits_and_one_that_waited_say_for_what(harness: Harness) -> None:
@@ -157,14 +157,14 @@ def test_a_start_that_waits_and_one_that_waited_say_for_what(harness: Harness) -
     execution = harness.site.begin(task)
     harness.ask({"taskId": task, "requestId": "erp-1"})
     assert (
-        text(steps_of(harness, "erp-1"), "waits")
+        text(timeline_of(harness, "erp-1"), "waits")
         == f"Sales: waits behind execution {execution}, which ran already"
     )
     harness.site.end(task)
     harness.site.lasting = False
     harness.until(lambda: harness.site.posts)
     finished(harness)
-    assert execution in text(steps_of(harness, "erp-1"), "waited")
+    assert execution in text(timeline_of(harness, "erp-1"), "waited")
 
 
 def test_a_run_that_serves_several_requests_names_them(harness: Harness) -> None:
@@ -175,18 +175,18 @@ def test_a_run_that_serves_several_requests_names_them(harness: Harness) -> None
     harness.site.end(task)
     harness.until(lambda: harness.site.posts)
     harness.until(lambda: all(row["state"] == "running" for row in harness.rows(tables.starts)))
-    assert "shared with erp-2" in text(steps_of(harness, "erp-1"), "intended")
-    assert "shared with erp-1" in text(steps_of(harness, "erp-2"), "intended")
+    assert "shared with erp-2" in text(timeline_of(harness, "erp-1"), "intended")
+    assert "shared with erp-1" in text(timeline_of(harness, "erp-2"), "intended")
 
 
 def test_a_task_that_was_not_started_says_why(harness: Harness) -> None:
     harness.ask({"taskId": harness.site.add("Sales", enabled=False), "requestId": "erp-1"})
-    assert "Sales: notStarted: task_disabled" in text(steps_of(harness, "erp-1"), "notStarted")
+    assert "Sales: notStarted: task_disabled" in text(timeline_of(harness, "erp-1"), "notStarted")
 
 
 def test_a_refused_request_says_why(harness: Harness) -> None:
     harness.ask({"taskId": "abc", "requestId": "erp-1"})
-    timeline = steps_of(harness, "erp-1")
+    timeline = timeline_of(harness, "erp-1")
     assert "refused: Invalid task ID format (invalid_task_id)" in text(timeline, "refused")
     assert words(timeline)[0] == "arrived"
 
@@ -198,14 +198,14 @@ def test_every_delivery_is_shown_with_its_own_reply(harness: Harness) -> None:
     harness.replied(2)
     answers = harness.call(body, principal="erp")
     harness.until(lambda: answers)
-    timeline = steps_of(harness, "erp-1")
+    timeline = timeline_of(harness, "erp-1")
     arrivals = [step.text for step in timeline if step.step == "arrived"]
     assert "reply to qliksense/mine" in arrivals[1]
     assert "arrived again (delivery 3): through rest, from erp" in arrivals[2]
     assert [step.text for step in timeline if step.step == "replied"] == [
         "reply to delivery 1 written for qliksense/task/start/reply",
         "reply to delivery 2 written for qliksense/mine",
-        "reply to delivery 3 given to the caller",
+        "reply to delivery 3 returned to the caller",
     ]
 
 
@@ -214,22 +214,22 @@ def test_of_very_many_deliveries_the_first_are_shown_and_the_others_counted(harn
     for _ in range(MAX_DELIVERIES + 7):
         harness.send(body)
     harness.replied(MAX_DELIVERIES + 7)
-    arrivals = [step.text for step in steps_of(harness, "erp-1") if step.step == "arrived"]
+    arrivals = [step.text for step in timeline_of(harness, "erp-1") if step.step == "arrived"]
     assert arrivals[-1] == "arrived 7 times more, not shown here"
     assert len(arrivals) == MAX_DELIVERIES + 1
 
 
-def test_a_reply_that_is_a_dead_letter_or_pending_is_shown(harness: Harness) -> None:
+def test_a_reply_that_is_set_aside_or_waits_is_timeline_of(harness: Harness) -> None:
     harness.ask({"taskId": "abc", "requestId": "erp-1"})
-    assert "waits for the broker" in text(steps_of(harness, "erp-1"), "unpublished")
+    assert "waits for the broker" in text(timeline_of(harness, "erp-1"), "unpublished")
     harness.broker.refuse(harness.broker.published[-1].id, "not authorized", final=True)
     harness.until(lambda: harness.rows(tables.outbox)[0]["quarantined_at"])
-    assert text(steps_of(harness, "erp-1"), "quarantined") == (
-        "the reply for qliksense/task/start/reply was set aside, the broker does not take it: not authorized"
+    assert text(timeline_of(harness, "erp-1"), "quarantined") == (
+        "the reply for qliksense/task/start/reply is a dead letter, the broker refuses it: not authorized"
     )
 
 
-def test_all_requests_with_the_id_are_shown(harness: Harness) -> None:
+def test_all_requests_with_the_id_are_timeline_of(harness: Harness) -> None:
     harness.ask({"taskId": "abc", "requestId": "erp-1", "sender": "first"})
     task = harness.site.add("Sales")
     harness.ask({"taskId": task, "requestId": "erp-1", "sender": "second"})

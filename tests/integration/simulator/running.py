@@ -148,7 +148,7 @@ class Client:
         return value
 
     def session_gone(self, execution_id: str) -> bool:
-        """Tell whether the session has ended."""
+        """Return whether the session has ended."""
         return self.call("GET", f"executionsession/{execution_id}").status_code == 404
 
     def admin(self, method: str, path: str, json: Any = None) -> Any:

@@ -165,9 +165,9 @@ def test_a_subscriber_is_told_of_the_end_of_an_execution(
     )
     assert answer.status_code == 201
     execution_id = qrs.start(QUICK)
-    told = received.get(timeout=10)
-    assert (told[0]["changeType"], told[0]["objectType"]) == (2, "ExecutionResult")
-    assert qrs.get(f"executionresult/{told[0]['objectID']}")["executionID"] == execution_id
+    changes = received.get(timeout=10)
+    assert (changes[0]["changeType"], changes[0]["objectType"]) == (2, "ExecutionResult")
+    assert qrs.get(f"executionresult/{changes[0]['objectID']}")["executionID"] == execution_id
     handle = answer.json()["value"]
     assert qrs.call("DELETE", "notification", handle=handle).status_code == 204
     assert qrs.call("DELETE", "notification", handle=handle).status_code == 404

@@ -1,4 +1,4 @@
-"""The books of the tour find every kind of mistake."""
+"""The tally of the tour finds every kind of contradiction."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ def reply(request_id: str, *execution_ids: str) -> dict[str, Any]:
 def tally(*replies: dict[str, Any]) -> Tally:
     made = Tally(sent=len(replies))
     for one in replies:
-        made.enter(one)
+        made.add(one)
     return made
 
 
-def test_equal_books_have_no_mistake() -> None:
-    books = tally(reply("r1", "x1"), reply("r2", "x2"), reply("r2", "x2"))
-    books.close(3, {"x1": TASK, "x2": TASK})
-    assert books.mistakes == []
+def test_equal_counts_have_no_mistake() -> None:
+    counted = tally(reply("r1", "x1"), reply("r2", "x2"), reply("r2", "x2"))
+    counted.compare(3, {"x1": TASK, "x2": TASK})
+    assert counted.mistakes == []
 
 
 def test_a_reply_too_many_is_a_mistake() -> None:
-    books = tally(reply("r1", "x1"))
-    books.close(2, {"x1": TASK})
-    assert books.mistakes == ["1 messages sent, 2 replies heard, 1 expected"]
+    counted = tally(reply("r1", "x1"))
+    counted.compare(2, {"x1": TASK})
+    assert counted.mistakes == ["1 messages sent, 2 replies received, 1 expected"]
 
 
-def test_a_start_of_which_no_reply_tells_is_a_mistake() -> None:
-    books = tally(reply("r1", "x1"))
-    books.close(1, {"x1": TASK, "x2": TASK})
-    assert books.mistakes == [f"the server ran {TASK} as x2; no reply tells of it"]
+def test_an_execution_in_no_reply_is_a_mistake() -> None:
+    counted = tally(reply("r1", "x1"))
+    counted.compare(1, {"x1": TASK, "x2": TASK})
+    assert counted.mistakes == [f"the server ran {TASK} as x2, which is in no reply"]
 
 
-def test_a_start_that_the_server_does_not_know_is_a_mistake() -> None:
-    books = tally(reply("r1", "x1"))
-    books.close(1, {})
-    assert books.mistakes == [f"r1 was told that {TASK} runs as x1; the server ran no such"]
+def test_a_reply_with_an_execution_that_the_server_did_not_run_is_a_mistake() -> None:
+    counted = tally(reply("r1", "x1"))
+    counted.compare(1, {})
+    assert counted.mistakes == [f"the reply to r1 has {TASK} as x1; the server ran no such execution"]
 
 
 def test_two_executions_of_one_task_for_one_request_are_a_mistake() -> None:
-    books = tally(reply("r1", "x1", "x2"))
-    books.close(1, {"x1": TASK, "x2": TASK})
-    assert books.mistakes == [f"r1 started {TASK} 2 times"]
+    counted = tally(reply("r1", "x1", "x2"))
+    counted.compare(1, {"x1": TASK, "x2": TASK})
+    assert counted.mistakes == [f"r1 started {TASK} 2 times"]
 
 
 def test_one_execution_for_two_requests_is_a_mistake() -> None:
-    books = tally(reply("r1", "x1"), reply("r2", "x1"))
-    books.close(2, {"x1": TASK})
-    assert len(books.mistakes) == 1
-    assert "x1 answers two requests" in books.mistakes[0]
+    counted = tally(reply("r1", "x1"), reply("r2", "x1"))
+    counted.compare(2, {"x1": TASK})
+    assert len(counted.mistakes) == 1
+    assert "x1 is in the replies to two requests" in counted.mistakes[0]
 
 
 def test_the_gist_of_a_reply_names_tasks_and_codes() -> None:

@@ -1,4 +1,4 @@
-"""The chapters that are one request and one reply, and what may be started in the tour."""
+"""Chapters of the tour that are one request and one reply, and the allow-list of the tour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALLOW: dict[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One request, the `account.gist` that its reply must have, and what that means."""
+    """One request, the `tally.gist` that its reply must have, and what that shows."""
 
     title: str
     text: str
@@ -26,13 +26,13 @@ class Chapter:
     meaning: str
 
 
-WAYS = (
+SELECTORS = (
     Chapter(
         "One task, by its id",
         "An ERP system has new figures and wants one report reloaded. It publishes a small JSON text.",
         {"requestId": "erp-1", "taskId": FINANCE},
         {"status": "ok", "started": ["Financial Dashboard Reload"]},
-        "`started` is the Qlik server's own word: the execution id comes from there.",
+        "`started` is what the Qlik server reported: the execution id comes from there.",
     ),
     Chapter(
         "Several ids at once",
@@ -43,7 +43,7 @@ WAYS = (
     ),
     Chapter(
         "By tag",
-        "Ids change when a task is made anew; tags, given in the Qlik Management Console, do not.",
+        "Ids change when a task is created again; tags, given in the Qlik Management Console, do not.",
         {"requestId": "erp-3", "tag": ["daily-reports"]},
         {"status": "ok", "started": ["Daily Reports Finance", "Daily Reports Sales"]},
         "Both tasks with the tag run.",
@@ -56,11 +56,11 @@ WAYS = (
             "customProperty": [{"name": "taskGroup", "value": "operational-dashboards"}],
         },
         {"status": "ok", "started": ["Operations Dashboard", "Plant Dashboard"]},
-        "Another task has that name and that value, but in two different properties: it was left alone.",
+        "Another task has that name and that value, but in two different properties: it was not started.",
     ),
     Chapter(
         "Criteria combined",
-        "What several criteria name is started once, however many of them fit.",
+        "A task that several criteria select is started once.",
         {
             "requestId": "erp-5",
             "taskId": [FINANCE],
@@ -71,11 +71,11 @@ WAYS = (
             "status": "ok",
             "started": ["Daily Reports Finance", "Financial Dashboard Reload", "Regulatory Report"],
         },
-        "The id and the property both mean Financial Dashboard Reload: one execution.",
+        "The id and the property both select Financial Dashboard Reload: one execution.",
     ),
 )
 
-TROUBLES = (
+FAILURES = (
     Chapter(
         "A mistake in the request",
         "The second id is not one.",
@@ -84,8 +84,8 @@ TROUBLES = (
         "Refused as a whole, with the exact place. Nothing was started.",
     ),
     Chapter(
-        "A tag that nobody has",
-        "One of the two tags does not exist.",
+        "A tag that does not exist",
+        "One of the two tags is misspelt.",
         {"requestId": "erp-7", "tag": ["data-refresh", "data-refesh"]},
         {"status": "partial", "started": ["ERP Extract", "Hourly Reload"], "notFound": ["data-refesh"]},
         "The rest is started; `allMustExist: true` would have started nothing.",
@@ -100,13 +100,13 @@ TROUBLES = (
             "started": ["Butler Demo 1", "Butler Demo 2", "Butler Demo 3"],
             "denied": ["Butler Demo 4"],
         },
-        "The list is held against the tasks that were found, whichever way they were named.",
+        "The list is compared with the tasks that were resolved, however they were selected.",
     ),
     Chapter(
         "A disabled task",
-        "The Qlik server takes the order, says 'created' and starts nothing.",
+        "The Qlik server accepts the start, answers 'created' and starts nothing.",
         {"requestId": "erp-9", "tag": "disabled"},
         {"status": "failed", "failed": ["Disabled Report: task_disabled"]},
-        "The sender learns that nothing runs, and why.",
+        "The reply says that nothing runs, and why.",
     ),
 )

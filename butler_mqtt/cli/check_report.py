@@ -1,0 +1,92 @@
+"""What `butler-mqtt check` prints: findings about configuration, journal, broker and Qlik server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+import typer
+
+from butler_mqtt.checks.finding import Finding, State, ok, wrong
+from butler_mqtt.cli import help_pages
+from butler_mqtt.errors import ConfigError
+from butler_mqtt.exit_codes import ExitCode
+from butler_mqtt.printable import escaped_lines, json_text
+from butler_mqtt.settings import Settings
+
+#: Printed before a line, by its state.
+MARKS = {
+    State.OK: "ok     ",
+    State.WARNING: "WARNING",
+    State.WRONG: "WRONG  ",
+    State.UNREACHABLE: "NO ANSWER",
+}
+
+
+def check(settings: Settings, *, as_json: bool) -> ExitCode:
+    """
+    Check the journal, the broker and the Qlik server, and print the findings.
+
+    Returns:
+        OK (warnings included), UNAVAILABLE when a service did not answer, FAILED
+        when something is wrong.
+    """
+    # An error is a line of the report already: it is not logged too.
+    logging.getLogger("butler_mqtt").addHandler(logging.NullHandler())
+    findings: list[Finding] = []
+    for finding in _findings(settings):
+        findings.append(finding)
+        if not as_json:
+            show(finding)
+    states = {finding.state for finding in findings}
+    if as_json:
+        typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
+    else:
+        _print_summary(findings)
+    if State.UNREACHABLE in states:
+        return ExitCode.UNAVAILABLE
+    if State.WRONG not in states:
+        return ExitCode.OK
+    if not as_json:
+        typer.echo(f"read more: {help_pages.where(help_pages.ABOUT['check'])}", err=True)
+    return ExitCode.FAILED
+
+
+def print_problems(error: ConfigError) -> None:
+    """Print the problems of a configuration that cannot be used, for machines."""
+    findings = [wrong("configuration", f"{error.source}: {problem}", "") for problem in error.problems]
+    typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    # Loaded here: the other commands need none of it.
+    from butler_mqtt.checks import broker, machine, qlik  # noqa: PLC0415 -- see above
+
+    yield ok("configuration", "the file is valid")
+    if not settings.mqtt.enable and not settings.rest.enable:
+        yield wrong(
+            "configuration", "neither MQTT nor REST is enabled", "enable mqttConfig or restServerConfig"
+        )
+    yield from machine.check(settings)
+    if settings.mqtt.enable:
+        yield from broker.check(settings.mqtt, settings.start_task)
+    yield from qlik.check(settings)
+
+
+def show(finding: Finding) -> None:
+    """Print one line of the report, and the advice."""
+    typer.echo(f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}")
+    if finding.advice:
+        typer.echo(f"         → {escaped_lines(finding.advice)}")
+
+
+def _print_summary(findings: Iterable[Finding]) -> None:
+    bad = [finding for finding in findings if finding.state in {State.WRONG, State.UNREACHABLE}]
+    warned = sum(finding.state is State.WARNING for finding in findings)
+    typer.echo("")
+    if bad:
+        typer.echo(f"{len(bad)} to fix: {', '.join(finding.name for finding in bad)}")
+    elif warned:
+        typer.echo(f"it works, with {warned} warnings")
+    else:
+        typer.echo("everything works")

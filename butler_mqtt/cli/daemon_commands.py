@@ -1,0 +1,99 @@
+"""Commands for the one writer of a journal: passed to the daemon that runs, else carried out here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from butler_mqtt import posix
+from butler_mqtt.errors import JournalError
+from butler_mqtt.journal.sqlite import Journal, highest_ids
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
+from butler_mqtt.pipeline.operator_commands import Command, apply, place
+
+#: Seconds for a running daemon to accept a command.
+ACCEPT_SECONDS = 15.0
+
+
+def carry_out(journal: Path, command: Command) -> str | None:
+    """
+    Carry a command out here, or pass it to the daemon that holds the journal.
+
+    Returns:
+        When it takes effect, in words; None when the daemon did not accept it.
+
+    Raises:
+        JournalError: The journal or its folder cannot be written.
+    """
+    try:
+        os.close(posix.lock(Path(f"{journal}.lock")))
+    except BlockingIOError:
+        return "now" if submit(journal, command) else None
+    except OSError as error:
+        raise JournalError(
+            f"{error.filename}: {error.strerror}; run this as the user of the service"
+        ) from error
+    writer = Journal(f"sqlite:///{journal}")
+    try:
+        writer.open()
+        with writer.transaction() as connection:
+            unit_of_work = UnitOfWork()
+            unit_of_work.number_from(highest_ids(connection))
+            apply(unit_of_work, connection, command)
+            unit_of_work.unit.write(connection)
+    finally:
+        writer.close()
+    return "when the daemon runs"
+
+
+def not_accepted(journal: Path) -> str:
+    """Return the message that the running daemon did not accept a command."""
+    return (
+        f"the daemon that holds {journal} did not accept the command within {ACCEPT_SECONDS:g} s; "
+        "it was withdrawn, nothing has changed: see the daemon's log"
+    )
+
+
+def submit(journal: Path, command: Command) -> bool:
+    """
+    Write a command to the file that the daemon polls, and wait until it has accepted it.
+
+    Returns:
+        False when it did not, in `ACCEPT_SECONDS`; the command is withdrawn then.
+
+    Raises:
+        JournalError: The file cannot be written.
+    """
+    file = place(journal)
+    deadline = time.monotonic() + ACCEPT_SECONDS
+    draft = Path(f"{file}.{secrets.token_hex(4)}")
+    try:
+        draft.write_text(command.encode())
+        draft.chmod(0o644)
+        while True:
+            try:
+                # Unlike a rename, a link does not replace another operator's command.
+                os.link(draft, file)
+                break
+            except FileExistsError:
+                if not _pause(deadline):
+                    return False
+    except OSError as error:
+        raise JournalError(f"no command can be written to {file.parent}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+    while file.exists():
+        if not _pause(deadline):
+            with suppress(FileNotFoundError):
+                file.unlink()
+                return False
+    return True
+
+
+def _pause(deadline: float) -> bool:
+    time.sleep(0.05)
+    return time.monotonic() < deadline

@@ -1,0 +1,55 @@
+"""What the commands share: options, reading the configuration, ending with an exit code. Loads little."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from butler_mqtt.cli import help_pages
+from butler_mqtt.errors import ConfigError
+from butler_mqtt.exit_codes import ExitCode
+from butler_mqtt.printable import escaped_lines
+from butler_mqtt.settings import Settings
+
+#: The configuration file of a command that is given none.
+DEFAULT_CONFIG = Path("config.yaml")
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration file.", envvar="BUTLER_MQTT_CONFIG")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of a table.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the reply.")]
+
+
+def read_settings(
+    path: Path,
+    *,
+    check_files: bool = True,
+    log_in: bool = True,
+    report: Callable[[ConfigError], None] | None = None,
+) -> Settings:
+    """
+    Read the configuration.
+
+    One that cannot be used ends the program with code 78, every problem on
+    standard error; *report* is called with the error first.
+    """
+    from butler_mqtt.config import loader as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
+
+    try:
+        return files.load(path, os.environ, check_files=check_files, log_in=log_in)
+    except ConfigError as error:
+        if report is not None:
+            report(error)
+        typer.echo(escaped_lines(str(error)), err=True)
+        end(ExitCode.CONFIG)
+
+
+def end(code: int) -> NoReturn:
+    """End with an exit code; standard error names the page that explains it."""
+    help_pages.print_advice(code)
+    raise typer.Exit(code)

@@ -1,0 +1,67 @@
+"""`requests resend` and `discard`: dead letters, the messages that the broker refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from butler_mqtt.cli import printing, requests_choice
+from butler_mqtt.cli.daemon_commands import carry_out, not_accepted
+from butler_mqtt.cli.requests_choice import Declined
+from butler_mqtt.exit_codes import ExitCode
+from butler_mqtt.journal.search import Search
+from butler_mqtt.pipeline.operator_commands import MAX_MESSAGES, Action, Command
+
+
+def resend_or_discard(
+    journal: Path, action: Action, request_id: str | None, number: int | None = None
+) -> ExitCode:
+    """
+    Publish dead letters again, or discard them.
+
+    Args:
+        journal: The file; its daemon may be running or not.
+        action: Which of the two.
+        request_id: Whose messages; None for all.
+        number: Which of several with this id, as `requests ID` numbers them.
+
+    Returns:
+        FAILED when there are none, or the running daemon does not accept the command.
+
+    Raises:
+        JournalError: The journal cannot be read or written.
+    """
+    with Search(journal) as search:
+        try:
+            messages = search.dead_letters() if request_id is None else _of_one(search, request_id, number)
+        except Declined as error:
+            return printing.failed(str(error))
+        if not messages:
+            return printing.failed(
+                f"no message{f' of request {request_id}' if request_id else ''} is a dead letter in {journal}"
+            )
+        done = 0
+        for first in range(0, len(messages), MAX_MESSAGES):
+            some = messages[first : first + MAX_MESSAGES]
+            when = carry_out(journal, Command(action, tuple(some)))
+            if when is None:
+                return printing.failed(not_accepted(journal))
+            done += len(some) - search.still_dead_letters(some)
+    how = "discarded" if action is Action.DISCARD else f"to be published again {when}"
+    typer.echo(f"{done} of {len(messages)} messages: {how}")
+    return ExitCode.OK if done == len(messages) else ExitCode.FAILED
+
+
+def _of_one(search: Search, request_id: str, number: int | None) -> list[int]:
+    """Return the dead letters of the requests with an id that ask for the same."""
+    requests_rows = search.requests_rows(search.named(request_id))
+    if number is not None:
+        those = [requests_choice.numbered(request_id, requests_rows, number)]
+    else:
+        those = [one for one in requests_rows if one.dead_letters]
+        if those:
+            requests_choice.choose(request_id, requests_rows, those)
+    if not any(one.dead_letters for one in those) and any(one.held for one in those or requests_rows):
+        raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
+    return sorted(row["id"] for one in those for row in one.dead_letters)

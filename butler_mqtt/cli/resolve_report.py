@@ -1,0 +1,81 @@
+"""What `butler-mqtt resolve` prints: the tasks a request selects, which are denied, which run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+
+from butler_mqtt.cli import printing
+from butler_mqtt.contract import replies, validation
+from butler_mqtt.domain import decisions
+from butler_mqtt.domain.decisions import Decision
+from butler_mqtt.domain.model import Request, Task
+from butler_mqtt.errors import QlikError, QlikRefused, RequestError
+from butler_mqtt.exit_codes import ExitCode
+from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
+from butler_mqtt.settings import Settings
+
+
+def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool) -> ExitCode:
+    """
+    Ask the Qlik server which tasks a request selects, and print them.
+
+    Returns:
+        OK when there are tasks that the request may start, FAILED when there
+        are none or it would be refused, UNAVAILABLE without an answer.
+    """
+    # The error at the end says the same: it is not logged too.
+    logging.getLogger("butler_mqtt").addHandler(logging.NullHandler())
+    limits = settings.start_task
+    try:
+        request = validation.parse(
+            json.dumps(document).encode(),
+            max_bytes=settings.mqtt.max_payload_bytes,
+            max_selectors=limits.max_tasks_per_request,
+        )
+        qrs = RepositoryClient(settings.qrs, threading.Event())
+        with closing(qrs.connection()) as connection, printing.progress() as progress:
+            progress.add_task(f"asking {settings.qrs.host}:{settings.qrs.port}")
+            decision = _decide(request, connection, settings)
+            tasks = [_status(task, connection) for task in decision.tasks]
+    except RequestError as error:
+        answer = replies.refusal("", error)
+        del answer["requestId"]
+        printing.show(answer, as_json=as_json)
+        return ExitCode.FAILED
+    except QlikError as error:
+        printing.print_error(str(error))
+        return ExitCode.UNAVAILABLE
+    missing = replies.not_found(decision.not_found)
+    denied = [replies.denied(task) for task in decision.denied]
+    status = "failed" if not tasks else "partial" if missing or denied else "ok"
+    answer = {"status": status, "tasks": tasks, "tasksDenied": denied, "tasksNotFound": missing}
+    printing.show(answer, as_json=as_json)
+    return ExitCode.OK if tasks else ExitCode.FAILED
+
+
+def _decide(request: Request, connection: RepositoryConnection, settings: Settings) -> Decision:
+    answers = {}
+    for selector, found in connection.find(request.selectors).items():
+        if isinstance(found, QlikRefused):
+            raise found
+        answers[selector] = found
+    return decisions.decide(
+        request,
+        answers,
+        allow=settings.start_task_filter,
+        max_tasks=settings.start_task.max_tasks_per_request,
+    )
+
+
+def _status(task: Task, connection: RepositoryConnection) -> dict[str, object]:
+    entry: dict[str, object] = {"taskId": task.id, "taskName": task.name, "status": "wouldStart"}
+    running = next((one for one in connection.snapshot(task).executions if one.active), None)
+    if running is not None:
+        entry |= {"status": "running", "executionId": running.id}
+    elif task.enabled is False:
+        entry["status"] = "disabled"
+    return entry

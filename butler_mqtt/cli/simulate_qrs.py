@@ -1,0 +1,13 @@
+"""`butler-mqtt simulate-qrs`: the simulator, which reads its options itself."""
+
+from __future__ import annotations
+
+import typer
+
+
+def simulate_qrs(context: typer.Context) -> None:
+    """Run a simulated Qlik Repository Service, for tests and trials."""
+    from butler_mqtt.simulator.__main__ import options  # noqa: PLC0415 -- the other commands need none of this
+    from butler_mqtt.simulator.serving import serve  # noqa: PLC0415 -- as above
+
+    raise typer.Exit(serve(options(context.args)))
