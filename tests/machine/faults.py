@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.project import ROOT
 
 PAGE = ROOT / "docs/troubleshooting.md"
-HEADING = "## Faults as they look"
+HEADING = "## Faults and what they show"
 
 
 @dataclass(frozen=True)
