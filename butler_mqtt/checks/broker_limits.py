@@ -133,4 +133,4 @@ def _span(seconds: int) -> str:
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.4g} {unit}"
-    return f"{seconds} s" if seconds else "not at all"
+    return f"{seconds} s" if seconds else "not kept"

@@ -16,7 +16,6 @@ import pytest
 from butler_mqtt.cli import daemon_commands, requests_prune
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
-from butler_mqtt.pipeline import operator_commands
 from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
@@ -30,7 +29,6 @@ HOUR = 3_600_000
 
 @pytest.fixture(autouse=True)
 def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operator_commands, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(daemon_commands, "ACCEPT_SECONDS", 1.0)
     monkeypatch.setattr(requests_prune, "POLL_SECONDS", 0.01)
 

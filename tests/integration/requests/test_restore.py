@@ -358,7 +358,7 @@ def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(harness: H
     assert list(machine.held(harness.path)) == []
     back_up(harness, copy)
     (finding,) = machine.held(copy)
-    assert "is a backup put there by hand" in finding.text
+    assert "is a backup that was copied there by hand" in finding.text
     harness.crash()
     assert call("restore", copy, "--journal", harness.path).exit_code == 0
     (finding,) = machine.held(harness.path)
