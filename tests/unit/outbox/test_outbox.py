@@ -286,7 +286,7 @@ def test_more_new_messages_than_memory_holds_are_read_later(
 
 
 def test_a_dead_letter_is_not_published_after_a_restart(outbox: Outbox, wire: Wire, journal: Journal) -> None:
-    _stored(journal, range(1, 2), dead_letter_at=1, reason="quota")
+    _stored(journal, range(1, 2), quarantined_at=1, reason="quota")
     _stored(journal, range(2, 3))
     with journal.transaction() as connection:
         outbox.load(connection)
@@ -531,4 +531,4 @@ class Durable(Records):
 
     def dead_letter(self, publication: Publication, reason: str) -> None:
         super().dead_letter(publication, reason)
-        self.unit.update(tables.outbox, publication.id, dead_letter_at=1, reason=reason)
+        self.unit.update(tables.outbox, publication.id, quarantined_at=1, reason=reason)
