@@ -37,16 +37,15 @@ from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.settings import MqttSettings, Settings
 from butler_mqtt.steady_clock import SteadyClock
-from tests.pipeline.harness import (
+from tests.pipeline.harness import Harness, shorten_pauses
+from tests.pipeline.site_double import (
     DATE_AGES,
     NODE_CLOCKS,
     OUR_USER,
     Crash,
-    Harness,
     cut_after_effect,
     cut_before_effect,
     killed_after_effect,
-    shorten_pauses,
 )
 
 TASKS = ["Sales", "Stock", "Staff"]
@@ -202,11 +201,11 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def find_fails(self) -> None:
-        self.harness.site.kind.append(QlikUnavailable("connection refused"))
+        self.harness.site.resolve_errors.append(QlikUnavailable("connection refused"))
 
     @rule()
     def look_fails(self) -> None:
-        self.harness.site.looking.append(QlikUnavailable("connection refused"))
+        self.harness.site.snapshot_errors.append(QlikUnavailable("connection refused"))
 
     @rule(seconds=st.integers(1, 5))
     def time_passes(self, seconds: int) -> None:
@@ -288,7 +287,7 @@ class AnyOrder(RuleBasedStateMachine):
         harness, site = self.harness, self.harness.site
         harness.journal.faults.clear()
         self.clock_ahead = 0
-        for faults in (site.script, site.kind, site.looking):
+        for faults in (site.script, site.resolve_errors, site.snapshot_errors):
             faults.clear()
         self.reconnect()
         self.broker_reads()

@@ -14,7 +14,8 @@ from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.fixtures import MakeHarness
-from tests.pipeline.harness import SHORT_QLIK, Harness, Site
+from tests.pipeline.harness import SHORT_QLIK, Harness
+from tests.pipeline.site_double import Site
 
 
 def events(harness: Harness, kind: str = "") -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from butler_mqtt.domain.completions import Polled, PublicationConfirmed
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import SHORT_QLIK, Harness, cut_after_effect, cut_before_effect
+from tests.pipeline.harness import SHORT_QLIK, Harness
+from tests.pipeline.site_double import cut_after_effect, cut_before_effect
 
 
 def test_a_request_that_means_too_many_tasks_can_come_twice(harness: Harness) -> None:

@@ -30,16 +30,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from butler_mqtt.domain.model import EMPTY_GUID, Message, Task
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
-from tests.pipeline.harness import (
+from tests.pipeline.harness import SHORT_QLIK, Harness, shorten_pauses
+from tests.pipeline.site_double import (
     DATE_AGES,
     NODE_CLOCKS,
     OUR_USER,
-    SHORT_QLIK,
-    Harness,
     Site,
     cut_after_effect,
     cut_before_effect,
-    shorten_pauses,
 )
 
 #: What the last event about an execution, or about a start that waited, may be.

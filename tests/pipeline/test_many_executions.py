@@ -24,7 +24,7 @@ from butler_mqtt.starting.blocked_starts import BlockedStarts
 from butler_mqtt.starting.execution_poller import ExecutionPoller
 from butler_mqtt.starting.execution_tracker import ExecutionTracker
 from butler_mqtt.starting.node_clocks import NodeClocks
-from tests.pipeline.harness import guid
+from tests.pipeline.site_double import guid
 
 EXECUTIONS = 2000
 TIMINGS = QlikTimings()

@@ -8,7 +8,8 @@ import pytest
 
 from butler_mqtt.domain.model import EMPTY_GUID, Task
 from butler_mqtt.journal import tables
-from tests.pipeline.harness import OUR_USER, Harness, Site, cut_after_effect, cut_before_effect
+from tests.pipeline.harness import Harness
+from tests.pipeline.site_double import OUR_USER, Site, cut_after_effect, cut_before_effect
 
 CLOCKS = [(-60,), (-10,), (-3,), (0,), (5,), (60,), (-60, 60), (60, -60)]
 every_clock = pytest.mark.parametrize("clocks", CLOCKS, ids=str)

@@ -14,7 +14,8 @@ from butler_mqtt.errors import JournalError, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import Crash, Harness, Site, cut_after_effect, killed_after_effect
+from tests.pipeline.harness import Harness
+from tests.pipeline.site_double import Crash, Site, cut_after_effect, killed_after_effect
 
 STEPS: list[list[str]] = [
     [],
@@ -143,7 +144,7 @@ def test_a_clock_that_is_set_between_two_lives_does_not_shorten_the_time_between
 def test_a_daemon_killed_while_it_settles_goes_on_settling(harness: Harness) -> None:
     task_id = harness.site.add("Sales")
     harness.site.script.append(cut_after_effect)
-    harness.site.looking.extend([QlikUnavailable("connection refused")] * 5)
+    harness.site.snapshot_errors.extend([QlikUnavailable("connection refused")] * 5)
     harness.send({"taskId": task_id})
     harness.until(lambda: harness.rows(tables.runs) and harness.rows(tables.runs)[0]["state"] == "posted")
     harness.restart()

@@ -18,7 +18,8 @@ from butler_mqtt.pipeline.backlog import MAX_IN_MEMORY
 from butler_mqtt.settings import MqttSettings, Settings, StartTask, StartTaskFilter
 from tests.brokers import until
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import SHORT, SHORT_QLIK, Crash, Harness, guid
+from tests.pipeline.harness import SHORT_LOOP, SHORT_QLIK, Harness
+from tests.pipeline.site_double import Crash, guid
 
 SKIP = {"ifRunning": "skip"}
 
@@ -160,7 +161,7 @@ def test_thousands_of_malformed_messages_hold_up_nothing(harness: Harness) -> No
     ("status", "code"), [(401, "qrs_forbidden"), (403, "qrs_forbidden"), (400, "qrs_rejected")]
 )
 def test_a_refusal_of_the_server_is_named(harness: Harness, status: int, code: str) -> None:
-    harness.site.kind.append(QlikRefused(f"{status} with Forbidden", status))
+    harness.site.resolve_errors.append(QlikRefused(f"{status} with Forbidden", status))
     reply = harness.ask({"tag": "t"})
     assert reply["code"] == code
     assert f"{status} with Forbidden" in reply["details"]
@@ -685,7 +686,7 @@ def test_the_deadline_counts_only_while_the_server_cannot_be_reached(make_harnes
 
 def test_what_is_too_late_is_answered_although_requests_keep_arriving(make_harness: MakeHarness) -> None:
     """Arrivals go before the check of deadlines, but not for ever."""
-    harness = make_harness(timings=replace(SHORT, latest_tidy_seconds=0.05))
+    harness = make_harness(timings=replace(SHORT_LOOP, latest_tidy_seconds=0.05))
     harness.site.add("Sales")
     harness.site.down = True
     harness.send({"taskName": "Sales", "requestId": "late"}, expiry_seconds=1)

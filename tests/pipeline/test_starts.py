@@ -18,7 +18,8 @@ from butler_mqtt.settings import Settings, StartTask
 from butler_mqtt.starting.post_window import FIRST_WINDOW, LARGEST_WINDOW
 from tests.brokers import until
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import OUR_USER, SHORT_QLIK, Harness, Site, cut_after_effect, cut_before_effect
+from tests.pipeline.harness import SHORT_QLIK, Harness
+from tests.pipeline.site_double import OUR_USER, Site, cut_after_effect, cut_before_effect
 
 Script = Callable[[Site, Task], str | None]
 
@@ -72,7 +73,7 @@ def test_without_a_shown_reason_none_is_guessed(harness: Harness) -> None:
 
 def test_an_empty_execution_id_is_explained_later_when_the_first_snapshot_fails(harness: Harness) -> None:
     harness.site.add("Sales", enabled=False)
-    harness.site.looking.extend([QlikUnavailable("connection refused")] * 3)
+    harness.site.snapshot_errors.extend([QlikUnavailable("connection refused")] * 3)
     assert only(ask(harness), "tasksFailed")["code"] == "task_disabled"
 
 
@@ -230,7 +231,7 @@ def test_an_outcome_nobody_can_tell_is_reported_and_not_repeated(harness: Harnes
 def test_an_outcome_the_server_will_not_show_is_unknown(harness: Harness) -> None:
     harness.site.add("Sales")
     harness.site.script.append(cut_after_effect)
-    harness.site.looking.append(QlikRefused("403 with Forbidden", 403))
+    harness.site.snapshot_errors.append(QlikRefused("403 with Forbidden", 403))
     assert only(ask(harness), "tasksFailed")["code"] == "outcome_unknown"
 
 
@@ -278,14 +279,14 @@ def test_many_starts_in_doubt_are_polled_together(harness: Harness) -> None:
     harness.turn()
     harness.restart()
     assert harness.replied(1)[0]["totalTasksStarted"] == 20
-    assert max(harness.site.together) >= 16
+    assert max(harness.site.snapshot_sizes) >= 16
     assert sorted(harness.site.posts) == ids
 
 
 def test_polls_go_on_while_the_server_is_unreachable(harness: Harness) -> None:
     harness.site.add("Sales")
     harness.site.script.append(cut_after_effect)
-    harness.site.looking.extend([QlikUnavailable("connection refused")] * 3)
+    harness.site.snapshot_errors.extend([QlikUnavailable("connection refused")] * 3)
     assert only(ask(harness), "tasksStarted")["adopted"] is True
 
 
@@ -411,7 +412,7 @@ def test_a_start_expires_while_a_slow_server_keeps_those_before_it(harness: Harn
 def test_a_start_behind_a_run_in_doubt_expires(harness: Harness) -> None:
     harness.site.add("Sales")
     harness.site.script.append(cut_after_effect)
-    harness.site.looking.extend([QlikUnavailable("connection refused")] * 10_000)
+    harness.site.snapshot_errors.extend([QlikUnavailable("connection refused")] * 10_000)
     harness.send({"taskName": "Sales", "requestId": "first"})
     harness.until(lambda: harness.site.snapshots)
     reply = harness.ask({"taskName": "Sales", "requestId": "second"}, expiry_seconds=1)
@@ -437,12 +438,12 @@ def test_a_task_in_doubt_does_not_hold_up_the_others(make_harness: MakeHarness) 
     for number in range(10):
         harness.site.add(f"t{number}", tags=("others",))
     harness.site.script.append(cut_after_effect)
-    harness.site.looking.extend([QlikUnavailable("connection refused")] * 10_000)
+    harness.site.snapshot_errors.extend([QlikUnavailable("connection refused")] * 10_000)
     harness.send({"taskId": doubtful, "requestId": "doubtful"})
     harness.until(lambda: harness.site.snapshots)
     reply = harness.ask({"tag": "others", "requestId": "others"})
     assert (reply["requestId"], reply["totalTasksStarted"]) == ("others", 10)
-    harness.site.looking.clear()
+    harness.site.snapshot_errors.clear()
     assert harness.replied(2)[1]["requestId"] == "doubtful"
 
 

@@ -29,7 +29,8 @@ from butler_mqtt.journal.upgrade import upgrade
 from butler_mqtt.pipeline.operator_commands import place
 from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, delivered, lines
-from tests.pipeline.harness import Crash, Harness, killed_after_effect
+from tests.pipeline.harness import Harness
+from tests.pipeline.site_double import Crash, killed_after_effect
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.settings import JournalSettings, Settings
 from tests.integration.requests.conftest import MakeHarness, delivered
 from tests.integration.requests.filling import DAY, fill
-from tests.pipeline.harness import Harness, cut_after_effect
+from tests.pipeline.harness import Harness
+from tests.pipeline.site_double import cut_after_effect
 
 LATER = 31 * DAY
 

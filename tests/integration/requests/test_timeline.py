@@ -14,7 +14,8 @@ from butler_mqtt.journal.request_rows import MAX_DELIVERIES, RequestRows
 from butler_mqtt.journal.search import Search
 from butler_mqtt.settings import Settings, StartTaskFilter
 from tests.integration.requests.conftest import MakeHarness, call, delivered, lines
-from tests.pipeline.harness import Crash, Harness, cut_after_effect, cut_before_effect, killed_after_effect
+from tests.pipeline.harness import Harness
+from tests.pipeline.site_double import Crash, cut_after_effect, cut_before_effect, killed_after_effect
 
 
 def requests_rows(harness: Harness, request_id: str) -> list[RequestRows]:

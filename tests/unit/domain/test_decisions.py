@@ -14,7 +14,7 @@ from butler_mqtt.domain.decisions import Decision, RefusedDecision, allowed, dec
 from butler_mqtt.domain.model import Request, Task
 from butler_mqtt.errors import RequestError
 from butler_mqtt.settings import StartTaskFilter
-from tests.pipeline.harness import guid
+from tests.pipeline.site_double import guid
 
 SALES = Task(
     guid(1), "Sales", 0, tags=("daily", "Finance"), custom_properties=(("Region", "APAC"), ("Tier", "1"))
