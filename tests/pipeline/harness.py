@@ -19,7 +19,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-import pytest
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Table, select
 
@@ -47,7 +46,6 @@ from butler_mqtt.errors import JournalError, OutcomeUnknown, QlikError, QlikRefu
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal, reading_engine
-from butler_mqtt.outbox import outbox
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.resolving.qlik_timings import QlikTimings
@@ -75,12 +73,7 @@ SHORT_QLIK = QlikTimings(
     longest_pause=0.005, between_polls=0.01, least_poll=0.002, most_poll=0.01, script_log_pause=0.002
 )
 #: Pauses of the loop that a test can wait for.
-SHORT = LoopTimings(tidy_seconds=0.002, repair_seconds=0.0, command_seconds=0.0)
-
-
-def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses that no operator configures, so that a test can wait for them."""
-    monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.005)
+SHORT = LoopTimings(tidy_seconds=0.002, repair_seconds=0.0, command_seconds=0.0, publish_pause_seconds=0.005)
 
 
 class Crash(BaseException):

@@ -46,7 +46,6 @@ from tests.pipeline.harness import (
     cut_after_effect,
     cut_before_effect,
     killed_after_effect,
-    shorten_pauses,
 )
 
 TASKS = ["Sales", "Stock", "Staff"]
@@ -70,7 +69,6 @@ class AnyOrder(RuleBasedStateMachine):
         #: Milliseconds by which the clock of the daemon's machine is ahead.
         self.clock_ahead = 0
         self.new_life()
-        shorten_pauses(self.monkeypatch)
         self.temporary = TemporaryDirectory()
         # Fewer than the broker may have left unread.
         self.harness = Harness(Path(self.temporary.name), Settings(mqtt=MqttSettings(receive_maximum=2)))

@@ -22,7 +22,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -39,7 +38,6 @@ from tests.pipeline.harness import (
     Site,
     cut_after_effect,
     cut_before_effect,
-    shorten_pauses,
 )
 
 #: What the last event about an execution, or about a start that waited, may be.
@@ -86,8 +84,6 @@ class Freshness(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.monkeypatch = pytest.MonkeyPatch()
-        shorten_pauses(self.monkeypatch)
         self.temporary = TemporaryDirectory()
         self.site = Server()
         self.harness = Harness(
@@ -215,7 +211,6 @@ class Freshness(RuleBasedStateMachine):
             if self.harness.generation:
                 self.harness.crash()
             self.temporary.cleanup()
-            self.monkeypatch.undo()
 
     def all_is_well(self) -> None:
         harness = self.harness
