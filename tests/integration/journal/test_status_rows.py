@@ -47,7 +47,7 @@ def test_an_unknown_request_has_no_record(journal: Journal) -> None:
     assert StatusReader(journal.path).request("nobody") is None
 
 
-def test_the_request_that_holds_the_id_is_shown_before_those_that_were_refused(journal: Journal) -> None:
+def test_the_request_that_holds_the_id_comes_before_those_that_were_refused(journal: Journal) -> None:
     write(
         journal,
         request(
@@ -62,7 +62,7 @@ def test_the_request_that_holds_the_id_is_shown_before_those_that_were_refused(j
     assert (state["receivedAt"], state["status"]) == ("1970-01-01T00:00:02.000Z", "pending")
 
 
-def test_a_refusal_is_shown_with_what_was_answered(journal: Journal) -> None:
+def test_a_refusal_is_shown_with_its_answer(journal: Journal) -> None:
     reply = '{"requestId": "r", "error": "E", "details": "D", "code": "c", "tasksNotFound": [{"tag": "x"}]}'
     write(journal, request(1, "r", holds_id=False, state="refused", reply=reply))
     rows = StatusReader(journal.path).request("r")
@@ -103,6 +103,6 @@ def test_counting_reads_no_whole_table_of_requests_or_runs(journal: Journal) -> 
             assert "requests_open" in plan or "runs_executing" in plan or "PRIMARY KEY" in plan, plan
 
 
-def test_a_journal_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_an_absent_journal_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(JournalError):
         StatusReader(tmp_path / "nothing.sqlite").backlog()
