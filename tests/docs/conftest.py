@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.pipeline.fixtures import harness, make_harness, short_pauses
+from tests.pipeline.fixtures import harness, make_harness
 
 #: Fixtures are found here as well.
-__all__ = ["harness", "make_harness", "short_pauses"]
+__all__ = ["harness", "make_harness"]
