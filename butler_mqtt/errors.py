@@ -6,7 +6,7 @@ Every exception of the program, cut by what the caller may do next.
     ├── RequestError           the sender's fault: reply, never retry     .code .details
     ├── QlikError
     │   ├── QlikUnavailable    nothing was done: safe to repeat later     .retry_after
-    │   ├── QlikRefused        the server said no: repeating changes nothing   .status
+    │   ├── QlikRefused        the server refused: repeating changes nothing   .status
     │   └── OutcomeUnknown     it left, no usable answer: never repeat a start
     ├── BrokerError            MQTT refused or lost
     └── JournalError           nothing can be recorded: acknowledge nothing    .recoverable

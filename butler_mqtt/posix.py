@@ -55,8 +55,8 @@ def share_sqlite_lock(descriptor: int) -> None:
     """
     Hold SQLite's shared lock on the database *descriptor*, so that nobody gets the exclusive one.
 
-    A lock of the open file, which stands in the way of SQLite in this process
-    too (Open file description locks, fcntl(2)); it goes with the descriptor.
+    A lock of the open file, which excludes SQLite in this process too (Open
+    file description locks, fcntl(2)); it ends with the descriptor.
 
     Raises:
         OSError: Somebody writes, or the file system has no such locks.

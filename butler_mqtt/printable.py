@@ -1,7 +1,7 @@
 """
 Text from outside for a terminal or a log: what cannot be printed is written as an escape.
 
-That is what `str.isprintable` says it is: the control characters C0, DEL and C1
+`str.isprintable` decides: the control characters C0, DEL and C1
 (a terminal takes U+009B for the beginning of a command), line ends, marks that turn the
 direction of writing, invisible characters, half characters.
 """

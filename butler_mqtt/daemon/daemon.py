@@ -310,5 +310,5 @@ class Daemon:
 
 
 def _nowhere(_publication: Publication) -> bool:
-    """Stand in for the broker where MQTT is switched off: nothing is addressed there."""
+    """Publish nothing: MQTT is switched off, and nothing is addressed to the broker."""
     return False

@@ -12,7 +12,7 @@ from butler_mqtt.daemon.systemd import Notify
 from butler_mqtt.pipeline.pipeline import Pipeline
 
 
-class Qlik(Protocol):
+class Reachability(Protocol):
     """What is known of the Qlik server."""
 
     @property
@@ -43,7 +43,7 @@ class ServiceStatus:
         supervisor: Supervisor,
         pipeline: Pipeline,
         broker: BrokerWatch | None,
-        qlik: Qlik,
+        qlik: Reachability,
         extend_seconds: float,
     ) -> None:
         self._notify = notify

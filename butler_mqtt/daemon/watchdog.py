@@ -46,7 +46,7 @@ class Progress:
 
 
 class CallTimes:
-    """Stands in for *target* and passes its calls on, to know since when one is in hand; for one thread."""
+    """Calls *target* for one thread, and knows since when a call is in hand."""
 
     def __init__(self, target: object, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._target = target

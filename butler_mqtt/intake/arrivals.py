@@ -21,7 +21,7 @@ from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import Arrival, Message, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.errors import RequestError
-from butler_mqtt.intake.body_cache import Bodies
+from butler_mqtt.intake.body_cache import BodyCache
 from butler_mqtt.intake.duplicates import Holders
 from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets
 from butler_mqtt.journal import queries
@@ -57,7 +57,7 @@ class Intake:
         self._settings = settings
         # A sender names the same topic in each of its requests; a topic has 64 KB at most.
         self._may_reply = lru_cache(maxsize=64)(partial(topics.may_reply, settings.mqtt))
-        self._bodies = Bodies(settings.start_task.max_tasks_per_request)
+        self._bodies = BodyCache(settings.start_task.max_tasks_per_request)
         self._turn = turn
         self._ledger = ledger
         #: The newest session with the broker, and that of each connection of this process with whether
@@ -249,18 +249,18 @@ class Intake:
         expires_at = None
         if message.expiry_seconds is not None:
             expires_at = arrival.received_at + message.expiry_seconds * 1000
-        wishes = [message.response_topic, request.reply_topic if request else reply_topic]
+        asked = [message.response_topic, request.reply_topic if request else reply_topic]
         return Address(
             arrival.payload[:limit],
             entered,
             digest,
             session,
-            self._reply_topic([wish for wish in wishes if wish]),
+            self._reply_topic([topic for topic in asked if topic]),
             expires_at,
         )
 
-    def _reply_topic(self, wishes: Iterable[str]) -> str:
-        for topic in wishes:
+    def _reply_topic(self, asked: Iterable[str]) -> str:
+        for topic in asked:
             problem = self._may_reply(topic)
             if problem is None:
                 return topic

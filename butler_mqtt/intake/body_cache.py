@@ -19,7 +19,7 @@ _ID = re.compile(rb'"requestId"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9._:-]{1,128})"')
 _BEGINS = '"requestId":"'
 
 
-class Bodies:
+class BodyCache:
     """
     Returns what `validation.parse` does, for one of the last bodies without parsing it again.
 
@@ -29,14 +29,14 @@ class Bodies:
 
     def __init__(self, max_selectors: int) -> None:
         self._max_selectors = max_selectors
-        #: By path id and what stands around the id: the request, and what stands around it in its document.
+        #: By path id and the text around the id: the request, and the text around the id in its document.
         self._known: dict[tuple[str | None, bytes, bytes], tuple[Request, str, str]] = {}
 
     def parse(self, payload: bytes, max_bytes: int, path_task_id: str | None = None) -> Request:
         """Read one request; arguments, result and errors as of `validation.parse`."""
         short = len(payload) <= min(MAX_BODY_BYTES, max_bytes)
         found = _ID.search(payload) if short else None
-        # Without an id all stands before it; with one, something always stands after it.
+        # Without an id all is before it; with one, there is always something after it.
         start, end = found.span(1) if found else (len(payload), len(payload))
         body = path_task_id, payload[:start], payload[end:]
         if short and body in self._known:

@@ -30,7 +30,7 @@ class StatusRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class OpenCounts:
     """
     Counts of what is not done yet.
 
@@ -66,7 +66,7 @@ class StatusReader:
         except DBAPIError as error:
             raise journal_error(self._path, error) from error
 
-    def backlog(self) -> Backlog:
+    def backlog(self) -> OpenCounts:
         """Count what is open."""
         try:
             with self._engine.connect() as connection:
@@ -104,7 +104,7 @@ def _status_rows(connection: Connection, request_id: str) -> StatusRows | None:
     return StatusRows(request, tuple(read_rows(connection, arrived)), tuple(read_rows(connection, begun)))
 
 
-def _backlog(connection: Connection) -> Backlog:
+def _backlog(connection: Connection) -> OpenCounts:
     opened, first = connection.execute(
         select(func.count(), func.min(requests.c.id))
         .select_from(requests)
@@ -121,4 +121,4 @@ def _backlog(connection: Connection) -> Backlog:
     executing = connection.execute(
         select(func.count()).select_from(runs).where(text("state = 'executing'"))
     ).scalar_one()
-    return Backlog(opened, oldest, waiting, dead_letters, executing)
+    return OpenCounts(opened, oldest, waiting, dead_letters, executing)

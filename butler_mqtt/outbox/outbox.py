@@ -64,6 +64,7 @@ class Outbox:
         records: Where it is recorded what the broker took or refused.
         publish: Passes a message to the broker; False when there is no room or no connection.
         suspects: The messages that the broker may be hanging up on.
+        pause_seconds: To the second attempt, doubled for each further one.
     """
 
     def __init__(
@@ -71,9 +72,12 @@ class Outbox:
         records: PublicationRecords,
         publish: Callable[[Publication], bool],
         suspects: Suspects | None = None,
+        *,
+        pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         self._records = records
         self._publish = publish
+        self._pause_seconds = pause_seconds
         self._pending: deque[Publication] = deque()
         self._in_flight: dict[int, Publication] = {}
         self._suspects = Suspects() if suspects is None else suspects
@@ -186,7 +190,7 @@ class Outbox:
         self._refusals[event.id] = refusals
         self._records.refused_by_broker(publication, refusals, event.reason)
         if self._holds_up(publication):
-            due = time.monotonic() + FIRST_PAUSE_SECONDS * 2 ** (refusals - 1)
+            due = time.monotonic() + self._pause_seconds * 2 ** (refusals - 1)
             heapq.heappush(self._again, (due, next(self._sequence), publication))
 
     def lost(self, identities: Iterable[int], hung_up: str = "") -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from butler_mqtt.outbox.outbox import FIRST_PAUSE_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class LoopTimings:
@@ -18,3 +20,5 @@ class LoopTimings:
     repair_seconds: float = 1.0
     #: Between two checks for a command of an operator.
     command_seconds: float = 0.5
+    #: Between the first two attempts to publish a message that the broker refuses.
+    publish_pause_seconds: float = FIRST_PAUSE_SECONDS

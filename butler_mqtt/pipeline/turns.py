@@ -119,7 +119,7 @@ class Turns:
             our_user=_user_id(settings),
         )
         self._intake = Intake(settings, self._rows, self._ledger)
-        self._outbox = Outbox(self._ledger.deliveries, publish)
+        self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(if_running)
         self.backlog = Backlog(self._ledger, self.resolver, stored)
         self._recovery = Recovery(self._ledger, self.resolver, self.dispatcher, stored, self.backlog)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.pipeline.fixtures import MakeHarness, harness, journal, make_harness, short_pauses
+from tests.pipeline.fixtures import MakeHarness, harness, journal, make_harness
 
 #: Fixtures are found here as well.
-__all__ = ["MakeHarness", "harness", "journal", "make_harness", "short_pauses"]
+__all__ = ["MakeHarness", "harness", "journal", "make_harness"]

@@ -10,20 +10,14 @@ import pytest
 
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.settings import Settings
-from tests.pipeline.harness import Harness, shorten_pauses
+from tests.pipeline.harness import Harness
 
 MakeHarness = Callable[..., Harness]
 
 
 @pytest.fixture
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses that an operator does not configure; their lengths have tests of their own."""
-    shorten_pauses(monkeypatch)
-
-
-@pytest.fixture
-def make_harness(tmp_path: Path, short_pauses: None) -> Iterator[MakeHarness]:
-    """Give a function that makes a running harness of settings and fields of `Harness`."""
+def make_harness(tmp_path: Path) -> Iterator[MakeHarness]:
+    """Return a function that makes a running harness of settings and fields of `Harness`."""
     harnesses: list[Harness] = []
 
     def make(settings: Settings | None = None, **parts: Any) -> Harness:

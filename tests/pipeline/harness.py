@@ -15,7 +15,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import Table, select
 
 from butler_mqtt.clock import now_ms
@@ -23,7 +22,6 @@ from butler_mqtt.domain.model import Arrival, Message
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import reading_engine
-from butler_mqtt.outbox import outbox
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.resolving.qlik_timings import QlikTimings
@@ -37,12 +35,9 @@ SHORT_QLIK = QlikTimings(
     longest_pause=0.005, between_polls=0.01, least_poll=0.002, most_poll=0.01, script_log_pause=0.002
 )
 #: Pauses of the loop that a test can wait for.
-SHORT_LOOP = LoopTimings(tidy_seconds=0.002, repair_seconds=0.0, command_seconds=0.0)
-
-
-def shorten_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses that no operator configures, so that a test can wait for them."""
-    monkeypatch.setattr(outbox, "FIRST_PAUSE_SECONDS", 0.005)
+SHORT_LOOP = LoopTimings(
+    tidy_seconds=0.002, repair_seconds=0.0, command_seconds=0.0, publish_pause_seconds=0.005
+)
 
 
 @dataclass

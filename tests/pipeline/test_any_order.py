@@ -37,7 +37,7 @@ from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.settings import MqttSettings, Settings
 from butler_mqtt.steady_clock import SteadyClock
-from tests.pipeline.harness import Harness, shorten_pauses
+from tests.pipeline.harness import Harness
 from tests.pipeline.site_double import (
     DATE_AGES,
     NODE_CLOCKS,
@@ -69,7 +69,6 @@ class AnyOrder(RuleBasedStateMachine):
         #: Milliseconds by which the clock of the daemon's machine is ahead.
         self.clock_ahead = 0
         self.new_life()
-        shorten_pauses(self.monkeypatch)
         self.temporary = TemporaryDirectory()
         # Fewer than the broker may have left unread.
         self.harness = Harness(Path(self.temporary.name), Settings(mqtt=MqttSettings(receive_maximum=2)))

@@ -22,7 +22,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -30,7 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from butler_mqtt.domain.model import EMPTY_GUID, Message, Task
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
-from tests.pipeline.harness import SHORT_QLIK, Harness, shorten_pauses
+from tests.pipeline.harness import SHORT_QLIK, Harness
 from tests.pipeline.site_double import (
     DATE_AGES,
     NODE_CLOCKS,
@@ -84,8 +83,6 @@ class Freshness(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.monkeypatch = pytest.MonkeyPatch()
-        shorten_pauses(self.monkeypatch)
         self.temporary = TemporaryDirectory()
         self.site = Server()
         self.harness = Harness(
@@ -213,7 +210,6 @@ class Freshness(RuleBasedStateMachine):
             if self.harness.generation:
                 self.harness.crash()
             self.temporary.cleanup()
-            self.monkeypatch.undo()
 
     def all_is_well(self) -> None:
         harness = self.harness

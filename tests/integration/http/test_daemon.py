@@ -146,7 +146,7 @@ def test_a_malformed_id_in_the_path_is_400_for_an_object_and_invalid_for_an_arra
     assert butlers.json()["tasksId"]["invalid"] == [{"taskId": "abc"}]
 
 
-def test_a_disabled_task_is_told_in_both_forms(listening: ListeningDaemon) -> None:
+def test_a_disabled_task_is_reported_in_both_forms(listening: ListeningDaemon) -> None:
     ours = listening.post({"taskId": DISABLED})
     assert ours.status_code == 200
     assert ours.json()["tasksFailed"][0]["code"] == "task_disabled"
@@ -172,7 +172,7 @@ def test_a_disabled_task_is_told_in_both_forms(listening: ListeningDaemon) -> No
         (b'{"tag": "x"}' + b" " * 10_000_000, 413, "too_large"),
     ],
 )
-def test_bodies_at_fault_are_told_what_is_wrong(
+def test_invalid_bodies_are_answered_with_their_fault(
     listening: ListeningDaemon, body: bytes, status: int, code: str
 ) -> None:
     answer = listening.post(body)
@@ -248,7 +248,7 @@ def test_waiting_for_the_end_is_bounded(listening: ListeningDaemon) -> None:
         assert listening.call("GET", f"/v4/requests/{request_id}?wait={wait}").status_code == 400
 
 
-def test_a_refused_request_is_told_with_its_code(listening: ListeningDaemon) -> None:
+def test_a_refused_request_is_answered_with_its_code(listening: ListeningDaemon) -> None:
     key = new_id()
     answer = listening.post({"taskId": [FINANCE, NOBODY], "allMustExist": True, "requestId": key})
     assert (answer.status_code, answer.json()["code"]) == (404, "all_must_exist")

@@ -15,11 +15,11 @@ from butler_mqtt.journal import refusal_bounds, tables
 from butler_mqtt.journal.deletion import forget
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal
-from tests.pipeline.fixtures import MakeHarness, harness, make_harness, short_pauses
+from tests.pipeline.fixtures import MakeHarness, harness, make_harness
 from tests.pipeline.harness import Harness
 
 #: Fixtures are found here as well.
-__all__ = ["MakeHarness", "harness", "make_harness", "short_pauses"]
+__all__ = ["MakeHarness", "harness", "make_harness"]
 
 
 def add(journal: Journal, row: int, *, holds: bool = False, state: str = "refused", **fields: Any) -> None:

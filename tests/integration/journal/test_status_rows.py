@@ -12,7 +12,7 @@ from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.journal.status_rows import Backlog, StatusReader
+from butler_mqtt.journal.status_rows import OpenCounts, StatusReader
 from butler_mqtt.journal.write_batch import Value, WriteBatch
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_request_has_no_record(journal: Journal) -> None:
     assert StatusReader(journal.path).request("nobody") is None
 
 
-def test_the_request_that_holds_the_id_is_shown_before_those_that_were_refused(journal: Journal) -> None:
+def test_the_request_that_holds_the_id_comes_before_those_that_were_refused(journal: Journal) -> None:
     write(
         journal,
         request(
@@ -62,7 +62,7 @@ def test_the_request_that_holds_the_id_is_shown_before_those_that_were_refused(j
     assert (state["receivedAt"], state["status"]) == ("1970-01-01T00:00:02.000Z", "pending")
 
 
-def test_a_refusal_is_shown_with_what_was_answered(journal: Journal) -> None:
+def test_a_refusal_is_shown_with_its_answer(journal: Journal) -> None:
     reply = '{"requestId": "r", "error": "E", "details": "D", "code": "c", "tasksNotFound": [{"tag": "x"}]}'
     write(journal, request(1, "r", holds_id=False, state="refused", reply=reply))
     rows = StatusReader(journal.path).request("r")
@@ -75,14 +75,14 @@ def test_a_refusal_is_shown_with_what_was_answered(journal: Journal) -> None:
 
 def test_what_is_open_is_counted_with_the_age_of_the_oldest(journal: Journal) -> None:
     reader = StatusReader(journal.path)
-    assert reader.backlog() == Backlog(0, None, 0, 0, 0)
+    assert reader.backlog() == OpenCounts(0, None, 0, 0, 0)
     write(
         journal,
         request(1, "a", state="closed", closed_at=1500),
         request(2, "b"),
         request(3, "c", state="decided"),
     )
-    assert reader.backlog() == Backlog(2, 2000, 0, 0, 0)
+    assert reader.backlog() == OpenCounts(2, 2000, 0, 0, 0)
 
 
 def test_counting_reads_no_whole_table_of_requests_or_runs(journal: Journal) -> None:
@@ -103,6 +103,6 @@ def test_counting_reads_no_whole_table_of_requests_or_runs(journal: Journal) -> 
             assert "requests_open" in plan or "runs_executing" in plan or "PRIMARY KEY" in plan, plan
 
 
-def test_a_journal_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_an_absent_journal_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(JournalError):
         StatusReader(tmp_path / "nothing.sqlite").backlog()

@@ -13,7 +13,7 @@ from butler_mqtt.cli.main import app
 from butler_mqtt.journal import retention, tables
 from tests.acceptance.conftest import broker, make_daemon, qlik, qlik_server
 from tests.integration.requests.filling import fill
-from tests.pipeline.fixtures import MakeHarness, harness, make_harness, short_pauses
+from tests.pipeline.fixtures import MakeHarness, harness, make_harness
 from tests.pipeline.harness import Harness
 
 #: Fixtures are found here as well.
@@ -29,7 +29,6 @@ __all__ = [
     "make_harness",
     "qlik",
     "qlik_server",
-    "short_pauses",
 ]
 
 #: Requests in the large journal; a tenth of them is older than 30 days.

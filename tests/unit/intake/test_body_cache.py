@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Request
 from butler_mqtt.errors import RequestError
-from butler_mqtt.intake.body_cache import MAX_BODIES, MAX_BODY_BYTES, Bodies
+from butler_mqtt.intake.body_cache import MAX_BODIES, MAX_BODY_BYTES, BodyCache
 
 ONE = "a8b4c123-def4-5678-9abc-def012345678"
 MAX_BYTES = 262144
@@ -45,7 +45,7 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-def parsed(payload: bytes, *, path: str | None = None, bodies: Bodies | None = None) -> object:
+def parsed(payload: bytes, *, path: str | None = None, bodies: BodyCache | None = None) -> object:
     """Return the request, or all that a refusal holds."""
     try:
         if bodies is not None:
@@ -64,7 +64,7 @@ def parsed(payload: bytes, *, path: str | None = None, bodies: Bodies | None = N
 def test_any_body_read_again_is_read_the_same(
     bodies: list[dict[str, object]], indent: int | None, path: str | None, request_id: str
 ) -> None:
-    remembered = Bodies(4)
+    remembered = BodyCache(4)
     for body in [*bodies, *({**body, "requestId": request_id} for body in bodies), *bodies]:
         payload = json.dumps(body, indent=indent).encode()
         assert parsed(payload, path=path, bodies=remembered) == parsed(payload, path=path)
@@ -95,13 +95,13 @@ def test_any_body_read_again_is_read_the_same(
     ],
 )
 def test_an_unusual_body_is_read_the_same(payload: bytes) -> None:
-    remembered = Bodies(4)
+    remembered = BodyCache(4)
     for _ in range(2):
         assert parsed(payload, bodies=remembered) == parsed(payload)
 
 
 def test_a_body_under_another_id_is_that_request_under_the_other_id() -> None:
-    remembered = Bodies(4)
+    remembered = BodyCache(4)
     first, second = (
         remembered.parse(json.dumps({"requestId": name, "tag": "nightly"}).encode(), MAX_BYTES)
         for name in ("erp-1", "erp-2")
@@ -112,7 +112,7 @@ def test_a_body_under_another_id_is_that_request_under_the_other_id() -> None:
 
 
 def test_a_body_longer_than_the_limit_is_refused_although_it_is_remembered() -> None:
-    remembered = Bodies(4)
+    remembered = BodyCache(4)
     payload = b'{"requestId":"a","tag":"t"}'
     remembered.parse(payload, MAX_BYTES)
     with pytest.raises(RequestError, match="27 bytes, 20 are allowed"):
@@ -120,7 +120,7 @@ def test_a_body_longer_than_the_limit_is_refused_although_it_is_remembered() -> 
 
 
 def test_only_the_last_valid_short_bodies_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    remembered = Bodies(4)
+    remembered = BodyCache(4)
     whole = validation.parse
     read: list[bytes] = []
 

@@ -13,7 +13,6 @@ from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.journal.write_batch import WriteBatch
-from butler_mqtt.outbox import outbox as outbox_module
 from butler_mqtt.outbox.outbox import MAX_IN_MEMORY, MAX_REFUSALS, Outbox
 from butler_mqtt.outbox.suspects import MAX_LOSSES, QUIET_SECONDS, SOON_SECONDS, Suspects
 
@@ -57,6 +56,10 @@ class Wire:
         return True
 
 
+#: Seconds to the second attempt.
+PAUSE = 0.005
+
+
 def message(identity: int, request_id: str | None = None) -> Publication:
     return Publication(identity, "reply", b"{}", request_id or f"r{identity}")
 
@@ -73,10 +76,10 @@ def wire() -> Wire:
 
 @pytest.fixture
 def outbox(records: Records, wire: Wire) -> Outbox:
-    return Outbox(records, wire)
+    return Outbox(records, wire, pause_seconds=PAUSE)
 
 
-def pump_until(outbox: Outbox, condition: Callable[[], bool]) -> None:
+def publish_until(outbox: Outbox, condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 5
     while not condition():
         assert time.monotonic() < end
@@ -132,7 +135,7 @@ def test_a_refused_message_holds_up_its_own_request_only(outbox: Outbox, wire: W
     wire.room = 10
     outbox.publish()
     assert wire.sent == [1, 3]
-    pump_until(outbox, lambda: wire.sent == [1, 3, 1])
+    publish_until(outbox, lambda: wire.sent == [1, 3, 1])
     outbox.confirmed(1)
     outbox.publish()
     assert wire.sent == [1, 3, 1, 2]
@@ -143,7 +146,7 @@ def test_a_message_refused_five_times_becomes_a_dead_letter_and_the_next_is_publ
 ) -> None:
     outbox.add([message(1, "a")])
     for refusal in range(1, MAX_REFUSALS + 1):
-        pump_until(outbox, lambda refusal=refusal: wire.sent.count(1) == refusal)  # type: ignore[misc]
+        publish_until(outbox, lambda refusal=refusal: wire.sent.count(1) == refusal)  # type: ignore[misc]
         outbox.add([message(1 + refusal, "a")])
         outbox.refused(PublicationRefused(1, "quota", final=False))
     assert records.refusals == [(1, 1), (1, 2), (1, 3), (1, 4)]
@@ -152,7 +155,7 @@ def test_a_message_refused_five_times_becomes_a_dead_letter_and_the_next_is_publ
     assert wire.sent[MAX_REFUSALS:] == [2, 3, 4, 5, 6]
 
 
-def test_a_final_refusal_makes_a_message_a_dead_letter_at_once(
+def test_a_final_refusal_makes_a_message_a_quarantined_at_once(
     outbox: Outbox, wire: Wire, records: Records
 ) -> None:
     outbox.add([message(1, "a"), message(2, "a")])
@@ -163,8 +166,8 @@ def test_a_final_refusal_makes_a_message_a_dead_letter_at_once(
     assert len(outbox) == 0
 
 
-def test_pauses_between_refusals_double(outbox: Outbox, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "FIRST_PAUSE_SECONDS", 3600.0)
+def test_a_refused_message_is_not_published_again_before_its_pause(records: Records, wire: Wire) -> None:
+    outbox = Outbox(records, wire, pause_seconds=3600.0)
     outbox.add([message(1)])
     outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
@@ -179,7 +182,7 @@ def test_a_message_offered_again_and_lost_with_the_connection_is_published(
     outbox.add([message(1)])
     outbox.publish()
     outbox.refused(PublicationRefused(1, "quota", final=False))
-    pump_until(outbox, lambda: wire.sent == [1, 1])
+    publish_until(outbox, lambda: wire.sent == [1, 1])
     outbox.lost([1])
     outbox.publish()
     assert wire.sent == [1, 1, 1]
@@ -195,7 +198,7 @@ def test_an_earlier_message_lost_while_a_later_one_is_refused_goes_before_it(
     outbox.publish()
     assert wire.sent == [1, 2, 1]
     outbox.confirmed(1)
-    pump_until(outbox, lambda: wire.sent == [1, 2, 1, 2])
+    publish_until(outbox, lambda: wire.sent == [1, 2, 1, 2])
 
 
 def test_two_refused_messages_of_a_request_keep_their_order(outbox: Outbox, wire: Wire) -> None:
@@ -204,7 +207,7 @@ def test_two_refused_messages_of_a_request_keep_their_order(outbox: Outbox, wire
     outbox.refused(PublicationRefused(1, "quota", final=False))
     outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.add([message(3, "a")])
-    pump_until(outbox, lambda: len(wire.sent) == 3)
+    publish_until(outbox, lambda: len(wire.sent) == 3)
     outbox.confirmed(1)
     outbox.publish()
     assert wire.sent == [1, 2, 1, 2, 3]
@@ -215,7 +218,7 @@ def test_messages_refused_in_the_other_order_keep_theirs(outbox: Outbox, wire: W
     outbox.publish()
     outbox.refused(PublicationRefused(2, "quota", final=False))
     outbox.refused(PublicationRefused(1, "quota", final=False))
-    pump_until(outbox, lambda: len(wire.sent) == 3)
+    publish_until(outbox, lambda: len(wire.sent) == 3)
     outbox.confirmed(1)
     outbox.publish()
     assert wire.sent == [1, 2, 1, 2]
@@ -332,7 +335,7 @@ class HangingUp:
 
     def restarted(self) -> Outbox:
         """Return the outbox of a new process."""
-        self.outbox = Outbox(self.records, self.publish, Suspects(clock=self.clock))
+        self.outbox = Outbox(self.records, self.publish, Suspects(clock=self.clock), pause_seconds=PAUSE)
         self.outbox.connected()
         return self.outbox
 
@@ -426,7 +429,7 @@ def test_restarts_of_the_broker_in_quick_succession_make_no_dead_letter(
 
 def test_a_connection_that_ends_long_after_the_message_does_not_count(records: Records, wire: Wire) -> None:
     clock = Clock()
-    outbox = Outbox(records, wire, Suspects(clock=clock))
+    outbox = Outbox(records, wire, Suspects(clock=clock), pause_seconds=PAUSE)
     outbox.add([message(1)])
     for _ in range(20):
         outbox.connected()
@@ -441,7 +444,7 @@ def test_a_connection_that_ends_long_after_the_message_does_not_count(records: R
 
 def test_a_suspect_without_an_answer_does_not_keep_the_others_waiting(records: Records, wire: Wire) -> None:
     clock = Clock()
-    outbox = Outbox(records, wire, Suspects(clock=clock))
+    outbox = Outbox(records, wire, Suspects(clock=clock), pause_seconds=PAUSE)
     outbox.add([message(1)])
     for _ in range(MAX_LOSSES):
         outbox.connected()
@@ -463,7 +466,7 @@ def test_a_message_without_an_answer_does_not_keep_suspects_from_being_sent_for_
     records: Records, wire: Wire
 ) -> None:
     clock = Clock()
-    outbox = Outbox(records, wire, Suspects(clock=clock))
+    outbox = Outbox(records, wire, Suspects(clock=clock), pause_seconds=PAUSE)
     outbox.add([message(1)])
     for _ in range(MAX_LOSSES):
         outbox.connected()

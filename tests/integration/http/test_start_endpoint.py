@@ -119,7 +119,7 @@ def test_respond_async_gets_202_however_fast_the_request_is_decided(reply: dict[
         assert (answer.status_code, answer.headers["Location"]) == (202, "/v4/requests/r")
 
 
-def test_respond_async_is_told_at_once_what_is_wrong_with_the_request() -> None:
+def test_an_invalid_request_with_respond_async_is_refused_at_once() -> None:
     with door() as one:
         one.pipeline.answer = {"code": "request_id_conflict"}
         answer = requests.post(one.start, json={"tag": "x"}, headers={"Prefer": "respond-async"}, timeout=10)
@@ -244,7 +244,7 @@ def test_all_task_ids_must_exist_is_not_ignored_beside_an_object() -> None:
             assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
 
 
-def test_the_state_of_a_request_is_told() -> None:
+def test_the_state_of_a_request_is_returned() -> None:
     with door() as one:
         one.pipeline.states["r-1"] = {"requestId": "r-1", "state": "closed", "finished": True}
         answer = requests.get(one.url + "/v4/requests/r-1", timeout=10)
@@ -270,7 +270,7 @@ def test_the_state_of_a_request_is_told() -> None:
         ("OPTIONS", "/nothing", 404, None),
     ],
 )
-def test_unknown_paths_and_wrong_methods_are_told(
+def test_unknown_paths_and_wrong_methods_are_named(
     method: str, path: str, status: int, allow: set[str] | None
 ) -> None:
     with door() as one:
@@ -292,7 +292,7 @@ def test_a_fault_of_ours_is_answered_500_without_its_text(caplog: pytest.LogCapt
     assert "RuntimeError: secret" in caplog.text
 
 
-def test_a_journal_that_cannot_be_read_is_told_with_503() -> None:
+def test_a_journal_that_cannot_be_read_is_a_503() -> None:
     with door() as one:
         one.pipeline.bug = JournalError("the journal is locked", recoverable=True)
         answer = requests.get(one.url + "/v4/requests/x", timeout=10)
