@@ -84,7 +84,7 @@ def test_an_interrupted_tour_leaves_nothing_behind(
     read_to(tour, "1. One task")
     assert len(processes(tmp_path)) == 3
     tour.send_signal(number)
-    told, _ = tour.communicate(timeout=60)
+    told, _ = tour.communicate(timeout=20)
     assert tour.returncode == 130, told
     assert "Traceback" not in told
     assert list(tmp_path.iterdir()) == []
