@@ -169,7 +169,7 @@ def test_a_large_answer_gets_the_time_that_its_size_takes(site: Files | None) ->
             yield 0.01
 
     # 0.9 s at least: more than the body is given at once, less than its bytes are worth.
-    limits = Limits(seconds=0.4, bytes_per_second=50_000)
+    limits = Limits(seconds=0.4, bytes_per_second=10_000)
     with dripping(slowly, site) as server, connected(server, site, limits) as connection:
         assert connection.start(TASK) == RUN
 
