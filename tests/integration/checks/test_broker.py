@@ -290,7 +290,7 @@ def test_a_broker_that_keeps_no_session_says_so() -> None:
     # Asked as the daemon asks, the broker says what it grants: here nothing at all.
     with ScriptedBroker(connack_properties=b"\x11\0\0\0\0") as broker:
         found = by_name(tried(broker.settings()))
-    assert "for 0 s (not at all)" in found["broker.session"].text
+    assert "for 0 s (not kept)" in found["broker.session"].text
 
 
 def test_a_server_that_hangs_up_on_connect_is_wrong() -> None:
