@@ -153,7 +153,12 @@ class MonitoringSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole file; `ignored` names Butler's sections and keys that mean nothing here."""
+    """
+    The whole file.
+
+    `ignored` names Butler's sections and keys that mean nothing here, `older`
+    says what of a file for an older Butler was understood, and how.
+    """
 
     log_level: str = "info"
     mqtt: MqttSettings = MqttSettings()
@@ -164,3 +169,4 @@ class Settings:
     rest: RestSettings = RestSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     ignored: tuple[str, ...] = ()
+    older: tuple[str, ...] = ()

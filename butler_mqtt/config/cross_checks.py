@@ -39,6 +39,7 @@ def check(values: Settings, document: Document, butler: dict[str, Any], *, check
     if values.mqtt.enable:
         _topics(values.mqtt, document)
         _credentials(document, butler["mqttConfig"])
+        _azure(document)
         if values.mqtt.tls.enable:
             _pair(document, (*_MQTT, "tls"), "certFile", "keyFile", butler["mqttConfig"]["tls"])
     _headers(values.qrs, document)
@@ -119,6 +120,20 @@ def _credentials(document: Document, section: dict[str, Any]) -> None:
     for key in given[:1]:
         if section.get("username") is None and document.is_valid((*_MQTT, "username"), (*_MQTT, key)):
             document.add_problem((*_MQTT, key), "is set without username; add username or remove it")
+
+
+def _azure(document: Document) -> None:
+    """Refuse a switch of Butler's that chooses another broker, though its section is ignored otherwise."""
+    place = (*_MQTT, "azureEventGrid", "enable")
+    value: Any = document.value
+    for step in place:
+        value = value.get(step) if isinstance(value, dict) else None
+    if value is True:
+        document.add_problem(
+            place,
+            "is true, and the keys beside it are not read here; write `enable: false`, and its clientId, "
+            "clientCertFile and clientKeyFile as mqttConfig.clientId, tls.certFile and tls.keyFile",
+        )
 
 
 def _pair(document: Document, place: Place, first: str, second: str, section: dict[str, Any]) -> None:

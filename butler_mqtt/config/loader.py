@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from butler_mqtt import settings
-from butler_mqtt.config import cross_checks, schema, yaml_file
+from butler_mqtt.config import cross_checks, older_butler, schema, yaml_file
 from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.errors import ConfigError, Problem
 
@@ -56,9 +56,10 @@ def load(
             raise yaml_file.YamlError(Problem("file", "is empty; everything stands under the key `Butler`"))
     except yaml_file.YamlError as error:
         raise ConfigError(str(path), [error.problem]) from None
+    older = older_butler.translate(document)
     butler, ignored = schema.apply(document, environ)
     reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in)
-    values = reading.values(ignored)
+    values = replace(reading.values(ignored), older=older)
     cross_checks.check(values, document, butler, check_files=check_files)
     if document.problems:
         raise ConfigError(str(path), sorted(document.problems, key=lambda problem: problem.line or 0))

@@ -67,7 +67,7 @@ class Document:
     `lines` count from 1, a key's own line where there is one. `written` holds
     the text of each scalar. `problems` are those that did not stop the
     reading, and those added since with `add_problem`, whose places are in
-    `invalid`.
+    `invalid`. `names` holds the place in the text of a value that was moved.
     """
 
     value: object = None
@@ -75,10 +75,11 @@ class Document:
     written: dict[Place, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     invalid: set[Place] = field(default_factory=set)
+    names: dict[Place, Place] = field(default_factory=dict)
 
     def add_problem(self, place: Place, message: str) -> None:
         """Add a problem of the value at *place*."""
-        self.problems.append(Problem(dotted(place), message, self.line(place)))
+        self.problems.append(Problem(dotted(self.names.get(place, place)), message, self.line(place)))
         self.invalid.add(place)
 
     def is_valid(self, *places: Place) -> bool:

@@ -53,10 +53,19 @@ def decode(payload: bytes) -> str:
         raise _error(message, before, len(before)) from None
 
 
-def loads(text: str) -> object:
-    """Read one JSON value; raises JsonError."""
+def loads(text: str, *, repeated_keys: bool = False) -> object:
+    """
+    Read one JSON value.
+
+    Args:
+        text: The whole text.
+        repeated_keys: Whether a key may occur twice; the last one holds, as in JavaScript.
+
+    Raises:
+        JsonError: The text is not strict JSON.
+    """
     try:
-        value: object = _READER.decode(text)
+        value: object = (_LENIENT_READER if repeated_keys else _READER).decode(text)
     except json.JSONDecodeError as error:
         message = error.msg.removesuffix(" at")
         if message == "Extra data":
@@ -64,9 +73,9 @@ def loads(text: str) -> object:
         raise JsonError(message, error.lineno, error.colno) from None
     except (_RefusedError, RecursionError) as error:
         reason = str(error) if isinstance(error, _RefusedError) else "nested too deep"
-        raise _first_fault(text) or JsonError(reason, 1, 1) from None
+        raise _first_fault(text, repeated_keys) or JsonError(reason, 1, 1) from None
     if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
-        raise _first_fault(text) or JsonError("nested too deep", 1, 1)
+        raise _first_fault(text, repeated_keys) or JsonError("nested too deep", 1, 1)
     if "\\u" in text:
         _refuse_lone_surrogates(text)
     return value
@@ -102,6 +111,7 @@ def _integer(digits: str) -> int:
 _READER = json.JSONDecoder(
     object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
 )
+_LENIENT_READER = json.JSONDecoder(parse_constant=_constant, parse_float=_float, parse_int=_integer)
 
 
 def _too_deep(value: object) -> bool:
@@ -125,7 +135,7 @@ def _refuse_lone_surrogates(text: str) -> None:
             raise _error(f"{escape[1]} is half a character (lone surrogate)", text, escape.start())
 
 
-def _first_fault(text: str) -> JsonError | None:
+def _first_fault(text: str, repeated_keys: bool) -> JsonError | None:
     """Find the first thing refused here that the C reader accepts; syntax is not judged."""
     keys: list[set[str] | None] = [None]  # of each open object; None for an array and the outside
     key_next = False
@@ -143,7 +153,8 @@ def _first_fault(text: str) -> JsonError | None:
         elif word == ",":
             key_next = keys[-1] is not None
         else:
-            fault = _key_fault(word, keys[-1] if key_next else None) or _number_fault(word)
+            seen = keys[-1] if key_next and not repeated_keys else None
+            fault = _key_fault(word, seen) or _number_fault(word)
             if fault:
                 return _error(fault, text, place)
             key_next = False

@@ -116,6 +116,12 @@ class Daemon:
     def run(self) -> ExitCode:
         """Run until a signal or a fault that waiting cannot fix; return the exit code."""
         settings = self._settings
+        if settings.older:
+            _log.info(
+                "the file was written for an older Butler; read here: %s",
+                "; ".join(settings.older),
+                extra={"action": "config_older_butler"},
+            )
         if settings.ignored:
             _log.info(
                 "known to Butler and without meaning here: %s",

@@ -89,6 +89,7 @@ def live(running: Settings, read: Settings) -> Settings:
         start_task_filter=read.start_task_filter,
         rest=replace(running.rest, tokens=read.rest.tokens),
         ignored=read.ignored,
+        older=read.older,
     )
 
 

@@ -4,6 +4,20 @@ Butler's own form of a start request: the array body, and the answer its clients
 Read in Butler 16.0.4, `src/routes/rest_server/sense_start_task.js` and
 `src/api/sense_start_task.js`: item types, keys, order, and what
 `allTaskIdsMustExist` holds back.
+
+What is no text is taken as Butler 16 takes it, measured at Fastify 5.12.8 with
+its default options and Butler's schema, and read in `src/qrs_util/get_tasks.js`
+for what the schema leaves open, the keys of `payload`:
+
+- An item without `type` passes and is skipped. A `type` of another value is 400;
+  an array that holds one right value is that value.
+- `payload` is an object or absent, never converted; an item that is null, a text,
+  a number or an array is 400.
+- A number or boolean as tag, name or value is searched as its JavaScript text
+  (`5.0` is `5`). Null, an object or a missing key finds nothing in a custom
+  property, and in a tag ends the call with 500 or finds nothing.
+- An id that is no text is `invalid`, as sent. (Butler leaves out one that is missing.)
+- A key that occurs twice has its last value; `charset` is not read, the body is UTF-8.
 """
 
 from __future__ import annotations
@@ -19,13 +33,14 @@ from butler_mqtt.errors import RequestError
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 
-#: The keys of `payload` by the item's type; what else it holds is ignored, as Butler does.
-_KEYS: Mapping[str, tuple[str, ...]] = {
-    "starttaskid": ("taskId",),
+_TYPES = ("starttaskid", "starttasktag", "starttaskcustomproperty", "keyvaluestore")
+#: The keys of `payload` that are searched, by the item's type; what else it holds is ignored, as Butler does.
+_SEARCHED: Mapping[str, tuple[str, ...]] = {
     "starttasktag": ("tag",),
     "starttaskcustomproperty": ("customPropertyName", "customPropertyValue"),
-    "keyvaluestore": (),
 }
+#: From here on JavaScript writes a number with an exponent.
+_LARGEST_PLAIN = 1e21
 #: Lists of the state whose tasks Butler reports as started: they run, or are queued.
 _STARTED = frozenset({"tasksStarted", "tasksQueued", "tasksPending"})
 
@@ -39,7 +54,8 @@ class ButlerRequest:
 
     `ids` are as sent, that of the path first, malformed ones included.
     `all_ids` is `allTaskIdsMustExist`. `key_values` counts the items for
-    Butler's key-value store.
+    Butler's key-value store, `unusable` names the items that can find nothing,
+    and why.
     """
 
     ids: tuple[object, ...] = ()
@@ -47,6 +63,7 @@ class ButlerRequest:
     pairs: tuple[Pair, ...] = ()
     all_ids: bool = False
     key_values: int = 0
+    unusable: tuple[str, ...] = ()
 
     def request(self) -> str | None:
         """Return it as a request of this program, JSON text; None when it names nothing to start."""
@@ -84,18 +101,24 @@ def read(items: list[Any], path_task_id: str | None, *, all_ids: bool) -> Butler
     tags: list[str] = []
     pairs: list[Pair] = []
     key_values = 0
+    unusable: list[str] = []
     for index, item in enumerate(items):
         kind, payload = _item(index, item)
-        if kind == "starttaskid":
-            ids.append(payload["taskId"])
-        elif kind == "starttasktag":
-            tags.append(_text(index, payload, "tag"))
-        elif kind == "starttaskcustomproperty":
-            name = _text(index, payload, "customPropertyName")
-            pairs.append((name, _text(index, payload, "customPropertyValue")))
-        else:
+        texts = [_text(payload.get(key)) for key in _SEARCHED.get(kind, ())]
+        if not kind:
+            unusable.append(f"[{index}] has no type")
+        elif kind == "starttaskid":
+            ids.append(payload.get("taskId"))
+        elif kind == "keyvaluestore":
             key_values += 1
-    return ButlerRequest(tuple(ids), tuple(tags), tuple(pairs), all_ids, key_values)
+        elif not all(texts):
+            key = _SEARCHED[kind][texts.index("")]
+            unusable.append(f"[{index}].payload.{key} is {_shown(payload, key)}")
+        elif kind == "starttasktag":
+            tags.append(texts[0])
+        else:
+            pairs.append((texts[0], texts[1]))
+    return ButlerRequest(tuple(ids), tuple(tags), tuple(pairs), all_ids, key_values, tuple(unusable))
 
 
 def answer(asked: ButlerRequest, state: Mapping[str, Any] | None) -> dict[str, object]:
@@ -183,25 +206,33 @@ def _is_guid(one: object) -> bool:
 
 
 def _item(index: int, item: Any) -> tuple[str, dict[str, Any]]:
+    """Return the type, "" for none, and the payload; raises RequestError for what Butler refuses too."""
     if not isinstance(item, dict):
         raise _wrong(f"[{index}] is not an object with 'type' and 'payload'")
-    kind = item.get("type")
-    if not isinstance(kind, str) or kind not in _KEYS:
-        raise _wrong(f"[{index}].type is {json.dumps(kind)[:80]}, not one of {', '.join(_KEYS)}")
-    payload = item.get("payload")
+    kind = item.get("type", "")
+    if isinstance(kind, list) and len(kind) == 1:
+        kind = kind[0]
+    if "type" in item and kind not in _TYPES:
+        raise _wrong(f"[{index}].type is {json.dumps(item['type'])[:80]}, not one of {', '.join(_TYPES)}")
+    payload = item.get("payload", None if kind else {})
     if not isinstance(payload, dict):
         raise _wrong(f"[{index}].payload is not an object")
-    for key in _KEYS[kind]:
-        if key not in payload:
-            raise _wrong(f"[{index}].payload.{key} is missing")
     return kind, payload
 
 
-def _text(index: int, payload: Mapping[str, Any], key: str) -> str:
-    value = payload[key]
-    if not isinstance(value, str) or not value:
-        raise _wrong(f"[{index}].payload.{key} is not a text")
-    return value
+def _text(value: object) -> str:
+    """Return a value as the text that is searched for; "" for one that no tag and no property can have."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_PLAIN:
+        value = int(value)
+    if isinstance(value, int | float):
+        return str(value)
+    return value if isinstance(value, str) else ""
+
+
+def _shown(payload: Mapping[str, Any], key: str) -> str:
+    return json.dumps(payload[key])[:80] if key in payload else "missing"
 
 
 def _wrong(details: str) -> RequestError:

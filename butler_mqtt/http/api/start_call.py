@@ -65,14 +65,16 @@ async def read(request: Request, key: str | None, max_body_bytes: int) -> StartC
         RequestError: The call contradicts itself, its body is too long or incomplete, or Butler's array is
             invalid.
     """
-    _check_charset(request.headers.get("content-type", ""))
+    foreign = _foreign_charset(request.headers.get("content-type", ""))
     path_task_id = request.path_params.get("task_id")
     path_task_id = None if path_task_id == "-" else path_task_id
     body = await _body(request, max_body_bytes)
     all_ids = _flag(request.query_params.get("allTaskIdsMustExist"))
     butler = None
     if _begins_with(body, b"["):
-        butler = butler_form.read(_array(body), path_task_id, all_ids=all_ids)
+        butler = butler_form.read(_array(body, foreign), path_task_id, all_ids=all_ids)
+    elif foreign is not None:
+        raise foreign
     elif all_ids and body.strip():
         raise RequestError(
             "invalid_request",
@@ -107,10 +109,13 @@ async def _body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _array(body: bytes) -> list[Any]:
+def _array(body: bytes, foreign: RequestError | None) -> list[Any]:
+    """Read Butler's array; as Butler does not read a `charset`, a *foreign* one is named only as a cause."""
     try:
-        read = strict_json.loads(strict_json.decode(body))
+        read = strict_json.loads(strict_json.decode(body), repeated_keys=True)
     except strict_json.JsonError as error:
+        if foreign is not None:
+            raise foreign from None
         raise RequestError("invalid_json", "Invalid JSON", str(error)) from None
     assert isinstance(read, list)  # noqa: S101 -- narrows the type: the text begins with [
     return read
@@ -152,13 +157,15 @@ def _flag(value: str | None) -> bool:
     )
 
 
-def _check_charset(content_type: str) -> None:
+def _foreign_charset(content_type: str) -> RequestError | None:
+    """Return the refusal of a `charset` that is not UTF-8."""
     for part in content_type.split(";")[1:]:
         name, _, value = part.partition("=")
         charset = value.strip().strip('"').lower()
         if name.strip().lower() == "charset" and charset not in _CHARSETS:
-            raise RequestError(
+            return RequestError(
                 "invalid_request",
                 "Invalid request",
                 f"Content-Type names the charset {request_schema.shown(charset)}; JSON is UTF-8",
             )
+    return None

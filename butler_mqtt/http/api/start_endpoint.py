@@ -26,6 +26,8 @@ from butler_mqtt.http.responses import HttpRefusal, json_response, reply_respons
 STORE_SECONDS = 10.0
 #: Seconds for which even `respond-async` waits: an invalid request is refused as it is stored.
 ASYNC_SECONDS = 0.05
+#: Items of an array that a log line names.
+_NAMED_ITEMS = 5
 
 #: Refusals that depend on what the Qlik server answered; the others depend on the request alone.
 _DECIDED = frozenset(
@@ -96,6 +98,14 @@ class StartEndpoint:
                 "%d keyvaluestore items of a request were ignored: there is no key-value store here",
                 butler.key_values,
                 extra={"action": "rest_key_values_ignored"},
+            )
+        if butler.unusable:
+            _log.warning(
+                "%d items of an array in Butler's form were ignored, since they name nothing to start: %s",
+                len(butler.unusable),
+                "; ".join(butler.unusable[:_NAMED_ITEMS])
+                + ("; …" if len(butler.unusable) > _NAMED_ITEMS else ""),
+                extra={"action": "rest_items_ignored"},
             )
         body = butler.request()
         if body is None:

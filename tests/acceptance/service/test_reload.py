@@ -69,6 +69,21 @@ def test_the_log_level_changes_at_once_and_the_rest_is_named(
         assert f"these changes wait for a restart: {waiting}" in daemon.log()
 
 
+def test_a_file_of_an_older_butler_is_named_in_one_line_and_waits_for_no_restart(
+    systemd: Manager, broker: Mosquitto, tmp_path: Path
+) -> None:
+    config = broker_config(tmp_path, broker)
+    older = "useSSL: false, headerKey: X-Qlik-User, headerValue: UserDirectory=A; UserId=b,"
+    config.write_text(config.read_text().replace("useSSL: false,", older))
+    with service(config, systemd.environ) as daemon:
+        systemd.waits_for("READY=1")
+        (line,) = [one for one in daemon.log().splitlines() if "config_older_butler" in one]
+        assert "configQRS.headerKey and headerValue as configQRS.headers.static" in line
+        assert "mqttConfig.taskStartTopic as qliksense/start_task" in line
+        hang_up(daemon, systemd)
+        assert "restart_needed" not in daemon.log()
+
+
 @pytest.mark.parametrize(
     ("bad", "named"),
     [

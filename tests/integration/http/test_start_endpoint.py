@@ -195,13 +195,53 @@ def test_an_empty_array_gets_butlers_answer_without_a_request(body: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    "body", [b"[", b"[1,]", b'[{"type": 1, "type": 2}]', b"[NaN]", b"[] []", b"[" * 100_000, b'["\xff"]']
+    "body", [b"[", b"[1,]", b'[{"type": 1e999}]', b"[NaN]", b"[] []", b"[" * 100_000, b'["\xff"]']
 )
 def test_an_array_that_cannot_be_read_is_refused_with_the_place(body: bytes) -> None:
     with door() as one:
         answer = requests.post(one.start, data=body, timeout=10)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
         assert answer.json()["details"].startswith("line 1, column")
+
+
+def test_the_last_of_a_repeated_key_counts_in_an_array() -> None:
+    with door() as one:
+        body = b'[{"type": "starttaskid", "type": "starttasktag", "payload": {"tag": "x", "tag": 5}}]'
+        requests.put(one.start, data=body, headers={"Prefer": "respond-async"}, timeout=10)
+        assert json.loads(one.pipeline.arrivals[0].payload) == {"tag": ["5"]}
+        answer = requests.put(one.start, data=b'{"tag": "x", "tag": "y"}', timeout=10)
+        assert answer.status_code == 200
+        assert one.pipeline.arrivals[1].payload == b'{"tag": "x", "tag": "y"}'
+
+
+@pytest.mark.parametrize("charset", ["ISO-8859-1", "utf-16", "nonsense"])
+def test_a_charset_is_not_read_beside_an_array_that_is_utf_8(charset: str) -> None:
+    with door() as one:
+        headers = {"Content-Type": f"application/json; charset={charset}", "Prefer": "respond-async"}
+        body = '[{"type": "starttasktag", "payload": {"tag": "ä"}}]'
+        answer = requests.put(one.start, data=body.encode(), headers=headers, timeout=10)
+        assert answer.status_code in {200, 202}
+        assert json.loads(one.pipeline.arrivals[0].payload) == {"tag": ["ä"]}
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16-le"])
+def test_an_array_in_another_encoding_is_refused_with_the_charset_as_the_cause(charset: str) -> None:
+    with door() as one:
+        body = '[{"type": "starttasktag", "payload": {"tag": "ä"}}]'.encode(charset)
+        headers = {"Content-Type": f"application/json; charset={charset}"}
+        answer = requests.put(one.start, data=body, headers=headers, timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert f"the charset '{charset}'" in answer.json()["details"]
+        assert one.pipeline.arrivals == []
+
+
+def test_ignored_items_of_an_array_are_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with door() as one, caplog.at_level("WARNING", "butler_mqtt.http"):
+        answer = requests.put(one.url + PATHS[2], json=[{}] * 7, timeout=10)
+        assert (answer.status_code, answer.json()["tasksTag"]) == (200, [])
+        (line,) = [record for record in caplog.records if record.__dict__["action"] == "rest_items_ignored"]
+        assert line.getMessage().startswith("7 items of an array in Butler's form were ignored")
+        assert line.getMessage().endswith("[4] has no type; …")
 
 
 def test_an_array_is_handed_in_as_a_request_and_answered_in_butlers_form() -> None:

@@ -55,6 +55,21 @@ def test_a_fault_is_named_with_line_and_column(text: str, place: tuple[int, int]
     assert str(error) == f"line {place[0]}, column {place[1]}: {message}"
 
 
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ('{"a": 1, "a": NaN}', 15, "NaN is not JSON"),
+        ('{"a": 1, "a": 1e999}', 15, "the number 1e999 is too large"),
+        ('{"a": 1, "a": ' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + "}", 30, "nested deeper than 16 levels"),
+    ],
+)
+def test_repeated_keys_can_be_allowed_and_nothing_else(text: str, column: int, message: str) -> None:
+    assert loads('{"a": 1, "b": {"c": 1, "c": 2}, "a": 3}', repeated_keys=True) == {"a": 3, "b": {"c": 2}}
+    with pytest.raises(JsonError) as caught:
+        loads(text, repeated_keys=True)
+    assert (caught.value.column, caught.value.message) == (column, message)
+
+
 @pytest.mark.parametrize("text", ['"\\ud83d\\ude00"', '"\\\\ud800"', '"\\u00e9"'])
 def test_escapes_that_make_whole_characters_are_read(text: str) -> None:
     assert loads(text) == json.loads(text)

@@ -91,12 +91,18 @@ def test_unknown_keys_of_items_are_ignored_as_butler_does() -> None:
     [
         ([1], "[0] is not an object with 'type' and 'payload'"),
         ([task_id(ONE), item("starttask")], '[1].type is "starttask", not one of'),
+        ([item("StartTaskTag", tag="x")], '[0].type is "StartTaskTag", not one of'),
+        ([{"type": None, "payload": {}}], "[0].type is null, not one of"),
+        ([{"type": "", "payload": {}}], '[0].type is "", not one of'),
+        ([{"type": 5, "payload": {}}], "[0].type is 5, not one of"),
         ([{"type": "starttaskid"}], "[0].payload is not an object"),
-        ([item("starttaskid")], "[0].payload.taskId is missing"),
-        ([item("starttasktag", tag=5)], "[0].payload.tag is not a text"),
-        ([item("starttasktag", tag="")], "[0].payload.tag is not a text"),
-        ([pair("a", None)], "[0].payload.customPropertyValue is not a text"),
+        ([{"type": "starttasktag", "payload": None}], "[0].payload is not an object"),
+        ([{"type": "starttasktag", "payload": [{"tag": "x"}]}], "[0].payload is not an object"),
+        ([{"payload": "x"}], "[0].payload is not an object"),
+        ([None], "[0] is not an object with 'type' and 'payload'"),
+        ([[item("starttasktag", tag="x")]], "[0] is not an object with 'type' and 'payload'"),
         ([{"type": ["x"], "payload": {}}], '[0].type is ["x"], not one of'),
+        ([{"type": ["starttaskid", "starttasktag"], "payload": {}}], "[0].type is ["),
     ],
 )
 def test_a_wrong_item_is_refused_with_its_place(items: list[Any], details: str) -> None:
@@ -104,6 +110,61 @@ def test_a_wrong_item_is_refused_with_its_place(items: list[Any], details: str) 
         read(items)
     assert caught.value.code == "invalid_request"
     assert details in caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5, "5"),
+        (0, "0"),
+        (-0.0, "0"),
+        (5.0, "5"),
+        (1e3, "1000"),
+        (2.5, "2.5"),
+        (1e21, "1e+21"),
+        (20191231235959001, "20191231235959001"),
+        (True, "true"),
+        (False, "false"),
+    ],
+)
+def test_a_number_or_boolean_is_searched_as_its_text(value: object, text: str) -> None:
+    asked = read([item("starttasktag", tag=value), pair(value, value)])
+    assert body(asked) == {"tag": [text], "customProperty": [{"name": text, "value": text}]}
+    assert asked.unusable == ()
+
+
+@pytest.mark.parametrize(
+    ("unusable", "reason"),
+    [
+        ({}, "[1] has no type"),
+        ({"payload": {"tag": "y"}}, "[1] has no type"),
+        (item("starttasktag"), "[1].payload.tag is missing"),
+        (item("starttasktag", tag=None), "[1].payload.tag is null"),
+        (item("starttasktag", tag=""), '[1].payload.tag is ""'),
+        (item("starttasktag", tag={"name": "y"}), '[1].payload.tag is {"name": "y"}'),
+        (item("starttasktag", tag=["y", "z"]), '[1].payload.tag is ["y", "z"]'),
+        (pair("a", None), "[1].payload.customPropertyValue is null"),
+        (pair("", "b"), '[1].payload.customPropertyName is ""'),
+        (item("starttaskcustomproperty"), "[1].payload.customPropertyName is missing"),
+    ],
+)
+def test_an_item_that_can_find_nothing_is_ignored_and_named(unusable: object, reason: str) -> None:
+    asked = read([item("starttasktag", tag="x"), unusable, task_id(ONE)])
+    assert body(asked) == {"tag": ["x"], "taskId": [ONE]}
+    assert asked.unusable == (reason,)
+
+
+def test_an_array_of_one_type_is_that_type() -> None:
+    assert body(read([{"type": ["starttasktag"], "payload": {"tag": "x"}}])) == {"tag": ["x"]}
+
+
+def test_a_missing_id_is_invalid_and_holds_the_others_back() -> None:
+    asked = read([task_id(ONE), item("starttaskid")], all_ids=True)
+    assert body(asked) == {"taskId": [ONE, EMPTY_GUID], "allMustExist": "taskId"}
+    assert butler_form.answer(read([item("starttaskid")]), None) == {
+        **EMPTY,
+        "tasksId": {"started": [], "invalid": [{"taskId": None}], "denied": []},
+    }
 
 
 def test_the_lists_of_ids_keep_the_order_asked_with_the_path_first() -> None:
