@@ -165,8 +165,9 @@ def hangs(one: Machine) -> None:
 def upgrade(one: Machine) -> None:
     run(one, block_with(UPGRADE, "pip install --upgrade"))
     ready(one)
-    shown = run(one, block_with(OPERATIONS, "sqlite3.connect"))
-    assert shown == ""
+    assert "bytes, checked" in run(one, block_with(OPERATIONS, "requests backup"))
+    run(one, block_with(OPERATIONS, "requests restore"))
+    ready(one)
 
 
 def breaks(one: Machine, fault: Fault, row: Row) -> float:
@@ -205,7 +206,7 @@ def main(wheel: Path) -> None:
         ("walk as a sender", walk),
         ("reload, kill, stop, start", managed),
         ("watchdog", hangs),
-        ("upgrade, backup", upgrade),
+        ("upgrade, backup, restore", upgrade),
         ("faults", faults),
     ]
     with tempfile.TemporaryDirectory() as folder, machine(Path(folder)) as one:
