@@ -43,14 +43,18 @@ class _RefusedError(Exception):
 
 
 def decode(payload: bytes) -> str:
-    """Return the text of UTF-8 bytes without its BOM; raises JsonError at the first bad byte."""
-    payload = payload.removeprefix(codecs.BOM_UTF8)
+    """
+    Return the text of UTF-8 bytes; raises JsonError at the first bad byte.
+
+    A BOM is left out, and so are NULs at the end: controllers send the whole of a buffer.
+    """
+    payload = payload.removeprefix(codecs.BOM_UTF8).rstrip(b"\0")
     try:
         return payload.decode()
     except UnicodeDecodeError as error:
         message = f"byte 0x{payload[error.start]:02x} is not UTF-8"
         before = payload[: error.start].decode()
-        raise _error(message, before, len(before)) from None
+        raise error_at(message, before, len(before)) from None
 
 
 def loads(text: str) -> object:
@@ -122,7 +126,7 @@ def _refuse_lone_surrogates(text: str) -> None:
     # Escapes occur only inside strings, and the text has been read, so no tokens are needed.
     for escape in _SURROGATES.finditer(text):
         if escape[1]:
-            raise _error(f"{escape[1]} is half a character (lone surrogate)", text, escape.start())
+            raise error_at(f"{escape[1]} is half a character (lone surrogate)", text, escape.start())
 
 
 def _first_fault(text: str) -> JsonError | None:
@@ -133,7 +137,7 @@ def _first_fault(text: str) -> JsonError | None:
         word, place = token[0], token.start()
         if word in ("{", "["):
             if len(keys) > MAX_DEPTH:
-                return _error(f"nested deeper than {MAX_DEPTH} levels", text, place)
+                return error_at(f"nested deeper than {MAX_DEPTH} levels", text, place)
             key_next = word == "{"
             keys.append(set() if key_next else None)
         elif word in ("}", "]"):
@@ -145,7 +149,7 @@ def _first_fault(text: str) -> JsonError | None:
         else:
             fault = _key_fault(word, keys[-1] if key_next else None) or _number_fault(word)
             if fault:
-                return _error(fault, text, place)
+                return error_at(fault, text, place)
             key_next = False
     return None
 
@@ -175,6 +179,7 @@ def _number_fault(word: str) -> str | None:
     return None
 
 
-def _error(message: str, text: str, position: int) -> JsonError:
+def error_at(message: str, text: str, position: int) -> JsonError:
+    """Return the error *message* at the character *position* of *text*, counted from 0."""
     line_start = text.rfind("\n", 0, position) + 1
     return JsonError(message, text.count("\n", 0, position) + 1, position - line_start + 1)

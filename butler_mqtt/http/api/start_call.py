@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from butler_mqtt.contract import request_schema, strict_json
+from butler_mqtt.contract import request_schema, shell_quoting, strict_json
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.api import butler_form
 from butler_mqtt.http.api.butler_form import ButlerRequest
@@ -73,7 +73,7 @@ async def read(request: Request, key: str | None, max_body_bytes: int) -> StartC
     butler = None
     if _begins_with(body, b"["):
         butler = butler_form.read(_array(body), path_task_id, all_ids=all_ids)
-    elif all_ids and body.strip():
+    elif all_ids and body.strip(b" \t\r\n\0"):
         raise RequestError(
             "invalid_request",
             "Invalid request",
@@ -109,7 +109,7 @@ async def _body(request: Request, limit: int) -> bytes:
 
 def _array(body: bytes) -> list[Any]:
     try:
-        read = strict_json.loads(strict_json.decode(body))
+        read = shell_quoting.loads(strict_json.decode(body))
     except strict_json.JsonError as error:
         raise RequestError("invalid_json", "Invalid JSON", str(error)) from None
     assert isinstance(read, list)  # noqa: S101 -- narrows the type: the text begins with [

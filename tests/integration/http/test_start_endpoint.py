@@ -185,7 +185,7 @@ def test_the_charset_is_utf_8_whatever_the_media_type(content_type: str, status:
         assert answer.status_code == status
 
 
-@pytest.mark.parametrize("body", [b"[]", b" \r\n\t[]", b"\xef\xbb\xbf[]"])
+@pytest.mark.parametrize("body", [b"[]", b" \r\n\t[]", b"\xef\xbb\xbf[]", b"[]\0\0"])
 def test_an_empty_array_gets_butlers_answer_without_a_request(body: bytes) -> None:
     with door() as one:
         answer = requests.put(one.url + PATHS[2], data=body, timeout=10)
@@ -202,6 +202,13 @@ def test_an_array_that_cannot_be_read_is_refused_with_the_place(body: bytes) -> 
         answer = requests.post(one.start, data=body, timeout=10)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
         assert answer.json()["details"].startswith("line 1, column")
+
+
+def test_an_array_whose_quotes_a_shell_removed_is_refused_with_the_line_that_works() -> None:
+    with door() as one:
+        answer = requests.post(one.start, data=b"[{type:starttasktag,payload:{tag:x}}]", timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+        assert "in PowerShell 5.1 write" in answer.json()["details"]
 
 
 def test_an_array_is_handed_in_as_a_request_and_answered_in_butlers_form() -> None:

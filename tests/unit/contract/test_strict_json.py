@@ -96,6 +96,15 @@ def test_bytes_are_utf_8_with_or_without_a_byte_order_mark() -> None:
     assert decode(b"\xef\xbb\xbf{}") == decode(b"{}") == "{}"
 
 
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_nuls_at_the_end_are_dropped(count: int) -> None:
+    assert decode(b'{"tag":["one"]}' + b"\0" * count) == '{"tag":["one"]}'
+
+
+def test_a_nul_elsewhere_is_kept_for_the_reader_to_refuse() -> None:
+    assert decode(b'{"tag":\0"a"}\0') == '{"tag":\0"a"}'
+
+
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
