@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable
 from typing import NoReturn
 
+from butler_mqtt.contract import text_encodings
+
 #: Levels of arrays and objects, the outermost counted.
 MAX_DEPTH = 16
 #: The longest integer; Python itself refuses longer ones since reading them takes quadratic time.
@@ -44,15 +46,22 @@ class _RefusedError(Exception):
 
 def decode(payload: bytes) -> str:
     """
-    Return the text of UTF-8 bytes; raises JsonError at the first bad byte.
+    Return the text of UTF-8 bytes.
 
     A BOM is left out, and so are NULs at the end: controllers send the whole of a buffer.
+
+    Raises:
+        JsonError: They are not UTF-8; with what they seem to be, or the first bad byte.
     """
+    if b"\0" in payload[:2] or payload[:1] > b"\xf4":
+        wide = text_encodings.wide(payload)
+        if wide is not None:
+            raise JsonError(wide, 1, 1)
     payload = payload.removeprefix(codecs.BOM_UTF8).rstrip(b"\0")
     try:
         return payload.decode()
     except UnicodeDecodeError as error:
-        message = f"byte 0x{payload[error.start]:02x} is not UTF-8"
+        message = text_encodings.other_than_utf8(payload, error)
         before = payload[: error.start].decode()
         raise error_at(message, before, len(before)) from None
 

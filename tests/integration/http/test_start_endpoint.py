@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 
@@ -173,8 +174,11 @@ def test_a_request_that_is_not_stored_in_time_gets_503_and_is_left_out() -> None
         ('application/json; charset="utf-8"', 200),
         ("application/x-www-form-urlencoded", 200),
         ("text/plain", 200),
-        ("application/json; charset=iso-8859-1", 400),
-        ("application/json; charset=utf-16", 400),
+        ("application/json; charset=ISO-8859-1", 200),
+        ("application/json; charset=windows-1252", 200),
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=utf-7", 415),
+        ("application/json; charset=x", 415),
     ],
 )
 def test_the_charset_is_utf_8_whatever_the_media_type(content_type: str, status: int) -> None:
@@ -183,6 +187,40 @@ def test_the_charset_is_utf_8_whatever_the_media_type(content_type: str, status:
             one.start, data=b'{"tag": "x"}', headers={"Content-Type": content_type}, timeout=10
         )
         assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Type": "application/json; charset=iso-8859-1"}, '{"tag": "ä"}'.encode("latin-1")),
+        ({"Content-Type": "application/json; charset=iso-8859-1"}, '{"tag": "ä"}'.encode()),
+        ({"Content-Type": "application/json; charset=utf-16le"}, '{"tag": "a"}'.encode("utf-16le")),
+        ({"Content-Encoding": "gzip"}, gzip.compress(b'{"tag": "a"}')),
+        ({"Content-Encoding": "identity, br"}, b'{"tag": "a"}'),
+    ],
+)
+def test_an_encoding_that_is_not_taken_gets_415_and_nothing_is_handed_in(
+    headers: dict[str, str], body: bytes
+) -> None:
+    with door() as one:
+        answer = requests.post(one.start, data=body, headers=headers, timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+        assert next(iter(headers)) in answer.json()["details"]
+        assert answer.headers["Accept-Encoding"] == "identity"
+        assert one.pipeline.arrivals == []
+
+
+def test_the_coding_identity_is_none() -> None:
+    with door() as one:
+        headers = {"Content-Encoding": "Identity"}
+        assert requests.post(one.start, json={"tag": "x"}, headers=headers, timeout=10).status_code == 200
+
+
+def test_an_array_in_utf_16_is_refused_with_the_cause() -> None:
+    with door() as one:
+        answer = requests.post(one.start, data="[]".encode("utf-16le"), timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+        assert "UTF-16, as PowerShell writes by default" in answer.json()["details"]
 
 
 @pytest.mark.parametrize("body", [b"[]", b" \r\n\t[]", b"\xef\xbb\xbf[]", b"[]\0\0"])

@@ -217,7 +217,7 @@ def test_a_time_that_is_none_is_refused_with_its_key(key: str, text: str) -> Non
         (b'{"tag": NaN}', "line 1, column 9: NaN is not JSON"),
         (b'{"tag": -1e999}', "line 1, column 9: the number -1e999 is too large"),
         (b'{"tag": "\\ud800"}', "line 1, column 10: \\ud800 is half a character (lone surrogate)"),
-        (b'{"tag": "\xe4"}', "line 1, column 10: byte 0xe4 is not UTF-8"),
+        (b'{"tag": "\xa4"}', "line 1, column 10: byte 0xa4 is not UTF-8"),
         (b"[" * 17 + b"]" * 17, "line 1, column 17: nested deeper than 16 levels"),
     ],
 )
