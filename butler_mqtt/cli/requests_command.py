@@ -305,8 +305,9 @@ def prune(
     common = context.obj.joined(config, journal)
     if older_than is None and not refused:
         raise typer.BadParameter("name at least one: --older-than AGE, --refused")
+    before = None if older_than is None else point_in_time(older_than, "--older-than")
+    # Taken after it, so that exactly an hour ago is not a millisecond too late.
     now = time.time_ns() // 1_000_000
-    before = now if older_than is None else point_in_time(older_than, "--older-than")
     if older_than is not None and (before is None or before > now - 3_600_000):
         # What the broker may deliver again is younger, or among the last messages.
         raise typer.BadParameter("must be 1h ago at least", param_hint="--older-than")

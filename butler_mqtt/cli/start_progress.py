@@ -104,11 +104,8 @@ class Outcomes:
 
 def succeeded(answer: Mapping[str, Any]) -> bool:
     """
-    Return whether a reply reports full success: every task ran and succeeded.
+    Return whether a reply reports full success, by its `outcome`.
 
-    A task that was skipped because it ran already, or whose end the server does
-    not show, did not.
+    A refusal has none, nor has the reply of a request that did not wait for the end.
     """
-    if answer.get("status") != "ok" or answer.get("tasksQueued") or answer.get("tasksSkipped"):
-        return False
-    return all(entry.get("result") == "succeeded" for entry in answer["tasksStarted"])
+    return answer.get("outcome") == "succeeded"

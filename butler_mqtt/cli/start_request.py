@@ -29,7 +29,7 @@ def start(
         wait: Show the tasks' progress and wait for their end first.
 
     Returns:
-        OK when all was done as asked (with *wait*: when every task succeeded),
+        OK when all was done as asked (with *wait*: when the outcome is `succeeded`),
         FAILED when something was denied, failed, not found or refused,
         UNAVAILABLE without broker or reply.
     """

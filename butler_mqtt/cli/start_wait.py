@@ -54,7 +54,7 @@ def until_the_end(
         as_json: Print the last reply as one line of JSON, else a table.
 
     Returns:
-        OK when every task succeeded, else FAILED; UNAVAILABLE when the broker is lost.
+        OK when the outcome is `succeeded`, else FAILED; UNAVAILABLE when the broker is lost.
     """
     outcomes = Outcomes(str(document["requestId"]))
     outcomes.reply(first)
@@ -172,13 +172,15 @@ def _show(outcomes: Outcomes, answer: Mapping[str, Any]) -> None:
     else:
         good = sum(one.state == "succeeded" for one in outcomes.tasks.values())
         line = f"request {outcomes.request_id}: {good} of {len(outcomes.tasks)} succeeded"
+        if "outcome" in answer:
+            line += f", outcome: {answer['outcome']}"
         console.print(printing.plain(line, "bold"))
     if outcomes.tasks:
         console.print(_table(outcomes))
     for entry in answer.get("tasksNotFound", ()):
         console.print(printing.selector(entry), printing.plain("not found", "red"))
     for one in outcomes.tasks.values():
-        if one.state != "succeeded":
+        if one.state != "succeeded" and not succeeded(answer):
             _explain(one, console)
 
 

@@ -34,6 +34,9 @@ _DONE = ("tasksStarted", "tasksWouldStart", "tasksPending", "tasksQueued", "task
 #: All lists of starts, in the order of the reply.
 _ORDER = (*_DONE, "tasksDenied", "tasksFailed")
 
+#: States of a start in which what was asked for is done; so is one that runs and cannot be tracked.
+_SUCCEEDED = frozenset({_S.SUCCEEDED, _S.SKIPPED, _S.WOULD_START})
+
 #: A request all of whose starts ended with one of these is refused as a whole.
 _WHOLE = {
     "expired": "Request expired",
@@ -68,6 +71,23 @@ def status(lists: Lists, missing: object) -> str:
     return "failed" if not done else "partial" if wrong else "ok"
 
 
+def outcome(starts: Iterable[tuple[str, str | None]], missing: object) -> str:
+    """
+    Return what became of the executions of a request: `succeeded`, `failed` or `partial`.
+
+    Args:
+        starts: State and execution id of each start.
+        missing: What the request names and no task fits.
+    """
+    good = [
+        state in _SUCCEEDED or (state == StartState.RUNNING and execution_id is None)
+        for state, execution_id in starts
+    ]
+    if not any(good):
+        return "failed"
+    return "succeeded" if all(good) and not missing else "partial"
+
+
 def goes_on(state: str, execution_id: str | None) -> bool:
     """Return whether an execution may still begin or end; one without an id cannot be tracked."""
     if state == StartState.RUNNING:
@@ -86,8 +106,12 @@ def whole_refusal(opened: OpenRequest) -> RequestError | None:
     return RequestError(code, _WHOLE[code], opened.starts[0].details or _WHOLE[code])
 
 
-def reply(opened: OpenRequest) -> dict[str, object]:
-    """Compose the reply to a decided request (docs/replies.md) from the present states of its starts."""
+def reply(opened: OpenRequest, *, at_the_end: bool = False) -> dict[str, object]:
+    """
+    Compose the reply to a decided request (docs/replies.md) from the present states of its starts.
+
+    That *at_the_end*, for those who wait until the executions have ended, also has `outcome`.
+    """
     lists: Lists = {"tasksStarted": []}
     missing = list(opened.not_found)
     for start in opened.starts:
@@ -95,11 +119,10 @@ def reply(opened: OpenRequest) -> dict[str, object]:
             missing.append({"taskId": start.task.id})
         else:
             lists.setdefault(place(start.state)[0], []).append(_entry(start))
-    return {
-        "requestId": opened.request_id,
-        "status": status(lists, missing),
-        **in_order(lists, missing),
-    }
+    answer: dict[str, object] = {"requestId": opened.request_id, "status": status(lists, missing)}
+    if at_the_end:
+        answer["outcome"] = outcome(((one.state, one.execution_id) for one in opened.starts), missing)
+    return answer | in_order(lists, missing)
 
 
 def refusal(request_id: str, error: RequestError) -> dict[str, object]:
@@ -148,10 +171,10 @@ def _entry(start: OpenStart) -> dict[str, object]:
         entry["code"] = start.code
     if start.details is not None:
         entry["details"] = start.details
-    outcome = start.outcome
-    if outcome is not None and start.state is not StartState.RUNNING:
+    execution = start.outcome
+    if execution is not None and start.state is not StartState.RUNNING:
         entry["result"] = start.state.value
-        entry["durationMs"] = outcome.duration_ms
-        entry["node"] = outcome.node
-        entry["message"] = outcome.message
+        entry["durationMs"] = execution.duration_ms
+        entry["node"] = execution.node
+        entry["message"] = execution.message
     return entry

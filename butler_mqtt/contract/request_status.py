@@ -42,7 +42,7 @@ def request_status(request: Row, deliveries: Sequence[Row], starts: Sequence[Row
         `RequestState`), the times of the request, its deliveries, and for each
         start its own `state` and the `selectors` that matched it. `status` is
         `pending` until everything is decided, `finished` true when no execution
-        is active or still to come.
+        is active or still to come; then `outcome` says what became of them.
     """
     state = request["state"]
     lists = _lists(request, starts)
@@ -54,8 +54,11 @@ def request_status(request: Row, deliveries: Sequence[Row], starts: Sequence[Row
         missing = answer.get("tasksNotFound", missing)
     refused = "failed" if state == RequestState.REFUSED else replies.status(lists, missing)
     answer["status"] = "pending" if state in replies.OPEN else refused
+    states = [(start["state"], start["execution_id"]) for start in starts]
+    goes_on = any(replies.goes_on(*one) for one in states)
+    if state == RequestState.CLOSED and not goes_on:
+        answer["outcome"] = replies.outcome(states, missing)
     answer |= replies.in_order(lists, missing)
-    goes_on = any(replies.goes_on(start["state"], start["execution_id"]) for start in starts)
     answer |= {
         "state": state,
         "finished": state not in replies.OPEN and not goes_on,

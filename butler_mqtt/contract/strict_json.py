@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable
 from typing import NoReturn
 
+from butler_mqtt.contract import text_encodings
+
 #: Levels of arrays and objects, the outermost counted.
 MAX_DEPTH = 16
 #: The longest integer; Python itself refuses longer ones since reading them takes quadratic time.
@@ -43,14 +45,25 @@ class _RefusedError(Exception):
 
 
 def decode(payload: bytes) -> str:
-    """Return the text of UTF-8 bytes without its BOM; raises JsonError at the first bad byte."""
-    payload = payload.removeprefix(codecs.BOM_UTF8)
+    """
+    Return the text of UTF-8 bytes.
+
+    A BOM is left out, and so are NULs at the end: controllers send the whole of a buffer.
+
+    Raises:
+        JsonError: They are not UTF-8; with what they seem to be, or the first bad byte.
+    """
+    if b"\0" in payload[:2] or payload[:1] > b"\xf4":
+        wide = text_encodings.wide(payload)
+        if wide is not None:
+            raise JsonError(wide, 1, 1)
+    payload = payload.removeprefix(codecs.BOM_UTF8).rstrip(b"\0")
     try:
         return payload.decode()
     except UnicodeDecodeError as error:
-        message = f"byte 0x{payload[error.start]:02x} is not UTF-8"
+        message = text_encodings.other_than_utf8(payload, error)
         before = payload[: error.start].decode()
-        raise _error(message, before, len(before)) from None
+        raise error_at(message, before, len(before)) from None
 
 
 def loads(text: str, *, repeated_keys: bool = False) -> object:
@@ -132,7 +145,7 @@ def _refuse_lone_surrogates(text: str) -> None:
     # Escapes occur only inside strings, and the text has been read, so no tokens are needed.
     for escape in _SURROGATES.finditer(text):
         if escape[1]:
-            raise _error(f"{escape[1]} is half a character (lone surrogate)", text, escape.start())
+            raise error_at(f"{escape[1]} is half a character (lone surrogate)", text, escape.start())
 
 
 def _first_fault(text: str, repeated_keys: bool) -> JsonError | None:
@@ -143,7 +156,7 @@ def _first_fault(text: str, repeated_keys: bool) -> JsonError | None:
         word, place = token[0], token.start()
         if word in ("{", "["):
             if len(keys) > MAX_DEPTH:
-                return _error(f"nested deeper than {MAX_DEPTH} levels", text, place)
+                return error_at(f"nested deeper than {MAX_DEPTH} levels", text, place)
             key_next = word == "{"
             keys.append(set() if key_next else None)
         elif word in ("}", "]"):
@@ -156,7 +169,7 @@ def _first_fault(text: str, repeated_keys: bool) -> JsonError | None:
             seen = keys[-1] if key_next and not repeated_keys else None
             fault = _key_fault(word, seen) or _number_fault(word)
             if fault:
-                return _error(fault, text, place)
+                return error_at(fault, text, place)
             key_next = False
     return None
 
@@ -186,6 +199,7 @@ def _number_fault(word: str) -> str | None:
     return None
 
 
-def _error(message: str, text: str, position: int) -> JsonError:
+def error_at(message: str, text: str, position: int) -> JsonError:
+    """Return the error *message* at the character *position* of *text*, counted from 0."""
     line_start = text.rfind("\n", 0, position) + 1
     return JsonError(message, text.count("\n", 0, position) + 1, position - line_start + 1)

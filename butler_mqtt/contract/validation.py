@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from butler_mqtt.contract import request_schema, strict_json
+from butler_mqtt.contract import request_schema, shell_quoting, strict_json
 from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind
 from butler_mqtt.errors import RequestError
 
@@ -64,8 +64,8 @@ def parse(
     Read one request.
 
     Args:
-        payload: The body as it arrived: a JSON object or a bare GUID; it may
-            be empty when there is a path id.
+        payload: The body as it arrived: a JSON object or a GUID alone, NULs behind
+            it or not; it may be empty when there is a path id.
         max_bytes: The longest payload read.
         path_task_id: The task id of a REST path; it goes before those of the body.
         max_selectors: How many different selectors one request may have.
@@ -102,14 +102,14 @@ def reread(document: str) -> Request:
 def _read(payload: bytes, *, empty_is_object: bool) -> Any:
     try:
         text = strict_json.decode(payload)
-        bare = text.strip()
-        if request_schema.GUID.match(bare):
-            return {SelectorKind.TASK_ID.value: [bare]}
-        if not bare and empty_is_object:
+        task_id = shell_quoting.bare_guid(text)
+        if task_id is not None:
+            return {SelectorKind.TASK_ID.value: [task_id]}
+        if not text.strip() and empty_is_object:
             return {}
-        return strict_json.loads(text)
+        return shell_quoting.loads(text)
     except strict_json.JsonError as error:
-        details = str(error) if payload else "the request is empty"
+        details = str(error) if payload.strip(b"\0") else "the request is empty"
         raise _refusal("invalid_json", details) from None
 
 

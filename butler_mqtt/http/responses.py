@@ -21,6 +21,7 @@ STATUS: Mapping[str, int] = {
     "request_id_conflict": 409,
     "expired": 410,
     "too_large": 413,
+    "unsupported_media_type": 415,
     "rate_limited": 429,
     "headers_too_large": 431,
     "internal_error": 500,

@@ -217,7 +217,7 @@ class OpenRequests:
         """
         if not anyway and any(replies.goes_on(start.state, start.execution_id) for start in opened.starts):
             return
-        reply = replies.reply(opened)
+        reply = replies.reply(opened, at_the_end=True)
         answer = replies.encode(reply)
         self._turn.unit.update(tables.requests, opened.id, final_reply=answer)
         self._answer_all(opened, answer, str(reply["status"]))

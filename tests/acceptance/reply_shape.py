@@ -54,7 +54,8 @@ def _check_refusal(answer: dict[str, Any]) -> None:
 def _check_decision(answer: dict[str, Any]) -> None:
     always = {"requestId", "status", "tasksStarted", "tasksNotFound", "totalTasksStarted"}
     assert always <= set(answer), answer
-    assert set(answer) <= always | set(_STATUSES), answer
+    assert set(answer) <= always | set(_STATUSES) | {"outcome"}, answer
+    assert answer.get("outcome", "failed") in {"succeeded", "partial", "failed"}, answer
     assert answer["totalTasksStarted"] == len(answer["tasksStarted"]), answer
     for name, statuses in _STATUSES.items():
         # All but the three that are always there are left out when empty.

@@ -247,6 +247,7 @@ def test_the_reply_can_wait_for_the_end(sender: Sender, qlik: Qlik, result: str,
     task = qlik.task(result=result, durationSeconds=1)
     reply = sender.ask({"requestId": f"wait-{task}", "taskId": task, "wait": "finished"})
     [entry] = reply["tasksStarted"]
+    assert (reply["status"], reply["outcome"]) == ("ok", name)
     assert (entry["result"], entry["node"]) == (name, "sense1.lab.local")
     assert entry["durationMs"] >= 900
     assert entry["message"]

@@ -65,6 +65,7 @@ def test_a_repetition_in_the_turn_of_the_end_gets_the_reply_at_the_end(harness: 
     harness.until(lambda: answers(harness, b"again"))
     assert answers(harness, b"again") == answers(harness, b"end")
     assert answers(harness, b"end")[0]["tasksStarted"][0]["result"] == "succeeded"
+    assert answers(harness, b"end")[0]["outcome"] == "succeeded"
 
 
 def test_a_repetition_while_another_waits_for_the_end_is_answered_once(harness: Harness) -> None:
@@ -78,6 +79,7 @@ def test_a_repetition_while_another_waits_for_the_end_is_answered_once(harness: 
     harness.until(lambda: answers(harness, b"end"))
     steps(harness, 5)
     assert [len(answers(harness, one)) for one in (b"end", b"again")] == [1, 1]
+    assert [answers(harness, one)[0].get("outcome") for one in (b"end", b"again")] == ["succeeded", None]
 
 
 def test_an_execution_whose_result_is_gone_is_reported_with_code_and_details(
@@ -133,7 +135,7 @@ def test_a_start_that_expires_while_it_waits_is_not_answered_as_queued(harness: 
     harness.until(lambda: answers(harness, b"end"))
     [answer] = answers(harness, b"end")
     assert "tasksQueued" not in answer
-    assert answer["status"] == "failed"
+    assert (answer["status"], answer["outcome"]) == ("failed", "failed")
 
 
 def test_requests_behind_full_task_queues_are_not_refused_while_the_server_answers(

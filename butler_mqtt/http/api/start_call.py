@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from butler_mqtt.contract import request_schema, strict_json
+from butler_mqtt.contract import request_schema, shell_quoting, strict_json
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.api import butler_form
 from butler_mqtt.http.api.butler_form import ButlerRequest
@@ -16,6 +17,8 @@ from butler_mqtt.http.responses import HttpRefusal
 
 #: Charsets whose text is UTF-8 (RFC 8259 allows no other encoding).
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
+#: Charsets that clients name by habit, in which ASCII is ASCII.
+_LIKE_ASCII = re.compile(r"(?:iso-?8859-\d{1,2}|latin-?1|windows-125\d|cp125\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +65,21 @@ async def read(request: Request, key: str | None, max_body_bytes: int) -> StartC
     Read the call and its body, of at most *max_body_bytes*; *key* is its `idempotency_key`.
 
     Raises:
-        RequestError: The call contradicts itself, its body is too long or incomplete, or Butler's array is
-            invalid.
+        RequestError: The call contradicts itself, its body is too long, incomplete or encoded, or Butler's
+            array is invalid.
     """
-    foreign = _foreign_charset(request.headers.get("content-type", ""))
+    _refuse_encoding(request)
     path_task_id = request.path_params.get("task_id")
     path_task_id = None if path_task_id == "-" else path_task_id
     body = await _body(request, max_body_bytes)
+    foreign = _foreign_charset(request.headers.get("content-type", ""), body)
     all_ids = _flag(request.query_params.get("allTaskIdsMustExist"))
     butler = None
     if _begins_with(body, b"["):
         butler = butler_form.read(_array(body, foreign), path_task_id, all_ids=all_ids)
     elif foreign is not None:
         raise foreign
-    elif all_ids and body.strip():
+    elif all_ids and body.strip(b" \t\r\n\0"):
         raise RequestError(
             "invalid_request",
             "Invalid request",
@@ -109,10 +113,10 @@ async def _body(request: Request, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-def _array(body: bytes, foreign: RequestError | None) -> list[Any]:
+def _array(body: bytes, foreign: HttpRefusal | None) -> list[Any]:
     """Read Butler's array; as Butler does not read a `charset`, a *foreign* one is named only as a cause."""
     try:
-        read = strict_json.loads(strict_json.decode(body), repeated_keys=True)
+        read = shell_quoting.loads(strict_json.decode(body), repeated_keys=True)
     except strict_json.JsonError as error:
         if foreign is not None:
             raise foreign from None
@@ -157,15 +161,31 @@ def _flag(value: str | None) -> bool:
     )
 
 
-def _foreign_charset(content_type: str) -> RequestError | None:
-    """Return the refusal of a `charset` that is not UTF-8."""
+def _refuse_encoding(request: Request) -> None:
+    for value in request.headers.getlist("content-encoding"):
+        for coding in value.split(","):
+            if coding.strip().lower() not in {"", "identity"}:
+                raise _unsupported(
+                    f"Content-Encoding is {request_schema.shown(value)}; send the body as it is, uncompressed"
+                )
+
+
+def _foreign_charset(content_type: str, body: bytes) -> HttpRefusal | None:
+    """Return the refusal of a `charset` in which *body* is not UTF-8; ASCII is the same in many."""
     for part in content_type.split(";")[1:]:
         name, _, value = part.partition("=")
         charset = value.strip().strip('"').lower()
-        if name.strip().lower() == "charset" and charset not in _CHARSETS:
-            return RequestError(
-                "invalid_request",
-                "Invalid request",
-                f"Content-Type names the charset {request_schema.shown(charset)}; JSON is UTF-8",
+        if name.strip().lower() != "charset" or charset in _CHARSETS:
+            continue
+        if not (body.isascii() and _LIKE_ASCII.fullmatch(charset)):
+            return _unsupported(
+                f"Content-Type names the charset {request_schema.shown(charset)}; JSON is UTF-8: "
+                "send it so, with charset=utf-8 or without"
             )
     return None
+
+
+def _unsupported(details: str) -> HttpRefusal:
+    # RFC 9110, 15.5.16: the header says which codings are taken.
+    headers = {"Accept-Encoding": "identity"}
+    return HttpRefusal("unsupported_media_type", "Unsupported encoding", details, headers=headers)

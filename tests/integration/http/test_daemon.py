@@ -234,9 +234,11 @@ def test_the_state_tells_the_end_of_an_execution(listening: ListeningDaemon) -> 
 def test_a_caller_can_wait_for_the_end_of_a_request(listening: ListeningDaemon) -> None:
     task = listening.qlik.task(durationSeconds=2)
     request_id = listening.post({"taskId": task}).json()["requestId"]
-    assert listening.state(request_id)["finished"] is False
+    before = listening.state(request_id)
+    assert (before["finished"], "outcome" in before) == (False, False)
     state = listening.call("GET", f"/v4/requests/{request_id}?wait=30").json()
     assert (state["finished"], state["tasksStarted"][0]["result"]) == (True, "succeeded")
+    assert state["outcome"] == "succeeded"
 
 
 def test_waiting_for_the_end_is_bounded(listening: ListeningDaemon) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 
@@ -173,8 +174,11 @@ def test_a_request_that_is_not_stored_in_time_gets_503_and_is_left_out() -> None
         ('application/json; charset="utf-8"', 200),
         ("application/x-www-form-urlencoded", 200),
         ("text/plain", 200),
-        ("application/json; charset=iso-8859-1", 400),
-        ("application/json; charset=utf-16", 400),
+        ("application/json; charset=ISO-8859-1", 200),
+        ("application/json; charset=windows-1252", 200),
+        ("application/json; charset=utf-16", 415),
+        ("application/json; charset=utf-7", 415),
+        ("application/json; charset=x", 415),
     ],
 )
 def test_the_charset_is_utf_8_whatever_the_media_type(content_type: str, status: int) -> None:
@@ -185,7 +189,41 @@ def test_the_charset_is_utf_8_whatever_the_media_type(content_type: str, status:
         assert answer.status_code == status
 
 
-@pytest.mark.parametrize("body", [b"[]", b" \r\n\t[]", b"\xef\xbb\xbf[]"])
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Content-Type": "application/json; charset=iso-8859-1"}, '{"tag": "ä"}'.encode("latin-1")),
+        ({"Content-Type": "application/json; charset=iso-8859-1"}, '{"tag": "ä"}'.encode()),
+        ({"Content-Type": "application/json; charset=utf-16le"}, '{"tag": "a"}'.encode("utf-16le")),
+        ({"Content-Encoding": "gzip"}, gzip.compress(b'{"tag": "a"}')),
+        ({"Content-Encoding": "identity, br"}, b'{"tag": "a"}'),
+    ],
+)
+def test_an_encoding_that_is_not_taken_gets_415_and_nothing_is_handed_in(
+    headers: dict[str, str], body: bytes
+) -> None:
+    with door() as one:
+        answer = requests.post(one.start, data=body, headers=headers, timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+        assert next(iter(headers)) in answer.json()["details"]
+        assert answer.headers["Accept-Encoding"] == "identity"
+        assert one.pipeline.arrivals == []
+
+
+def test_the_coding_identity_is_none() -> None:
+    with door() as one:
+        headers = {"Content-Encoding": "Identity"}
+        assert requests.post(one.start, json={"tag": "x"}, headers=headers, timeout=10).status_code == 200
+
+
+def test_an_array_in_utf_16_is_refused_with_the_cause() -> None:
+    with door() as one:
+        answer = requests.post(one.start, data="[]".encode("utf-16le"), timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+        assert "UTF-16, as PowerShell writes by default" in answer.json()["details"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b" \r\n\t[]", b"\xef\xbb\xbf[]", b"[]\0\0"])
 def test_an_empty_array_gets_butlers_answer_without_a_request(body: bytes) -> None:
     with door() as one:
         answer = requests.put(one.url + PATHS[2], data=body, timeout=10)
@@ -230,7 +268,7 @@ def test_an_array_in_another_encoding_is_refused_with_the_charset_as_the_cause(c
         body = '[{"type": "starttasktag", "payload": {"tag": "ä"}}]'.encode(charset)
         headers = {"Content-Type": f"application/json; charset={charset}"}
         answer = requests.put(one.start, data=body, headers=headers, timeout=10)
-        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
         assert f"the charset '{charset}'" in answer.json()["details"]
         assert one.pipeline.arrivals == []
 
@@ -242,6 +280,13 @@ def test_ignored_items_of_an_array_are_named_in_the_log(caplog: pytest.LogCaptur
         (line,) = [record for record in caplog.records if record.__dict__["action"] == "rest_items_ignored"]
         assert line.getMessage().startswith("7 items of an array in Butler's form were ignored")
         assert line.getMessage().endswith("[4] has no type; …")
+
+
+def test_an_array_whose_quotes_a_shell_removed_is_refused_with_the_line_that_works() -> None:
+    with door() as one:
+        answer = requests.post(one.start, data=b"[{type:starttasktag,payload:{tag:x}}]", timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
+        assert "in PowerShell 5.1 write" in answer.json()["details"]
 
 
 def test_an_array_is_handed_in_as_a_request_and_answered_in_butlers_form() -> None:

@@ -111,13 +111,22 @@ def test_bytes_are_utf_8_with_or_without_a_byte_order_mark() -> None:
     assert decode(b"\xef\xbb\xbf{}") == decode(b"{}") == "{}"
 
 
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_nuls_at_the_end_are_dropped(count: int) -> None:
+    assert decode(b'{"tag":["one"]}' + b"\0" * count) == '{"tag":["one"]}'
+
+
+def test_a_nul_elsewhere_is_kept_for_the_reader_to_refuse() -> None:
+    assert decode(b'{"tag":\0"a"}\0') == '{"tag":\0"a"}'
+
+
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
         (b'{\n"\xc3\xa4\xff"}', "line 2, column 3: byte 0xff is not UTF-8"),
-        (b"\xef\xbb\xbf\xff", "line 1, column 1: byte 0xff is not UTF-8"),
+        (b"\xef\xbb\xbf\x81", "line 1, column 1: byte 0x81 is not UTF-8"),
+        (b'"\xc3', "line 1, column 2: byte 0xc3 is not UTF-8"),
         (b'"\xed\xa0\x80"', "line 1, column 2: byte 0xed is not UTF-8"),
-        ("{}".encode("utf-16"), "line 1, column 1: byte 0xff is not UTF-8"),
     ],
 )
 def test_other_bytes_are_refused_with_their_place(payload: bytes, message: str) -> None:

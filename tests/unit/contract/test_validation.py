@@ -99,9 +99,24 @@ def test_what_is_left_out_has_its_default() -> None:
     assert request.match_tag is request.match_custom_property is request.match_criteria is Match.ANY
 
 
-@pytest.mark.parametrize("template", ["{}", " {}\r\n", "\t{}", "\ufeff{}\n"])
-def test_a_bare_guid_with_white_space_around_it_is_a_task_id(template: str) -> None:
-    assert read(template.format(ONE.upper()).encode()) == read({"taskId": [ONE]})
+@pytest.mark.parametrize("template", ["{}", " {}\r\n", "\t{}", "\ufeff{}\n", "{}\n\0\0"])
+@pytest.mark.parametrize("around", ["{}", '"{}"', "'{}'", "{{{}}}", '"{{{}}}"', "{{ {} }}"])
+def test_a_bare_guid_is_a_task_id_with_white_space_quotes_or_braces_around_it(
+    template: str, around: str
+) -> None:
+    assert read(template.format(around.format(ONE.upper())).encode()) == read({"taskId": [ONE]})
+
+
+@pytest.mark.parametrize("payload", ['"{}', "{}}}", "{{{}", "'{}\"", "[{}]", '{{"{}"}}', '"{}x"', '""{}""'])
+def test_a_guid_with_half_of_its_quotes_or_anything_else_is_none(payload: str) -> None:
+    assert refusal(payload.format(ONE).encode()).code in {"invalid_json", "invalid_request"}
+
+
+@pytest.mark.parametrize("nuls", [b"\0", b"\0\0\0"])
+def test_nuls_at_the_end_change_nothing(nuls: bytes) -> None:
+    assert read(b'{"tag":["one"]}' + nuls) == read({"tag": ["one"]})
+    assert read(nuls, path=ONE) == read(b"", path=ONE)
+    assert refusal(nuls).details == refusal(b"").details == "the request is empty"
 
 
 def test_a_byte_order_mark_changes_nothing() -> None:
@@ -202,7 +217,7 @@ def test_a_time_that_is_none_is_refused_with_its_key(key: str, text: str) -> Non
         (b'{"tag": NaN}', "line 1, column 9: NaN is not JSON"),
         (b'{"tag": -1e999}', "line 1, column 9: the number -1e999 is too large"),
         (b'{"tag": "\\ud800"}', "line 1, column 10: \\ud800 is half a character (lone surrogate)"),
-        (b'{"tag": "\xe4"}', "line 1, column 10: byte 0xe4 is not UTF-8"),
+        (b'{"tag": "\xa4"}', "line 1, column 10: byte 0xa4 is not UTF-8"),
         (b"[" * 17 + b"]" * 17, "line 1, column 17: nested deeper than 16 levels"),
     ],
 )
@@ -216,7 +231,7 @@ def test_what_is_not_strict_json_is_refused_with_its_place(payload: bytes, detai
     ("body", "details"),
     [
         ([], "the request must be an object, is an array"),
-        (ONE, "the request must be an object, is a string"),
+        ("hello", "the request must be an object, is a string"),
         ({}, "the request names no task: it needs at least one taskId, taskName, tag or customProperty"),
         ({"tags": ["a"]}, "unknown key 'tags', did you mean 'tag'?"),
         ({"taskid": ONE}, "unknown key 'taskid', did you mean 'taskId'?"),
