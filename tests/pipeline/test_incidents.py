@@ -134,3 +134,17 @@ def test_requests_that_share_a_start_that_fails_share_its_line(
     assert line.startswith(
         "requests r0 (mqtt), r1 (mqtt), r2 (mqtt), r3 (mqtt), r4 (mqtt) and 15 more: task Sales"
     )
+
+
+def test_requests_that_wait_for_the_server_are_one_line_however_often_it_is_tried(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "butler_mqtt")
+    harness.site.add("Sales")
+    harness.site.resolve_errors.extend([QlikUnavailable("connection refused")] * 20)
+    harness.site.script.extend([QlikUnavailable("connection refused")] * 20)
+    harness.ask({"taskName": "Sales"})
+    waiting = [one for one in caplog.records if getattr(one, "action", "") == "qrs_waiting"]
+    told = [one.getMessage() for one in waiting if one.levelno > logging.DEBUG]
+    assert len(waiting) > 30
+    assert [line.partition(" ")[0] for line in told] == ["1", "task"]
