@@ -312,21 +312,18 @@ class BrokerConnection:
             return
         again = ended.refused and ended.reason == self._last_refusal
         self._last_refusal = ended.reason if ended.refused else ""
-        lost = "mqtt_unreachable" if ended.lasted is None else "mqtt_lost"
-        if ended.refused:
-            level = logging.DEBUG if again else logging.ERROR
-        elif ended.lasted is None:
-            level = self._outages.unreachable(ended.reason)
-        else:
-            level = logging.INFO
-        logger.log(
-            level,
+        line = (
             "MQTT broker %s, client id %s: %s; trying again",
             self.where,
             self.client_id,
             ended.reason,
-            extra={"action": "mqtt_refused" if ended.refused else lost},
         )
+        if ended.refused:
+            logger.log(logging.DEBUG if again else logging.ERROR, *line, extra={"action": "mqtt_refused"})
+        elif ended.lasted is None:
+            logger.log(self._outages.unreachable(ended.reason), *line, extra={"action": "mqtt_unreachable"})
+        else:
+            logger.info(*line, extra={"action": "mqtt_lost"})
 
 
 def _advice(reason: ReasonCode) -> str:
