@@ -121,13 +121,28 @@ class OpenRequests:
         _log_refused(request_id, asked_by(arrival.door, request.sender if request else None), error)
         return delivery
 
-    def repeated(self, arrival: Arrival, row: int, request_id: str, address: Address, wait: str) -> Delivery:
-        """Record one more delivery of the request *row*, which is still to be answered."""
+    def repeated(
+        self,
+        arrival: Arrival,
+        row: int,
+        request_id: str,
+        address: Address,
+        wait: str,
+        *,
+        wants_decision: bool = False,
+    ) -> Delivery:
+        """
+        Record one more delivery of the request *row*, which is still to be answered.
+
+        *wants_decision*: a sender that waits for the end asks for the decision
+        too, as `start --wait` does each time; the log need not say so.
+        """
         # Its body means the same as the first.
         address = address._replace(payload=address.payload[:BODY_BYTES])
         delivery = self._deliveries.delivered(row, arrival, address, wait)
         self._turn.after(self._refusals.repeated, row)
-        _log.info(
+        _log.log(
+            logging.DEBUG if wants_decision else logging.INFO,
             "request %s came again",
             request_id,
             extra={"action": "request_repeated", "request_id": request_id},
