@@ -39,7 +39,9 @@ class Incidents:
         self._gathered: list[OpenStart] = []
 
     def decided(self, opened: OpenRequest, decision: Decision) -> None:
-        """Report the selectors that found nothing, and the tasks that may not be started."""
+        """Report the selectors that found nothing, the tasks that may not be started, and at debug all."""
+        if _log.isEnabledFor(logging.DEBUG):
+            self._turn.after(_log_decision, opened, decision)
         if opened.request.dry_run:
             return
         if decision.not_found:
@@ -76,6 +78,25 @@ class Incidents:
 def asked_by(door: str, sender: str | None) -> str:
     """Name for people who sent a request, and the door it came through."""
     return f"{sender}, {door}" if sender else door
+
+
+def _log_decision(opened: OpenRequest, decision: Decision) -> None:
+    _log.debug(
+        "request %s (%s)%s: selectors: %s; tasks to start: %s: %s; "
+        "not allowed: %s; selectors that found none: %s",
+        opened.request_id,
+        asked_by(opened.door, opened.request.sender),
+        ", a dry run" if opened.request.dry_run else "",
+        len(opened.request.selectors),
+        len(decision.tasks),
+        ", ".join(
+            f"{_task(one)} by {' and '.join(decision.matched_by.get(one.id, ()))}" for one in decision.tasks
+        )
+        or "none",
+        len(decision.denied),
+        len(decision.not_found),
+        extra={"action": "request_decided", "request_id": opened.request_id},
+    )
 
 
 def _log_not_found(opened: OpenRequest, selectors: Sequence[Selector]) -> None:

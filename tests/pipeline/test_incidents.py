@@ -148,3 +148,20 @@ def test_requests_that_wait_for_the_server_are_one_line_however_often_it_is_trie
     told = [one.getMessage() for one in waiting if one.levelno > logging.DEBUG]
     assert len(waiting) > 30
     assert [line.partition(" ")[0] for line in told] == ["1", "task"]
+
+
+def test_a_decision_is_a_line_at_debug_only(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    def decisions() -> list[str]:
+        return [one.getMessage() for one in caplog.records if getattr(one, "action", "") == "request_decided"]
+
+    caplog.set_level(logging.INFO, "butler_mqtt")
+    task = harness.site.add("Sales", tags=("all",))
+    harness.ask({"requestId": "a", "taskId": task})
+    assert decisions() == []
+    caplog.set_level(logging.DEBUG, "butler_mqtt")
+    harness.ask({"requestId": "b", "sender": "erp", "taskName": ["Sales", "gone"], "tag": "all"})
+    (line,) = decisions()
+    assert line == (
+        f"request b (erp, mqtt): selectors: 3; tasks to start: 1: task Sales ({task}) "
+        "by taskName:0 and tag:2; not allowed: 0; selectors that found none: 1"
+    )
