@@ -40,10 +40,11 @@ def start(
             with printing.progress() as progress:
                 task = progress.add_task(f"connecting to {mqtt.broker_host}:{mqtt.broker_port}")
                 sender = stack.enter_context(Requester(mqtt, hear_events=wait))
+                last = b""
                 if wait:
                     # Sent first, so that the request waits for the end; the second message is its
                     # duplicate and gets the decision at once.
-                    sender.ask({**document, "wait": "finished"})
+                    last = sender.ask({**document, "wait": "finished"})
                 ticket = sender.ask(document)
                 progress.update(task, description=f"request {request_id} is published; waiting for the reply")
                 payload = sender.receive(ticket, timeout)
@@ -51,7 +52,7 @@ def start(
             answer: dict[str, Any] = json.loads(payload) if payload is not None else {}
             if wait and "tasksStarted" in answer and not document.get("dryRun"):
                 return start_wait.until_the_end(
-                    mqtt, document, sender, answer, timeout=timeout, as_json=as_json
+                    mqtt, document, sender, last, answer, timeout=timeout, as_json=as_json
                 )
     except BrokerError as error:
         printing.print_error(str(error))

@@ -34,6 +34,7 @@ def until_the_end(
     mqtt: MqttSettings,
     document: Mapping[str, object],
     sender: Requester,
+    ticket: bytes,
     first: Mapping[str, Any],
     *,
     timeout: float,
@@ -42,13 +43,15 @@ def until_the_end(
     """
     Wait for the end of a request that has its first reply, and print how it ended.
 
-    The request is sent once more, to get the reply at the end on this connection.
-    A daemon that is restarted in between answers it too, and starts nothing twice.
+    The request waits for the end already; it is sent again only over a new
+    connection, when this one is lost. A daemon that is restarted in between
+    answers it too, and starts nothing twice.
 
     Args:
         mqtt: The broker and the topics.
         document: The request as it was sent, with its `requestId`.
         sender: The connection on which the first reply came.
+        ticket: For the reply at the end on that connection.
         first: That reply.
         timeout: Seconds for which the broker may be unreachable.
         as_json: Print the last reply as one line of JSON, else a table.
@@ -62,7 +65,7 @@ def until_the_end(
     console = Console(stderr=True, markup=False, highlight=False)
     try:
         with _live(console) if console.is_terminal else nullcontext() as live:
-            answer = _last_reply(mqtt, sender, question, outcomes, live, timeout)
+            answer = _last_reply(mqtt, sender, ticket, question, outcomes, live, timeout)
     except BrokerError as error:
         printing.print_error(f"{error}\n{_continues(outcomes)}")
         return ExitCode.UNAVAILABLE
@@ -83,6 +86,7 @@ def _live(console: Console) -> Live:
 def _last_reply(
     mqtt: MqttSettings,
     sender: Requester,
+    ticket: bytes,
     question: Mapping[str, object],
     outcomes: Outcomes,
     live: Live | None,
@@ -90,7 +94,7 @@ def _last_reply(
 ) -> dict[str, Any]:
     """Wait for the reply at the end; over a new connection when the first was lost."""
     try:
-        return _receive(sender, question, outcomes, live)
+        return _receive(sender, ticket, outcomes, live)
     except BrokerError:
         deadline = time.monotonic() + timeout
     while True:
@@ -98,16 +102,13 @@ def _last_reply(
         try:
             with Requester(mqtt, hear_events=True) as again:
                 deadline = time.monotonic() + timeout
-                return _receive(again, question, outcomes, live)
+                return _receive(again, again.ask(question), outcomes, live)
         except BrokerError:
             if time.monotonic() >= deadline:
                 raise
 
 
-def _receive(
-    sender: Requester, question: Mapping[str, object], outcomes: Outcomes, live: Live | None
-) -> dict[str, Any]:
-    ticket = sender.ask(question)
+def _receive(sender: Requester, ticket: bytes, outcomes: Outcomes, live: Live | None) -> dict[str, Any]:
     while not sender.has_reply(ticket):
         sender.wait(lambda: sender.events or sender.has_reply(ticket), TICK_SECONDS)
         _apply_events(sender, outcomes)

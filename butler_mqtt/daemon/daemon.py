@@ -38,6 +38,7 @@ from butler_mqtt.journal import checkpoint
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.metrics import Metrics
 from butler_mqtt.mqtt.door import Door
+from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.publisher import ReplyPublisher
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.qrs.repository import RepositoryClient
@@ -152,6 +153,7 @@ class Daemon:
 
     def _connect_mqtt(self) -> None:
         mqtt = self._settings.mqtt
+        outages = Outages()
         self._door = Door(
             mqtt,
             version=__version__,
@@ -160,6 +162,7 @@ class Daemon:
             on_state=lambda _state: self._ending.wake(),
             on_read=lambda generation, count: self.pipeline.emit(AcknowledgementsRead(generation, count)),
             on_fatal=self._ending.fatal,
+            outages=outages,
         )
         self._replies = ReplyPublisher(
             mqtt,
@@ -173,6 +176,7 @@ class Daemon:
             on_room=lambda: self.pipeline.emit(PublisherReady()),
             on_fatal=self._ending.fatal,
             instance=self._door.instance,
+            outages=outages,
         )
 
     def _on_message(self, message: Message) -> None:

@@ -31,6 +31,9 @@ _ELSEWHERE = {
     "startTaskFilter.customProperties": "startTaskFilter.allowTask.customProperty",
 }
 
+#: Problems of a refused file that are logged.
+MAX_PROBLEMS = 20
+
 _log = logging.getLogger("butler_mqtt.daemon")
 
 
@@ -59,11 +62,7 @@ class Reload:
         try:
             read = self._reread()
         except ConfigError as error:
-            _log.error(
-                "the configuration is not reloaded, everything stays as it was: %s",
-                error,
-                extra={"action": "reload_refused"},
-            )
+            _log_refused(error)
             return
         before, self._settings = self._settings, live(self._settings, read)
         changed = list(differences(before, self._settings))
@@ -79,6 +78,23 @@ class Reload:
             _log.warning(
                 "these changes wait for a restart: %s", ", ".join(waiting), extra={"action": "restart_needed"}
             )
+
+
+def _log_refused(error: ConfigError) -> None:
+    """Log each problem as a line of its own: the log escapes what would end a line."""
+    count = len(error.problems)
+    _log.error(
+        "the configuration is not reloaded, everything stays as it was: %s: %s problem%s",
+        error.source,
+        count,
+        "" if count == 1 else "s",
+        extra={"action": "reload_refused"},
+    )
+    lines = [" ".join(str(problem).split()) for problem in error.problems[:MAX_PROBLEMS]]
+    if count > MAX_PROBLEMS:
+        lines.append(f"and {count - MAX_PROBLEMS} more: butler-mqtt check names them all")
+    for line in lines:
+        _log.error("not reloaded: %s", line, extra={"action": "reload_refused"})
 
 
 def live(running: Settings, read: Settings) -> Settings:

@@ -57,7 +57,7 @@ class OpenRequest:
     `received_at` and `expires_at` are milliseconds since 1970, `entered` is the
     monotonic time in seconds at which it came in, counted back from the journal
     for those read again, so that a restart does not make it younger. `reply` is
-    JSON text; `not_found` has the entries of `tasksNotFound`.
+    JSON text; `door` is where it came in first; `not_found` has the entries of `tasksNotFound`.
     """
 
     id: int
@@ -70,6 +70,7 @@ class OpenRequest:
     reply: str | None = None
     deliveries: list[Delivery] = field(default_factory=list)
     starts: list[OpenStart] = field(default_factory=list)
+    door: str = ""
     not_found: list[Mapping[str, object]] = field(default_factory=list)
 
 
@@ -79,7 +80,8 @@ class OpenStart:
     One task within a request.
 
     `owner` is None once the request has its reply and nobody waits for the
-    end: many starts may wait for long, and a request is large. `request_row` is
+    end: many starts may wait for long, and a request is large; its `door` and
+    `sender` stay for the log. `request_row` is
     the row of its request, `run` that of its run. `expires_at` and `not_before`
     are milliseconds since 1970; `entered` is the monotonic time at which it was
     ready to begin. `found_before`: its task was read for an earlier request,
@@ -111,6 +113,8 @@ class OpenStart:
     unread: bool = False
     waits_since: float = 0.0
     seen_behind: bool = False
+    door: str = ""
+    sender: str | None = None
     outcome: Execution | None = None
 
 

@@ -293,7 +293,14 @@ class Intake:
         if holder is not None:
             # A repetition gets the reply of the request it repeats, at the end only if that waits for it.
             wait = request.wait if holder.waits else "started"
-            delivery = ledger.requests.repeated(one.arrival, holder.row, one.request_id, one.address, wait)
+            delivery = ledger.requests.repeated(
+                one.arrival,
+                holder.row,
+                one.request_id,
+                one.address,
+                wait,
+                wants_decision=holder.waits and wait == "started",
+            )
             self._place(one, delivery)
             answer = holder.final_answer or (holder.answer if wait == "started" else None)
             opened = ledger.requests.open.get(holder.row) or ledger.requests.finishing.get(holder.row)

@@ -172,7 +172,8 @@ def starts_served(connection: Connection) -> Sequence[Row]:
 
 
 def _starts_with_requests() -> Select[Any]:
-    query = select(starts, requests.c.request_id, requests.c.expires_at, requests.c.document)
+    columns = (requests.c.request_id, requests.c.expires_at, requests.c.document, requests.c.door)
+    query = select(starts, *columns)
     return query.join(requests, requests.c.id == starts.c.request).where(not_held()).order_by(starts.c.id)
 
 

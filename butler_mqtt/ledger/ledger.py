@@ -5,6 +5,7 @@ from __future__ import annotations
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.ledger.deliveries import Deliveries
 from butler_mqtt.ledger.events import Events
+from butler_mqtt.ledger.incidents import Incidents
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.open_requests import OpenRequests
 from butler_mqtt.ledger.runs import Runs
@@ -33,13 +34,15 @@ class Ledger:
     ) -> None:
         self.deliveries = Deliveries(turn)
         self.notes = Notes(turn)
+        incidents = Incidents(turn)
         self.requests = OpenRequests(
             turn,
             self.deliveries,
             self.notes,
+            incidents,
             if_running=if_running,
             refusals=refusals or Refusals(least=0),
         )
         events = Events(self.deliveries, event_topic)
-        self.starts = Starts(turn, self.requests, events)
-        self.runs = Runs(turn, self.starts, events, self.notes)
+        self.starts = Starts(turn, self.requests, events, incidents)
+        self.runs = Runs(turn, self.starts, events, self.notes, incidents)

@@ -16,6 +16,7 @@ from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import BODY_BYTES, Refusals
 from butler_mqtt.ledger.deliveries import Deliveries
+from butler_mqtt.ledger.incidents import Incidents, asked_by
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
@@ -35,16 +36,25 @@ class OpenRequests:
         turn: Gathers the rows.
         deliveries: Writes arrivals and replies.
         notes: Writes what is seldom.
+        incidents: Logs what went wrong.
         if_running: `queue` or `skip`: what a request means that does not say.
         refusals: Bounds what is kept of refusals and repetitions.
     """
 
     def __init__(
-        self, turn: UnitOfWork, deliveries: Deliveries, notes: Notes, *, if_running: str, refusals: Refusals
+        self,
+        turn: UnitOfWork,
+        deliveries: Deliveries,
+        notes: Notes,
+        incidents: Incidents,
+        *,
+        if_running: str,
+        refusals: Refusals,
     ) -> None:
         self._turn = turn
         self._deliveries = deliveries
         self._notes = notes
+        self._incidents = incidents
         self._refusals = refusals
         self._skip_if_running = if_running == "skip"
         #: Requests without a reply, and those with one of which a sender waits for the end.
@@ -70,6 +80,7 @@ class OpenRequests:
             arrival.received_at,
             address.entered,
             expires_at,
+            door=arrival.door,
         )
         self.open[identity] = opened
         self.count += 1
@@ -107,16 +118,31 @@ class OpenRequests:
             self._notes.cut(identity, size, BODY_BYTES)
         self._deliveries.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
-        _log_refused(request_id, error)
+        _log_refused(request_id, asked_by(arrival.door, request.sender if request else None), error)
         return delivery
 
-    def repeated(self, arrival: Arrival, row: int, request_id: str, address: Address, wait: str) -> Delivery:
-        """Record one more delivery of the request *row*, which is still to be answered."""
+    def repeated(
+        self,
+        arrival: Arrival,
+        row: int,
+        request_id: str,
+        address: Address,
+        wait: str,
+        *,
+        wants_decision: bool = False,
+    ) -> Delivery:
+        """
+        Record one more delivery of the request *row*, which is still to be answered.
+
+        *wants_decision*: a sender that waits for the end asks for the decision
+        too, as `start --wait` does each time; the log need not say so.
+        """
         # Its body means the same as the first.
         address = address._replace(payload=address.payload[:BODY_BYTES])
         delivery = self._deliveries.delivered(row, arrival, address, wait)
         self._turn.after(self._refusals.repeated, row)
-        _log.info(
+        _log.log(
+            logging.DEBUG if wants_decision else logging.INFO,
             "request %s came again",
             request_id,
             extra={"action": "request_repeated", "request_id": request_id},
@@ -153,7 +179,7 @@ class OpenRequests:
         self._close(opened, answer, error.code)
         self._answer_all(opened, answer, error.code)
         self._let_go(opened)
-        _log_refused(opened.request_id, error)
+        _log_refused(opened.request_id, asked_by(opened.door, opened.request.sender), error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
         """
@@ -174,6 +200,7 @@ class OpenRequests:
         planned = [self._insert_start(opened, task, wanted, decision) for task in decision.tasks]
         for task in decision.denied:
             self._insert_start(opened, task, StartState.DENIED, decision)
+        self._incidents.decided(opened, decision)
         self.reply_if_decided(opened)
         return [] if opened.request.dry_run else planned
 
@@ -189,6 +216,7 @@ class OpenRequests:
             self.refused(opened, whole)
             return
         self._move(opened, RequestState.CLOSED)
+        self._incidents.closed(opened)
         answer = replies.reply(opened)
         opened.reply = replies.encode(answer)
         self._close(opened, opened.reply, None)
@@ -283,6 +311,8 @@ class OpenRequests:
             expires_at=owner.expires_at,
             not_before=to_ms(owner.request.not_before),
             skip_if_running=self._skip_if_running if wish is None else wish == "skip",
+            door=owner.door,
+            sender=owner.request.sender,
         )
         owner.starts.append(start)
         if state is not StartState.PLANNED:
@@ -317,10 +347,11 @@ def _bytes(answer: str, arrival: Arrival, address: Address, request: Request | N
     return sum(map(len, texts)) + sum(map(len, of_message))
 
 
-def _log_refused(request_id: str, error: RequestError) -> None:
+def _log_refused(request_id: str, by: str, error: RequestError) -> None:
     _log.warning(
-        "request %s refused: %s: %s",
+        "request %s (%s) refused: %s: %s",
         request_id,
+        by,
         error.code,
         error.details,
         extra={"action": "request_refused", "request_id": request_id},

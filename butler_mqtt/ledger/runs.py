@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from butler_mqtt.clock import moment, now_ms, to_ms
 from butler_mqtt.contract import task_events
@@ -12,9 +12,18 @@ from butler_mqtt.domain.reconciliation import Baseline
 from butler_mqtt.domain.states import RunState, StartState, move
 from butler_mqtt.journal import tables
 from butler_mqtt.ledger.events import Events
+from butler_mqtt.ledger.incidents import Incidents
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.starts import Starts
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
+
+#: How the line about an execution names an end that is not a success.
+_NOT_WELL = {
+    StartState.FAILED: "failed",
+    StartState.ABORTED: "was aborted",
+    StartState.SKIPPED_BY_QLIK: "was skipped by Qlik Sense",
+    StartState.UNKNOWN: "is not shown any more, its end is unknown",
+}
 
 
 class Runs:
@@ -24,11 +33,14 @@ class Runs:
     All methods raise RuntimeError for a change that `domain.states` does not allow.
     """
 
-    def __init__(self, turn: UnitOfWork, starts: Starts, events: Events, notes: Notes) -> None:
+    def __init__(
+        self, turn: UnitOfWork, starts: Starts, events: Events, notes: Notes, incidents: Incidents
+    ) -> None:
         self._turn = turn
         self._starts = starts
         self._events = events
         self._notes = notes
+        self._incidents = incidents
 
     def intended(self, starts: Sequence[OpenStart], baseline: Baseline, since: float) -> Run:
         """Record that the task of *starts* is about to be started by one POST at *since* (monotonic)."""
@@ -156,6 +168,7 @@ class Runs:
         self._events.publish(
             kind, watch.task, watch.starts, watch.execution_id, **published, scriptLog=list(script_log)
         )
+        self._report(watch, state, published)
         for start in watch.starts:
             start.outcome = execution if start.owner is not None else None
         if state is StartState.UNKNOWN:
@@ -163,6 +176,13 @@ class Runs:
             self._starts.move(watch.starts, state, "outcome_unknown", details)
         else:
             self._starts.move(watch.starts, state)
+
+    def _report(self, watch: Watch, state: StartState, outcome: Mapping[str, object]) -> None:
+        """Have an execution that did not succeed logged; *outcome* as in its event."""
+        how = _NOT_WELL.get(state)
+        if how is not None:
+            reasons = [str(outcome[name]) for name in ("reason", "message") if outcome.get(name)]
+            self._incidents.execution_failed(watch, how, ": ".join(reasons))
 
     def _move(self, run: Run, state: RunState) -> None:
         run.state = move(run.state, state, run.id)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState, move
 from butler_mqtt.journal import tables
 from butler_mqtt.ledger.events import Events
+from butler_mqtt.ledger.incidents import NOT_STARTED, Incidents
 from butler_mqtt.ledger.open_requests import OpenRequests
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
@@ -22,10 +23,13 @@ class Starts:
     `domain.states` does not allow.
     """
 
-    def __init__(self, turn: UnitOfWork, requests: OpenRequests, events: Events) -> None:
+    def __init__(
+        self, turn: UnitOfWork, requests: OpenRequests, events: Events, incidents: Incidents
+    ) -> None:
         self._turn = turn
         self._requests = requests
         self._events = events
+        self._incidents = incidents
 
     def waits(self, start: OpenStart, reason: str, behind: str | None = None) -> None:
         """Record that a start waits: behind an execution, for a slot, or for its time."""
@@ -66,7 +70,7 @@ class Starts:
 
     def move(
         self,
-        starts: Iterable[OpenStart],
+        starts: Sequence[OpenStart],
         state: StartState,
         code: str | None = None,
         details: str | None = None,
@@ -80,6 +84,7 @@ class Starts:
             code: Why it was not started, as in docs/replies.md; None where it was.
             details: The same for people.
         """
+        waiting = [start for start in starts if start.state is not StartState.RUNNING]
         for start in starts:
             before = start.state
             start.state = move(before, state, start.id)
@@ -89,6 +94,8 @@ class Starts:
             self._turn.unit.update(
                 tables.starts, start.id, state=state, code=code, details=details, changed_at=now_ms()
             )
+        if state in NOT_STARTED:
+            self._incidents.moved(waiting)
         for owner in {start.owner.id: start.owner for start in starts if start.owner is not None}.values():
             self._requests.reply_if_decided(owner)
 

@@ -24,6 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.network_loop import NetworkLoop
+from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.oversize import ProtocolError
 from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
 
@@ -99,6 +100,7 @@ class BrokerConnection:
         peer: What uses the connection.
         on_fatal: Called when the thread dies of an exception; the connection stays dead.
         max_backoff_seconds: The longest wait between two attempts.
+        outages: What other connections to the broker know of it; None where there are none.
     """
 
     def __init__(
@@ -110,7 +112,9 @@ class BrokerConnection:
         peer: Peer,
         on_fatal: Callable[[BaseException], None],
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
+        outages: Outages | None = None,
     ) -> None:
+        self._outages = outages or Outages()
         self._max_backoff_seconds = max_backoff_seconds
         self.client_id = client_id
         self.is_v5 = mqtt.protocol_version == "5"
@@ -274,12 +278,14 @@ class BrokerConnection:
             )
             return
         self._accepted_at = time.monotonic()
+        gone = self._outages.reached()
         logger.info(
-            "Connected to %s as %s, MQTT %s, %s session",
+            "Connected to %s as %s, MQTT %s, %s session%s",
             self.where,
             self.client_id,
             self._mqtt.protocol_version,
             "resumed" if flags.session_present else "new",
+            "" if gone is None else f"; the broker was not reached for {gone:.0f} s",
             extra={"action": "mqtt_connected"},
         )
         self._peer.accepted(client, flags.session_present, BrokerLimits.of(properties))
@@ -301,20 +307,23 @@ class BrokerConnection:
         return None if self._accepted_at is None else time.monotonic() - self._accepted_at
 
     def _log_end(self, ended: Ended) -> None:
-        """Log a refusal as an error once per reason, everything that time fixes as information."""
+        """Log a refusal as an error once per reason, and a broker out of reach as a warning once."""
         if self.stopping:
             return
         again = ended.refused and ended.reason == self._last_refusal
         self._last_refusal = ended.reason if ended.refused else ""
-        lost = "mqtt_unreachable" if ended.lasted is None else "mqtt_lost"
-        logger.log(
-            logging.ERROR if ended.refused and not again else logging.INFO,
+        line = (
             "MQTT broker %s, client id %s: %s; trying again",
             self.where,
             self.client_id,
             ended.reason,
-            extra={"action": "mqtt_refused" if ended.refused else lost},
         )
+        if ended.refused:
+            logger.log(logging.DEBUG if again else logging.ERROR, *line, extra={"action": "mqtt_refused"})
+        elif ended.lasted is None:
+            logger.log(self._outages.unreachable(ended.reason), *line, extra={"action": "mqtt_unreachable"})
+        else:
+            logger.info(*line, extra={"action": "mqtt_lost"})
 
 
 def _advice(reason: ReasonCode) -> str:

@@ -24,6 +24,7 @@ from butler_mqtt import settings
 from butler_mqtt.domain.model import Message
 from butler_mqtt.mqtt.connection import MAX_BACKOFF_SECONDS, BrokerConnection, Ended
 from butler_mqtt.mqtt.hangups import Hangups
+from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded
 from butler_mqtt.mqtt.presence import Presence, Status, new_instance, parse, session_taken_over
 from butler_mqtt.mqtt.puback_proof import Proof
@@ -81,6 +82,7 @@ class Door:
         instance: Name of this process among all daemons; random when not given.
         stay_away_seconds: From TAKEN_OVER to GIVEN_UP.
         max_backoff_seconds: The longest wait between two attempts to connect.
+        outages: Shared with the other connections of the process.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Door:
         instance: str | None = None,
         stay_away_seconds: float = 60.0,
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
+        outages: Outages | None = None,
     ) -> None:
         self.instance = instance or new_instance()
         self.reason = "no answer yet"
@@ -122,6 +125,7 @@ class Door:
             peer=self,
             on_fatal=on_fatal,
             max_backoff_seconds=max_backoff_seconds,
+            outages=outages,
         )
 
     @property

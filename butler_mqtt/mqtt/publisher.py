@@ -20,6 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.mqtt.connection import BrokerConnection, Ended
+from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded, named
 from butler_mqtt.mqtt.presence import new_instance
 from butler_mqtt.mqtt.properties import PublicationProperties, variable_length
@@ -52,6 +53,7 @@ class ReplyPublisher:
         on_fatal: Gets the exception the network thread died of.
         instance: The process, as in `Door.instance`; makes the client id unique.
         window: Most publications in flight at once.
+        outages: Shared with the other connections of the process.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class ReplyPublisher:
         on_fatal: Callable[[BaseException], None],
         instance: str | None = None,
         window: int = WINDOW,
+        outages: Outages | None = None,
     ) -> None:
         self._on_confirmed = guarded(on_confirmed)
         self._on_refused = guarded(on_refused)
@@ -86,6 +89,7 @@ class ReplyPublisher:
             keep_session=False,
             peer=self,
             on_fatal=on_fatal,
+            outages=outages,
         )
 
     @property

@@ -88,11 +88,13 @@ class StoredRequests:
             behind=row["behind"],
             # Only its names are in the journal: what ran last is read again before it is started.
             unread=True,
+            door=row["door"],
+            sender=request.sender,
         )
 
 
 def _of_request(opened: OpenRequest) -> dict[str, object]:
-    return {"request_id": opened.request_id, "expires_at": opened.expires_at}
+    return {"request_id": opened.request_id, "expires_at": opened.expires_at, "door": opened.door}
 
 
 def _request(row: Row) -> OpenRequest:
@@ -106,6 +108,7 @@ def _request(row: Row) -> OpenRequest:
         _monotonic(row["received_at"]),
         row["expires_at"],
         row["reply"],
+        door=row["door"],
         not_found=json.loads(row["not_found"] or "[]"),
     )
 

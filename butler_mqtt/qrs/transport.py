@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ _HEADERS = {
     "Content-Type": "application/json",
 }
 
+_log = logging.getLogger("butler_mqtt.qrs")
 
 #: Called with each call's method, path, HTTP status (`none` without an answer), seconds.
 OnCall = Callable[[str, str, str, float], None]
@@ -115,10 +117,23 @@ class Transport:
                 raise ExchangeFailed(explain(error, self._settings), sent=self._meter.sent) from error
             raise
         finally:
-            if self._on_call is not None:
-                self._on_call(method, path, status, self._monotonic() - began)
+            self._note_call(method, path, status, self._monotonic() - began)
         self._used = self._monotonic()
         return answer
+
+    def _note_call(self, method: str, path: str, status: str, seconds: float) -> None:
+        if self._on_call is not None:
+            self._on_call(method, path, status, seconds)
+        if _log.isEnabledFor(logging.DEBUG):
+            # Without the query, which has the names of tasks.
+            _log.debug(
+                "%s /qrs%s: %s after %.0f ms",
+                method,
+                path,
+                status,
+                seconds * 1000,
+                extra={"action": "qrs_call"},
+            )
 
     def _prepared(self, method: str, path: str, query: str) -> PreparedRequest:
         # Hex digits are all an xrfkey may have, and enough: 64 bits for a check that only asks for a match.

@@ -26,6 +26,7 @@ from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.resolving.answer_cache import AnswerCache
 from butler_mqtt.resolving.backoff import Backoff
 from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.settings import Settings
 
 #: Starts decided and not yet carried out, from which on requests wait to be decided.
@@ -81,6 +82,7 @@ class Resolver:
         self._job: _ResolveJob | None = None
         self._numbers = itertools.count()
         self._backoff = Backoff(timings.longest_pause)
+        self._waiting_lines = WaitingLines()
         self._answered = time.monotonic()
         self._decided: list[OpenStart] = []
 
@@ -219,7 +221,8 @@ class Resolver:
         pause = self._backoff.failed()
         self._refreshes |= dict.fromkeys(job.refreshes)
         if job.requests or job.refreshes or self._waiting:
-            _log.info(
+            _log.log(
+                self._waiting_lines.level(str(error)),
                 "%s requests wait for Qlik Sense: %s; next try in %.1f s",
                 len(self._waiting),
                 error,

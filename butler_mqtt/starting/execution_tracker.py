@@ -20,6 +20,7 @@ from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.resolving.backoff import Backoff
 from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.starting.blocked_starts import BlockedStarts
 from butler_mqtt.starting.execution_poller import ExecutionPoller
 from butler_mqtt.starting.node_clocks import NodeClocks
@@ -65,6 +66,7 @@ class ExecutionTracker:
         self._watches: dict[str, Watch] = {}
         self._schedule = PollSchedule(timings)
         self._backoff = Backoff(timings.most_poll)
+        self._waiting_lines = WaitingLines()
         #: Whether a poll is in flight.
         self.polling = False
 
@@ -204,7 +206,8 @@ class ExecutionTracker:
     def _failed(self, error: QlikError) -> None:
         # A refusal is repeated as seldom as possible: only an operator can end it.
         pause = self._backoff.failed(self._timings.most_poll if isinstance(error, QlikRefused) else None)
-        _log.info(
+        _log.log(
+            self._waiting_lines.level(str(error)),
             "%s executions cannot be polled: %s; next try in %.0f s",
             len(self._watches),
             error,

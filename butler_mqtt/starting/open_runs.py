@@ -20,6 +20,7 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.resolving.backoff import Backoff
 from butler_mqtt.resolving.resolver import refused_by_qlik
+from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.starting.conclusions import (
     EXPIRED,
     Began,
@@ -72,6 +73,7 @@ class OpenRuns:
         self._id_trust = id_trust
         self._deadlines = deadlines
         self._backoff = backoff
+        self._waiting_lines = WaitingLines()
         self._server_time = server_time
         self._runs: dict[int, Run] = {}
         #: Runs to be posted again.
@@ -169,7 +171,8 @@ class OpenRuns:
     def _unavailable(self, run: Run, error: QlikUnavailable) -> None:
         pause = self._backoff.failed(error.retry_after)
         self.repeat.append(run)
-        _log.info(
+        _log.log(
+            self._waiting_lines.level(str(error)),
             "task %s (%s) is not started yet: %s; next try in %.1f s",
             run.task.name,
             run.task.id,

@@ -59,6 +59,12 @@ def daemon(make_daemon: Callable[..., Daemon], broker: Mosquitto) -> Daemon:
     return make_daemon(broker).start()
 
 
+#: The broker has the reply about the decision; the command waits for the end.
+ANSWERED = "SELECT id FROM deliveries WHERE wait = 'started' AND confirmed_at IS NOT NULL"
+#: The reply came some polls ago: its execution has been seen to run since.
+RUNNING = "SELECT id FROM runs WHERE events LIKE '%running%'"
+
+
 # ---- what is gathered
 
 
@@ -131,11 +137,12 @@ def test_a_reply_reports_success_by_its_outcome_alone(answer: dict[str, Any], go
 
 def test_it_ends_with_0_when_every_task_has_succeeded(place: Place, qlik: Qlik) -> None:
     tasks = qlik.tasks(2, durationSeconds=1, tags=["wait ok"])
-    code, out, err = call(place.daemon, "--tag", "wait ok")
+    code, out, err = call(place.daemon, "--tag", "wait ok", "--request-id", "wait-ok")
     assert (code, err) == (0, ""), out
     assert "2 of 2 succeeded" in out
     assert out.count(" succeeded ") >= 2
     assert [qlik.executions(task) for task in tasks] == [1, 1]
+    assert "request wait-ok came again" not in place.daemon.log()
 
 
 def test_it_speaks_mqtt_3_1_1_too(each: Place, qlik: Qlik) -> None:
@@ -207,7 +214,7 @@ def test_it_shows_the_end_although_the_daemon_is_killed_twice_on_the_way(daemon:
     task = qlik.task(durationSeconds=3, result="fail", scriptLog=LOG)
     qlik.begin(task)
     with started(daemon, "--task-id", task) as process:
-        daemon.wait_row("SELECT id FROM deliveries WHERE wait = 'finished' LIMIT 1 OFFSET 1")
+        daemon.wait_row(ANSWERED)
         daemon.kill()
         daemon.start()
         until_begun(qlik, task, 2)
@@ -229,7 +236,7 @@ def test_it_goes_on_when_the_broker_was_away(
         other = make_daemon(relay.port)
         task = qlik.task(durationSeconds=4)
         with started(other, "--task-id", task) as process:
-            daemon.wait_row("SELECT id FROM deliveries WHERE wait = 'finished' LIMIT 1 OFFSET 1")
+            daemon.wait_row(RUNNING)
             relay.cut()
             code, out, err = outcome(process)
     assert (code, err) == (0, ""), out
@@ -240,7 +247,7 @@ def test_it_goes_on_when_the_broker_was_away(
 def test_interrupted_it_says_that_the_request_goes_on(daemon: Daemon, qlik: Qlik) -> None:
     task = qlik.task(result="never")
     with started(daemon, "--task-id", task, "--request-id", "goes-on") as process:
-        daemon.wait_row("SELECT id FROM deliveries WHERE wait = 'finished' LIMIT 1 OFFSET 1")
+        daemon.wait_row(RUNNING)
         process.send_signal(signal.SIGINT)
         code, _, err = outcome(process)
     assert code == 1

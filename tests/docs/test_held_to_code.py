@@ -31,6 +31,8 @@ OURS = [page for page in pages() if page.name != "README.md" or page.parent.name
 BLOCKS = [block for page in OURS for block in blocks(page)]
 #: Commands of the contract, some with commands of their own.
 COMMANDS = {"run", "demo", "check", "init", "start", "resolve", "requests", "simulate-qrs", "token"}
+#: Names of the levels in `logging`.
+LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 SHARE = "/opt/butler-mqtt/share/butler-mqtt/"
 
 
@@ -81,6 +83,59 @@ def actions_of(module: ast.Module) -> Iterator[str]:
             yield from strings(node.args[-1])
 
 
+def levels_in(node: ast.AST, modules: list[ast.Module]) -> set[str]:
+    """Give the levels that an expression may have: named in it, in what it is assigned, in what it calls."""
+    found = {
+        one.attr.lower() for one in ast.walk(node) if isinstance(one, ast.Attribute) and one.attr in LEVELS
+    }
+    called = {
+        one.func.attr
+        for one in ast.walk(node)
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)
+    }
+    for module in modules:
+        for one in ast.walk(module):
+            if isinstance(one, ast.FunctionDef) and one.name in called:
+                found |= levels_in(ast.Module([one], []), [])
+    return found
+
+
+def levels_of_actions(modules: list[ast.Module]) -> dict[str, set[str]]:
+    """Give the levels at which each action is logged."""
+    found: dict[str, set[str]] = {}
+    for module in modules:
+        for call in ast.walk(module):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                continue
+            extra = [word.value for word in call.keywords if word.arg == "extra"]
+            if not extra:
+                continue
+            name = call.func.attr
+            levels = {"exception": {"error"}}.get(name, {name})
+            if name == "log":
+                levels = levels_in(call.args[0], modules)
+            assert levels <= {one.lower() for one in LEVELS}, ast.unparse(call)
+            assert levels, ast.unparse(call)
+            # The dictionary alone, and where a name stands in it, the module that gives it its value.
+            lone = ast.Module([ast.Expr(extra[0])], [])
+            literal = set(actions_of(lone))
+            for action in literal or set(actions_of(module)) - actions_written_out(module):
+                found.setdefault(action, set()).update(levels)
+    return found
+
+
+def actions_written_out(module: ast.Module) -> set[str]:
+    """Give the actions that stand as text in an `extra`."""
+    return {
+        action
+        for call in ast.walk(module)
+        if isinstance(call, ast.Call)
+        for word in call.keywords
+        if word.arg == "extra"
+        for action in actions_of(ast.Module([ast.Expr(word.value)], []))
+    }
+
+
 def codes_of(call: ast.Call) -> set[str]:
     """Give the reply codes that a call names: by its first argument, or by `code=`."""
     found: set[str] = set()
@@ -103,6 +158,22 @@ def test_every_log_action_is_documented_and_no_other() -> None:
         action for action in documented if action not in written and not action.startswith(composed)
     ] == []
     assert documented == sorted(set(documented))
+
+
+def test_every_log_action_has_the_levels_that_are_documented() -> None:
+    documented = {
+        words(row[0])[0]: set(row[1].split(", ")) for row in rows("operations.md", "### Actions")[1:]
+    }
+    written = levels_of_actions(list(sources()))
+    composed = {action for action in written if action.endswith("_")}
+    wrong = {
+        action: f"documented {sorted(documented[action])}, written {sorted(levels)}"
+        for action, levels in written.items()
+        if action not in composed and documented[action] != levels
+    }
+    assert wrong == {}
+    # Only what is composed of a beginning and a word of the contract may be left out.
+    assert all(action.startswith(tuple(composed)) for action in set(documented) - set(written))
 
 
 def test_every_exit_code_is_documented_and_no_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -49,6 +50,20 @@ def test_a_repetition_that_waits_for_the_end_gets_the_reply_its_request_got(harn
     harness.send({"requestId": "a", "taskId": task, "wait": "finished"}, correlation=b"again")
     harness.until(lambda: answers(harness, b"again"))
     assert answers(harness, b"again") == [harness.replies()[0]]
+
+
+def test_a_sender_that_waits_for_the_end_may_ask_for_the_decision_without_a_word_in_the_log(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "butler_mqtt")
+    task = harness.site.add("Sales")
+    harness.send({"requestId": "a", "taskId": task, "wait": "finished"}, correlation=b"end")
+    harness.ask({"requestId": "a", "taskId": task}, correlation=b"decision")
+    assert [one for one in caplog.records if getattr(one, "action", "") == "request_repeated"] == []
+    harness.send({"requestId": "a", "taskId": task, "wait": "finished"})
+    harness.turn()
+    again = [one for one in caplog.records if getattr(one, "action", "") == "request_repeated"]
+    assert [one.getMessage() for one in again] == ["request a came again"]
 
 
 def test_a_repetition_in_the_turn_of_the_end_gets_the_reply_at_the_end(harness: Harness) -> None:

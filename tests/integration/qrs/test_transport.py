@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+import logging
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -396,6 +398,22 @@ def test_without_verification_the_server_may_be_anyone_and_the_log_says_so_once(
     assert [record.levelname for record in caplog.records if "rejectUnauthorized" in record.message] == [
         "WARNING"
     ]
+
+
+def test_each_call_is_a_line_at_debug_without_its_query(
+    server: Server, site: Files | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def calls() -> list[str]:
+        return [one.getMessage() for one in caplog.records if getattr(one, "action", "") == "qrs_call"]
+
+    caplog.set_level(logging.INFO, "butler_mqtt")
+    connection = client(server, site).connection()
+    connection.start(TASK)
+    assert calls() == []
+    caplog.set_level(logging.DEBUG, "butler_mqtt")
+    connection.start(TASK)
+    (line,) = calls()
+    assert re.fullmatch(rf"POST /qrs/task/{TASK.id}/start/synchronous: 201 after \d+ ms", line)
 
 
 def test_a_refused_client_certificate_never_passes_for_a_refusal(files: Files, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""How often a line about work that waits for the Qlik server is repeated."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+#: Seconds between two lines at `info` for one cause.
+PAUSE_SECONDS = 60.0
+#: Causes with lines of their own within that time; they could differ each time.
+MAX_CAUSES = 5
+
+
+class WaitingLines:
+    """
+    Gives repeated lines their level: information once a minute for each cause, else debug.
+
+    Args:
+        monotonic: The clock, seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._logged: dict[str, float] = {}
+
+    def level(self, cause: str) -> int:
+        """Return the level of a line about waiting because of *cause*."""
+        now = self._monotonic()
+        self._logged = {known: at for known, at in self._logged.items() if now - at < PAUSE_SECONDS}
+        if cause in self._logged or len(self._logged) >= MAX_CAUSES:
+            return logging.DEBUG
+        self._logged[cause] = now
+        return logging.INFO

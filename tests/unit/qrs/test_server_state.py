@@ -1,0 +1,26 @@
+"""An outage of the Qlik server is one warning, and its end one line."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from butler_mqtt.qrs.server_state import ServerState
+from butler_mqtt.qrs.transport import HttpAnswer
+
+
+def test_an_outage_is_one_warning_and_its_end_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "butler_mqtt")
+    now = [100.0]
+    state = ServerState("sense:4242", lambda: now[0])
+    state.note_answer(HttpAnswer(200, b"{}"))
+    for _ in range(5):
+        state.note_failure("connection refused")
+        now[0] += 12.0
+    for _ in range(5):
+        state.note_answer(HttpAnswer(200, b"{}"))
+    assert [(one.levelname, getattr(one, "action", ""), one.getMessage()) for one in caplog.records] == [
+        ("WARNING", "qrs_unreachable", "Qlik server sense:4242 is not reached: connection refused"),
+        ("INFO", "qrs_reached", "Qlik server sense:4242 is reached again after 60 s"),
+    ]
