@@ -1,13 +1,16 @@
 """
 HTTP answers of the QRS -> values or errors, by what the caller may do next.
 
-Error bodies are plain text or HTML, so the status is read before
-anything is parsed.
+Error bodies of the repository are plain text, escaped as HTML text is (seen
+with a 400 of 2017), so the status is read before anything is parsed. Only a
+body that begins with `<` is a page, whatever its Content-Type says.
 """
 
 from __future__ import annotations
 
+import html
 import json
+from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -25,16 +28,23 @@ class PassingOutage(QlikUnavailable):
     """An outage that may be over in a moment: a read is repeated within the call."""
 
 
-def is_html(answer: HttpAnswer) -> bool:
-    """Return whether a proxy's page came instead of an answer of the repository."""
-    return "html" in answer.content_type.lower() or answer.body[:64].lstrip()[:1] == b"<"
+def is_page(answer: HttpAnswer) -> bool:
+    """Return whether an HTML page, as a proxy sends it, came instead of an answer of the repository."""
+    return answer.body[:64].removeprefix(BOM_UTF8).lstrip()[:1] == b"<"
+
+
+def words_of(answer: HttpAnswer) -> str:
+    """Return the text of a refusal, unescaped: one line, bounded, no control characters."""
+    # Bounded first: a body may be megabytes; the longest escapes in use take six bytes for a character.
+    escaped = answer.body[: 8 * MAX_BODY_TEXT].decode("utf-8-sig", "replace")
+    return text(html.unescape(escaped), MAX_BODY_TEXT)
 
 
 def quoted(answer: HttpAnswer) -> str:
     """Quote the body for a message: one line, bounded, no control characters; a page is only named."""
-    if is_html(answer):
+    if is_page(answer):
         return "an HTML page"
-    words = text(answer.body[: 4 * MAX_BODY_TEXT].decode("utf-8", "replace"), MAX_BODY_TEXT)
+    words = words_of(answer)
     return f"'{words}'" if words else "no text"
 
 
@@ -50,7 +60,7 @@ def value_of(answer: HttpAnswer, call: str) -> object:
     if answer.status == 204:
         return None
     if 200 <= answer.status < 300:
-        if not is_html(answer):
+        if not is_page(answer):
             try:
                 value: object = json.loads(answer.body)
             except (ValueError, RecursionError):

@@ -34,7 +34,7 @@ def answer(site: Site, call: Call) -> Answer:
             return handler(site, call)
         found = entity_lists.answer(site, call)
     except Refusal as refusal:
-        return Answer.text(refusal.status, refusal.text)
+        return Answer.refusal(refusal, escaped=site.switches.error_text == "escaped")
     return found or Answer.text(404, NO_ENDPOINT)
 
 

@@ -89,6 +89,7 @@ class Site:
         return Dialect(
             same_object=self.switches.pairing == "sameObject",
             doubled_quotes=self.switches.doubled_quote == "accepted",
+            quoted_guids=self.switches.quoted_guid == "accepted",
             known_properties=(
                 self._known_properties if self.switches.property_shorthand == "accepted" else None
             ),

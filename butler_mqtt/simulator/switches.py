@@ -29,6 +29,8 @@ class Switches:
     pairing: Literal["any", "sameObject"] = "any"
     property_shorthand: Literal["accepted", "refused"] = "accepted"
     doubled_quote: Literal["refused", "accepted"] = "refused"
+    quoted_guid: Literal["refused", "accepted"] = "refused"
+    error_text: Literal["escaped", "plain"] = "escaped"
     already_running: Literal["empty", "same", "second"] = "empty"
     synchronous_body: Literal["object", "string"] = "object"
     unknown_task: Literal["404", "400"] = "404"

@@ -42,6 +42,20 @@ def test_doubled_quotes(qrs: Client) -> None:
     assert qrs.get("task", filter="name eq 'a''b'") == []
 
 
+def test_guids_in_quotes(qrs: Client) -> None:
+    refusal = qrs.call("GET", "task", filter=f"id eq '{QUICK}'")
+    words = f"Cannot convert the constant value &quot;Guid&quot; to the following: &#39;{QUICK}&#39;"
+    assert (refusal.status_code, refusal.text) == (400, words)
+    qrs.switch(quotedGuid="accepted")
+    assert [task["id"] for task in qrs.get("task", filter=f"id eq '{QUICK}'")] == [QUICK]
+
+
+def test_the_text_of_a_refusal(qrs: Client) -> None:
+    assert qrs.call("GET", "task", filter="a 'b'").text == "Cannot parse the expression: a &#39;b&#39;"
+    qrs.switch(errorText="plain")
+    assert qrs.call("GET", "task", filter="a 'b'").text == "Cannot parse the expression: a 'b'"
+
+
 def test_the_start_of_a_running_task(qrs: Client) -> None:
     first = qrs.start(LONG)
     assert qrs.start(LONG) == EMPTY

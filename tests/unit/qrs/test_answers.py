@@ -18,6 +18,11 @@ from butler_mqtt.qrs.transport import HttpAnswer
 from butler_mqtt.settings import QrsSettings as Settings
 
 ID = "9a7f2a40-1d7b-4c55-9b0a-2f1b7f1e0001"
+#: As a server of 2017 answered to a GUID in quotes.
+QUOTED_GUID = (
+    b"Cannot convert the constant value &quot;Guid&quot; to the following:"
+    b" &#39;3bc13721-0000-4000-8000-000000000001&#39;"
+)
 DATE = "Mon, 20 Jan 2025 19:45:15 GMT"
 
 
@@ -71,8 +76,30 @@ def test_a_body_is_quoted_on_one_bounded_line() -> None:
     assert quoted(HttpAnswer(400, b"a\r\n\x1b[31mb")) == "'a [31mb'"
     assert len(quoted(HttpAnswer(400, b"x" * 100_000))) <= 202
     assert quoted(HttpAnswer(502, b"  <!DOCTYPE html>secret")) == "an HTML page"
-    assert quoted(HttpAnswer(502, b"oops", "text/html; charset=utf-8")) == "an HTML page"
+    assert quoted(HttpAnswer(502, b"\xef\xbb\xbf<html>secret")) == "an HTML page"
     assert quoted(HttpAnswer(500, b"")) == "no text"
+
+
+def test_the_server_escapes_its_texts_for_html_and_they_are_read_without() -> None:
+    answer = HttpAnswer(400, QUOTED_GUID, "text/html; charset=utf-8")
+    words = (
+        "Cannot convert the constant value \"Guid\" to the following: '3bc13721-0000-4000-8000-000000000001'"
+    )
+    assert quoted(answer) == f"'{words}'"
+    assert words in str(error_of(answer))
+    assert quoted(HttpAnswer(400, b"a&#10;b&#27; &amp;quot;")) == "'a b &quot;'"
+    assert len(quoted(HttpAnswer(400, b"&quot;" * 100_000))) == 202
+    xsrf = HttpAnswer(
+        403, b"&#88;SRF prevention check failed&#46; Possible XSRF discovered&#46;", "text/html"
+    )
+    assert "xrfkey" in str(error_of(xsrf))
+
+
+def test_only_a_body_that_begins_like_a_page_is_one_whatever_its_type_says() -> None:
+    assert value_of(HttpAnswer(200, b"[]", "text/html"), "GET x") == []
+    assert (
+        quoted(HttpAnswer(404, b"No matching endpoint found", "text/html")) == "'No matching endpoint found'"
+    )
 
 
 @pytest.mark.parametrize("status", [200, 201])
@@ -133,7 +160,7 @@ def test_reachability_follows_the_answers_of_the_repository_itself() -> None:
     for answer in (
         HttpAnswer(200, b"<html>"),
         HttpAnswer(503, b"starting"),
-        HttpAnswer(404, b"x", "text/html"),
+        HttpAnswer(404, b"<p>x", "text/plain"),
     ):
         state.note_answer(answer)
         assert not state.reachable
