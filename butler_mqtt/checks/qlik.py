@@ -100,7 +100,12 @@ def _without(shared: RepositoryClient, error: QlikError) -> Finding:
             f"{shared.place}: {refused}",
             "use client.pem and its key from an export of this site, not expired",
         )
-    if shared.server_time() is not None:
+    if "an HTML page" in text:
+        advice = (
+            "a page is no answer of the Repository Service: it has not started (see its log), or"
+            " configQRS.host and port are those of a proxy: they must be the repository's own, 4242"
+        )
+    elif shared.server_time() is not None:
         advice = "the server answers: check that the Repository Service has started, and its log"
     else:
         advice = "check configQRS.host and port, that the Repository Service runs, and the firewall"

@@ -107,6 +107,13 @@ def test_a_server_that_knows_no_path_of_ours_is_wrong(site: Client, qrs: Setting
     assert "4242" in by_name(found)["qlik.connection"].advice
 
 
+def test_a_page_is_not_the_repository_and_is_named_by_its_title(site: Client, qrs: Settings) -> None:
+    site.plant(kind="html", status=404, count=None)
+    [finding] = [one for one in check(qrs) if one.name == "qlik.connection"]
+    assert (finding.state, "titled 'Qlik Sense'" in finding.text) == (State.UNREACHABLE, True)
+    assert "4242" in finding.advice
+
+
 @pytest.mark.parametrize(
     ("status", "words"), [(403, "X-Qlik-User"), (404, "Repository Service"), (500, "log")]
 )
