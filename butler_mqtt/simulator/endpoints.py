@@ -21,6 +21,7 @@ XSRF = "XSRF prevention check failed. Possible XSRF discovered."
 NO_ENDPOINT = "No matching endpoint found"
 _KEY = re.compile(r"[0-9a-zA-Z]{16}")
 _USER = re.compile(r"\s*UserDirectory=([^;]+);\s*UserId=(\S.*?)\s*", re.IGNORECASE)
+_USER_SYNC = 2
 _CHANGE_TYPES = {"undefined": 0, "add": 1, "update": 2, "delete": 3}
 Handler = Callable[[Site, Call], Answer]
 
@@ -101,6 +102,8 @@ def _start(site: Site, call: Call, *tasks: SimulatedTask) -> Answer:
 
 def _start_synchronous(site: Site, call: Call, task: SimulatedTask) -> Answer:
     _named(site, call, task)
+    if task.kind == _USER_SYNC and site.switches.user_sync_synchronous == "400":
+        raise Refusal(400, "A user synchronization cannot be started synchronously")
     execution_id = site.start(task, call.user, call.record, synchronous=True)
     if site.switches.synchronous_body == "string":
         return Answer(201, b'"%s"' % execution_id.encode())

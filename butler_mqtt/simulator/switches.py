@@ -33,6 +33,7 @@ class Switches:
     error_text: Literal["escaped", "plain"] = "escaped"
     already_running: Literal["empty", "same", "second"] = "empty"
     synchronous_body: Literal["object", "string"] = "object"
+    user_sync_synchronous: Literal["201", "400"] = "201"
     unknown_task: Literal["404", "400"] = "404"
     list_limit: int | None = None
     result_lag_seconds: float = 0.0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from butler_mqtt import settings
-from butler_mqtt.domain.model import EMPTY_GUID, Selector, SelectorKind, Task
+from butler_mqtt.domain.model import EMPTY_GUID, Selector, SelectorKind, Task, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 
@@ -237,6 +237,48 @@ def test_other_kinds_start_by_the_path_that_fits_them(connection: RepositoryConn
         3: True,
         4: True,
     }
+
+
+def user_sync(connection: RepositoryConnection) -> Task:
+    tasks = connection.find([tag("other-kinds")])[tag("other-kinds")]
+    assert not isinstance(tasks, QlikRefused)
+    (task,) = [one for one in tasks if one.task_type == TaskType.USER_SYNC]
+    return task
+
+
+def test_a_user_sync_that_may_not_start_synchronously_is_started_once_all_the_same(
+    simulator: Simulator, connection: RepositoryConnection
+) -> None:
+    simulator.switch(userSyncSynchronous="400", durationFactor=1000)
+    task = user_sync(connection)
+    execution_id = connection.start(task)
+    (execution,) = connection.snapshot(task).executions
+    assert (execution.id, execution.active) == (execution_id, True)
+    # It runs: a second one begins nothing, and what it waits behind is seen.
+    assert connection.start(user_sync(connection)) == EMPTY_GUID
+    assert simulator.starts()["requests"] == 1
+
+
+def test_a_user_sync_that_began_since_it_was_read_is_not_started_again(
+    simulator: Simulator, connection: RepositoryConnection
+) -> None:
+    simulator.switch(userSyncSynchronous="400", durationFactor=1000)
+    read_before = user_sync(connection)
+    connection.start(read_before)
+    with pytest.raises(QlikRefused, match="400"):
+        connection.start(read_before)
+    assert simulator.starts()["requests"] == 1
+
+
+def test_a_user_sync_whose_asynchronous_start_loses_its_answer_is_in_doubt(
+    simulator: Simulator, connection: RepositoryConnection
+) -> None:
+    simulator.switch(userSyncSynchronous="400", durationFactor=1000)
+    task = user_sync(connection)
+    simulator.admin("POST", "/faults", {"kind": "cut", "method": "POST", "when": "after", "path": "*/start"})
+    with pytest.raises(OutcomeUnknown):
+        connection.start(task)
+    assert simulator.starts()["requests"] == 1
 
 
 def test_a_start_cut_after_it_took_effect_is_unknown_and_the_snapshot_shows_it(
