@@ -133,7 +133,7 @@ def _script_log_file(site: Site, call: Call) -> Answer:
     if site.switches.script_log == "old":
         raise Refusal(404, NO_ENDPOINT)
     result = site.executions.results.get(guid(call.parameter("executionresultid")))
-    if result is None or result.task.id != guid(call.segments[1]) or not result.summary["scriptLogAvailable"]:
+    if result is None or result.task.id != guid(call.segments[1]) or not result.has_script_log:
         raise Refusal(404, "No such script log")
     return Answer.json({"value": result.file_reference})
 
@@ -142,7 +142,7 @@ def _download(site: Site, call: Call) -> Answer:
     result = site.executions.script_logs.get(call.segments[2])
     if (
         result is None
-        or not result.summary["scriptLogAvailable"]
+        or not result.has_script_log
         or result.script_log_from is None
         or site.clock.monotonic() < result.script_log_from
     ):

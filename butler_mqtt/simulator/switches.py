@@ -52,6 +52,7 @@ class Switches:
     user_header: Literal["required", "optional"] = "required"
     rights: Literal["full", "read", "none"] = "full"
     script_log: Literal["both", "old", "new"] = "both"
+    script_log_available: bool = False
     script_log_lag_seconds: float = 0.0
     duplicate_callbacks: bool = False
     listener: Literal["up", "abort", "refuse"] = "up"

@@ -188,6 +188,13 @@ def test_a_server_may_know_only_one_way_to_the_script_log(
     assert (old.status_code, new.status_code) == statuses
 
 
+def test_a_script_log_may_be_said_to_be_available(qrs: Client) -> None:
+    qrs.switch(scriptLogAvailable=True)
+    execution_id = qrs.start(QUICK)
+    eventually(lambda: qrs.session_gone(execution_id))
+    assert qrs.get("executionresult/full", filter=f"executionID eq {execution_id}")[0]["scriptLogAvailable"]
+
+
 def test_a_script_log_may_come_late(qrs: Client) -> None:
     qrs.switch(scriptLogLagSeconds=0.5)
     execution_id = qrs.start(QUICK)
