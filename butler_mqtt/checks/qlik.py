@@ -88,6 +88,8 @@ def _without(shared: RepositoryClient, error: QlikError) -> Finding:
     if isinstance(error, QlikRefused):
         if "xsrf" in text.lower():
             advice = "a proxy between removes the xrfkey: connect to the server's port 4242 directly"
+        elif "account is inactive" in text.lower():
+            advice = "activate the user in the QMC, or name another in configQRS.headers.static"
         elif error.status in _RIGHTS:
             advice = "check X-Qlik-User in configQRS.headers.static: the user must exist and have rights"
         else:

@@ -174,6 +174,11 @@ def _advice(status: int, words: str) -> str:
             "; the xrfkey of query and header did not arrive as sent:"
             " a proxy in between changes the address or drops X-Qlik-Xrfkey"
         )
+    if status == 403 and "account is inactive" in words.lower():
+        return (
+            "; the user in header X-Qlik-User (configQRS.headers) is inactive in Qlik Sense:"
+            " activate it in the QMC, or name another"
+        )
     if status == 403:
         return (
             "; the user in header X-Qlik-User (configQRS.headers) lacks the right:"

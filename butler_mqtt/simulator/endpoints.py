@@ -18,6 +18,7 @@ from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.tasks import MODIFIED_BY, SimulatedTask
 
 XSRF = "XSRF prevention check failed. Possible XSRF discovered."
+INACTIVE = "Your account is inactive. Contact your administrator to activate it."
 NO_ENDPOINT = "No matching endpoint found"
 _KEY = re.compile(r"[0-9a-zA-Z]{16}")
 _USER = re.compile(r"\s*UserDirectory=([^;]+);\s*UserId=(\S.*?)\s*", re.IGNORECASE)
@@ -50,6 +51,8 @@ def _check(site: Site, call: Call) -> None:
         call.record.user = call.user
     elif site.switches.user_header == "required":
         raise Refusal(403, "Forbidden")
+    if site.switches.user_account == "inactive":
+        raise Refusal(403, INACTIVE)
     if not call.complete:
         raise Refusal(400, "Missing parameter value(s)")
 

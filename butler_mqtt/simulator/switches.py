@@ -50,6 +50,7 @@ class Switches:
     scheduler: Literal["present", "absent"] = "present"
     session_types: tuple[int, ...] = (0, 1, 2)
     user_header: Literal["required", "optional"] = "required"
+    user_account: Literal["active", "inactive"] = "active"
     rights: Literal["full", "read", "none"] = "full"
     script_log: Literal["both", "old", "new"] = "both"
     script_log_available: bool = False

@@ -107,6 +107,14 @@ def test_a_server_that_knows_no_path_of_ours_is_wrong(site: Client, qrs: Setting
     assert "4242" in by_name(found)["qlik.connection"].advice
 
 
+def test_an_inactive_account_is_named(site: Client, qrs: Settings) -> None:
+    site.switch(userAccount="inactive")
+    finding = by_name(check(qrs))["qlik.connection"]
+    assert finding.state is State.WRONG
+    assert "Your account is inactive" in finding.text
+    assert "activate" in finding.advice
+
+
 def test_a_page_is_not_the_repository_and_is_named_by_its_title(site: Client, qrs: Settings) -> None:
     site.plant(kind="html", status=404, count=None)
     [finding] = [one for one in check(qrs) if one.name == "qlik.connection"]

@@ -79,6 +79,14 @@ def test_the_two_kinds_of_403_are_distinguished() -> None:
     assert "lacks the right" in str(error_of(HttpAnswer(403, b"Forbidden")))
 
 
+def test_an_inactive_account_is_named_as_such() -> None:
+    words = b"Your account is inactive. Contact your administrator to activate it."
+    error = str(error_of(HttpAnswer(403, words)))
+    assert "is inactive in Qlik Sense" in error
+    assert "X-Qlik-User" in error
+    assert "lacks the right" not in error
+
+
 def test_a_body_is_quoted_on_one_bounded_line() -> None:
     assert quoted(HttpAnswer(400, b"a\r\n\x1b[31mb")) == "'a [31mb'"
     assert len(quoted(HttpAnswer(400, b"x" * 100_000))) <= 202
