@@ -121,6 +121,16 @@ def _quotes(read: ReadJson) -> Finding:
             f"{FAILS}: quotes in tags and values are understood; with one, tasks are found that do not match",
             "the daemon compares each again; still, avoid tags and values with a quote or a backslash",
         )
+    text = f"(tags.name eq {filters.literal(uuid.uuid4().hex + chr(39), doubled=True)})"
+    if (
+        answer.status in NOT_UNDERSTOOD
+        and rows_of(read("/task/full", f"filter={filters.encode(text)}")) == []
+    ):
+        return ok(
+            "site.quotes",
+            f"{FAILS}: a backslash escapes a quote in tags and values; it is doubled here, and so does the"
+            " daemon; avoid a quote and a backslash in one of them",
+        )
     return warning(
         "site.quotes",
         f"{FAILS}: quotes in tags and values are understood; one is answered with {answer.status}",

@@ -51,6 +51,7 @@ class Dialect:
 
     same_object: bool = False
     doubled_quotes: bool = False
+    backslashes: bool = True
     quoted_guids: bool = False
     known_properties: frozenset[str] | None = frozenset()
 
@@ -198,7 +199,7 @@ def bind(text: str, schema: Schema, dialect: Dialect) -> Bound:
         FilterError: With the body of the 400.
     """
     return _bound(
-        filter_language.parse(text, doubled_quotes=dialect.doubled_quotes),
+        filter_language.parse(text, doubled_quotes=dialect.doubled_quotes, backslashes=dialect.backslashes),
         schema,
         dialect,
         FilterError(f"Cannot parse the expression: {text}"),

@@ -28,7 +28,7 @@ class Switches:
 
     pairing: Literal["any", "sameObject"] = "any"
     property_shorthand: Literal["accepted", "refused"] = "accepted"
-    doubled_quote: Literal["refused", "accepted"] = "refused"
+    doubled_quote: Literal["refused", "accepted", "only"] = "refused"
     quoted_guid: Literal["refused", "accepted"] = "refused"
     error_text: Literal["escaped", "plain"] = "escaped"
     already_running: Literal["empty", "same", "second"] = "empty"

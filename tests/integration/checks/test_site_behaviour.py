@@ -56,6 +56,7 @@ def test_what_this_site_does_is_shown(
         ({"listLimit": 3}, {"site.lists": State.WARNING}),
         ({"taskModel": "base"}, {}),
         ({"pairing": "sameObject", "propertyShorthand": "refused", "doubledQuote": "accepted"}, {}),
+        ({"doubledQuote": "only"}, {}),
     ],
 )
 def test_only_what_an_operator_should_know_is_a_warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -132,7 +133,49 @@ def test_names_tags_and_pairs_are_found_however_they_are_spelled(connection: Rep
     assert names(found[named("Twice")]) == ["Twice", "Twice"]
 
 
-def test_no_text_breaks_out_of_its_quotes(connection: RepositoryConnection) -> None:
+QUOTED = "R&D's reload"
+
+
+@pytest.fixture
+def quoted(simulator: Simulator) -> str:
+    """A task with a quote in its name; returns its name."""
+    simulator.admin("POST", "/tasks", {"name": QUOTED, "tags": [QUOTED]})
+    return QUOTED
+
+
+def searches(simulator: Simulator) -> int:
+    calls = simulator.admin("GET", "/calls?path=/task/full")
+    assert isinstance(calls, dict)
+    return len(calls["calls"])
+
+
+def test_a_site_that_wants_a_quote_doubled_is_asked_once_more_and_remembered(
+    simulator: Simulator, qrs: RepositoryClient, quoted: str
+) -> None:
+    simulator.switch(doubledQuote="only")
+    with contextlib.closing(qrs.connection()) as connection:
+        assert names(connection.find([tag(quoted)])[tag(quoted)]) == [quoted]
+    assert searches(simulator) == 2
+    with contextlib.closing(qrs.connection()) as another:
+        assert names(another.find([named(quoted)])[named(quoted)]) == [quoted]
+    assert searches(simulator) == 3
+
+
+def test_a_quote_beside_a_backslash_is_not_asked_for_in_another_way(
+    simulator: Simulator, connection: RepositoryConnection, quoted: str
+) -> None:
+    simulator.switch(doubledQuote="only")
+    found = connection.find([tag("a'b\\"), tag(quoted), tag("daily-reports")])
+    assert isinstance(found[tag("a'b\\")], QlikRefused)
+    assert names(found[tag(quoted)]) == [quoted]
+    assert len(names(found[tag("daily-reports")])) == 2
+
+
+@pytest.mark.parametrize("position", ["refused", "accepted", "only"])
+def test_no_text_breaks_out_of_its_quotes(
+    simulator: Simulator, connection: RepositoryConnection, position: str
+) -> None:
+    simulator.switch(doubledQuote=position)
     attempts = [
         INJECTION,
         "\\",
