@@ -167,8 +167,8 @@ def _rights(connection: RepositoryConnection, read: ReadJson) -> Iterator[Findin
 def _count(read: ReadJson) -> int | None:
     """Count the tasks that the user sees, by their list where needed; None if neither can be read."""
     try:
-        count = site_lists.number_of(read("/task/count"))
-        if count is not None:
+        count = site_lists.count(read)
+        if isinstance(count, int):
             return count
         rows = site_lists.rows_of(read("/task/full"))
     except ExchangeFailed:

@@ -15,7 +15,8 @@ from butler_mqtt.checks import site_lists
 from butler_mqtt.checks.finding import Finding, ok, warning
 from butler_mqtt.checks.site_lists import FAILS, HOLDS, UNKNOWN_HERE, ReadJson, Rows, rows_of
 from butler_mqtt.qrs import filters, wire
-from butler_mqtt.qrs.task_lists import KINDS, NOT_UNDERSTOOD
+from butler_mqtt.qrs.task_count import KINDS
+from butler_mqtt.qrs.task_lists import NOT_UNDERSTOOD
 
 #: Names that the shorthand can hold.
 _PLAIN = re.compile(r"\w+")
@@ -160,7 +161,7 @@ def _long(read: ReadJson) -> Finding:
 
 
 def _unknown(read: ReadJson) -> Finding:
-    status = read(f"/task/{uuid.uuid4()}").status
+    status = read(f"/reloadtask/{uuid.uuid4()}").status
     if status == 404:
         return ok("site.unknownTask", f"{HOLDS}: an id that no task has is answered with 404")
     return ok(

@@ -179,16 +179,6 @@ class RepositoryConnection:
             return None
         return script_log.last_lines(self._read, self._read_text, task_id, execution.result_id, lines)
 
-    def task_count(self) -> int:
-        """
-        Count the tasks that our user may see.
-
-        Raises:
-            QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to answer.
-        """
-        return wire.number(wire.part(self._read("/task/count"), "value")) or 0
-
     def capacity(self) -> int:
         """
         Read how many reloads the site runs at one time, by its scheduler nodes; 0 if it does not show them.

@@ -18,11 +18,10 @@ from typing import Protocol
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs.task_count import KINDS, count_tasks
 
 log = logging.getLogger("butler_mqtt.qrs")
 
-#: Paths of the concrete kinds; distribute and preload tasks are reload tasks to the server.
-KINDS = ("reloadtask", "externalprogramtask", "usersynctask")
 #: A list this long may have been cut. The one report of a limit says 100 by default; it can be set.
 MAYBE_CUT = 10
 #: Tasks left out of a question by their ids, about 11 KB of the URL. Together with a list of 100 this
@@ -191,7 +190,11 @@ class TaskLists:
         if len(entries) < MAYBE_CUT or all_found:
             return entries
         try:
-            total = wire.number(wire.part(self.read(f"/{path}/count", query), "value"))
+            total = (
+                count_tasks(self.read, query)
+                if path == "task"
+                else wire.number(wire.part(self.read(f"/{path}/count", query), "value"))
+            )
         except QlikRefused as error:
             log.warning(
                 "A list of %d tasks cannot be checked for completeness: %s",

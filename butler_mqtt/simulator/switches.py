@@ -39,6 +39,7 @@ class Switches:
     result_lag_seconds: float = 0.0
     retry_results: Literal["several", "one"] = "several"
     results_kept: int = 10_000
+    abstract_task: Literal["absent", "present"] = "absent"
     task_model: Literal["concrete", "base"] = "concrete"
     clock_offset_seconds: float = 0.0
     node_clock_seconds: tuple[float, ...] = (0.0,)

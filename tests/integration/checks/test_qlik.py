@@ -81,7 +81,7 @@ def test_a_server_that_does_not_count_is_a_warning_that_names_the_assumption(
     found = check(qrs)
     assert bad(found) == {"site.count": State.WARNING}
     line = by_name(found)["site.count"]
-    assert line.text.startswith("does not hold: /task/count")
+    assert line.text.startswith("does not hold: tasks can be counted by kind")
     assert str(status) in line.text
     assert "8 tasks" in by_name(found)["qlik.tasks"].text
 
