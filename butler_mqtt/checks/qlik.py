@@ -88,6 +88,8 @@ def _without(shared: RepositoryClient, error: QlikError) -> Finding:
     if isinstance(error, QlikRefused):
         if "xsrf" in text.lower():
             advice = "a proxy between removes the xrfkey: connect to the server's port 4242 directly"
+        elif "account is inactive" in text.lower():
+            advice = "activate the user in the QMC, or name another in configQRS.headers.static"
         elif error.status in _RIGHTS:
             advice = "check X-Qlik-User in configQRS.headers.static: the user must exist and have rights"
         else:
@@ -100,7 +102,12 @@ def _without(shared: RepositoryClient, error: QlikError) -> Finding:
             f"{shared.place}: {refused}",
             "use client.pem and its key from an export of this site, not expired",
         )
-    if shared.server_time() is not None:
+    if "an HTML page" in text:
+        advice = (
+            "a page is no answer of the Repository Service: it has not started (see its log), or"
+            " configQRS.host and port are those of a proxy: they must be the repository's own, 4242"
+        )
+    elif shared.server_time() is not None:
         advice = "the server answers: check that the Repository Service has started, and its log"
     else:
         advice = "check configQRS.host and port, that the Repository Service runs, and the firewall"
@@ -160,8 +167,8 @@ def _rights(connection: RepositoryConnection, read: ReadJson) -> Iterator[Findin
 def _count(read: ReadJson) -> int | None:
     """Count the tasks that the user sees, by their list where needed; None if neither can be read."""
     try:
-        count = site_lists.number_of(read("/task/count"))
-        if count is not None:
+        count = site_lists.count(read)
+        if isinstance(count, int):
             return count
         rows = site_lists.rows_of(read("/task/full"))
     except ExchangeFailed:

@@ -15,7 +15,8 @@ from butler_mqtt.checks import site_lists
 from butler_mqtt.checks.finding import Finding, ok, warning
 from butler_mqtt.checks.site_lists import FAILS, HOLDS, UNKNOWN_HERE, ReadJson, Rows, rows_of
 from butler_mqtt.qrs import filters, wire
-from butler_mqtt.qrs.task_lists import KINDS, NOT_UNDERSTOOD
+from butler_mqtt.qrs.task_count import KINDS
+from butler_mqtt.qrs.task_lists import NOT_UNDERSTOOD
 
 #: Names that the shorthand can hold.
 _PLAIN = re.compile(r"\w+")
@@ -121,6 +122,16 @@ def _quotes(read: ReadJson) -> Finding:
             f"{FAILS}: quotes in tags and values are understood; with one, tasks are found that do not match",
             "the daemon compares each again; still, avoid tags and values with a quote or a backslash",
         )
+    text = f"(tags.name eq {filters.literal(uuid.uuid4().hex + chr(39), doubled=True)})"
+    if (
+        answer.status in NOT_UNDERSTOOD
+        and rows_of(read("/task/full", f"filter={filters.encode(text)}")) == []
+    ):
+        return ok(
+            "site.quotes",
+            f"{FAILS}: a backslash escapes a quote in tags and values; it is doubled here, and so does the"
+            " daemon; avoid a quote and a backslash in one of them",
+        )
     return warning(
         "site.quotes",
         f"{FAILS}: quotes in tags and values are understood; one is answered with {answer.status}",
@@ -150,7 +161,7 @@ def _long(read: ReadJson) -> Finding:
 
 
 def _unknown(read: ReadJson) -> Finding:
-    status = read(f"/task/{uuid.uuid4()}").status
+    status = read(f"/reloadtask/{uuid.uuid4()}").status
     if status == 404:
         return ok("site.unknownTask", f"{HOLDS}: an id that no task has is answered with 404")
     return ok(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from butler_mqtt.checks.finding import Finding, ok, warning
 from butler_mqtt.domain.model import ExecutionStatus, TaskType
 from butler_mqtt.qrs import filters, wire
-from butler_mqtt.qrs.task_lists import KINDS
+from butler_mqtt.qrs.task_count import KINDS
 from butler_mqtt.qrs.transport import HttpAnswer
 
 #: How a line begins: whether an assumption holds here.
@@ -33,9 +33,9 @@ class ReadJson(Protocol):
 
 def check(read: ReadJson, rows: Rows) -> Iterator[Finding]:
     """Check the list of all tasks, *rows*."""
-    counted = read("/task/count")
-    total = number_of(counted)
-    yield _count(counted, total)
+    counted = count(read)
+    total = counted if isinstance(counted, int) else None
+    yield _count(counted)
     yield _lists(rows, total)
     yield _form(read, rows)
     yield _kinds(rows)
@@ -65,13 +65,25 @@ def _value(answer: HttpAnswer) -> object:
     return value
 
 
-def _count(answer: HttpAnswer, total: int | None) -> Finding:
-    if total is not None:
-        return ok("site.count", f"{HOLDS}: /task/count counts the tasks ({total})")
-    result = "no number" if answer.status == 200 else str(answer.status)
+def count(read: ReadJson) -> int | str:
+    """Count the tasks by kind, a kind that the server lacks as 0; else what was answered instead."""
+    total = lacking = 0
+    for kind in KINDS:
+        answer = read(f"/{kind}/count")
+        number = number_of(answer)
+        if number is None and answer.status != 404:
+            return f"/{kind}/count is answered with {answer.status if answer.status != 200 else 'no number'}"
+        lacking += number is None
+        total += number or 0
+    return total if lacking < len(KINDS) else "each is answered with 404"
+
+
+def _count(counted: int | str) -> Finding:
+    if isinstance(counted, int):
+        return ok("site.count", f"{HOLDS}: tasks can be counted by kind ({counted})")
     return warning(
         "site.count",
-        f"{FAILS}: /task/count counts the tasks; it is answered with {result}",
+        f"{FAILS}: tasks can be counted by kind; {counted}",
         "the daemon works without; a list that the server cuts is then not noticed, so check that "
         "MaxRecordLimit of the Repository Service is above the number of tasks",
     )

@@ -7,6 +7,7 @@ may hold anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -23,6 +24,8 @@ _QRS: Final = ("Butler", "configQRS")
 _CERT: Final = ("Butler", "cert")
 _REST: Final = ("Butler", "restServerConfig")
 _MONITORING: Final = ("Butler", "monitoring")
+#: A part of X-Qlik-User written with a colon, as some pages on the web show it.
+_COLONS: Final = re.compile(r"(?:^|;)\s*(?:UserDirectory|UserId)\s*:", re.IGNORECASE)
 #: Headers that the program or its HTTP client writes itself, in lower case.
 _OWN_HEADERS: Final = frozenset(
     {"connection", "content-length", "host", "transfer-encoding", "x-qlik-xrfkey"}
@@ -163,7 +166,12 @@ def _headers(qrs: QrsSettings, document: Document) -> None:
         document.add_problem(
             place, "lacks the header X-Qlik-User, e.g. UserDirectory=INTERNAL; UserId=sa_repository"
         )
-    for index, name in enumerate(names):
+    for index, (name, (_, value)) in enumerate(zip(names, qrs.headers, strict=True)):
+        if name == "x-qlik-user" and _COLONS.search(value):
+            # The value itself is not quoted: headers may hold secrets.
+            document.add_problem(
+                (*place, index), "has colons, which the server refuses (403); write UserDirectory=…; UserId=…"
+            )
         if name in _OWN_HEADERS:
             document.add_problem((*place, index), f"{name} is written by this program itself; remove it")
         elif name in names[:index]:

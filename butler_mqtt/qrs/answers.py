@@ -1,13 +1,18 @@
 """
 HTTP answers of the QRS -> values or errors, by what the caller may do next.
 
-Error bodies are plain text or HTML, so the status is read before
-anything is parsed.
+Error bodies of the repository are plain text, escaped as HTML text is (seen
+with a 400 of 2017), so the status is read before anything is parsed. Only a
+body that begins with `<` is a page, whatever its Content-Type says.
 """
 
 from __future__ import annotations
 
+import html
 import json
+import re
+from codecs import BOM_UTF8
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -19,23 +24,52 @@ from butler_mqtt.qrs.wire import guid, text
 MAX_BODY_TEXT = 200
 #: Statuses of a server or proxy that is starting, overloaded or without a repository behind it.
 PASSING = frozenset({502, 503, 504})
+#: The title of a page; it stands near the beginning.
+_TITLE = re.compile(rb"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_TITLE_WITHIN = 4096
 
 
 class PassingOutage(QlikUnavailable):
     """An outage that may be over in a moment: a read is repeated within the call."""
 
 
-def is_html(answer: HttpAnswer) -> bool:
-    """Return whether a proxy's page came instead of an answer of the repository."""
-    return "html" in answer.content_type.lower() or answer.body[:64].lstrip()[:1] == b"<"
+def is_page(answer: HttpAnswer) -> bool:
+    """Return whether an HTML page, as a proxy sends it, came instead of an answer of the repository."""
+    return answer.body[:64].removeprefix(BOM_UTF8).lstrip()[:1] == b"<"
+
+
+def words_of(answer: HttpAnswer) -> str:
+    """Return the text of a refusal, unescaped: one line, bounded, no control characters."""
+    # Bounded first: a body may be megabytes; the longest escapes in use take six bytes for a character.
+    escaped = answer.body[: 8 * MAX_BODY_TEXT].decode("utf-8-sig", "replace")
+    return text(html.unescape(escaped), MAX_BODY_TEXT)
+
+
+def of_another(answer: HttpAnswer) -> bool:
+    """
+    Return whether an answer is not the repository's own word, but a page of what stands in its place.
+
+    HTTP.sys itself answers 404 with a page while the repository has not started.
+    An address that is too long (414) is our own doing, whoever says so.
+    """
+    return is_page(answer) and answer.status != 414
 
 
 def quoted(answer: HttpAnswer) -> str:
-    """Quote the body for a message: one line, bounded, no control characters; a page is only named."""
-    if is_html(answer):
-        return "an HTML page"
-    words = text(answer.body[: 4 * MAX_BODY_TEXT].decode("utf-8", "replace"), MAX_BODY_TEXT)
-    return f"'{words}'" if words else "no text"
+    """
+    Quote the body for a message: one line, bounded, no control characters.
+
+    A page is named by its title, else by the reason phrase of its status.
+    """
+    if not is_page(answer):
+        words = words_of(answer)
+        return f"'{words}'" if words else "no text"
+    found = _TITLE.search(answer.body[:_TITLE_WITHIN])
+    title = words_of(replace(answer, body=found[1])) if found is not None else ""
+    if title:
+        return f"an HTML page titled '{title}'"
+    reason = text(answer.reason, MAX_BODY_TEXT)
+    return f"an HTML page, '{reason}'" if reason else "an HTML page"
 
 
 def value_of(answer: HttpAnswer, call: str) -> object:
@@ -44,13 +78,13 @@ def value_of(answer: HttpAnswer, call: str) -> object:
 
     Raises:
         PassingOutage: 429, 502, 503, 504, or a 2xx that is not JSON.
-        QlikUnavailable: Another 5xx.
+        QlikUnavailable: Another 5xx, or a page in place of an answer.
         QlikRefused: Any other status.
     """
     if answer.status == 204:
         return None
     if 200 <= answer.status < 300:
-        if not is_html(answer):
+        if not is_page(answer):
             try:
                 value: object = json.loads(answer.body)
             except (ValueError, RecursionError):
@@ -89,8 +123,9 @@ def execution_of(answer: HttpAnswer, call: str) -> str | None:
 
     Raises:
         QlikUnavailable: 429: nothing was started.
-        QlikRefused: Any other 4xx: nothing was started.
-        OutcomeUnknown: Any other answer that does not carry an id.
+        QlikRefused: Any other 4xx of the repository: nothing was started.
+        OutcomeUnknown: Any other answer that does not carry an id; a page of another among
+            them, since nothing says that the start was not passed on.
     """
     if answer.status == 204:
         return None
@@ -103,7 +138,7 @@ def execution_of(answer: HttpAnswer, call: str) -> str | None:
         if execution is not None:
             return execution
         raise OutcomeUnknown(f"{call}: {answer.status} with {quoted(answer)} instead of an execution id")
-    if 400 <= answer.status < 500:
+    if answer.status == 429 or (400 <= answer.status < 500 and not is_page(answer)):
         raise _error(answer, call)
     raise OutcomeUnknown(f"{call}: {answer.status} {quoted(answer)}; the task may have been started")
 
@@ -115,6 +150,11 @@ def _error(answer: HttpAnswer, call: str) -> QlikError:
         return PassingOutage(f"{line}; the server asks us to slow down", retry_seconds(answer))
     if status >= 500:
         return QlikUnavailable(f"{line}; see the repository's log")
+    if of_another(answer):
+        return QlikUnavailable(
+            f"{line}; that is not the repository's own answer: it has not started,"
+            " or a proxy answers in its place" + ("" if status == 403 else _advice(status, words))
+        )
     return QlikRefused(line + _advice(status, words), status)
 
 
@@ -133,6 +173,11 @@ def _advice(status: int, words: str) -> str:
         return (
             "; the xrfkey of query and header did not arrive as sent:"
             " a proxy in between changes the address or drops X-Qlik-Xrfkey"
+        )
+    if status == 403 and "account is inactive" in words.lower():
+        return (
+            "; the user in header X-Qlik-User (configQRS.headers) is inactive in Qlik Sense:"
+            " activate it in the QMC, or name another"
         )
     if status == 403:
         return (

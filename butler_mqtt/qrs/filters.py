@@ -3,7 +3,8 @@ The text of a QRS filter: no word of a request gets into it unescaped.
 
 Documented nowhere, measured by others against a real server: a quote in a
 string is escaped by a backslash, a doubled quote is refused, and the whole
-filter must be percent-encoded with blanks as %20 (not +).
+filter must be percent-encoded with blanks as %20 (not +). A site that refuses
+the backslash is asked with doubled quotes (`task_lists`).
 """
 
 from __future__ import annotations
@@ -21,12 +22,24 @@ MAX_ENCODED = 7500
 _OR = " or "
 
 
-def literal(text: str) -> str:
-    r"""Return *text* as a quoted string: first `\` becomes `\\`, then `'` becomes `\'`."""
+def literal(text: str, *, doubled: bool = False) -> str:
+    r"""
+    Return *text* as a quoted string: first `\` becomes `\\`, then `'` becomes `\'`.
+
+    With *doubled*, `'` becomes `''` where there is no backslash: how a site that
+    wants that reads one is not known, and read as an escape it would let text out.
+    """
+    if doubled and "\\" not in text:
+        return "'" + text.replace("'", "''") + "'"
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def term(selector: Selector) -> str:
+def can_be_doubled(selector: Selector) -> bool:
+    """Return whether the term of *selector* is another with doubled quotes."""
+    return term(selector, doubled=True) != term(selector)
+
+
+def term(selector: Selector, *, doubled: bool = False) -> str:
     """
     Return the term, in parentheses, for the tasks of *selector*.
 
@@ -35,12 +48,12 @@ def term(selector: Selector) -> str:
     if selector.kind is SelectorKind.TASK_ID:
         return any_of("id", [selector.value])
     if selector.kind is SelectorKind.TASK_NAME:
-        return f"(name eq {literal(selector.value)})"
+        return f"(name eq {literal(selector.value, doubled=doubled)})"
     if selector.kind is SelectorKind.TAG:
-        return f"(tags.name eq {literal(selector.value)})"
+        return f"(tags.name eq {literal(selector.value, doubled=doubled)})"
     return (
-        f"(customProperties.definition.name eq {literal(selector.name)}"
-        f" and customProperties.value eq {literal(selector.value)})"
+        f"(customProperties.definition.name eq {literal(selector.name, doubled=doubled)}"
+        f" and customProperties.value eq {literal(selector.value, doubled=doubled)})"
     )
 
 
@@ -61,9 +74,9 @@ def _bare(identity: str) -> str:
     return identity
 
 
-def join(selectors: Iterable[Selector]) -> str:
-    """Return the filter for tasks that any of *selectors* means."""
-    return _OR.join(map(term, selectors))
+def join(selectors: Iterable[Selector], *, doubled: bool = False) -> str:
+    """Return the filter for tasks that any of *selectors* means, with *doubled* quotes or backslashes."""
+    return _OR.join(term(one, doubled=doubled) for one in selectors)
 
 
 def encode(text: str) -> str:

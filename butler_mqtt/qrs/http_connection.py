@@ -222,6 +222,7 @@ class Adapter(HTTPAdapter):
         response = Response()
         response.request = req
         response.status_code = resp.status
+        response.reason = resp.reason
         response.headers = resp.headers
         response.raw = resp
         return response

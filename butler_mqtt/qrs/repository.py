@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import tenacity
 
-from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot
+from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.qrs import script_log, wire
 from butler_mqtt.qrs.answer_limits import Limits
@@ -20,6 +20,7 @@ from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.snapshots import Snapshots
 from butler_mqtt.qrs.task_lists import Form, TaskLists
 from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer, OnCall, Transport
+from butler_mqtt.qrs.user_sync_start import start_asynchronously
 from butler_mqtt.settings import QrsSettings as Settings
 
 log = logging.getLogger("butler_mqtt.qrs")
@@ -105,7 +106,9 @@ class RepositoryConnection:
 
         Kinds without execution sessions (distribute, preload, unknown) are
         started without asking for an id, the others through
-        `start/synchronous`, which does not wait for the run either.
+        `start/synchronous`, which does not wait for the run either. A user
+        synchronisation for which that is refused (400) is started without
+        asking once, if the server shows that nothing began.
 
         Returns:
             The execution id in lower case, `model.EMPTY_GUID` when the server
@@ -116,21 +119,15 @@ class RepositoryConnection:
             QlikRefused: The server answered 4xx, not 429; nothing was started.
             OutcomeUnknown: The task may be running.
         """
-        path = f"/task/{task.id}/start{'/synchronous' if task.has_sessions else ''}"
-        call = self._call("POST", path)
+        path = f"/task/{task.id}/start"
+        if not task.has_sessions:
+            return self._post(path)
         try:
-            answer = self._transport.exchange("POST", path)
-        except ExchangeFailed as error:
-            self._qrs.note_failure(str(error))
-            if error.sent:
-                raise OutcomeUnknown(f"{call}: {error}; the task may have been started") from error
-            raise QlikUnavailable(f"{call}: {error}") from error
-        self._qrs.note_answer(answer)
-        try:
-            return execution_of(answer, call)
-        except (OutcomeUnknown, QlikUnavailable):
-            self._transport.close()
-            raise
+            return self._post(f"{path}/synchronous")
+        except QlikRefused as refusal:
+            if refusal.status != 400 or task.task_type != TaskType.USER_SYNC:
+                raise
+            return start_asynchronously(task, refusal, self.snapshot, lambda: self._post(path))
 
     def snapshot(self, task: Task) -> TaskSnapshot:
         """
@@ -182,16 +179,6 @@ class RepositoryConnection:
             return None
         return script_log.last_lines(self._read, self._read_text, task_id, execution.result_id, lines)
 
-    def task_count(self) -> int:
-        """
-        Count the tasks that our user may see.
-
-        Raises:
-            QlikUnavailable: The server could not be asked, retries included.
-            QlikRefused: The server refuses to answer.
-        """
-        return wire.number(wire.part(self._read("/task/count"), "value")) or 0
-
     def capacity(self) -> int:
         """
         Read how many reloads the site runs at one time, by its scheduler nodes; 0 if it does not show them.
@@ -217,6 +204,22 @@ class RepositoryConnection:
     def close(self) -> None:
         """Close the connection; a later call opens a new one."""
         self._transport.close()
+
+    def _post(self, path: str) -> str | None:
+        call = self._call("POST", path)
+        try:
+            answer = self._transport.exchange("POST", path)
+        except ExchangeFailed as error:
+            self._qrs.note_failure(str(error))
+            if error.sent:
+                raise OutcomeUnknown(f"{call}: {error}; the task may have been started") from error
+            raise QlikUnavailable(f"{call}: {error}") from error
+        self._qrs.note_answer(answer)
+        try:
+            return execution_of(answer, call)
+        except (OutcomeUnknown, QlikUnavailable):
+            self._transport.close()
+            raise
 
     def _read(self, path: str, query: str = "") -> object:
         return self._retrying(self._read_once, path, query, value_of)

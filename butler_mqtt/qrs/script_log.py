@@ -42,6 +42,7 @@ def _references(read: Read, task_id: str, result_id: str) -> list[tuple[str, str
     rows = wire.objects(read("/executionresult/full", f"filter={chosen}"))
     new = (f"/reloadtask/{task_id}/scriptlogfile", f"executionResultId={result_id}")
     file = wire.reference(rows[0].get("fileReferenceID")) if rows else None
-    if file is None or rows[0].get("scriptLogAvailable") is False:
+    # Not `scriptLogAvailable`: it was false on recorded results that had a log.
+    if file is None:
         return [new]
     return [(f"/reloadtask/{task_id}/scriptlog", f"fileReferenceId={file}"), new]

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from butler_mqtt.qrs.answers import PASSING, http_date, is_html, quoted
+from butler_mqtt.qrs.answers import PASSING, http_date, of_another, quoted
 from butler_mqtt.qrs.transport import HttpAnswer
 
 log = logging.getLogger("butler_mqtt.qrs")
@@ -56,7 +56,7 @@ class ServerState:
         """Take the time from an answer, and whether the repository is reached: a 500 shows neither."""
         if answer.date != self._date and (moment := http_date(answer.date)) is not None:
             self._date, self._clock = answer.date, (moment, self.monotonic())
-        if answer.status in PASSING or is_html(answer):
+        if answer.status in PASSING or of_another(answer):
             self.note_failure(f"{answer.status} with {quoted(answer)}")
         elif answer.status < 500:
             self._reached_at = self.monotonic()

@@ -18,11 +18,10 @@ from typing import Protocol
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs.task_count import KINDS, count_tasks
 
 log = logging.getLogger("butler_mqtt.qrs")
 
-#: Paths of the concrete kinds; distribute and preload tasks are reload tasks to the server.
-KINDS = ("reloadtask", "externalprogramtask", "usersynctask")
 #: A list this long may have been cut. The one report of a limit says 100 by default; it can be set.
 MAYBE_CUT = 10
 #: Tasks left out of a question by their ids, about 11 KB of the URL. Together with a list of 100 this
@@ -53,6 +52,8 @@ class Form:
     concrete: bool | None = None
     #: Whether the common list has shown a whole task, with tags and custom properties.
     whole: bool = False
+    #: Whether a quote in a string is escaped by another: learned once, where a backslash was refused.
+    doubled_quotes: bool = False
 
 
 class _ListCut(QlikRefused):
@@ -150,7 +151,7 @@ class TaskLists:
 
     def _ask(self, path: str, group: Sequence[Selector]) -> tuple[Entries, Refusals]:
         try:
-            return self._list(path, group), {}
+            return self._list_either_way(path, group), {}
         except QlikRefused as error:
             if error.status not in NOT_UNDERSTOOD and not isinstance(error, _ListCut):
                 raise
@@ -160,14 +161,40 @@ class TaskLists:
         (left, refused), (right, others) = self._ask(path, group[:middle]), self._ask(path, group[middle:])
         return left + right, refused | others
 
-    def _list(self, path: str, group: Sequence[Selector]) -> Entries:
-        query = f"filter={filters.encode(filters.join(group))}"
+    def _list_either_way(self, path: str, group: Sequence[Selector]) -> Entries:
+        """Read the list; where quotes may be what is not understood, once more with the other escape."""
+        try:
+            return self._list(path, group, doubled=self.form.doubled_quotes)
+        except QlikRefused as error:
+            quotes = error.status == 400 and "cannot parse" in str(error).casefold()
+            if self.form.doubled_quotes or not quotes or not any(map(filters.can_be_doubled, group)):
+                raise
+            try:
+                entries = self._list(path, group, doubled=True)
+            except QlikRefused as another:
+                if another.status not in NOT_UNDERSTOOD:
+                    raise
+                raise error from None
+        self.form.doubled_quotes = True
+        log.info(
+            "The Qlik server wants quotes in a filter doubled: so they are from now on",
+            extra={"action": "qrs_form"},
+        )
+        return entries
+
+    def _list(self, path: str, group: Sequence[Selector], *, doubled: bool) -> Entries:
+        text = filters.join(group, doubled=doubled)
+        query = f"filter={filters.encode(text)}"
         entries = wire.objects(self.read(f"/{path}/full", query))
         all_found = len(entries) >= len(group) and all(one.kind is SelectorKind.TASK_ID for one in group)
         if len(entries) < MAYBE_CUT or all_found:
             return entries
         try:
-            total = wire.number(wire.part(self.read(f"/{path}/count", query), "value"))
+            total = (
+                count_tasks(self.read, query)
+                if path == "task"
+                else wire.number(wire.part(self.read(f"/{path}/count", query), "value"))
+            )
         except QlikRefused as error:
             log.warning(
                 "A list of %d tasks cannot be checked for completeness: %s",
@@ -178,14 +205,14 @@ class TaskLists:
             return entries
         if total is None or total <= len(entries):
             return entries
-        return self._rest(path, group, entries, total)
+        return self._rest(path, text, entries, total)
 
-    def _rest(self, path: str, group: Sequence[Selector], entries: Entries, total: int) -> Entries:
+    def _rest(self, path: str, asked: str, entries: Entries, total: int) -> Entries:
         """Read what a cut list left out: the same question again, without the tasks seen so far."""
         found = list(entries)
         seen = _ids(found)
         while len(seen) < total and len(seen) <= MAX_EXCLUDED:
-            text = f"({filters.join(group)}) and {filters.none_of('id', sorted(seen))}"
+            text = f"({asked}) and {filters.none_of('id', sorted(seen))}"
             try:
                 rows = wire.objects(self.read(f"/{path}/full", f"filter={filters.encode(text)}"))
             except QlikRefused as error:

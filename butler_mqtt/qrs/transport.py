@@ -51,7 +51,7 @@ class ExchangeFailed(ButlerError):
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """One HTTP answer, whole; absent headers are empty strings."""
+    """One HTTP answer, whole; absent headers and an absent reason phrase are empty strings."""
 
     status: int
     body: bytes
@@ -59,6 +59,7 @@ class HttpAnswer:
     date: str = ""
     retry_after: str = ""
     location: str = ""
+    reason: str = ""
 
 
 class Transport:
@@ -165,6 +166,7 @@ class Transport:
             date=headers.get("Date", ""),
             retry_after=headers.get("Retry-After", ""),
             location=headers.get("Location", ""),
+            reason=response.reason or "",
         )
 
     def close(self) -> None:

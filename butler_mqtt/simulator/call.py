@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,12 @@ class Answer:
     def text(cls, status: int, text: str) -> Answer:
         """Answer with plain text."""
         return cls(status, text.encode(), b"text/plain; charset=utf-8")
+
+    @classmethod
+    def refusal(cls, refusal: Refusal, *, escaped: bool) -> Answer:
+        """Answer with the text of a refusal, *escaped* as .NET escapes HTML."""
+        text = refusal.text
+        return cls.text(refusal.status, html.escape(text).replace("&#x27;", "&#39;") if escaped else text)
 
     @classmethod
     def nothing(cls) -> Answer:

@@ -18,9 +18,11 @@ from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.tasks import MODIFIED_BY, SimulatedTask
 
 XSRF = "XSRF prevention check failed. Possible XSRF discovered."
+INACTIVE = "Your account is inactive. Contact your administrator to activate it."
 NO_ENDPOINT = "No matching endpoint found"
 _KEY = re.compile(r"[0-9a-zA-Z]{16}")
 _USER = re.compile(r"\s*UserDirectory=([^;]+);\s*UserId=(\S.*?)\s*", re.IGNORECASE)
+_USER_SYNC = 2
 _CHANGE_TYPES = {"undefined": 0, "add": 1, "update": 2, "delete": 3}
 Handler = Callable[[Site, Call], Answer]
 
@@ -34,7 +36,7 @@ def answer(site: Site, call: Call) -> Answer:
             return handler(site, call)
         found = entity_lists.answer(site, call)
     except Refusal as refusal:
-        return Answer.text(refusal.status, refusal.text)
+        return Answer.refusal(refusal, escaped=site.switches.error_text == "escaped")
     return found or Answer.text(404, NO_ENDPOINT)
 
 
@@ -49,6 +51,8 @@ def _check(site: Site, call: Call) -> None:
         call.record.user = call.user
     elif site.switches.user_header == "required":
         raise Refusal(403, "Forbidden")
+    if site.switches.user_account == "inactive":
+        raise Refusal(403, INACTIVE)
     if not call.complete:
         raise Refusal(400, "Missing parameter value(s)")
 
@@ -101,6 +105,8 @@ def _start(site: Site, call: Call, *tasks: SimulatedTask) -> Answer:
 
 def _start_synchronous(site: Site, call: Call, task: SimulatedTask) -> Answer:
     _named(site, call, task)
+    if task.kind == _USER_SYNC and site.switches.user_sync_synchronous == "400":
+        raise Refusal(400, "A user synchronization cannot be started synchronously")
     execution_id = site.start(task, call.user, call.record, synchronous=True)
     if site.switches.synchronous_body == "string":
         return Answer(201, b'"%s"' % execution_id.encode())
@@ -130,7 +136,7 @@ def _script_log_file(site: Site, call: Call) -> Answer:
     if site.switches.script_log == "old":
         raise Refusal(404, NO_ENDPOINT)
     result = site.executions.results.get(guid(call.parameter("executionresultid")))
-    if result is None or result.task.id != guid(call.segments[1]) or not result.summary["scriptLogAvailable"]:
+    if result is None or result.task.id != guid(call.segments[1]) or not result.has_script_log:
         raise Refusal(404, "No such script log")
     return Answer.json({"value": result.file_reference})
 
@@ -139,7 +145,7 @@ def _download(site: Site, call: Call) -> Answer:
     result = site.executions.script_logs.get(call.segments[2])
     if (
         result is None
-        or not result.summary["scriptLogAvailable"]
+        or not result.has_script_log
         or result.script_log_from is None
         or site.clock.monotonic() < result.script_log_from
     ):

@@ -57,6 +57,8 @@ def answer(site: Site, call: Call) -> Answer | None:
     if view is None or call.method != "GET" or len(call.segments) > 2:
         return None
     last = call.segments[1] if len(call.segments) == 2 else ""
+    if view.mixed and last not in ("", "full") and site.switches.abstract_task == "absent":
+        return None
     if last == "count":
         return Answer(200, b'{"value":%d}' % len(_found(site, view, call)))
     if last not in ("", "full"):

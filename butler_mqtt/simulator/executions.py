@@ -189,7 +189,7 @@ class Executions:
         execution.retries += 1
         now = self._clock.stamp(execution.skew)
         if self._switches().retry_results == "several":
-            execution.result.finish(8, now)
+            self._end_result(execution.result, 8, now)
             self._on_change(2, "ExecutionResult", execution.result, ("status", "stopTime"))
             execution.result = self._new_result(execution.task, execution.id, now)
             execution.result.move(1, now)
@@ -221,10 +221,15 @@ class Executions:
 
     def _conclude(self, execution: SimulatedExecution, status: int, messages: Sequence[str]) -> None:
         result = execution.result
-        result.finish(status, self._clock.stamp(execution.skew), *messages)
+        self._end_result(result, status, self._clock.stamp(execution.skew), messages)
         result.script_log_from = self._clock.monotonic() + self._switches().script_log_lag_seconds
         execution.task.changed()
         self._on_change(2, "ExecutionResult", result, ("status", "stopTime", "duration", "details"))
+
+    def _end_result(self, result: Result, status: int, stamp: str, messages: Sequence[str] = ()) -> None:
+        result.finish(status, stamp, *messages)
+        if result.has_script_log:
+            result.update(stamp, scriptLogAvailable=self._switches().script_log_available)
 
     def _move(self, execution: SimulatedExecution, status: int) -> None:
         now = self._clock.stamp(execution.skew)

@@ -87,21 +87,23 @@ def _tokens_pattern(string: str) -> re.Pattern[str]:
 
 _TOKENS = _tokens_pattern(r"'(?:[^'\\]|\\['\\])*'")
 _TOKENS_DOUBLED = _tokens_pattern(r"'(?:[^'\\]|\\['\\]|'')*'")
+_TOKENS_ONLY_DOUBLED = _tokens_pattern(r"'(?:[^']|'')*'")
 _END = ("end", "")
 
 
-def parse(text: str, *, doubled_quotes: bool = False) -> Expression:
+def parse(text: str, *, doubled_quotes: bool = False, backslashes: bool = True) -> Expression:
     """
     Read a filter.
 
     Args:
         text: The filter, already percent-decoded.
         doubled_quotes: Whether `''` inside a string stands for a quote.
+        backslashes: Whether a backslash escapes; an ordinary character else, which wants doubled quotes.
 
     Raises:
         FilterError: With the body of the 400.
     """
-    parser = _Parser(text, doubled_quotes=doubled_quotes)
+    parser = _Parser(text, doubled_quotes=doubled_quotes, backslashes=backslashes)
     expression = parser.disjunction(0)
     if parser.peek() != _END:
         raise parser.refusal()
@@ -111,14 +113,17 @@ def parse(text: str, *, doubled_quotes: bool = False) -> Expression:
 class _Parser:
     """Recursive descent over the tokens of one filter."""
 
-    def __init__(self, text: str, *, doubled_quotes: bool) -> None:
+    def __init__(self, text: str, *, doubled_quotes: bool, backslashes: bool) -> None:
         self._source = text
         self._doubled = doubled_quotes
+        self._backslashes = backslashes
         self._tokens = self._scan()
         self._at = 0
 
     def _scan(self) -> list[tuple[str, str]]:
         pattern = _TOKENS_DOUBLED if self._doubled else _TOKENS
+        if not self._backslashes:
+            pattern = _TOKENS_ONLY_DOUBLED
         tokens, position, end = [], 0, len(self._source.rstrip())
         while position < end:
             match = pattern.match(self._source, position)
@@ -190,6 +195,8 @@ class _Parser:
         raise self.refusal()
 
     def _unescaped(self, text: str) -> str:
+        if not self._backslashes:
+            return text.replace("''", "'")
         if self._doubled:
             # An escaped quote keeps its backslash until the next line, so only pairs are halved here.
             text = re.sub(r"\\.|''", lambda pair: "'" if pair[0] == "''" else pair[0], text, flags=re.DOTALL)

@@ -15,7 +15,7 @@ from typing import Any
 
 from butler_mqtt.simulator import filter_language
 from butler_mqtt.simulator.entity_fields import Field, Kind, Schema
-from butler_mqtt.simulator.filter_language import FilterError, Value, ValueKind
+from butler_mqtt.simulator.filter_language import FilterError, ValueKind
 from butler_mqtt.simulator.server_clock import stamp
 
 Document = Mapping[str, Any]
@@ -51,6 +51,8 @@ class Dialect:
 
     same_object: bool = False
     doubled_quotes: bool = False
+    backslashes: bool = True
+    quoted_guids: bool = False
     known_properties: frozenset[str] | None = frozenset()
 
 
@@ -197,7 +199,7 @@ def bind(text: str, schema: Schema, dialect: Dialect) -> Bound:
         FilterError: With the body of the 400.
     """
     return _bound(
-        filter_language.parse(text, doubled_quotes=dialect.doubled_quotes),
+        filter_language.parse(text, doubled_quotes=dialect.doubled_quotes, backslashes=dialect.backslashes),
         schema,
         dialect,
         FilterError(f"Cannot parse the expression: {text}"),
@@ -215,7 +217,7 @@ def _bound(node: filter_language.Expression, schema: Schema, dialect: Dialect, r
         keys, collection, found = locate(schema, node.path)
     except LookupError:
         raise refusal from None
-    return Comparison(keys, collection, node.operator, _wanted(found, node.operator, node.value, refusal))
+    return Comparison(keys, collection, node.operator, _wanted(found, node, dialect, refusal))
 
 
 def _either(parts: list[Bound]) -> Bound:
@@ -245,13 +247,13 @@ def _shorthand(
         raise refusal
     text = Field("value", Kind.TEXT)
     return PropertyShorthand(
-        name, Comparison(("value",), 0, node.operator, _wanted(text, node.operator, node.value, refusal))
+        name, Comparison(("value",), 0, node.operator, _wanted(text, node, dialect, refusal))
     )
 
 
-def _wanted(found: Field, operator: str, value: Value, refusal: FilterError) -> Any:
+def _wanted(found: Field, node: filter_language.Term, dialect: Dialect, refusal: FilterError) -> Any:
     """Turn a written value into the compared form of the property, or refuse what does not fit."""
-    kind = found.kind
+    kind, operator, value = found.kind, node.operator, node.value
     if operator in _TEXTUAL and kind is not Kind.TEXT:
         raise refusal
     if operator in _ORDERED and kind not in (Kind.NUMBER, Kind.ENUM, Kind.DATE):
@@ -262,7 +264,9 @@ def _wanted(found: Field, operator: str, value: Value, refusal: FilterError) -> 
             raise refusal
         return number
     if kind is Kind.GUID and value.kind is ValueKind.TEXT:
-        # Two clients quote their GUIDs; that the server accepts that is assumed.
+        if not dialect.quoted_guids:
+            raise FilterError(f"Cannot convert the constant value \"Guid\" to the following: '{value.value}'")
+        # Two clients quote their GUIDs; that some server accepts that is assumed.
         return _guid(str(value.value), refusal)
     if kind is Kind.DATE and value.kind is ValueKind.TEXT:
         return _date(str(value.value), refusal)

@@ -57,6 +57,11 @@ class Result(Entity):
         number: int = self.summary["status"]
         return number
 
+    @property
+    def has_script_log(self) -> bool:
+        """Whether there is a script log, whatever `scriptLogAvailable` says."""
+        return bool(self.summary["fileReferenceID"] == self.file_reference)
+
     def update(self, stamp: str, **changes: Any) -> None:
         """Set some properties at the time *stamp*."""
         self.summary.update(changes)
@@ -87,7 +92,6 @@ class Result(Entity):
         if self.task.kind == 0 and status in (7, 8):
             self.update(
                 stamp,
-                scriptLogAvailable=True,
                 fileReferenceID=self.file_reference,
                 scriptLogLocation=f"sense1\\Script\\{self.document['appID']}.{self.file_reference}.log",
                 scriptLogSize=len(self.script_log()),

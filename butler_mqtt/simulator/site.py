@@ -88,7 +88,9 @@ class Site:
         """Return the filter dialect that the switches select."""
         return Dialect(
             same_object=self.switches.pairing == "sameObject",
-            doubled_quotes=self.switches.doubled_quote == "accepted",
+            doubled_quotes=self.switches.doubled_quote != "refused",
+            backslashes=self.switches.doubled_quote != "only",
+            quoted_guids=self.switches.quoted_guid == "accepted",
             known_properties=(
                 self._known_properties if self.switches.property_shorthand == "accepted" else None
             ),

@@ -28,14 +28,18 @@ class Switches:
 
     pairing: Literal["any", "sameObject"] = "any"
     property_shorthand: Literal["accepted", "refused"] = "accepted"
-    doubled_quote: Literal["refused", "accepted"] = "refused"
+    doubled_quote: Literal["refused", "accepted", "only"] = "refused"
+    quoted_guid: Literal["refused", "accepted"] = "refused"
+    error_text: Literal["escaped", "plain"] = "escaped"
     already_running: Literal["empty", "same", "second"] = "empty"
     synchronous_body: Literal["object", "string"] = "object"
+    user_sync_synchronous: Literal["201", "400"] = "201"
     unknown_task: Literal["404", "400"] = "404"
     list_limit: int | None = None
     result_lag_seconds: float = 0.0
     retry_results: Literal["several", "one"] = "several"
     results_kept: int = 10_000
+    abstract_task: Literal["absent", "present"] = "absent"
     task_model: Literal["concrete", "base"] = "concrete"
     clock_offset_seconds: float = 0.0
     node_clock_seconds: tuple[float, ...] = (0.0,)
@@ -47,8 +51,10 @@ class Switches:
     scheduler: Literal["present", "absent"] = "present"
     session_types: tuple[int, ...] = (0, 1, 2)
     user_header: Literal["required", "optional"] = "required"
+    user_account: Literal["active", "inactive"] = "active"
     rights: Literal["full", "read", "none"] = "full"
     script_log: Literal["both", "old", "new"] = "both"
+    script_log_available: bool = False
     script_log_lag_seconds: float = 0.0
     duplicate_callbacks: bool = False
     listener: Literal["up", "abort", "refuse"] = "up"

@@ -164,7 +164,7 @@ def test_a_newer_journal_is_named_with_what_to_do(tmp_path: Path, broker: Mosqui
 
 
 def test_a_missing_count_ends_with_0_and_a_warning(config: Path, site: Client) -> None:
-    site.plant(kind="status", status=404, path="*/task/count", count=None)
+    site.plant(kind="status", status=404, path="*/count", count=None)
     done = run(config, "--json")
     assert done.returncode == ExitCode.OK
     assert {name: line["state"] for name, line in lines(done).items()} == {"site.count": "warning"}

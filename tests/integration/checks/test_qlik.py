@@ -81,7 +81,7 @@ def test_a_server_that_does_not_count_is_a_warning_that_names_the_assumption(
     found = check(qrs)
     assert bad(found) == {"site.count": State.WARNING}
     line = by_name(found)["site.count"]
-    assert line.text.startswith("does not hold: /task/count")
+    assert line.text.startswith("does not hold: tasks can be counted by kind")
     assert str(status) in line.text
     assert "8 tasks" in by_name(found)["qlik.tasks"].text
 
@@ -105,6 +105,21 @@ def test_a_server_that_knows_no_path_of_ours_is_wrong(site: Client, qrs: Setting
     found = check(qrs)
     assert bad(found) == {"qlik.connection": State.WRONG}
     assert "4242" in by_name(found)["qlik.connection"].advice
+
+
+def test_an_inactive_account_is_named(site: Client, qrs: Settings) -> None:
+    site.switch(userAccount="inactive")
+    finding = by_name(check(qrs))["qlik.connection"]
+    assert finding.state is State.WRONG
+    assert "Your account is inactive" in finding.text
+    assert "activate" in finding.advice
+
+
+def test_a_page_is_not_the_repository_and_is_named_by_its_title(site: Client, qrs: Settings) -> None:
+    site.plant(kind="html", status=404, count=None)
+    [finding] = [one for one in check(qrs) if one.name == "qlik.connection"]
+    assert (finding.state, "titled 'Qlik Sense'" in finding.text) == (State.UNREACHABLE, True)
+    assert "4242" in finding.advice
 
 
 @pytest.mark.parametrize(

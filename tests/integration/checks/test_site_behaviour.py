@@ -30,7 +30,7 @@ from tests.integration.simulator.running import CROSS, QUICK, Client
         ({}, "site.unknownTask", "answered with 404"),
         ({"unknownTask": "400"}, "site.unknownTask", "answered with 404"),
         ({}, "site.quotes", "are understood"),
-        ({}, "site.count", "holds: /task/count counts the tasks (8)"),
+        ({}, "site.count", "holds: tasks can be counted by kind (8)"),
         ({}, "site.taskTypes", "6 reload, 1 external program, 1 preload"),
         ({}, "site.names", "not known"),
         ({}, "site.statuses", "are known ones: 0"),
@@ -56,6 +56,7 @@ def test_what_this_site_does_is_shown(
         ({"listLimit": 3}, {"site.lists": State.WARNING}),
         ({"taskModel": "base"}, {}),
         ({"pairing": "sameObject", "propertyShorthand": "refused", "doubledQuote": "accepted"}, {}),
+        ({"doubledQuote": "only"}, {}),
     ],
 )
 def test_only_what_an_operator_should_know_is_a_warning(
@@ -92,6 +93,13 @@ def test_a_site_that_refuses_quotes_is_a_warning() -> None:
     assert "400" in found["site.quotes"].text
 
 
+def counted(path: str, number: int) -> HttpAnswer | None:
+    """Count so many reload tasks and no others; None for what is no count."""
+    if not path.endswith("/count"):
+        return None
+    return answer({"value": number if path == "/reloadtask/count" else 0})
+
+
 def test_a_site_that_reads_quotes_otherwise_is_a_warning() -> None:
     found = findings(lambda _path, _query: answer([TASK]))
     assert found["site.quotes"].state is State.WARNING
@@ -100,7 +108,7 @@ def test_a_site_that_reads_quotes_otherwise_is_a_warning() -> None:
 
 def test_a_site_whose_lists_show_no_tags_at_all_is_a_warning() -> None:
     bare = {"id": CROSS, "name": "one"}
-    found = findings(lambda path, _: answer({"value": 1}) if path.endswith("/count") else answer([bare]))
+    found = findings(lambda path, _: counted(path, 1) or answer([bare]))
     assert found["site.form"].state is State.WARNING
     assert found["site.lists"].state is State.OK
 
@@ -147,9 +155,7 @@ TWINS = [TASK, {**TASK, "id": QUICK}]
 def test_what_lists_show_is_judged(
     rows: list[dict[str, object]], name: str, state: State, words: str
 ) -> None:
-    found = findings(
-        lambda path, _: answer({"value": len(rows)}) if path.endswith("/count") else answer(rows)
-    )
+    found = findings(lambda path, _: counted(path, len(rows)) or answer(rows))
     assert found[name].state is state
     assert words in found[name].text
 

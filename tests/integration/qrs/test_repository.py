@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from butler_mqtt import settings
-from butler_mqtt.domain.model import EMPTY_GUID, Selector, SelectorKind, Task
+from butler_mqtt.domain.model import EMPTY_GUID, Selector, SelectorKind, Task, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 
@@ -132,7 +133,49 @@ def test_names_tags_and_pairs_are_found_however_they_are_spelled(connection: Rep
     assert names(found[named("Twice")]) == ["Twice", "Twice"]
 
 
-def test_no_text_breaks_out_of_its_quotes(connection: RepositoryConnection) -> None:
+QUOTED = "R&D's reload"
+
+
+@pytest.fixture
+def quoted(simulator: Simulator) -> str:
+    """A task with a quote in its name; returns its name."""
+    simulator.admin("POST", "/tasks", {"name": QUOTED, "tags": [QUOTED]})
+    return QUOTED
+
+
+def searches(simulator: Simulator) -> int:
+    calls = simulator.admin("GET", "/calls?path=/task/full")
+    assert isinstance(calls, dict)
+    return len(calls["calls"])
+
+
+def test_a_site_that_wants_a_quote_doubled_is_asked_once_more_and_remembered(
+    simulator: Simulator, qrs: RepositoryClient, quoted: str
+) -> None:
+    simulator.switch(doubledQuote="only")
+    with contextlib.closing(qrs.connection()) as connection:
+        assert names(connection.find([tag(quoted)])[tag(quoted)]) == [quoted]
+    assert searches(simulator) == 2
+    with contextlib.closing(qrs.connection()) as another:
+        assert names(another.find([named(quoted)])[named(quoted)]) == [quoted]
+    assert searches(simulator) == 3
+
+
+def test_a_quote_beside_a_backslash_is_not_asked_for_in_another_way(
+    simulator: Simulator, connection: RepositoryConnection, quoted: str
+) -> None:
+    simulator.switch(doubledQuote="only")
+    found = connection.find([tag("a'b\\"), tag(quoted), tag("daily-reports")])
+    assert isinstance(found[tag("a'b\\")], QlikRefused)
+    assert names(found[tag(quoted)]) == [quoted]
+    assert len(names(found[tag("daily-reports")])) == 2
+
+
+@pytest.mark.parametrize("position", ["refused", "accepted", "only"])
+def test_no_text_breaks_out_of_its_quotes(
+    simulator: Simulator, connection: RepositoryConnection, position: str
+) -> None:
+    simulator.switch(doubledQuote=position)
     attempts = [
         INJECTION,
         "\\",
@@ -237,6 +280,48 @@ def test_other_kinds_start_by_the_path_that_fits_them(connection: RepositoryConn
         3: True,
         4: True,
     }
+
+
+def user_sync(connection: RepositoryConnection) -> Task:
+    tasks = connection.find([tag("other-kinds")])[tag("other-kinds")]
+    assert not isinstance(tasks, QlikRefused)
+    (task,) = [one for one in tasks if one.task_type == TaskType.USER_SYNC]
+    return task
+
+
+def test_a_user_sync_that_may_not_start_synchronously_is_started_once_all_the_same(
+    simulator: Simulator, connection: RepositoryConnection
+) -> None:
+    simulator.switch(userSyncSynchronous="400", durationFactor=1000)
+    task = user_sync(connection)
+    execution_id = connection.start(task)
+    (execution,) = connection.snapshot(task).executions
+    assert (execution.id, execution.active) == (execution_id, True)
+    # It runs: a second one begins nothing, and what it waits behind is seen.
+    assert connection.start(user_sync(connection)) == EMPTY_GUID
+    assert simulator.starts()["requests"] == 1
+
+
+def test_a_user_sync_that_began_since_it_was_read_is_not_started_again(
+    simulator: Simulator, connection: RepositoryConnection
+) -> None:
+    simulator.switch(userSyncSynchronous="400", durationFactor=1000)
+    read_before = user_sync(connection)
+    connection.start(read_before)
+    with pytest.raises(QlikRefused, match="400"):
+        connection.start(read_before)
+    assert simulator.starts()["requests"] == 1
+
+
+def test_a_user_sync_whose_asynchronous_start_loses_its_answer_is_in_doubt(
+    simulator: Simulator, connection: RepositoryConnection
+) -> None:
+    simulator.switch(userSyncSynchronous="400", durationFactor=1000)
+    task = user_sync(connection)
+    simulator.admin("POST", "/faults", {"kind": "cut", "method": "POST", "when": "after", "path": "*/start"})
+    with pytest.raises(OutcomeUnknown):
+        connection.start(task)
+    assert simulator.starts()["requests"] == 1
 
 
 def test_a_start_cut_after_it_took_effect_is_unknown_and_the_snapshot_shows_it(

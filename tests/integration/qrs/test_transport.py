@@ -137,6 +137,8 @@ BODY = json.dumps({"value": RUN}).encode()
         reply(302, Location="/login"),
         reply(200),
         reply(200, b"<html>welcome</html>", content_type="text/html"),
+        reply(400, b"<html>The http request header is incorrect</html>", content_type="text/html"),
+        reply(404, b"<html>not found</html>", content_type="text/html"),
         reply(201, {"value": "not a guid"}),
     ],
 )
@@ -290,6 +292,18 @@ def test_a_read_is_repeated_while_the_outage_may_pass(
     server.answers = lambda _: answer if len(server.calls) == 1 else reply(200, {"buildVersion": "1"})
     assert connection.about() == {"buildVersion": "1"}
     assert len(server.calls) == 2
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_read_that_is_answered_with_a_page_of_another_is_an_outage(
+    server: Server, connection: RepositoryConnection, status: int
+) -> None:
+    server.answers = lambda _: reply(status, b"<html>no</html>", content_type="text/html")
+    with pytest.raises(QlikUnavailable, match=f"{status} an HTML page, 'X'"):
+        connection.about()
+    server.answers = lambda _: reply(200, {"buildVersion": "1"})
+    assert connection.about() == {"buildVersion": "1"}
+    assert server.calls[-1].connection != server.calls[0].connection
 
 
 def test_a_read_is_given_up_after_the_attempts_configured(

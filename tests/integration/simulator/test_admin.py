@@ -77,11 +77,11 @@ def test_tasks_are_added_changed_and_deleted(qrs: Client) -> None:
     added = qrs.admin("POST", "/tasks", {"name": "New", "tags": ["fresh"], "customProperties": {"Site": "x"}})
     assert [task["id"] for task in qrs.get("task/full", filter="tags.name eq 'fresh'")] == [added["id"]]
     assert qrs.get("tag/count", filter="name eq 'fresh'") == {"value": 1}
-    assert qrs.get("task/count", filter="@Site eq 'x'") == {"value": 1}
+    assert qrs.get("reloadtask/count", filter="@Site eq 'x'") == {"value": 1}
     qrs.admin("PUT", f"/tasks/{added['id']}", {"name": "New", "enabled": False})
     assert qrs.start(added["id"]) == EMPTY
     qrs.admin("DELETE", f"/tasks/{added['id']}")
-    assert qrs.call("GET", f"task/{added['id']}").status_code == 404
+    assert qrs.call("GET", f"reloadtask/{added['id']}").status_code == 404
     assert len(qrs.admin("POST", "/tasks", [{"name": "A"}, {"name": "B"}])) == 2
     assert len(qrs.admin("GET", "/tasks")) == 10
 

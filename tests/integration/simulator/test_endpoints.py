@@ -119,7 +119,7 @@ def test_the_full_form_of_a_reload_task_has_every_property(qrs: Client) -> None:
     ]
     assert task["operational"]["lastExecutionResult"]["status"] == 0
     assert task["operational"]["lastExecutionResult"]["startTime"] == "1753-01-01T00:00:00.000Z"
-    assert qrs.get(f"task/{QUICK}") == task
+    assert qrs.get(f"reloadtask/{QUICK}") == task
     assert task in qrs.get("task/full")
     assert task in qrs.get("reloadtask/full")
 
@@ -139,7 +139,8 @@ def test_condensed_forms_have_neither_app_nor_tags(qrs: Client) -> None:
 
 
 def test_each_entity_path_shows_its_kinds(qrs: Client) -> None:
-    assert qrs.get("task/count") == {"value": 8}
+    assert qrs.call("GET", "task/count").status_code == 404
+    assert qrs.call("GET", f"task/{QUICK}").status_code == 404
     assert qrs.get("reloadtask/count") == {"value": 7}
     assert [task["id"] for task in qrs.get("externalprogramtask/full")] == [PROGRAM]
     assert qrs.get("usersynctask") == []
@@ -150,14 +151,14 @@ def test_each_entity_path_shows_its_kinds(qrs: Client) -> None:
 
 def test_a_list_is_filtered_counted_and_ordered(qrs: Client) -> None:
     either = f"id eq {QUICK} or id eq {LONG}"
-    assert qrs.get("task/count", filter=either) == {"value": 2}
+    assert qrs.get("reloadtask/count", filter=either) == {"value": 2}
     assert [task["name"] for task in qrs.get("task", filter=either, orderby="name")] == ["Long", "Quick"]
     assert [task["name"] for task in qrs.get("task", filter=either, orderby="name desc")] == ["Quick", "Long"]
     assert qrs.get("task/full", filter="name eq 'nobody'") == []
 
 
 def test_privileges_are_filled_when_asked_for(qrs: Client) -> None:
-    assert "read" in qrs.get(f"task/{QUICK}", privileges="true")["privileges"]
+    assert "read" in qrs.get(f"reloadtask/{QUICK}", privileges="true")["privileges"]
     assert "read" in qrs.get("task/full", privileges="true")[0]["privileges"]
 
 
@@ -167,7 +168,11 @@ def test_unknown_parameters_are_ignored(qrs: Client) -> None:
 
 def test_a_filter_that_cannot_be_parsed_is_400_with_its_text(qrs: Client) -> None:
     text = "name eq 'Q1''25'"
-    refused(qrs.call("GET", "task", filter=text), 400, f"Cannot parse the expression: {text}")
+    refused(
+        qrs.call("GET", "task", filter=text),
+        400,
+        "Cannot parse the expression: name eq &#39;Q1&#39;&#39;25&#39;",
+    )
     refused(qrs.call("GET", "task", filter="()"), 400, "Invalid expression")
     assert qrs.call("GET", "task", filter="colour eq 'red'").status_code == 400
     assert qrs.call("GET", "task", orderby="colour").status_code == 400
@@ -184,8 +189,8 @@ def test_a_plus_sign_is_no_blank(qrs: Client) -> None:
 
 
 def test_ids_that_are_malformed_or_unknown_are_told_apart(qrs: Client) -> None:
-    assert qrs.call("GET", "task/abc").status_code == 400
-    assert qrs.call("GET", f"task/{UNKNOWN}").status_code == 404
+    assert qrs.call("GET", "reloadtask/abc").status_code == 400
+    assert qrs.call("GET", f"reloadtask/{UNKNOWN}").status_code == 404
     assert qrs.call("GET", f"executionsession/{UNKNOWN}").status_code == 404
 
 
@@ -206,7 +211,7 @@ def test_a_synchronous_start_gives_the_session_at_once(qrs: Client) -> None:
     assert [one["id"] for one in found] == [execution_id]
     result = qrs.get("executionresult/full", filter=f"ExecutionId eq {execution_id}")[0]
     assert (result["taskID"], result["status"]) == (LONG, 2)
-    assert qrs.get(f"task/{LONG}")["operational"]["lastExecutionResult"]["id"] == result["id"]
+    assert qrs.get(f"reloadtask/{LONG}")["operational"]["lastExecutionResult"]["id"] == result["id"]
     assert qrs.get(f"executionresult/{result['id']}") == result
 
 
@@ -289,7 +294,7 @@ def test_a_stop_aborts_and_is_204_even_when_nothing_runs(qrs: Client) -> None:
     execution_id = qrs.start(LONG)
     assert qrs.call("POST", f"task/{LONG}/stop").status_code == 204
     eventually(lambda: qrs.session_gone(execution_id))
-    assert qrs.get(f"task/{LONG}")["operational"]["lastExecutionResult"]["status"] == 6
+    assert qrs.get(f"reloadtask/{LONG}")["operational"]["lastExecutionResult"]["status"] == 6
     assert qrs.call("POST", f"task/{LONG}/stop").status_code == 204
 
 
@@ -311,7 +316,7 @@ def test_a_script_log_is_fetched_in_two_calls_in_two_ways(qrs: Client) -> None:
     execution_id = qrs.start(QUICK)
     eventually(lambda: qrs.session_gone(execution_id))
     result = qrs.get("executionresult/full", filter=f"executionID eq {execution_id}")[0]
-    assert result["scriptLogAvailable"]
+    assert not result["scriptLogAvailable"]
     old = qrs.get(f"reloadtask/{QUICK}/scriptlog", fileReferenceId=result["fileReferenceID"])["value"]
     new = qrs.get(f"reloadtask/{QUICK}/scriptlogfile", executionResultId=result["id"])["value"]
     for value in (old, new):

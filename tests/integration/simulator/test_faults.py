@@ -143,7 +143,7 @@ def test_a_fault_by_chance_strikes_the_same_calls_for_the_same_seed(qrs: Client)
 
 def test_a_fault_strikes_only_its_method_path_and_task(qrs: Client) -> None:
     qrs.plant(kind="status", status=500, method="post", taskId=LONG, count=None)
-    assert qrs.call("GET", f"task/{LONG}").status_code == 200
+    assert qrs.call("GET", f"reloadtask/{LONG}").status_code == 200
     assert qrs.call("POST", f"task/{QUICK}/start").status_code == 204
     assert qrs.call("POST", f"task/{LONG}/start").status_code == 500
 

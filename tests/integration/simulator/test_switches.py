@@ -42,6 +42,26 @@ def test_doubled_quotes(qrs: Client) -> None:
     assert qrs.get("task", filter="name eq 'a''b'") == []
 
 
+def test_the_paths_of_the_abstract_task(qrs: Client) -> None:
+    qrs.switch(abstractTask="present")
+    assert qrs.get("task/count") == {"value": 8}
+    assert qrs.get(f"task/{QUICK}")["id"] == QUICK
+
+
+def test_guids_in_quotes(qrs: Client) -> None:
+    refusal = qrs.call("GET", "task", filter=f"id eq '{QUICK}'")
+    words = f"Cannot convert the constant value &quot;Guid&quot; to the following: &#39;{QUICK}&#39;"
+    assert (refusal.status_code, refusal.text) == (400, words)
+    qrs.switch(quotedGuid="accepted")
+    assert [task["id"] for task in qrs.get("task", filter=f"id eq '{QUICK}'")] == [QUICK]
+
+
+def test_the_text_of_a_refusal(qrs: Client) -> None:
+    assert qrs.call("GET", "task", filter="a 'b'").text == "Cannot parse the expression: a &#39;b&#39;"
+    qrs.switch(errorText="plain")
+    assert qrs.call("GET", "task", filter="a 'b'").text == "Cannot parse the expression: a 'b'"
+
+
 def test_the_start_of_a_running_task(qrs: Client) -> None:
     first = qrs.start(LONG)
     assert qrs.start(LONG) == EMPTY
@@ -68,11 +88,11 @@ def test_the_status_for_an_unknown_task(qrs: Client) -> None:
 def test_a_list_limit_cuts_lists_and_not_counts(qrs: Client) -> None:
     qrs.switch(listLimit=3)
     assert len(qrs.get("task/full")) == 3
-    assert qrs.get("task/count") == {"value": 8}
+    assert qrs.get("reloadtask/count") == {"value": 7}
 
 
 def test_the_task_model_of_the_mixed_path(qrs: Client) -> None:
-    qrs.switch(taskModel="base")
+    qrs.switch(taskModel="base", abstractTask="present")
     for task in (qrs.get("task/full", filter=f"id eq {QUICK}")[0], qrs.get(f"task/{QUICK}")):
         assert task["tags"][0]["name"] == "Nightly"
         assert not {"app", "customProperties", "operational"} & set(task)
@@ -122,8 +142,8 @@ def test_the_rights_of_the_user(qrs: Client) -> None:
     assert len(qrs.get("task")) == 8
     qrs.switch(rights="none")
     assert qrs.get("task/full") == []
-    assert qrs.get("task/count") == {"value": 0}
-    assert qrs.call("GET", f"task/{QUICK}").status_code == 403
+    assert qrs.get("reloadtask/count") == {"value": 0}
+    assert qrs.call("GET", f"reloadtask/{QUICK}").status_code == 403
     assert qrs.admin("GET", "/starts")["executions"] == 0
 
 
@@ -172,6 +192,13 @@ def test_a_server_may_know_only_one_way_to_the_script_log(
     old = qrs.call("GET", f"reloadtask/{QUICK}/scriptlog", fileReferenceId=result["fileReferenceID"])
     new = qrs.call("GET", f"reloadtask/{QUICK}/scriptlogfile", executionResultId=result["id"])
     assert (old.status_code, new.status_code) == statuses
+
+
+def test_a_script_log_may_be_said_to_be_available(qrs: Client) -> None:
+    qrs.switch(scriptLogAvailable=True)
+    execution_id = qrs.start(QUICK)
+    eventually(lambda: qrs.session_gone(execution_id))
+    assert qrs.get("executionresult/full", filter=f"executionID eq {execution_id}")[0]["scriptLogAvailable"]
 
 
 def test_a_script_log_may_come_late(qrs: Client) -> None:

@@ -199,6 +199,8 @@ class TestHeaders:
             ("", "lacks the header X-Qlik-User"),
             ("{name: X-Qlik-User, value: u}, {name: x-qlik-user, value: v}", "x-qlik-user stands twice"),
             ("{name: X-Qlik-User, value: u}, {name: X-Qlik-Xrfkey, value: v}", "is written by this program"),
+            ("{name: x-qlik-user, value: 'UserDirectory:INTERNAL;UserId:me'}", "UserDirectory=…; UserId=…"),
+            ("{name: X-Qlik-User, value: 'userdirectory = A; userid : b'}", "UserDirectory=…; UserId=…"),
             ("{name: X-Qlik-User, value: u}, {name: 'a b', value: v}", "the name of an HTTP header"),
             ('{name: X-Qlik-User, value: u}, {name: a, value: "v\\r\\n"}', "printable ASCII"),
         ],

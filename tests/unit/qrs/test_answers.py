@@ -18,7 +18,19 @@ from butler_mqtt.qrs.transport import HttpAnswer
 from butler_mqtt.settings import QrsSettings as Settings
 
 ID = "9a7f2a40-1d7b-4c55-9b0a-2f1b7f1e0001"
+#: As a server of 2017 answered to a GUID in quotes.
+QUOTED_GUID = (
+    b"Cannot convert the constant value &quot;Guid&quot; to the following:"
+    b" &#39;3bc13721-0000-4000-8000-000000000001&#39;"
+)
 DATE = "Mon, 20 Jan 2025 19:45:15 GMT"
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def test_every_exception_of_requests_is_in_the_table() -> None:
@@ -67,12 +79,73 @@ def test_the_two_kinds_of_403_are_distinguished() -> None:
     assert "lacks the right" in str(error_of(HttpAnswer(403, b"Forbidden")))
 
 
+def test_an_inactive_account_is_named_as_such() -> None:
+    words = b"Your account is inactive. Contact your administrator to activate it."
+    error = str(error_of(HttpAnswer(403, words)))
+    assert "is inactive in Qlik Sense" in error
+    assert "X-Qlik-User" in error
+    assert "lacks the right" not in error
+
+
 def test_a_body_is_quoted_on_one_bounded_line() -> None:
     assert quoted(HttpAnswer(400, b"a\r\n\x1b[31mb")) == "'a [31mb'"
     assert len(quoted(HttpAnswer(400, b"x" * 100_000))) <= 202
     assert quoted(HttpAnswer(502, b"  <!DOCTYPE html>secret")) == "an HTML page"
-    assert quoted(HttpAnswer(502, b"oops", "text/html; charset=utf-8")) == "an HTML page"
+    assert quoted(HttpAnswer(502, b"\xef\xbb\xbf<html>secret")) == "an HTML page"
     assert quoted(HttpAnswer(500, b"")) == "no text"
+
+
+def test_the_server_escapes_its_texts_for_html_and_they_are_read_without() -> None:
+    answer = HttpAnswer(400, QUOTED_GUID, "text/html; charset=utf-8")
+    words = 'Cannot convert the constant value "Guid" to the following:'
+    words += " '3bc13721-0000-4000-8000-000000000001'"
+    assert quoted(answer) == f"'{words}'"
+    assert words in str(error_of(answer))
+    assert quoted(HttpAnswer(400, b"a&#10;b&#27; &amp;quot;")) == "'a b &quot;'"
+    assert len(quoted(HttpAnswer(400, b"&quot;" * 100_000))) == 202
+    xsrf = HttpAnswer(
+        403, b"&#88;SRF prevention check failed&#46; Possible XSRF discovered&#46;", "text/html"
+    )
+    assert "xrfkey" in str(error_of(xsrf))
+
+
+def test_only_a_body_that_begins_like_a_page_is_one_whatever_its_type_says() -> None:
+    assert value_of(HttpAnswer(200, b"[]", "text/html"), "GET x") == []
+    assert (
+        quoted(HttpAnswer(404, b"No matching endpoint found", "text/html")) == "'No matching endpoint found'"
+    )
+
+
+PAGE = b"<!DOCTYPE html>\n<head><TITLE lang=en>\n Qlik &amp; Co\x1b </TITLE></head><body>secret</body>"
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 409, 500, 502])
+def test_a_page_is_an_outage_whatever_its_status_and_its_title_is_quoted(status: int) -> None:
+    error = error_of(HttpAnswer(status, PAGE, "text/html"))
+    assert isinstance(error, QlikUnavailable)
+    assert f"{status} " in str(error)
+    assert "an HTML page titled 'Qlik & Co'" in str(error)
+    assert "secret" not in str(error)
+    state = ServerState("qlik:4242", Clock())
+    state.note_answer(HttpAnswer(status, PAGE))
+    assert not state.reachable
+
+
+def test_a_page_without_a_title_is_named_by_its_reason_phrase() -> None:
+    answer = HttpAnswer(400, b"<h1>x</h1>", reason="The http request header is incorrect.")
+    assert quoted(answer) == "an HTML page, 'The http request header is incorrect.'"
+
+
+def test_an_address_that_is_too_long_is_a_refusal_whoever_says_so() -> None:
+    error = error_of(HttpAnswer(414, PAGE, "text/html"))
+    assert isinstance(error, QlikRefused)
+    assert error.status == 414
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 409, 414, 500, 502])
+def test_a_page_in_answer_to_a_start_leaves_it_in_doubt(status: int) -> None:
+    with pytest.raises(OutcomeUnknown, match="an HTML page titled 'Qlik & Co'"):
+        execution_of(HttpAnswer(status, PAGE), "POST x")
 
 
 @pytest.mark.parametrize("status", [200, 201])
@@ -86,12 +159,16 @@ def test_204_has_no_execution_id() -> None:
 
 
 @given(
-    st.integers(200, 599), st.binary(max_size=20) | st.sampled_from([b"null", b'""', b'{"value":1}', b"[]"])
+    st.integers(200, 599),
+    st.binary(max_size=20) | st.sampled_from([b"<p>", b"null", b'""', b'{"value":1}', b"[]"]),
 )
-def test_a_start_is_refused_only_by_4xx_and_unknown_in_all_else(status: int, body: bytes) -> None:
+def test_a_start_is_refused_only_by_a_4xx_that_is_no_page_and_unknown_in_all_else(
+    status: int, body: bytes
+) -> None:
     if status == 204:
         return
-    expected = QlikUnavailable if status == 429 else QlikRefused if 400 <= status < 500 else OutcomeUnknown
+    refused = 400 <= status < 500 and not body.lstrip().startswith(b"<")
+    expected = QlikUnavailable if status == 429 else QlikRefused if refused else OutcomeUnknown
     with pytest.raises(QlikError) as caught:
         execution_of(HttpAnswer(status, body), "POST x")
     assert isinstance(caught.value, expected)
@@ -103,13 +180,6 @@ def test_retry_after_is_read_as_seconds_and_as_a_date() -> None:
     assert retry_seconds(HttpAnswer(429, b"", date=DATE, retry_after="Mon, 20 Jan 2020 19:45:25 GMT")) == 0.0
     assert retry_seconds(HttpAnswer(429, b"", retry_after="soon")) is None
     assert retry_seconds(HttpAnswer(429, b"")) is None
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_the_clock_of_the_server_goes_on_between_answers() -> None:
@@ -133,7 +203,7 @@ def test_reachability_follows_the_answers_of_the_repository_itself() -> None:
     for answer in (
         HttpAnswer(200, b"<html>"),
         HttpAnswer(503, b"starting"),
-        HttpAnswer(404, b"x", "text/html"),
+        HttpAnswer(404, b"<p>x", "text/plain"),
     ):
         state.note_answer(answer)
         assert not state.reachable

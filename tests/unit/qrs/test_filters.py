@@ -76,6 +76,19 @@ def test_a_quote_is_escaped_by_a_backslash_and_a_backslash_first() -> None:
     assert filters.literal("O'Brien \\") == r"'O\'Brien \\'"
 
 
+def test_a_quote_is_doubled_where_the_site_wants_it_but_never_beside_a_backslash() -> None:
+    assert filters.literal("O'Brien", doubled=True) == "'O''Brien'"
+    assert filters.literal("O'Brien \\", doubled=True) == r"'O\'Brien \\'"
+
+
+@given(st.lists(selectors, min_size=1, max_size=8))
+def test_doubled_quotes_let_no_text_out_where_a_backslash_escapes(wanted: list[Selector]) -> None:
+    shape, _ = tokens(filters.join(wanted, doubled=True))
+    # There a doubled quote ends one string and begins the next, so that all text stays inside of strings.
+    shape = re.sub(r"\{\}(?: \{\})+", "{}", shape)
+    assert shape == " or ".join(SHAPES[one.kind] for one in wanted)
+
+
 @given(st.lists(selectors, max_size=300))
 def test_groups_keep_order_and_stay_within_both_limits(wanted: list[Selector]) -> None:
     groups = list(filters.groups(wanted))

@@ -100,6 +100,14 @@ def test_a_backslash_escapes_quotes_and_backslashes() -> None:
     assert text_of(r"name eq '\\'") == "\\"
 
 
+def test_doubled_quotes_can_be_the_only_escape() -> None:
+    expression = filter_language.parse(r"name eq 'Q1''25 \'", doubled_quotes=True, backslashes=False)
+    assert isinstance(expression, Term)
+    assert expression.value.value == "Q1'25 \\"
+    with pytest.raises(FilterError):
+        filter_language.parse(r"name eq 'Q1\'25'", doubled_quotes=True, backslashes=False)
+
+
 def test_doubled_quotes_can_be_accepted_beside_the_backslash() -> None:
     assert text_of(r"name eq 'Q1''25 \' \\'", doubled_quotes=True) == "Q1'25 ' \\"
     assert text_of(r"name eq '\\'''", doubled_quotes=True) == "\\'"

@@ -54,7 +54,7 @@ def _found(text: str, dialect: Dialect = _DIALECT, *, indexed: bool = True) -> s
     ("text", "found"),
     [
         (f"id eq {_ONE}", "1"),
-        (f"ID eq '{_ONE.upper()}'", "1"),
+        (f"ID eq {_ONE.upper()}", "1"),
         (f"id ne {_ONE}", "23"),
         (f"id eq {_TWO} or id eq {_ONE}", "12"),
         ("name eq 'STRASSE'", "1"),
@@ -99,7 +99,6 @@ def test_a_filter_finds_its_tasks(text: str, found: str) -> None:
         "name eq nightly",
         "name gt 'a'",
         f"name eq {_ONE}",
-        "id eq 'abc'",
         "id gt 11111111-0000-4000-8000-000000000001",
         "id sw '1'",
         "enabled eq 1",
@@ -117,6 +116,16 @@ def test_a_filter_finds_its_tasks(text: str, found: str) -> None:
 def test_a_term_that_does_not_fit_its_property_is_refused(text: str) -> None:
     with pytest.raises(FilterError, match="Cannot parse the expression: "):
         bind(text, entity_fields.TASK, _DIALECT)
+
+
+def test_a_guid_in_quotes_is_refused_unless_the_dialect_takes_it() -> None:
+    text = f"id eq '{_ONE}'"
+    with pytest.raises(FilterError, match=f"constant value \"Guid\" to the following: '{_ONE}'"):
+        bind(text, entity_fields.TASK, _DIALECT)
+    loose = replace(_DIALECT, quoted_guids=True)
+    assert _found(text.upper().replace(" EQ ", " eq "), loose) == "1"
+    with pytest.raises(FilterError, match="Cannot parse the expression: "):
+        bind("id eq 'abc'", entity_fields.TASK, loose)
 
 
 _PAIR = "(customProperties.definition.name eq 'Region') and (customProperties.value eq 'APAC')"
