@@ -14,7 +14,7 @@ from typing import Any
 from butler_mqtt.checks import site_lists
 from butler_mqtt.checks.finding import Finding, ok, warning
 from butler_mqtt.checks.site_lists import FAILS, HOLDS, UNKNOWN_HERE, ReadJson, Rows, rows_of
-from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs import filters, json_fields
 from butler_mqtt.qrs.task_count import KINDS
 from butler_mqtt.qrs.task_lists import NOT_UNDERSTOOD
 
@@ -48,12 +48,12 @@ def check(read: ReadJson) -> Iterator[Finding]:
 
 def _properties(rows: Rows) -> dict[str, list[tuple[str, str]]]:
     """Return the custom properties of each task as (name, value), by its id."""
-    return {task_id: _pairs(row) for row in rows if (task_id := wire.guid(row.get("id"))) is not None}
+    return {task_id: _pairs(row) for row in rows if (task_id := json_fields.guid(row.get("id"))) is not None}
 
 
 def _pairs(row: dict[str, Any]) -> list[tuple[str, str]]:
     values = row.get("customProperties") or []
-    found = [(wire.part(one, "definition", "name"), wire.part(one, "value")) for one in values]
+    found = [(json_fields.part(one, "definition", "name"), json_fields.part(one, "value")) for one in values]
     return [(name, value) for name, value in found if isinstance(name, str) and isinstance(value, str)]
 
 

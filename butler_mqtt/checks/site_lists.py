@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from butler_mqtt.checks.finding import Finding, ok, warning
 from butler_mqtt.domain.model import ExecutionStatus, TaskType
-from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs import filters, json_fields
 from butler_mqtt.qrs.task_count import KINDS
 from butler_mqtt.qrs.transport import HttpAnswer
 
@@ -52,7 +52,7 @@ def rows_of(answer: HttpAnswer) -> list[dict[str, Any]] | None:
 
 def number_of(answer: HttpAnswer) -> int | None:
     """Return the number of a count, None when the answer is none."""
-    return wire.number(wire.part(_value(answer), "value"))
+    return json_fields.number(json_fields.part(_value(answer), "value"))
 
 
 def _value(answer: HttpAnswer) -> object:
@@ -104,10 +104,10 @@ def _lists(rows: Rows, total: int | None) -> Finding:
 def _form(read: ReadJson, rows: Rows) -> Finding:
     if not rows:
         return ok("site.form", f"{UNKNOWN_HERE} in which form tasks are listed: the user sees none")
-    if all(wire.shows_everything(row) for row in rows):
+    if all(json_fields.shows_everything(row) for row in rows):
         return ok("site.form", f"{HOLDS}: /task/full lists tasks with tags and custom properties")
     concrete = [rows_of(read(f"/{kind}/full")) or [] for kind in KINDS]
-    if any(wire.shows_everything(row) for found in concrete for row in found):
+    if any(json_fields.shows_everything(row) for found in concrete for row in found):
         return ok(
             "site.form",
             f"{FAILS}: /task/full lists tasks with tags and custom properties; the concrete lists are read "
@@ -121,14 +121,16 @@ def _form(read: ReadJson, rows: Rows) -> Finding:
 
 
 def _kinds(rows: Rows) -> Finding:
-    unusable = sum(wire.guid(row.get("id")) is None or not wire.text(row.get("name")) for row in rows)
+    unusable = sum(
+        json_fields.guid(row.get("id")) is None or not json_fields.text(row.get("name")) for row in rows
+    )
     if unusable:
         return warning(
             "site.taskTypes",
             f"{FAILS}: each task has an id and a name; {unusable} of {len(rows)} tasks lack one",
             "the daemon cannot start those: check them in the Qlik Management Console",
         )
-    found = Counter(wire.number(row.get("taskType")) for row in rows)
+    found = Counter(json_fields.number(row.get("taskType")) for row in rows)
     known = {kind.value: kind.name.lower().replace("_", " ") for kind in TaskType}
     types = ", ".join(
         f"{count} {known.get(kind, f'of type {kind}') if kind is not None else 'without a type'}"
@@ -146,7 +148,7 @@ def _kinds(rows: Rows) -> Finding:
 
 
 def _names(rows: Rows) -> Finding:
-    found = Counter(name for row in rows if (name := wire.text(row.get("name"))))
+    found = Counter(name for row in rows if (name := json_fields.text(row.get("name"))))
     several = [name for name, count in found.most_common() if count > 1]
     if several:
         return ok(
@@ -158,7 +160,10 @@ def _names(rows: Rows) -> Finding:
 
 
 def _statuses(rows: Rows) -> Finding:
-    shown = [wire.number(wire.part(row, "operational", "lastExecutionResult", "status")) for row in rows]
+    shown = [
+        json_fields.number(json_fields.part(row, "operational", "lastExecutionResult", "status"))
+        for row in rows
+    ]
     found = {status for status in shown if status is not None}
     if not found:
         return ok("site.statuses", f"{UNKNOWN_HERE} which statuses executions have: no task shows one")
@@ -175,7 +180,7 @@ def _statuses(rows: Rows) -> Finding:
 
 def _start_right(read: ReadJson, rows: Rows) -> Finding:
     name = "site.startRight"
-    ids = [identity for row in rows if (identity := wire.guid(row.get("id"))) is not None][:MANY]
+    ids = [identity for row in rows if (identity := json_fields.guid(row.get("id"))) is not None][:MANY]
     if not ids:
         return ok(name, f"{UNKNOWN_HERE} whether the user may start tasks: it sees none")
     query = f"privileges=true&filter={filters.encode(filters.any_of('id', ids))}"
@@ -192,6 +197,6 @@ def _start_right(read: ReadJson, rows: Rows) -> Finding:
     return warning(
         name,
         f"the user lacks {_UPDATE}, which a start is assumed to need, on {len(lacking)} of {len(shown)} "
-        f"tasks, e.g. {wire.text(lacking[0].get('name'), 100)!r}",
+        f"tasks, e.g. {json_fields.text(lacking[0].get('name'), 100)!r}",
         f"give the user in X-Qlik-User {_UPDATE} on the tasks that it is to start (docs/security.md)",
     )

@@ -16,13 +16,13 @@ from starlette.types import ASGIApp
 
 from butler_mqtt.contract import request_schema
 from butler_mqtt.errors import JournalError, RequestError
-from butler_mqtt.http.api import description_page, openapi
+from butler_mqtt.http.api import description_page, openapi_document
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.backend import Backend, Check
+from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.origins import OriginGuard
 from butler_mqtt.http.rate_limit import RateLimit
-from butler_mqtt.http.responses import HttpRefusal, json_response, refusal_response
 from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import MonitoringSettings, RestSettings
 
@@ -54,11 +54,12 @@ def rest(
         return await _state(backend, request.path_params["request_id"], wait, ending)
 
     async def document(_request: Request) -> Response:
-        return json_response(openapi.document())
+        return json_response(openapi_document.document())
 
     async def docs(_request: Request) -> Response:
         return HTMLResponse(
-            description_page.render(openapi.document()), headers={"Content-Security-Policy": _PAGE_POLICY}
+            description_page.render(openapi_document.document()),
+            headers={"Content-Security-Policy": _PAGE_POLICY},
         )
 
     routes = [

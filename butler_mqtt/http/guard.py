@@ -12,9 +12,9 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from butler_mqtt.errors import RequestError
+from butler_mqtt.http.error_responses import HttpRefusal, refusal_response
 from butler_mqtt.http.origins import refuse_foreign_host, refuse_foreign_origin, refuse_long_body
 from butler_mqtt.http.rate_limit import RATE, RateLimit
-from butler_mqtt.http.responses import HttpRefusal, refusal_response
 from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import RestSettings, Token
 

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from butler_mqtt.contract import request_schema
 from butler_mqtt.errors import RequestError
-from butler_mqtt.http.responses import HttpRefusal, refusal_response
+from butler_mqtt.http.error_responses import HttpRefusal, refusal_response
 
 #: `uri-host [ ":" port ]` (RFC 9112, 3.2), names and addresses only.
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")

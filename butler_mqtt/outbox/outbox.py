@@ -22,7 +22,7 @@ from butler_mqtt.domain.completions import PublicationRefused
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
-from butler_mqtt.outbox.suspects import Next, Suspects
+from butler_mqtt.outbox.hangup_suspects import Next, Suspects
 
 #: Messages kept in memory; more are read from the journal when these have gone.
 MAX_IN_MEMORY = 2000

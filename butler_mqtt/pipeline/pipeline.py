@@ -23,7 +23,7 @@ from butler_mqtt.pipeline.event_queue import EventQueue
 from butler_mqtt.pipeline.failed_turns import FailedTurns
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.turns import Acknowledging, Turns
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings
 
 

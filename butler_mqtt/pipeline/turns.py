@@ -53,7 +53,7 @@ from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.operator_commands import OperatorCommands
 from butler_mqtt.pipeline.recovery import Recovery
 from butler_mqtt.pipeline.stored_requests import StoredRequests
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.dispatcher import Dispatcher

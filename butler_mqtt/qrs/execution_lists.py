@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from butler_mqtt.domain.model import Execution, ExecutionStatus
 from butler_mqtt.errors import QlikRefused
-from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs import filters, json_fields
 from butler_mqtt.qrs.task_lists import Read
 
 #: Executions asked for in one query.
@@ -34,7 +34,7 @@ class ExecutionLists:
         for start in range(0, len(asked), MAX_IDS):
             group = asked[start : start + MAX_IDS]
             results = self._by_id("executionresult", "executionID", group)
-            shown = {one.id: one for one in wire.executions([], results) if one.id is not None}
+            shown = {one.id: one for one in json_fields.executions([], results) if one.id is not None}
             # Why an execution is being aborted only its session shows.
             alive = {one for one in group if one in shown and shown[one].active}
             alive -= {one for one in alive if shown[one].status in _ABORTING}
@@ -42,7 +42,7 @@ class ExecutionLists:
                 alive = set()
             doubtful = [one for one in group if one not in alive]
             sessions = self._sessions_by_id(doubtful) if doubtful else []
-            for execution in wire.executions(sessions, results):
+            for execution in json_fields.executions(sessions, results):
                 if execution.id in known:
                     known[execution.id] = (
                         replace(execution, session=True) if execution.id in alive else execution

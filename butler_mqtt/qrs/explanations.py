@@ -10,7 +10,7 @@ from requests import exceptions as rx
 from urllib3.exceptions import HTTPError
 
 from butler_mqtt.qrs.answer_limits import AnswerTooLarge
-from butler_mqtt.qrs.wire import text
+from butler_mqtt.qrs.json_fields import text
 from butler_mqtt.settings import QrsSettings as Settings
 
 #: What each exception of `requests` means to an operator; the first class of the MRO that is here counts.

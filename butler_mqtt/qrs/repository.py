@@ -11,11 +11,11 @@ import tenacity
 
 from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs import script_log, wire
+from butler_mqtt.qrs import json_fields, script_log
+from butler_mqtt.qrs.answer_errors import PassingOutage, execution_of, quoted, text_of, value_of
 from butler_mqtt.qrs.answer_limits import Limits
-from butler_mqtt.qrs.answers import PassingOutage, execution_of, quoted, text_of, value_of
 from butler_mqtt.qrs.execution_lists import ExecutionLists
-from butler_mqtt.qrs.pauses import FIRST_PAUSE, Pause
+from butler_mqtt.qrs.retry_pauses import FIRST_PAUSE, Pause
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.snapshots import Snapshots
 from butler_mqtt.qrs.task_lists import Form, TaskLists
@@ -187,8 +187,11 @@ class RepositoryConnection:
             QlikUnavailable: The server could not be asked, retries included.
             QlikRefused: The server refuses to answer.
         """
-        services = wire.objects(self._read("/schedulerservice/full"))
-        return sum(wire.number(wire.part(one, "settings", "maxConcurrentEngines")) or 0 for one in services)
+        services = json_fields.objects(self._read("/schedulerservice/full"))
+        return sum(
+            json_fields.number(json_fields.part(one, "settings", "maxConcurrentEngines")) or 0
+            for one in services
+        )
 
     def about(self) -> dict[str, object]:
         """

@@ -8,7 +8,7 @@ then by the result's own id; which of the two a server knows is found by trying.
 from __future__ import annotations
 
 from butler_mqtt.errors import QlikRefused
-from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs import filters, json_fields
 from butler_mqtt.qrs.task_lists import Read
 
 #: Statuses of a server that does not know this reference, or has no log yet.
@@ -25,7 +25,7 @@ def last_lines(read: Read, download: Read, task_id: str, result_id: str, lines: 
     """
     for path, query in _references(read, task_id, result_id):
         try:
-            reference = wire.reference(wire.part(read(path, query), "value"))
+            reference = json_fields.reference(json_fields.part(read(path, query), "value"))
             if reference is None:
                 continue
             text = download(f"/download/reloadtask/{reference}/script.log")
@@ -39,9 +39,9 @@ def last_lines(read: Read, download: Read, task_id: str, result_id: str, lines: 
 
 def _references(read: Read, task_id: str, result_id: str) -> list[tuple[str, str]]:
     chosen = filters.encode(filters.any_of("id", [result_id]))
-    rows = wire.objects(read("/executionresult/full", f"filter={chosen}"))
+    rows = json_fields.objects(read("/executionresult/full", f"filter={chosen}"))
     new = (f"/reloadtask/{task_id}/scriptlogfile", f"executionResultId={result_id}")
-    file = wire.reference(rows[0].get("fileReferenceID")) if rows else None
+    file = json_fields.reference(rows[0].get("fileReferenceID")) if rows else None
     # Not `scriptLogAvailable`: it was false on recorded results that had a log.
     if file is None:
         return [new]

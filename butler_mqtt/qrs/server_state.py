@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from butler_mqtt.qrs.answers import PASSING, http_date, of_another, quoted
+from butler_mqtt.qrs.answer_errors import PASSING, http_date, of_another, quoted
 from butler_mqtt.qrs.transport import HttpAnswer
 
 log = logging.getLogger("butler_mqtt.qrs")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from butler_mqtt.domain.model import Selector, SelectorKind, Task, TaskSnapshot, TaskType
 from butler_mqtt.errors import QlikRefused
-from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs import filters, json_fields
 from butler_mqtt.qrs.task_lists import MAYBE_CUT, NOT_UNDERSTOOD, Read, TaskLists
 
 #: Tasks of one question; with all three paths to a task about 7 KB of the URL.
@@ -76,7 +76,7 @@ class Snapshots:
                 snapshots |= dict.fromkeys(ids, error)
                 continue
             for one in ids:
-                executions = wire.executions(sessions[one], results[one])
+                executions = json_fields.executions(sessions[one], results[one])
                 snapshots[one] = TaskSnapshot(shown[one], executions, sessions_readable=readable)
         return snapshots
 
@@ -120,7 +120,7 @@ class Snapshots:
         if length < MAYBE_CUT:
             return True
         try:
-            total = wire.number(wire.part(self.read(f"/{entity}/count", query), "value"))
+            total = json_fields.number(json_fields.part(self.read(f"/{entity}/count", query), "value"))
         except QlikRefused:
             return False
         # More may have come since; those are not what was asked for.
@@ -131,7 +131,7 @@ def _by_task(rows: Sequence[object], ids: Iterable[str], paths: _Paths) -> dict[
     """Sort rows by the task that they name; None when one names none of those asked for."""
     by_task: dict[str, list[object]] = {one: [] for one in ids}
     for row in rows:
-        named = (wire.reference(wire.part(row, *path)) for path in paths)
+        named = (json_fields.reference(json_fields.part(row, *path)) for path in paths)
         task_id = next((one for one in named if one in by_task), None)
         if task_id is None:
             return None

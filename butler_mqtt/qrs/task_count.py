@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from butler_mqtt.errors import QlikRefused
-from butler_mqtt.qrs import wire
+from butler_mqtt.qrs import json_fields
 
 #: Paths of the concrete kinds; distribute and preload tasks are reload tasks to the server.
 KINDS = ("reloadtask", "externalprogramtask", "usersynctask")
@@ -38,7 +38,7 @@ def count_tasks(read: ReadCount, query: str = "") -> int | None:
     refusal: QlikRefused | None = None
     for kind in KINDS:
         try:
-            numbers.append(wire.number(wire.part(read(f"/{kind}/count", query), "value")))
+            numbers.append(json_fields.number(json_fields.part(read(f"/{kind}/count", query), "value")))
         except QlikRefused as error:
             if error.status not in _NONE_OF_THAT:
                 raise

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikRefused
-from butler_mqtt.qrs import filters, wire
+from butler_mqtt.qrs import filters, json_fields
 from butler_mqtt.qrs.task_count import KINDS, count_tasks
 
 log = logging.getLogger("butler_mqtt.qrs")
@@ -82,7 +82,7 @@ class TaskLists:
             rows, refusals = self._group(group)
             entries += rows
             refused |= refusals
-        tasks = {task.id: task for raw in entries if (task := wire.task(raw)) is not None}
+        tasks = {task.id: task for raw in entries if (task := json_fields.task(raw)) is not None}
         return {one: refused.get(one) or _matching(one, tasks) for one in wanted}
 
     def _group(self, group: Sequence[Selector]) -> tuple[Entries, Refusals]:
@@ -96,9 +96,9 @@ class TaskLists:
                 one: error for one, error in refusals.items() if one in refused or one not in plain
             }
         entries, refused = self._ask("task", group)
-        lacking = any(not wire.shows_everything(raw) for raw in entries)
+        lacking = any(not json_fields.shows_everything(raw) for raw in entries)
         unknown = any(one.kind is SelectorKind.CUSTOM_PROPERTY for one in refused)
-        if any(wire.shows_everything(raw) for raw in entries):
+        if any(json_fields.shows_everything(raw) for raw in entries):
             self.form.whole = True
         # A list that lacks tags and properties may find nothing by them instead of refusing the filter.
         blind = not entries and not refused and any(one.kind in _BY_CONTENT for one in group)
@@ -117,7 +117,7 @@ class TaskLists:
             # No such lists here: what the common list shows is all there is.
             self.form.concrete = False
             return entries, refused
-        if any(wire.shows_everything(raw) for raw in rows) or len(refusals) < len(refused):
+        if any(json_fields.shows_everything(raw) for raw in rows) or len(refusals) < len(refused):
             self.form.concrete = True
             log.info(
                 "The common task list of the Qlik server shows too little: reading %s from now on",
@@ -185,7 +185,7 @@ class TaskLists:
     def _list(self, path: str, group: Sequence[Selector], *, doubled: bool) -> Entries:
         text = filters.join(group, doubled=doubled)
         query = f"filter={filters.encode(text)}"
-        entries = wire.objects(self.read(f"/{path}/full", query))
+        entries = json_fields.objects(self.read(f"/{path}/full", query))
         all_found = len(entries) >= len(group) and all(one.kind is SelectorKind.TASK_ID for one in group)
         if len(entries) < MAYBE_CUT or all_found:
             return entries
@@ -193,7 +193,7 @@ class TaskLists:
             total = (
                 count_tasks(self.read, query)
                 if path == "task"
-                else wire.number(wire.part(self.read(f"/{path}/count", query), "value"))
+                else json_fields.number(json_fields.part(self.read(f"/{path}/count", query), "value"))
             )
         except QlikRefused as error:
             log.warning(
@@ -214,7 +214,7 @@ class TaskLists:
         while len(seen) < total and len(seen) <= MAX_EXCLUDED:
             text = f"({asked}) and {filters.none_of('id', sorted(seen))}"
             try:
-                rows = wire.objects(self.read(f"/{path}/full", f"filter={filters.encode(text)}"))
+                rows = json_fields.objects(self.read(f"/{path}/full", f"filter={filters.encode(text)}"))
             except QlikRefused as error:
                 if error.status not in NOT_UNDERSTOOD:
                     raise
@@ -234,7 +234,7 @@ class TaskLists:
 
 
 def _ids(entries: Entries) -> set[str]:
-    return {identity for raw in entries if (identity := wire.guid(raw.get("id"))) is not None}
+    return {identity for raw in entries if (identity := json_fields.guid(raw.get("id"))) is not None}
 
 
 def _matching(selector: Selector, tasks: Mapping[str, Task]) -> tuple[Task, ...]:

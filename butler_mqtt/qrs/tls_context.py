@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 from butler_mqtt.errors import QlikUnavailable
-from butler_mqtt.qrs.wire import text
+from butler_mqtt.qrs.json_fields import text
 from butler_mqtt.settings import QrsSettings as Settings
 
 

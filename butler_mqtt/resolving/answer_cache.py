@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from butler_mqtt.domain.completions import Answers
 from butler_mqtt.domain.model import Selector, Task
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.qlik_timings import QlikTimings
 
 #: Selectors asked for again at once: one query.
 MAX_RENEWED = 100

@@ -23,9 +23,9 @@ from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.resolving.answer_cache import AnswerCache
-from butler_mqtt.resolving.backoff import Backoff
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.settings import Settings
 

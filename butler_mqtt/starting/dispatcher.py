@@ -17,8 +17,8 @@ from butler_mqtt.errors import QlikError
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
-from butler_mqtt.resolving.backoff import Backoff
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.qlik_timings import QlikTimings
+from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.refresh import TaskRefresh
 from butler_mqtt.settings import StartTask
 from butler_mqtt.starting.blocked_starts import BlockedStarts
@@ -30,8 +30,8 @@ from butler_mqtt.starting.id_trust import IdTrust
 from butler_mqtt.starting.node_clocks import NodeClocks
 from butler_mqtt.starting.open_runs import OpenRuns
 from butler_mqtt.starting.pending_starts import PendingStarts
-from butler_mqtt.starting.post_window import PostWindow
 from butler_mqtt.starting.post_workers import PostWorkers
+from butler_mqtt.starting.posts_in_flight import PostWindow
 from butler_mqtt.starting.reconciler import Reconciler
 
 #: Starts that are ready, from which on they go before polls of executions.

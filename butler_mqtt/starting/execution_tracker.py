@@ -18,8 +18,8 @@ from butler_mqtt.domain.model import Execution, Task
 from butler_mqtt.domain.open_work import OpenStart, Watch
 from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.resolving.backoff import Backoff
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.qlik_timings import QlikTimings
+from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.starting.blocked_starts import BlockedStarts
 from butler_mqtt.starting.execution_poller import ExecutionPoller

@@ -18,7 +18,7 @@ from butler_mqtt.errors import QlikRefused, QlikUnavailable
 from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.resolving.backoff import Backoff
+from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.resolver import refused_by_qlik
 from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.starting.conclusions import (

@@ -7,7 +7,7 @@ import math
 from itertools import count
 
 from butler_mqtt.domain.open_work import Watch
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.qlik_timings import QlikTimings
 
 #: The pause grows to this share of the execution's age.
 SHARE_OF_AGE = 0.1

@@ -26,8 +26,8 @@ from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.qrs.pauses import pause_after
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.qlik_timings import QlikTimings
+from butler_mqtt.qrs.retry_pauses import pause_after
 from butler_mqtt.starting.conclusions import (
     Began,
     Conclusion,

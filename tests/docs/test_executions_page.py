@@ -16,8 +16,8 @@ from butler_mqtt.contract import task_events
 from butler_mqtt.domain.model import ExecutionStatus
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.domain.states import StartState
+from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.qrs.execution_lists import MAX_IDS
-from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.settings import StartTask
 from butler_mqtt.starting.execution_tracker import LOG_TRIES
 from butler_mqtt.starting.poll_schedule import SHARE_OF_AGE

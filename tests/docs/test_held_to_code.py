@@ -16,7 +16,7 @@ from butler_mqtt.config import loader
 from butler_mqtt.config.schema import keys_of, schema
 from butler_mqtt.config.yaml_file import dotted
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.http import responses
+from butler_mqtt.http import error_responses
 from butler_mqtt.settings import MqttSettings
 from tests.docs.blocks import Block, blocks, pages
 from tests.project import ROOT
@@ -201,7 +201,7 @@ def test_every_reply_code_of_the_program_is_documented() -> None:
 def test_the_rest_statuses_are_those_of_the_program() -> None:
     for code, _, *rest in rows("replies.md", "## Codes")[1:]:
         if rest[0]:
-            assert responses.STATUS.get(words(code)[0], 400) == int(rest[0]), code
+            assert error_responses.STATUS.get(words(code)[0], 400) == int(rest[0]), code
 
 
 def test_every_event_is_documented_as_the_schema_has_it() -> None:

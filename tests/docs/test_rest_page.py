@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from butler_mqtt.http.responses import STATUS
+from butler_mqtt.http.error_responses import STATUS
 from tests.project import ROOT
 
 

@@ -24,7 +24,7 @@ from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.pipeline import Pipeline
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings
 from tests.pipeline.broker_double import Broker
 from tests.pipeline.faulty_journal import FaultyJournal

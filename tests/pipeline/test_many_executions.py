@@ -17,8 +17,8 @@ from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
+from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.qrs.execution_lists import MAX_IDS
-from butler_mqtt.resolving.qlik_timings import QlikTimings
 from butler_mqtt.starting import blocked_starts
 from butler_mqtt.starting.blocked_starts import BlockedStarts
 from butler_mqtt.starting.execution_poller import ExecutionPoller

@@ -13,9 +13,9 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
-from butler_mqtt.resolving.qlik_timings import QlikTimings
+from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings, StartTask
-from butler_mqtt.starting.post_window import FIRST_WINDOW, LARGEST_WINDOW
+from butler_mqtt.starting.posts_in_flight import FIRST_WINDOW, LARGEST_WINDOW
 from tests.brokers import until
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import SHORT_QLIK, Harness

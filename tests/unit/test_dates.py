@@ -23,8 +23,8 @@ from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.certificate_expiry import remaining
 from butler_mqtt.mqtt import presence
-from butler_mqtt.qrs import wire
-from butler_mqtt.qrs.answers import http_date, retry_seconds
+from butler_mqtt.qrs import json_fields
+from butler_mqtt.qrs.answer_errors import http_date, retry_seconds
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.transport import HttpAnswer
 
@@ -99,7 +99,7 @@ def test_any_time_in_a_request_is_taken_or_refused(stamp: str) -> None:
 @example("1753-01-01T00:00:00.000Z")
 @example("9999-12-31T23:59:59.9999999Z")
 def test_any_stamp_of_the_server_is_a_time_or_none(stamp: str) -> None:
-    moment = wire.time(stamp)
+    moment = json_fields.time(stamp)
     assert moment is None or 1900 <= moment.year < 9999
     assert from_ms(to_ms(moment)) is None or moment is not None
 

@@ -12,8 +12,8 @@ from butler_mqtt.contract import request_schema, shell_quoting, strict_json
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.api import butler_form
 from butler_mqtt.http.api.butler_form import ButlerRequest
+from butler_mqtt.http.error_responses import HttpRefusal
 from butler_mqtt.http.origins import content_length
-from butler_mqtt.http.responses import HttpRefusal
 
 #: Charsets whose text is UTF-8 (RFC 8259 allows no other encoding).
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})

@@ -20,7 +20,7 @@ from butler_mqtt.http.api.butler_form import ButlerRequest
 from butler_mqtt.http.api.pending_response import PendingResponse
 from butler_mqtt.http.api.start_call import StartCall
 from butler_mqtt.http.backend import Backend
-from butler_mqtt.http.responses import HttpRefusal, json_response, reply_response, status_of
+from butler_mqtt.http.error_responses import HttpRefusal, json_response, reply_response, status_of
 
 #: Seconds within which a request must be on disk; a commit takes milliseconds.
 STORE_SECONDS = 10.0

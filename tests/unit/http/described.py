@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from butler_mqtt.http.api import openapi
+from butler_mqtt.http.api import openapi_document
 
-DOCUMENT = openapi.document()
+DOCUMENT = openapi_document.document()
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -13,8 +13,8 @@ from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.journal.write_batch import WriteBatch
+from butler_mqtt.outbox.hangup_suspects import MAX_LOSSES, QUIET_SECONDS, SOON_SECONDS, Suspects
 from butler_mqtt.outbox.outbox import MAX_IN_MEMORY, MAX_REFUSALS, Outbox
-from butler_mqtt.outbox.suspects import MAX_LOSSES, QUIET_SECONDS, SOON_SECONDS, Suspects
 
 
 class Records:

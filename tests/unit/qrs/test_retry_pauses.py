@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from butler_mqtt.qrs.pauses import FIRST_PAUSE, LONGEST_PAUSE, pause_after
+from butler_mqtt.qrs.retry_pauses import FIRST_PAUSE, LONGEST_PAUSE, pause_after
 
 
 def test_the_first_pause_is_short_and_never_none() -> None:

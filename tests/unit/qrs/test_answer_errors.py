@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from requests import exceptions as rx
 
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
-from butler_mqtt.qrs.answers import PassingOutage, execution_of, quoted, retry_seconds, value_of
+from butler_mqtt.qrs.answer_errors import PassingOutage, execution_of, quoted, retry_seconds, value_of
 from butler_mqtt.qrs.explanations import FAILURES, explain
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.transport import HttpAnswer

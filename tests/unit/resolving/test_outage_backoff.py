@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from butler_mqtt.resolving.backoff import Backoff
+from butler_mqtt.resolving.outage_backoff import Backoff
 
 
 def test_tries_that_fail_together_count_as_one_failure() -> None:

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
+from butler_mqtt.qrs.json_fields import guid, text
 from butler_mqtt.qrs.transport import HttpAnswer
-from butler_mqtt.qrs.wire import guid, text
 
 #: Characters of a body that may stand in a message.
 MAX_BODY_TEXT = 200

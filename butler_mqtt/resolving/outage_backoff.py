@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from butler_mqtt.qrs.pauses import pause_after
+from butler_mqtt.qrs.retry_pauses import pause_after
 
 
 class Backoff:
