@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from butler_mqtt.contract import request_schema, strict_json
+from butler_mqtt.contract import schema_errors, strict_json
 from butler_mqtt.contract.strict_json import JsonError
 
 #: The longest text that may be a GUID with quotes, braces and white space around it.
@@ -31,7 +31,7 @@ def bare_guid(text: str) -> str | None:
     for opening, closing in ('""', "''", "{}"):
         if len(bare) > 1 and bare[0] == opening and bare[-1] == closing:
             bare = bare[1:-1].strip()
-    return bare if request_schema.GUID.match(bare) else None
+    return bare if schema_errors.GUID.match(bare) else None
 
 
 def loads(text: str, *, repeated_keys: bool = False) -> object:

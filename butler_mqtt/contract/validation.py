@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from butler_mqtt.contract import request_schema, shell_quoting, strict_json
+from butler_mqtt.contract import schema_errors, shell_quoting, strict_json
 from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind
 from butler_mqtt.errors import RequestError
 
@@ -115,7 +115,7 @@ def _read(payload: bytes, *, empty_is_object: bool) -> Any:
 
 def _request_id(body: object) -> str | None:
     found = body.get("requestId") if isinstance(body, dict) else None
-    return found if isinstance(found, str) and request_schema.REQUEST_ID.match(found) else None
+    return found if isinstance(found, str) and schema_errors.REQUEST_ID.match(found) else None
 
 
 def _refuse_unsupported(body: object, supported: frozenset[str]) -> None:
@@ -159,9 +159,9 @@ def _refusal(code: str, details: str) -> RequestError:
 
 def _check(body: Any, path_task_id: str | None) -> dict[str, datetime]:
     """Return the times of a body that is well-formed; raises RequestError naming the problems."""
-    bad_ids, problems = request_schema.faults(body)
-    if path_task_id is not None and not request_schema.GUID.match(path_task_id):
-        bad_ids.insert(0, f"path id is {request_schema.shown(path_task_id)}")
+    bad_ids, problems = schema_errors.faults(body)
+    if path_task_id is not None and not schema_errors.GUID.match(path_task_id):
+        bad_ids.insert(0, f"path id is {schema_errors.shown(path_task_id)}")
     times: dict[str, datetime] = {}
     for key in _TIMES:
         text = body.get(key) if isinstance(body, dict) else None
@@ -169,7 +169,7 @@ def _check(body: Any, path_task_id: str | None) -> dict[str, datetime]:
             try:
                 times[key] = _time(text)
             except ValueError as error:
-                problems.append(f"{key} is {request_schema.shown(text)}: {error}")
+                problems.append(f"{key} is {schema_errors.shown(text)}: {error}")
     if problems:
         problems += [f"{bad}, not a GUID" for bad in bad_ids]
         raise _refusal("invalid_request", "; ".join(problems[:MAX_PROBLEMS]))

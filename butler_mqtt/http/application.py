@@ -14,9 +14,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from butler_mqtt.contract import request_schema
+from butler_mqtt.contract import schema_errors
 from butler_mqtt.errors import JournalError, RequestError
-from butler_mqtt.http.api import description_page, openapi_document
+from butler_mqtt.http.api import description_page, openapi_completion
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
@@ -54,11 +54,11 @@ def rest(
         return await _state(backend, request.path_params["request_id"], wait, ending)
 
     async def document(_request: Request) -> Response:
-        return json_response(openapi_document.document())
+        return json_response(openapi_completion.document())
 
     async def docs(_request: Request) -> Response:
         return HTMLResponse(
-            description_page.render(openapi_document.document()),
+            description_page.render(openapi_completion.document()),
             headers={"Content-Security-Policy": _PAGE_POLICY},
         )
 
@@ -115,14 +115,14 @@ def _http_fault(request: Request, error: Exception) -> Response:
         details = f"{request.method} is not for this path; {allowed} is"
         refusal = HttpRefusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
     else:
-        details = f"there is nothing at {request_schema.shown(request.scope['path'])}; /docs lists all paths"
+        details = f"there is nothing at {schema_errors.shown(request.scope['path'])}; /docs lists all paths"
         refusal = HttpRefusal("not_found", "Not found", details)
     return refusal_response(refusal)
 
 
 def _seconds(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) > MAX_WAIT_SECONDS:
-        details = f"wait must be whole seconds up to {MAX_WAIT_SECONDS}, is {request_schema.shown(text)}"
+        details = f"wait must be whole seconds up to {MAX_WAIT_SECONDS}, is {schema_errors.shown(text)}"
         raise HttpRefusal("invalid_request", "Invalid request", details)
     return int(text)
 
@@ -136,7 +136,7 @@ async def _state(backend: Backend, request_id: str, wait: int, ending: asyncio.E
         except JournalError as error:
             raise HttpRefusal("not_recorded", "Journal cannot be read", str(error)) from error
         if state is None:
-            shown = request_schema.shown(request_id)
+            shown = schema_errors.shown(request_id)
             details = f"no request {shown} is known; it may be older than retentionDays"
             raise HttpRefusal("not_found", "Not found", details)
         left = end - asyncio.get_running_loop().time()

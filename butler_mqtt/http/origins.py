@@ -18,7 +18,7 @@ import re
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from butler_mqtt.contract import request_schema
+from butler_mqtt.contract import schema_errors
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.error_responses import HttpRefusal, refusal_response
 
@@ -40,7 +40,7 @@ def refuse_foreign_host(request: HTTPConnection) -> None:
             raise HttpRefusal(
                 "forbidden",
                 "Host not served",
-                f"Host is {request_schema.shown(host)}; without tokens only localhost, 127.0.0.1 and [::1] "
+                f"Host is {schema_errors.shown(host)}; without tokens only localhost, 127.0.0.1 and [::1] "
                 "are served. Use one of these; a proxy has to send one of them in the header Host",
             )
 
@@ -58,7 +58,7 @@ def refuse_foreign_origin(request: HTTPConnection) -> None:
             raise HttpRefusal(
                 "forbidden",
                 "Request from another site",
-                f"Origin is {request_schema.shown(origin)}; what a browser sends for a page of another site "
+                f"Origin is {schema_errors.shown(origin)}; what a browser sends for a page of another site "
                 "is accepted with a bearer token only",
             )
 

@@ -10,7 +10,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from butler_mqtt.http.api import openapi_document
+from butler_mqtt.http.api import openapi_completion
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -48,7 +48,7 @@ def _operation(
     if "parameters" in operation:
         yield "<h3>Parameters</h3><table>"
         for reference in operation["parameters"]:
-            one = openapi_document.resolved(document, reference)
+            one = openapi_completion.resolved(document, reference)
             yield (
                 f"<tr><td><code>{escape(one['name'])}</code></td><td>{escape(one['in'])}</td>"
                 f"<td>{_marked(one.get('description', ''))}</td></tr>"
@@ -56,13 +56,13 @@ def _operation(
         yield "</table>"
     if "requestBody" in operation:
         yield "<h3>Bodies</h3>"
-        body = openapi_document.resolved(document, operation["requestBody"])
+        body = openapi_completion.resolved(document, operation["requestBody"])
         for name, example in body["content"]["application/json"]["examples"].items():
             yield f'<details id="{identity}-{escape(name)}"><summary>{escape(example["summary"])}</summary>'
             yield f"{_curl(path, method, example['value'])}</details>"
     yield "<h3>Answers</h3>"
     for status, reference in operation["responses"].items():
-        answer = openapi_document.resolved(document, reference)
+        answer = openapi_completion.resolved(document, reference)
         yield f"<details><summary><b>{status}</b> {_marked(answer['description'])}</summary>"
         for content in answer["content"].values():
             yield from (_json(one["value"]) for one in content.get("examples", {}).values())

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from butler_mqtt.contract import request_schema, shell_quoting, strict_json
+from butler_mqtt.contract import schema_errors, shell_quoting, strict_json
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.api import butler_form
 from butler_mqtt.http.api.butler_form import ButlerRequest
@@ -51,11 +51,11 @@ def idempotency_key(request: Request) -> str | None:
     key = value.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
-    if not request_schema.REQUEST_ID.match(key):
+    if not schema_errors.REQUEST_ID.match(key):
         raise HttpRefusal(
             "invalid_request",
             "Invalid request",
-            f"Idempotency-Key is {request_schema.shown(value)}: 1 to 128 of A-Z a-z 0-9 . _ : - are allowed",
+            f"Idempotency-Key is {schema_errors.shown(value)}: 1 to 128 of A-Z a-z 0-9 . _ : - are allowed",
         )
     return key
 
@@ -135,8 +135,8 @@ def _check_same_id(body: bytes, key: str) -> None:
         raise HttpRefusal(
             "invalid_request",
             "Invalid request",
-            f"the header Idempotency-Key is {request_schema.shown(key)} and requestId in the body is "
-            f"{request_schema.shown(given)}; send one of them, or the same in both",
+            f"the header Idempotency-Key is {schema_errors.shown(key)} and requestId in the body is "
+            f"{schema_errors.shown(given)}; send one of them, or the same in both",
         )
 
 
@@ -157,7 +157,7 @@ def _flag(value: str | None) -> bool:
     raise RequestError(
         "invalid_request",
         "Invalid request",
-        f"allTaskIdsMustExist is {request_schema.shown(value)}, not true or false",
+        f"allTaskIdsMustExist is {schema_errors.shown(value)}, not true or false",
     )
 
 
@@ -166,7 +166,7 @@ def _refuse_encoding(request: Request) -> None:
         for coding in value.split(","):
             if coding.strip().lower() not in {"", "identity"}:
                 raise _unsupported(
-                    f"Content-Encoding is {request_schema.shown(value)}; send the body as it is, uncompressed"
+                    f"Content-Encoding is {schema_errors.shown(value)}; send the body as it is, uncompressed"
                 )
 
 
@@ -179,7 +179,7 @@ def _foreign_charset(content_type: str, body: bytes) -> HttpRefusal | None:
             continue
         if not (body.isascii() and _LIKE_ASCII.fullmatch(charset)):
             return _unsupported(
-                f"Content-Type names the charset {request_schema.shown(charset)}; JSON is UTF-8: "
+                f"Content-Type names the charset {schema_errors.shown(charset)}; JSON is UTF-8: "
                 "send it so, with charset=utf-8 or without"
             )
     return None

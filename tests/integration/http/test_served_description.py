@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-from butler_mqtt.http.api import openapi_document
+from butler_mqtt.http.api import openapi_completion
 from butler_mqtt.settings import RestSettings, Token
 from tests.integration.http.rest_listener import door
 
@@ -20,7 +20,7 @@ ROUTE = "/v4/reloadtask/{taskId}/start"
 
 def test_the_description_is_served_whole() -> None:
     with door() as one:
-        assert requests.get(one.url + "/openapi.json", timeout=10).json() == openapi_document.document()
+        assert requests.get(one.url + "/openapi.json", timeout=10).json() == openapi_completion.document()
         answer = requests.get(one.url + "/docs", timeout=10)
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

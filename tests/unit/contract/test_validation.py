@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from butler_mqtt.contract import request_schema
+from butler_mqtt.contract import schema_errors
 from butler_mqtt.contract.validation import FEATURES, SUPPORTED, parse
 from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind
 from butler_mqtt.errors import RequestError
@@ -560,7 +560,7 @@ def test_spelling_does_not_change_document_or_fingerprint(
 # Hostile bytes.
 
 words = st.sampled_from(
-    [*request_schema.SCHEMA["properties"], "name", "value", ONE, "any", "\x00", "finished"]
+    [*schema_errors.SCHEMA["properties"], "name", "value", ONE, "any", "\x00", "finished"]
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | words | st.text(max_size=5),
@@ -600,8 +600,8 @@ def test_the_quick_check_lets_pass_what_the_schema_lets_pass_and_nothing_else(
     body: dict[str, Any], key: str, value: object
 ) -> None:
     body[key] = value
-    well_formed = request_schema.faults(body) == ([], [])
-    assert well_formed == Draft202012Validator(request_schema.SCHEMA).is_valid(body)
+    well_formed = schema_errors.faults(body) == ([], [])
+    assert well_formed == Draft202012Validator(schema_errors.SCHEMA).is_valid(body)
 
 
 @pytest.mark.parametrize("value", [0, 1, 1.0, "true", [True]])
@@ -651,12 +651,12 @@ def test_large_hostile_payloads_get_a_short_answer(payload: bytes) -> None:
 
 
 def test_the_schema_is_a_valid_schema() -> None:
-    Draft202012Validator.check_schema(request_schema.SCHEMA)
+    Draft202012Validator.check_schema(schema_errors.SCHEMA)
 
 
 def test_every_key_and_every_feature_is_documented() -> None:
     text = DOCUMENT.read_text("utf-8")
-    missing = [key for key in request_schema.SCHEMA["properties"] if f"`{key}`" not in text]
+    missing = [key for key in schema_errors.SCHEMA["properties"] if f"`{key}`" not in text]
     unbuilt = [feature for feature in FEATURES - SUPPORTED if f"`{feature}`" not in text]
     assert (missing, unbuilt) == ([], [])
 

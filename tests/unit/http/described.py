@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from butler_mqtt.http.api import openapi_document
+from butler_mqtt.http.api import openapi_completion
 
-DOCUMENT = openapi_document.document()
+DOCUMENT = openapi_completion.document()
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:

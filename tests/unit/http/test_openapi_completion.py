@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from butler_mqtt.contract import validation
-from butler_mqtt.http.api import openapi_document
+from butler_mqtt.http.api import openapi_completion
 from butler_mqtt.http.error_responses import STATUS
 from tests.unit.http.described import DOCUMENT, bodies, operations
 
@@ -19,11 +19,11 @@ from tests.unit.http.described import DOCUMENT, bodies, operations
 def contents() -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield every place that has a schema and examples, with its name."""
     for path, method, operation in operations():
-        body = openapi_document.resolved(DOCUMENT, operation.get("requestBody", {}))
+        body = openapi_completion.resolved(DOCUMENT, operation.get("requestBody", {}))
         for media_type, content in body.get("content", {}).items():
             yield f"{method} {path} {media_type}", content
         for status, reference in operation["responses"].items():
-            for media_type, content in openapi_document.resolved(DOCUMENT, reference)["content"].items():
+            for media_type, content in openapi_completion.resolved(DOCUMENT, reference)["content"].items():
                 yield f"{method} {path} {status} {media_type}", content
 
 
@@ -73,7 +73,7 @@ def test_every_refusal_stands_under_its_status() -> None:
         (int(status), value)
         for _, _, operation in operations()
         for status, reference in operation["responses"].items()
-        for content in openapi_document.resolved(DOCUMENT, reference)["content"].values()
+        for content in openapi_completion.resolved(DOCUMENT, reference)["content"].values()
         for value in values(content)
         if "error" in value
     ]
