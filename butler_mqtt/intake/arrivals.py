@@ -24,8 +24,9 @@ from butler_mqtt.errors import RequestError
 from butler_mqtt.intake.body_cache import BodyCache
 from butler_mqtt.intake.duplicates import Holders
 from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets
-from butler_mqtt.journal import queries
+from butler_mqtt.journal import queries, tables
 from butler_mqtt.journal.transaction import Transaction
+from butler_mqtt.journal.write_batch import WriteBatch
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.settings import Settings
@@ -70,6 +71,11 @@ class Intake:
         self._recorded: dict[tuple[int, int], Packet] = {}
         self._acknowledged = Acknowledgements(0)
         self._noted = 0
+        #: The turn in hand, the requests it has recorded by their ids, and the newest delivery before the
+        #: first attempt at it: of a turn that is repeated only later ones can be on disk already.
+        self._unit: WriteBatch | None = None
+        self._new: dict[str, tuple[OpenRequest, str]] = {}
+        self._before_attempt = 0
 
     def load(self, transaction: Transaction) -> None:
         """Read the newest session; forget what belongs to a turn that failed."""
@@ -140,6 +146,10 @@ class Intake:
         Returns:
             The new requests, whose tasks are to be resolved.
         """
+        if self._unit is not self._turn.unit:
+            self._unit, self._new = self._turn.unit, {}
+            if not again:
+                self._before_attempt = self._turn.last_id(tables.deliveries)
         parsed = []
         for arrival in arrivals:
             digest = None if arrival.message is None else _digest(arrival.message)
@@ -153,7 +163,7 @@ class Intake:
             parsed.append(self._parse(arrival, digest, packet))
         # An id made here is new.
         asked = {one.request_id for one in parsed if one.request is not None and one.given}
-        holders = Holders(transaction, asked, self._turn)
+        holders = Holders(transaction, asked, self._turn, self._new)
         opened = [self._record(one, holders) for one in parsed]
         for one in parsed:
             if one.arrival.on_stored is not None:
@@ -185,6 +195,10 @@ class Intake:
         packet = None
         if again or (message.dup and present):
             packet = packets.find(message.packet_id, digest)
+            repeated = message.dup and present
+            if packet is not None and not repeated and packet.row <= self._before_attempt:
+                # An equal message from before, whose packet id is in use again.
+                packet = None
         is_new = packet is None
         if packet is None:
             packet = packets.add(message.packet_id, digest)

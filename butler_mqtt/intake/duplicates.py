@@ -39,12 +39,19 @@ class Holders:
         transaction: That of the turn.
         request_ids: The ids that came with requests of this turn.
         turn: What this turn has changed so far.
+        new: The requests recorded in this turn, by their ids; `add` adds to it.
     """
 
-    def __init__(self, transaction: Transaction, request_ids: set[str], turn: UnitOfWork) -> None:
+    def __init__(
+        self,
+        transaction: Transaction,
+        request_ids: set[str],
+        turn: UnitOfWork,
+        new: dict[str, tuple[OpenRequest, str]],
+    ) -> None:
         self._turn = turn
         self._rows = queries.holders(transaction, request_ids) if request_ids else {}
-        self._new: dict[str, tuple[OpenRequest, str]] = {}
+        self._new = new
 
     def of(self, request_id: str) -> Holder | None:
         """Return the request that holds *request_id*, None if there is none."""

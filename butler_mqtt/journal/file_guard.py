@@ -128,6 +128,7 @@ class Files:
             held = self._held.get(file)
             with contextlib.suppress(OSError):
                 if held is not None and _identity(os.fstat(held)) == _identity(file.stat()):
+                    self._identities[file] = _identity(os.fstat(held))
                     continue
                 self._held[file] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
                 self._identities[file] = _identity(os.fstat(self._held[file]))
@@ -135,6 +136,15 @@ class Files:
                 os.close(held)  # SQLite deleted it when it closed the database before
         self._stamp = None
         self.verify()
+
+    def forget_log(self) -> None:
+        """Forget which files the log and its index are, until `opened`; the database is still held."""
+        # Another thread may be going through them.
+        self._identities = {
+            file: identity
+            for file, identity in self._identities.items()
+            if file not in {self._wal, self._shm}
+        }
 
     def close(self) -> None:
         """Let go of the files."""

@@ -144,6 +144,8 @@ class Journal:
             self._give_up(lost)
             raise
         self._disconnect()
+        # SQLite removes them with the last connection; opening may fail and be tried again.
+        self._files.forget_log()
         self.open()
 
     @contextmanager

@@ -87,6 +87,10 @@ class UnitOfWork:
         for name, last in highest.items():
             self._last[name] = max(last, self._last.get(name, 0))
 
+    def last_id(self, table: Table) -> int:
+        """Return the id given out last; 0 when there is none."""
+        return self._last.get(table.name, 0)
+
     def new_id(self, table: Table) -> int:
         """Return the id of a new row."""
         self._last[table.name] = identity = self._last[table.name] + 1

@@ -41,7 +41,11 @@ def start_asynchronously(
         raise refusal from None
     if before.task is None or _changed(task, before.task):
         raise refusal
-    if before.task.enabled is False or any(one.active for one in before.executions):
+    if before.task.enabled is False or any(
+        # A result without its session can stay active for ever when its execution was lost.
+        one.session or (one.active and not before.sessions_readable)
+        for one in before.executions
+    ):
         return EMPTY_GUID
     log.info(
         "task %s (%s) is started without asking for its execution id: %s",

@@ -78,6 +78,8 @@ class PendingStarts:
     def enter_due(self) -> None:
         """Let the starts whose `notBefore` has come have their turn."""
         for start in self._blocked.due():
+            # What was read when it was decided may be hours old: no baseline for a POST now.
+            start.unread = True
             self._enter(start)
 
     def take(self) -> list[OpenStart]:

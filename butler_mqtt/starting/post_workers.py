@@ -123,7 +123,7 @@ def _disabled(qlik: TaskStarter, task: Task) -> TaskSnapshot | None:
     It is not known of a task read from the journal whether it is enabled, and the
     asynchronous start of one is answered with 204 in any case.
     """
-    if task.has_sessions or task.enabled is not None:
+    if task.has_sessions or task.enabled:
         return None
     snapshot = qlik.snapshot(task)
     return snapshot if snapshot.task is not None and snapshot.task.enabled is False else None

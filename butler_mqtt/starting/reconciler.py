@@ -253,6 +253,8 @@ class Reconciler:
         provable = verdict.proved and snapshot.sessions_readable and run.baseline.comparable
         if provable and now_ms() - run.intended_at < self._timings.longest_intent * 1000:
             _warn(run, "reconciled: it began nothing, so it is posted again", "run_repeated")
+            # One read from the journal has neither kind nor newest execution.
+            run.task = snapshot.task or run.task
             return PostAgain()
         return _UNDECIDABLE
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -441,3 +442,21 @@ def test_what_a_killed_daemon_left_open_to_others_is_closed_to_them(
     again.open()
     assert set(modes(left).values()) == {0o600}
     assert stored(again.path) == [1]
+
+
+def test_a_journal_that_cannot_be_opened_at_once_again_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
+    opened.open()
+
+    def refuse(*_: object) -> NoReturn:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("butler_mqtt.journal.sqlite.writing_engine", refuse)
+        with pytest.raises(JournalError) as caught:
+            opened.reopen()
+    assert caught.value.recoverable
+    opened.reopen()
+    opened.close()
