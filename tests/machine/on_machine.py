@@ -166,8 +166,6 @@ def upgrade(one: Machine) -> None:
     run(one, block_with(UPGRADE, "pip install --upgrade"))
     ready(one)
     assert "bytes, checked" in run(one, block_with(OPERATIONS, "requests backup"))
-    run(one, block_with(OPERATIONS, "requests restore"))
-    ready(one)
 
 
 def breaks(one: Machine, fault: Fault, row: Row) -> float:
@@ -206,7 +204,7 @@ def main(wheel: Path) -> None:
         ("walk as a sender", walk),
         ("reload, kill, stop, start", managed),
         ("watchdog", hangs),
-        ("upgrade, backup, restore", upgrade),
+        ("upgrade, backup", upgrade),
         ("faults", faults),
     ]
     with tempfile.TemporaryDirectory() as folder, machine(Path(folder)) as one:
