@@ -18,6 +18,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -134,9 +135,15 @@ class Process:
 
 
 class Container:
-    """mosquitto in a container, its files copied in, since the engine may see other disks than we do."""
+    """
+    mosquitto in a container, its files copied in, since the engine may see other disks than we do.
 
-    address = "0.0.0.0"  # noqa: S104 (inside the container)
+    On Linux it shares the host's network: forwarded ports pass through addresses that what an earlier
+    engine left behind may hold, and then accept connections that nobody answers.
+    """
+
+    host_network = sys.platform == "linux"
+    address = "127.0.0.1" if host_network else "0.0.0.0"  # noqa: S104 (inside the container)
 
     def __init__(self) -> None:
         self._container: DockerContainer | None = None
@@ -148,9 +155,12 @@ class Container:
             self._container = (
                 DockerContainer(IMAGE)
                 .with_command(f"mosquitto -c {directory}/mosquitto.conf")
-                .with_bind_ports(port, port)
                 .with_copy_into_container(directory, str(directory.parent))
             )
+            if self.host_network:
+                self._container.with_kwargs(network_mode="host")
+            else:
+                self._container.with_bind_ports(port, port)
             self._container.start()
         else:
             self._container.get_wrapped_container().start()
