@@ -162,6 +162,8 @@ def _entry(start: OpenStart) -> dict[str, object]:
     entry = _named(start.task, start.state)
     if start.execution_id is not None:
         entry["executionId"] = start.execution_id
+    if start.running_task is not None:
+        entry["runningTaskId"] = start.running_task
     if start.adopted:
         entry["adopted"] = True
     if start.state is StartState.WAITING:

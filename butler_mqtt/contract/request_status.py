@@ -16,6 +16,7 @@ Row = Mapping[str, Any]
 #: Columns of a start and its run that are shown when they hold something, by their key.
 _SHOWN: Mapping[str, str] = {
     "executionId": "execution_id",
+    "runningTaskId": "running_task",
     "code": "code",
     "details": "details",
     "reason": "reason",

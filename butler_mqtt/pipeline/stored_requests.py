@@ -86,6 +86,7 @@ class StoredRequests:
             details=row["details"],
             reason=row["reason"],
             behind=row["behind"],
+            running_task=row["running_task"],
             # Only its names are in the journal: what ran last is read again before it is started.
             unread=True,
             door=row["door"],

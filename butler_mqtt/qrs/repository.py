@@ -14,6 +14,7 @@ from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.qrs import json_fields, script_log
 from butler_mqtt.qrs.answer_errors import PassingOutage, execution_of, quoted, text_of, value_of
 from butler_mqtt.qrs.answer_limits import Limits
+from butler_mqtt.qrs.app_executions import AppExecutions
 from butler_mqtt.qrs.execution_lists import ExecutionLists
 from butler_mqtt.qrs.retry_pauses import FIRST_PAUSE, Pause
 from butler_mqtt.qrs.server_state import ServerState
@@ -74,6 +75,7 @@ class RepositoryConnection:
         self._lists = TaskLists(self._read, qrs.form)
         self._snapshots = Snapshots(self._read, self._lists)
         self._executions = ExecutionLists(self._read)
+        self._of_app = AppExecutions(self._read, self._executions)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(PassingOutage),
             stop=tenacity.stop_any(
@@ -148,6 +150,16 @@ class RepositoryConnection:
     def read_snapshots(self, tasks: Iterable[Task]) -> dict[str, TaskSnapshot | QlikRefused]:
         """Read the snapshots of many tasks at once, by their ids; raises like `snapshot`."""
         return self._snapshots.snapshot(tasks)
+
+    def app_executions(self, app_id: str) -> tuple[Execution, ...]:
+        """
+        Read what runs of an app, whichever of its tasks; where nothing does, what ran last.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses to answer.
+        """
+        return self._of_app.of_app(app_id)
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         """

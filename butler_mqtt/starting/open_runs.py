@@ -23,6 +23,7 @@ from butler_mqtt.resolving.resolver import refused_by_qlik
 from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.starting.conclusions import (
     EXPIRED,
+    AppRuns,
     Began,
     Conclusion,
     NotStarted,
@@ -217,6 +218,8 @@ class OpenRuns:
                 self._began(run, execution_id, adopted=adopted)
             case RanAlready(execution):
                 self._ran_already(run, execution)
+            case AppRuns(execution):
+                self._app_runs(run, execution)
             case NotStarted(code, details, state):
                 self._ledger.runs.not_started(run, code, details, state)
             case Undecidable(details):
@@ -245,6 +248,23 @@ class OpenRuns:
         self._ledger.starts.skipped([start for start in others if start.skip_if_running], execution.id)
         self._pending.wait_behind(
             run.task, [start for start in others if not start.skip_if_running], execution.id
+        )
+
+    def _app_runs(self, run: Run, execution: Execution) -> None:
+        """Let the starts of a run skip, or wait behind, an execution of another task of their app."""
+        _log.info(
+            "task %s (%s) is not started yet: execution %s of task %s, which reloads the same app, runs",
+            run.task.name,
+            run.task.id,
+            execution.id,
+            execution.task_id,
+            extra={"action": "app_busy", "request_id": run.starts[0].request_id},
+        )
+        self._ledger.runs.began_nothing(run)
+        skipped = [start for start in run.starts if start.skip_if_running]
+        self._ledger.starts.skipped(skipped, execution.id, running_task=execution.task_id)
+        self._pending.wait_behind(
+            run.task, [start for start in run.starts if not start.skip_if_running], execution.id
         )
 
     def _share(self, run: Run, execution_id: str, starts: list[OpenStart]) -> None:

@@ -14,9 +14,10 @@ from butler_mqtt.domain.completions import Completion, Posted
 from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskSnapshot
 from butler_mqtt.domain.open_work import Run
 from butler_mqtt.errors import QlikError
+from butler_mqtt.starting.app_sessions import AppReader, with_app
 
 
-class TaskStarter(Protocol):
+class TaskStarter(AppReader, Protocol):
     """The side of the Qlik server that starts tasks."""
 
     def start(self, task: Task) -> str | None:
@@ -131,6 +132,6 @@ def _disabled(qlik: TaskStarter, task: Task) -> TaskSnapshot | None:
 
 def _try_snapshot(qlik: TaskStarter, task: Task) -> TaskSnapshot | None:
     try:
-        return qlik.snapshot(task)
+        return with_app(qlik, qlik.snapshot(task))
     except QlikError:
         return None

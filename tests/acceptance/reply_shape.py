@@ -27,7 +27,7 @@ _STATUSES = {
 _OPTIONAL = {
     "tasksStarted": {"executionId", "adopted", "result", "durationMs", "node", "message"},
     "tasksQueued": {"reason", "behind"},
-    "tasksSkipped": {"executionId"},
+    "tasksSkipped": {"executionId", "runningTaskId"},
     "tasksFailed": {"code", "details"},
 }
 
