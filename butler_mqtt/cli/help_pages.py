@@ -16,6 +16,7 @@ ABOUT = {
     "run": "operations.md",
     "demo": "guarantees.md",
     "start": "requests.md",
+    "cancel": "requests.md#Cancel",
     "check": "check.md#The lines",
     "init": "install.md#Configuration",
     "resolve": "troubleshooting.md#A task is not started",

@@ -20,6 +20,8 @@ _PIPE_WIDTH = 240
 _STYLES = {
     "started": "green",
     "wouldStart": "green",
+    "cancelled": "green",
+    "stopped": "green",
     "queued": "yellow",
     "running": "yellow",
     "alreadyRunning": "yellow",
@@ -38,6 +40,8 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
         console.print(plain(answer["details"]))
     else:
         started = f", {answer['totalTasksStarted']} started" if "totalTasksStarted" in answer else ""
+        if "cancelled" in answer:
+            started = f", {len(answer['tasksCancelled'])} tasks of request {answer['cancelled']} cancelled"
         console.print(plain(f"{request}: {answer['status']}{started}", "bold"))
     rows = [
         row for key, entries in answer.items() if isinstance(entries, list) for row in _rows(key, entries)
@@ -116,4 +120,6 @@ def _facts(entry: Mapping[str, Any]) -> str:
     if "details" in entry:
         return f"{entry.get('code', '')}: {entry['details']}"
     facts = [str(entry[key]) for key in ("executionId", "reason", "behind", "result") if entry.get(key)]
+    if entry.get("sharedWith"):
+        facts.append(f"shared with {', '.join(entry['sharedWith'])}")
     return ", ".join([*facts, "adopted"] if entry.get("adopted") else facts)

@@ -53,11 +53,16 @@ def request_status(request: Row, deliveries: Sequence[Row], starts: Sequence[Row
         # The error that was replied, with the lists it came with.
         answer |= json.loads(request["reply"])
         missing = answer.get("tasksNotFound", missing)
+    cancel = _cancel_reply(request)
+    if cancel is not None:
+        answer |= cancel
     refused = "failed" if state == RequestState.REFUSED else replies.status(lists, missing)
     answer["status"] = "pending" if state in replies.OPEN else refused
     states = [(start["state"], start["execution_id"]) for start in starts]
     goes_on = any(replies.goes_on(*one) for one in states)
-    if state == RequestState.CLOSED and not goes_on:
+    if cancel is not None:
+        answer["status"] = cancel["status"]
+    elif state == RequestState.CLOSED and not goes_on:
         answer["outcome"] = replies.outcome(states, missing)
     answer |= replies.in_order(lists, missing)
     answer |= {
@@ -80,6 +85,16 @@ def request_status(request: Row, deliveries: Sequence[Row], starts: Sequence[Row
         ],
     }
     return answer
+
+
+def _cancel_reply(request: Row) -> dict[str, Any] | None:
+    """Return the reply of a cancel that has one; None for any other request."""
+    if request["state"] != RequestState.CLOSED or not request["document"]:
+        return None
+    if validation.reread(request["document"]).cancel is None:
+        return None
+    reply: dict[str, Any] = json.loads(request["reply"])
+    return reply
 
 
 def _lists(request: Row, starts: Sequence[Row]) -> replies.Lists:

@@ -23,7 +23,9 @@ from butler_mqtt.errors import RequestError
 #: What a request may ask for beyond the first version: a key, or one value of a key.
 FEATURES = frozenset({"stages", "cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"})
 #: The features that are built; the others are refused with `not_supported`, never ignored.
-SUPPORTED: frozenset[str] = frozenset({"notBefore", "wait: finished", "ifRunning: queue"})
+SUPPORTED: frozenset[str] = frozenset(
+    {"cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"}
+)
 
 #: Problems named in one refusal.
 MAX_PROBLEMS = 5
@@ -247,6 +249,8 @@ def _request(
         expires_at=times.get("expiresAt"),
         not_before=times.get("notBefore"),
         reply_topic=body.get("replyTopic"),
+        cancel=body.get("cancel"),
+        stop_running=body.get("stopRunning", False),
     )
 
 

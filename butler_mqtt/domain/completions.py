@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot
 from butler_mqtt.errors import QlikError, QlikRefused
@@ -55,6 +56,25 @@ class Posted:
     answer: str | QlikError | None
     snapshot: TaskSnapshot | None = None
     expired: bool = False
+
+
+class StopOutcome(Enum):
+    """What came of asking the server to stop the task of an execution."""
+
+    #: A poll showed that the execution is what runs, and the server accepted to stop the task.
+    ASKED = "asked"
+    #: It does not run any more; nothing was asked.
+    OVER = "over"
+    #: Other executions of the task run as well; nothing was asked.
+    NOT_ALONE = "notAlone"
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The outcome of one attempt to stop an execution, or why it is not known or failed."""
+
+    execution_id: str
+    outcome: StopOutcome | QlikError
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +159,7 @@ Completion = (
     | CapacityRead
     | Resolved
     | Posted
+    | StopAsked
     | Polled
     | ExecutionsPolled
     | Reconfigured

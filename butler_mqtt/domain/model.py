@@ -241,7 +241,8 @@ class Request(NamedTuple):
     the sender left it to the configuration. `document` is the normalised JSON
     object: parsing it again gives an equal request. `fingerprint` is equal for
     two requests that mean the same (design: without `issuedAt`, `expiresAt`,
-    `replyTopic`, `wait`).
+    `replyTopic`, `wait`). `cancel` is the id of the request it takes back, None for
+    one that starts tasks.
     """
 
     document: str
@@ -260,6 +261,8 @@ class Request(NamedTuple):
     expires_at: datetime | None = None
     not_before: datetime | None = None
     reply_topic: str | None = None
+    cancel: str | None = None
+    stop_running: bool = False
 
 
 class Arrival(NamedTuple):

@@ -90,7 +90,8 @@ class OpenStart:
     monotonic time at which the wait began, and `seen_behind` whether that
     execution was seen to run after that. `outcome` is its execution as last
     seen, kept only while `owner` is. `running_task` is the task whose execution
-    it was skipped for, where that is another one of its app.
+    it was skipped for, where that is another one of its app. `cancelled_by` is the
+    row of the cancel that took it back, or had its execution stopped.
     """
 
     id: int
@@ -118,6 +119,7 @@ class OpenStart:
     sender: str | None = None
     outcome: Execution | None = None
     running_task: str | None = None
+    cancelled_by: int | None = None
 
 
 class Doubt(Enum):

@@ -98,6 +98,12 @@ def is_copy(connection: Connection) -> bool:
     return bool(connection.exec_driver_sql("PRAGMA user_version").scalar_one() == COPY_MARK)
 
 
+def holds(connection: Connection, row: int) -> bool:
+    """Return whether the request in that row is held."""
+    query = select(notes.c.id).where(notes.c.kind == HELD, notes.c.request == row)
+    return connection.execute(query).first() is not None
+
+
 def hold(connection: Connection, now: int) -> int:
     """
     Hold all that is open, within the transaction of *connection*, and remove the mark of a copy.

@@ -63,6 +63,12 @@ class Starts:
                 self._turn.unit.update(tables.starts, start.id, running_task=running_task)
         self.move(starts, StartState.SKIPPED)
 
+    def covered_by(self, starts: Sequence[OpenStart], cancel: int) -> None:
+        """Record that the request in the row *cancel* takes *starts* back, or has what they began stopped."""
+        for start in starts:
+            start.cancelled_by = cancel
+            self._turn.unit.update(tables.starts, start.id, cancelled_by=cancel)
+
     def dropped(self, starts: Sequence[OpenStart], code: str, details: str, state: StartState) -> None:
         """Record that starts will not be carried out; an event reports it for those reported as queued."""
         queued = [start for start in starts if start.state is StartState.WAITING]

@@ -14,6 +14,7 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.pipeline import stored_requests
 from butler_mqtt.pipeline.backlog import DISCARDED, Backlog
+from butler_mqtt.pipeline.cancel_requests import CancelRequests
 from butler_mqtt.pipeline.stored_requests import StoredRequests
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
@@ -33,6 +34,7 @@ class Recovery:
         dispatcher: Gets the starts.
         stored: Reads requests and starts.
         backlog: Gets the requests without tasks.
+        cancels: Gets the cancels without reply.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Recovery:
         dispatcher: Dispatcher,
         stored: StoredRequests,
         backlog: Backlog,
+        cancels: CancelRequests,
     ) -> None:
         self._ledger = ledger
         self._resolver = resolver
         self._dispatcher = dispatcher
         self._stored = stored
         self._backlog = backlog
+        self._cancels = cancels
 
     def load(self, transaction: Transaction) -> None:
         """Replace what is in memory by what is open in the journal."""
@@ -56,6 +60,7 @@ class Recovery:
         self._stored.keep_callers([*ledger.requests.open.values(), *ledger.requests.finishing.values()])
         self._resolver.reset()
         self._dispatcher.reset()
+        self._cancels.reset()
         kept = self._stored.requests(transaction, queries.decided(transaction))
         finishing = self._stored.requests(transaction, queries.waiting_for_the_end(transaction))
         ledger.requests.load(queries.open_count(transaction), kept, finishing)
@@ -65,6 +70,9 @@ class Recovery:
         self._track(transaction, starts)
         for opened in finishing.values():
             ledger.requests.finish_if_ended(opened)
+        for opened in kept.values():
+            if opened.request.cancel is not None:
+                self._cancels.resume(opened)
         if self._backlog.cancelling:
             held_requests.cancelled(transaction)
         self._backlog.refill(transaction)

@@ -151,6 +151,17 @@ class RepositoryConnection:
         """Read the snapshots of many tasks at once, by their ids; raises like `snapshot`."""
         return self._snapshots.snapshot(tasks)
 
+    def stop_task(self, task: Task) -> None:
+        """
+        Ask the server to stop whatever runs of *task*; one attempt, and 204 also where nothing runs.
+
+        Raises:
+            QlikUnavailable: Nothing was sent, or 429.
+            QlikRefused: The server answered 4xx, not 429.
+            OutcomeUnknown: It may be stopped or not.
+        """
+        self._post(f"/task/{task.id}/stop")
+
     def app_executions(self, app_id: str) -> tuple[Execution, ...]:
         """
         Read what runs of an app, whichever of its tasks; where nothing does, what ran last.

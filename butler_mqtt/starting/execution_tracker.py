@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from butler_mqtt.contract import task_events
@@ -87,6 +87,11 @@ class ExecutionTracker:
         """Return the watch over an execution, None if it is not tracked."""
         return self._watches.get(execution_id)
 
+    def starts(self) -> Iterator[OpenStart]:
+        """Return the starts that executions serve which have not ended."""
+        for watch in self._watches.values():
+            yield from watch.starts
+
     def track(
         self,
         execution_id: str,
@@ -124,6 +129,12 @@ class ExecutionTracker:
         if not watch.waited_for:
             self._poll_in(self._timings.least_poll, watch)
         watch.waited_for.add(task.id)
+
+    def hurry(self, execution_id: str) -> None:
+        """Poll an execution soon: it is about to end."""
+        watch = self._watches.get(execution_id)
+        if watch is not None and watch.snapshot:
+            self._poll_in(self._timings.least_poll, watch)
 
     def poll(self, *, busy: bool = False) -> None:
         """Submit the polls that are due; *busy*: seldom, since there is much to start."""

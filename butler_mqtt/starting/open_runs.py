@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from datetime import datetime
 
 from butler_mqtt.clock import now_ms
@@ -87,6 +87,39 @@ class OpenRuns:
         """Forget all runs; they are read again from the journal."""
         self._runs.clear()
         self.repeat.clear()
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Return the starts of all runs."""
+        for run in self._runs.values():
+            yield from run.starts
+
+    def withdraw(self, starts: Set[OpenStart], recall: Callable[[int], bool]) -> set[OpenStart]:
+        """
+        Take *starts* out of the runs of which nothing was sent; a run that serves no others ends.
+
+        Args:
+            starts: To be cancelled, as the caller records.
+            recall: Takes a run back from the threads; False if one of them has begun to post it.
+
+        Returns:
+            Those of *starts* whose runs may have begun an execution: they stay with them.
+        """
+        stay: set[OpenStart] = set()
+        for run in [self._runs[one] for one in {start.run for start in starts} if one in self._runs]:
+            gone = [start for start in run.starts if start in starts]
+            others = [start for start in run.starts if start not in gone]
+            waits = run in self.repeat
+            if not waits and (others or run.state is not RunState.INTENDED or not recall(run.id)):
+                stay.update(gone)
+                continue
+            run.starts = others
+            if not others:
+                if waits:
+                    self.repeat.remove(run)
+                self._ledger.runs.began_nothing(run)
+                self._runs.pop(run.id)
+                self._pending.queues.release(run.task.id)
+        return stay
 
     def intend(self, starts: list[OpenStart]) -> Run:
         """Record the intent to post one run for *starts*, all of one task."""

@@ -72,6 +72,8 @@ class Site:
         self.date_age = 0.0
         self.shows_last = True
         self.app_once = False
+        self.stops: list[str] = []
+        self.stop_script: deque[QlikError | Callable[[Site, Task], None]] = deque()
         self.app_errors: deque[QlikError] = deque()
         self.began_at: dict[str, datetime] = {}
         self._numbers = count(1)
@@ -195,6 +197,23 @@ class Site:
             tuple(self.history.get(task.id, ())),
             sessions_readable=task.has_sessions,
         )
+
+    def stop_task(self, task: Task) -> None:
+        if self.stop_script:
+            scripted = self.stop_script.popleft()
+            if isinstance(scripted, QlikError):
+                raise scripted
+            scripted(self, task)
+            return
+        if self.down:
+            raise QlikUnavailable("connection refused")
+        self.stop_now(task.id)
+
+    def stop_now(self, task_id: str) -> None:
+        """Do what stopping does when nothing is wrong: whatever runs of the task is aborted."""
+        self.stops.append(task_id)
+        if self.running(task_id) is not None:
+            self.end(task_id, 6)
 
     def app_executions(self, app_id: str) -> tuple[Execution, ...]:
         self._answer(self.app_errors)

@@ -1,4 +1,4 @@
-"""Whose execution a start was skipped for, where that is another task of the same app."""
+"""Which request took a start back, and which other task of its app a start was skipped for."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,3 +10,4 @@ down_revision = "0004"
 def upgrade() -> None:
     """Make room for it."""
     op.add_column("starts", sa.Column("running_task", sa.Text))
+    op.add_column("starts", sa.Column("cancelled_by", sa.Integer))
