@@ -73,11 +73,7 @@ class CancelRequests:
         """Carry out what was left for this turn, before anything is recorded in it."""
         later, self._later = self._later, []
         for opened in later:
-            if opened.id in held_requests.cancelling(transaction):
-                details = "an operator discarded it after a backup had been restored"
-                self._refuse(opened, RequestError("cancelled", "Request cancelled", details))
-            else:
-                self._carry_out(opened, transaction, nothing_new=True)
+            self._carry_out(opened, transaction, nothing_new=True)
 
     def receive(self, cancels: Iterable[OpenRequest], transaction: Transaction) -> None:
         """Carry out cancels that have just come, in order."""

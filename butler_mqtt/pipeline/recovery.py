@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.domain.states import RunState, StartState
+from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import held_requests, queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
@@ -70,9 +71,7 @@ class Recovery:
         self._track(transaction, starts)
         for opened in finishing.values():
             ledger.requests.finish_if_ended(opened)
-        for opened in kept.values():
-            if opened.request.cancel is not None:
-                self._cancels.resume(opened)
+        self._resume_cancels(kept.values())
         if self._backlog.cancelling:
             held_requests.cancelled(transaction)
         self._backlog.refill(transaction)
@@ -84,6 +83,18 @@ class Recovery:
                 waiting,
                 extra={"action": "journal_read"},
             )
+
+    def _resume_cancels(self, kept: Iterable[OpenRequest]) -> None:
+        """Go on with cancels that have no reply, or refuse those that an operator has discarded."""
+        for opened in kept:
+            if opened.request.cancel is None:
+                continue
+            if opened.id in self._backlog.cancelling:
+                self._ledger.requests.refused(
+                    opened, RequestError("cancelled", "Request cancelled", DISCARDED)
+                )
+            else:
+                self._cancels.resume(opened)
 
     def _begin(self, transaction: Transaction, starts: dict[int, OpenStart]) -> tuple[int, int]:
         """Pass on runs without outcome, waiting and planned starts; return how many are planned and wait."""

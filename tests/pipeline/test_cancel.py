@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Task
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
-from butler_mqtt.journal import tables
+from butler_mqtt.journal import held_requests, tables
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import Harness
@@ -137,6 +138,36 @@ def test_a_cancel_through_rest_is_the_same_request(harness: Harness) -> None:
     answers = harness.call({"requestId": "c", "cancel": "r"})
     harness.until(lambda: answers)
     assert json.loads(answers[0]) == first
+
+
+def hold_all(harness: Harness) -> None:
+    """Hold what is open, as a restored backup does, and start the daemon on it."""
+    harness.crash()
+    with harness.journal_file() as connection:
+        held_requests.hold(connection, now_ms())
+    harness.start()
+
+
+def test_a_request_that_is_held_is_left_to_the_operator(harness: Harness) -> None:
+    send(harness, notBefore=LATER)
+    reply_to(harness, "r")
+    hold_all(harness)
+    assert cancel(harness)["code"] == "request_held"
+    assert states(harness) == ["waiting"]
+
+
+def test_a_held_cancel_that_an_operator_discards_is_refused(harness: Harness) -> None:
+    harness.site.script.append(cut_before_effect)
+    send(harness)
+    harness.until(lambda: [row["state"] for row in harness.rows(tables.runs)] == ["posted"])
+    harness.send({"requestId": "c", "cancel": "r"})
+    harness.turn()
+    hold_all(harness)
+    harness.crash()
+    with harness.journal_file() as connection:
+        held_requests.release(connection, (), cancel=True)
+    harness.start()
+    assert reply_to(harness, "c")["code"] == "cancelled"
 
 
 # ---- what has not begun
