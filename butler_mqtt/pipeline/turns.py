@@ -269,6 +269,34 @@ class Turns:
             self._intake.refuse(arrival, error)
             self._rows.unit.write(transaction)
 
+    def dropped(self, event: Completion) -> None:
+        """
+        End the wait for *event*, which a fault of ours keeps from being applied.
+
+        What it would have told is asked again: the journal is read again after it.
+        """
+        match event:
+            case Posted():
+                # Nobody posts it any more, so that it is reconciled.
+                self.dispatcher.post_workers.recorded(event.run)
+            case Resolved():
+                self.resolver.dropped(event)
+            case ExecutionsPolled():
+                self.dispatcher.tracker.polling = False
+            case PublicationConfirmed(identity):
+                self._outbox.dropped([identity])
+            case PublicationRefused():
+                self._outbox.dropped([event.id])
+            case PublicationsLost(identities):
+                self._outbox.dropped(identities, connection_ended=True)
+            case PublisherReady():
+                self._outbox.connected()
+            case SessionBegan():
+                # In memory at least: without, nothing that comes again is recognised.
+                self._held.begin()
+                self._connection_event(event)
+                self._held.commit()
+
     # ---- helpers
 
     def _apply_all(
