@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -36,8 +36,8 @@ class Delivery:
     """
     Where a reply goes.
 
-    A delivery of the MQTT door has a `reply_topic`; one of the REST door has
-    `on_reply` while its caller waits.
+    A delivery of the MQTT door has a `reply_topic`; who waits at the REST door
+    is known by `id`.
     """
 
     id: int
@@ -46,7 +46,6 @@ class Delivery:
     wait: str = "started"
     reply_topic: str | None = None
     correlation: bytes | None = None
-    on_reply: Callable[[str], None] | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from butler_mqtt.journal.refusal_bounds import Refusals
+from butler_mqtt.ledger.callers import Callers
 from butler_mqtt.ledger.deliveries import Deliveries
 from butler_mqtt.ledger.events import Events
 from butler_mqtt.ledger.incidents import Incidents
@@ -22,6 +23,7 @@ class Ledger:
         event_topic: Above the topics of events; None publishes none.
         if_running: `queue` or `skip`: what a request means that does not say.
         refusals: Bounds what is kept of refusals and repetitions; None keeps all.
+        caller_seconds: For which an HTTP caller waits for a reply at most.
     """
 
     def __init__(
@@ -31,8 +33,9 @@ class Ledger:
         event_topic: str | None = None,
         if_running: str = "queue",
         refusals: Refusals | None = None,
+        caller_seconds: float = 30.0,
     ) -> None:
-        self.deliveries = Deliveries(turn)
+        self.deliveries = Deliveries(turn, Callers(caller_seconds))
         self.notes = Notes(turn)
         incidents = Incidents(turn)
         self.requests = OpenRequests(

@@ -82,6 +82,7 @@ class Turns:
         refusals: Bounds what is kept of refusals.
         timings: Pauses that no operator configures.
         qlik_timings: Pauses and intervals of the work with the Qlik server.
+        in_memory: Requests kept in memory while their tasks are not known.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Turns:
         refusals: Refusals,
         timings: LoopTimings,
         qlik_timings: QlikTimings,
+        in_memory: int,
     ) -> None:
         if_running = settings.start_task.if_running
         self._max_open = settings.start_task.max_open_requests
@@ -106,6 +108,7 @@ class Turns:
             refusals=refusals,
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=if_running,
+            caller_seconds=settings.rest.rest_wait_seconds,
         )
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
@@ -121,7 +124,7 @@ class Turns:
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(if_running)
-        self.backlog = Backlog(self._ledger, self.resolver, stored)
+        self.backlog = Backlog(self._ledger, self.resolver, stored, in_memory)
         self._recovery = Recovery(self._ledger, self.resolver, self.dispatcher, stored, self.backlog)
         self.expiry = Expiry(
             self._ledger,

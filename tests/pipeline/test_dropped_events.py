@@ -126,7 +126,12 @@ def test_a_request_that_cannot_be_decided_is_refused_and_the_others_are_decided(
 ) -> None:
     harness = make_harness(site=Forgetful())
     task = harness.site.add("Sales")
-    for number, body in enumerate([{"taskId": task}, {"tag": "bad"}, {"taskName": "Sales", "dryRun": True}]):
+    bodies: list[dict[str, object]] = [
+        {"taskId": task},
+        {"tag": "bad"},
+        {"taskName": "Sales", "dryRun": True},
+    ]
+    for number, body in enumerate(bodies):
         harness.send({"requestId": f"r{number}", **body})
     replies = {reply["requestId"]: reply for reply in harness.replied(3)}
     assert replies["r1"]["code"] == "internal_error"
@@ -138,7 +143,11 @@ def test_a_request_whose_decision_cannot_be_recorded_is_refused_and_the_others_a
     harness: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     task, unprintable = harness.site.add("Sales"), harness.site.add("\ud800")
-    bodies = [{"taskId": task}, {"taskId": unprintable, "dryRun": True}, {"taskName": "Sales"}]
+    bodies: list[dict[str, object]] = [
+        {"taskId": task},
+        {"taskId": unprintable, "dryRun": True},
+        {"taskName": "Sales"},
+    ]
     for number, body in enumerate(bodies):
         harness.send({"requestId": f"r{number}", **body})
     replies = {reply["requestId"]: reply for reply in harness.replied(3)}
