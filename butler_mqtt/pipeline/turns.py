@@ -210,6 +210,7 @@ class Turns:
                 self._intake.note_acknowledged()
             rows.unit.write(transaction)
         self._held.commit()
+        self.maintenance.commit()
         self.act(recorded)
 
     def act(self, recorded: Sequence[Arrival]) -> None:
