@@ -84,7 +84,9 @@ class OpenStart:
     the row of its request, `run` that of its run. `expires_at` and `not_before`
     are milliseconds since 1970; `entered` is the monotonic time at which it was
     ready to begin. `found_before`: its task was read for an earlier request,
-    maybe before this one came; `unread`: not read since the restart. While it
+    maybe before this one came; `unread`: to be read once more before its POST, since
+    what was read is gone or too old; `first_read`: as it was read after this
+    request came, where it waited for long since. While it
     waits for `reason`, `behind` is the execution it waits for, `waits_since` the
     monotonic time at which the wait began, and `seen_behind` whether that
     execution was seen to run after that. `outcome` is its execution as last
@@ -110,6 +112,7 @@ class OpenStart:
     reason: str | None = None
     behind: str | None = None
     unread: bool = False
+    first_read: Task | None = None
     waits_since: float = 0.0
     seen_behind: bool = False
     door: str = ""

@@ -265,5 +265,7 @@ def _serves(execution: Execution, start: OpenStart) -> bool:
     if start.state is StartState.WAITING and start.reason == "running":
         # What it waits behind was seen to run after it came, and a task runs once at a time.
         return start.seen_behind and start.behind is not None and execution.id != start.behind
+    if start.first_read is not None and began_after_reading(execution, start.first_read):
+        return True
     read_after = not start.found_before and not start.unread
     return read_after and began_after_reading(execution, start.task)
