@@ -142,7 +142,8 @@ class Run:
     `doubt`: `in_doubt_since` is when the server last showed anything about it,
     `nothing_since` when a snapshot first showed nothing, `failures` the polls in
     a row that could not reach it, `claimed` the execution id it answered with,
-    `refusal` its error instead. These times are monotonic; `intended_at` is
+    `refusal` its error instead; `outage` says what stands in the repository's
+    place where the last POST was answered by that. These times are monotonic; `intended_at` is
     milliseconds since 1970.
     """
 
@@ -160,6 +161,7 @@ class Run:
     failures: int = 0
     claimed: str | None = None
     refusal: QlikRefused | None = None
+    outage: str | None = None
 
 
 @dataclass(slots=True, eq=False)

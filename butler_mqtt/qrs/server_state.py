@@ -54,9 +54,10 @@ class ServerState:
 
     def note_answer(self, answer: HttpAnswer) -> None:
         """Take the time from an answer, and whether the repository is reached: a 500 shows neither."""
-        if answer.date != self._date and (moment := http_date(answer.date)) is not None:
+        another = of_another(answer)  # whose clock is not the server's
+        if not another and answer.date != self._date and (moment := http_date(answer.date)) is not None:
             self._date, self._clock = answer.date, (moment, self.monotonic())
-        if answer.status in PASSING or of_another(answer):
+        if answer.status in PASSING or another:
             self.note_failure(f"{answer.status} with {quoted(answer)}")
         elif answer.status < 500:
             self._reached_at = self.monotonic()
