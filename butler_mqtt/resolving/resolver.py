@@ -24,9 +24,9 @@ from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.qlik_timings import QlikTimings
+from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.answer_cache import AnswerCache
 from butler_mqtt.resolving.outage_backoff import Backoff
-from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.settings import Settings
 
 #: Starts decided and not yet carried out, from which on requests wait to be decided.
@@ -82,7 +82,7 @@ class Resolver:
         self._job: _ResolveJob | None = None
         self._numbers = itertools.count()
         self._backoff = Backoff(timings.longest_pause)
-        self._waiting_lines = WaitingLines()
+        self._waiting_lines = RepeatedLines()
         self._answered = time.monotonic()
         self._decided: list[OpenStart] = []
         #: Requests, by row, whose decision a fault of ours kept from being recorded.

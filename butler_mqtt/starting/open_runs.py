@@ -18,9 +18,9 @@ from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.resolver import refused_by_qlik
-from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.starting.conclusions import (
     EXPIRED,
     Began,
@@ -73,7 +73,7 @@ class OpenRuns:
         self._id_trust = id_trust
         self._deadlines = deadlines
         self._backoff = backoff
-        self._waiting_lines = WaitingLines()
+        self._waiting_lines = RepeatedLines()
         self._server_time = server_time
         self._runs: dict[int, Run] = {}
         #: Runs to be posted again.
