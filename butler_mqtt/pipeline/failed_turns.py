@@ -94,7 +94,7 @@ class FailedTurns:
                 if isinstance(one, Arrival):
                     self._refuse(one)
                 else:
-                    self._turns.dropped(one)
+                    self._turns.dropped_events.dropped(one)
         self.reload()
 
     def reload(self) -> None:

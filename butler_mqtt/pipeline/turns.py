@@ -22,6 +22,7 @@ from butler_mqtt.domain.completions import (
     CapacityRead,
     Completion,
     ExecutionsPolled,
+    ParameterChange,
     Polled,
     Posted,
     PublicationConfirmed,
@@ -46,6 +47,7 @@ from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline.backlog import Backlog
 from butler_mqtt.pipeline.disk_guard import DiskGuard
+from butler_mqtt.pipeline.dropped_events import DroppedEvents
 from butler_mqtt.pipeline.expiry import Expiry
 from butler_mqtt.pipeline.held_arrivals import HeldArrivals
 from butler_mqtt.pipeline.journal_maintenance import JournalMaintenance
@@ -109,6 +111,7 @@ class Turns:
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=if_running,
             caller_seconds=settings.rest.rest_wait_seconds,
+            max_keys=settings.key_value_store.max_keys_per_namespace,
         )
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
@@ -145,6 +148,10 @@ class Turns:
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = HeldArrivals(self._has_room)
+        #: What follows an event that is not applied.
+        self.dropped_events = DroppedEvents(
+            self.resolver, self.dispatcher, self._outbox, self._intake, self._held
+        )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._draining = False
         #: Set once every POST has its outcome on disk and every reply is with the broker, after `drain`.
@@ -195,6 +202,7 @@ class Turns:
         rows = self._rows
         rows.begin()
         with self._journal.transaction() as transaction:
+            rows.transaction = transaction
             hurried = any(isinstance(one, Arrival) for one in happened)
             self.maintenance.step(transaction, hurried=hurried)
             # What is on disk only is read before anything new is recorded, so that reading gets all.
@@ -273,34 +281,6 @@ class Turns:
             self._intake.refuse(arrival, error)
             self._rows.unit.write(transaction)
 
-    def dropped(self, event: Completion) -> None:
-        """
-        End the wait for *event*, which a fault of ours keeps from being applied.
-
-        What it would have told is asked again: the journal is read again after it.
-        """
-        match event:
-            case Posted():
-                # Nobody posts it any more, so that it is reconciled.
-                self.dispatcher.post_workers.recorded(event.run)
-            case Resolved():
-                self.resolver.dropped(event)
-            case ExecutionsPolled():
-                self.dispatcher.tracker.polling = False
-            case PublicationConfirmed(identity):
-                self._outbox.dropped([identity])
-            case PublicationRefused():
-                self._outbox.dropped([event.id])
-            case PublicationsLost(identities):
-                self._outbox.dropped(identities, connection_ended=True)
-            case PublisherReady():
-                self._outbox.connected()
-            case SessionBegan():
-                # In memory at least: without, nothing that comes again is recognised.
-                self._held.begin()
-                self._connection_event(event)
-                self._held.commit()
-
     # ---- helpers
 
     def _apply_all(
@@ -345,8 +325,6 @@ class Turns:
 
     def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:
-            case PublicationConfirmed(identity):
-                self._outbox.confirmed(identity)
             case Resolved():
                 self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
@@ -357,6 +335,16 @@ class Turns:
                 self.dispatcher.capacity.read(reloads)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
+            case ParameterChange():
+                self._ledger.parameters.apply(event)
+            case _:
+                self._publisher_event(event)
+
+    def _publisher_event(self, event: Completion) -> None:
+        """Apply what the publisher reports."""
+        match event:
+            case PublicationConfirmed(identity):
+                self._outbox.confirmed(identity)
             case PublicationRefused():
                 self._outbox.refused(event)
             case PublicationsLost(identities, hung_up):
