@@ -10,6 +10,7 @@ import typer
 from butler_mqtt.cli import printing
 from butler_mqtt.cli.daemon_commands import carry_out, not_accepted
 from butler_mqtt.exit_codes import ExitCode
+from butler_mqtt.journal.restore import give_as_root
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import FORMAT
@@ -23,7 +24,7 @@ def restore(journal: Path, copy: Path) -> ExitCode:
     Raises:
         JournalError: The copy cannot be used, or a daemon runs; nothing has changed.
     """
-    done = put_in_place(journal, copy)
+    done = put_in_place(journal, copy, give_as_root())
     older = f", brought from format {done.found} to {FORMAT}" if done.found != FORMAT else ""
     printing.print_line(f"{copy} is checked and is now {journal}{older}")
     if done.aside is not None:

@@ -160,6 +160,12 @@ class Retention:
         self._after = _BEGINNING
         self._after_run = -1
 
+    def load(self) -> None:
+        """Begin the sweep again: the transaction of the last step has failed."""
+        self._pruned = self._dropped = 0
+        self._after = _BEGINNING
+        self._after_run = -1
+
     def step(self, connection: Connection) -> bool:
         """
         Do a little of what is due, within the transaction of *connection*.
@@ -271,9 +277,7 @@ class Retention:
                 self._dropped,
                 extra={"action": "journal_pruned"},
             )
-        self._pruned = self._dropped = 0
-        self._after = _BEGINNING
-        self._after_run = -1
+        self.load()
 
 
 def _pragma(cursor: DBAPICursor, name: str) -> int:

@@ -27,6 +27,7 @@ from butler_mqtt.mqtt.network_loop import NetworkLoop
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.oversize import ProtocolError
 from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
+from butler_mqtt.repeated_lines import RepeatedLines
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
@@ -130,6 +131,9 @@ class BrokerConnection:
         self._failures = 0
         self._progress = time.monotonic()
         self._last_refusal = ""
+        self._lost_lines = RepeatedLines()
+        #: Level of the lines about the next connection: that of the line about the end of the last one.
+        self.level = logging.INFO
         self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
 
     @property
@@ -279,7 +283,10 @@ class BrokerConnection:
             return
         self._accepted_at = time.monotonic()
         gone = self._outages.reached()
-        logger.info(
+        if gone is not None:
+            self.level = logging.INFO
+        logger.log(
+            self.level,
             "Connected to %s as %s, MQTT %s, %s session%s",
             self.where,
             self.client_id,
@@ -307,9 +314,14 @@ class BrokerConnection:
         return None if self._accepted_at is None else time.monotonic() - self._accepted_at
 
     def _log_end(self, ended: Ended) -> None:
-        """Log a refusal as an error once per reason, and a broker out of reach as a warning once."""
+        """
+        Log a refusal as an error once per reason, and a broker out of reach as a warning once.
+
+        A connection that is lost again and again is a line a minute for each reason.
+        """
         if self.stopping:
             return
+        self.level = logging.INFO
         again = ended.refused and ended.reason == self._last_refusal
         self._last_refusal = ended.reason if ended.refused else ""
         line = (
@@ -323,7 +335,8 @@ class BrokerConnection:
         elif ended.lasted is None:
             logger.log(self._outages.unreachable(ended.reason), *line, extra={"action": "mqtt_unreachable"})
         else:
-            logger.info(*line, extra={"action": "mqtt_lost"})
+            self.level = self._lost_lines.level(ended.reason)
+            logger.log(self.level, *line, extra={"action": "mqtt_lost"})
 
 
 def _advice(reason: ReasonCode) -> str:

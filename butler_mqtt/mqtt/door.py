@@ -260,7 +260,7 @@ class Door:
         reasons: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        refusal = self._subscription.refusal(reasons)
+        refusal = self._subscription.refusal(reasons, self._connection.level)
         if refusal is not None:
             self._connection.leave(refusal, refused=True)
             return

@@ -30,13 +30,19 @@ class JournalMaintenance:
         self._commands = commands
 
     def load(self, transaction: Transaction) -> None:
-        """Read which refusals are kept."""
+        """Read which refusals are kept, and go on from what is on disk."""
         self._refusals.load(transaction)
+        self.retention.load()
+        self._pruning.load()
 
     def step(self, transaction: Transaction, *, hurried: bool) -> None:
         """Do what belongs to every turn; *hurried*: requests arrive, so less of it."""
         self._refusals.step(transaction)
         self._pruning.step(transaction, seconds=STEP_SECONDS if hurried else CALM_STEP_SECONDS)
+
+    def commit(self) -> None:
+        """Record that what was done in this turn is on disk."""
+        self._pruning.commit()
 
     def tidy(self, transaction: Transaction) -> None:
         """Do what is due now and then."""

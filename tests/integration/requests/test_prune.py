@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt.cli import daemon_commands, requests_prune
+from butler_mqtt.clock import now_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
 from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
@@ -86,6 +87,28 @@ def test_a_running_daemon_deletes_refusals_of_any_age_alone(harness: Harness) ->
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("2 requests are deleted")
     assert ids(harness) == ["good"]
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_what_a_failed_commit_deleted_is_deleted_again(harness: Harness, where: str) -> None:
+    some(harness)
+    new_session(harness)
+    order = Order(before=now_ms() + HOUR, refused=False, last=0)
+    place(harness.path).write_text(Command(Action.PRUNE, (), order).encode())
+    while place(harness.path).exists():
+        harness.turn()
+    harness.journal.fail(where)
+    harness.until(lambda: not ids(harness))
+
+
+def test_a_command_whose_turn_fails_is_carried_out(harness: Harness) -> None:
+    some(harness)
+    new_session(harness)
+    order = Order(before=now_ms() + HOUR, refused=False, last=0)
+    place(harness.path).write_text(Command(Action.PRUNE, (), order).encode())
+    for _ in range(10):
+        harness.journal.fail("before")
+    harness.until(lambda: not ids(harness))
 
 
 def test_an_id_that_was_deleted_is_free_and_one_that_was_not_is_not(harness: Harness) -> None:
