@@ -15,7 +15,8 @@ from paho.mqtt.properties import Properties
 
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Message, Publication
-from butler_mqtt.mqtt.door import Door, DoorState
+from butler_mqtt.mqtt.door import Door
+from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.mqtt.publisher import ReplyPublisher
 from tests.brokers import Mosquitto, until
 
