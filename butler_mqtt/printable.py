@@ -4,6 +4,7 @@ Text from outside for a terminal or a log: what cannot be printed is written as 
 `str.isprintable` decides: the control characters C0, DEL and C1
 (a terminal takes U+009B for the beginning of a command), line ends, marks that turn the
 direction of writing, invisible characters, half characters.
+`counted` writes how many there are of something.
 """
 
 from __future__ import annotations
@@ -30,3 +31,8 @@ def json_text(value: object, indent: int | None = None) -> str:
 def escaped_lines(text: str) -> str:
     """Write what cannot be printed as escapes, but keep the line ends: for texts of our own."""
     return "\n".join(escaped(line) for line in text.split("\n"))
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Write *number* with the words for *one*, else those for *many*, by default with an s more."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -11,7 +11,7 @@ from butler_mqtt.checks.finding import Finding, State, ok, wrong
 from butler_mqtt.cli import help_pages
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped_lines, json_text
+from butler_mqtt.printable import counted, escaped_lines, json_text
 from butler_mqtt.settings import Settings
 
 #: Printed before a line, by its state.
@@ -87,6 +87,6 @@ def _print_summary(findings: Iterable[Finding]) -> None:
     if bad:
         typer.echo(f"{len(bad)} to fix: {', '.join(finding.name for finding in bad)}")
     elif warned:
-        typer.echo(f"it works, with {warned} warnings")
+        typer.echo(f"it works, with {counted(warned, 'warning')}")
     else:
         typer.echo("everything works")

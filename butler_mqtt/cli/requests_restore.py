@@ -14,6 +14,7 @@ from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import FORMAT
 from butler_mqtt.pipeline.operator_commands import MAX_MESSAGES, Action, Command
+from butler_mqtt.printable import counted
 
 
 def restore(journal: Path, copy: Path) -> ExitCode:
@@ -75,6 +76,7 @@ def resume(journal: Path, request_ids: Sequence[str], *, discard: bool) -> ExitC
         left = set(search.held())
     others = len(before - left) - len(set(rows)) if rows else 0
     shared = f", {others} of them because they share an execution" if others > 0 else ""
-    how = "discarded, what has not begun is cancelled" if discard else "go on"
-    printing.print_line(f"{len(before - left)} requests{shared}: {how} {when}; {len(left)} are held still")
+    how = "discarded, what has not begun is cancelled" if discard else "continued"
+    done = counted(len(before - left), "request")
+    printing.print_line(f"{done}{shared}: {how} {when}; {counted(len(left), 'is', 'are')} held still")
     return ExitCode.OK if not left & set(rows or before) else ExitCode.FAILED

@@ -21,6 +21,7 @@ from butler_mqtt.http.api.pending_response import PendingResponse
 from butler_mqtt.http.api.start_call import StartCall
 from butler_mqtt.http.backend import Backend
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, reply_response, status_of
+from butler_mqtt.printable import counted
 
 #: Seconds within which a request must be on disk; a commit takes milliseconds.
 STORE_SECONDS = 10.0
@@ -101,8 +102,12 @@ class StartEndpoint:
             )
         if butler.unusable:
             _log.warning(
-                "%d items of an array in Butler's form were ignored, since they name nothing to start: %s",
-                len(butler.unusable),
+                "%s nothing to start: %s",
+                counted(
+                    len(butler.unusable),
+                    "item of an array in Butler's form was ignored, since it names",
+                    "items of an array in Butler's form were ignored, since they name",
+                ),
                 "; ".join(butler.unusable[:_NAMED_ITEMS])
                 + ("; …" if len(butler.unusable) > _NAMED_ITEMS else ""),
                 extra={"action": "rest_items_ignored"},
