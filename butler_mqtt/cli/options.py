@@ -18,6 +18,9 @@ from butler_mqtt.settings import Settings
 #: The configuration file of a command that is given none.
 DEFAULT_CONFIG = Path("config.yaml")
 
+#: What to do where there is no such file.
+NO_FILE = "Name it with -c FILE or in BUTLER_MQTT_CONFIG, or write one with: butler-mqtt init"
+
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", envvar="BUTLER_MQTT_CONFIG")
 ]
@@ -31,12 +34,14 @@ def read_settings(
     check_files: bool = True,
     log_in: bool = True,
     report: Callable[[ConfigError], None] | None = None,
+    instead: str = "",
 ) -> Settings:
     """
     Read the configuration.
 
     One that cannot be used ends the program with code 78, every problem on
-    standard error; *report* is called with the error first.
+    standard error; *report* is called with the error first. Where there is no
+    file, the last line says how to name or make one, or what else to name *instead*.
     """
     from butler_mqtt.config import loader as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
 
@@ -46,6 +51,8 @@ def read_settings(
         if report is not None:
             report(error)
         typer.echo(escaped_lines(str(error)), err=True)
+        if not path.exists():
+            typer.echo(f"{NO_FILE}{instead}", err=True)
         end(ExitCode.CONFIG)
 
 

@@ -135,7 +135,7 @@ def show(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Show every step of the requests with an id; the word `show` may be left out."""
+    """Show every step of the requests with an id. The word `show` may be left out."""
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json, follow)
@@ -158,7 +158,7 @@ def retry(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Request the tasks that failed again, over MQTT, as a new request that names the old one."""
+    """Request what failed again. It is sent over MQTT, as a new request that names the old one."""
     from butler_mqtt.cli import requests_retry  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json)
@@ -220,7 +220,11 @@ def export(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Print the audit log: who asked what, when, through which door, with which result, as JSON lines."""
+    """
+    Print the audit log, as lines of JSON.
+
+    Who asked what, when, through which door, with which result.
+    """
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- as above
 
     begin, end = point_in_time(since, "--since"), point_in_time(until, "--until")
@@ -252,7 +256,7 @@ def restore(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Check FILE, make it the journal, and hold what is open in it until `resume`."""
+    """Make a backup the journal. It is checked before, and what is open in it is held until `resume`."""
     from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
 
     place = context.obj.joined(config, journal).place()
@@ -272,7 +276,7 @@ def resume(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Continue, or discard, requests that are held since a backup was restored."""
+    """Continue, or discard, what is held since a backup was restored."""
     from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
 
     if bool(request_ids) == everything:
@@ -298,7 +302,7 @@ def prune(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Delete requests before journal.retentionDays have passed, also while the daemon runs."""
+    """Delete requests before their time. `journal.retentionDays` is that time; the daemon may run."""
     from butler_mqtt.cli import requests_prune  # noqa: PLC0415 -- as above
     from butler_mqtt.journal.pruning import Order  # noqa: PLC0415 -- as above
 

@@ -68,7 +68,12 @@ class CommonOptions:
     def settings(self, *, log_in: bool) -> Settings:
         """Read the configuration; ends the program when it cannot be used."""
         # The files of `cert` are the daemon's; whoever reads the journal may not be able to read them.
-        return read_settings(self.config or DEFAULT_CONFIG, check_files=False, log_in=log_in)
+        return read_settings(
+            self.config or DEFAULT_CONFIG,
+            check_files=False,
+            log_in=log_in,
+            instead="; or name the journal itself: --journal FILE",
+        )
 
     def place(self) -> Path:
         """Return where the journal's file is, or is to be."""

@@ -24,7 +24,11 @@ def resolve(
     as_json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Ask the Qlik server which tasks a request selects, which are denied, which run; start nothing."""
+    """
+    Ask the Qlik server which tasks a request selects.
+
+    It also shows which of them are denied and which run, and starts nothing.
+    """
     from butler_mqtt.cli import resolve_report  # noqa: PLC0415 -- the other commands need none of this
 
     document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist)

@@ -61,7 +61,11 @@ def start(
     as_json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Send the running daemon a request over MQTT, as any sender does, and show its reply."""
+    """
+    Send the running daemon a request over MQTT; show its reply.
+
+    It goes the way of any sender's.
+    """
     from butler_mqtt.cli import start_request  # noqa: PLC0415 -- the other commands need none of this
 
     document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist)
