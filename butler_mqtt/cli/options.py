@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -10,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from butler_mqtt.cli import help_pages
+from butler_mqtt.cli.wrapping import wrapped
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines
@@ -25,6 +27,7 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", envvar="BUTLER_MQTT_CONFIG")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of a table.")]
+LongOption = Annotated[bool, typer.Option("--long", "-l", help="Ids and times whole on any terminal.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the reply.")]
 
 
@@ -50,9 +53,9 @@ def read_settings(
     except ConfigError as error:
         if report is not None:
             report(error)
-        typer.echo(escaped_lines(str(error)), err=True)
+        typer.echo(wrapped(escaped_lines(str(error)), sys.stderr), err=True)
         if not path.exists():
-            typer.echo(f"{NO_FILE}{instead}", err=True)
+            typer.echo(wrapped(f"{NO_FILE}{instead}", sys.stderr), err=True)
         end(ExitCode.CONFIG)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from butler_mqtt.cli.options import TimeoutOption
+from butler_mqtt.cli.options import LongOption, TimeoutOption
 from butler_mqtt.cli.requests_options import (
     AllOption,
     CommonOptions,
@@ -89,6 +89,7 @@ def requests(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
     as_json: GroupJsonOption = False,
     follow: FollowOption = False,
+    long: LongOption = False,
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
@@ -96,7 +97,7 @@ def requests(
     context.obj = CommonOptions(config, journal, as_json, follow)
     given = (state, task, tag, since, until, sender, door, code, opened or None)
     if context.invoked_subcommand is not None:
-        if quarantined or held or any(one is not None for one in given):
+        if quarantined or held or long or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
         return
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- the other commands need none of this
@@ -121,7 +122,9 @@ def requests(
     )
     common = context.obj
     end_with(
-        lambda file: requests_list.listing(file, filters, limit=limit, as_json=as_json, follow=follow),
+        lambda file: requests_list.listing(
+            file, filters, limit=limit, as_json=as_json, follow=follow, long=long
+        ),
         common.file(),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, end, read_settings
+from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, LongOption, end, read_settings
 from butler_mqtt.cli.selection import (
     AllMustExistOption,
     CustomPropertyOption,
@@ -22,6 +22,7 @@ def resolve(
     match: MatchOption = None,
     all_must_exist: AllMustExistOption = False,
     as_json: JsonOption = False,
+    long: LongOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """
@@ -32,4 +33,4 @@ def resolve(
     from butler_mqtt.cli import resolve_report  # noqa: PLC0415 -- the other commands need none of this
 
     document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist)
-    end(resolve_report.resolve(read_settings(config), document, as_json=as_json))
+    end(resolve_report.resolve(read_settings(config), document, as_json=as_json, long=long))
