@@ -10,10 +10,9 @@ import typer
 
 from butler_mqtt.checks.finding import Finding, State, ok, wrong
 from butler_mqtt.cli import help_pages
-from butler_mqtt.cli.wrapping import wrapped
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import counted, escaped_lines, json_text
+from butler_mqtt.printable import counted, escaped_lines, json_text, wrapped
 from butler_mqtt.settings import Settings
 
 #: Printed before a line, by its state.

@@ -11,17 +11,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from butler_mqtt.cli import help_pages
-from butler_mqtt.cli.wrapping import wrapped
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped_lines
+from butler_mqtt.printable import escaped_lines, wrapped
 from butler_mqtt.settings import Settings
 
 #: The configuration file of a command that is given none.
 DEFAULT_CONFIG = Path("config.yaml")
 
 #: What to do where there is no such file.
-NO_FILE = "Name it with -c FILE or in BUTLER_MQTT_CONFIG, or write one with: butler-mqtt init"
+NO_FILE = "Name one with -c FILE or BUTLER_MQTT_CONFIG, or write one: butler-mqtt init"
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", envvar="BUTLER_MQTT_CONFIG")

@@ -12,9 +12,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
-from butler_mqtt.cli.wrapping import wrapped
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped, escaped_lines, json_text
+from butler_mqtt.printable import escaped, escaped_lines, json_text, wrapped
 
 _STYLES = {
     "started": "green",

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
-from butler_mqtt.cli.wrapping import wrapped
+from butler_mqtt.printable import wrapped
 from tests.brokers import until
 
 GUID = "a8b4c123-def4-5678-9abc-def012345678"
