@@ -14,6 +14,7 @@ from butler_mqtt.checks.finding import Finding, State, ok, unreachable, warning,
 from butler_mqtt.checks.site_lists import ReadJson
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikError, QlikRefused
+from butler_mqtt.printable import counted
 from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer, Transport
 from butler_mqtt.settings import Retry, Settings
@@ -155,7 +156,7 @@ def _rights(connection: RepositoryConnection, read: ReadJson) -> Iterator[Findin
     elif count is None:
         yield ok("qlik.tasks", "the user may read tasks; how many it sees is not known")
     else:
-        yield ok("qlik.tasks", f"the user sees {count} tasks")
+        yield ok("qlik.tasks", f"the user sees {counted(count, 'task')}")
     try:
         connection.executions([unknown])
     except QlikError as error:
@@ -230,4 +231,4 @@ def _allowed(settings: Settings, connection: RepositoryConnection) -> Iterator[F
             )
         else:
             allowed |= {task.id: task for task in answer}
-    yield ok("filter", f"startTaskFilter allows {len(allowed)} tasks")
+    yield ok("filter", f"startTaskFilter allows {counted(len(allowed), 'task')}")

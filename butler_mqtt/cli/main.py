@@ -25,7 +25,6 @@ app = typer.Typer(
     name="butler-mqtt",
     help="Start Qlik Sense tasks when other systems ask over MQTT, once, and report what happened.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Example: butler-mqtt check -c config.yaml",

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from butler_mqtt.cli.options import TimeoutOption
+from butler_mqtt.cli.options import LongOption, TimeoutOption
 from butler_mqtt.cli.requests_options import (
     AllOption,
     CommonOptions,
@@ -89,6 +89,7 @@ def requests(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
     as_json: GroupJsonOption = False,
     follow: FollowOption = False,
+    long: LongOption = False,
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
@@ -97,7 +98,7 @@ def requests(
     context.obj = CommonOptions(config, journal, as_json, follow, limits=context.obj)
     given = (state, task, tag, since, until, sender, door, code, opened or None)
     if context.invoked_subcommand is not None:
-        if quarantined or held or any(one is not None for one in given):
+        if quarantined or held or long or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
         return
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- the other commands need none of this
@@ -117,7 +118,9 @@ def requests(
     )
     common = context.obj
     end_with(
-        lambda file: requests_list.listing(file, filters, limit=limit, as_json=as_json, follow=follow),
+        lambda file: requests_list.listing(
+            file, filters, limit=limit, as_json=as_json, follow=follow, long=long
+        ),
         common.file(),
     )
 
@@ -142,7 +145,7 @@ def show(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Show every step of the requests with an id; the word `show` may be left out."""
+    """Show every step of the requests with an id. The word `show` may be left out."""
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json, follow)
@@ -165,7 +168,7 @@ def retry(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Request the tasks that failed again, over MQTT, as a new request that names the old one."""
+    """Request what failed again. It is sent over MQTT, as a new request that names the old one."""
     from butler_mqtt.cli import requests_retry  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json)
@@ -230,7 +233,11 @@ def export(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Print the audit log: who asked what, when, through which door, with which result, as JSON lines."""
+    """
+    Print the audit log, as lines of JSON.
+
+    Who asked what, when, through which door, with which result.
+    """
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- as above
 
     begin, end = point_in_time(since, "--since"), point_in_time(until, "--until")
@@ -262,7 +269,7 @@ def restore(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Check FILE, make it the journal, and hold what is open in it until `resume`."""
+    """Make a backup the journal. It is checked before, and what is open in it is held until `resume`."""
     from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
 
     place = context.obj.joined(config, journal).place()
@@ -282,7 +289,7 @@ def resume(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Continue, or discard, requests that are held since a backup was restored."""
+    """Continue, or discard, what is held since a backup was restored."""
     from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
 
     if bool(request_ids) == everything:
@@ -309,7 +316,7 @@ def prune(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Delete requests before journal.retentionDays have passed, also while the daemon runs."""
+    """Delete requests before their time. `journal.retentionDays` is that time; the daemon may run."""
     from butler_mqtt.cli import requests_prune  # noqa: PLC0415 -- as above
     from butler_mqtt.journal.pruning import Order  # noqa: PLC0415 -- as above
 

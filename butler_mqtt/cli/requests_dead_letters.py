@@ -12,6 +12,7 @@ from butler_mqtt.cli.requests_choice import Declined
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.search import Search
 from butler_mqtt.pipeline.operator_commands import Action, Command
+from butler_mqtt.printable import counted
 
 
 def resend_or_discard(
@@ -55,7 +56,7 @@ def resend_or_discard(
                 return printing.failed(not_accepted(journal, limits))
             done += len(some) - search.still_dead_letters(some)
     how = "discarded" if action is Action.DISCARD else f"to be published again {when}"
-    typer.echo(f"{done} of {len(messages)} messages: {how}")
+    typer.echo(f"{done} of {counted(len(messages), 'message')}: {how}")
     return ExitCode.OK if done == len(messages) else ExitCode.FAILED
 
 

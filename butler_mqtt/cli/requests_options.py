@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import typer
 from butler_mqtt.cli.options import DEFAULT_CONFIG, end, read_settings
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped_lines
+from butler_mqtt.printable import escaped_lines, wrapped
 from butler_mqtt.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,7 +77,12 @@ class CommonOptions:
     def settings(self, *, log_in: bool) -> Settings:
         """Read the configuration; ends the program when it cannot be used."""
         # The files of `cert` are the daemon's; whoever reads the journal may not be able to read them.
-        return read_settings(self.config or DEFAULT_CONFIG, check_files=False, log_in=log_in)
+        return read_settings(
+            self.config or DEFAULT_CONFIG,
+            check_files=False,
+            log_in=log_in,
+            instead="\nOr name the journal itself: --journal FILE",
+        )
 
     def place(self) -> Path:
         """Return where the journal's file is, or is to be."""
@@ -88,11 +94,11 @@ class CommonOptions:
         """Return the journal's file; ends the program when there is none."""
         file = self.place()
         if self.journal is None and not file.exists():
-            typer.echo(
+            text = (
                 f"there is no journal at {file}, where {self.config or DEFAULT_CONFIG} has it for this user; "
-                f"that of a service is in its state directory: --journal {USUAL_PLACE}",
-                err=True,
+                f"that of a service is in its state directory: --journal {USUAL_PLACE}"
             )
+            typer.echo(wrapped(text, sys.stderr), err=True)
             raise typer.Exit(ExitCode.FAILED)
         return file
 
@@ -102,7 +108,7 @@ def end_with(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:
     try:
         code = carry_out(file)
     except JournalError as error:
-        typer.echo(escaped_lines(str(error)), err=True)
+        typer.echo(wrapped(escaped_lines(str(error)), sys.stderr), err=True)
         code = ExitCode.FAILED
     except KeyboardInterrupt:
         code = ExitCode.OK  # `--follow` ends so

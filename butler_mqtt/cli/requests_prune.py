@@ -17,6 +17,7 @@ from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import Journal, reading
 from butler_mqtt.pipeline.operator_commands import Action, Command
+from butler_mqtt.printable import counted
 
 #: Batches of one transaction where no daemon runs.
 BATCHES = 20
@@ -45,7 +46,9 @@ def prune(journal: Path, order: Order, *, dry_run: bool, limits: CommandLimits |
     found = _survey(journal, order)
     stay = _kept(found)
     if dry_run or not found.go:
-        typer.echo(f"{found.go} requests would be deleted, {found.size / _MB:.1f} MB of texts{stay}")
+        typer.echo(
+            f"{counted(found.go, 'request')} would be deleted, {found.size / _MB:.1f} MB of texts{stay}"
+        )
         return ExitCode.OK
     try:
         os.close(posix.lock(Path(f"{journal}.lock")))
@@ -58,8 +61,8 @@ def prune(journal: Path, order: Order, *, dry_run: bool, limits: CommandLimits |
     before = journal.stat().st_size
     gone = _here(journal, order, found)
     typer.echo(
-        f"{gone} requests are deleted{stay}; {journal} has {journal.stat().st_size / _MB:.1f} MB, "
-        f"before {before / _MB:.1f} MB"
+        f"{counted(gone, 'request is', 'requests are')} deleted{stay}; "
+        f"{journal} has {journal.stat().st_size / _MB:.1f} MB, before {before / _MB:.1f} MB"
     )
     return ExitCode.OK
 
@@ -69,12 +72,14 @@ def _survey(journal: Path, order: Order) -> Survey:
     with printing.progress() as shown, reading(journal) as transaction:
         line = shown.add_task("counting")
         for found in survey(transaction, order):
-            shown.update(line, description=f"counting: {found.go} requests")
+            shown.update(line, description=f"counting: {counted(found.go, 'request')}")
     return found
 
 
 def _kept(found: Survey) -> str:
-    return f"; {found.stay} stay: part of them is still to come, or is a dead letter" if found.stay else ""
+    if not found.stay:
+        return ""
+    return f"; {counted(found.stay, 'stays', 'stay')}, with something still to come or a dead letter"
 
 
 def _here(journal: Path, order: Order, found: Survey) -> int:
@@ -89,7 +94,7 @@ def _here(journal: Path, order: Order, found: Survey) -> int:
             while not pruning.over:
                 with writer.transaction() as transaction:
                     pruning.hurry(transaction, BATCHES)
-                shown.update(line, description=f"deleting: {pruning.gone} of {found.go} requests")
+                shown.update(line, description=f"deleting: {pruning.gone} of {counted(found.go, 'request')}")
             shown.update(line, description="giving the space back to the disk")
             writer.give_back()
         finally:
@@ -108,8 +113,9 @@ def _by_the_daemon(journal: Path, order: Order, found: Survey, limits: CommandLi
         while left > found.stay:
             if time.monotonic() >= deadline:
                 return printing.failed(
-                    f"{left - found.stay} of {found.go} requests are still there and the daemon has made no "
-                    f"progress for {limits.patience_seconds:g} s: see its log, then repeat this command"
+                    f"{left - found.stay} of {counted(found.go, 'request is', 'requests are')} still there "
+                    f"and the daemon has made no progress for {limits.patience_seconds:g} s: "
+                    "see its log, then repeat this command"
                 )
             time.sleep(limits.poll_seconds)
             with reading(journal) as transaction:
@@ -117,10 +123,13 @@ def _by_the_daemon(journal: Path, order: Order, found: Survey, limits: CommandLi
             if now < left:
                 left, deadline = now, time.monotonic() + limits.patience_seconds
             done = found.go + found.stay - left
-            shown.update(line, description=f"the daemon deletes them: {done} of {found.go} requests")
+            shown.update(
+                line, description=f"the daemon deletes them: {done} of {counted(found.go, 'request')}"
+            )
     stay = _kept(found)
     typer.echo(
-        f"{found.go} requests are deleted{stay}; the daemon gives their space back to the disk little by "
-        "little, but for a tenth of the file, which it uses again"
+        f"{counted(found.go, 'request is', 'requests are')} deleted{stay}; "
+        "the daemon gives their space back to the disk little by little, "
+        "but for a tenth of the file, which it uses again"
     )
     return ExitCode.OK

@@ -15,6 +15,7 @@ from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import FORMAT
 from butler_mqtt.pipeline.operator_commands import Action, Command
+from butler_mqtt.printable import counted
 
 
 def restore(journal: Path, copy: Path) -> ExitCode:
@@ -80,6 +81,7 @@ def resume(
         left = set(search.held())
     others = len(before - left) - len(set(rows)) if rows else 0
     shared = f", {others} of them because they share an execution" if others > 0 else ""
-    how = "discarded, what has not begun is cancelled" if discard else "go on"
-    printing.print_line(f"{len(before - left)} requests{shared}: {how} {when}; {len(left)} are held still")
+    how = "discarded, what has not begun is cancelled" if discard else "continued"
+    done = counted(len(before - left), "request")
+    printing.print_line(f"{done}{shared}: {how} {when}; {counted(len(left), 'is', 'are')} held still")
     return ExitCode.OK if not left & set(rows or before) else ExitCode.FAILED

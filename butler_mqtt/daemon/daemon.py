@@ -40,6 +40,7 @@ from butler_mqtt.mqtt.door import Door
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.publisher import ReplyPublisher
 from butler_mqtt.pipeline.pipeline import Pipeline
+from butler_mqtt.printable import counted
 from butler_mqtt.qrs.repository import RepositoryClient
 from butler_mqtt.settings import Settings
 
@@ -286,7 +287,9 @@ class Daemon:
         deadline = time.monotonic() + self._timings.stop_seconds
         self._ending.begun = True
         self._notify.stopping()
-        self._notify.status(self._ending.reason or f"stopping, {self.pipeline.open_requests} open requests")
+        self._notify.status(
+            self._ending.reason or f"stopping, {counted(self.pipeline.open_requests, 'open request')}"
+        )
         _log.info("stopping: nothing new is started", extra={"action": "stopping"})
         if self._ending.code is ExitCode.OK and not self._drained():
             _log.warning(

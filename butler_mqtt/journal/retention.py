@@ -23,6 +23,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.printable import counted
 
 #: Rows after which a step ends: each lies on several pages, at random places of the indexes.
 STEP_ROWS = 40
@@ -278,14 +279,14 @@ class Retention:
     def _end_sweep(self) -> None:
         if self._pruned:
             _log.info(
-                "%s requests closed more than journal.retentionDays ago were forgotten",
-                self._pruned,
+                "%s closed more than journal.retentionDays ago",
+                counted(self._pruned, "request was forgotten,", "requests were forgotten,"),
                 extra={"action": "journal_pruned"},
             )
         if self._dropped:
             _log.warning(
-                "with them %s messages that the broker had never taken, dead letters for as long",
-                self._dropped,
+                "with them %s that the broker had never taken, dead letters for as long",
+                counted(self._dropped, "message"),
                 extra={"action": "journal_pruned"},
             )
         self.load()

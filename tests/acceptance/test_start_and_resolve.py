@@ -66,7 +66,7 @@ def test_start_of_what_is_in_part_unknown_ends_with_1(place: Place, qlik: Qlik) 
     pairs = ["--custom-property", "cliGroup=a=b", "--custom-property", "cliGroup=none"]
     done = call(place.daemon, "start", *pairs)
     assert done.returncode == 1, done
-    assert "customProperty cliGroup=none   not found" in done.stdout
+    assert "customProperty cliGroup=none  not found" in done.stdout
     assert qlik.executions(task) == 1
 
 

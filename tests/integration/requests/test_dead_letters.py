@@ -29,7 +29,7 @@ def test_a_running_daemon_sends_a_reply_again(harness: Harness) -> None:
     refuse_replies(harness, "erp-1", "erp-2")
     published = len(harness.replies())
     done = beside(harness, "resend", "erp-1")
-    assert (done.exit_code, done.stdout) == (0, "1 of 1 messages: to be published again now\n")
+    assert (done.exit_code, done.stdout) == (0, "1 of 1 message: to be published again now\n")
     assert [reply["requestId"] for reply in harness.replies()[published:]] == ["erp-1"]
     assert dead_letters_of(harness) == ["erp-2"]
     harness.broker.confirm()
@@ -66,7 +66,7 @@ def test_a_reply_that_is_refused_once_more_is_a_dead_letter_again(harness: Harne
 def test_a_running_daemon_discards_and_the_timeline_says_so(harness: Harness) -> None:
     refuse_replies(harness, "erp-1", "erp-2")
     done = beside(harness, "discard", "erp-2")
-    assert (done.exit_code, done.stdout) == (0, "1 of 1 messages: discarded\n")
+    assert (done.exit_code, done.stdout) == (0, "1 of 1 message: discarded\n")
     assert dead_letters_of(harness) == ["erp-1"]
     assert "the reply was discarded by an operator" in call("erp-2", "--journal", harness.path).stdout
 
@@ -85,7 +85,7 @@ def test_without_a_daemon_it_is_done_at_once_and_holds_after_the_next_start(harn
     done = call("resend", "erp-2", "--journal", harness.path)
     assert (done.exit_code, done.stdout) == (
         0,
-        "1 of 1 messages: to be published again when the daemon runs\n",
+        "1 of 1 message: to be published again when the daemon runs\n",
     )
     published = len(harness.replies())
     harness.start()

@@ -130,7 +130,7 @@ def test_what_is_open_to_be_published_or_a_dead_letter_stays(harness: Harness) -
     done = call("prune", "--older-than", "1d", "--journal", harness.path)
     assert done.exit_code == 0, done.output
     assert "0 requests would be deleted" in done.stdout
-    assert "; 4 stay: part of them is still to come, or is a dead letter" in done.stdout
+    assert "; 4 stay, with something still to come or a dead letter" in done.stdout
     assert ids(harness) == ["running", "waiting", "aside", "unpublished"]
 
 

@@ -150,7 +150,7 @@ def test_a_dead_letter_is_kept_as_long_as_a_request_then_goes_with_it(
     assert counts(harness)["outbox"] == counts(harness)["requests"] == 1
     sweep(harness.journal)
     assert counts(harness)["outbox"] == counts(harness)["requests"] == 0
-    assert "1 messages that the broker had never taken" in caplog.text
+    assert "1 message that the broker had never taken" in caplog.text
 
 
 def test_a_run_stays_as_long_as_one_of_its_requests(harness: Harness) -> None:
