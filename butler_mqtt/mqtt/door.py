@@ -183,6 +183,11 @@ class Door:
 
     # What the connection calls.
 
+    @property
+    def will_topic(self) -> str | None:
+        """The topic of the will, None where the status is left out."""
+        return self._mqtt.status_topic if self._presence.shown else None
+
     def prepare(self, client: paho.Client) -> None:
         """Set will and callbacks."""
         self._presence.prepare(client, shown=self._hangups.with_status)
