@@ -288,12 +288,13 @@ class BrokerConnection:
             return
         self._accepted_at = time.monotonic()
         gone = self._outages.reached()
+        session = f", {'resumed' if flags.session_present else 'new'} session" if self._keep_session else ""
         logger.info(
-            "Connected to %s as %s, MQTT %s, %s session%s",
+            "Connected to %s as %s, MQTT %s%s%s",
             self.where,
             self.client_id,
             self._mqtt.protocol_version,
-            "resumed" if flags.session_present else "new",
+            session,
             "" if gone is None else f"; the broker was not reached for {gone:.0f} s",
             extra={"action": "mqtt_connected"},
         )

@@ -21,7 +21,7 @@ from butler_mqtt.contract import topics
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt import refusals
 from butler_mqtt.mqtt.paho_client import connect, guarded, named, new_client, problem_of, tls_reason
-from butler_mqtt.mqtt.presence import Status, parse
+from butler_mqtt.mqtt.presence import UNREACHABLE, Status, parse
 
 #: The longest one turn of the network loop waits, seconds.
 TURN_SECONDS = 0.2
@@ -200,7 +200,10 @@ class Requester:
         if self.daemon is None:
             return f"no daemon has ever shown itself on {self._mqtt.status_topic}"
         since = f"{self.daemon.started_at:%Y-%m-%d %H:%M:%S} UTC"
-        return f"according to {self._mqtt.status_topic} the daemon, started {since}, is {self.daemon.status}"
+        shown = f"according to {self._mqtt.status_topic} the daemon, started {since}, is {self.daemon.status}"
+        if self.daemon.qrs == UNREACHABLE:
+            shown += " and does not reach the Qlik server: the request waits for it"
+        return shown
 
     # ---- callbacks, within `wait`
 

@@ -380,5 +380,5 @@ def test_the_will_of_a_check_is_never_published(broker: Mosquitto) -> None:
         client.publish("qliksense/butler/status", "last")
         seen: list[bytes] = []
         while not seen or seen[-1] != b"last":
-            seen.append(client.take().payload)
+            seen.append(bytes(client.take().payload))
     assert not [payload for payload in seen if b"offline" in payload]
