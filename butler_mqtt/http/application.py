@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from butler_mqtt.contract import schema_errors
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api import description_page, openapi_completion
+from butler_mqtt.http.api.key_values import KeyValueEndpoint
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
@@ -46,7 +47,16 @@ def rest(
     start: StartEndpoint | None = None,
 ) -> Guard:
     """Make the application of the REST listener; *limit* and *start* are made when absent."""
-    start = start or StartEndpoint(backend, settings.max_body_bytes, settings.rest_wait_seconds, ending)
+    key_values = (
+        KeyValueEndpoint(backend, backend.key_values, settings.max_body_bytes) if backend.key_values else None
+    )
+    start = start or StartEndpoint(
+        backend,
+        settings.max_body_bytes,
+        settings.rest_wait_seconds,
+        ending,
+        store=key_values.store_item if key_values else None,
+    )
     both = ["POST", "PUT"]
 
     async def read(request: Request) -> Response:
@@ -66,6 +76,7 @@ def rest(
         Route("/v4/reloadtask/start", start.__call__, methods=both),
         Route("/v4/reloadtask/{task_id}/start", start.__call__, methods=both),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
+        *(key_values.routes() if key_values else ()),
         Route("/openapi.json", document, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
         *_monitoring_routes(backend),

@@ -205,6 +205,27 @@ outbox = Table(
 Index("outbox_by_request", outbox.c.request)
 Index("outbox_quarantined", outbox.c.quarantined_at, sqlite_where=outbox.c.quarantined_at.isnot(None))
 
+#: Namespaces of parameters: one without keys still exists, until it is deleted.
+parameter_namespaces = Table(
+    "parameter_namespaces",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+#: Parameters for load scripts to read; from `expires_at` on one counts as deleted.
+parameters = Table(
+    "parameters",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("namespace", Integer, ForeignKey("parameter_namespaces.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("expires_at", Integer),
+)
+Index("parameters_by_key", parameters.c.namespace, parameters.c.key, unique=True)
+Index("parameters_expiring", parameters.c.expires_at, sqlite_where=parameters.c.expires_at.isnot(None))
+
 #: One process start of the daemon on this journal.
 process_starts = Table(
     "lives",

@@ -22,6 +22,7 @@ from butler_mqtt.domain.completions import (
     CapacityRead,
     Completion,
     ExecutionsPolled,
+    ParameterChange,
     Polled,
     Posted,
     PublicationConfirmed,
@@ -106,6 +107,7 @@ class Turns:
             refusals=refusals,
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=if_running,
+            max_keys=settings.key_value_store.max_keys_per_namespace,
         )
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
@@ -192,6 +194,7 @@ class Turns:
         rows = self._rows
         rows.begin()
         with self._journal.transaction() as transaction:
+            rows.transaction = transaction
             hurried = any(isinstance(one, Arrival) for one in happened)
             self.maintenance.step(transaction, hurried=hurried)
             # What is on disk only is read before anything new is recorded, so that reading gets all.
@@ -313,8 +316,6 @@ class Turns:
 
     def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:
-            case PublicationConfirmed(identity):
-                self._outbox.confirmed(identity)
             case Resolved():
                 self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
@@ -325,6 +326,16 @@ class Turns:
                 self.dispatcher.capacity.read(reloads)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
+            case ParameterChange():
+                self._ledger.parameters.apply(event)
+            case _:
+                self._publisher_event(event)
+
+    def _publisher_event(self, event: Completion) -> None:
+        """Apply what the publisher reports."""
+        match event:
+            case PublicationConfirmed(identity):
+                self._outbox.confirmed(identity)
             case PublicationRefused():
                 self._outbox.refused(event)
             case PublicationsLost(identities, hung_up):

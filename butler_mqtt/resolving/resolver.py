@@ -245,6 +245,7 @@ class Resolver:
                 allow=self._settings.start_task_filter,
                 max_tasks=self._settings.start_task.max_tasks_per_request,
             )
+            self._ledger.parameters.store(opened.request)
         except RequestError as error:
             self._ledger.requests.refused(opened, error)
             return []

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract import strict_json
-from butler_mqtt.domain.model import Arrival
+from butler_mqtt.domain.model import Arrival, Parameter
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.api import butler_form, start_call
 from butler_mqtt.http.api.butler_form import ButlerRequest
@@ -54,6 +54,8 @@ class StartEndpoint:
         wait_seconds: Seconds for which a caller waits for the reply before it gets 202.
         ending: Set when the listener stops: callers get what there is.
         store_seconds: Seconds within which a request must be on disk.
+        store: Stores a parameter of Butler's array, with the milliseconds for which it is kept; raises
+            RequestError. None while there is no key-value store.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class StartEndpoint:
         ending: asyncio.Event,
         *,
         store_seconds: float = STORE_SECONDS,
+        store: Callable[[Parameter, int], Awaitable[None]] | None = None,
     ) -> None:
+        self._store = store
         self._store_seconds = store_seconds
         self._backend = backend
         self._max_body_bytes = max_body_bytes
@@ -93,15 +97,19 @@ class StartEndpoint:
     async def _answer_butler(
         self, request: Request, call: StartCall, butler: ButlerRequest, received_at: int, began: float
     ) -> Response:
-        if butler.key_values:
+        if butler.key_values and self._store is None:
             _log.warning(
-                "%d keyvaluestore items of a request were ignored: there is no key-value store here",
-                butler.key_values,
+                "%d keyvaluestore items of a request were ignored: keyValueStore.enable is false",
+                len(butler.key_values),
                 extra={"action": "rest_key_values_ignored"},
             )
+        elif self._store is not None:
+            for parameter, ttl_ms in butler.key_values:
+                await self._store(parameter, ttl_ms)
         if butler.unusable:
             _log.warning(
-                "%d items of an array in Butler's form were ignored, since they name nothing to start: %s",
+                "%d items of an array in Butler's form were ignored, since they name nothing to start or "
+                "store: %s",
                 len(butler.unusable),
                 "; ".join(butler.unusable[:_NAMED_ITEMS])
                 + ("; …" if len(butler.unusable) > _NAMED_ITEMS else ""),
