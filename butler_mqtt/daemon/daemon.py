@@ -166,6 +166,7 @@ class Daemon:
             on_read=lambda generation, count: self.pipeline.emit(AcknowledgementsRead(generation, count)),
             on_fatal=self._ending.fatal,
             outages=outages,
+            qrs_unreachable=lambda: self._qrs.unreachable_since is not None,
         )
         self._replies = ReplyPublisher(
             mqtt,

@@ -64,6 +64,7 @@ class Door:
         stay_away_seconds: From TAKEN_OVER to GIVEN_UP.
         max_backoff_seconds: The longest wait between two attempts to connect.
         outages: Shared with the other connections of the process.
+        qrs_unreachable: For the status: whether the Qlik server does not answer.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Door:
         stay_away_seconds: float = 60.0,
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
         outages: Outages | None = None,
+        qrs_unreachable: Callable[[], bool] = lambda: False,
     ) -> None:
         self.instance = instance or new_instance()
         self._mqtt = mqtt
@@ -90,7 +92,8 @@ class Door:
         self._reported = ReportedState(guarded(on_state))
         self._generation = 0
         self._session: _Session | None = None
-        self._presence = Presence(mqtt, Status("online", self.instance, datetime.now(UTC), version))
+        ours = Status("online", self.instance, datetime.now(UTC), version)
+        self._presence = Presence(mqtt, ours, qrs_unreachable)
         self._hangups = Hangups(mqtt.status_topic)
         self._subscription = RequestSubscription(mqtt)
         self._status_wait = StatusWait()
@@ -164,6 +167,11 @@ class Door:
 
     # What the connection calls.
 
+    @property
+    def will_topic(self) -> str | None:
+        """The topic of the will, None where the status is left out."""
+        return self._mqtt.status_topic if self._presence.shown else None
+
     def prepare(self, client: paho.Client) -> None:
         """Set will and callbacks."""
         self._presence.prepare(client, shown=self._hangups.with_status)
@@ -192,6 +200,9 @@ class Door:
         """Do what is due."""
         if self._session is not None:
             self._session.proof.turned(self._connection.send_between)
+            sent = self._presence.refresh(self._session.client) if self.ready else None
+            if sent is not None:
+                self._hangups.sent(sent)
         if self._subscription.overdue:
             self._subscription.end()
             self._connection.leave(f"the broker did not answer SUBSCRIBE within {SUBACK_SECONDS:.0f} s")

@@ -235,6 +235,8 @@ def test_a_stop_is_not_put_down_to_a_publication() -> None:
 class Dying:
     """A user of a connection with a bug where nothing guards it."""
 
+    will_topic = None
+
     def prepare(self, client: object) -> None:
         """Need nothing."""
 
