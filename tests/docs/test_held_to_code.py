@@ -30,7 +30,9 @@ PLAIN = ["exit-codes", "install", "mqtt", "operations", "replies", "security", "
 OURS = [page for page in pages() if page.name != "README.md" or page.parent.name == "mosquitto"]
 BLOCKS = [block for page in OURS for block in blocks(page)]
 #: Commands of the contract, some with commands of their own.
-COMMANDS = {"run", "demo", "check", "init", "start", "resolve", "requests", "simulate-qrs", "token"}
+COMMANDS = {
+    *("run", "demo", "check", "health", "init", "start", "resolve", "requests", "simulate-qrs", "token"),
+}
 #: Names of the levels in `logging`.
 LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 SHARE = "/opt/butler-mqtt/share/butler-mqtt/"
