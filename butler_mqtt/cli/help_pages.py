@@ -18,6 +18,7 @@ ABOUT = {
     "start": "requests.md",
     "cancel": "requests.md#Cancel",
     "check": "check.md#The lines",
+    "health": "monitoring.md#Health and readiness",
     "init": "install.md#Configuration",
     "resolve": "troubleshooting.md#A task is not started",
     "requests": "audit.md",
