@@ -132,8 +132,8 @@ class BrokerConnection:
         self._progress = time.monotonic()
         self._last_refusal = ""
         self._lost_lines = RepeatedLines()
-        #: Level of the lines about the next connection: that of the line about the end of the last one.
-        self.level = logging.INFO
+        #: Whether the end of the last connection was one of many, and so are the lines about the next.
+        self.quiet = False
         self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
 
     @property
@@ -284,9 +284,9 @@ class BrokerConnection:
         self._accepted_at = time.monotonic()
         gone = self._outages.reached()
         if gone is not None:
-            self.level = logging.INFO
+            self.quiet = False
         logger.log(
-            self.level,
+            logging.DEBUG if self.quiet else logging.INFO,
             "Connected to %s as %s, MQTT %s, %s session%s",
             self.where,
             self.client_id,
@@ -321,7 +321,7 @@ class BrokerConnection:
         """
         if self.stopping:
             return
-        self.level = logging.INFO
+        self.quiet = False
         again = ended.refused and ended.reason == self._last_refusal
         self._last_refusal = ended.reason if ended.refused else ""
         line = (
@@ -335,8 +335,8 @@ class BrokerConnection:
         elif ended.lasted is None:
             logger.log(self._outages.unreachable(ended.reason), *line, extra={"action": "mqtt_unreachable"})
         else:
-            self.level = self._lost_lines.level(ended.reason)
-            logger.log(self.level, *line, extra={"action": "mqtt_lost"})
+            self.quiet = self._lost_lines.level(ended.reason) == logging.DEBUG
+            logger.log(logging.DEBUG if self.quiet else logging.INFO, *line, extra={"action": "mqtt_lost"})
 
 
 def _advice(reason: ReasonCode) -> str:
