@@ -6,7 +6,8 @@ import logging
 import time
 
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.mqtt.door import Door, DoorState
+from butler_mqtt.mqtt.door import Door
+from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.settings import MqttSettings
 

@@ -167,6 +167,8 @@ class Runs:
                 duration_ms=execution.duration_ms,
                 message=execution.message,
             )
+        if script_log:
+            self._notes.script_log(watch.run, script_log)
         self._turn.after(self._turn.counting.ended, state.value)
         published = task_events.outcome(execution, abort_reason=watch.abort_reason)
         self._events.publish(

@@ -37,9 +37,7 @@ from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.errors import RequestError
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.journal import held_requests, queries, tables
-from butler_mqtt.journal.pruning import Pruning
 from butler_mqtt.journal.refusal_bounds import Refusals
-from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
@@ -52,7 +50,6 @@ from butler_mqtt.pipeline.expiry import Expiry
 from butler_mqtt.pipeline.held_arrivals import HeldArrivals
 from butler_mqtt.pipeline.journal_maintenance import JournalMaintenance
 from butler_mqtt.pipeline.loop_timings import LoopTimings
-from butler_mqtt.pipeline.operator_commands import OperatorCommands
 from butler_mqtt.pipeline.recovery import Recovery
 from butler_mqtt.pipeline.stored_requests import StoredRequests
 from butler_mqtt.qlik_timings import QlikTimings
@@ -137,14 +134,8 @@ class Turns:
             server_time=server_time,
             timings=timings,
         )
-        pruning = Pruning()
         self.maintenance = JournalMaintenance(
-            refusals,
-            Retention(
-                settings.journal.retention_days, now=clock.STEADY.pruning_ms, unread=self._intake.unread
-            ),
-            pruning,
-            OperatorCommands(self._rows, journal.path, pruning, timings.command_seconds),
+            self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = HeldArrivals(self._has_room)

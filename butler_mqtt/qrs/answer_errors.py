@@ -183,12 +183,12 @@ def _advice(status: int, words: str) -> str:
         )
     if status == 403 and "account is inactive" in words.lower():
         return (
-            "; the user in header X-Qlik-User (configQRS.headers) is inactive in Qlik Sense:"
+            "; the user in X-Qlik-User (configQRS.headers), or of the token, is inactive in Qlik Sense:"
             " activate it in the QMC, or name another"
         )
     if status == 403:
         return (
-            "; the user in header X-Qlik-User (configQRS.headers) lacks the right:"
+            "; the user in X-Qlik-User (configQRS.headers), or of the token, lacks the right:"
             " read on ReloadTask*, ExecutionResult*, ExecutionSession*, and update on tasks to start them"
         )
     return ""

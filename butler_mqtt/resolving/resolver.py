@@ -29,8 +29,6 @@ from butler_mqtt.resolving.answer_cache import AnswerCache
 from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.settings import Settings
 
-#: Starts decided and not yet carried out, from which on requests wait to be decided.
-MAX_PLANNED = 1000
 #: Selectors asked for at once.
 MAX_SELECTORS = 400
 
@@ -61,7 +59,7 @@ class Resolver:
         settings: The allow-list and limits.
         ledger: Where decisions are recorded.
         emit: Submits an event to the pipeline; called from the resolver's thread.
-        timings: Ages of answers, and the longest pause while the server is unreachable.
+        timings: Ages of answers, the longest pause while the server is unreachable, and the most starts.
     """
 
     def __init__(
@@ -82,6 +80,7 @@ class Resolver:
         self._job: _ResolveJob | None = None
         self._numbers = itertools.count()
         self._backoff = Backoff(timings.longest_pause)
+        self._most_planned = timings.most_planned
         self._waiting_lines = RepeatedLines()
         self._answered = time.monotonic()
         self._decided: list[OpenStart] = []
@@ -197,7 +196,7 @@ class Resolver:
         """
         decided = self._decided
         self._decided = []
-        while self._waiting and planned + len(decided) < MAX_PLANNED:
+        while self._waiting and planned + len(decided) < self._most_planned:
             answers = self._cache.get(self._waiting[0].request.selectors)
             if answers is None:
                 break
@@ -205,7 +204,7 @@ class Resolver:
             for start in starts:
                 start.found_before = True
             decided += starts
-        full = planned + len(decided) >= MAX_PLANNED
+        full = planned + len(decided) >= self._most_planned
         if self._waiting and full:
             # It is not the server that they wait for.
             self._answered = time.monotonic()

@@ -39,6 +39,18 @@ class Qlik:
     def close(self) -> None:
         self._client.close()
 
+    def login(self, way: str) -> dict[str, object]:
+        """Give the keys of `configQRS` for a login: `certificates`, or `jwt` or `header` at the proxy."""
+        if way == "certificates":
+            return {}
+        port = int(self.simulator.proxy_url.rpartition(":")[2])
+        keys: dict[str, object] = {"authentication": way, "port": port}
+        if way == "jwt":
+            token = self.simulator.certs / "butler.jwt"
+            return keys | {"virtualProxy": "butler", "jwtFile": str(token)}
+        user = {"name": "hdr-usr", "value": "INTERNAL\\sa_repository"}
+        return keys | {"virtualProxy": "header", "headers": {"static": [user]}}
+
     def admin(self, method: str, path: str, json: Any = None) -> Any:
         """Call an admin endpoint."""
         return self._client.admin(method, path, json)

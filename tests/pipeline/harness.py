@@ -161,7 +161,7 @@ class Harness:
         self.snapshot()
         self.follow()
 
-    def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Step until *condition* is true."""
         end = time.monotonic() + seconds
         while not condition():

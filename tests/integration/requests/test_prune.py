@@ -8,12 +8,12 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from butler_mqtt.cli import daemon_commands, requests_prune
 from butler_mqtt.clock import now_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
@@ -21,17 +21,11 @@ from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
-from tests.integration.requests.conftest import beside, call, delivered
+from tests.integration.requests.conftest import IMPATIENT, SHORT, beside, call, delivered
 from tests.integration.requests.filling import fill
 from tests.pipeline.harness import Harness
 
 HOUR = 3_600_000
-
-
-@pytest.fixture(autouse=True)
-def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_commands, "ACCEPT_SECONDS", 1.0)
-    monkeypatch.setattr(requests_prune, "POLL_SECONDS", 0.01)
 
 
 def age(file: Path, hours: float = 48.0) -> None:
@@ -136,7 +130,7 @@ def test_what_is_open_to_be_published_or_a_dead_letter_stays(harness: Harness) -
     done = call("prune", "--older-than", "1d", "--journal", harness.path)
     assert done.exit_code == 0, done.output
     assert "0 requests would be deleted" in done.stdout
-    assert "; 4 stay: part of them is still to come, or is a dead letter" in done.stdout
+    assert "; 4 stay, with something still to come or a dead letter" in done.stdout
     assert ids(harness) == ["running", "waiting", "aside", "unpublished"]
 
 
@@ -151,22 +145,20 @@ def test_the_last_messages_stay_which_the_broker_may_deliver_again(harness: Harn
 def test_a_command_that_the_daemon_does_not_accept_is_withdrawn(harness: Harness) -> None:
     some(harness)
     new_session(harness)
-    done = call("prune", "--refused", "--journal", harness.path)
+    done = call("prune", "--refused", "--journal", harness.path, limits=IMPATIENT)
     assert done.exit_code == 1
     assert "did not accept the command within 1 s; it was withdrawn" in done.stderr
     assert len(ids(harness)) == 3
 
 
-def test_a_command_that_the_daemon_does_not_know_ends_with_1(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_that_the_daemon_does_not_know_ends_with_1(harness: Harness) -> None:
     """One of an older version removes the file and does nothing."""
-    monkeypatch.setattr(requests_prune, "PATIENCE_SECONDS", 0.1)
+    limits = replace(SHORT, patience_seconds=0.1)
     some(harness)
     new_session(harness)
     done: list[Any] = []
     thread = threading.Thread(
-        target=lambda: done.append(call("prune", "--refused", "--journal", harness.path))
+        target=lambda: done.append(call("prune", "--refused", "--journal", harness.path, limits=limits))
     )
     thread.start()
     until(place(harness.path).exists, what="the command is there")

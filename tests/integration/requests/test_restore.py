@@ -98,7 +98,7 @@ def test_what_waited_in_a_backup_starts_only_when_resumed(harness: Harness, copy
     assert len(harness.replies()) == 6
     assert held(harness) == [f"erp-{number}" for number in range(6)]
     done = beside(harness, "resume", "erp-3")
-    assert done.stdout == "1 requests: go on now; 5 are held still\n"
+    assert done.stdout == "1 request: continued now; 5 are held still\n"
     harness.replied(7)
     assert harness.site.posts == [*tasks, tasks[3]]
     assert harness.replies()[-1]["requestId"] == "erp-3"
@@ -206,7 +206,7 @@ def test_requests_that_share_an_execution_go_on_together(harness: Harness, copy:
     restore(harness, copy, held=2)
     done = beside(harness, "resume", "one")
     assert done.stdout == (
-        "2 requests, 1 of them because they share an execution: go on now; 0 are held still\n"
+        "2 requests, 1 of them because they share an execution: continued now; 0 are held still\n"
     )
     harness.site.end(task)
     harness.until(lambda: {row["state"] for row in harness.rows(tables.starts)} == {"succeeded"})
@@ -383,7 +383,7 @@ def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(harness: H
     (finding,) = machine.held(harness.path)
     assert (finding.state, finding.text) == (
         "warning",
-        "6 requests are held since a backup was restored: nothing of them is started",
+        "6 requests are held since a backup was restored: nothing of that is started",
     )
     harness.start()
 
