@@ -138,11 +138,8 @@ class Turns:
             self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
-        self._held = HeldArrivals(self._has_room)
-        #: What follows an event that is not applied.
-        self.dropped_events = DroppedEvents(
-            self.resolver, self.dispatcher, self._outbox, self._intake, self._held
-        )
+        self._held = held = HeldArrivals(self._has_room)
+        self.dropped_events = DroppedEvents(self.resolver, self.dispatcher, self._outbox, self._intake, held)
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._draining = False
         #: Set once every POST has its outcome on disk and every reply is with the broker, after `drain`.
