@@ -23,6 +23,7 @@ from butler_mqtt.cli.requests_options import (
     NumberOption,
     OptionalId,
     SinceOption,
+    StatesOption,
     UntilOption,
     end_with,
     point_in_time,
@@ -64,12 +65,7 @@ class DoorName(StrEnum):
 @app.callback()
 def requests(
     context: typer.Context,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--state", metavar="STATE", help="Of the request or of one of its tasks; may be repeated."
-        ),
-    ] = None,
+    state: StatesOption = None,
     task: Annotated[
         str | None, typer.Option("--task", metavar="ID|NAME", help="That started it, or found it running.")
     ] = None,

@@ -36,6 +36,10 @@ JournalOption = Annotated[
 ]
 GroupJsonOption = Annotated[bool, typer.Option("--json", help="JSON, one line for each request.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show changes until Ctrl-C.")]
+StatesOption = Annotated[
+    list[str] | None,
+    typer.Option("--state", metavar="STATE", help="Of the request or of one of its tasks; may be repeated."),
+]
 SinceOption = Annotated[
     str | None,
     typer.Option(
