@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,22 +94,18 @@ def requests(
     config: GroupConfigOption = None,
 ) -> None:
     """List requests, newest first; with an ID show every step of one."""
-    context.obj = CommonOptions(config, journal, as_json, follow)
+    # What a caller in this process passed as `obj` is the limits.
+    context.obj = CommonOptions(config, journal, as_json, follow, limits=context.obj)
     given = (state, task, tag, since, until, sender, door, code, opened or None)
     if context.invoked_subcommand is not None:
         if quarantined or held or long or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
         return
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- the other commands need none of this
-    from butler_mqtt.journal.search import ENDED, GOING_ON, OPEN, REQUEST_STATES, Filters  # noqa: PLC0415
+    from butler_mqtt.journal.search import Filters  # noqa: PLC0415 -- as above
 
-    states = [*(state or []), *(OPEN if opened else ())]
-    known = [*REQUEST_STATES, *GOING_ON, *ENDED]
-    for one in states:
-        if one not in known:
-            raise typer.BadParameter(f"'{one}' is none of {', '.join(known)}", param_hint="--state")
     filters = Filters(
-        tuple(states),
+        _states(state or (), opened=opened),
         task,
         tag,
         point_in_time(since, "--since"),
@@ -127,6 +123,17 @@ def requests(
         ),
         common.file(),
     )
+
+
+def _states(named: Sequence[str], *, opened: bool) -> tuple[str, ...]:
+    """Return the states to search for: those *named*, and with *opened* those without a reply."""
+    from butler_mqtt.journal.search import ENDED, GOING_ON, OPEN, REQUEST_STATES  # noqa: PLC0415 -- as above
+
+    known = [*REQUEST_STATES, *GOING_ON, *ENDED]
+    for one in named:
+        if one not in known:
+            raise typer.BadParameter(f"'{one}' is none of {', '.join(known)}", param_hint="--state")
+    return (*named, *(OPEN if opened else ()))
 
 
 @app.command(epilog="Example: butler-mqtt requests erp-4711 -c config.yaml")
@@ -198,9 +205,12 @@ def _on_dead_letters(action: str) -> Callable[..., None]:
             raise typer.BadParameter("name one request, or --all")
         if everything and number is not None:
             raise typer.BadParameter("--number is for one request")
+        common = context.obj.joined(config, journal)
         end_with(
-            lambda file: requests_dead_letters.resend_or_discard(file, Action(action), request_id, number),
-            context.obj.joined(config, journal).file(),
+            lambda file: requests_dead_letters.resend_or_discard(
+                file, Action(action), request_id, number, common.limits
+            ),
+            common.file(),
         )
 
     return command
@@ -284,9 +294,10 @@ def resume(
 
     if bool(request_ids) == everything:
         raise typer.BadParameter("name requests, or --all")
+    common = context.obj.joined(config, journal)
     end_with(
-        lambda file: requests_restore.resume(file, request_ids or (), discard=discard),
-        context.obj.joined(config, journal).file(),
+        lambda file: requests_restore.resume(file, request_ids or (), discard=discard, limits=common.limits),
+        common.file(),
     )
 
 
@@ -322,4 +333,6 @@ def prune(
     if common.journal is None:
         last = common.settings(log_in=False).mqtt.receive_maximum
     order = Order(before or now, refused, last)
-    end_with(lambda file: requests_prune.prune(file, order, dry_run=dry_run), common.file())
+    end_with(
+        lambda file: requests_prune.prune(file, order, dry_run=dry_run, limits=common.limits), common.file()
+    )

@@ -6,10 +6,10 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -18,6 +18,9 @@ from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines, wrapped
 from butler_mqtt.settings import Settings
+
+if TYPE_CHECKING:
+    from butler_mqtt.cli.daemon_commands import CommandLimits
 
 #: Where the systemd unit has the service keep its journal.
 USUAL_PLACE = Path("/var/lib/butler-mqtt/butler-mqtt.sqlite")
@@ -51,19 +54,24 @@ AllOption = Annotated[bool, typer.Option("--all", help="Of all requests.")]
 
 @dataclass(frozen=True, slots=True)
 class CommonOptions:
-    """Options that may stand before or behind the name of a command."""
+    """Options that may stand before or behind the name of a command, and limits that no option sets."""
 
     config: Path | None
     journal: Path | None
     as_json: bool
     follow: bool
+    limits: CommandLimits | None = None
 
     def joined(
         self, config: Path | None, journal: Path | None, as_json: bool = False, follow: bool = False
     ) -> CommonOptions:
         """Add those behind the command's name."""
-        return CommonOptions(
-            config or self.config, journal or self.journal, self.as_json or as_json, self.follow or follow
+        return replace(
+            self,
+            config=config or self.config,
+            journal=journal or self.journal,
+            as_json=self.as_json or as_json,
+            follow=self.follow or follow,
         )
 
     def settings(self, *, log_in: bool) -> Settings:

@@ -10,7 +10,7 @@ import typer
 
 from butler_mqtt import posix
 from butler_mqtt.cli import printing
-from butler_mqtt.cli.daemon_commands import not_accepted, submit
+from butler_mqtt.cli.daemon_commands import CommandLimits, not_accepted, submit
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
@@ -21,16 +21,19 @@ from butler_mqtt.printable import counted
 
 #: Batches of one transaction where no daemon runs.
 BATCHES = 20
-#: Seconds between two polls of the daemon's progress, and without progress until the command gives up.
-POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 30.0
 
 _MB = 1024 * 1024
 
 
-def prune(journal: Path, order: Order, *, dry_run: bool) -> ExitCode:
+def prune(journal: Path, order: Order, *, dry_run: bool, limits: CommandLimits | None = None) -> ExitCode:
     """
     Delete the requests of *order*; with *dry_run* print only how many.
+
+    Args:
+        journal: The file; its daemon may be running or not.
+        order: Which requests.
+        dry_run: Delete none.
+        limits: How long it waits for the daemon.
 
     Returns:
         FAILED when the running daemon does not accept the command, or makes no progress.
@@ -50,7 +53,7 @@ def prune(journal: Path, order: Order, *, dry_run: bool) -> ExitCode:
     try:
         os.close(posix.lock(Path(f"{journal}.lock")))
     except BlockingIOError:
-        return _by_the_daemon(journal, order, found)
+        return _by_the_daemon(journal, order, found, limits or CommandLimits())
     except OSError as error:
         raise JournalError(
             f"{error.filename}: {error.strerror}; run this as the user of the service"
@@ -99,26 +102,26 @@ def _here(journal: Path, order: Order, found: Survey) -> int:
     return pruning.gone
 
 
-def _by_the_daemon(journal: Path, order: Order, found: Survey) -> ExitCode:
+def _by_the_daemon(journal: Path, order: Order, found: Survey, limits: CommandLimits) -> ExitCode:
     """Have the daemon, the one writer of its journal, delete, and wait for it."""
-    if not submit(journal, Command(Action.PRUNE, (), order)):
-        return printing.failed(not_accepted(journal))
+    if not submit(journal, Command(Action.PRUNE, (), order), limits):
+        return printing.failed(not_accepted(journal, limits))
     left = found.go + found.stay
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + limits.patience_seconds
     with printing.progress() as shown:
         line = shown.add_task("the daemon deletes them")
         while left > found.stay:
             if time.monotonic() >= deadline:
                 return printing.failed(
                     f"{left - found.stay} of {counted(found.go, 'request is', 'requests are')} still there "
-                    f"and the daemon has made no progress for {PATIENCE_SECONDS:g} s: "
+                    f"and the daemon has made no progress for {limits.patience_seconds:g} s: "
                     "see its log, then repeat this command"
                 )
-            time.sleep(POLL_SECONDS)
+            time.sleep(limits.poll_seconds)
             with reading(journal) as transaction:
                 now = count(transaction, order)
             if now < left:
-                left, deadline = now, time.monotonic() + PATIENCE_SECONDS
+                left, deadline = now, time.monotonic() + limits.patience_seconds
             done = found.go + found.stay - left
             shown.update(
                 line, description=f"the daemon deletes them: {done} of {counted(found.go, 'request')}"
