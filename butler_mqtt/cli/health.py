@@ -28,7 +28,7 @@ def health(
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for it.")] = 5.0,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Ask the daemon on this machine whether it works: 0 it does, 1 it does not, 69 it is not reached."""
+    """Ask the daemon on this machine whether it works. 0: it does, 1: it does not, 69: it is not reached."""
     if url is None:
         url = _configured(read_settings(config, check_files=False, log_in=False).monitoring)
         if url is None:
