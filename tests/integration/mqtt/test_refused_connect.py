@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.door import DoorState
+from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.mqtt.requester import Requester
 from tests.brokers import until
 from tests.integration.mqtt.recording import VERSIONS, doorkeeper, publisher
