@@ -50,11 +50,7 @@ def init(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """
-    Write a commented configuration, and check it.
-
-    It is made from a few options, or from answers on a terminal.
-    """
+    """Write a commented configuration, and check it. It is made from options, or answers on a terminal."""
     from butler_mqtt.cli import (  # noqa: PLC0415 -- the other commands need none of this
         check_report,
         first_configuration,

@@ -92,9 +92,9 @@ def requests(
     """List requests, newest first; with an ID show every step of one."""
     # What a caller in this process passed as `obj` is the limits.
     context.obj = CommonOptions(config, journal, as_json, follow, limits=context.obj)
-    given = (state, task, tag, since, until, sender, door, code, opened or None)
+    given = (state, task, tag, since, until, sender, door, code)
     if context.invoked_subcommand is not None:
-        if quarantined or held or long or any(one is not None for one in given):
+        if opened or quarantined or held or long or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
         return
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- the other commands need none of this
@@ -112,12 +112,11 @@ def requests(
         quarantined,
         held,
     )
-    common = context.obj
     end_with(
         lambda file: requests_list.listing(
             file, filters, limit=limit, as_json=as_json, follow=follow, long=long
         ),
-        common.file(),
+        context.obj.file(),
     )
 
 
