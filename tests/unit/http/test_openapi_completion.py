@@ -23,9 +23,8 @@ def contents() -> Iterator[tuple[str, Mapping[str, Any]]]:
         for media_type, content in body.get("content", {}).items():
             yield f"{method} {path} {media_type}", content
         for status, reference in operation["responses"].items():
-            # 204 has none.
             answer = openapi_completion.resolved(DOCUMENT, reference)
-            for media_type, content in answer.get("content", {}).items():
+            for media_type, content in answer.get("content", {}).items():  # 204 has none
                 yield f"{method} {path} {status} {media_type}", content
 
 
