@@ -34,6 +34,8 @@ def check(settings: Settings) -> Iterator[Finding]:
     qrs = replace(settings.qrs, retry=_RETRY)
     if qrs.use_ssl:
         yield from qrs_certificates.files(qrs)
+        if qrs_certificates.fault_of_files(qrs) is not None:
+            return
         for finding in qrs_certificates.server(qrs):
             yield finding
             if finding.state is State.WRONG:
@@ -95,13 +97,9 @@ def _without(shared: RepositoryClient, error: QlikError) -> Finding:
         else:
             advice = "this is no Repository Service: configQRS.host and port must be its own, 4242"
         return wrong(name, text, advice)
-    refused = qrs_certificates.refusal(shared.settings) if shared.settings.use_ssl else ""
-    if refused:
-        return wrong(
-            name,
-            f"{shared.place}: {refused}",
-            "use client.pem and its key from an export of this site, not expired",
-        )
+    refused = qrs_certificates.refusal(shared.settings) if shared.settings.use_ssl else None
+    if refused is not None:
+        return refused
     if "an HTML page" in text:
         advice = (
             "a page is no answer of the Repository Service: it has not started (see its log), or"
