@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from butler_mqtt.checks import qrs_certificates, site_behaviour, site_lists
+from butler_mqtt.checks import qrs_certificates, site_behaviour, site_lists, site_refusals
 from butler_mqtt.checks.finding import Finding, State, ok, unreachable, warning, wrong
 from butler_mqtt.checks.site_lists import ReadJson
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
@@ -42,8 +42,8 @@ def check(settings: Settings) -> Iterator[Finding]:
                 return
     shared, transport = RepositoryClient(qrs, threading.Event()), Transport(qrs)
 
-    def read(path: str, query: str = "") -> HttpAnswer:
-        return transport.exchange("GET", path, query)
+    def read(path: str, query: str = "", *, xrfkey: str | None = None) -> HttpAnswer:
+        return transport.exchange("GET", path, query, xrfkey=xrfkey)
 
     with closing(shared.connection()) as connection, closing(transport):
         connected = _connected(shared, connection)
@@ -56,6 +56,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield from _allowed(settings, connection)
         try:
             yield from site_behaviour.check(read)
+            yield from site_refusals.check(read)
         except ExchangeFailed as error:
             yield unreachable("qlik.connection", f"the connection was lost: {error}", "run this again")
 
@@ -149,7 +150,12 @@ def _rights(connection: RepositoryConnection, read: ReadJson) -> Iterator[Findin
         return
     count = _count(read)
     if count == 0:
-        yield warning("qlik.tasks", "the user sees no task at all", _READ)
+        yield wrong(
+            "qlik.tasks",
+            "the user sees no task at all: it has no right to read any, or is not known to Qlik Sense, or the"
+            " site has none",
+            _READ,
+        )
     elif count is None:
         yield ok("qlik.tasks", "the user may read tasks; how many it sees is not known")
     else:

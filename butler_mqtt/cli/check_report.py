@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import typer
 
@@ -23,9 +24,11 @@ MARKS = {
 }
 
 
-def check(settings: Settings, *, as_json: bool) -> ExitCode:
+def check(settings: Settings, *, as_json: bool, save: Path | None = None) -> ExitCode:
     """
     Check the journal, the broker and the Qlik server, and print the findings.
+
+    With *save* they are written into that folder too, with answers of the Qlik server.
 
     Returns:
         OK (warnings included), UNAVAILABLE when a service did not answer, FAILED
@@ -34,7 +37,7 @@ def check(settings: Settings, *, as_json: bool) -> ExitCode:
     # An error is a line of the report already: it is not logged too.
     logging.getLogger("butler_mqtt").addHandler(logging.NullHandler())
     findings: list[Finding] = []
-    for finding in _findings(settings):
+    for finding in _findings(settings, save):
         findings.append(finding)
         if not as_json:
             show(finding)
@@ -58,9 +61,22 @@ def print_problems(error: ConfigError) -> None:
     typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings, save: Path | None) -> Iterator[Finding]:
+    if save is None:
+        yield from _checked(settings)
+        return
+    from butler_mqtt.checks import site_record  # noqa: PLC0415 -- as below
+
+    findings = []
+    for finding in _checked(settings):
+        findings.append(finding)
+        yield finding
+    yield site_record.save(save, settings.qrs, findings)
+
+
+def _checked(settings: Settings) -> Iterator[Finding]:
     # Loaded here: the other commands need none of it.
-    from butler_mqtt.checks import broker, machine, qlik  # noqa: PLC0415 -- see above
+    from butler_mqtt.checks import broker, listeners, machine, qlik  # noqa: PLC0415 -- see above
 
     yield ok("configuration", "the file is valid")
     if not settings.mqtt.enable and not settings.rest.enable:
@@ -68,6 +84,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             "configuration", "neither MQTT nor REST is enabled", "enable mqttConfig or restServerConfig"
         )
     yield from machine.check(settings)
+    yield from listeners.check(settings)
     if settings.mqtt.enable:
         yield from broker.check(settings.mqtt, settings.start_task)
     yield from qlik.check(settings)

@@ -91,9 +91,11 @@ class Transport:
         self._adapter: Adapter | None = None
         self._used = 0.0
 
-    def exchange(self, method: str, path: str, query: str = "") -> HttpAnswer:
+    def exchange(self, method: str, path: str, query: str = "", *, xrfkey: str | None = None) -> HttpAnswer:
         """
         Make one call of /qrs*path*; *query* is encoded already.
+
+        With *xrfkey* the header has another key than the address, to see how the server refuses that.
 
         Raises:
             ExchangeFailed: No whole answer; the connection is closed.
@@ -107,6 +109,8 @@ class Transport:
             if self._adapter is None:
                 self._adapter = Adapter(self._settings, self._meter)
             request = self._prepared(method, path, query)
+            if xrfkey is not None:
+                request.headers[_XRFKEY] = xrfkey
             with self._adapter.send(request, stream=True, timeout=self._timeouts) as response:
                 answer = self._whole(response)
             status = str(answer.status)
