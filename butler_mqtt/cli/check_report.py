@@ -6,13 +6,12 @@ import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import typer
-
 from butler_mqtt.checks.finding import Finding, State, ok, wrong
 from butler_mqtt.cli import help_pages
+from butler_mqtt.cli.terminal import echo, echo_json
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped_lines, json_text
+from butler_mqtt.printable import escaped_lines
 from butler_mqtt.settings import Settings
 
 #: Printed before a line, by its state.
@@ -43,7 +42,7 @@ def check(settings: Settings, *, as_json: bool, save: Path | None = None) -> Exi
             show(finding)
     states = {finding.state for finding in findings}
     if as_json:
-        typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
+        echo_json([finding.as_json() for finding in findings], indent=2)
     else:
         _print_summary(findings)
     if State.UNREACHABLE in states:
@@ -51,14 +50,14 @@ def check(settings: Settings, *, as_json: bool, save: Path | None = None) -> Exi
     if State.WRONG not in states:
         return ExitCode.OK
     if not as_json:
-        typer.echo(f"read more: {help_pages.where(help_pages.ABOUT['check'])}", err=True)
+        echo(f"read more: {help_pages.where(help_pages.ABOUT['check'])}", err=True)
     return ExitCode.FAILED
 
 
 def print_problems(error: ConfigError) -> None:
     """Print the problems of a configuration that cannot be used, for machines."""
     findings = [wrong("configuration", f"{error.source}: {problem}", "") for problem in error.problems]
-    typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
+    echo_json([finding.as_json() for finding in findings], indent=2)
 
 
 def _findings(settings: Settings, save: Path | None) -> Iterator[Finding]:
@@ -92,18 +91,18 @@ def _checked(settings: Settings) -> Iterator[Finding]:
 
 def show(finding: Finding) -> None:
     """Print one line of the report, and the advice."""
-    typer.echo(f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}")
+    echo(f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}")
     if finding.advice:
-        typer.echo(f"         → {escaped_lines(finding.advice)}")
+        echo(f"         → {escaped_lines(finding.advice)}")
 
 
 def _print_summary(findings: Iterable[Finding]) -> None:
     bad = [finding for finding in findings if finding.state in {State.WRONG, State.UNREACHABLE}]
     warned = sum(finding.state is State.WARNING for finding in findings)
-    typer.echo("")
+    echo("")
     if bad:
-        typer.echo(f"{len(bad)} to fix: {', '.join(finding.name for finding in bad)}")
+        echo(f"{len(bad)} to fix: {', '.join(finding.name for finding in bad)}")
     elif warned:
-        typer.echo(f"it works, with {warned} warnings")
+        echo(f"it works, with {warned} warnings")
     else:
-        typer.echo("everything works")
+        echo("everything works")

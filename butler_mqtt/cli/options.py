@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from butler_mqtt.cli import help_pages
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines
@@ -45,7 +46,7 @@ def read_settings(
     except ConfigError as error:
         if report is not None:
             report(error)
-        typer.echo(escaped_lines(str(error)), err=True)
+        echo(escaped_lines(str(error)), err=True)
         end(ExitCode.CONFIG)
 
 

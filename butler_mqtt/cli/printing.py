@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from butler_mqtt.cli.terminal import echo, echo_json
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped, escaped_lines, json_text
+from butler_mqtt.printable import escaped, escaped_lines
 
 #: Columns when the output goes into a file or a pipe: no line is broken there.
 _PIPE_WIDTH = 240
@@ -71,7 +71,8 @@ def failed(text: str) -> ExitCode:
 def progress() -> Progress:
     """Return a line on standard error that shows what is waited for; only on a terminal."""
     console = Console(stderr=True, markup=False, highlight=False)
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
+    columns = (spinner, TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
@@ -82,12 +83,12 @@ def plain(text: object, style: str = "") -> Text:
 
 def print_line(text: str) -> None:
     """Print one line to standard output, with control characters escaped."""
-    typer.echo(escaped(text))
+    echo(escaped(text))
 
 
 def print_json(value: object, indent: int | None = None) -> None:
     """Print *value* as JSON to standard output, on one line unless *indent* is given."""
-    typer.echo(json_text(value, indent))
+    echo_json(value, indent)
 
 
 def selector(entry: Mapping[str, Any]) -> Text:

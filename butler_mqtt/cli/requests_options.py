@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from butler_mqtt.cli.options import DEFAULT_CONFIG, end, read_settings
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines
@@ -80,7 +81,7 @@ class CommonOptions:
         """Return the journal's file; ends the program when there is none."""
         file = self.place()
         if self.journal is None and not file.exists():
-            typer.echo(
+            echo(
                 f"there is no journal at {file}, where {self.config or DEFAULT_CONFIG} has it for this user; "
                 f"that of a service is in its state directory: --journal {USUAL_PLACE}",
                 err=True,
@@ -94,7 +95,7 @@ def end_with(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:
     try:
         code = carry_out(file)
     except JournalError as error:
-        typer.echo(escaped_lines(str(error)), err=True)
+        echo(escaped_lines(str(error)), err=True)
         code = ExitCode.FAILED
     except KeyboardInterrupt:
         code = ExitCode.OK  # `--follow` ends so

@@ -6,11 +6,10 @@ import os
 import time
 from pathlib import Path
 
-import typer
-
 from butler_mqtt import posix
 from butler_mqtt.cli import printing
 from butler_mqtt.cli.daemon_commands import not_accepted, submit
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
@@ -42,7 +41,7 @@ def prune(journal: Path, order: Order, *, dry_run: bool) -> ExitCode:
     found = _survey(journal, order)
     stay = _kept(found)
     if dry_run or not found.go:
-        typer.echo(f"{found.go} requests would be deleted, {found.size / _MB:.1f} MB of texts{stay}")
+        echo(f"{found.go} requests would be deleted, {found.size / _MB:.1f} MB of texts{stay}")
         return ExitCode.OK
     try:
         os.close(posix.lock(Path(f"{journal}.lock")))
@@ -54,7 +53,7 @@ def prune(journal: Path, order: Order, *, dry_run: bool) -> ExitCode:
         ) from error
     before = journal.stat().st_size
     gone = _here(journal, order, found)
-    typer.echo(
+    echo(
         f"{gone} requests are deleted{stay}; {journal} has {journal.stat().st_size / _MB:.1f} MB, "
         f"before {before / _MB:.1f} MB"
     )
@@ -116,7 +115,7 @@ def _by_the_daemon(journal: Path, order: Order, found: Survey) -> ExitCode:
             done = found.go + found.stay - left
             shown.update(line, description=f"the daemon deletes them: {done} of {found.go} requests")
     stay = _kept(found)
-    typer.echo(
+    echo(
         f"{found.go} requests are deleted{stay}; the daemon gives their space back to the disk little by "
         "little, but for a tenth of the file, which it uses again"
     )
