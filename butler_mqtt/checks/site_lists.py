@@ -198,7 +198,8 @@ def _start_right(read: ReadJson, rows: Rows) -> Finding:
         f"the user lacks {_UPDATE}, which a start is assumed to need, on {len(lacking)} of {len(shown)} "
         f"tasks, e.g. {json_fields.text(lacking[0].get('name'), 100)!r}"
     )
-    advice = f"give the user in X-Qlik-User {_UPDATE} on the tasks that it is to start (docs/security.md)"
+    user = "the user (of X-Qlik-User or the token)"
+    advice = f"give {user} {_UPDATE} on the tasks that it is to start (docs/security.md)"
     if len(lacking) < len(shown):
         return warning(name, text, advice)
     return wrong(name, text, f"{advice}, or prove by butler-mqtt start --task-id that one starts without")

@@ -7,6 +7,7 @@ They settle what no documentation of Qlik states. Configured headers are cut out
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,9 @@ from butler_mqtt import __version__
 from butler_mqtt.checks import site_refusals
 from butler_mqtt.checks.finding import Finding, ok, wrong
 from butler_mqtt.checks.site_refusals import Question
-from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer, Transport
+from butler_mqtt.qrs.proxy_session import Exchange
+from butler_mqtt.qrs.repository import RepositoryClient
+from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer
 from butler_mqtt.settings import QrsSettings
 
 #: Bytes of a body that are kept.
@@ -35,7 +38,7 @@ def save(folder: Path, qrs: QrsSettings, findings: Sequence[Finding]) -> Finding
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         report = {"version": __version__, "findings": [one.as_json() for one in findings]}
         _write(folder / "report.json", _json(report), qrs)
-        with closing(Transport(qrs)) as transport:
+        with closing(RepositoryClient(qrs, threading.Event()).transport()) as transport:
             answers = [
                 {"what": question.what, **_answer(transport, question)[0]}
                 for question in (*site_refusals.LINES.values(), *site_refusals.others())
@@ -57,7 +60,7 @@ def save(folder: Path, qrs: QrsSettings, findings: Sequence[Finding]) -> Finding
     )
 
 
-def _answer(transport: Transport, question: Question) -> tuple[dict[str, Any], bytes]:
+def _answer(transport: Exchange, question: Question) -> tuple[dict[str, Any], bytes]:
     """Return an answer in the form that is written, and its whole body."""
     call = f"GET /qrs{question.path}{'?' if question.query else ''}{question.query}"
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from butler_mqtt.cli import help_pages
 from butler_mqtt.cli.terminal import echo, echo_json
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped_lines
+from butler_mqtt.printable import counted, escaped_lines, wrapped
 from butler_mqtt.settings import Settings
 
 #: Printed before a line, by its state.
@@ -91,9 +92,10 @@ def _checked(settings: Settings) -> Iterator[Finding]:
 
 def show(finding: Finding) -> None:
     """Print one line of the report, and the advice."""
-    echo(f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}")
+    line = f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}"
+    echo(wrapped(line, sys.stdout, hanging=9))
     if finding.advice:
-        echo(f"         → {escaped_lines(finding.advice)}")
+        echo(wrapped(f"         → {escaped_lines(finding.advice)}", sys.stdout, hanging=11))
 
 
 def _print_summary(findings: Iterable[Finding]) -> None:
@@ -101,8 +103,9 @@ def _print_summary(findings: Iterable[Finding]) -> None:
     warned = sum(finding.state is State.WARNING for finding in findings)
     echo("")
     if bad:
-        echo(f"{len(bad)} to fix: {', '.join(finding.name for finding in bad)}")
+        names = ", ".join(finding.name for finding in bad)
+        echo(wrapped(f"{len(bad)} to fix: {names}", sys.stdout, hanging=2))
     elif warned:
-        echo(f"it works, with {warned} warnings")
+        echo(f"it works, with {counted(warned, 'warning')}")
     else:
         echo("everything works")

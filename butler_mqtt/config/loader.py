@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _MAX_FILE_BYTES: Final = 1_048_576
 _MAX_SECRET_BYTES: Final = 65_536
 _JOURNAL_FILE: Final = "butler-mqtt.sqlite"
+#: Where a Qlik proxy listens.
+_PROXY_PORT: Final = 443
 _LOG_LEVELS: Final = {"verbose": "debug", "silly": "debug"}
 
 
@@ -162,12 +164,18 @@ class _Reading:
     def _qrs(self, defaults: settings.QrsSettings) -> settings.QrsSettings:
         section = self._butler["configQRS"] | self._butler["cert"]
         static = section["headers"].get("static")
-        headers = (
-            defaults.headers if static is None else tuple((item["name"], item["value"]) for item in static)
-        )
-        return self._filled(
-            defaults, section, headers=headers, retry=self._filled(defaults.retry, section["retry"])
-        )
+        made: dict[str, object] = {
+            "retry": self._filled(defaults.retry, section["retry"]),
+            "headers": defaults.headers,
+        }
+        if section.get("authentication", defaults.authentication) != defaults.authentication:
+            # The repository's own port takes certificates only, and the proxy's none.
+            made |= {"client_cert": None, "client_cert_key": None, "headers": ()}
+            section = {"port": _PROXY_PORT} | section
+        if static is not None:
+            made["headers"] = tuple((item["name"], item["value"]) for item in static)
+        prefix = section.get("virtualProxy")
+        return self._filled(defaults, section, virtual_proxy=prefix and prefix.strip("/"), **made)
 
     def _filter(self, defaults: settings.StartTaskFilter) -> settings.StartTaskFilter:
         section = self._butler["startTaskFilter"]

@@ -18,11 +18,11 @@ from butler_mqtt.http.backend import Backend, Check, KeyValueBackend
 from butler_mqtt.http.certificate_expiry import remaining
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
 from butler_mqtt.journal.parameter_rows import ParameterReader
 from butler_mqtt.journal.status_rows import StatusReader
-from butler_mqtt.metrics import Metrics
 from butler_mqtt.settings import Settings
 
 #: Seconds without an answer of Qlik after which readiness is lost; after one minute it is probed.
@@ -152,7 +152,9 @@ class Listeners:
 
     def _inquire(self, request_id: str) -> Mapping[str, object] | None:
         rows = self._status.request(request_id)
-        return None if rows is None else request_status(rows.request, rows.deliveries, rows.starts)
+        if rows is None:
+            return None
+        return request_status(rows.request, rows.deliveries, rows.starts, held=rows.held)
 
     def _health(self) -> list[Check]:
         checks = [
@@ -186,7 +188,7 @@ class Listeners:
         return None
 
     def _exposition(self) -> bytes:
-        return exposition(self._metrics.counts(), self._levels())
+        return exposition(self._metrics, self._levels())
 
     def _levels(self) -> Levels:
         sources, settings = self._sources, self._settings

@@ -119,11 +119,12 @@ def _application(routes: Sequence[Route], refused: Callable[[str], None]) -> Sta
 def _http_fault(request: Request, error: Exception) -> Response:
     """Answer an unknown path or a wrong method; to OPTIONS the methods are the answer."""
     assert isinstance(error, HTTPException)  # noqa: S101 -- registered for nothing else
-    allowed = (error.headers or {}).get("Allow", "")
+    # Starlette joins a set, in another order at each start.
+    allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
     if error.status_code == 405 and request.method == "OPTIONS":
         return Response(status_code=204, headers={"Allow": f"{allowed}, OPTIONS"})
     if error.status_code == 405:
-        details = f"{request.method} is not for this path; {allowed} is"
+        details = f"{request.method} is not allowed here; allowed: {allowed}"
         refusal = HttpRefusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
     else:
         details = f"there is nothing at {schema_errors.shown(request.scope['path'])}; /docs lists all paths"

@@ -237,7 +237,7 @@ process_starts = Table(
 Index("lives_by_time", process_starts.c.began_at)
 
 #: What happens seldom to a request or a run and would be asked for afterwards: a redelivery, a doubt, what
-#: the Qlik server showed about a doubt. `kind` is one of the words of docs/audit.md.
+#: the Qlik server showed about a doubt, the end of a script log. `kind` is one of the words of docs/audit.md.
 notes = Table(
     "notes",
     metadata,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from butler_mqtt.journal.refusal_bounds import Refusals
+from butler_mqtt.ledger.callers import Callers
 from butler_mqtt.ledger.deliveries import Deliveries
 from butler_mqtt.ledger.events import Events
 from butler_mqtt.ledger.incidents import Incidents
@@ -24,6 +25,7 @@ class Ledger:
         if_running: `queue` or `skip`: what a request means that does not say.
         max_keys: Keys that one namespace of parameters may have.
         refusals: Bounds what is kept of refusals and repetitions; None keeps all.
+        caller_seconds: For which an HTTP caller waits for a reply at most.
     """
 
     def __init__(
@@ -34,8 +36,9 @@ class Ledger:
         if_running: str = "queue",
         max_keys: int = 1000,
         refusals: Refusals | None = None,
+        caller_seconds: float = 30.0,
     ) -> None:
-        self.deliveries = Deliveries(turn)
+        self.deliveries = Deliveries(turn, Callers(caller_seconds))
         self.notes = Notes(turn)
         self.parameters = Parameters(turn, max_keys)
         incidents = Incidents(turn)

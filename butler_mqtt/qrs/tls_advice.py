@@ -19,7 +19,7 @@ _CODES: Final[Mapping[int, str]] = {
     # 24 in OpenSSL 1.1; 80 to 94: what RFC 5280 wants of a CA.
     **dict.fromkeys((24, *range(79, 95)), f"{_ROOT}; it holds a certificate that may issue none"),
     26: "the server's certificate is not made for servers (extendedKeyUsage lacks serverAuth):"
-    f" configQRS.port must be the repository's own (4242), else {_NEW}",
+    f" configQRS.port must be {{port}}, else {_NEW}",
     62: "put the name in the server's certificate into configQRS.serverName",
     64: "put the name in the server's certificate into configQRS.serverName",
     66: _SHORT,
@@ -27,7 +27,7 @@ _CODES: Final[Mapping[int, str]] = {
     68: f"it is signed with SHA-1 or MD5, which this machine does not take: {_NEW}",
 }
 _VERSION: Final = "the server speaks no TLS 1.2: enable it there (Windows: Schannel)"
-_NO_TLS: Final = "{place} does not speak TLS: configQRS.port must be the repository's own (4242)"
+_NO_TLS: Final = "{place} does not speak TLS: configQRS.port must be {port}"
 #: By the reasons of OpenSSL, of our side or in an alert of the server.
 _REASONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "WRONG_SSL_VERSION"), _VERSION),
@@ -57,6 +57,7 @@ def advice(error: ssl.SSLError, settings: Settings) -> str:
         ca=settings.client_cert_ca,
         certificate=settings.client_cert,
         place=f"port {settings.port} of {settings.host}",
+        port="the proxy's (443)" if settings.through_proxy else "the repository's own (4242)",
     )
 
 

@@ -46,7 +46,7 @@ def _component(name: str, file: str) -> dict[str, Any]:
     text = _text(file).replace('"#/', f'"#/components/schemas/{name}/')
     # Here the dialect of regular expressions is ECMAScript's, in which $ has no exception to be closed.
     schema: dict[str, Any] = json.loads(text.replace(r"(?!\\n)", ""))
-    del schema["$schema"]
+    del schema["$schema"], schema["$id"]  # its references are to the description
     return schema
 
 

@@ -21,6 +21,7 @@ from butler_mqtt.http.api.pending_response import PendingResponse
 from butler_mqtt.http.api.start_call import StartCall
 from butler_mqtt.http.backend import Backend
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, reply_response, status_of
+from butler_mqtt.printable import counted
 
 #: Seconds within which a request must be on disk; a commit takes milliseconds.
 STORE_SECONDS = 10.0
@@ -99,8 +100,12 @@ class StartEndpoint:
     ) -> Response:
         if butler.key_values and self._store is None:
             _log.warning(
-                "%d keyvaluestore items of a request were ignored: keyValueStore.enable is false",
-                len(butler.key_values),
+                "%s ignored: keyValueStore.enable is false",
+                counted(
+                    len(butler.key_values),
+                    "keyvaluestore item of a request was",
+                    "keyvaluestore items of a request were",
+                ),
                 extra={"action": "rest_key_values_ignored"},
             )
         elif self._store is not None:
@@ -108,9 +113,12 @@ class StartEndpoint:
                 await self._store(parameter, ttl_ms)
         if butler.unusable:
             _log.warning(
-                "%d items of an array in Butler's form were ignored, since they name nothing to start or "
-                "store: %s",
-                len(butler.unusable),
+                "%s nothing to start or store: %s",
+                counted(
+                    len(butler.unusable),
+                    "item of an array in Butler's form was ignored, since it names",
+                    "items of an array in Butler's form were ignored, since they name",
+                ),
                 "; ".join(butler.unusable[:_NAMED_ITEMS])
                 + ("; …" if len(butler.unusable) > _NAMED_ITEMS else ""),
                 extra={"action": "rest_items_ignored"},
