@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from butler_mqtt import posix
-from butler_mqtt.checks import listeners
+from butler_mqtt.checks import addresses
 from butler_mqtt.checks.finding import State
 from butler_mqtt.settings import JournalSettings, MonitoringSettings, RestSettings, Settings
 from tests.brokers import free_port
@@ -33,7 +33,7 @@ def settings(folder: Path, *, rest: int, monitoring: int, host: str = "127.0.0.1
 
 
 def test_ports_that_are_free_are_fine(tmp_path: Path) -> None:
-    found = by_name(listeners.check(settings(tmp_path, rest=free_port(), monitoring=free_port())))
+    found = by_name(addresses.check(settings(tmp_path, rest=free_port(), monitoring=free_port())))
     assert {name: one.state for name, one in found.items()} == {
         "rest.port": State.OK,
         "monitoring.port": State.OK,
@@ -41,7 +41,7 @@ def test_ports_that_are_free_are_fine(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_wrong_and_named(tmp_path: Path, taken: int) -> None:
-    found = [*listeners.check(settings(tmp_path, rest=taken, monitoring=taken))]
+    found = [*addresses.check(settings(tmp_path, rest=taken, monitoring=taken))]
     assert bad(found) == {"rest.port": State.WRONG, "monitoring.port": State.WRONG}
     line = by_name(found)["rest.port"]
     assert f"127.0.0.1:{taken}" in line.text
@@ -51,17 +51,17 @@ def test_a_port_that_is_taken_is_wrong_and_named(tmp_path: Path, taken: int) -> 
 def test_a_running_daemon_has_its_ports(tmp_path: Path, taken: int) -> None:
     lock = posix.lock(tmp_path / "journal.sqlite.lock")
     try:
-        assert bad(listeners.check(settings(tmp_path, rest=taken, monitoring=taken))) == {}
+        assert bad(addresses.check(settings(tmp_path, rest=taken, monitoring=taken))) == {}
     finally:
         os.close(lock)
 
 
 def test_an_address_of_another_machine_is_wrong(tmp_path: Path) -> None:
     foreign = settings(tmp_path, rest=free_port(), monitoring=free_port(), host="192.0.2.1")
-    found = [*listeners.check(foreign)]
+    found = [*addresses.check(foreign)]
     assert bad(found) == {"rest.port": State.WRONG, "monitoring.port": State.WRONG}
     assert "an address of this machine" in by_name(found)["rest.port"].advice
 
 
 def test_listeners_that_are_off_have_no_lines() -> None:
-    assert [*listeners.check(Settings())] == []
+    assert [*addresses.check(Settings())] == []
