@@ -28,6 +28,7 @@ from butler_mqtt.cli.requests_options import (
     end_with,
     point_in_time,
 )
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 
 #: Last messages that `prune` keeps where no configuration gives `receiveMaximum`.
@@ -251,7 +252,7 @@ def backup(
 
     def carry_out(file: Path) -> ExitCode:
         copy(file, target)
-        typer.echo(f"{file} is copied to {target}: {target.stat().st_size} bytes, checked")
+        echo(f"{file} is copied to {target}: {target.stat().st_size} bytes, checked")
         return ExitCode.OK
 
     end_with(carry_out, context.obj.joined(config, journal).file())
