@@ -58,14 +58,12 @@ def request_status(
         answer |= json.loads(request["reply"])
         missing = answer.get("tasksNotFound", missing)
     cancel = _cancel_reply(request)
-    if cancel is not None:
-        answer |= cancel
     refused = "failed" if state == RequestState.REFUSED else replies.status(lists, missing)
     answer["status"] = "pending" if state in replies.OPEN else refused
     states = [(start["state"], start["execution_id"]) for start in starts]
     goes_on = any(replies.goes_on(*one) for one in states)
-    if cancel is not None:
-        answer["status"] = cancel["status"]
+    if cancel:
+        answer |= cancel
     elif state == RequestState.CLOSED and not goes_on:
         answer["outcome"] = replies.outcome(states, missing)
     answer |= replies.in_order(lists, missing)
@@ -92,12 +90,12 @@ def request_status(
     return answer
 
 
-def _cancel_reply(request: Row) -> dict[str, Any] | None:
-    """Return the reply of a cancel that has one; None for any other request."""
+def _cancel_reply(request: Row) -> dict[str, Any]:
+    """Return the reply of a cancel that has one; nothing of any other request."""
     if request["state"] != RequestState.CLOSED or not request["document"]:
-        return None
+        return {}
     if validation.reread(request["document"]).cancel is None:
-        return None
+        return {}
     reply: dict[str, Any] = json.loads(request["reply"])
     return reply
 

@@ -15,7 +15,7 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.pipeline.stored_requests import StoredRequests
 from butler_mqtt.resolving.resolver import Resolver
-from butler_mqtt.starting.cancellation import Cancellation
+from butler_mqtt.starting.dispatcher import Dispatcher
 
 
 class _Target(NamedTuple):
@@ -35,7 +35,7 @@ class CancelRequests:
     Args:
         ledger: The open requests.
         resolver: Those whose tasks are not known.
-        cancellation: Takes starts back.
+        dispatcher: Takes starts back.
         stored: Reads requests from the journal.
         recorded: Returns the request of this turn that has an id.
         allow_stop: Whether executions may be stopped (`startTask.allowStop`).
@@ -45,15 +45,15 @@ class CancelRequests:
         self,
         ledger: Ledger,
         resolver: Resolver,
-        cancellation: Cancellation,
+        dispatcher: Dispatcher,
         stored: StoredRequests,
-        *,
         recorded: Callable[[str], OpenRequest | None],
+        *,
         allow_stop: bool,
     ) -> None:
         self._ledger = ledger
         self._resolver = resolver
-        self._cancellation = cancellation
+        self._cancellation = dispatcher.cancellation
         self._stored = stored
         self._recorded = recorded
         self._allow_stop = allow_stop

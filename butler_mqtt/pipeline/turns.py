@@ -119,17 +119,10 @@ class Turns:
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(settings.start_task.if_running)
         self.backlog = Backlog(self._ledger, self.resolver, stored, in_memory)
-        self.cancels = CancelRequests(
-            self._ledger,
-            self.resolver,
-            self.dispatcher.cancellation,
-            stored,
-            recorded=self._intake.recorded,
-            allow_stop=settings.start_task.allow_stop,
-        )
-        self._recovery = Recovery(
-            self._ledger, self.resolver, self.dispatcher, stored, self.backlog, self.cancels
-        )
+        parts = (self._ledger, self.resolver, self.dispatcher)
+        may_stop = settings.start_task.allow_stop
+        self.cancels = CancelRequests(*parts, stored, self._intake.recorded, allow_stop=may_stop)
+        self._recovery = Recovery(*parts, stored, self.backlog, self.cancels)
         self.expiry = Expiry(
             self._ledger,
             self.resolver,
