@@ -16,6 +16,7 @@ Row = Mapping[str, Any]
 #: Columns of a start and its run that are shown when they hold something, by their key.
 _SHOWN: Mapping[str, str] = {
     "executionId": "execution_id",
+    "runningTaskId": "running_task",
     "code": "code",
     "details": "details",
     "reason": "reason",
@@ -56,11 +57,14 @@ def request_status(
         # The error that was replied, with the lists it came with.
         answer |= json.loads(request["reply"])
         missing = answer.get("tasksNotFound", missing)
+    cancel = _cancel_reply(request)
     refused = "failed" if state == RequestState.REFUSED else replies.status(lists, missing)
     answer["status"] = "pending" if state in replies.OPEN else refused
     states = [(start["state"], start["execution_id"]) for start in starts]
     goes_on = any(replies.goes_on(*one) for one in states)
-    if state == RequestState.CLOSED and not goes_on:
+    if cancel:
+        answer |= cancel
+    elif state == RequestState.CLOSED and not goes_on:
         answer["outcome"] = replies.outcome(states, missing)
     answer |= replies.in_order(lists, missing)
     answer |= {
@@ -84,6 +88,16 @@ def request_status(
         ],
     }
     return answer
+
+
+def _cancel_reply(request: Row) -> dict[str, Any]:
+    """Return the reply of a cancel that has one; nothing of any other request."""
+    if request["state"] != RequestState.CLOSED or not request["document"]:
+        return {}
+    if validation.reread(request["document"]).cancel is None:
+        return {}
+    reply: dict[str, Any] = json.loads(request["reply"])
+    return reply
 
 
 def _lists(request: Row, starts: Sequence[Row]) -> replies.Lists:

@@ -90,7 +90,9 @@ class OpenStart:
     waits for `reason`, `behind` is the execution it waits for, `waits_since` the
     monotonic time at which the wait began, and `seen_behind` whether that
     execution was seen to run after that. `outcome` is its execution as last
-    seen, kept only while `owner` is.
+    seen, kept only while `owner` is. `running_task` is the task whose execution
+    it was skipped for, where that is another one of its app. `cancelled_by` is the
+    row of the cancel that took it back, or had its execution stopped.
     """
 
     id: int
@@ -118,6 +120,8 @@ class OpenStart:
     door: str = ""
     sender: str | None = None
     outcome: Execution | None = None
+    running_task: str | None = None
+    cancelled_by: int | None = None
 
 
 class Doubt(Enum):
@@ -170,10 +174,11 @@ class Watch:
     An execution that is tracked to its end.
 
     `run` is None for one that others began and something of ours waits
-    behind. `published` are the events already published. Times are monotonic;
-    `gone_since` is when its session was first found gone without a result,
-    `snapshot` is the number of the poll to come, 0 while one is in flight.
-    `window` are the server's times between which it began, where a POST of ours was answered with it.
+    behind: `waited_for` are the tasks whose starts do. `published` are the
+    events already published. Times are monotonic; `gone_since` is when its
+    session was first found gone without a result, `snapshot` is the number of
+    the poll to come, 0 while one is in flight. `window` are the server's
+    times between which it began, where a POST of ours was answered with it.
     """
 
     execution_id: str
@@ -182,7 +187,7 @@ class Watch:
     run: int | None = None
     starts: list[OpenStart] = field(default_factory=list)
     published: set[str] = field(default_factory=set)
-    waited_for: bool = False
+    waited_for: set[str] = field(default_factory=set)
     gone_since: float | None = None
     snapshot: int = 0
     logs_asked: int = 0

@@ -112,8 +112,9 @@ Index(
 Index("deliveries_by_session", deliveries.c.session, deliveries.c.id)
 
 #: One task within one request. `kinds` names the selectors that matched it, as `tag:2`;
-#: `reason` says what it waits for, `behind` is the execution it waits behind; `asked_at` is not
-#: written any more.
+#: `reason` says what it waits for, `behind` is the execution it waits behind; `running_task` is the task of
+#: the execution it was skipped for, where that is another one of its app; `cancelled_by` is the request that
+#: took it back or had its execution stopped; `asked_at` is not written any more.
 starts = Table(
     "starts",
     metadata,
@@ -133,6 +134,8 @@ starts = Table(
     Column("code", Text),
     Column("details", Text),
     Column("changed_at", Integer, nullable=False),
+    Column("running_task", Text),
+    Column("cancelled_by", Integer),
 )
 Index("starts_waiting", starts.c.task_id, starts.c.id, sqlite_where=starts.c.state == "waiting")
 Index("starts_by_request", starts.c.request)

@@ -52,12 +52,22 @@ class Starts:
             self._turn.unit.update(tables.starts, start.id, execution_id=execution_id, adopted=adopted)
         self.move(starts, StartState.RUNNING)
 
-    def skipped(self, starts: Sequence[OpenStart], execution_id: str | None) -> None:
-        """Record that the task ran already and was left alone, as asked."""
+    def skipped(
+        self, starts: Sequence[OpenStart], execution_id: str | None, *, running_task: str | None = None
+    ) -> None:
+        """Record that the task, or another one of its app, ran already and was left alone, as asked."""
         for start in starts:
-            start.execution_id = execution_id
+            start.execution_id, start.running_task = execution_id, running_task
             self._turn.unit.update(tables.starts, start.id, execution_id=execution_id)
+            if running_task is not None:
+                self._turn.unit.update(tables.starts, start.id, running_task=running_task)
         self.move(starts, StartState.SKIPPED)
+
+    def covered_by(self, starts: Sequence[OpenStart], cancel: int) -> None:
+        """Record that the request in the row *cancel* takes *starts* back, or has what they began stopped."""
+        for start in starts:
+            start.cancelled_by = cancel
+            self._turn.unit.update(tables.starts, start.id, cancelled_by=cancel)
 
     def dropped(self, starts: Sequence[OpenStart], code: str, details: str, state: StartState) -> None:
         """Record that starts will not be carried out; an event reports it for those reported as queued."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
@@ -57,6 +57,11 @@ class TaskQueues:
                 self.expiring -= start.expires_at is not None
                 return start
         return None
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Return the starts of all queues."""
+        for queue in self._queues.values():
+            yield from queue
 
     def planned(self) -> list[OpenStart]:
         """Return the starts of all queues that are not recorded as waiting."""

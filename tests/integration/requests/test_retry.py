@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt.cli import requests_retry
+from butler_mqtt.cli.requests_choice import Declined
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import MqttSettings
@@ -136,3 +137,9 @@ def test_the_timeline_says_who_holds_the_id_and_which_was_retried(harness: Harne
     assert f"retried by request {again['requestId']}, {again['sender']}" in printed
     holds = [one["holdsId"] for one in lines(call("export", "--journal", harness.path))]
     assert holds == [True, False, True]
+
+
+def test_a_cancel_is_not_retried(harness: Harness) -> None:
+    harness.ask({"requestId": "erp-1", "cancel": "nobody"})
+    with pytest.raises(Declined, match="request erp-1 is a cancel"):
+        retried(harness)
