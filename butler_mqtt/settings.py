@@ -161,6 +161,15 @@ class RestSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyValueStoreSettings:
+    """Section `keyValueStore`; `endpoints` is Butler's `restServerEndpointsEnable.keyValueStore`."""
+
+    enable: bool = False
+    max_keys_per_namespace: int = 1000
+    endpoints: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class MonitoringSettings:
     """Section `monitoring`."""
 
@@ -185,6 +194,7 @@ class Settings:
     start_task: StartTask = StartTask()
     journal: JournalSettings = JournalSettings()
     rest: RestSettings = RestSettings()
+    key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     ignored: tuple[str, ...] = ()
     older: tuple[str, ...] = ()

@@ -124,6 +124,7 @@ class _Reading:
             start_task=self._filled(defaults.start_task, self._butler["startTask"]),
             journal=self._journal(defaults.journal),
             rest=self._rest(defaults.rest),
+            key_value_store=self._key_value_store(defaults.key_value_store),
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
             ignored=ignored,
         )
@@ -222,6 +223,10 @@ class _Reading:
         return self._filled(
             defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
         )
+
+    def _key_value_store(self, defaults: settings.KeyValueStoreSettings) -> settings.KeyValueStoreSettings:
+        endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)
+        return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
 
     def _sha256(self, item: Mapping[str, Any], index: int, enabled: bool) -> str | None:
         place: Place = ("Butler", "restServerConfig", "auth", "tokens", index)

@@ -22,11 +22,16 @@ from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, start
 
 @dataclass(frozen=True, slots=True)
 class StatusRows:
-    """A request with its deliveries and starts, as they were written; each start with its run's result."""
+    """
+    A request with its deliveries and starts, as they were written; each start with its run's result.
+
+    `held`: since a backup was restored.
+    """
 
     request: Row
     deliveries: tuple[Row, ...]
     starts: tuple[Row, ...]
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,12 @@ def _status_rows(connection: Connection, request_id: str) -> StatusRows | None:
         .where(starts.c.request == request["id"])
         .order_by(starts.c.id)
     )
-    return StatusRows(request, tuple(read_rows(connection, arrived)), tuple(read_rows(connection, begun)))
+    return StatusRows(
+        request,
+        tuple(read_rows(connection, arrived)),
+        tuple(read_rows(connection, begun)),
+        held_requests.holds(connection, request["id"]),
+    )
 
 
 def _backlog(connection: Connection) -> OpenCounts:

@@ -15,6 +15,7 @@ from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.pipeline import stored_requests
 from butler_mqtt.pipeline.backlog import DISCARDED, Backlog
 from butler_mqtt.pipeline.stored_requests import StoredRequests
+from butler_mqtt.printable import counted
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
 
@@ -53,7 +54,10 @@ class Recovery:
         """Replace what is in memory by what is open in the journal."""
         ledger = self._ledger
         self._backlog.load(transaction)
-        self._stored.keep_callers([*ledger.requests.open.values(), *ledger.requests.finishing.values()])
+        if ledger.deliveries.callers.deliveries:
+            # Their replies are on disk, though the commit of these seemed to have failed.
+            for row in queries.answers(transaction, ledger.deliveries.callers.deliveries):
+                ledger.deliveries.pass_on(row["id"], row["answer"])
         self._resolver.reset()
         self._dispatcher.reset()
         kept = self._stored.requests(transaction, queries.decided(transaction))
@@ -70,10 +74,10 @@ class Recovery:
         self._backlog.refill(transaction)
         if ledger.requests.count or waiting:
             _log.info(
-                "%s requests are open: %s starts are ready, %s wait",
-                ledger.requests.count,
-                planned,
-                waiting,
+                "%s open: %s ready, %s",
+                counted(ledger.requests.count, "request is", "requests are"),
+                counted(planned, "start is", "starts are"),
+                counted(waiting, "waits", "wait"),
                 extra={"action": "journal_read"},
             )
 

@@ -22,6 +22,7 @@ from butler_mqtt.domain.completions import (
     CapacityRead,
     Completion,
     ExecutionsPolled,
+    ParameterChange,
     Polled,
     Posted,
     PublicationConfirmed,
@@ -36,9 +37,7 @@ from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.errors import RequestError
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.journal import held_requests, queries, tables
-from butler_mqtt.journal.pruning import Pruning
 from butler_mqtt.journal.refusal_bounds import Refusals
-from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
@@ -46,11 +45,11 @@ from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline.backlog import Backlog
 from butler_mqtt.pipeline.disk_guard import DiskGuard
+from butler_mqtt.pipeline.dropped_events import DroppedEvents
 from butler_mqtt.pipeline.expiry import Expiry
 from butler_mqtt.pipeline.held_arrivals import HeldArrivals
 from butler_mqtt.pipeline.journal_maintenance import JournalMaintenance
 from butler_mqtt.pipeline.loop_timings import LoopTimings
-from butler_mqtt.pipeline.operator_commands import OperatorCommands
 from butler_mqtt.pipeline.recovery import Recovery
 from butler_mqtt.pipeline.stored_requests import StoredRequests
 from butler_mqtt.qlik_timings import QlikTimings
@@ -82,6 +81,7 @@ class Turns:
         refusals: Bounds what is kept of refusals.
         timings: Pauses that no operator configures.
         qlik_timings: Pauses and intervals of the work with the Qlik server.
+        in_memory: Requests kept in memory while their tasks are not known.
     """
 
     def __init__(
@@ -96,17 +96,12 @@ class Turns:
         refusals: Refusals,
         timings: LoopTimings,
         qlik_timings: QlikTimings,
+        in_memory: int,
     ) -> None:
-        if_running = settings.start_task.if_running
         self._max_open = settings.start_task.max_open_requests
         self._journal = journal
         self._rows = UnitOfWork(counting)
-        self._ledger = Ledger(
-            self._rows,
-            refusals=refusals,
-            event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
-            if_running=if_running,
-        )
+        self._ledger = _ledger(settings, self._rows, refusals)
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
             settings.start_task,
@@ -120,8 +115,8 @@ class Turns:
         )
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
-        stored = StoredRequests(if_running)
-        self.backlog = Backlog(self._ledger, self.resolver, stored)
+        stored = StoredRequests(settings.start_task.if_running)
+        self.backlog = Backlog(self._ledger, self.resolver, stored, in_memory)
         self._recovery = Recovery(self._ledger, self.resolver, self.dispatcher, stored, self.backlog)
         self.expiry = Expiry(
             self._ledger,
@@ -131,17 +126,12 @@ class Turns:
             server_time=server_time,
             timings=timings,
         )
-        pruning = Pruning()
         self.maintenance = JournalMaintenance(
-            refusals,
-            Retention(
-                settings.journal.retention_days, now=clock.STEADY.pruning_ms, unread=self._intake.unread
-            ),
-            pruning,
-            OperatorCommands(self._rows, journal.path, pruning, timings.command_seconds),
+            self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
-        self._held = HeldArrivals(self._has_room)
+        self._held = held = HeldArrivals(self._has_room)
+        self.dropped_events = DroppedEvents(self.resolver, self.dispatcher, self._outbox, self._intake, held)
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._draining = False
         #: Set once every POST has its outcome on disk and every reply is with the broker, after `drain`.
@@ -192,6 +182,7 @@ class Turns:
         rows = self._rows
         rows.begin()
         with self._journal.transaction() as transaction:
+            rows.transaction = transaction
             hurried = any(isinstance(one, Arrival) for one in happened)
             self.maintenance.step(transaction, hurried=hurried)
             # What is on disk only is read before anything new is recorded, so that reading gets all.
@@ -207,6 +198,7 @@ class Turns:
                 self._intake.note_acknowledged()
             rows.unit.write(transaction)
         self._held.commit()
+        self.maintenance.commit()
         self.act(recorded)
 
     def act(self, recorded: Sequence[Arrival]) -> None:
@@ -313,8 +305,6 @@ class Turns:
 
     def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:
-            case PublicationConfirmed(identity):
-                self._outbox.confirmed(identity)
             case Resolved():
                 self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
@@ -325,6 +315,16 @@ class Turns:
                 self.dispatcher.capacity.read(reloads)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
+            case ParameterChange():
+                self._ledger.parameters.apply(event)
+            case _:
+                self._publisher_event(event)
+
+    def _publisher_event(self, event: Completion) -> None:
+        """Apply what the publisher reports."""
+        match event:
+            case PublicationConfirmed(identity):
+                self._outbox.confirmed(identity)
             case PublicationRefused():
                 self._outbox.refused(event)
             case PublicationsLost(identities, hung_up):
@@ -357,6 +357,17 @@ def _guarded(call: Callable[..., None], *arguments: object) -> None:
         call(*arguments)
     except Exception:  # noqa: BLE001 -- what is on disk stays valid whatever a caller does with it
         _log.exception("a call after the commit failed", extra={"action": "bug"})
+
+
+def _ledger(settings: Settings, rows: UnitOfWork, refusals: Refusals) -> Ledger:
+    return Ledger(
+        rows,
+        refusals=refusals,
+        event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
+        if_running=settings.start_task.if_running,
+        caller_seconds=settings.rest.rest_wait_seconds,
+        max_keys=settings.key_value_store.max_keys_per_namespace,
+    )
 
 
 def _user_id(settings: Settings) -> str:

@@ -99,7 +99,13 @@ class PendingStarts:
     def wait_for_capacity(self) -> None:
         """Record that the starts in the queues wait for the end of another execution."""
         for start in self.queues.planned():
+            if not (start.unread or start.found_before):
+                start.first_read = start.task
+            # What ends meanwhile began before the POST to come: no baseline for it without another reading.
+            start.unread = True
             self._ledger.starts.waits(start, "capacity")
+        for start in self._blocked.free_starts():
+            start.unread = True
 
     def wait_behind(self, task: Task, starts: Sequence[OpenStart], execution_id: str | None) -> None:
         """

@@ -164,6 +164,7 @@ class Daemon:
             },
             "journal": {"url": f"sqlite:///{self.journal}"},
         }
+        self.log_level = "info"
         self.configure(**sections)
         self.lines: list[str] = []
         self._begun = 0
@@ -175,7 +176,14 @@ class Daemon:
         """Change the configuration file for the next start."""
         for name, changes in sections.items():
             self.config.setdefault(name, {}).update(changes)
-        self.config_file.write_text(yaml.safe_dump({"Butler": self.config}, allow_unicode=True))
+        keys = {"logLevel": self.log_level, **self.config}
+        self.config_file.write_text(yaml.safe_dump({"Butler": keys}, allow_unicode=True))
+
+    def verbose(self) -> Daemon:
+        """Have lines logged that are repeated, and all others at `debug`."""
+        self.log_level = "debug"
+        self.configure()
+        return self
 
     # ---- running
 

@@ -1,4 +1,4 @@
-"""deploy/debian, held to the program: manual page, completion, and the paths of the unit."""
+"""deploy/debian, held to the program: its manual page, and the paths of the unit."""
 
 from __future__ import annotations
 
@@ -16,19 +16,6 @@ from tests.project import ROOT
 
 FOLDER = ROOT / "deploy" / "debian"
 UNIT = (ROOT / "systemd" / "butler-mqtt.service").read_text("utf-8")
-#: What was typed, and what is offered.
-OFFERED = {
-    "hea": {"health"},
-    "token ": {"add", "--help"},
-    "requests res": {"restore", "resume", "resend"},
-    "health --u": {"--url"},
-    "start --tag x --dr": {"--dry-run"},
-}
-
-
-def written(what: str) -> str:
-    command = [sys.executable, str(FOLDER / "command_pages.py"), what]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -39,24 +26,14 @@ def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]
 
 
 def test_the_manual_page_has_every_command_and_is_well_formed() -> None:
-    page = written("man")
+    command = [sys.executable, str(FOLDER / "man_page.py")]
+    page = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for path in paths(typer.main.get_command(app)):
         assert f"\n.SS {' '.join(path)}\n".replace("-", "\\-") in page, path
     done = subprocess.run(
         ["groff", "-man", "-Tutf8", "-ww", "-z"], input=page, capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
-
-
-@pytest.mark.parametrize("typed", OFFERED)
-def test_the_completion_offers_commands_and_their_options(typed: str) -> None:
-    words = f"butler-mqtt {typed}".split(" ")
-    script = (
-        f"{written('completion')}\nCOMP_WORDS=({' '.join(repr(word) for word in words)})"
-        f'\nCOMP_CWORD={len(words) - 1}; _butler_mqtt; printf "%s\\n" "${{COMPREPLY[@]}}"'
-    )
-    done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
-    assert OFFERED[typed] <= set(done.stdout.split()), done.stdout
 
 
 def test_the_package_installs_what_the_unit_runs_where_the_unit_looks() -> None:

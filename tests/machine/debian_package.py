@@ -88,7 +88,8 @@ def has_what_belongs_to_it(one: Machine) -> None:
     assert "Ask the daemon on this machine" in one.must("gunzip -c /usr/share/man/man1/butler-mqtt.1.gz")
     words = one.must(
         "bash -c '. /usr/share/bash-completion/completions/butler-mqtt;"
-        ' COMP_WORDS=(butler-mqtt token ad); COMP_CWORD=2; _butler_mqtt; echo "${COMPREPLY[@]}"\''
+        " COMP_WORDS=(butler-mqtt token ad); COMP_CWORD=2; _butler_mqtt_completion butler-mqtt;"
+        ' echo "${COMPREPLY[@]}"\''
     )
     assert words.strip() == "add", words
     # What the service compiled or wrote would show here.

@@ -1,7 +1,7 @@
 """
-Writes the manual page of the commands, or their completion for bash, from what `--help` shows.
+Writes the manual page of the commands from what `--help` shows, to standard output.
 
-`python command_pages.py man|completion`, with the program installed in that Python.
+`python man_page.py`, with the program installed in that Python.
 """
 
 from __future__ import annotations
@@ -16,21 +16,6 @@ import typer
 from butler_mqtt import __version__
 from butler_mqtt.cli import main
 from butler_mqtt.exit_codes import ExitCode
-
-_COMPLETION = """# Completion of butler-mqtt for bash; written from the program's own help.
-_butler_mqtt() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} command= one
-    for one in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-        case "$one" in -*) ;; *) command="$command $one"; [[ " {groups} " == *" $one "* ]] || break ;; esac
-    done
-    case "${{command# }}" in
-{cases}
-    *) COMPREPLY=() ;;
-    esac
-    [ ${{#COMPREPLY[@]}} -gt 0 ] || COMPREPLY=($(compgen -f -- "$word"))
-}}
-complete -F _butler_mqtt butler-mqtt
-"""
 
 
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -87,19 +72,5 @@ def man(root: Any) -> str:
     return "\n".join(lines) + "\n"
 
 
-def completion(root: Any) -> str:
-    """Return the completion for bash: commands, and the options of each."""
-    cases, groups = [], []
-    for path, command in commands(root):
-        names = [word for written, _ in options(command) for word in written.split(", ")]
-        words = [*getattr(command, "commands", {}), *names, "--help"]
-        if path and hasattr(command, "commands"):
-            groups.append(path[-1])
-        pattern = " ".join(path) or ""
-        cases.append(f'    "{pattern}") COMPREPLY=($(compgen -W "{" ".join(words)}" -- "$word")) ;;')
-    return _COMPLETION.format(groups=" ".join(groups), cases="\n".join(cases))
-
-
 if __name__ == "__main__":
-    written = {"man": man, "completion": completion}[sys.argv[1]]
-    sys.stdout.write(written(typer.main.get_command(main.app)))
+    sys.stdout.write(man(typer.main.get_command(main.app)))
