@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from butler_mqtt.contract import replies, validation
+from butler_mqtt.contract import replies, stage_summary, validation
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.domain.model import Selector
-from butler_mqtt.domain.states import RequestState
+from butler_mqtt.domain.states import RequestState, StartState
 
 Row = Mapping[str, Any]
 
 #: Columns of a start and its run that are shown when they hold something, by their key.
 _SHOWN: Mapping[str, str] = {
+    "stage": "stage",
     "executionId": "execution_id",
     "code": "code",
     "details": "details",
@@ -27,7 +28,9 @@ _SHOWN: Mapping[str, str] = {
 }
 
 
-def request_status(request: Row, deliveries: Sequence[Row], starts: Sequence[Row]) -> dict[str, object]:
+def request_status(
+    request: Row, deliveries: Sequence[Row], starts: Sequence[Row], stages: Sequence[Row] = ()
+) -> dict[str, object]:
     """
     Return the present state of a request.
 
@@ -36,6 +39,7 @@ def request_status(request: Row, deliveries: Sequence[Row], starts: Sequence[Row
         deliveries: Its deliveries, oldest first.
         starts: Its starts in the order decided, each with the columns of its run
             that say how the execution ended.
+        stages: Its stages in their order, if it has any.
 
     Returns:
         The reply (docs/replies.md) as it would be now, and with it `state` (of
@@ -54,10 +58,13 @@ def request_status(request: Row, deliveries: Sequence[Row], starts: Sequence[Row
         missing = answer.get("tasksNotFound", missing)
     refused = "failed" if state == RequestState.REFUSED else replies.status(lists, missing)
     answer["status"] = "pending" if state in replies.OPEN else refused
-    states = [(start["state"], start["execution_id"]) for start in starts]
-    goes_on = any(replies.goes_on(*one) for one in states)
+    states = [(start["state"], start["execution_id"], start.get("skipped_result")) for start in starts]
+    goes_on = any(replies.goes_on(*one[:2]) for one in states)
+    goes_on = goes_on or any(stage["state"] in {"waiting", "running"} for stage in stages)
     if state == RequestState.CLOSED and not goes_on:
         answer["outcome"] = replies.outcome(states, missing)
+    if stages:
+        answer["stages"] = [_stage(stage, starts) for stage in stages]
     answer |= replies.in_order(lists, missing)
     answer |= {
         "state": state,
@@ -79,6 +86,13 @@ def request_status(request: Row, deliveries: Sequence[Row], starts: Sequence[Row
         ],
     }
     return answer
+
+
+def _stage(stage: Row, starts: Sequence[Row]) -> dict[str, object]:
+    tasks = sum(start["stage"] == stage["number"] and start["state"] != StartState.DENIED for start in starts)
+    entry = stage_summary.entry(stage["number"], stage["name"], stage["state"], tasks)
+    times = (("startedAt", "began_at"), ("endedAt", "ended_at"))
+    return entry | {key: stamp_ms(stage[column]) for key, column in times if stage[column] is not None}
 
 
 def _lists(request: Row, starts: Sequence[Row]) -> replies.Lists:
@@ -104,6 +118,8 @@ def _entry(start: Row, status: str, selectors: tuple[Selector, ...]) -> dict[str
         for key, column in (("startedAt", "started_at"), ("stoppedAt", "stopped_at"))
         if start[column] is not None
     }
+    if start.get("skipped_result") is not None:
+        entry["result"] = start["skipped_result"]
     if start["adopted"]:
         entry["adopted"] = True
     entry["selectors"] = [one.as_json() for one in _matched(start["kinds"], selectors)]

@@ -149,7 +149,9 @@ class Listeners:
 
     def _inquire(self, request_id: str) -> Mapping[str, object] | None:
         rows = self._status.request(request_id)
-        return None if rows is None else request_status(rows.request, rows.deliveries, rows.starts)
+        if rows is None:
+            return None
+        return request_status(rows.request, rows.deliveries, rows.starts, rows.stages)
 
     def _health(self) -> list[Check]:
         checks = [

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from butler_mqtt.journal import held_requests
+from butler_mqtt.journal import held_requests, stage_rows
 from butler_mqtt.journal.queries import IS_OPEN, Row, has_id, read_rows
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.journal.sqlite_errors import journal_error
@@ -22,11 +22,12 @@ from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, start
 
 @dataclass(frozen=True, slots=True)
 class StatusRows:
-    """A request with its deliveries and starts, as they were written; each start with its run's result."""
+    """A request with its deliveries, starts and stages as written; each start with its run's result."""
 
     request: Row
     deliveries: tuple[Row, ...]
     starts: tuple[Row, ...]
+    stages: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,12 @@ def _status_rows(connection: Connection, request_id: str) -> StatusRows | None:
         .where(starts.c.request == request["id"])
         .order_by(starts.c.id)
     )
-    return StatusRows(request, tuple(read_rows(connection, arrived)), tuple(read_rows(connection, begun)))
+    return StatusRows(
+        request,
+        tuple(read_rows(connection, arrived)),
+        tuple(read_rows(connection, begun)),
+        tuple(stage_rows.of_requests(connection, [request["id"]])),
+    )
 
 
 def _backlog(connection: Connection) -> OpenCounts:

@@ -1,4 +1,4 @@
-"""The ledger: every change of state of requests, starts, runs and deliveries is written through it."""
+"""The ledger: every change of state (requests, stages, starts, runs, deliveries) is written through it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.ledger.deliveries import Deliveries
 from butler_mqtt.ledger.events import Events
 from butler_mqtt.ledger.incidents import Incidents
+from butler_mqtt.ledger.new_starts import NewStarts
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.open_requests import OpenRequests
 from butler_mqtt.ledger.runs import Runs
+from butler_mqtt.ledger.stage_records import StageRecords
 from butler_mqtt.ledger.starts import Starts
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
@@ -35,14 +37,17 @@ class Ledger:
         self.deliveries = Deliveries(turn)
         self.notes = Notes(turn)
         incidents = Incidents(turn)
+        events = Events(self.deliveries, event_topic)
+        new_starts = NewStarts(turn, if_running)
+        self.stages = StageRecords(turn, events, new_starts)
         self.requests = OpenRequests(
             turn,
             self.deliveries,
             self.notes,
             incidents,
-            if_running=if_running,
+            new_starts,
+            self.stages,
             refusals=refusals or Refusals(least=0),
         )
-        events = Events(self.deliveries, event_topic)
-        self.starts = Starts(turn, self.requests, events, incidents)
+        self.starts = Starts(turn, self.requests, self.stages, events, incidents)
         self.runs = Runs(turn, self.starts, events, self.notes, incidents)

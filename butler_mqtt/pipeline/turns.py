@@ -57,6 +57,7 @@ from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.dispatcher import Dispatcher
+from butler_mqtt.starting.stages import Stages
 
 _log = logging.getLogger("butler_mqtt.pipeline")
 
@@ -118,11 +119,20 @@ class Turns:
             server_time=server_time,
             our_user=_user_id(settings),
         )
+        self.stages = Stages(
+            settings,
+            self._ledger,
+            self.dispatcher.pending,
+            self.dispatcher.tracker,
+            self.resolver.stage_questions,
+        )
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(if_running)
         self.backlog = Backlog(self._ledger, self.resolver, stored)
-        self._recovery = Recovery(self._ledger, self.resolver, self.dispatcher, stored, self.backlog)
+        self._recovery = Recovery(
+            self._ledger, self.resolver, self.dispatcher, self.stages, stored, self.backlog
+        )
         self.expiry = Expiry(
             self._ledger,
             self.resolver,
@@ -325,6 +335,7 @@ class Turns:
                 self.dispatcher.capacity.read(reloads)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
+                self.stages.reconfigured(settings)
             case PublicationRefused():
                 self._outbox.refused(event)
             case PublicationsLost(identities, hung_up):
@@ -337,8 +348,10 @@ class Turns:
             if not self.dispatcher.in_hand and not self._outbox:
                 self.drained.set()
             return
-        decided = self.resolver.turn(len(self.dispatcher.pending))
+        decided = self.resolver.turn(self.dispatcher.pending.queues.fresh)
         self.dispatcher.pending.add(decided)
+        self.stages.turn()
+        self.resolver.ask_stages()
         self.dispatcher.turn()
 
     def _receive(self, transaction: Transaction, arrivals: list[Arrival], *, again: bool) -> None:
