@@ -39,16 +39,30 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
     else:
         started = f", {answer['totalTasksStarted']} started" if "totalTasksStarted" in answer else ""
         console.print(plain(f"{request}: {answer['status']}{started}", "bold"))
-    rows = [
-        row for key, entries in answer.items() if isinstance(entries, list) for row in _rows(key, entries)
-    ]
+    for stage in answer.get("stages", ()):
+        console.print(stage_line(stage))
+    lists = {
+        key: entries
+        for key, entries in answer.items()
+        if key.startswith("tasks") and isinstance(entries, list)
+    }
+    staged = any("stage" in entry for entries in lists.values() for entry in entries)
+    rows = [row for key, entries in lists.items() for row in _rows(key, entries)]
     if rows:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("task", "status", "execution, or reason", "task id"):
+        for heading in (*(("stage",) if staged else ()), "task", "status", "execution, or reason", "task id"):
             table.add_column(heading, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
+        for number, row in sorted(rows, key=lambda row: row[0]) if staged else rows:
+            table.add_row(*((plain(number or ""),) if staged else ()), *row)
         console.print(table)
+
+
+def stage_line(stage: Mapping[str, Any]) -> Text:
+    """Return what an entry of `stages` in a reply says, on one line."""
+    name = f" {stage['name']}" if stage.get("name") else ""
+    tasks = f"{stage['tasks']} task{'' if stage['tasks'] == 1 else 's'}" if "tasks" in stage else ""
+    style = {"succeeded": "green", "running": "yellow", "waiting": ""}.get(stage["status"], "red")
+    return plain(f"stage {stage['stage']}{name}: {stage['status']}" + (f", {tasks}" if tasks else ""), style)
 
 
 def for_results() -> Console:
@@ -98,15 +112,19 @@ def selector(entry: Mapping[str, Any]) -> Text:
     return plain(f"{kind} {value}")
 
 
-def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[Text, Text, Text, Text]]:
+def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[int, tuple[Text, Text, Text, Text]]]:
+    """Return the rows of one list of a reply, each with the number of its stage, 0 without."""
     if key == "tasksNotFound":
-        return [(selector(entry), plain("not found", "red"), plain(""), plain("")) for entry in entries]
+        return [(0, (selector(entry), plain("not found", "red"), plain(""), plain(""))) for entry in entries]
     return [
         (
-            plain(entry["taskName"]),
-            plain(entry["status"], _STYLES.get(entry["status"], "red")),
-            plain(_facts(entry)),
-            plain(entry["taskId"]),
+            entry.get("stage", 0),
+            (
+                plain(entry["taskName"]),
+                plain(entry["status"], _STYLES.get(entry["status"], "red")),
+                plain(_facts(entry)),
+                plain(entry["taskId"]),
+            ),
         )
         for entry in entries
     ]
@@ -116,4 +134,6 @@ def _facts(entry: Mapping[str, Any]) -> str:
     if "details" in entry:
         return f"{entry.get('code', '')}: {entry['details']}"
     facts = [str(entry[key]) for key in ("executionId", "reason", "behind", "result") if entry.get(key)]
+    if entry.get("place"):
+        facts.append(f"place {entry['place']}")
     return ", ".join([*facts, "adopted"] if entry.get("adopted") else facts)

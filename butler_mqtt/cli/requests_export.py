@@ -29,6 +29,7 @@ def record(request_rows: RequestRows) -> dict[str, object]:
         "closedAt": stamp_ms(request["closed_at"]),
         "expiresAt": stamp_ms(request["expires_at"]),
         "tasks": [_task(start, request_rows.runs.get(start["run"])) for start in request_rows.starts],
+        **_stages(request_rows),
         "tasksNotFound": json.loads(request["not_found"] or "[]"),
         "deliveries": [_delivery(row) for row in request_rows.deliveries],
         "totalDeliveries": request_rows.deliveries[0]["total"] if request_rows.deliveries else 0,
@@ -36,6 +37,21 @@ def record(request_rows: RequestRows) -> dict[str, object]:
         "messagesSetAside": len(request_rows.dead_letters),
         "reply": json.loads(request["reply"]) if request["reply"] else None,
     }
+
+
+def _stages(request_rows: RequestRows) -> dict[str, object]:
+    """Return where each stage stands; nothing for a request without."""
+    stages = [
+        {
+            "stage": stage["number"],
+            "name": stage["name"],
+            "status": stage["state"],
+            "startedAt": stamp_ms(stage["began_at"]),
+            "endedAt": stamp_ms(stage["ended_at"]),
+        }
+        for stage in request_rows.stages
+    ]
+    return {"stages": stages} if stages else {}
 
 
 def _task(start: Row, run: Row | None) -> dict[str, object]:
@@ -47,6 +63,8 @@ def _task(start: Row, run: Row | None) -> dict[str, object]:
     for key, column in (("code", "code"), ("details", "details"), ("executionId", "execution_id")):
         if start[column] is not None:
             entry[key] = start[column]
+    if start["stage"] is not None:
+        entry["stage"] = start["stage"]
     if start["adopted"]:
         entry["adopted"] = True
     if run is not None and run["result"] is not None:

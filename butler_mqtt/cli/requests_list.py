@@ -15,7 +15,8 @@ from rich.table import Table
 from butler_mqtt.cli import printing
 from butler_mqtt.cli.requests_choice import owner, retry_sender
 from butler_mqtt.cli.requests_export import record
-from butler_mqtt.cli.requests_timeline import Step, steps
+from butler_mqtt.cli.requests_steps import Step
+from butler_mqtt.cli.requests_timeline import steps
 from butler_mqtt.clock import from_ms
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.exit_codes import ExitCode

@@ -12,6 +12,7 @@ from butler_mqtt.cli.selection import (
     TaskNameOption,
     request_document,
 )
+from butler_mqtt.cli.stage_option import StageOption
 
 
 def resolve(
@@ -21,11 +22,12 @@ def resolve(
     custom_property: CustomPropertyOption = None,
     match: MatchOption = None,
     all_must_exist: AllMustExistOption = False,
+    stage: StageOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Ask the Qlik server which tasks a request selects, which are denied, which run; start nothing."""
     from butler_mqtt.cli import resolve_report  # noqa: PLC0415 -- the other commands need none of this
 
-    document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist)
+    document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist, stage)
     end(resolve_report.resolve(read_settings(config), document, as_json=as_json))

@@ -24,6 +24,7 @@ from butler_mqtt.cli.selection import (
     TaskNameOption,
     request_document,
 )
+from butler_mqtt.cli.stage_option import StageOption
 
 
 class IfRunning(StrEnum):
@@ -40,6 +41,7 @@ def start(
     custom_property: CustomPropertyOption = None,
     match: MatchOption = None,
     all_must_exist: AllMustExistOption = False,
+    stage: StageOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide everything, start nothing.")] = False,
     if_running: Annotated[
         IfRunning | None,
@@ -64,7 +66,7 @@ def start(
     """Send the running daemon a request over MQTT, as any sender does, and show its reply."""
     from butler_mqtt.cli import start_request  # noqa: PLC0415 -- the other commands need none of this
 
-    document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist)
+    document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist, stage)
     if dry_run:
         document["dryRun"] = True
     more = {"ifRunning": if_running, "requestId": request_id, "sender": sender, "expiresAt": expires_at}

@@ -131,7 +131,8 @@ def _apply_events(sender: Requester, outcomes: Outcomes) -> None:
             event = json.loads(sender.events.popleft())
         except ValueError:
             continue  # not from the daemon
-        if isinstance(event, dict) and {"event", "taskId", "taskName"} <= set(event):
+        of_task, of_stage = {"event", "taskId", "taskName"}, {"requestId", "stage", "status"}
+        if isinstance(event, dict) and (of_task <= set(event) or of_stage <= set(event)):
             outcomes.event(event)
 
 
@@ -147,7 +148,11 @@ def _table(outcomes: Outcomes) -> Table:
     for heading in ("task", "state", "seconds", "execution, or reason", "task id"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "seconds" else "left")
     now = time.monotonic()
-    for one in outcomes.tasks.values():
+    stage = 0
+    for one in sorted(outcomes.tasks.values(), key=lambda one: one.stage or len(outcomes.stages) + 1):
+        if one.stage != stage and one.stage in outcomes.stages:
+            stage = one.stage
+            table.add_row(printing.stage_line(outcomes.stages[stage]))
         seconds = one.seconds(now)
         table.add_row(
             printing.plain(one.task_name),
@@ -176,6 +181,9 @@ def _show(outcomes: Outcomes, answer: Mapping[str, Any]) -> None:
         if "outcome" in answer:
             line += f", outcome: {answer['outcome']}"
         console.print(printing.plain(line, "bold"))
+    for number, stage in outcomes.stages.items():
+        if number not in {one.stage for one in outcomes.tasks.values()}:
+            console.print(printing.stage_line(stage))
     if outcomes.tasks:
         console.print(_table(outcomes))
     for entry in answer.get("tasksNotFound", ()):
