@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 WORKERS := $(shell echo $$(($$(nproc) * 2)))
 
 test: $(VENV)/.dev tools
-	@$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not long' $(ARGS)
+	@$(RUN) pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not long and not counterparts' $(ARGS)
 
 check: $(VENV)/.dev
 	$(RUN) ruff check

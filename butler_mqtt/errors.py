@@ -91,7 +91,16 @@ class QlikRefused(QlikError):
 
 
 class OutcomeUnknown(QlikError):
-    """A start left for the server and no usable answer came back."""
+    """
+    A start left for the server and no usable answer came back.
+
+    `by_another`: what stands in the repository's place answered, and not with a
+    5xx. Most likely nothing was passed on, which only the server can show.
+    """
+
+    def __init__(self, message: str, *, by_another: bool = False) -> None:
+        self.by_another = by_another
+        super().__init__(message)
 
 
 class BrokerError(ButlerError):

@@ -4,11 +4,15 @@ Text from outside for a terminal or a log: what cannot be printed is written as 
 `str.isprintable` decides: the control characters C0, DEL and C1
 (a terminal takes U+009B for the beginning of a command), line ends, marks that turn the
 direction of writing, invisible characters, half characters.
+`wrapped` breaks lines for a terminal, `counted` writes how many there are of something.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
+from typing import TextIO
 
 
 def escaped(text: str) -> str:
@@ -30,3 +34,39 @@ def json_text(value: object, indent: int | None = None) -> str:
 def escaped_lines(text: str) -> str:
     """Write what cannot be printed as escapes, but keep the line ends: for texts of our own."""
     return "\n".join(escaped(line) for line in text.split("\n"))
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Write *number* with the words for *one*, else those for *many*, by default with an s more."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def wrapped(text: str, stream: TextIO, hanging: int | None = None) -> str:
+    """
+    Break the lines of *text* at blanks where *stream* is a terminal that they do not fit.
+
+    Args:
+        text: What can be printed, with line ends.
+        stream: Where it goes.
+        hanging: Blanks before the second line of each; else as many as before the first.
+
+    Returns:
+        The lines; a word that is longer than a line stays whole.
+    """
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    broken = []
+    for line in text.split("\n"):
+        before = len(line) - len(line.lstrip(" "))
+        indent = before if hanging is None else hanging
+        broken += textwrap.wrap(
+            line.lstrip(" "),
+            width,
+            initial_indent=" " * before,
+            subsequent_indent=" " * (indent if indent < width // 2 else 2),
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+        ) or [""]
+    return "\n".join(broken)

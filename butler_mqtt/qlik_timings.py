@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class QlikTimings:
-    """Seconds that no operator configures; tests pass shorter ones."""
+    """Seconds, and one number, that no operator configures; tests pass shorter ones."""
 
     #: Longest pause between two tries while the server is unreachable.
     longest_pause: float = 10.0
@@ -34,3 +34,5 @@ class QlikTimings:
     result_lag: float = 60.0
     #: Between two tries to read a script log.
     script_log_pause: float = 2.0
+    #: Starts that are decided and not carried out yet, from which on requests wait to be decided.
+    most_planned: int = 1000

@@ -55,8 +55,14 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class QrsSettings:
-    """Sections `configQRS` and `cert`."""
+    """
+    Sections `configQRS` and `cert`.
 
+    With another authentication than certificates the port is a proxy's,
+    `virtual_proxy` stands in front of its paths, and there is no client certificate.
+    """
+
+    authentication: str = "certificates"  #: "certificates", "jwt" or "header"
     host: str = "localhost"
     port: int = 4242
     server_name: str | None = None
@@ -68,9 +74,21 @@ class QrsSettings:
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 30.0
     retry: Retry = Retry()
+    virtual_proxy: str | None = None  #: without slashes at its ends; None is the proxy's default
+    jwt_file: Path | None = None
     client_cert: Path | None = None
     client_cert_key: Path | None = None
     client_cert_ca: Path | None = None
+
+    @property
+    def through_proxy(self) -> bool:
+        """Whether the calls go through a Qlik proxy, which keeps a session."""
+        return self.authentication != "certificates"
+
+    @property
+    def root(self) -> str:
+        """The path of the repository's calls, without a slash at its end."""
+        return f"/{self.virtual_proxy}/qrs" if self.virtual_proxy else "/qrs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +161,15 @@ class RestSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyValueStoreSettings:
+    """Section `keyValueStore`; `endpoints` is Butler's `restServerEndpointsEnable.keyValueStore`."""
+
+    enable: bool = False
+    max_keys_per_namespace: int = 1000
+    endpoints: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class MonitoringSettings:
     """Section `monitoring`."""
 
@@ -167,6 +194,7 @@ class Settings:
     start_task: StartTask = StartTask()
     journal: JournalSettings = JournalSettings()
     rest: RestSettings = RestSettings()
+    key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     ignored: tuple[str, ...] = ()
     older: tuple[str, ...] = ()

@@ -51,16 +51,21 @@ class SteadyClock:
     """
 
     def __init__(self, wall: Callable[[], int] = _wall_ms, elapsed: Callable[[], int] = elapsed_ms) -> None:
-        self._wall = wall
         self._elapsed = elapsed
         self._lock = threading.Lock()
-        #: The time at which *elapsed* was 0, in milliseconds since 1970.
-        self._base = wall() - elapsed()
-        #: When the doubt began, in elapsed milliseconds; None while the machine's clock is trusted.
-        self._doubt_since: int | None = None
-        self._warned_at = 0
-        #: By how much confirmed clocks moved it forward: what was recorded before seems older by that.
-        self._moved_on_ms = 0
+        self.restart(wall)
+
+    def restart(self, wall: Callable[[], int] = _wall_ms) -> None:
+        """Trust the machine's clock *wall* again, as a process that begins does; for several in one."""
+        with self._lock:
+            self._wall = wall
+            #: The time at which *elapsed* was 0, in milliseconds since 1970.
+            self._base = wall() - self._elapsed()
+            #: When the doubt began, in elapsed milliseconds; None while the machine's clock is trusted.
+            self._doubt_since: int | None = None
+            self._warned_at = 0
+            #: By how much confirmed clocks moved it forward: what was recorded before seems older by that.
+            self._moved_on_ms = 0
 
     def now_ms(self) -> int:
         """Return the present time."""

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from butler_mqtt import clock
-from butler_mqtt.steady_clock import SteadyClock
 
 # Machines are shared: no property test is judged by its time.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,6 +26,6 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 
 
 @pytest.fixture(autouse=True)
-def own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test a clock that no journal of another test has made doubtful."""
-    monkeypatch.setattr(clock, "STEADY", SteadyClock())
+def own_clock() -> None:
+    """Let each test begin with a clock that no journal of another test has made doubtful."""
+    clock.STEADY.restart()

@@ -56,7 +56,7 @@ class ScriptedBroker:
 
     Args:
         version: Of MQTT in the settings it gives, "5" or "3.1.1"; it speaks what the client speaks.
-        connack: Reason code of each CONNACK.
+        connack: Reason code of each CONNACK, or what gives it for a CONNECT.
         connack_properties: Of MQTT 5, as bytes without their length.
         suback: Reason codes of each SUBACK; by default QoS 1 for every topic.
         hangs_up_on: The packets that it answers by closing the connection.
@@ -72,7 +72,7 @@ class ScriptedBroker:
         self,
         *,
         version: str = "5",
-        connack: int = 0,
+        connack: int | Callable[[Packet], int] = 0,
         connack_properties: bytes = b"",
         suback: tuple[int, ...] = (),
         hangs_up_on: Rule = nothing,
@@ -161,7 +161,8 @@ class ScriptedBroker:
             return self._answers[packet.kind](packet.body) or None
         if packet.kind == CONNECT:
             of_v5 = bytes([len(self._connack_properties)]) + self._connack_properties
-            body = bytes([0, self._connack]) + (of_v5 if is_v5 else b"")
+            code = self._connack(packet) if callable(self._connack) else self._connack
+            body = bytes([0, code]) + (of_v5 if is_v5 else b"")
             return bytes([0x20, len(body)]) + body
         if packet.kind == SUBSCRIBE:
             granted = bytes(self._suback[: len(packet.topics)] or [1] * len(packet.topics))

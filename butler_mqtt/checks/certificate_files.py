@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
+from butler_mqtt.printable import counted
 
 #: Days before the end of a certificate from which on there is a warning.
 SOON_DAYS = 30
@@ -59,8 +60,8 @@ def judged(name: str, what: str, certificate: x509.Certificate, renew: str) -> F
     if days < 0:
         return wrong(name, f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}", renew)
     if days < SOON_DAYS:
-        return warning(name, f"{what} expires in {days} days", f"{renew} in time")
-    return ok(name, f"{what} is valid for {days} more days")
+        return warning(name, f"{what} expires in {counted(days, 'day')}", f"{renew} in time")
+    return ok(name, f"{what} is valid for {counted(days, 'more day')}")
 
 
 def of_file(name: str, path: Path, renew: str, unreadable: str) -> Finding:

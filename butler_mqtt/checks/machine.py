@@ -16,6 +16,7 @@ from butler_mqtt import posix
 from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
 from butler_mqtt.journal.held_requests import COPY_MARK, HELD
 from butler_mqtt.journal.sqlite import FORMAT, LOW_DISK_BYTES, Journal
+from butler_mqtt.printable import counted
 from butler_mqtt.settings import Settings
 
 #: Less free space than this is a warning, bytes.
@@ -82,7 +83,8 @@ def held(path: Path) -> Iterator[Finding]:
         elif number := connection.execute("SELECT count(*) FROM notes WHERE kind = ?", (HELD,)).fetchone()[0]:
             yield warning(
                 name,
-                f"{number} requests are held since a backup was restored: nothing of them is started",
+                f"{counted(number, 'request is', 'requests are')} held since a backup was restored: "
+                "nothing of that is started",
                 "see butler-mqtt requests --held, then butler-mqtt requests resume (docs/operations.md)",
             )
 

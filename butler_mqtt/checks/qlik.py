@@ -9,14 +9,16 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from butler_mqtt.checks import qrs_certificates, site_behaviour, site_lists
+from butler_mqtt.checks import qrs_certificates, qrs_token, site_behaviour, site_lists
 from butler_mqtt.checks.finding import Finding, State, ok, unreachable, warning, wrong
 from butler_mqtt.checks.site_lists import ReadJson
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikError, QlikRefused
+from butler_mqtt.printable import counted
+from butler_mqtt.qrs.proxy_session import LoginRefused
 from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
-from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer, Transport
-from butler_mqtt.settings import Retry, Settings
+from butler_mqtt.qrs.transport import ExchangeFailed, HttpAnswer
+from butler_mqtt.settings import QrsSettings, Retry, Settings
 
 #: Seconds between the server's clock and ours from which on there is a warning; `Date` has whole seconds.
 CLOCK_SECONDS = 5.0
@@ -26,19 +28,22 @@ CLOCKS_APART_SECONDS = 60.0
 _RETRY = Retry(attempts=2, max_seconds=10.0)
 #: Statuses about the user, not about the call.
 _RIGHTS = frozenset({401, 403})
-_READ = "give the user in X-Qlik-User read on tasks, execution sessions and results (docs/security.md)"
+_READ = "give the user (X-Qlik-User, or the token's) read on tasks, sessions and results (docs/security.md)"
 
 
 def check(settings: Settings) -> Iterator[Finding]:
     """Check everything the daemon does with the server, except starting a task."""
     qrs = replace(settings.qrs, retry=_RETRY)
+    if qrs.authentication == "jwt" and qrs.jwt_file is not None:
+        yield from qrs_token.check(qrs.jwt_file)
     if qrs.use_ssl:
         yield from qrs_certificates.files(qrs)
         for finding in qrs_certificates.server(qrs):
             yield finding
             if finding.state is State.WRONG:
                 return
-    shared, transport = RepositoryClient(qrs, threading.Event()), Transport(qrs)
+    shared = RepositoryClient(qrs, threading.Event())
+    transport = shared.transport()
 
     def read(path: str, query: str = "") -> HttpAnswer:
         return transport.exchange("GET", path, query)
@@ -91,11 +96,14 @@ def _without(shared: RepositoryClient, error: QlikError) -> Finding:
         elif "account is inactive" in text.lower():
             advice = "activate the user in the QMC, or name another in configQRS.headers.static"
         elif error.status in _RIGHTS:
-            advice = "check X-Qlik-User in configQRS.headers.static: the user must exist and have rights"
+            advice = f"check {_user(shared.settings)}: the user must exist and have rights"
         else:
-            advice = "this is no Repository Service: configQRS.host and port must be its own, 4242"
+            advice = f"this is no Repository Service: {_where(shared.settings)}"
         return wrong(name, text, advice)
-    refused = qrs_certificates.refusal(shared.settings) if shared.settings.use_ssl else ""
+    if isinstance(error.__cause__, LoginRefused):
+        return wrong(name, text, "see docs/security.md, Through the Qlik proxy")
+    certified = shared.settings.use_ssl and not shared.settings.through_proxy
+    refused = qrs_certificates.refusal(shared.settings) if certified else ""
     if refused:
         return wrong(
             name,
@@ -105,13 +113,29 @@ def _without(shared: RepositoryClient, error: QlikError) -> Finding:
     if "an HTML page" in text:
         advice = (
             "a page is no answer of the Repository Service: it has not started (see its log), or"
-            " configQRS.host and port are those of a proxy: they must be the repository's own, 4242"
+            f" another program answers: {_where(shared.settings)}"
         )
     elif shared.server_time() is not None:
         advice = "the server answers: check that the Repository Service has started, and its log"
     else:
         advice = "check configQRS.host and port, that the Repository Service runs, and the firewall"
     return unreachable(name, text, advice)
+
+
+def _user(qrs: QrsSettings) -> str:
+    """Return where the user is named whose rights count."""
+    if qrs.authentication == "jwt":
+        return "the user that the token in configQRS.jwtFile names"
+    if qrs.authentication == "header":
+        return "the user that configQRS.headers.static names"
+    return "X-Qlik-User in configQRS.headers.static"
+
+
+def _where(qrs: QrsSettings) -> str:
+    """Return what host and port must be."""
+    if qrs.through_proxy:
+        return "configQRS.host and port must be the Qlik proxy's, virtualProxy one for this login"
+    return "configQRS.host and port must be the repository's own, 4242"
 
 
 def _clock(shared: RepositoryClient) -> Finding:
@@ -155,7 +179,7 @@ def _rights(connection: RepositoryConnection, read: ReadJson) -> Iterator[Findin
     elif count is None:
         yield ok("qlik.tasks", "the user may read tasks; how many it sees is not known")
     else:
-        yield ok("qlik.tasks", f"the user sees {count} tasks")
+        yield ok("qlik.tasks", f"the user sees {counted(count, 'task')}")
     try:
         connection.executions([unknown])
     except QlikError as error:
@@ -230,4 +254,4 @@ def _allowed(settings: Settings, connection: RepositoryConnection) -> Iterator[F
             )
         else:
             allowed |= {task.id: task for task in answer}
-    yield ok("filter", f"startTaskFilter allows {len(allowed)} tasks")
+    yield ok("filter", f"startTaskFilter allows {counted(len(allowed), 'task')}")

@@ -198,5 +198,5 @@ def _start_right(read: ReadJson, rows: Rows) -> Finding:
         name,
         f"the user lacks {_UPDATE}, which a start is assumed to need, on {len(lacking)} of {len(shown)} "
         f"tasks, e.g. {json_fields.text(lacking[0].get('name'), 100)!r}",
-        f"give the user in X-Qlik-User {_UPDATE} on the tasks that it is to start (docs/security.md)",
+        f"give the user (of X-Qlik-User or the token) {_UPDATE} on the tasks to start (docs/security.md)",
     )

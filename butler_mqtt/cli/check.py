@@ -6,7 +6,11 @@ from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, en
 
 
 def check(as_json: JsonOption = False, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check journal, broker and Qlik server; report what is wrong and how to fix it; start nothing."""
+    """
+    Check journal, broker and Qlik server, and say what to do.
+
+    It reports what is wrong and how to fix it, and starts nothing.
+    """
     from butler_mqtt.cli import check_report  # noqa: PLC0415 -- the other commands need none of this
 
     report = check_report.print_problems if as_json else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 
 import typer
@@ -11,7 +12,7 @@ from butler_mqtt.checks.finding import Finding, State, ok, wrong
 from butler_mqtt.cli import help_pages
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped_lines, json_text
+from butler_mqtt.printable import counted, escaped_lines, json_text, wrapped
 from butler_mqtt.settings import Settings
 
 #: Printed before a line, by its state.
@@ -75,9 +76,10 @@ def _findings(settings: Settings) -> Iterator[Finding]:
 
 def show(finding: Finding) -> None:
     """Print one line of the report, and the advice."""
-    typer.echo(f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}")
+    line = f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}"
+    typer.echo(wrapped(line, sys.stdout, hanging=9))
     if finding.advice:
-        typer.echo(f"         → {escaped_lines(finding.advice)}")
+        typer.echo(wrapped(f"         → {escaped_lines(finding.advice)}", sys.stdout, hanging=11))
 
 
 def _print_summary(findings: Iterable[Finding]) -> None:
@@ -85,8 +87,9 @@ def _print_summary(findings: Iterable[Finding]) -> None:
     warned = sum(finding.state is State.WARNING for finding in findings)
     typer.echo("")
     if bad:
-        typer.echo(f"{len(bad)} to fix: {', '.join(finding.name for finding in bad)}")
+        names = ", ".join(finding.name for finding in bad)
+        typer.echo(wrapped(f"{len(bad)} to fix: {names}", sys.stdout, hanging=2))
     elif warned:
-        typer.echo(f"it works, with {warned} warnings")
+        typer.echo(f"it works, with {counted(warned, 'warning')}")
     else:
         typer.echo("everything works")

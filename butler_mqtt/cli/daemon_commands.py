@@ -6,19 +6,30 @@ import os
 import secrets
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from butler_mqtt import posix
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
-from butler_mqtt.pipeline.operator_commands import Command, apply, place
-
-#: Seconds for a running daemon to accept a command.
-ACCEPT_SECONDS = 15.0
+from butler_mqtt.pipeline.operator_commands import MAX_MESSAGES, Command, apply, place
 
 
-def carry_out(journal: Path, command: Command) -> str | None:
+@dataclass(frozen=True, slots=True)
+class CommandLimits:
+    """How long a command waits for the running daemon, and how much goes into one; tests pass others."""
+
+    #: Seconds for the daemon to accept a command.
+    accept_seconds: float = 15.0
+    #: Seconds between two polls of the daemon's progress, and without progress until the command gives up.
+    poll_seconds: float = 0.5
+    patience_seconds: float = 30.0
+    #: Requests or messages that one command names.
+    messages: int = MAX_MESSAGES
+
+
+def carry_out(journal: Path, command: Command, limits: CommandLimits) -> str | None:
     """
     Carry a command out here, or pass it to the daemon that holds the journal.
 
@@ -31,7 +42,7 @@ def carry_out(journal: Path, command: Command) -> str | None:
     try:
         os.close(posix.lock(Path(f"{journal}.lock")))
     except BlockingIOError:
-        return "now" if submit(journal, command) else None
+        return "now" if submit(journal, command, limits) else None
     except OSError as error:
         raise JournalError(
             f"{error.filename}: {error.strerror}; run this as the user of the service"
@@ -49,26 +60,26 @@ def carry_out(journal: Path, command: Command) -> str | None:
     return "when the daemon runs"
 
 
-def not_accepted(journal: Path) -> str:
+def not_accepted(journal: Path, limits: CommandLimits) -> str:
     """Return the message that the running daemon did not accept a command."""
     return (
-        f"the daemon that holds {journal} did not accept the command within {ACCEPT_SECONDS:g} s; "
+        f"the daemon that holds {journal} did not accept the command within {limits.accept_seconds:g} s; "
         "it was withdrawn, nothing has changed: see the daemon's log"
     )
 
 
-def submit(journal: Path, command: Command) -> bool:
+def submit(journal: Path, command: Command, limits: CommandLimits) -> bool:
     """
     Write a command to the file that the daemon polls, and wait until it has accepted it.
 
     Returns:
-        False when it did not, in `ACCEPT_SECONDS`; the command is withdrawn then.
+        False when it did not, in `accept_seconds`; the command is withdrawn then.
 
     Raises:
         JournalError: The file cannot be written.
     """
     file = place(journal)
-    deadline = time.monotonic() + ACCEPT_SECONDS
+    deadline = time.monotonic() + limits.accept_seconds
     draft = Path(f"{file}.{secrets.token_hex(4)}")
     try:
         draft.write_text(command.encode())

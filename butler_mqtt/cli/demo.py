@@ -22,7 +22,11 @@ def demo(
         typer.Option("--broker", help="auto: mosquitto when it is installed, else a small one in Python."),
     ] = BrokerChoice.AUTO,
 ) -> None:
-    """Show it at work on this machine: a broker, a simulated Qlik server, the daemon, and their messages."""
+    """
+    Show it at work on this machine, with all that it needs.
+
+    A broker, a simulated Qlik server, the daemon, and their messages.
+    """
     from butler_mqtt.demo.tour import demo as tour  # noqa: PLC0415 -- the other commands need none of this
 
     raise typer.Exit(tour(broker.value))

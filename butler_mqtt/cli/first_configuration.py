@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -38,6 +38,9 @@ class Answers:
     qlik_host: str | None = None
     certificates: Path | None = None
     user: str | None = None
+    jwt: Path | None = None
+    virtual_proxy: str | None = None
+    ca: Path | None = None
 
 
 def init(answers: Answers, output: Path, *, force: bool) -> ExitCode:
@@ -79,14 +82,24 @@ def _asked(answers: Answers) -> Answers:
     if user is not None and password is None and answers.broker_password_file is None:
         password = typer.prompt("Its password", hide_input=True)
     qlik = answers.qlik_host or typer.prompt("Qlik Sense server (host or host:port)")
+    if answers.jwt is not None:
+        prefix = answers.virtual_proxy or typer.prompt("Prefix of the virtual proxy", default="")
+        return replace(
+            answers,
+            broker_host=broker,
+            broker_user=user,
+            broker_password=password,
+            qlik_host=qlik,
+            virtual_proxy=prefix,
+        )
     certificates = answers.certificates or Path(
         typer.prompt("Folder of the certificates exported from the QMC", default=".")
     )
-    return Answers(
+    return replace(
+        answers,
         broker_host=broker,
         broker_user=user,
         broker_password=password,
-        broker_password_file=answers.broker_password_file,
         qlik_host=qlik,
         certificates=certificates,
         user=answers.user or typer.prompt("User at Qlik Sense", default=r"INTERNAL\sa_repository"),
@@ -109,7 +122,7 @@ def template() -> str:
     raise InitError("share/butler-mqtt/config.yaml is missing from this installation: install it again")
 
 
-def values(answers: Answers, folder: Path) -> dict[tuple[str, ...], str | int]:
+def values(answers: Answers, folder: Path) -> dict[tuple[str, ...], str | int | None]:
     """
     Return what belongs into the file, by path below `Butler`.
 
@@ -121,7 +134,7 @@ def values(answers: Answers, folder: Path) -> dict[tuple[str, ...], str | int]:
         InitError: The folder of certificates lacks one.
     """
     host, port = host_and_port(answers.qlik_host or "")
-    found: dict[tuple[str, ...], str | int] = {("configQRS", "host"): host}
+    found: dict[tuple[str, ...], str | int | None] = {("configQRS", "host"): host}
     if port is not None:
         found["configQRS", "port"] = port
     if answers.broker_host:
@@ -135,11 +148,34 @@ def values(answers: Answers, folder: Path) -> dict[tuple[str, ...], str | int]:
         found["mqttConfig", "password"] = answers.broker_password
     elif answers.broker_password_file is not None:
         found["mqttConfig", "passwordFile"] = str(answers.broker_password_file.absolute())
+    if answers.jwt is not None:
+        return found | _proxy(answers, answers.jwt, folder, port)
     if answers.user:
         found[_HEADER] = qlik_user(answers.user)
     for key, path in _certificates(answers, folder, host).items():
-        found["cert", key] = str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+        found["cert", key] = _from(folder, path)
     return found
+
+
+def _from(folder: Path, path: Path) -> str:
+    """Return *path* as the configuration in *folder* names it."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute)
+
+
+def _proxy(
+    answers: Answers, jwt: Path, folder: Path, port: int | None
+) -> dict[tuple[str, ...], str | int | None]:
+    """Return what a login with a token needs; client certificates play no part in it."""
+    return {
+        ("configQRS", "authentication"): "jwt",
+        ("configQRS", "port"): 443 if port is None else port,
+        ("configQRS", "jwtFile"): _from(folder, jwt),
+        ("configQRS", "virtualProxy"): answers.virtual_proxy or None,
+        ("cert", "clientCert"): None,
+        ("cert", "clientCertKey"): None,
+        ("cert", "clientCertCA"): None if answers.ca is None else _from(folder, answers.ca),
+    }
 
 
 def _certificates(answers: Answers, folder: Path, host: str) -> dict[str, Path]:
@@ -217,7 +253,7 @@ def qlik_user(text: str) -> str:
     return f"UserDirectory={directory}; UserId={user}"
 
 
-def filled(text: str, values: dict[tuple[str, ...], str | int]) -> str:
+def filled(text: str, values: dict[tuple[str, ...], str | int | None]) -> str:
     """
     Put values into a configuration; every other line, comments too, stays as it is.
 
@@ -227,8 +263,10 @@ def filled(text: str, values: dict[tuple[str, ...], str | int]) -> str:
     left = dict(values)
     lines = []
     for path, line in _keys(text.splitlines()):
-        value = left.pop(path[1:], None)
-        lines.append(line if value is None else f"{line.partition(':')[0]}: {_scalar(value)}")
+        if path[1:] in left:
+            lines.append(f"{line.partition(':')[0]}: {_scalar(left.pop(path[1:]))}")
+        else:
+            lines.append(line)
     if left:
         raise InitError(f"the shipped config.yaml has no key {'.'.join(next(iter(left)))}")
     return "\n".join([*lines, ""])
@@ -247,8 +285,10 @@ def _keys(lines: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
         yield tuple(key for _, key in above), line
 
 
-def _scalar(value: str | int) -> str:
+def _scalar(value: str | int | None) -> str:
     """Return a value as YAML: bare where that parses to the same text, else in quotes."""
+    if value is None:
+        return "null"
     if isinstance(value, int):
         return str(value)
     bare = re.fullmatch(r"[\w./@=; -]+", value) is not None

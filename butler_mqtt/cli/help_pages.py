@@ -17,6 +17,7 @@ ABOUT = {
     "demo": "guarantees.md",
     "start": "requests.md",
     "check": "check.md#The lines",
+    "health": "monitoring.md#Health and readiness",
     "init": "install.md#Configuration",
     "resolve": "troubleshooting.md#A task is not started",
     "requests": "audit.md",

@@ -27,6 +27,18 @@ def init(
         Path | None,
         typer.Option("--certificates", metavar="FOLDER", help="Folder of the certificates exported there."),
     ] = None,
+    jwt: Annotated[
+        Path | None,
+        typer.Option("--jwt", metavar="FILE", help="Token for the Qlik proxy, instead of certificates."),
+    ] = None,
+    virtual_proxy: Annotated[
+        str | None,
+        typer.Option("--virtual-proxy", metavar="PREFIX", help="The virtual proxy that takes the token."),
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option("--ca", metavar="FILE", help="CA of the proxy's certificate; else those of the system."),
+    ] = None,
     user: Annotated[
         str | None,
         typer.Option("--user", metavar="DIRECTORY\\USER", help="Whose rights count at Qlik Sense."),
@@ -34,18 +46,29 @@ def init(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a commented configuration from a few options, or answers on a terminal, and check it."""
+    """
+    Write a commented configuration, and check it.
+
+    It is made from a few options, or from answers on a terminal.
+    """
     from butler_mqtt.cli import (  # noqa: PLC0415 -- the other commands need none of this
         check_report,
         first_configuration,
     )
 
+    if jwt is None and (virtual_proxy is not None or ca is not None):
+        raise typer.BadParameter("--virtual-proxy and --ca go with --jwt")
+    if jwt is not None and (certificates is not None or user is not None):
+        raise typer.BadParameter("--jwt goes without --certificates and --user: the token names the user")
     answers = first_configuration.Answers(
         broker_host=broker_host,
         broker_user=broker_user,
         broker_password_file=broker_password_file,
         qlik_host=qlik_host,
         certificates=certificates,
+        jwt=jwt,
+        virtual_proxy=virtual_proxy,
+        ca=ca,
         user=user,
     )
     code = first_configuration.init(answers, output, force=force)

@@ -10,6 +10,7 @@ from butler_mqtt import __version__
 from butler_mqtt.cli import (
     check,
     demo,
+    health,
     help_pages,
     init,
     requests_command,
@@ -25,7 +26,6 @@ app = typer.Typer(
     name="butler-mqtt",
     help="Start Qlik Sense tasks when other systems ask over MQTT, once, and report what happened.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Example: butler-mqtt check -c config.yaml",
@@ -55,6 +55,7 @@ app.command(epilog="Example: butler-mqtt run -c config.yaml")(run.run)
 app.command(epilog="Example: butler-mqtt demo --broker embedded")(demo.demo)
 app.command(epilog="Example: butler-mqtt start -c config.yaml --tag daily-reports --dry-run")(start.start)
 app.command(epilog="Example: butler-mqtt check -c config.yaml")(check.check)
+app.command(epilog="Example: butler-mqtt health --url http://127.0.0.1:9464")(health.health)
 app.command(epilog="Example: butler-mqtt init --qlik-host sense.example.com --certificates /root/export")(
     init.init
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -12,16 +13,20 @@ import typer
 from butler_mqtt.cli import help_pages
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped_lines
+from butler_mqtt.printable import escaped_lines, wrapped
 from butler_mqtt.settings import Settings
 
 #: The configuration file of a command that is given none.
 DEFAULT_CONFIG = Path("config.yaml")
 
+#: What to do where there is no such file.
+NO_FILE = "Name one with -c FILE or BUTLER_MQTT_CONFIG, or write one: butler-mqtt init"
+
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", envvar="BUTLER_MQTT_CONFIG")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of a table.")]
+LongOption = Annotated[bool, typer.Option("--long", "-l", help="Ids and times whole on any terminal.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the reply.")]
 
 
@@ -31,12 +36,14 @@ def read_settings(
     check_files: bool = True,
     log_in: bool = True,
     report: Callable[[ConfigError], None] | None = None,
+    instead: str = "",
 ) -> Settings:
     """
     Read the configuration.
 
     One that cannot be used ends the program with code 78, every problem on
-    standard error; *report* is called with the error first.
+    standard error; *report* is called with the error first. Where there is no
+    file, the last line says how to name or make one, or what else to name *instead*.
     """
     from butler_mqtt.config import loader as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
 
@@ -45,7 +52,9 @@ def read_settings(
     except ConfigError as error:
         if report is not None:
             report(error)
-        typer.echo(escaped_lines(str(error)), err=True)
+        typer.echo(wrapped(escaped_lines(str(error)), sys.stderr), err=True)
+        if not path.exists():
+            typer.echo(wrapped(f"{NO_FILE}{instead}", sys.stderr), err=True)
         end(ExitCode.CONFIG)
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
+from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped, escaped_lines, json_text
+from butler_mqtt.printable import counted, escaped, escaped_lines, json_text, wrapped
 
-#: Columns when the output goes into a file or a pipe: no line is broken there.
-_PIPE_WIDTH = 240
 _STYLES = {
     "started": "green",
     "wouldStart": "green",
@@ -26,21 +24,20 @@ _STYLES = {
 }
 
 
-def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print a reply, or the answer of `resolve`, to standard output."""
+def show(answer: Mapping[str, Any], *, as_json: bool, long: bool = False) -> None:
+    """Print a reply, or the answer of `resolve`, to standard output; *long*: with ids whole."""
     if as_json:
         print_json(answer)
         return
-    console = for_results()
     request = f"request {answer['requestId']}" if "requestId" in answer else "the request"
     if "error" in answer:
-        console.print(plain(f"{request} was refused: {answer['error']} ({answer['code']})", "bold red"))
-        console.print(plain(answer["details"]))
+        print_text(f"{request} was refused: {answer['error']} ({answer['code']})", "bold red")
+        print_text(answer["details"])
     else:
         started = f", {answer['totalTasksStarted']} started" if "totalTasksStarted" in answer else ""
-        console.print(plain(f"{request}: {answer['status']}{started}", "bold"))
+        print_text(f"{request}: {answer['status']}{started}", "bold")
     for stage in answer.get("stages", ()):
-        console.print(stage_line(stage))
+        print_text(*stage_line(stage))
     lists = {
         key: entries
         for key, entries in answer.items()
@@ -49,31 +46,30 @@ def show(answer: Mapping[str, Any], *, as_json: bool) -> None:
     staged = any("stage" in entry for entries in lists.values() for entry in entries)
     rows = [row for key, entries in lists.items() for row in _rows(key, entries)]
     if rows:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in (*(("stage",) if staged else ()), "task", "status", "execution, or reason", "task id"):
-            table.add_column(heading, overflow="fold")
+        headings = ("task", "status", "execution, or reason", "task id")
+        table = ResultTable(("stage", *headings) if staged else headings)
         for number, row in sorted(rows, key=lambda row: row[0]) if staged else rows:
-            table.add_row(*((plain(number or ""),) if staged else ()), *row)
-        console.print(table)
+            table.add(*((Cell(str(number or "")),) if staged else ()), *row)
+        table.show(long=long)
 
 
-def stage_line(stage: Mapping[str, Any]) -> Text:
-    """Return what an entry of `stages` in a reply says, on one line."""
+def stage_line(stage: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what an entry of `stages` in a reply says, on one line, and its style."""
     name = f" {stage['name']}" if stage.get("name") else ""
-    tasks = f"{stage['tasks']} task{'' if stage['tasks'] == 1 else 's'}" if "tasks" in stage else ""
+    tasks = f", {counted(stage['tasks'], 'task')}" if "tasks" in stage else ""
     style = {"succeeded": "green", "running": "yellow", "waiting": ""}.get(stage["status"], "red")
-    return plain(f"stage {stage['stage']}{name}: {stage['status']}" + (f", {tasks}" if tasks else ""), style)
+    return f"stage {stage['stage']}{name}: {stage['status']}{tasks}", style
 
 
-def for_results() -> Console:
-    """Return the console of standard output; into a file or a pipe no line is broken."""
-    console = Console(markup=False, highlight=False)
-    return console if console.is_terminal else Console(markup=False, highlight=False, width=_PIPE_WIDTH)
+def print_text(text: object, style: str = "") -> None:
+    """Print foreign text as one line to standard output, on a terminal broken at words."""
+    lines = wrapped(escaped(str(text)), sys.stdout)
+    Console(markup=False, highlight=False, soft_wrap=True).print(Text(lines, style))
 
 
 def print_error(text: str) -> None:
     """Print what went wrong to standard error."""
-    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(Text(escaped_lines(text)))
+    typer.echo(wrapped(escaped_lines(text), sys.stderr), err=True)
 
 
 def failed(text: str) -> ExitCode:
@@ -94,9 +90,9 @@ def plain(text: object, style: str = "") -> Text:
     return Text(escaped(str(text)), style)
 
 
-def print_line(text: str) -> None:
-    """Print one line to standard output, with control characters escaped."""
-    typer.echo(escaped(text))
+def print_line(text: str, hanging: int | None = None) -> None:
+    """Print one line to standard output, with control characters escaped; *hanging* as of `wrapped`."""
+    typer.echo(wrapped(escaped(text), sys.stdout, hanging))
 
 
 def print_json(value: object, indent: int | None = None) -> None:
@@ -104,36 +100,45 @@ def print_json(value: object, indent: int | None = None) -> None:
     typer.echo(json_text(value, indent))
 
 
-def selector(entry: Mapping[str, Any]) -> Text:
+def selector(entry: Mapping[str, Any]) -> str:
     """Return a selector of `tasksNotFound` as text."""
     (kind, value), *_ = entry.items()
     if isinstance(value, dict):
         value = f"{value['name']}={value['value']}"
-    return plain(f"{kind} {value}")
+    return f"{kind} {value}"
 
 
-def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[int, tuple[Text, Text, Text, Text]]]:
+def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[int, tuple[Cell, Cell, Cell, Cell]]]:
     """Return the rows of one list of a reply, each with the number of its stage, 0 without."""
     if key == "tasksNotFound":
-        return [(0, (selector(entry), plain("not found", "red"), plain(""), plain(""))) for entry in entries]
+        return [
+            (0, (Cell(selector(entry)), Cell("not found", "red"), Cell(""), Cell(""))) for entry in entries
+        ]
     return [
         (
             entry.get("stage", 0),
             (
-                plain(entry["taskName"]),
-                plain(entry["status"], _STYLES.get(entry["status"], "red")),
-                plain(_facts(entry)),
-                plain(entry["taskId"]),
+                Cell(entry["taskName"]),
+                Cell(entry["status"], _STYLES.get(entry["status"], "red")),
+                Cell(_facts(entry), short=_facts(entry, cut_id)),
+                id_cell(entry["taskId"]),
             ),
         )
         for entry in entries
     ]
 
 
-def _facts(entry: Mapping[str, Any]) -> str:
+def id_cell(text: str) -> Cell:
+    """Return the cell of an id."""
+    return Cell(text, short=cut_id(text))
+
+
+def _facts(entry: Mapping[str, Any], as_id: Callable[[str], str] = str) -> str:
     if "details" in entry:
         return f"{entry.get('code', '')}: {entry['details']}"
-    facts = [str(entry[key]) for key in ("executionId", "reason", "behind", "result") if entry.get(key)]
-    if entry.get("place"):
-        facts.append(f"place {entry['place']}")
+    facts = [as_id(entry["executionId"])] if entry.get("executionId") else []
+    facts += [str(entry["reason"])] if entry.get("reason") else []
+    facts += [f"place {entry['place']}"] if entry.get("place") else []
+    facts += [f"behind {as_id(entry['behind'])}"] if entry.get("behind") else []
+    facts += [str(entry["result"])] if entry.get("result") else []
     return ", ".join([*facts, "adopted"] if entry.get("adopted") else facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from butler_mqtt.cli.options import TimeoutOption
+from butler_mqtt.cli.options import LongOption, TimeoutOption
 from butler_mqtt.cli.requests_options import (
     AllOption,
     CommonOptions,
@@ -89,26 +89,23 @@ def requests(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
     as_json: GroupJsonOption = False,
     follow: FollowOption = False,
+    long: LongOption = False,
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
     """List requests, newest first; with an ID show every step of one."""
-    context.obj = CommonOptions(config, journal, as_json, follow)
+    # What a caller in this process passed as `obj` is the limits.
+    context.obj = CommonOptions(config, journal, as_json, follow, limits=context.obj)
     given = (state, task, tag, since, until, sender, door, code, opened or None)
     if context.invoked_subcommand is not None:
-        if quarantined or held or any(one is not None for one in given):
+        if quarantined or held or long or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
         return
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- the other commands need none of this
-    from butler_mqtt.journal.search import ENDED, GOING_ON, OPEN, REQUEST_STATES, Filters  # noqa: PLC0415
+    from butler_mqtt.journal.search import Filters  # noqa: PLC0415 -- as above
 
-    states = [*(state or []), *(OPEN if opened else ())]
-    known = [*REQUEST_STATES, *GOING_ON, *ENDED]
-    for one in states:
-        if one not in known:
-            raise typer.BadParameter(f"'{one}' is none of {', '.join(known)}", param_hint="--state")
     filters = Filters(
-        tuple(states),
+        _states(state or (), opened=opened),
         task,
         tag,
         point_in_time(since, "--since"),
@@ -121,9 +118,22 @@ def requests(
     )
     common = context.obj
     end_with(
-        lambda file: requests_list.listing(file, filters, limit=limit, as_json=as_json, follow=follow),
+        lambda file: requests_list.listing(
+            file, filters, limit=limit, as_json=as_json, follow=follow, long=long
+        ),
         common.file(),
     )
+
+
+def _states(named: Sequence[str], *, opened: bool) -> tuple[str, ...]:
+    """Return the states to search for: those *named*, and with *opened* those without a reply."""
+    from butler_mqtt.journal.search import ENDED, GOING_ON, OPEN, REQUEST_STATES  # noqa: PLC0415 -- as above
+
+    known = [*REQUEST_STATES, *GOING_ON, *ENDED]
+    for one in named:
+        if one not in known:
+            raise typer.BadParameter(f"'{one}' is none of {', '.join(known)}", param_hint="--state")
+    return (*named, *(OPEN if opened else ()))
 
 
 @app.command(epilog="Example: butler-mqtt requests erp-4711 -c config.yaml")
@@ -135,7 +145,7 @@ def show(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Show every step of the requests with an id; the word `show` may be left out."""
+    """Show every step of the requests with an id. The word `show` may be left out."""
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json, follow)
@@ -158,7 +168,7 @@ def retry(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Request the tasks that failed again, over MQTT, as a new request that names the old one."""
+    """Request what failed again. It is sent over MQTT, as a new request that names the old one."""
     from butler_mqtt.cli import requests_retry  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json)
@@ -195,9 +205,12 @@ def _on_dead_letters(action: str) -> Callable[..., None]:
             raise typer.BadParameter("name one request, or --all")
         if everything and number is not None:
             raise typer.BadParameter("--number is for one request")
+        common = context.obj.joined(config, journal)
         end_with(
-            lambda file: requests_dead_letters.resend_or_discard(file, Action(action), request_id, number),
-            context.obj.joined(config, journal).file(),
+            lambda file: requests_dead_letters.resend_or_discard(
+                file, Action(action), request_id, number, common.limits
+            ),
+            common.file(),
         )
 
     return command
@@ -220,7 +233,11 @@ def export(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Print the audit log: who asked what, when, through which door, with which result, as JSON lines."""
+    """
+    Print the audit log, as lines of JSON.
+
+    Who asked what, when, through which door, with which result.
+    """
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- as above
 
     begin, end = point_in_time(since, "--since"), point_in_time(until, "--until")
@@ -252,7 +269,7 @@ def restore(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Check FILE, make it the journal, and hold what is open in it until `resume`."""
+    """Make a backup the journal. It is checked before, and what is open in it is held until `resume`."""
     from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
 
     place = context.obj.joined(config, journal).place()
@@ -272,14 +289,15 @@ def resume(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Continue, or discard, requests that are held since a backup was restored."""
+    """Continue, or discard, what is held since a backup was restored."""
     from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
 
     if bool(request_ids) == everything:
         raise typer.BadParameter("name requests, or --all")
+    common = context.obj.joined(config, journal)
     end_with(
-        lambda file: requests_restore.resume(file, request_ids or (), discard=discard),
-        context.obj.joined(config, journal).file(),
+        lambda file: requests_restore.resume(file, request_ids or (), discard=discard, limits=common.limits),
+        common.file(),
     )
 
 
@@ -298,7 +316,7 @@ def prune(
     journal: JournalOption = None,
     config: GroupConfigOption = None,
 ) -> None:
-    """Delete requests before journal.retentionDays have passed, also while the daemon runs."""
+    """Delete requests before their time. `journal.retentionDays` is that time; the daemon may run."""
     from butler_mqtt.cli import requests_prune  # noqa: PLC0415 -- as above
     from butler_mqtt.journal.pruning import Order  # noqa: PLC0415 -- as above
 
@@ -315,4 +333,6 @@ def prune(
     if common.journal is None:
         last = common.settings(log_in=False).mqtt.receive_maximum
     order = Order(before or now, refused, last)
-    end_with(lambda file: requests_prune.prune(file, order, dry_run=dry_run), common.file())
+    end_with(
+        lambda file: requests_prune.prune(file, order, dry_run=dry_run, limits=common.limits), common.file()
+    )

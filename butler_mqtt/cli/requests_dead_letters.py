@@ -7,15 +7,20 @@ from pathlib import Path
 import typer
 
 from butler_mqtt.cli import printing, requests_choice
-from butler_mqtt.cli.daemon_commands import carry_out, not_accepted
+from butler_mqtt.cli.daemon_commands import CommandLimits, carry_out, not_accepted
 from butler_mqtt.cli.requests_choice import Declined
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.search import Search
-from butler_mqtt.pipeline.operator_commands import MAX_MESSAGES, Action, Command
+from butler_mqtt.pipeline.operator_commands import Action, Command
+from butler_mqtt.printable import counted
 
 
 def resend_or_discard(
-    journal: Path, action: Action, request_id: str | None, number: int | None = None
+    journal: Path,
+    action: Action,
+    request_id: str | None,
+    number: int | None = None,
+    limits: CommandLimits | None = None,
 ) -> ExitCode:
     """
     Publish dead letters again, or discard them.
@@ -25,6 +30,7 @@ def resend_or_discard(
         action: Which of the two.
         request_id: Whose messages; None for all.
         number: Which of several with this id, as `requests ID` numbers them.
+        limits: How long it waits for the daemon, and how many messages go into one command.
 
     Returns:
         FAILED when there are none, or the running daemon does not accept the command.
@@ -32,6 +38,7 @@ def resend_or_discard(
     Raises:
         JournalError: The journal cannot be read or written.
     """
+    limits = limits or CommandLimits()
     with Search(journal) as search:
         try:
             messages = search.dead_letters() if request_id is None else _of_one(search, request_id, number)
@@ -42,14 +49,14 @@ def resend_or_discard(
                 f"no message{f' of request {request_id}' if request_id else ''} is a dead letter in {journal}"
             )
         done = 0
-        for first in range(0, len(messages), MAX_MESSAGES):
-            some = messages[first : first + MAX_MESSAGES]
-            when = carry_out(journal, Command(action, tuple(some)))
+        for first in range(0, len(messages), limits.messages):
+            some = messages[first : first + limits.messages]
+            when = carry_out(journal, Command(action, tuple(some)), limits)
             if when is None:
-                return printing.failed(not_accepted(journal))
+                return printing.failed(not_accepted(journal, limits))
             done += len(some) - search.still_dead_letters(some)
     how = "discarded" if action is Action.DISCARD else f"to be published again {when}"
-    typer.echo(f"{done} of {len(messages)} messages: {how}")
+    typer.echo(f"{done} of {counted(len(messages), 'message')}: {how}")
     return ExitCode.OK if done == len(messages) else ExitCode.FAILED
 
 

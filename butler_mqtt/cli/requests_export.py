@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from butler_mqtt.cli import requests_summary
+from butler_mqtt.cli.requests_timeline import SCRIPT_LOG
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal.request_rows import RequestRows
 
@@ -15,6 +17,7 @@ Row = Mapping[str, Any]
 def record(request_rows: RequestRows) -> dict[str, object]:
     """Return who asked what, when, through which door, for which tasks, with which result."""
     request = request_rows.request
+    logs = {note["run"]: note["text"] for note in request_rows.notes if note["kind"] == SCRIPT_LOG}
     return {
         "requestId": request["request_id"],
         "holdsId": bool(request["holds_id"]),
@@ -28,8 +31,12 @@ def record(request_rows: RequestRows) -> dict[str, object]:
         "decidedAt": stamp_ms(request["decided_at"]),
         "closedAt": stamp_ms(request["closed_at"]),
         "expiresAt": stamp_ms(request["expires_at"]),
-        "tasks": [_task(start, request_rows.runs.get(start["run"])) for start in request_rows.starts],
+        "tasks": [
+            _task(start, request_rows.runs.get(start["run"]), logs.get(start["run"]))
+            for start in request_rows.starts
+        ],
         **_stages(request_rows),
+        "outcome": requests_summary.outcome(request_rows),
         "tasksNotFound": json.loads(request["not_found"] or "[]"),
         "deliveries": [_delivery(row) for row in request_rows.deliveries],
         "totalDeliveries": request_rows.deliveries[0]["total"] if request_rows.deliveries else 0,
@@ -54,7 +61,7 @@ def _stages(request_rows: RequestRows) -> dict[str, object]:
     return {"stages": stages} if stages else {}
 
 
-def _task(start: Row, run: Row | None) -> dict[str, object]:
+def _task(start: Row, run: Row | None, script_log: str | None) -> dict[str, object]:
     entry: dict[str, object] = {
         "taskId": start["task_id"],
         "taskName": start["task_name"],
@@ -75,6 +82,8 @@ def _task(start: Row, run: Row | None) -> dict[str, object]:
             "node": run["node"],
             "message": run["message"],
         }
+    if script_log is not None:
+        entry["scriptLog"] = script_log.split("\n")
     return entry
 
 

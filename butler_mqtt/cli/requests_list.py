@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from rich import box
-from rich.table import Table
-
-from butler_mqtt.cli import printing
+from butler_mqtt.cli import printing, requests_summary
 from butler_mqtt.cli.requests_choice import owner, retry_sender
 from butler_mqtt.cli.requests_export import record
 from butler_mqtt.cli.requests_steps import Step
 from butler_mqtt.cli.requests_timeline import steps
+from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
 from butler_mqtt.clock import from_ms
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.exit_codes import ExitCode
@@ -30,10 +29,16 @@ MAX_WATCHED = 1000
 #: New requests read at a time.
 MAX_NEW = 500
 
+#: Of a time, what a narrow terminal shows: neither year nor offset.
+_TO_SECONDS, _TO_MILLISECONDS = slice(5, 19), slice(5, 23)
+_HEADINGS = ("arrived", "request", "door, from", "asked for", "tasks", "state")
+
 Show = Callable[[Sequence[RequestRows]], None]
 
 
-def listing(journal: Path, filters: Filters, *, limit: int, as_json: bool, follow: bool) -> ExitCode:
+def listing(
+    journal: Path, filters: Filters, *, limit: int, as_json: bool, follow: bool, long: bool = False
+) -> ExitCode:
     """
     Print the newest requests that match.
 
@@ -43,6 +48,7 @@ def listing(journal: Path, filters: Filters, *, limit: int, as_json: bool, follo
         limit: How many at most.
         as_json: One line of JSON each, else a table.
         follow: Print new and changed ones too, oldest first, until interrupted.
+        long: With ids and times whole, also on a narrow terminal.
 
     Returns:
         FAILED when there are none, without *follow*.
@@ -52,7 +58,7 @@ def listing(journal: Path, filters: Filters, *, limit: int, as_json: bool, follo
     """
     with Search(journal) as search:
         if follow:
-            _follow(search, filters, limit, _lines if as_json else _rows)
+            _follow(search, filters, limit, _lines if as_json else partial(_rows, long=long))
         requests_rows = search.requests_rows(search.find(filters, limit))
         if not requests_rows:
             printing.print_error(f"no request in {journal} matches")
@@ -60,7 +66,7 @@ def listing(journal: Path, filters: Filters, *, limit: int, as_json: bool, follo
         if as_json:
             _lines(reversed(requests_rows))
         else:
-            _table(requests_rows)
+            _table(requests_rows, long=long)
     return ExitCode.OK
 
 
@@ -68,14 +74,19 @@ def timeline(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> 
     """
     Print every step of the requests with one id; arguments and result as of `listing`.
 
+    *request_id* may be the beginning of one, as a list on a narrow terminal shows it.
+
     Raises:
         JournalError: The journal cannot be read.
     """
     with Search(journal) as search:
+        ids = search.ids(request_id)
+        if len(ids) > 1:
+            return printing.failed(f"several requests begin with {request_id}: {', '.join(ids)}")
+        if not ids:
+            return printing.failed(f"no request {request_id} is in {journal}")
+        request_id = ids[0]
         requests_rows = search.requests_rows(search.named(request_id))
-        if not requests_rows:
-            printing.print_error(f"no request {request_id} is in {journal}")
-            return ExitCode.FAILED
         if as_json:
             printing.print_json(_whole(request_id, requests_rows))
             return ExitCode.OK
@@ -188,34 +199,41 @@ def _lines(requests_rows: Iterable[RequestRows]) -> None:
         printing.print_json(record(request_rows))
 
 
-def _rows(requests_rows: Iterable[RequestRows]) -> None:
+def _rows(requests_rows: Iterable[RequestRows], *, long: bool) -> None:
+    short = sys.stdout.isatty() and not long
     for request_rows in requests_rows:
-        printing.print_line("  ".join(_cells(request_rows)))
+        cells = _cells(request_rows)
+        if short:
+            parts = [cell.text if cell.short is None else cell.short for cell in cells]
+            del parts[_HEADINGS.index("tasks")]
+            printing.print_line("  ".join(parts), hanging=16)
+        else:
+            printing.print_line("  ".join(cell.text for cell in cells))
 
 
-def _table(requests_rows: Sequence[RequestRows]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("arrived", "request", "door, sender", "tasks", "state"):
-        table.add_column(heading, overflow="fold")
+def _table(requests_rows: Sequence[RequestRows], *, long: bool) -> None:
+    # Their names would leave no room; those that failed stand in the state.
+    table = ResultTable(_HEADINGS, wide_only=frozenset({"tasks"}))
     for request_rows in reversed(requests_rows):
-        table.add_row(*(printing.plain(cell) for cell in _cells(request_rows)))
-    printing.for_results().print(table)
+        table.add(*_cells(request_rows))
+    table.show(long=long)
 
 
-def _cells(request_rows: RequestRows) -> tuple[str, str, str, str, str]:
+def _cells(request_rows: RequestRows) -> tuple[Cell, ...]:
     request = request_rows.request
-    sender = f", {request['sender']}" if request["sender"] else ""
-    names = [start["task_name"] for start in request_rows.starts]
-    tasks = names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else "-"
-    counts = Counter(start["state"] for start in request_rows.starts)
-    outcome = request["code"] or ", ".join(f"{count} {state}" for state, count in counts.items())
-    state = request["state"] + (f": {outcome}" if outcome else "")
-    dead_letters = len(request_rows.dead_letters)
-    if dead_letters:
-        state += f"; {dead_letters} dead letters"
-    if request_rows.held:
-        state += "; held"
-    return local(request["received_at"]), request["request_id"], request["door"] + sender, tasks, state
+    arrived = local(request["received_at"])
+    state, style = requests_summary.state(request_rows)
+    return (
+        Cell(arrived, short=arrived[_TO_SECONDS]),
+        printing.id_cell(request["request_id"]),
+        Cell(requests_summary.origin(request_rows)),
+        Cell(
+            requests_summary.asked(request_rows),
+            short=requests_summary.asked(request_rows, as_id=cut_id),
+        ),
+        Cell(requests_summary.tasks(request_rows)),
+        Cell(state, style),
+    )
 
 
 def _print_steps(requests_rows: Sequence[RequestRows], printed: set[Step], *, headings: bool = True) -> None:
@@ -224,15 +242,25 @@ def _print_steps(requests_rows: Sequence[RequestRows], printed: set[Step], *, he
         if headings:
             which = _which(number, requests_rows) if len(requests_rows) > 1 else ""
             request = request_rows.request
-            code = f", {request['code']}" if request["code"] else ""
-            sender = f", sender {request['sender']}" if request["sender"] else ""
-            printing.print_line(f"request {request['request_id']}{which}: {request['state']}{code}{sender}")
+            state, _ = requests_summary.state(request_rows)
+            printing.print_line(f"request {request['request_id']}{which}: {state}", hanging=2)
+            printing.print_line(f"  from: {requests_summary.origin(request_rows)}", hanging=8)
             if request["document"]:
-                printing.print_line(f"  asked: {request['document']}")
+                printing.print_line(f"  asked: {request['document']}", hanging=9)
         for step in steps(request_rows):
             if step not in printed:
                 printed.add(step)
-                printing.print_line(f"  {local(step.time)}  {step.text}")
+                _print_step(step)
+
+
+def _print_step(step: Step) -> None:
+    when = local(step.time)
+    if sys.stdout.isatty():
+        when = when[_TO_MILLISECONDS]
+    first, *more = step.text.split("\n")
+    printing.print_line(f"  {when}  {first}", hanging=len(when) + 4)
+    for line in more:
+        printing.print_line(" " * (len(when) + 6) + line)
 
 
 def _which(number: int, requests_rows: Sequence[RequestRows]) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from butler_mqtt.cli.options import DEFAULT_CONFIG, end, read_settings
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped_lines
+from butler_mqtt.printable import escaped_lines, wrapped
 from butler_mqtt.settings import Settings
+
+if TYPE_CHECKING:
+    from butler_mqtt.cli.daemon_commands import CommandLimits
 
 #: Where the systemd unit has the service keep its journal.
 USUAL_PLACE = Path("/var/lib/butler-mqtt/butler-mqtt.sqlite")
@@ -50,25 +54,35 @@ AllOption = Annotated[bool, typer.Option("--all", help="Of all requests.")]
 
 @dataclass(frozen=True, slots=True)
 class CommonOptions:
-    """Options that may stand before or behind the name of a command."""
+    """Options that may stand before or behind the name of a command, and limits that no option sets."""
 
     config: Path | None
     journal: Path | None
     as_json: bool
     follow: bool
+    limits: CommandLimits | None = None
 
     def joined(
         self, config: Path | None, journal: Path | None, as_json: bool = False, follow: bool = False
     ) -> CommonOptions:
         """Add those behind the command's name."""
-        return CommonOptions(
-            config or self.config, journal or self.journal, self.as_json or as_json, self.follow or follow
+        return replace(
+            self,
+            config=config or self.config,
+            journal=journal or self.journal,
+            as_json=self.as_json or as_json,
+            follow=self.follow or follow,
         )
 
     def settings(self, *, log_in: bool) -> Settings:
         """Read the configuration; ends the program when it cannot be used."""
         # The files of `cert` are the daemon's; whoever reads the journal may not be able to read them.
-        return read_settings(self.config or DEFAULT_CONFIG, check_files=False, log_in=log_in)
+        return read_settings(
+            self.config or DEFAULT_CONFIG,
+            check_files=False,
+            log_in=log_in,
+            instead="\nOr name the journal itself: --journal FILE",
+        )
 
     def place(self) -> Path:
         """Return where the journal's file is, or is to be."""
@@ -80,11 +94,11 @@ class CommonOptions:
         """Return the journal's file; ends the program when there is none."""
         file = self.place()
         if self.journal is None and not file.exists():
-            typer.echo(
+            text = (
                 f"there is no journal at {file}, where {self.config or DEFAULT_CONFIG} has it for this user; "
-                f"that of a service is in its state directory: --journal {USUAL_PLACE}",
-                err=True,
+                f"that of a service is in its state directory: --journal {USUAL_PLACE}"
             )
+            typer.echo(wrapped(text, sys.stderr), err=True)
             raise typer.Exit(ExitCode.FAILED)
         return file
 
@@ -94,7 +108,7 @@ def end_with(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:
     try:
         code = carry_out(file)
     except JournalError as error:
-        typer.echo(escaped_lines(str(error)), err=True)
+        typer.echo(wrapped(escaped_lines(str(error)), sys.stderr), err=True)
         code = ExitCode.FAILED
     except KeyboardInterrupt:
         code = ExitCode.OK  # `--follow` ends so

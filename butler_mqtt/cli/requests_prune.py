@@ -10,26 +10,30 @@ import typer
 
 from butler_mqtt import posix
 from butler_mqtt.cli import printing
-from butler_mqtt.cli.daemon_commands import not_accepted, submit
+from butler_mqtt.cli.daemon_commands import CommandLimits, not_accepted, submit
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import Journal, reading
 from butler_mqtt.pipeline.operator_commands import Action, Command
+from butler_mqtt.printable import counted
 
 #: Batches of one transaction where no daemon runs.
 BATCHES = 20
-#: Seconds between two polls of the daemon's progress, and without progress until the command gives up.
-POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 30.0
 
 _MB = 1024 * 1024
 
 
-def prune(journal: Path, order: Order, *, dry_run: bool) -> ExitCode:
+def prune(journal: Path, order: Order, *, dry_run: bool, limits: CommandLimits | None = None) -> ExitCode:
     """
     Delete the requests of *order*; with *dry_run* print only how many.
+
+    Args:
+        journal: The file; its daemon may be running or not.
+        order: Which requests.
+        dry_run: Delete none.
+        limits: How long it waits for the daemon.
 
     Returns:
         FAILED when the running daemon does not accept the command, or makes no progress.
@@ -42,12 +46,14 @@ def prune(journal: Path, order: Order, *, dry_run: bool) -> ExitCode:
     found = _survey(journal, order)
     stay = _kept(found)
     if dry_run or not found.go:
-        typer.echo(f"{found.go} requests would be deleted, {found.size / _MB:.1f} MB of texts{stay}")
+        typer.echo(
+            f"{counted(found.go, 'request')} would be deleted, {found.size / _MB:.1f} MB of texts{stay}"
+        )
         return ExitCode.OK
     try:
         os.close(posix.lock(Path(f"{journal}.lock")))
     except BlockingIOError:
-        return _by_the_daemon(journal, order, found)
+        return _by_the_daemon(journal, order, found, limits or CommandLimits())
     except OSError as error:
         raise JournalError(
             f"{error.filename}: {error.strerror}; run this as the user of the service"
@@ -55,8 +61,8 @@ def prune(journal: Path, order: Order, *, dry_run: bool) -> ExitCode:
     before = journal.stat().st_size
     gone = _here(journal, order, found)
     typer.echo(
-        f"{gone} requests are deleted{stay}; {journal} has {journal.stat().st_size / _MB:.1f} MB, "
-        f"before {before / _MB:.1f} MB"
+        f"{counted(gone, 'request is', 'requests are')} deleted{stay}; "
+        f"{journal} has {journal.stat().st_size / _MB:.1f} MB, before {before / _MB:.1f} MB"
     )
     return ExitCode.OK
 
@@ -66,12 +72,14 @@ def _survey(journal: Path, order: Order) -> Survey:
     with printing.progress() as shown, reading(journal) as transaction:
         line = shown.add_task("counting")
         for found in survey(transaction, order):
-            shown.update(line, description=f"counting: {found.go} requests")
+            shown.update(line, description=f"counting: {counted(found.go, 'request')}")
     return found
 
 
 def _kept(found: Survey) -> str:
-    return f"; {found.stay} stay: part of them is still to come, or is a dead letter" if found.stay else ""
+    if not found.stay:
+        return ""
+    return f"; {counted(found.stay, 'stays', 'stay')}, with something still to come or a dead letter"
 
 
 def _here(journal: Path, order: Order, found: Survey) -> int:
@@ -86,7 +94,7 @@ def _here(journal: Path, order: Order, found: Survey) -> int:
             while not pruning.over:
                 with writer.transaction() as transaction:
                     pruning.hurry(transaction, BATCHES)
-                shown.update(line, description=f"deleting: {pruning.gone} of {found.go} requests")
+                shown.update(line, description=f"deleting: {pruning.gone} of {counted(found.go, 'request')}")
             shown.update(line, description="giving the space back to the disk")
             writer.give_back()
         finally:
@@ -94,30 +102,34 @@ def _here(journal: Path, order: Order, found: Survey) -> int:
     return pruning.gone
 
 
-def _by_the_daemon(journal: Path, order: Order, found: Survey) -> ExitCode:
+def _by_the_daemon(journal: Path, order: Order, found: Survey, limits: CommandLimits) -> ExitCode:
     """Have the daemon, the one writer of its journal, delete, and wait for it."""
-    if not submit(journal, Command(Action.PRUNE, (), order)):
-        return printing.failed(not_accepted(journal))
+    if not submit(journal, Command(Action.PRUNE, (), order), limits):
+        return printing.failed(not_accepted(journal, limits))
     left = found.go + found.stay
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + limits.patience_seconds
     with printing.progress() as shown:
         line = shown.add_task("the daemon deletes them")
         while left > found.stay:
             if time.monotonic() >= deadline:
                 return printing.failed(
-                    f"{left - found.stay} of {found.go} requests are still there and the daemon has made no "
-                    f"progress for {PATIENCE_SECONDS:g} s: see its log, then repeat this command"
+                    f"{left - found.stay} of {counted(found.go, 'request is', 'requests are')} still there "
+                    f"and the daemon has made no progress for {limits.patience_seconds:g} s: "
+                    "see its log, then repeat this command"
                 )
-            time.sleep(POLL_SECONDS)
+            time.sleep(limits.poll_seconds)
             with reading(journal) as transaction:
                 now = count(transaction, order)
             if now < left:
-                left, deadline = now, time.monotonic() + PATIENCE_SECONDS
+                left, deadline = now, time.monotonic() + limits.patience_seconds
             done = found.go + found.stay - left
-            shown.update(line, description=f"the daemon deletes them: {done} of {found.go} requests")
+            shown.update(
+                line, description=f"the daemon deletes them: {done} of {counted(found.go, 'request')}"
+            )
     stay = _kept(found)
     typer.echo(
-        f"{found.go} requests are deleted{stay}; the daemon gives their space back to the disk little by "
-        "little, but for a tenth of the file, which it uses again"
+        f"{counted(found.go, 'request is', 'requests are')} deleted{stay}; "
+        "the daemon gives their space back to the disk little by little, "
+        "but for a tenth of the file, which it uses again"
     )
     return ExitCode.OK

@@ -11,8 +11,12 @@ from butler_mqtt.cli.requests_steps import Step
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import held_requests
 from butler_mqtt.journal.request_rows import RequestRows
+from butler_mqtt.printable import counted
 
 Row = Mapping[str, Any]
+
+#: The kind of a note that has the last lines of a script log.
+SCRIPT_LOG = "scriptLog"
 
 _WAITS = {
     "running": "behind execution {behind}, which ran already",
@@ -139,6 +143,10 @@ def _notes(request_rows: RequestRows) -> Iterator[Step]:
             yield Step(note["noted_at"], "held", note["text"])
         elif start is None:
             yield Step(note["noted_at"], note["kind"], note["text"])
+        elif note["kind"] == SCRIPT_LOG:
+            lines = counted(len(note["text"].split("\n")), "line")
+            text = f"{start['task_name']}: last {lines} of the script log:\n{note['text']}"
+            yield Step(note["noted_at"], note["kind"], text, start["task_id"])
         else:
             text = f"{start['task_name']}: {note['text']}"
             yield Step(note["noted_at"], note["kind"], text, start["task_id"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, end, read_settings
+from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, LongOption, end, read_settings
 from butler_mqtt.cli.selection import (
     AllMustExistOption,
     CustomPropertyOption,
@@ -24,10 +24,15 @@ def resolve(
     all_must_exist: AllMustExistOption = False,
     stage: StageOption = None,
     as_json: JsonOption = False,
+    long: LongOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Ask the Qlik server which tasks a request selects, which are denied, which run; start nothing."""
+    """
+    Ask the Qlik server which tasks a request selects.
+
+    It also shows which of them are denied and which run, and starts nothing.
+    """
     from butler_mqtt.cli import resolve_report  # noqa: PLC0415 -- the other commands need none of this
 
     document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist, stage)
-    end(resolve_report.resolve(read_settings(config), document, as_json=as_json))
+    end(resolve_report.resolve(read_settings(config), document, as_json=as_json, long=long))

@@ -19,7 +19,7 @@ from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 from butler_mqtt.settings import Settings
 
 
-def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool) -> ExitCode:
+def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool, long: bool) -> ExitCode:
     """
     Ask the Qlik server which tasks a request selects, and print them.
 
@@ -44,7 +44,7 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
     except RequestError as error:
         answer = replies.refusal("", error)
         del answer["requestId"]
-        printing.show(answer, as_json=as_json)
+        printing.show(answer, as_json=as_json, long=long)
         return ExitCode.FAILED
     except QlikError as error:
         printing.print_error(str(error))
@@ -53,7 +53,7 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
     denied = [replies.denied(task) | _of_stage(decision, task) for task in decision.denied]
     status = "failed" if not tasks else "partial" if missing or denied else "ok"
     answer = {"status": status, "tasks": tasks, "tasksDenied": denied, "tasksNotFound": missing}
-    printing.show(answer, as_json=as_json)
+    printing.show(answer, as_json=as_json, long=long)
     return ExitCode.OK if tasks else ExitCode.FAILED
 
 

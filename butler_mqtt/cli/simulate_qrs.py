@@ -6,7 +6,7 @@ import typer
 
 
 def simulate_qrs(context: typer.Context) -> None:
-    """Run a simulated Qlik Repository Service, for tests and trials."""
+    """Run a simulated Qlik Sense server, for tests and trials."""
     from butler_mqtt.simulator.__main__ import options  # noqa: PLC0415 -- the other commands need none of this
     from butler_mqtt.simulator.serving import serve  # noqa: PLC0415 -- as above
 

@@ -11,6 +11,7 @@ from butler_mqtt.cli.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
+    LongOption,
     TimeoutOption,
     end,
     read_settings,
@@ -61,9 +62,14 @@ def start(
     ] = False,
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
+    long: LongOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Send the running daemon a request over MQTT, as any sender does, and show its reply."""
+    """
+    Send the running daemon a request over MQTT; show its reply.
+
+    It goes the way of any sender's.
+    """
     from butler_mqtt.cli import start_request  # noqa: PLC0415 -- the other commands need none of this
 
     document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist, stage)
@@ -73,4 +79,4 @@ def start(
     document |= {key: value for key, value in more.items() if value is not None}
     # The files of `cert` are the daemon's: a sender on another machine has none.
     mqtt = read_settings(config, check_files=False).mqtt
-    end(start_request.start(mqtt, document, timeout=timeout, as_json=as_json, wait=wait))
+    end(start_request.start(mqtt, document, timeout=timeout, as_json=as_json, wait=wait, long=long))

@@ -16,7 +16,13 @@ from butler_mqtt.settings import MqttSettings
 
 
 def start(
-    mqtt: MqttSettings, document: Mapping[str, object], *, timeout: float, as_json: bool, wait: bool = False
+    mqtt: MqttSettings,
+    document: Mapping[str, object],
+    *,
+    timeout: float,
+    as_json: bool,
+    wait: bool = False,
+    long: bool = False,
 ) -> ExitCode:
     """
     Ask the daemon behind a broker to start tasks, and print its reply.
@@ -27,6 +33,7 @@ def start(
         timeout: Seconds to wait for the reply.
         as_json: Print the reply as one line of JSON, else as a table.
         wait: Show the tasks' progress and wait for their end first.
+        long: With ids whole, also on a narrow terminal.
 
     Returns:
         OK when all was done as asked (with *wait*: when the outcome is `succeeded`),
@@ -52,7 +59,7 @@ def start(
             answer: dict[str, Any] = json.loads(payload) if payload is not None else {}
             if wait and "tasksStarted" in answer and not document.get("dryRun"):
                 return start_wait.until_the_end(
-                    mqtt, document, sender, last, answer, timeout=timeout, as_json=as_json
+                    mqtt, document, sender, last, answer, timeout=timeout, as_json=as_json, long=long
                 )
     except BrokerError as error:
         printing.print_error(str(error))
@@ -64,5 +71,5 @@ def start(
             f"--request-id {request_id} requests the reply again; it starts nothing twice."
         )
         return ExitCode.UNAVAILABLE
-    printing.show(answer, as_json=as_json)
+    printing.show(answer, as_json=as_json, long=long)
     return ExitCode.OK if answer.get("status") == "ok" else ExitCode.FAILED

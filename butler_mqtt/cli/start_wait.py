@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
 from butler_mqtt.cli import printing
+from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
 from butler_mqtt.cli.start_progress import Outcome, Outcomes, succeeded
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.requester import Requester
+from butler_mqtt.printable import counted
 from butler_mqtt.settings import MqttSettings
 
 #: Seconds between two updates of the durations shown.
@@ -39,6 +40,7 @@ def until_the_end(
     *,
     timeout: float,
     as_json: bool,
+    long: bool,
 ) -> ExitCode:
     """
     Wait for the end of a request that has its first reply, and print how it ended.
@@ -55,6 +57,7 @@ def until_the_end(
         first: That reply.
         timeout: Seconds for which the broker may be unreachable.
         as_json: Print the last reply as one line of JSON, else a table.
+        long: With ids whole, also on a narrow terminal.
 
     Returns:
         OK when the outcome is `succeeded`, else FAILED; UNAVAILABLE when the broker is lost.
@@ -75,7 +78,7 @@ def until_the_end(
     if as_json:
         printing.show(outcomes.complete(answer), as_json=True)
     else:
-        _show(outcomes, answer)
+        _show(outcomes, answer, long=long)
     return ExitCode.OK if succeeded(answer) else ExitCode.FAILED
 
 
@@ -113,7 +116,8 @@ def _receive(sender: Requester, ticket: bytes, outcomes: Outcomes, live: Live | 
         sender.wait(lambda: sender.events or sender.has_reply(ticket), TICK_SECONDS)
         _apply_events(sender, outcomes)
         if live is not None:
-            live.update(_table(outcomes), refresh=True)
+            stages = [Text(*printing.stage_line(stage)) for stage in outcomes.stages.values()]
+            live.update(Group(*stages, _table(outcomes).for_console(live.console)), refresh=True)
     answer: dict[str, Any] = json.loads(sender.receive(ticket, 0.0) or b"{}")
     outcomes.reply(answer)
 
@@ -143,36 +147,38 @@ def _continues(outcomes: Outcomes) -> str:
     )
 
 
-def _table(outcomes: Outcomes) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("task", "state", "seconds", "execution, or reason", "task id"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "seconds" else "left")
+def _table(outcomes: Outcomes) -> ResultTable:
+    staged = bool(outcomes.stages)
+    headings = ("task", "state", "seconds", "execution, or reason", "task id")
+    table = ResultTable(("stage", *headings) if staged else headings, right=frozenset({"seconds"}))
     now = time.monotonic()
-    stage = 0
     for one in sorted(outcomes.tasks.values(), key=lambda one: one.stage or len(outcomes.stages) + 1):
-        if one.stage != stage and one.stage in outcomes.stages:
-            stage = one.stage
-            table.add_row(printing.stage_line(outcomes.stages[stage]))
         seconds = one.seconds(now)
-        table.add_row(
-            printing.plain(one.task_name),
-            printing.plain(one.state, _STYLES.get(one.state, "red")),
-            "" if seconds is None else f"{seconds:.1f}",
-            printing.plain(_facts(one)),
-            printing.plain(one.task_id),
+        table.add(
+            *([_stage(outcomes, one.stage)] if staged else []),
+            Cell(one.task_name),
+            Cell(one.state, _STYLES.get(one.state, "red")),
+            Cell("" if seconds is None else f"{seconds:.1f}"),
+            Cell(_facts(one), short=_facts(one, cut_id)),
+            printing.id_cell(one.task_id),
         )
     return table
 
 
-def _facts(one: Outcome) -> str:
+def _stage(outcomes: Outcomes, number: int) -> Cell:
+    """Return the number and the name of a stage."""
+    name = outcomes.stages.get(number, {}).get("name")
+    return Cell(f"{number} {name}" if name else str(number or ""))
+
+
+def _facts(one: Outcome, as_id: Callable[[str], str] = str) -> str:
     if one.state == "queued":
         behind = one.facts.get("behind")
-        return str(one.facts.get("reason", "")) + (f", behind {behind}" if behind else "")
-    return one.execution_id or str(one.facts.get("code") or "")
+        return str(one.facts.get("reason", "")) + (f", behind {as_id(behind)}" if behind else "")
+    return as_id(one.execution_id) if one.execution_id else str(one.facts.get("code") or "")
 
 
-def _show(outcomes: Outcomes, answer: Mapping[str, Any]) -> None:
-    console = printing.for_results()
+def _show(outcomes: Outcomes, answer: Mapping[str, Any], *, long: bool) -> None:
     if "error" in answer:
         printing.show(answer, as_json=False)
     else:
@@ -180,30 +186,30 @@ def _show(outcomes: Outcomes, answer: Mapping[str, Any]) -> None:
         line = f"request {outcomes.request_id}: {good} of {len(outcomes.tasks)} succeeded"
         if "outcome" in answer:
             line += f", outcome: {answer['outcome']}"
-        console.print(printing.plain(line, "bold"))
-    for number, stage in outcomes.stages.items():
-        if number not in {one.stage for one in outcomes.tasks.values()}:
-            console.print(printing.stage_line(stage))
+        printing.print_text(line, "bold")
+    for stage in outcomes.stages.values():
+        printing.print_text(*printing.stage_line(stage))
     if outcomes.tasks:
-        console.print(_table(outcomes))
+        _table(outcomes).show(long=long)
     for entry in answer.get("tasksNotFound", ()):
-        console.print(printing.selector(entry), printing.plain("not found", "red"))
-    for one in outcomes.tasks.values():
-        if one.state != "succeeded" and not succeeded(answer):
-            _explain(one, console)
+        printing.print_text(f"{printing.selector(entry)} not found", "red")
+    failed = [one for one in outcomes.tasks.values() if one.state != "succeeded" and not succeeded(answer)]
+    for one in failed:
+        printing.print_text("")
+        _explain(one)
 
 
-def _explain(one: Outcome, console: Console) -> None:
+def _explain(one: Outcome) -> None:
     """Print why a task did not succeed, and the end of its script log."""
-    console.print(printing.plain(f"{one.task_name}: {one.state}", "bold red"))
+    printing.print_text(f"{one.task_name}: {one.state}", "bold red")
     for name in ("reason", "code", "message", "details"):
         value = one.facts.get(name)
         if isinstance(value, list):
             value = None if one.facts.get("message") else "; ".join(map(str, value))
         if value:
-            console.print(printing.plain(f"  {name}: {value}"))
+            printing.print_text(f"  {name}: {value}")
     lines = one.facts.get("scriptLog", ())
     if lines:
-        console.print(printing.plain(f"  last {len(lines)} lines of the script log:"))
+        printing.print_text(f"  last {counted(len(lines), 'line')} of the script log:")
         for line in lines:
-            console.print(printing.plain(f"    {line}"))
+            printing.print_text(f"    {line}")

@@ -17,6 +17,7 @@ from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import EMPTY_GUID
 from butler_mqtt.loopback import is_loopback
+from butler_mqtt.qrs import jwt_file
 from butler_mqtt.settings import MqttSettings, QrsSettings, RestSettings, Settings
 
 _MQTT: Final = ("Butler", "mqttConfig")
@@ -30,6 +31,9 @@ _COLONS: Final = re.compile(r"(?:^|;)\s*(?:UserDirectory|UserId)\s*:", re.IGNORE
 _OWN_HEADERS: Final = frozenset(
     {"connection", "content-length", "host", "transfer-encoding", "x-qlik-xrfkey"}
 )
+
+#: The same with a way to log in.
+_OWN_WITH: Final = {"jwt": frozenset({"authorization", "cookie"}), "header": frozenset({"cookie"})}
 
 
 def check(values: Settings, document: Document, butler: dict[str, Any], *, check_files: bool) -> None:
@@ -46,7 +50,8 @@ def check(values: Settings, document: Document, butler: dict[str, Any], *, check
         if values.mqtt.tls.enable:
             _pair(document, (*_MQTT, "tls"), "certFile", "keyFile", butler["mqttConfig"]["tls"])
     _headers(values.qrs, document)
-    if values.qrs.use_ssl:
+    _proxy(values.qrs, document, check_files=check_files)
+    if values.qrs.use_ssl and not values.qrs.through_proxy:
         _required(document, _CERT, ("clientCert", "clientCertKey"), butler["cert"], "useSSL: true")
     _tokens(document, butler["restServerConfig"])
     if values.rest.enable:
@@ -162,7 +167,12 @@ def _headers(qrs: QrsSettings, document: Document) -> None:
     names = [name.lower() for name, _ in qrs.headers]
     if not document.is_valid(place):
         return
-    if "x-qlik-user" not in names:
+    if qrs.authentication == "header" and not set(names) - {"x-qlik-user"}:
+        document.add_problem(
+            place,
+            "lacks the header that the virtual proxy takes the user from, such as hdr-usr",
+        )
+    if "x-qlik-user" not in names and not qrs.through_proxy:
         document.add_problem(
             place, "lacks the header X-Qlik-User, e.g. UserDirectory=INTERNAL; UserId=sa_repository"
         )
@@ -172,10 +182,32 @@ def _headers(qrs: QrsSettings, document: Document) -> None:
             document.add_problem(
                 (*place, index), "has colons, which the server refuses (403); write UserDirectory=…; UserId=…"
             )
-        if name in _OWN_HEADERS:
+        if name in _OWN_HEADERS or name in _OWN_WITH.get(qrs.authentication, ()):
             document.add_problem((*place, index), f"{name} is written by this program itself; remove it")
         elif name in names[:index]:
             document.add_problem((*place, index), f"{name} stands twice; remove one of them")
+
+
+def _proxy(qrs: QrsSettings, document: Document, *, check_files: bool) -> None:
+    """Check what belongs to a login at a proxy: that it is there, and not without that login."""
+    prefix, file = (*_QRS, "virtualProxy"), (*_QRS, "jwtFile")
+    if qrs.virtual_proxy is not None and not qrs.through_proxy:
+        document.add_problem(
+            prefix, "is set, and authentication: certificates knows no virtual proxy; write jwt or header"
+        )
+    if qrs.authentication != "jwt":
+        if qrs.jwt_file is not None:
+            document.add_problem(file, f"is set, and authentication is {qrs.authentication}; write jwt")
+    elif qrs.jwt_file is None:
+        if document.is_valid(file):
+            document.add_problem(
+                file, "is missing, and authentication: jwt needs it; write the path of a file"
+            )
+    elif check_files and document.is_valid(file):
+        try:
+            jwt_file.read(qrs.jwt_file)
+        except (OSError, ValueError) as error:
+            document.add_problem(file, f"file {qrs.jwt_file} {reason(error)}")
 
 
 def _tokens(document: Document, section: dict[str, Any]) -> None:
@@ -234,7 +266,7 @@ def _files(values: Settings) -> Iterator[tuple[Place, Path]]:
             ((*place, "keyFile"), tls.key_file),
         ]
     if values.qrs.use_ssl:
-        qrs = values.qrs
+        qrs = values.qrs  # through a proxy without a client certificate
         files += [((*_CERT, "clientCert"), qrs.client_cert), ((*_CERT, "clientCertKey"), qrs.client_cert_key)]
         if qrs.reject_unauthorized:
             files.append(((*_CERT, "clientCertCA"), qrs.client_cert_ca))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _MAX_FILE_BYTES: Final = 1_048_576
 _MAX_SECRET_BYTES: Final = 65_536
 _JOURNAL_FILE: Final = "butler-mqtt.sqlite"
+#: Where a Qlik proxy listens.
+_PROXY_PORT: Final = 443
 _LOG_LEVELS: Final = {"verbose": "debug", "silly": "debug"}
 
 
@@ -122,6 +124,7 @@ class _Reading:
             start_task=self._filled(defaults.start_task, self._butler["startTask"]),
             journal=self._journal(defaults.journal),
             rest=self._rest(defaults.rest),
+            key_value_store=self._key_value_store(defaults.key_value_store),
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
             ignored=ignored,
         )
@@ -161,12 +164,18 @@ class _Reading:
     def _qrs(self, defaults: settings.QrsSettings) -> settings.QrsSettings:
         section = self._butler["configQRS"] | self._butler["cert"]
         static = section["headers"].get("static")
-        headers = (
-            defaults.headers if static is None else tuple((item["name"], item["value"]) for item in static)
-        )
-        return self._filled(
-            defaults, section, headers=headers, retry=self._filled(defaults.retry, section["retry"])
-        )
+        made: dict[str, object] = {
+            "retry": self._filled(defaults.retry, section["retry"]),
+            "headers": defaults.headers,
+        }
+        if section.get("authentication", defaults.authentication) != defaults.authentication:
+            # The repository's own port takes certificates only, and the proxy's none.
+            made |= {"client_cert": None, "client_cert_key": None, "headers": ()}
+            section = {"port": _PROXY_PORT} | section
+        if static is not None:
+            made["headers"] = tuple((item["name"], item["value"]) for item in static)
+        prefix = section.get("virtualProxy")
+        return self._filled(defaults, section, virtual_proxy=prefix and prefix.strip("/"), **made)
 
     def _filter(self, defaults: settings.StartTaskFilter) -> settings.StartTaskFilter:
         section = self._butler["startTaskFilter"]
@@ -214,6 +223,10 @@ class _Reading:
         return self._filled(
             defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
         )
+
+    def _key_value_store(self, defaults: settings.KeyValueStoreSettings) -> settings.KeyValueStoreSettings:
+        endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)
+        return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
 
     def _sha256(self, item: Mapping[str, Any], index: int, enabled: bool) -> str | None:
         place: Place = ("Butler", "restServerConfig", "auth", "tokens", index)

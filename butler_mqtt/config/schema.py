@@ -122,6 +122,9 @@ class _Preparation:
         for key, inner in value.items():
             if key in butler_keys().get(dotted(place), ()):
                 self.ignored.append(dotted((*place[1:], key)))
+            elif key not in known and part.get("additionalProperties", True):
+                # Switches of Butler's, of which one means something here: named as one.
+                self.ignored += [name for name in [dotted(place[1:])] if name not in self.ignored]
             else:
                 # An unknown key is left for the schema to refuse.
                 prepared[key] = self.prepare(known[key], inner, (*place, key)) if key in known else inner

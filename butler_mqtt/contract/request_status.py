@@ -29,7 +29,12 @@ _SHOWN: Mapping[str, str] = {
 
 
 def request_status(
-    request: Row, deliveries: Sequence[Row], starts: Sequence[Row], stages: Sequence[Row] = ()
+    request: Row,
+    deliveries: Sequence[Row],
+    starts: Sequence[Row],
+    stages: Sequence[Row] = (),
+    *,
+    held: bool = False,
 ) -> dict[str, object]:
     """
     Return the present state of a request.
@@ -40,6 +45,7 @@ def request_status(
         starts: Its starts in the order decided, each with the columns of its run
             that say how the execution ended.
         stages: Its stages in their order, if it has any.
+        held: Nothing of it goes on until an operator resumes it, since a backup was restored.
 
     Returns:
         The reply (docs/replies.md) as it would be now, and with it `state` (of
@@ -47,6 +53,7 @@ def request_status(
         start its own `state` and the `selectors` that matched it. `status` is
         `pending` until everything is decided, `finished` true when no execution
         is active or still to come; then `outcome` says what became of them.
+        `held` is there, and true, for a request that is held.
     """
     state = request["state"]
     lists = _lists(request, starts)
@@ -69,6 +76,7 @@ def request_status(
     answer |= {
         "state": state,
         "finished": state not in replies.OPEN and not goes_on,
+        **({"held": True} if held else {}),
         "door": request["door"],
         "sender": request["sender"],
         "receivedAt": stamp_ms(request["received_at"]),

@@ -8,22 +8,38 @@ keys and the number of selectors are decided here.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import re
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import orjson
 
-from butler_mqtt.contract import schema_errors, shell_quoting, stage_plans, strict_json
+from butler_mqtt.contract import parameter_values, schema_errors, shell_quoting, stage_plans, strict_json
 from butler_mqtt.contract.selectors import grouped, match_of, matches, selectors_of
-from butler_mqtt.domain.model import Request, SelectorKind
+from butler_mqtt.domain.model import Parameter, Request, SelectorKind
 from butler_mqtt.errors import RequestError
 
 #: What a request may ask for beyond the first version: a key, or one value of a key.
-FEATURES = frozenset({"stages", "cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"})
+FEATURES = frozenset(
+    {
+        "stages",
+        "cancel",
+        "stopRunning",
+        "notBefore",
+        "wait: finished",
+        "ifRunning: queue",
+        "parameters",
+        "parametersTtlSeconds",
+    }
+)
 #: The features that are built; the others are refused with `not_supported`, never ignored.
 SUPPORTED: frozenset[str] = frozenset({"stages", "notBefore", "wait: finished", "ifRunning: queue"})
+#: Those that are supported as well while `keyValueStore` is enabled.
+PARAMETERS: frozenset[str] = frozenset({"parameters", "parametersTtlSeconds"})
 
 #: Problems named in one refusal.
 MAX_PROBLEMS = 5
@@ -46,7 +62,7 @@ _TIMES = ("issuedAt", "expiresAt", "notBefore")
 _NOT_IN_FINGERPRINT = frozenset({"requestId", "issuedAt", "expiresAt", "replyTopic", "wait"})
 _BESIDE_CANCEL = frozenset({"cancel", "stopRunning", "requestId", "sender", *_TIMES[:2], "replyTopic"})
 _KINDS = tuple(SelectorKind)
-_REWRITTEN = frozenset({"match", "stages", *_KINDS})
+_REWRITTEN = frozenset({"match", "stages", "parameters", *_KINDS})
 _NEEDED = "at least one taskId, taskName, tag or customProperty"
 _REPEATS = 10  # entries read per selector allowed, so that a flood of duplicates costs little
 
@@ -129,7 +145,12 @@ def _refuse_unsupported(body: object, supported: frozenset[str]) -> None:
     ]
     if asked:
         names = ", ".join(f"'{name}'" for name in asked)
-        raise _refusal("not_supported", f"this version does not support {names}")
+        raise _refusal(
+            "not_supported",
+            f"{names} needs keyValueStore.enable: true in the daemon's configuration"
+            if PARAMETERS.issuperset(asked)
+            else f"this version does not support {names}",
+        )
 
 
 def _refuse_flood(body: object, max_selectors: int) -> None:
@@ -211,6 +232,9 @@ def _request(
     if count > max_selectors:
         raise _too_many(count, max_selectors)
     match = match_of(body)
+    parameters = parameter_values.read(body.get("parameters", {}))
+    if faults := list(itertools.islice(parameter_values.problems(parameters), MAX_PROBLEMS)):
+        raise _refusal("invalid_request", "; ".join(faults))
     normal = {
         key: value for key, value in body.items() if key not in _REWRITTEN and _DEFAULTS.get(key) != value
     }
@@ -219,6 +243,8 @@ def _request(
         normal[key] = _written(time)
     if match:
         normal["match"] = match
+    if parameters:
+        normal["parameters"] = _by_namespace(parameters)
     if stages:
         normal["stages"] = [stage_plans.written(stage) for stage in stages]
     _check_together(normal, [bool(stage.selectors) for stage in stages])
@@ -244,7 +270,17 @@ def _request(
         not_before=times.get("notBefore"),
         reply_topic=body.get("replyTopic"),
         stages=stages,
+        parameters=parameters,
+        parameters_ttl_ms=math.ceil(body.get("parametersTtlSeconds", 0) * 1000),
     )
+
+
+def _by_namespace(parameters: Iterable[Parameter]) -> dict[str, dict[str, str]]:
+    """Write parameters as the key of a request, every value as the text that is stored."""
+    values: dict[str, dict[str, str]] = {}
+    for one in parameters:
+        values.setdefault(one.namespace, {})[one.key] = one.value
+    return values
 
 
 def _check_together(normal: dict[str, object], stages_filled: list[bool]) -> None:
@@ -253,6 +289,8 @@ def _check_together(normal: dict[str, object], stages_filled: list[bool]) -> Non
     if "cancel" in normal:
         if beside := sorted(set(normal) - _BESIDE_CANCEL):
             raise _refusal("invalid_request", f"'cancel' stands alone, not with {', '.join(beside)}")
+    elif "parametersTtlSeconds" in normal and "parameters" not in normal:
+        raise _refusal("invalid_request", "'parametersTtlSeconds' is only for 'parameters'")
     elif "stopRunning" in normal:
         raise _refusal("invalid_request", "'stopRunning' is only for 'cancel'")
     elif stages_filled:

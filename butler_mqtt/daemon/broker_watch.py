@@ -6,7 +6,9 @@ import logging
 import time
 
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.mqtt.door import Door, DoorState
+from butler_mqtt.mqtt.door import Door
+from butler_mqtt.mqtt.door_state import DoorState
+from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.settings import MqttSettings
 
 _log = logging.getLogger("butler_mqtt.daemon")
@@ -28,6 +30,7 @@ class BrokerWatch:
         self._refused_seconds = refused_seconds
         self._refused_since: float | None = None
         self._was_ready = False
+        self._ready_lines = RepeatedLines()
 
     @property
     def obstacle(self) -> str | None:
@@ -42,7 +45,8 @@ class BrokerWatch:
         """Read the state of the door and log a change; return the exit code if the process is to end."""
         door = self._door
         if door.ready and not self._was_ready:
-            _log.info(
+            _log.log(
+                self._ready_lines.level("ready"),
                 "ready: requests are taken from %s on %s:%s",
                 self._settings.task_start_topic,
                 self._settings.broker_host,

@@ -36,16 +36,17 @@ from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.metrics import Metrics
 from butler_mqtt.mqtt.door import Door
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.publisher import ReplyPublisher
 from butler_mqtt.pipeline.pipeline import Pipeline
+from butler_mqtt.printable import counted
 from butler_mqtt.qrs.repository import RepositoryClient
 from butler_mqtt.settings import Settings
 
 if TYPE_CHECKING:
     from butler_mqtt.daemon.listeners import Listeners
+    from butler_mqtt.http.metrics import Metrics
 
 #: For how long a thread that computes keeps the interpreter from one that has come back from the network. A
 #: call comes back four times; at Python's own 5 ms each, a POST took 23 ms beside a busy pipeline, of which
@@ -83,8 +84,10 @@ class Daemon:
         self._supervisor = Supervisor(
             self._ending.stop, on_fatal=self._ending.fatal, on_journal_failed=self._journal_failed
         )
-        self._metrics = Metrics()
-        self._qrs = RepositoryClient(settings.qrs, self._ending.stop, on_call=self._metrics.qrs_call)
+        self._metrics = _metrics(settings)
+        self._qrs = RepositoryClient(
+            settings.qrs, self._ending.stop, on_call=self._metrics.qrs_call if self._metrics else None
+        )
         self._door: Door | None = None
         self._replies: ReplyPublisher | None = None
         if settings.mqtt.enable:
@@ -163,6 +166,7 @@ class Daemon:
             on_read=lambda generation, count: self.pipeline.emit(AcknowledgementsRead(generation, count)),
             on_fatal=self._ending.fatal,
             outages=outages,
+            qrs_unreachable=lambda: self._qrs.unreachable_since is not None,
         )
         self._replies = ReplyPublisher(
             mqtt,
@@ -204,7 +208,7 @@ class Daemon:
             )
 
     def _start_listeners(self) -> None:
-        if not (self._settings.rest.enable or self._settings.monitoring.enable):
+        if self._metrics is None:
             return
         # Loaded here only: a web server costs a fifth of the daemon's memory.
         from butler_mqtt.daemon.listeners import Listeners, Sources  # noqa: PLC0415 -- as above
@@ -284,7 +288,9 @@ class Daemon:
         deadline = time.monotonic() + self._timings.stop_seconds
         self._ending.begun = True
         self._notify.stopping()
-        self._notify.status(self._ending.reason or f"stopping, {self.pipeline.open_requests} open requests")
+        self._notify.status(
+            self._ending.reason or f"stopping, {counted(self.pipeline.open_requests, 'open request')}"
+        )
         _log.info("stopping: nothing new is started", extra={"action": "stopping"})
         if self._ending.code is ExitCode.OK and not self._drained():
             _log.warning(
@@ -322,3 +328,12 @@ class Daemon:
 def _nowhere(_publication: Publication) -> bool:
     """Publish nothing: MQTT is switched off, and nothing is addressed to the broker."""
     return False
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    """Return what is counted; None where no listener is on, and nobody could read it."""
+    if not (settings.rest.enable or settings.monitoring.enable):
+        return None
+    from butler_mqtt.http.metrics import Metrics  # noqa: PLC0415 -- loaded only where it is used
+
+    return Metrics()

@@ -10,17 +10,19 @@ from pathlib import Path
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.request_status import request_status
+from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
-from butler_mqtt.http.backend import Backend, Check
+from butler_mqtt.http.backend import Backend, Check, KeyValueBackend
 from butler_mqtt.http.certificate_expiry import remaining
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
+from butler_mqtt.journal.parameter_rows import ParameterReader
 from butler_mqtt.journal.status_rows import StatusReader
-from butler_mqtt.metrics import Metrics
 from butler_mqtt.settings import Settings
 
 #: Seconds without an answer of Qlik after which readiness is lost; after one minute it is probed.
@@ -43,7 +45,7 @@ class Sources:
     the last call. `held` counts requests held since a backup was restored.
     """
 
-    emit: Callable[[Arrival], None]
+    emit: Callable[[Arrival | ParameterChange], None]
     stuck: Callable[[], tuple[str, ...]]
     fault: Callable[[], str | None]
     accepting: Callable[[], bool]
@@ -90,6 +92,7 @@ class Listeners:
             health=self._health,
             readiness=self._readiness,
             exposition=self._exposition,
+            key_values=_key_values(settings, sources, journal),
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
@@ -151,7 +154,7 @@ class Listeners:
         rows = self._status.request(request_id)
         if rows is None:
             return None
-        return request_status(rows.request, rows.deliveries, rows.starts, rows.stages)
+        return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
 
     def _health(self) -> list[Check]:
         checks = [
@@ -185,7 +188,7 @@ class Listeners:
         return None
 
     def _exposition(self) -> bytes:
-        return exposition(self._metrics.counts(), self._levels())
+        return exposition(self._metrics, self._levels())
 
     def _levels(self) -> Levels:
         sources, settings = self._sources, self._settings
@@ -235,3 +238,18 @@ class Listeners:
                 }
             ),
         )
+
+
+def _key_values(settings: Settings, sources: Sources, journal: Path) -> KeyValueBackend | None:
+    store = settings.key_value_store
+    if not store.enable:
+        return None
+    reader = ParameterReader(journal)
+    return KeyValueBackend(
+        namespaces=reader.namespaces,
+        keys=reader.keys,
+        value=reader.value,
+        change=sources.emit,
+        max_keys=store.max_keys_per_namespace,
+        endpoints=store.endpoints,
+    )

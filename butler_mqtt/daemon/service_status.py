@@ -10,6 +10,7 @@ from butler_mqtt.daemon.broker_watch import BrokerWatch
 from butler_mqtt.daemon.supervisor import Supervisor
 from butler_mqtt.daemon.systemd import Notify
 from butler_mqtt.pipeline.pipeline import Pipeline
+from butler_mqtt.printable import counted
 
 
 class Reachability(Protocol):
@@ -111,7 +112,7 @@ def compose(
     """
     parts = [f"hung: {', '.join(stuck)}"] if stuck else []
     parts += [part for part in (obstacle, broker) if part is not None]
-    parts = [*(parts or ["ready"]), f"{open_requests} open requests"]
+    parts = [*(parts or ["ready"]), counted(open_requests, "open request")]
     if held:
         parts.append(f"{held} held until butler-mqtt requests resume")
     if unreachable_since is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Mapping
 
@@ -10,6 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from butler_mqtt.printable import wrapped
+
+#: Columns of a paragraph where the terminal has them.
 _WIDTH = 96
 
 
@@ -19,6 +23,7 @@ class Narration:
     def __init__(self) -> None:
         # No markup: square brackets in messages are printed as they are.
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._width = min(_WIDTH, self._console.width) if self._console.is_terminal else _WIDTH
         self._chapters = 0
 
     def title(self, text: str) -> None:
@@ -27,7 +32,7 @@ class Narration:
 
     def say(self, text: str) -> None:
         """Print a paragraph."""
-        self._console.print(textwrap.fill(text, _WIDTH))
+        self._console.print(textwrap.fill(text, self._width))
 
     def chapter(self, title: str, text: str) -> None:
         """Print the number, title and text of a chapter."""
@@ -47,11 +52,12 @@ class Narration:
 
     def action(self, text: str) -> None:
         """Print what the tour does to a server or to the daemon."""
-        self._console.print(textwrap.fill(f"! {text}", _WIDTH, initial_indent="   "), style="magenta")
+        lines = textwrap.fill(f"! {text}", self._width, initial_indent="   ", subsequent_indent="     ")
+        self._console.print(lines, style="magenta")
 
     def right(self, text: str) -> None:
         """Print what was just checked."""
-        lines = textwrap.fill(text, _WIDTH, initial_indent="   ✓ ", subsequent_indent="     ")
+        lines = textwrap.fill(text, self._width, initial_indent="   ✓ ", subsequent_indent="     ")
         self._console.print(lines, style="bold green")
 
     def wrong(self, text: str) -> None:
@@ -68,7 +74,7 @@ class Narration:
         self._console.print(table)
 
     def _block(self, text: str, style: str) -> None:
-        self._console.print(textwrap.indent(text, " " * 6), style=style)
+        self._console.print(wrapped(textwrap.indent(text, " " * 6), sys.stdout), style=style)
 
 
 def pretty(answer: Mapping[str, object]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot
 from butler_mqtt.errors import QlikError, QlikRefused
@@ -126,6 +127,35 @@ class PublisherReady:
     """The broker can take publications again."""
 
 
+class ParameterOutcome(StrEnum):
+    """What became of a `ParameterChange`."""
+
+    DONE = "done"
+    NO_NAMESPACE = "no namespace"
+    NO_KEY = "no key"
+    TOO_MANY_KEYS = "too many keys"
+    TOO_MANY_NAMESPACES = "too many namespaces"
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterChange:
+    """
+    A caller of the REST API stores a parameter, or deletes one or a whole namespace.
+
+    Without `value` the key is deleted, without `key` the namespace. `ttl_ms`
+    are the milliseconds for which it is kept, 0 for ever. `on_stored` is called
+    with a `ParameterOutcome` once it is on disk; `given_up` returns whether
+    the caller has been answered that nothing was stored.
+    """
+
+    namespace: str
+    key: str | None
+    value: str | None
+    ttl_ms: int
+    on_stored: Callable[[str], None]
+    given_up: Callable[[], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Reconfigured:
     """An operator changed the file and asked for it to be read again."""
@@ -142,6 +172,7 @@ Completion = (
     | Polled
     | ExecutionsPolled
     | Reconfigured
+    | ParameterChange
     | PublicationConfirmed
     | PublicationRefused
     | PublicationsLost

@@ -220,6 +220,14 @@ class Publication:
     delivery: int | None = None
 
 
+class Parameter(NamedTuple):
+    """One value that is stored for load scripts to read, always a text."""
+
+    namespace: str
+    key: str
+    value: str
+
+
 class Match(StrEnum):
     """How several selectors of one kind, or several kinds, are joined."""
 
@@ -254,7 +262,8 @@ class Request(NamedTuple):
     the sender left it to the configuration. `document` is the normalised JSON
     object: parsing it again gives an equal request. `fingerprint` is equal for
     two requests that mean the same (design: without `issuedAt`, `expiresAt`,
-    `replyTopic`, `wait`).
+    `replyTopic`, `wait`). `parameters_ttl_ms`: milliseconds for which
+    `parameters` are kept, 0 for ever.
     """
 
     document: str
@@ -273,6 +282,8 @@ class Request(NamedTuple):
     expires_at: datetime | None = None
     not_before: datetime | None = None
     reply_topic: str | None = None
+    parameters: tuple[Parameter, ...] = ()
+    parameters_ttl_ms: int = 0
     stages: tuple[StagePlan, ...] = ()
 
     def of_stage(self, plan: StagePlan) -> Request:

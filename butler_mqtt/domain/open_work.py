@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -37,8 +37,8 @@ class Delivery:
     """
     Where a reply goes.
 
-    A delivery of the MQTT door has a `reply_topic`; one of the REST door has
-    `on_reply` while its caller waits.
+    A delivery of the MQTT door has a `reply_topic`; who waits at the REST door
+    is known by `id`.
     """
 
     id: int
@@ -47,7 +47,6 @@ class Delivery:
     wait: str = "started"
     reply_topic: str | None = None
     correlation: bytes | None = None
-    on_reply: Callable[[str], None] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +87,9 @@ class OpenStart:
     the row of its request, `run` that of its run. `expires_at` and `not_before`
     are milliseconds since 1970; `entered` is the monotonic time at which it was
     ready to begin. `found_before`: its task was read for an earlier request,
-    maybe before this one came; `unread`: not read since the restart. While it
+    maybe before this one came; `unread`: to be read once more before its POST, since
+    what was read is gone or too old; `first_read`: as it was read after this
+    request came, where it waited for long since. While it
     waits for `reason`, `behind` is the execution it waits for, `waits_since` the
     monotonic time at which the wait began, and `seen_behind` whether that
     execution was seen to run after that. `outcome` is its execution as last
@@ -116,6 +117,7 @@ class OpenStart:
     reason: str | None = None
     behind: str | None = None
     unread: bool = False
+    first_read: Task | None = None
     waits_since: float = 0.0
     seen_behind: bool = False
     door: str = ""
@@ -148,7 +150,8 @@ class Run:
     `doubt`: `in_doubt_since` is when the server last showed anything about it,
     `nothing_since` when a snapshot first showed nothing, `failures` the polls in
     a row that could not reach it, `claimed` the execution id it answered with,
-    `refusal` its error instead. These times are monotonic; `intended_at` is
+    `refusal` its error instead; `outage` says what stands in the repository's
+    place where the last POST was answered by that. These times are monotonic; `intended_at` is
     milliseconds since 1970.
     """
 
@@ -166,6 +169,7 @@ class Run:
     failures: int = 0
     claimed: str | None = None
     refusal: QlikRefused | None = None
+    outage: str | None = None
 
 
 @dataclass(slots=True, eq=False)

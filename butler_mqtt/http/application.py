@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from butler_mqtt.contract import schema_errors
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api import description_page, openapi_completion
+from butler_mqtt.http.api.key_values import KeyValueEndpoint
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
@@ -46,7 +47,16 @@ def rest(
     start: StartEndpoint | None = None,
 ) -> Guard:
     """Make the application of the REST listener; *limit* and *start* are made when absent."""
-    start = start or StartEndpoint(backend, settings.max_body_bytes, settings.rest_wait_seconds, ending)
+    key_values = (
+        KeyValueEndpoint(backend, backend.key_values, settings.max_body_bytes) if backend.key_values else None
+    )
+    start = start or StartEndpoint(
+        backend,
+        settings.max_body_bytes,
+        settings.rest_wait_seconds,
+        ending,
+        store=key_values.store_item if key_values else None,
+    )
     both = ["POST", "PUT"]
 
     async def read(request: Request) -> Response:
@@ -66,6 +76,7 @@ def rest(
         Route("/v4/reloadtask/start", start.__call__, methods=both),
         Route("/v4/reloadtask/{task_id}/start", start.__call__, methods=both),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
+        *(key_values.routes() if key_values else ()),
         Route("/openapi.json", document, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
         *_monitoring_routes(backend),
@@ -108,11 +119,12 @@ def _application(routes: Sequence[Route], refused: Callable[[str], None]) -> Sta
 def _http_fault(request: Request, error: Exception) -> Response:
     """Answer an unknown path or a wrong method; to OPTIONS the methods are the answer."""
     assert isinstance(error, HTTPException)  # noqa: S101 -- registered for nothing else
-    allowed = (error.headers or {}).get("Allow", "")
+    # Starlette joins a set, in another order at each start.
+    allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
     if error.status_code == 405 and request.method == "OPTIONS":
         return Response(status_code=204, headers={"Allow": f"{allowed}, OPTIONS"})
     if error.status_code == 405:
-        details = f"{request.method} is not for this path; {allowed} is"
+        details = f"{request.method} is not allowed here; allowed: {allowed}"
         refusal = HttpRefusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
     else:
         details = f"there is nothing at {schema_errors.shown(request.scope['path'])}; /docs lists all paths"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 
 
@@ -14,6 +15,24 @@ class Check:
 
     name: str
     fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValueBackend:
+    """
+    The parameters in the journal, while `keyValueStore` is enabled; for any thread.
+
+    `namespaces`, `keys` and `value` are those of `journal.parameter_rows.ParameterReader`.
+    `change` submits a change to the pipeline and never blocks. `max_keys`:
+    keys that a namespace may have; `endpoints`: whether Butler's paths are served.
+    """
+
+    namespaces: Callable[[], list[str]]
+    keys: Callable[[str, int], list[str] | None]
+    value: Callable[[str, str, int], tuple[bool, str | None]]
+    change: Callable[[ParameterChange], None]
+    max_keys: int
+    endpoints: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +46,7 @@ class Backend:
     unknown one; raises JournalError. `refused` counts a request that the door
     refused itself, by code. `health` and `readiness` return their checks,
     `exposition` the metrics as text in Prometheus' format (it may block).
+    `key_values` is None while there is no key-value store.
     """
 
     emit: Callable[[Arrival], None]
@@ -36,3 +56,4 @@ class Backend:
     health: Callable[[], Sequence[Check]]
     readiness: Callable[[], Sequence[Check]]
     exposition: Callable[[], bytes]
+    key_values: KeyValueBackend | None = None

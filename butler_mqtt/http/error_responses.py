@@ -9,8 +9,15 @@ from starlette.responses import Response
 
 from butler_mqtt.errors import RequestError
 
-#: Status by code; a code not named here is 400.
+#: Status of every code that refuses a request as a whole.
 STATUS: Mapping[str, int] = {
+    "ambiguous_task_name": 400,
+    "cancelled": 400,
+    "invalid_json": 400,
+    "invalid_request": 400,
+    "invalid_task_id": 400,
+    "not_supported": 400,
+    "too_many_tasks": 400,
     "unauthorized": 401,
     "all_denied": 403,
     "forbidden": 403,

@@ -5,20 +5,17 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
-    CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
 
 from butler_mqtt import __version__
-from butler_mqtt.metrics import BOUNDS, Counts, Histogram
+from butler_mqtt.http.metrics import Metrics
 
 _PREFIX = "butler_mqtt"
 
@@ -59,10 +56,10 @@ NUMBERS: Mapping[str, str] = {
 }
 
 
-def exposition(counts: Counts, levels: Levels) -> bytes:
+def exposition(metrics: Metrics, levels: Levels) -> bytes:
     """Return all metrics as text."""
     registry = CollectorRegistry()
-    registry.register(_Fixed([*_levels(levels), *_counts(counts)]))
+    registry.register(_Fixed([*_levels(levels), *metrics.collect()]))
     ProcessCollector(registry=registry)
     return generate_latest(registry)
 
@@ -102,70 +99,3 @@ def _levels(levels: Levels) -> Iterator[Metric]:
     for key, seconds in levels.certificates.items():
         certificates.add_metric([key], seconds)
     yield certificates
-
-
-def _counts(counts: Counts) -> Iterator[Metric]:
-    yield _counter(
-        "deliveries_received", "Deliveries recorded.", ["door"], {(k,): v for k, v in counts.received.items()}
-    )
-    yield _counter(
-        "deliveries_answered",
-        "Deliveries answered: ok, partial, failed, or the code of the refusal.",
-        ["door", "code"],
-        counts.answered,
-    )
-    yield _counter(
-        "starts", "Starts by their outcome.", ["outcome"], {(k,): v for k, v in counts.starts.items()}
-    )
-    yield _counter(
-        "executions_ended",
-        "Executions tracked to their end.",
-        ["result"],
-        {(k,): v for k, v in counts.ended.items()},
-    )
-    yield _histogram(
-        "receipt_to_post_seconds",
-        "Time from the receipt of a request to the POST that starts its task.",
-        [],
-        {(): counts.to_post},
-    )
-    yield _histogram(
-        "receipt_to_reply_seconds",
-        "Time from the receipt of a delivery to its reply.",
-        ["door"],
-        {(door,): histogram for door, histogram in counts.to_reply.items()},
-    )
-    yield _histogram(
-        "qrs_call_duration_seconds",
-        "Time of one call of the Qlik server; status none: no answer.",
-        ["method", "endpoint", "status"],
-        counts.calls,
-    )
-
-
-def _counter(
-    name: str,
-    meaning: str,
-    labels: list[str],
-    values: Mapping[tuple[str], int] | Mapping[tuple[str, str], int],
-) -> Metric:
-    family = CounterMetricFamily(f"{_PREFIX}_{name}", meaning, labels=labels)
-    for key, value in sorted(values.items()):
-        family.add_metric(list(key), value)
-    return family
-
-
-def _histogram(
-    name: str,
-    meaning: str,
-    labels: list[str],
-    histograms: Mapping[tuple[()], Histogram]
-    | Mapping[tuple[str], Histogram]
-    | Mapping[tuple[str, str, str], Histogram],
-) -> Metric:
-    family = HistogramMetricFamily(f"{_PREFIX}_{name}", meaning, labels=labels)
-    edges = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
-    for key, histogram in sorted(histograms.items()):
-        buckets = list(zip(edges, map(float, accumulate(histogram.counts)), strict=True))
-        family.add_metric(list(key), buckets, histogram.total)
-    return family

@@ -25,10 +25,12 @@ class BodyCache:
 
     Args:
         max_selectors: How many different selectors one request may have.
+        supported: Those of `validation.FEATURES` that are supported.
     """
 
-    def __init__(self, max_selectors: int) -> None:
+    def __init__(self, max_selectors: int, supported: frozenset[str] = validation.SUPPORTED) -> None:
         self._max_selectors = max_selectors
+        self._supported = supported
         #: By path id and the text around the id: the request, and the text around the id in its document.
         self._known: dict[tuple[str | None, bytes, bytes], tuple[Request, str, str]] = {}
 
@@ -46,9 +48,14 @@ class BodyCache:
             request_id = found[1].decode()
             return request._replace(request_id=request_id, document=before + request_id + after)
         request = validation.parse(
-            payload, max_bytes=max_bytes, path_task_id=path_task_id, max_selectors=self._max_selectors
+            payload,
+            max_bytes=max_bytes,
+            path_task_id=path_task_id,
+            max_selectors=self._max_selectors,
+            supported=self._supported,
         )
-        if short:
+        # Names of parameters are the sender's: one may be `requestId` too.
+        if short and not request.parameters:
             if len(self._known) >= MAX_BODIES:
                 del self._known[next(iter(self._known))]
             before, begins, after = request.document.partition(_BEGINS)

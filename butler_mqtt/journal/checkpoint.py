@@ -24,7 +24,7 @@ from butler_mqtt.journal.sqlite import Journal
 
 #: Seconds between two checks of how much was written.
 POLL_SECONDS = 0.5
-#: Pages in the log that are worth moving; less than what makes a commit do it, see `sqlite.MAX_LOG_PAGES`.
+#: Pages in the log that are worth moving; less than what makes a commit do it, see `sqlite.LogSizes`.
 LONG_LOG = 3000
 #: Tries to catch up with somebody who goes on writing; what is left gets less each time.
 TRIES = 5

@@ -94,6 +94,12 @@ def count(connection: Connection) -> int:
     return connection.execute(query).scalar_one()
 
 
+def holds(connection: Connection, request: int) -> bool:
+    """Return whether a request, by its row, is held."""
+    query = select(notes.c.id).where(notes.c.request == request, notes.c.kind == HELD).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def is_copy(connection: Connection) -> bool:
     """Return whether the file is a copy made by `requests backup`, not yet worked on by a daemon."""
     return bool(connection.exec_driver_sql("PRAGMA user_version").scalar_one() == COPY_MARK)

@@ -79,6 +79,17 @@ class Pruning:
         self._after = _BEGINNING
         self._due = 0.0
         self.gone = 0
+        #: Order, place and number as the last transaction left them that was committed.
+        self._committed: tuple[Order | None, tuple[int, int], int] = (None, _BEGINNING, 0)
+
+    def commit(self) -> None:
+        """Record that the transaction of the last step, or of the beginning, is on disk."""
+        self._committed = (self._order, self._after, self.gone)
+
+    def load(self) -> None:
+        """Go back to what is on disk: a transaction has failed, and what it deleted is there again."""
+        self._order, self._after, self.gone = self._committed
+        self._due = 0.0
 
     @property
     def over(self) -> bool:

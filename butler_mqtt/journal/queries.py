@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, literal_column, or_, select, text
 
 from butler_mqtt.journal.held_requests import is_dead_letter, not_held
 from butler_mqtt.journal.tables import deliveries, outbox, process_starts, requests, runs, sessions, starts
@@ -138,6 +138,18 @@ def unanswered(connection: Connection, request_rows: Collection[int]) -> Sequenc
         )
         .where(deliveries.c.request.in_(request_rows), deliveries.c.answered_at.is_(None))
         .order_by(deliveries.c.id),
+    )
+
+
+def answers(connection: Connection, delivery_rows: Collection[int]) -> Sequence[Row]:
+    """Return these deliveries as far as they have a reply, each with it as `answer`."""
+    those = select(func.json_each(json.dumps(list(delivery_rows))).table_valued("value").c.value)
+    at_the_end = case((deliveries.c.wait == "finished", requests.c.final_reply))
+    return read_rows(
+        connection,
+        select(deliveries.c.id, func.coalesce(at_the_end, requests.c.reply).label("answer"))
+        .join(requests, requests.c.id == deliveries.c.request)
+        .where(deliveries.c.id.in_(those), deliveries.c.answered_at.isnot(None)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +23,9 @@ from butler_mqtt.journal.sqlite import FORMAT, writing_engine
 
 _BESIDE = ("-wal", "-shm", "-journal")
 
+#: Makes a file that of a user and a group, by their numbers; None where that is not for us.
+Giving = Callable[[Path, int, int], None] | None
+
 
 @dataclass(frozen=True, slots=True)
 class Restored:
@@ -38,13 +41,23 @@ class Restored:
     aside: Path | None
 
 
-def restore(journal: Path, copy: Path) -> Restored:
+def give_as_root() -> Giving:
+    """Return what gives files away: root does, and nobody else could."""
+    return os.chown if os.geteuid() == 0 else None
+
+
+def restore(journal: Path, copy: Path, giving: Giving) -> Restored:
     """
     Put *copy* in the place of the journal at *journal*; the copy itself stays as it is.
 
     What was there is kept beside it under a name with the date. The daemon's
     lock is held until the end; a failure or a crash at any instant leaves the old
     journal or the new one in place, whole.
+
+    Args:
+        journal: Whose owner, or that of its folder, gets what is made here: the daemon is to write it.
+        copy: Made by `requests backup`.
+        giving: How; `give_as_root()` for a person who restores.
 
     Raises:
         JournalError: A daemon runs, the copy cannot be used, or a file cannot be
@@ -58,14 +71,14 @@ def restore(journal: Path, copy: Path) -> Restored:
     file = Path(os.path.realpath(journal))
     draft = Path(f"{file}.restoring")
     try:
-        with _locked(journal):
+        with _locked(journal, giving):
             _remove(draft)
             try:
                 os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
                 _read(copy, draft)
                 found, held = _prepare(draft, copy)
                 _synchronise(draft)
-                _set_owner(draft, file)
+                _set_owner(draft, file, giving)
                 aside = _keep(file) if file.exists() else None
                 # Of a journal that is gone; of one that is there `_keep` has it.
                 _remove(file, itself=False)
@@ -83,7 +96,7 @@ def restore(journal: Path, copy: Path) -> Restored:
 
 
 @contextmanager
-def _locked(journal: Path) -> Iterator[None]:
+def _locked(journal: Path, giving: Giving) -> Iterator[None]:
     lock = Path(f"{journal}.lock")
     try:
         descriptor = posix.lock(lock)
@@ -92,7 +105,7 @@ def _locked(journal: Path) -> Iterator[None]:
             f"the journal {journal} is in use by a running daemon: stop it first (systemctl stop butler-mqtt)"
         ) from None
     try:
-        _set_owner(lock, journal)
+        _set_owner(lock, journal, giving)
         yield
     finally:
         os.close(descriptor)
@@ -178,11 +191,11 @@ def _compare(connection: Connection, copy: Path) -> None:
         )
 
 
-def _set_owner(file: Path, journal: Path) -> None:
-    """As root, make the owner of the journal, or of its folder, that of *file*: the daemon is to write it."""
-    if os.geteuid() == 0:
+def _set_owner(file: Path, journal: Path, giving: Giving) -> None:
+    """Make the owner of the journal, or of its folder, that of *file*."""
+    if giving is not None:
         owner = (journal if journal.exists() else journal.parent).stat()
-        os.chown(file, owner.st_uid, owner.st_gid)
+        giving(file, owner.st_uid, owner.st_gid)
 
 
 def _keep(journal: Path) -> Path:

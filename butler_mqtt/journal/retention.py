@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Protocol
 
@@ -22,9 +23,8 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.printable import counted
 
-#: Seconds after which a step ends with the statement in hand, if it has got on at all.
-STEP_SECONDS = 0.003
 #: Rows after which a step ends: each lies on several pages, at random places of the indexes.
 STEP_ROWS = 40
 #: Requests or runs that one step reads.
@@ -33,13 +33,8 @@ STEP_READS = 20
 MAX_DELETED = 20
 #: Pages that one step moves to the front of the file.
 STEP_PAGES = 20
-#: Pause after a step, in times of what it took: where steps are slow they are few.
-REST = 20.0
-#: Seconds between two sweeps.
-BETWEEN_SWEEPS_SECONDS = 10.0
-#: Free pages that stay in the file for what comes next: so many, or this share of the file.
+#: Free pages that stay in the file for what comes next, or a share of the file where that is more.
 KEPT_PAGES = 256
-KEPT_SHARE = 0.1
 
 _BEGINNING = (-1, -1)
 
@@ -97,6 +92,20 @@ DELETE FROM lives WHERE id IN (
 _log = logging.getLogger("butler_mqtt.retention")
 
 
+@dataclass(frozen=True, slots=True)
+class PruningPace:
+    """How fast the journal is pruned; no operator configures it, tests pass other values."""
+
+    #: Seconds after which a step ends with the statement in hand, if it has got on at all.
+    step_seconds: float = 0.003
+    #: Pause after a step, in times of what it took: where steps are slow they are few.
+    rest: float = 20.0
+    #: Seconds between two sweeps.
+    between_sweeps_seconds: float = 10.0
+    #: Share of the file that stays in it as free pages.
+    kept_share: float = 0.1
+
+
 class Unread(Protocol):
     """Deliveries of one session whose acknowledgement the broker may not have read."""
 
@@ -111,9 +120,9 @@ class Unread(Protocol):
 class _Step:
     """What a step does, and how much it still may."""
 
-    def __init__(self, cursor: DBAPICursor, began: float) -> None:
+    def __init__(self, cursor: DBAPICursor, deadline: float) -> None:
         self.cursor = cursor
-        self._deadline = began + STEP_SECONDS
+        self._deadline = deadline
         self._rows = STEP_ROWS
         self._got_on = False
 
@@ -143,6 +152,7 @@ class Retention:
         days: How long a closed request is kept.
         unread: Returns the deliveries that redeliveries are compared with: they are kept.
         now: The present time in milliseconds since 1970; None while it is in doubt: then nothing is pruned.
+        pace: How fast it goes.
     """
 
     def __init__(
@@ -151,14 +161,22 @@ class Retention:
         *,
         now: Callable[[], int | None] = now_ms,
         unread: Callable[[], Unread | None] = lambda: None,
+        pace: PruningPace | None = None,
     ) -> None:
         self._kept_ms = round(days * 86_400_000)
         self._now = now
         self._unread = unread
+        self._pace = pace or PruningPace()
         self._due = 0.0
         self._pruned = 0
         self._dropped = 0
         #: How far the sweep has come: the last request's time of closing and id, the last run's id.
+        self._after = _BEGINNING
+        self._after_run = -1
+
+    def load(self) -> None:
+        """Begin the sweep again: the transaction of the last step has failed."""
+        self._pruned = self._dropped = 0
         self._after = _BEGINNING
         self._after_run = -1
 
@@ -176,16 +194,16 @@ class Retention:
         if now is None:
             return False
         cutoff = now - self._kept_ms
-        step = _Step(connection.connection.cursor(), began)
+        step = _Step(connection.connection.cursor(), began + self._pace.step_seconds)
         for phase in (self._prune_requests, self._prune_runs, self._give_back):
             if phase(step, cutoff):
                 ended = time.monotonic()
-                self._due = ended + REST * (ended - began)
+                self._due = ended + self._pace.rest * (ended - began)
                 return True
         step.delete(_DELETE_SESSIONS, cutoff, MAX_DELETED)
         step.delete(_DELETE_PROCESS_STARTS, cutoff, MAX_DELETED)
         self._end_sweep()
-        self._due = began + BETWEEN_SWEEPS_SECONDS
+        self._due = began + self._pace.between_sweeps_seconds
         return False
 
     # ---- what a sweep does, each part with True until it is through
@@ -222,7 +240,7 @@ class Retention:
     def _give_back(self, step: _Step, _cutoff: int) -> bool:
         """Move pages from the end of the file into free ones; the next checkpoint cuts the end off."""
         free, pages = (_pragma(step.cursor, name) for name in ("freelist_count", "page_count"))
-        spare = min(free - max(KEPT_PAGES, round(pages * KEPT_SHARE)), STEP_PAGES)
+        spare = min(free - max(KEPT_PAGES, round(pages * self._pace.kept_share)), STEP_PAGES)
         moved = 0
         # One at a time: Python's driver runs this statement for its first step only, whatever its number.
         while moved < spare and not step.over:
@@ -263,19 +281,17 @@ class Retention:
     def _end_sweep(self) -> None:
         if self._pruned:
             _log.info(
-                "%s requests closed more than journal.retentionDays ago were forgotten",
-                self._pruned,
+                "%s closed more than journal.retentionDays ago",
+                counted(self._pruned, "request was forgotten,", "requests were forgotten,"),
                 extra={"action": "journal_pruned"},
             )
         if self._dropped:
             _log.warning(
-                "with them %s messages that the broker had never taken, dead letters for as long",
-                self._dropped,
+                "with them %s that the broker had never taken, dead letters for as long",
+                counted(self._dropped, "message"),
                 extra={"action": "journal_pruned"},
             )
-        self._pruned = self._dropped = 0
-        self._after = _BEGINNING
-        self._after_run = -1
+        self.load()
 
 
 def _pragma(cursor: DBAPICursor, name: str) -> int:

@@ -23,12 +23,14 @@ from sqlalchemy import (
     CompoundSelect,
     Connection,
     TextClause,
+    and_,
     create_engine,
     func,
     or_,
     select,
     text,
     tuple_,
+    union,
     union_all,
 )
 from sqlalchemy.exc import DBAPIError
@@ -44,6 +46,9 @@ from butler_mqtt.journal.tables import outbox, requests, runs, starts
 
 OPEN = ("received", "decided")
 REQUEST_STATES = (*OPEN, "closed", "refused")
+#: Shortest beginning of an id that stands for it, and how many ids with it are read.
+MIN_BEGIN = 4
+MAX_BEGUN = 5
 #: States of starts that still go on; the partial index `starts_ended` has all others.
 GOING_ON = ("planned", "waiting", "running")
 ENDED = (
@@ -59,6 +64,8 @@ ENDED = (
     "unknown",
     "wouldStart",
 )
+#: States of starts whose tasks did not begin, as far as is known.
+BEGAN_NOTHING = ("denied", "notStarted", "expired", "cancelled", "unknown")
 
 #: Distinct values by jumping from one to the next in an index, which reads one entry for each.
 _TASKS = text(
@@ -85,7 +92,8 @@ class Filters:
     """
     Which requests are meant; all that is given must hold.
 
-    `states` are those of requests or of starts; `task` is an id or a name
+    `states` are those of requests or of starts; `failed` also means requests for
+    which nothing began. `task` is an id or a name
     without regard to case, `tag` one the sender asked for. `since` (inclusive)
     and `until` (exclusive) are milliseconds since 1970 of the arrival. `code`
     is that of the request or of one of its starts.
@@ -163,6 +171,26 @@ class Search:
         with self._reading() as connection:
             query = select(requests.c.id).where(has_id(request_id))
             return list(connection.execute(query.order_by(requests.c.id)).scalars())
+
+    def ids(self, begin: str) -> list[str]:
+        """Return *begin* if it is the id of a request, else the first few ids that begin with it."""
+        begin = begin.rstrip("…")
+        with self._reading() as connection:
+            if connection.execute(select(requests.c.id).where(has_id(begin)).limit(1)).first():
+                return [begin]
+            if len(begin) < MIN_BEGIN:
+                return []
+            # Two conditions, since each of the two indexes is for one of them.
+            found = union(
+                *(
+                    select(requests.c.request_id).where(
+                        requests.c.holds_id.is_(holds),
+                        requests.c.request_id.between(begin, begin + "\U0010ffff"),
+                    )
+                    for holds in (True, False)
+                )
+            )
+            return list(connection.execute(found.limit(MAX_BEGUN)).scalars())
 
     def requests_rows(self, rows: Sequence[int]) -> list[RequestRows]:
         """Read whole requests, in the order of their ids."""
@@ -326,6 +354,8 @@ def _in_states(states: Sequence[str]) -> ColumnElement[bool]:
     ended = [state for state in states if state in ENDED]
     if of_requests:
         ways.append(requests.c.state.in_(of_requests))
+    if "failed" in states:
+        ways.append(_began_nothing())
     if ended:
         ways.append(BY_ID.in_(select(starts.c.request).where(_HAS_ENDED, starts.c.state.in_(ended))))
     if "waiting" in states:
@@ -338,6 +368,16 @@ def _in_states(states: Sequence[str]) -> ColumnElement[bool]:
     if "planned" in states:
         ways.append(BY_ID.in_(select(starts.c.request).where(planned())))
     return or_(*ways)
+
+
+def _began_nothing() -> ColumnElement[bool]:
+    """Return the condition that a request is closed and none of its starts began anything, or it has none."""
+    others = select(starts.c.id).where(
+        starts.c.request == requests.c.id, starts.c.state.not_in(BEGAN_NOTHING)
+    )
+    some = select(starts.c.request).where(_HAS_ENDED, starts.c.state.in_(BEGAN_NOTHING))
+    without = ~select(starts.c.id).where(starts.c.request == requests.c.id).exists()
+    return and_(requests.c.state == "closed", or_(without, and_(BY_ID.in_(some), ~others.exists())))
 
 
 def _tasks(connection: Connection, wanted: str) -> list[str]:

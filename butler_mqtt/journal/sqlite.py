@@ -14,6 +14,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,20 +31,13 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import WriteBatch
 
 #: The newest format; `migrations/versions` holds the way to it.
-FORMAT = "0005"
+FORMAT = "0007"
 
 #: The first with UPDATE … FROM.
 OLDEST_SQLITE = (3, 33)
 
 #: With less free space than this nothing new is acknowledged, so that what is open can still be finished.
 LOW_DISK_BYTES = 32 * 1024 * 1024
-
-#: The write-ahead log keeps this much space on the disk when it is empty.
-KEPT_LOG_BYTES = 32 * 1024 * 1024
-
-#: Pages in the write-ahead log at which a commit moves them into the file, which keeps everybody waiting for
-#: tens of milliseconds: seldom, since `journal.checkpoint` does it before. 32 MB.
-MAX_LOG_PAGES = 8000
 
 #: Pages that a commit writes, beside one for so many rows; measured with few and with many requests at once.
 COMMIT_PAGES = 8
@@ -62,6 +56,17 @@ _log = logging.getLogger("butler_mqtt.journal")
 _OF_THE_FILE = (DatabaseError, DBAPIError, sqlite3.DatabaseError)
 
 
+@dataclass(frozen=True, slots=True)
+class LogSizes:
+    """Sizes of the write-ahead log; no operator configures them."""
+
+    #: Space that it keeps on the disk when it is empty.
+    kept_bytes: int = 32 * 1024 * 1024
+    #: Pages in it at which a commit moves them into the file, which keeps everybody waiting for tens of
+    #: milliseconds: seldom, since `journal.checkpoint` does it before. 32 MB.
+    max_pages: int = 8000
+
+
 class Journal:
     """
     The writer's side of the journal.
@@ -69,11 +74,15 @@ class Journal:
     Args:
         url: `sqlite:///FILE`.
         low_disk_bytes: Free space below which `has_room` says no.
+        log: How large the write-ahead log may be.
     """
 
-    def __init__(self, url: str, *, low_disk_bytes: int = LOW_DISK_BYTES) -> None:
+    def __init__(
+        self, url: str, *, low_disk_bytes: int = LOW_DISK_BYTES, log: LogSizes | None = None
+    ) -> None:
         self.path = Path(make_url(url).database or "butler-mqtt.sqlite").absolute()
         self._low_disk_bytes = low_disk_bytes
+        self._log = log
         self._lock: int | None = None
         self._files = Files(self.path)
         self._lost = False
@@ -108,7 +117,7 @@ class Journal:
                 self._lock = self._take_lock()
                 self._files, self._lost = Files(self.path), False
             self._files.prepare(self._lock, known=known)
-            self._engine = writing_engine(self.path)
+            self._engine = writing_engine(self.path, self._log)
             self._connection = self._engine.connect()
             self._driver = _driver_of(self._connection)
             self._migrate(self._connection)
@@ -320,8 +329,9 @@ def _driver_of(connection: Connection) -> sqlite3.Connection:
     return driver
 
 
-def writing_engine(path: Path) -> Engine:
+def writing_engine(path: Path, log: LogSizes | None = None) -> Engine:
     """Return an engine with one connection that writes durably and begins transactions at once."""
+    log = log or LogSizes()
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=StaticPool,
@@ -338,8 +348,8 @@ def writing_engine(path: Path) -> Engine:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             # A long read lets the log grow; it is cut again at the next checkpoint that empties it.
-            connection.execute(f"PRAGMA journal_size_limit={KEPT_LOG_BYTES}")
-            connection.execute(f"PRAGMA wal_autocheckpoint={MAX_LOG_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit={log.kept_bytes}")
+            connection.execute(f"PRAGMA wal_autocheckpoint={log.max_pages}")
         except sqlite3.Error:
             # Nobody else closes it, and it would keep a -wal with the rights the file has now.
             connection.close()

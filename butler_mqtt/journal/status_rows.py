@@ -22,11 +22,16 @@ from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, start
 
 @dataclass(frozen=True, slots=True)
 class StatusRows:
-    """A request with its deliveries, starts and stages as written; each start with its run's result."""
+    """
+    A request with its deliveries, starts and stages as written; each start with its run's result.
+
+    `held`: since a backup was restored.
+    """
 
     request: Row
     deliveries: tuple[Row, ...]
     starts: tuple[Row, ...]
+    held: bool
     stages: tuple[Row, ...] = ()
 
 
@@ -106,6 +111,7 @@ def _status_rows(connection: Connection, request_id: str) -> StatusRows | None:
         request,
         tuple(read_rows(connection, arrived)),
         tuple(read_rows(connection, begun)),
+        held_requests.holds(connection, request["id"]),
         tuple(stage_rows.of_requests(connection, [request["id"]])),
     )
 

@@ -225,6 +225,27 @@ outbox = Table(
 Index("outbox_by_request", outbox.c.request)
 Index("outbox_quarantined", outbox.c.quarantined_at, sqlite_where=outbox.c.quarantined_at.isnot(None))
 
+#: Namespaces of parameters: one without keys still exists, until it is deleted.
+parameter_namespaces = Table(
+    "parameter_namespaces",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+
+#: Parameters for load scripts to read; from `expires_at` on one counts as deleted.
+parameters = Table(
+    "parameters",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("namespace", Integer, ForeignKey("parameter_namespaces.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("expires_at", Integer),
+)
+Index("parameters_by_key", parameters.c.namespace, parameters.c.key, unique=True)
+Index("parameters_expiring", parameters.c.expires_at, sqlite_where=parameters.c.expires_at.isnot(None))
+
 #: One process start of the daemon on this journal.
 process_starts = Table(
     "lives",
@@ -236,7 +257,7 @@ process_starts = Table(
 Index("lives_by_time", process_starts.c.began_at)
 
 #: What happens seldom to a request or a run and would be asked for afterwards: a redelivery, a doubt, what
-#: the Qlik server showed about a doubt. `kind` is one of the words of docs/audit.md.
+#: the Qlik server showed about a doubt, the end of a script log. `kind` is one of the words of docs/audit.md.
 notes = Table(
     "notes",
     metadata,

@@ -10,6 +10,7 @@ from butler_mqtt.contract import replies
 from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.domain.open_work import Address, Delivery
 from butler_mqtt.journal import tables
+from butler_mqtt.ledger.callers import Callers
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 _log = logging.getLogger("butler_mqtt.ledger")
@@ -22,8 +23,10 @@ class Deliveries:
     A message is written in the same transaction as the state it reports.
     """
 
-    def __init__(self, turn: UnitOfWork) -> None:
+    def __init__(self, turn: UnitOfWork, callers: Callers) -> None:
         self._turn = turn
+        #: Who waits for a reply at the REST door.
+        self.callers = callers
 
     def session_began(self) -> int:
         """Record a new session with the broker and return its row."""
@@ -59,15 +62,9 @@ class Deliveries:
             },
         )
         self._turn.after(self._turn.counting.received, arrival.door)
-        return Delivery(
-            identity,
-            arrival.door,
-            arrival.received_at,
-            wait,
-            address.reply_topic,
-            correlation,
-            arrival.on_reply,
-        )
+        if arrival.on_reply is not None:
+            self._turn.after(self.callers.add, identity, arrival.on_reply)
+        return Delivery(identity, arrival.door, arrival.received_at, wait, address.reply_topic, correlation)
 
     def answer(self, delivery: Delivery, row: int, request_id: str, answer: str, code: str) -> None:
         """Answer *delivery*, once; *code* is the code or status of the reply, for the metrics."""
@@ -76,8 +73,7 @@ class Deliveries:
         seconds = max(0, now - delivery.received_at) / 1000
         self._turn.after(self._turn.counting.answered, delivery.door, code, seconds)
         if delivery.reply_topic is None:
-            if delivery.on_reply is not None:
-                self._turn.after(delivery.on_reply, answer)
+            self.pass_on(delivery.id, answer)
             return
         self._publish(
             "reply",
@@ -91,6 +87,10 @@ class Deliveries:
                 delivery.id,
             ),
         )
+
+    def pass_on(self, delivery: int, answer: str) -> None:
+        """Pass the reply to *delivery* to who waits for it, once the turn is on disk."""
+        self._turn.after(self.callers.answer, delivery, answer)
 
     def announce(self, row: int, request_id: str, topic: str, event: Mapping[str, object]) -> None:
         """Publish *event* on *topic*; *row* is a request it belongs to."""

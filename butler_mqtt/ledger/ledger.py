@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from butler_mqtt.journal.refusal_bounds import Refusals
+from butler_mqtt.ledger.callers import Callers
 from butler_mqtt.ledger.deliveries import Deliveries
 from butler_mqtt.ledger.events import Events
 from butler_mqtt.ledger.incidents import Incidents
 from butler_mqtt.ledger.new_starts import NewStarts
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.open_requests import OpenRequests
+from butler_mqtt.ledger.parameters import Parameters
 from butler_mqtt.ledger.runs import Runs
 from butler_mqtt.ledger.stage_records import StageRecords
 from butler_mqtt.ledger.starts import Starts
@@ -23,7 +25,9 @@ class Ledger:
         turn: Gathers the rows.
         event_topic: Above the topics of events; None publishes none.
         if_running: `queue` or `skip`: what a request means that does not say.
+        max_keys: Keys that one namespace of parameters may have.
         refusals: Bounds what is kept of refusals and repetitions; None keeps all.
+        caller_seconds: For which an HTTP caller waits for a reply at most.
     """
 
     def __init__(
@@ -32,10 +36,13 @@ class Ledger:
         *,
         event_topic: str | None = None,
         if_running: str = "queue",
+        max_keys: int = 1000,
         refusals: Refusals | None = None,
+        caller_seconds: float = 30.0,
     ) -> None:
-        self.deliveries = Deliveries(turn)
+        self.deliveries = Deliveries(turn, Callers(caller_seconds))
         self.notes = Notes(turn)
+        self.parameters = Parameters(turn, max_keys)
         incidents = Incidents(turn)
         events = Events(self.deliveries, event_topic)
         new_starts = NewStarts(turn, if_running)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.open_work import Run
 from butler_mqtt.journal import tables
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
+#: POSTs of a run of which notes are written: where a proxy answers instead of Qlik there can be hundreds.
+MOST_NOTED = 3
+
 
 class Notes:
-    """Writes notes; each *kind* is a step of docs/audit.md, each *text* a sentence for people."""
+    """Writes notes; each *kind* is a step of docs/audit.md, each *text* is for people."""
 
     def __init__(self, turn: UnitOfWork) -> None:
         self._turn = turn
 
     def of_run(self, run: Run, kind: str, text: str) -> None:
-        """Record something about a run, shown with each of its requests."""
-        self._note(kind, text, run=run.id)
+        """Record something about a run, shown with each of its requests; not for ever."""
+        if run.attempts <= MOST_NOTED:
+            self._note(kind, text, run=run.id)
+
+    def script_log(self, run: int, lines: Sequence[str]) -> None:
+        """Record the last lines of the script log of a run's execution, one a line."""
+        self._note("scriptLog", "\n".join(lines), run=run)
 
     def cut(self, request: int, size: int, kept: int) -> None:
         """Record that of a refused body of *size* bytes only the first *kept* are in the journal."""

@@ -67,8 +67,10 @@ class Runs:
             self._turn.unit.update(tables.starts, start.id, run=identity)
         return run
 
-    def again(self, run: Run) -> None:
-        """Record that a run whose POST began nothing is about to be posted once more."""
+    def again(self, run: Run, *, renewed: bool = False) -> None:
+        """Record that a run whose POST began nothing is to be posted once more; *renewed*: as if new."""
+        if renewed:
+            run.intended_at = now_ms()
         self._notes.of_run(run, "postedAgain", "nothing had begun, so that the start is asked of Qlik again")
         self._move(run, RunState.INTENDED)
         run.attempts += 1
@@ -80,6 +82,8 @@ class Runs:
             nothing_at=None,
             baseline_result=run.baseline.result_id,
             baseline_began=to_ms(run.baseline.began),
+            server_date=to_ms(run.baseline.server_date),
+            intended_at=run.intended_at,
         )
 
     def found_nothing(self, run: Run) -> None:
@@ -161,6 +165,8 @@ class Runs:
                 duration_ms=execution.duration_ms,
                 message=execution.message,
             )
+        if script_log:
+            self._notes.script_log(watch.run, script_log)
         self._turn.after(self._turn.counting.ended, state.value)
         published = task_events.outcome(execution, abort_reason=watch.abort_reason)
         self._events.publish(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from butler_mqtt.domain.model import Publication
+from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import Table, WriteBatch
 
 
@@ -60,6 +61,8 @@ class UnitOfWork:
     def __init__(self, counting: Counting | None = None) -> None:
         self.counting = counting or NotCounting()
         self._last: dict[str, int] = {}
+        #: That of the turn, for what is read or written at once.
+        self.transaction: Transaction
         self.begin()
 
     def begin(self) -> None:

@@ -23,10 +23,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
+from butler_mqtt.mqtt import refusals
+from butler_mqtt.mqtt.connack import OtherVersion
 from butler_mqtt.mqtt.network_loop import NetworkLoop
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.oversize import ProtocolError
 from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
+from butler_mqtt.repeated_lines import RepeatedLines
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
@@ -44,9 +47,6 @@ _PASSING = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
 #: timeout, session taken over, administrative action, use another server, server moved, rate exceeded,
 #: maximum connect time (MQTT 5.0, 3.14.2.1).
 _UNRELATED = frozenset({0x88, 0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0x9F, 0xA0})
-
-#: Bad user name or password, not authorized.
-_LOGIN = frozenset({0x86, 0x87})
 
 _random = secrets.SystemRandom()
 
@@ -75,6 +75,10 @@ class Ended:
 
 class Peer(Protocol):
     """What uses a connection; all methods are called on the connection's thread."""
+
+    @property
+    def will_topic(self) -> str | None:
+        """The topic of the will that `prepare` has set, None without one."""
 
     def prepare(self, client: paho.Client) -> None:
         """Set callbacks and will, before CONNECT."""
@@ -130,6 +134,9 @@ class BrokerConnection:
         self._failures = 0
         self._progress = time.monotonic()
         self._last_refusal = ""
+        self._lost_lines = RepeatedLines()
+        #: Level of the lines about the next connection: that of the line about the end of the last one.
+        self.level = logging.INFO
         self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
 
     @property
@@ -226,24 +233,29 @@ class BrokerConnection:
                 self._loop = loop
                 connect(client, self._mqtt, keep_session=self._keep_session, limited=True)
                 self._serve(client, loop)
-        except BrokerError as error:
-            return Ended(str(error), refused=True)
-        except ssl.SSLError as error:
-            # A broker that goes down during the handshake just ends the stream.
-            refused = self._accepted_at is None and not isinstance(error, ssl.SSLEOFError)
-            return Ended(f"TLS failed: {tls_reason(error)}", refused=refused, lasted=self._lasted())
-        except (OSError, UnicodeError) as error:  # UnicodeError: a host name that DNS cannot express
-            reason = str(error) or type(error).__name__
-            return Ended(reason, lasted=self._lasted(), ours=isinstance(error, ProtocolError))
+        except (BrokerError, OSError, UnicodeError) as error:
+            return self._failed(error)
         finally:
             self._client = None
             self._loop = None
         if self._ended is not None:
             return self._ended
         if self._accepted_at is None:
-            version = f"MQTT {self._mqtt.protocol_version}{' with TLS' if self._mqtt.tls.enable else ''}"
-            return Ended(f"the broker did not answer CONNECT; does it speak {version} on this port?")
+            return Ended(f"the broker did not answer CONNECT; {refusals.unanswered(self._mqtt)}")
         return Ended("the connection was closed", lasted=self._lasted())
+
+    def _failed(self, error: BrokerError | OSError | UnicodeError) -> Ended:
+        """Judge what ended an attempt; a UnicodeError is about a host name that DNS cannot express."""
+        if isinstance(error, BrokerError):
+            return Ended(str(error), refused=True)
+        if isinstance(error, OtherVersion):
+            return Ended(str(error), refused=not error.passing)
+        if isinstance(error, ssl.SSLError):
+            # A broker that goes down during the handshake just ends the stream.
+            refused = self._accepted_at is None and not isinstance(error, ssl.SSLEOFError)
+            return Ended(f"TLS failed: {tls_reason(error)}", refused=refused, lasted=self._lasted())
+        reason = str(error) or type(error).__name__
+        return Ended(reason, lasted=self._lasted(), ours=isinstance(error, ProtocolError))
 
     def _serve(self, client: paho.Client, loop: NetworkLoop) -> None:
         """Turn the network loop until the connection is gone."""
@@ -271,20 +283,25 @@ class BrokerConnection:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
+            explained = refusals.explained(reason, self._mqtt, self._peer.will_topic)
             self._ended = Ended(
-                f"the broker refused the connection: {named(reason)}{_advice(reason)}",
+                f"the broker refused the connection: {explained}",
                 refused=reason.value not in _PASSING,
                 code=reason.value,
             )
             return
         self._accepted_at = time.monotonic()
         gone = self._outages.reached()
-        logger.info(
-            "Connected to %s as %s, MQTT %s, %s session%s",
+        if gone is not None:
+            self.level = logging.INFO
+        session = f", {'resumed' if flags.session_present else 'new'} session" if self._keep_session else ""
+        logger.log(
+            self.level,
+            "Connected to %s as %s, MQTT %s%s%s",
             self.where,
             self.client_id,
             self._mqtt.protocol_version,
-            "resumed" if flags.session_present else "new",
+            session,
             "" if gone is None else f"; the broker was not reached for {gone:.0f} s",
             extra={"action": "mqtt_connected"},
         )
@@ -307,9 +324,14 @@ class BrokerConnection:
         return None if self._accepted_at is None else time.monotonic() - self._accepted_at
 
     def _log_end(self, ended: Ended) -> None:
-        """Log a refusal as an error once per reason, and a broker out of reach as a warning once."""
+        """
+        Log a refusal as an error once per reason, and a broker out of reach as a warning once.
+
+        A connection that is lost again and again is a line a minute for each reason.
+        """
         if self.stopping:
             return
+        self.level = logging.INFO
         again = ended.refused and ended.reason == self._last_refusal
         self._last_refusal = ended.reason if ended.refused else ""
         line = (
@@ -323,8 +345,5 @@ class BrokerConnection:
         elif ended.lasted is None:
             logger.log(self._outages.unreachable(ended.reason), *line, extra={"action": "mqtt_unreachable"})
         else:
-            logger.info(*line, extra={"action": "mqtt_lost"})
-
-
-def _advice(reason: ReasonCode) -> str:
-    return "; check mqttConfig.username and its password" if reason.value in _LOGIN else ""
+            self.level = self._lost_lines.level(ended.reason)
+            logger.log(self.level, *line, extra={"action": "mqtt_lost"})

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
 
 from paho.mqtt import client as paho
@@ -23,36 +21,19 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Message
 from butler_mqtt.mqtt.connection import MAX_BACKOFF_SECONDS, BrokerConnection, Ended
+from butler_mqtt.mqtt.door_state import DoorState, ReportedState
 from butler_mqtt.mqtt.hangups import Hangups
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded
 from butler_mqtt.mqtt.presence import Presence, Status, new_instance, parse, session_taken_over
 from butler_mqtt.mqtt.puback_proof import Proof
 from butler_mqtt.mqtt.received_message import received
+from butler_mqtt.mqtt.status_wait import StatusWait
 from butler_mqtt.mqtt.subscription import SUBACK_SECONDS, RequestSubscription
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
-#: How long a reconnected daemon waits for the retained status before it publishes its own.
-RETAINED_STATUS_SECONDS = 1.0
 RETAIN_NOT_SUPPORTED = 0x9A
-
-
-class DoorState(StrEnum):
-    """Whether requests can arrive."""
-
-    #: Not connected: the broker cannot be reached or lost us; tried again for ever.
-    CONNECTING = "connecting"
-    #: Subscribed at QoS 1: requests arrive.
-    READY = "ready"
-    #: The broker refuses us (credentials, rights, certificate); tried again, though time alone fixes nothing.
-    REFUSED = "refused"
-    #: Another daemon uses our client id; this one does not connect, so that the other can work.
-    TAKEN_OVER = "taken_over"
-    #: The time of TAKEN_OVER is over, so that supervisors do not fight: end the process.
-    GIVEN_UP = "given_up"
-    #: Ended by `stop`.
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +64,7 @@ class Door:
         stay_away_seconds: From TAKEN_OVER to GIVEN_UP.
         max_backoff_seconds: The longest wait between two attempts to connect.
         outages: Shared with the other connections of the process.
+        qrs_unreachable: For the status: whether the Qlik server does not answer.
     """
 
     def __init__(
@@ -99,25 +81,22 @@ class Door:
         stay_away_seconds: float = 60.0,
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
         outages: Outages | None = None,
+        qrs_unreachable: Callable[[], bool] = lambda: False,
     ) -> None:
         self.instance = instance or new_instance()
-        self.reason = "no answer yet"
         self._mqtt = mqtt
         self._on_message = guarded(on_message)
         self._on_session = guarded(on_session)
-        self._on_state = guarded(on_state)
         self._on_read = guarded(on_read)
         self._stay_away_seconds = stay_away_seconds
-        self._state = DoorState.CONNECTING
-        self._state_lock = threading.Lock()
+        self._reported = ReportedState(guarded(on_state))
         self._generation = 0
         self._session: _Session | None = None
-        self._presence = Presence(mqtt, Status("online", self.instance, datetime.now(UTC), version))
+        ours = Status("online", self.instance, datetime.now(UTC), version)
+        self._presence = Presence(mqtt, ours, qrs_unreachable)
         self._hangups = Hangups(mqtt.status_topic)
         self._subscription = RequestSubscription(mqtt)
-        #: While the retained status is awaited: until when, and the requests held back for that time.
-        self._wait_until: float | None = None
-        self._held: list[Message] = []
+        self._status_wait = StatusWait()
         self._connection = BrokerConnection(
             mqtt,
             client_id=mqtt.client_id,
@@ -131,12 +110,17 @@ class Door:
     @property
     def state(self) -> DoorState:
         """Whether requests can arrive; `reason` says why not."""
-        return self._state
+        return self._reported.state
+
+    @property
+    def reason(self) -> str:
+        """Why the state is what it is, for people."""
+        return self._reported.reason
 
     @property
     def ready(self) -> bool:
         """Whether requests can arrive now."""
-        return self._state is DoorState.READY
+        return self.state is DoorState.READY
 
     @property
     def alive(self) -> bool:
@@ -172,16 +156,21 @@ class Door:
         """
         deadline = time.monotonic() + timeout
         session = self._session
-        taken_over = self._state is DoorState.TAKEN_OVER
+        taken_over = self.state is DoorState.TAKEN_OVER
         if session is not None and self._presence.shown and not (self._connection.stopping or taken_over):
             published = self._presence.publish_offline(session.client)
             # An error means that the connection was lost; then the will says the same.
             with contextlib.suppress(RuntimeError, ValueError):
                 published.wait_for_publish(min(timeout / 2, 2.0))
         self._connection.stop(max(deadline - time.monotonic(), 0.1))
-        self._become(DoorState.STOPPED, "stopped")
+        self._reported.become(DoorState.STOPPED, "stopped")
 
     # What the connection calls.
+
+    @property
+    def will_topic(self) -> str | None:
+        """The topic of the will, None where the status is left out."""
+        return self._mqtt.status_topic if self._presence.shown else None
 
     def prepare(self, client: paho.Client) -> None:
         """Set will and callbacks."""
@@ -193,16 +182,16 @@ class Door:
     def accepted(self, client: paho.Client, session_present: bool, limits: BrokerLimits) -> None:
         """Begin a generation and subscribe."""
         self._generation += 1
-        self._held.clear()
         self._hangups.accepted()
+        self._status_wait.end()
         # Before the first birth the retained status is a predecessor's, and there is nothing to wait for.
-        wait = self._presence.born and self._presence.shown
-        self._wait_until = time.monotonic() + RETAINED_STATUS_SECONDS if wait else None
+        if self._presence.born and self._presence.shown:
+            self._status_wait.begin()
         proof = Proof(client, partial(self._on_read, self._generation))
         self._session = _Session(self._generation, client, proof)
         if not limits.retain_available:
             self._presence.drop_retain()
-        self._warn_of_short_session(limits)
+        _warn_of_short_session(self._mqtt, limits)
         self._on_session(self._generation, session_present)
         self._hangups.sent(self._subscription.send(client, with_status=self._presence.shown))
 
@@ -211,10 +200,13 @@ class Door:
         """Do what is due."""
         if self._session is not None:
             self._session.proof.turned(self._connection.send_between)
+            sent = self._presence.refresh(self._session.client) if self.ready else None
+            if sent is not None:
+                self._hangups.sent(sent)
         if self._subscription.overdue:
             self._subscription.end()
             self._connection.leave(f"the broker did not answer SUBSCRIBE within {SUBACK_SECONDS:.0f} s")
-        if self._wait_until is not None and time.monotonic() > self._wait_until:
+        if self._status_wait.overdue:
             self._end_wait()
         if self._session is not None and self._hangups.retry():
             self._connection.leave(f"trying again with the status on {self._mqtt.status_topic}")
@@ -223,13 +215,12 @@ class Door:
         """Record the end of a connection; False when another daemon has our client id."""
         self._session = None
         self._subscription.end()
-        self._wait_until = None
-        self._held.clear()
+        self._status_wait.end()
         if self._connection.stopping:
             return True
         if ended.code == RETAIN_NOT_SUPPORTED:
             self._presence.drop_retain()
-        if self._state is not DoorState.TAKEN_OVER:
+        if self.state is not DoorState.TAKEN_OVER:
             evidence = session_taken_over(ended)
             if evidence is not None:
                 self._taken_over(evidence)
@@ -241,13 +232,13 @@ class Door:
                     suspicion,
                     extra={"action": "mqtt_hung_up"},
                 )
-        if self._state is DoorState.TAKEN_OVER:
+        if self.state is DoorState.TAKEN_OVER:
             self._connection.pause(self._stay_away_seconds)
             if not self._connection.stopping:
-                self._become(DoorState.GIVEN_UP, self.reason)
+                self._reported.become(DoorState.GIVEN_UP, self.reason)
             return False
         reason = "; ".join(part for part in (ended.reason, self._hangups.suspicion) if part)
-        self._become(DoorState.REFUSED if ended.refused else DoorState.CONNECTING, reason)
+        self._reported.become(DoorState.REFUSED if ended.refused else DoorState.CONNECTING, reason)
         return True
 
     # Callbacks of paho.
@@ -260,17 +251,25 @@ class Door:
         reasons: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        refusal = self._subscription.refusal(reasons)
+        refusal = self._subscription.refusal(reasons, self._connection.level)
         if refusal is not None:
             self._connection.leave(refusal, refused=True)
             return
         if not self._subscription.sees_status(reasons):
-            self._wait_until = None if self._wait_until is None else 0.0
-        if self._wait_until is None:
+            self._status_wait.hurry()
+        if not self._status_wait.going_on:
             self._open(client)
 
-    def _received(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        self._accept(client, received(message, generation=self._generation))
+    def _received(self, client: paho.Client, _userdata: object, packet: paho.MQTTMessage) -> None:
+        message = received(packet, generation=self._generation)
+        if message.topic == self._mqtt.status_topic:
+            self._accept_status(client, message)
+        elif self.state is DoorState.TAKEN_OVER:
+            pass  # not acknowledged: it belongs to the other daemon
+        elif self._status_wait.going_on:
+            self._status_wait.hold(message)
+        else:
+            self._on_message(message)
 
     def _published(
         self,
@@ -288,26 +287,14 @@ class Door:
         """Be online."""
         if self._presence.shown:
             self._hangups.sent(self._presence.publish_birth(client))
-        self._become(DoorState.READY, "subscribed")
+        self._reported.become(DoorState.READY, "subscribed")
 
     def _end_wait(self) -> None:
         """Be online, since no other daemon is, and pass on what was held back."""
-        self._wait_until = None
-        held, self._held = self._held, []
-        for message in held:
+        for message in self._status_wait.end():
             self._on_message(message)
         if self._session is not None:
             self._open(self._session.client)
-
-    def _accept(self, client: paho.Client, message: Message) -> None:
-        if message.topic == self._mqtt.status_topic:
-            self._accept_status(client, message)
-        elif self._state is DoorState.TAKEN_OVER:
-            pass  # not acknowledged: it belongs to the other daemon
-        elif self._wait_until is not None:
-            self._held.append(message)
-        else:
-            self._on_message(message)
 
     def _accept_status(self, client: paho.Client, message: Message) -> None:
         """Leave when it shows another daemon with our client id; else end the wait for it."""
@@ -320,22 +307,11 @@ class Door:
                 return
             if self._presence.is_foreign(status) and not message.retain:
                 self._presence.repeat(client)
-        if message.retain and self._wait_until is not None:
+        if message.retain and self._status_wait.going_on:
             self._end_wait()
 
-    # States.
-
-    def _become(self, state: DoorState, reason: str) -> None:
-        with self._state_lock:
-            self.reason = reason
-            if state is self._state or self._state is DoorState.STOPPED:
-                return
-            self._state = state
-        self._on_state(state)
-
     def _taken_over(self, reason: str) -> None:
-        self._held.clear()
-        self._wait_until = None
+        self._status_wait.end()
         logger.error(
             "Client id %s is in use elsewhere: %s. Not connecting for %.0f s, then ending; "
             "give each daemon its own mqttConfig.clientId and statusTopic, or stop one",
@@ -344,15 +320,16 @@ class Door:
             self._stay_away_seconds,
             extra={"action": "mqtt_taken_over"},
         )
-        self._become(DoorState.TAKEN_OVER, reason)
+        self._reported.become(DoorState.TAKEN_OVER, reason)
 
-    def _warn_of_short_session(self, limits: BrokerLimits) -> None:
-        granted = limits.session_expiry_seconds
-        if granted is not None and granted < self._mqtt.session_expiry_seconds:
-            logger.warning(
-                "The broker keeps our session for %d s only, not %d s: "
-                "requests published while the daemon is down for longer are lost",
-                granted,
-                self._mqtt.session_expiry_seconds,
-                extra={"action": "mqtt_limits"},
-            )
+
+def _warn_of_short_session(mqtt: settings.MqttSettings, limits: BrokerLimits) -> None:
+    granted = limits.session_expiry_seconds
+    if granted is not None and granted < mqtt.session_expiry_seconds:
+        logger.warning(
+            "The broker keeps our session for %d s only, not %d s: "
+            "requests published while the daemon is down for longer are lost",
+            granted,
+            mqtt.session_expiry_seconds,
+            extra={"action": "mqtt_limits"},
+        )

@@ -11,6 +11,7 @@ import socket
 import ssl
 from typing import Self
 
+from butler_mqtt.mqtt.connack import ConnackForm
 from butler_mqtt.mqtt.oversize import PacketFilter, PacketLimit, ProtocolError
 from butler_mqtt.mqtt.websocket import LATER, Place, WebSocket
 
@@ -32,6 +33,7 @@ class PacketSocket:
     def __init__(self, sock: socket.socket | WebSocket, limit: PacketLimit) -> None:
         self._sock = sock
         self._packets = PacketFilter(limit)
+        self._form = ConnackForm(is_v5=limit.is_v5)
         self._read = b""
         self._position = 0
         #: The rest of a packet of ours, which has to leave before anything of paho.
@@ -137,6 +139,8 @@ class PacketSocket:
         if not data:
             return False
         try:
+            if not self._form.known:
+                data = self._form.feed(data)
             self._read = self._packets.feed(data)
         except ProtocolError as error:
             self.problem = error

@@ -19,8 +19,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.oversize import MAX_PACKET, PacketLimit
-from butler_mqtt.mqtt.packet_socket import SocketContext
+from butler_mqtt.mqtt.oversize import MAX_PACKET, PacketLimit, ProtocolError
+from butler_mqtt.mqtt.packet_socket import PacketSocket, SocketContext
 from butler_mqtt.mqtt.websocket import Place
 
 logger = logging.getLogger("butler_mqtt.mqtt")
@@ -147,6 +147,16 @@ def connect(
         clean_start=not keep_session,
         properties=properties,
     )
+
+
+def problem_of(client: paho.Client) -> Callable[[], ProtocolError | None]:
+    """
+    Return what tells why nothing more is read of a client that has just connected; None while it is.
+
+    paho closes the socket and forgets it when the connection ends.
+    """
+    sock = client.socket()
+    return lambda: sock.problem if isinstance(sock, PacketSocket) else None
 
 
 def tls_reason(error: ssl.SSLError) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -22,6 +24,11 @@ from butler_mqtt.mqtt.paho_client import login_name, named
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
+#: What a status says of the Qlik server (QRS).
+REACHABLE, UNREACHABLE = "reachable", "unreachable"
+#: Seconds between two status messages about the Qlik server at least, should it come and go.
+QRS_SECONDS = 5.0
+
 #: MQTT 5 reason code of a DISCONNECT.
 SESSION_TAKEN_OVER = 0x8E
 
@@ -33,19 +40,32 @@ def new_instance() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One retained message on `statusTopic`; `status` is `online` or `offline`."""
+    """
+    One retained message on `statusTopic`; `status` is `online` or `offline`.
+
+    `qrs` says whether the Qlik server answers, once it has not; None before
+    that, and of a daemon that is offline.
+    """
 
     status: str
     instance: str
     started_at: datetime
     version: str
+    qrs: str | None = None
 
     def payload(self) -> bytes:
         """Return the JSON object as it is published."""
         # Microseconds, since the start times of two daemons decide which one is the newcomer.
         started = self.started_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        known = {} if self.qrs is None else {"qrs": self.qrs}
         return json.dumps(
-            {"status": self.status, "instance": self.instance, "startedAt": started, "version": self.version}
+            {
+                "status": self.status,
+                "instance": self.instance,
+                "startedAt": started,
+                "version": self.version,
+                **known,
+            }
         ).encode()
 
 
@@ -58,7 +78,14 @@ def parse(payload: bytes) -> Status | None:
             return None
         # In UTC at once: an offset can lead beyond the calendar.
         started = started.astimezone(UTC)
-        return Status(str(value["status"]), str(value["instance"]), started, str(value.get("version", "")))
+        qrs = value.get("qrs")
+        return Status(
+            str(value["status"]),
+            str(value["instance"]),
+            started,
+            str(value.get("version", "")),
+            qrs if qrs in (REACHABLE, UNREACHABLE) else None,  # not a set: it may be a list
+        )
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -70,10 +97,23 @@ class Presence:
     Args:
         mqtt: The topic, and the user for the log.
         ours: Our status while online.
+        qrs_unreachable: Whether the Qlik server does not answer.
+        clock: Monotonic time in seconds.
     """
 
-    def __init__(self, mqtt: settings.MqttSettings, ours: Status) -> None:
+    def __init__(
+        self,
+        mqtt: settings.MqttSettings,
+        ours: Status,
+        qrs_unreachable: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._mqtt = mqtt
+        self._qrs_unreachable = qrs_unreachable
+        self._clock = clock
+        #: What the last status message said of the Qlik server, and from when on the next may differ.
+        self._said: str | None = None
+        self._next_change = 0.0
         self._online = ours
         self._retain = True
         self._birth_id: int | None = None
@@ -92,12 +132,23 @@ class Presence:
 
     def publish_birth(self, client: paho.Client) -> str:
         """Publish `online`; returns what was sent, for people."""
-        self._birth_id = self._publish(client, self._online).mid
+        self._birth_id = self._publish_online(client).mid
+        return self._named()
+
+    def refresh(self, client: paho.Client) -> str | None:
+        """Publish what has changed about the Qlik server; returns what was sent, None when nothing was."""
+        if self._qrs() == self._said or self._birth_id is None or self._clock() < self._next_change:
+            return None
+        self._next_change = self._clock() + QRS_SECONDS
+        self._publish_online(client)
+        return self._named()
+
+    def _named(self) -> str:
         return f"the status{', retained,' if self._retain else ''} to {self._mqtt.status_topic}"
 
     def repeat(self, client: paho.Client) -> None:
         """Publish `online` again: the late will of a predecessor has replaced our retained birth."""
-        self._publish(client, self._online)
+        self._publish_online(client)
 
     def publish_offline(self, client: paho.Client) -> paho.MQTTMessageInfo:
         """Publish `offline`, on any thread."""
@@ -148,6 +199,15 @@ class Presence:
             return None
         counts = status.started_at > self._online.started_at if retained else status.status == "online"
         return f"another daemon, instance {status.instance}, published its status" if counts else None
+
+    def _publish_online(self, client: paho.Client) -> paho.MQTTMessageInfo:
+        self._said = self._qrs()
+        return self._publish(client, replace(self._online, qrs=self._said))
+
+    def _qrs(self) -> str | None:
+        if self._qrs_unreachable():
+            return UNREACHABLE
+        return None if self._said is None else REACHABLE
 
     def _publish(self, client: paho.Client, status: Status) -> paho.MQTTMessageInfo:
         return client.publish(self._mqtt.status_topic, status.payload(), qos=1, retain=self._retain)

@@ -16,7 +16,16 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.connack import OtherVersion
+from butler_mqtt.mqtt.paho_client import (
+    BrokerLimits,
+    connect,
+    guarded,
+    named,
+    new_client,
+    problem_of,
+    tls_reason,
+)
 
 #: Seconds for the broker to answer one step.
 STEP_SECONDS = 5.0
@@ -25,11 +34,17 @@ SESSION_SECONDS = 60
 
 
 class ProbeRefused(BrokerError):
-    """The broker answered and said no; `reason` is its own text, `code` its MQTT 5 reason code if any."""
+    """
+    The broker answered and said no.
 
-    def __init__(self, reason: str, code: int | None = None) -> None:
+    `reason` is its own text, `code` its MQTT 5 reason code if any, `advice` what
+    to change where the answer itself shows it.
+    """
+
+    def __init__(self, reason: str, code: int | None = None, advice: str = "") -> None:
         self.reason = reason
         self.code = code
+        self.advice = advice
         super().__init__(reason)
 
 
@@ -46,6 +61,7 @@ class Probe:
         client_id: Not the daemon's own, whose session it would take.
         keep_session: Whether the broker shall keep the session when this ends.
         only_ask: With *keep_session* and MQTT 5: see what is granted, and end the session all the same.
+        will: Topic and payload of a retained will, which this connection takes back when it ends.
 
     Raises:
         ProbeRefused: A certificate file cannot be used; on entering, the broker refused the connection.
@@ -54,7 +70,13 @@ class Probe:
     """
 
     def __init__(
-        self, mqtt: settings.MqttSettings, client_id: str, *, keep_session: bool, only_ask: bool = False
+        self,
+        mqtt: settings.MqttSettings,
+        client_id: str,
+        *,
+        keep_session: bool,
+        only_ask: bool = False,
+        will: tuple[str, bytes] | None = None,
     ) -> None:
         self._mqtt = mqtt
         self._is_v5 = mqtt.protocol_version == "5"
@@ -71,6 +93,8 @@ class Probe:
             self._client = new_client(mqtt, client_id, keep_session=keep_session)
         except BrokerError as error:
             raise ProbeRefused(str(error)) from error
+        if will is not None:
+            self._client.will_set(*will, qos=1, retain=True)
         self._client.on_connect = guarded(self._on_connect)
         self._client.on_subscribe = guarded(self._on_subscribe)
         self._client.on_publish = guarded(self._on_publish)
@@ -92,7 +116,10 @@ class Probe:
             raise ProbeRefused(f"TLS: {tls_reason(error)}") from error
         except (OSError, UnicodeError) as error:
             raise BrokerError(f"{mqtt.broker_host}:{mqtt.broker_port}: {error}") from error
+        problem = problem_of(self._client)
         if not self._turn_until(lambda: self._connected is not None):
+            if isinstance(other := problem(), OtherVersion):
+                raise ProbeRefused(other.reason, advice=other.advice)
             if self._closed:
                 raise ProbeRefused(
                     f"it closes the connection unanswered: does it speak MQTT {mqtt.protocol_version}, "

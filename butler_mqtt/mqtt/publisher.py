@@ -144,6 +144,11 @@ class ReplyPublisher:
 
     # What the connection calls.
 
+    @property
+    def will_topic(self) -> str | None:
+        """None: replies have no will."""
+        return None
+
     def prepare(self, client: paho.Client) -> None:
         """Set callbacks."""
         client.on_publish = guarded(self._answered)

@@ -19,8 +19,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.contract import topics
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.paho_client import connect, guarded, named, new_client, tls_reason
-from butler_mqtt.mqtt.presence import Status, parse
+from butler_mqtt.mqtt import refusals
+from butler_mqtt.mqtt.paho_client import connect, guarded, named, new_client, problem_of, tls_reason
+from butler_mqtt.mqtt.presence import UNREACHABLE, Status, parse
 
 #: The longest one turn of the network loop waits, seconds.
 TURN_SECONDS = 0.2
@@ -67,6 +68,7 @@ class Requester:
         self._client.on_message = guarded(self._on_message)
         self._connected = self._subscribed = False
         self._trouble = ""
+        self._problem: Callable[[], Exception | None] = lambda: None
         self._confirmed: dict[int, ReasonCode] = {}
         self._tickets: set[bytes] = set()
         self._replies: defaultdict[bytes, deque[bytes]] = defaultdict(deque)
@@ -86,6 +88,7 @@ class Requester:
         """
         try:
             connect(self._client, self._mqtt, keep_session=False)
+            self._problem = problem_of(self._client)
             self._turn_until(lambda: self._connected, "CONNECT")
             self._client.subscribe([(topic, 1) for topic in sorted(self._topics)])
             self._turn_until(lambda: self._subscribed, "SUBSCRIBE")
@@ -186,8 +189,11 @@ class Requester:
             lost = self._client.loop(min(left, TURN_SECONDS)) != paho.MQTT_ERR_SUCCESS
             if self._trouble:
                 raise BrokerError(f"{self.where}: {self._trouble}")
+            if (problem := self._problem()) is not None:
+                raise BrokerError(f"{self.where}: {problem}")
             if lost:
-                raise BrokerError(f"{self.where} has closed the connection")
+                hint = "" if self._connected else f" unanswered; {refusals.unanswered(self._mqtt)}"
+                raise BrokerError(f"{self.where} has closed the connection{hint}")
         return True
 
     def presence(self) -> str:
@@ -195,14 +201,16 @@ class Requester:
         if self.daemon is None:
             return f"no daemon has ever shown itself on {self._mqtt.status_topic}"
         since = f"{self.daemon.started_at:%Y-%m-%d %H:%M:%S} UTC"
-        return f"according to {self._mqtt.status_topic} the daemon, started {since}, is {self.daemon.status}"
+        shown = f"according to {self._mqtt.status_topic} the daemon, started {since}, is {self.daemon.status}"
+        if self.daemon.qrs == UNREACHABLE:
+            shown += " and does not reach the Qlik server: the request waits for it"
+        return shown
 
     # ---- callbacks, within `wait`
 
     def _turn_until(self, fact: Callable[[], object], packet: str) -> None:
         if not self.wait(fact, BROKER_SECONDS):
-            version = f"MQTT {self._mqtt.protocol_version}{' with TLS' if self._mqtt.tls.enable else ''}"
-            raise BrokerError(f"{self.where} does not answer {packet}; does it speak {version} on this port?")
+            raise BrokerError(f"{self.where} does not answer {packet}; {refusals.unanswered(self._mqtt)}")
 
     def _on_connect(
         self,
@@ -213,7 +221,7 @@ class Requester:
         _properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._trouble = f"it refused the connection: {named(reason)}"
+            self._trouble = f"it refused the connection: {refusals.explained(reason, self._mqtt, None)}"
         self._connected = True
 
     def _on_disconnect(

@@ -62,8 +62,14 @@ class RequestSubscription:
         """Wait for no answer any more."""
         self._until = None
 
-    def refusal(self, reasons: list[ReasonCode]) -> str | None:
-        """Return why requests cannot arrive by the SUBACK's *reasons*, with what to do; None if they can."""
+    def refusal(self, reasons: list[ReasonCode], level: int) -> str | None:
+        """
+        Return why requests cannot arrive by the SUBACK's *reasons*, with what to do; None if they can.
+
+        Args:
+            reasons: One for each topic.
+            level: That of the line which says that they can.
+        """
         self._until = None
         topic = self._mqtt.task_start_topic
         if reasons[0].value != 1:
@@ -72,7 +78,7 @@ class RequestSubscription:
                 f"the subscription to {topic} was answered with {granted}; "
                 f"the broker's ACL must let {login_name(self._mqtt)} read it at QoS 1"
             )
-        logger.info("Subscribed to %s at QoS 1", topic, extra={"action": "mqtt_subscribed"})
+        logger.log(level, "Subscribed to %s at QoS 1", topic, extra={"action": "mqtt_subscribed"})
         return None
 
     def sees_status(self, reasons: list[ReasonCode]) -> bool:

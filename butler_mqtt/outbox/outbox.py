@@ -213,6 +213,13 @@ class Outbox:
             again.append(publication)
         self._pending.extendleft(reversed(again))
 
+    def dropped(self, identities: Iterable[int], *, connection_ended: bool = False) -> None:
+        """Forget that these are in flight, whose outcome was dropped after a fault; `load` has them again."""
+        if connection_ended:
+            self._suspects.ended()
+        for identity in identities:
+            self._in_flight.pop(identity, None)
+
     def _blamed(self, publication: Publication, hung_up: str) -> bool:
         """Count a connection that ended while this message was alone; False when it is a dead letter."""
         if self._refusals.get(publication.id, 0) + 1 < MAX_REFUSALS:

@@ -43,9 +43,7 @@ class Backlog:
         limit: How many the resolver gets at most.
     """
 
-    def __init__(
-        self, ledger: Ledger, resolver: Resolver, stored: StoredRequests, limit: int = MAX_IN_MEMORY
-    ) -> None:
+    def __init__(self, ledger: Ledger, resolver: Resolver, stored: StoredRequests, limit: int) -> None:
         self._ledger = ledger
         self._resolver = resolver
         self._stored = stored

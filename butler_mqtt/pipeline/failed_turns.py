@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from butler_mqtt.domain.completions import Completion, Posted
+from butler_mqtt.domain.completions import Completion
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.journal.sqlite import Journal
@@ -93,9 +93,8 @@ class FailedTurns:
                 _log.exception("dropped after a fault: %s", type(one).__name__, extra={"action": "bug"})
                 if isinstance(one, Arrival):
                     self._refuse(one)
-                elif isinstance(one, Posted):
-                    # Nobody posts it any more: the journal, read again, has it reconciled.
-                    self._turns.dispatcher.post_workers.recorded(one.run)
+                else:
+                    self._turns.dropped_events.dropped(one)
         self.reload()
 
     def reload(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from butler_mqtt.journal.retention import PruningPace
 from butler_mqtt.outbox.outbox import FIRST_PAUSE_SECONDS
 
 
@@ -22,3 +23,5 @@ class LoopTimings:
     command_seconds: float = 0.5
     #: Between the first two attempts to publish a message that the broker refuses.
     publish_pause_seconds: float = FIRST_PAUSE_SECONDS
+    #: Of what is old in the journal.
+    pruning: PruningPace = field(default_factory=PruningPace)

@@ -19,6 +19,7 @@ from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.ledger.unit_of_work import Counting
+from butler_mqtt.pipeline.backlog import MAX_IN_MEMORY
 from butler_mqtt.pipeline.event_queue import EventQueue
 from butler_mqtt.pipeline.failed_turns import FailedTurns
 from butler_mqtt.pipeline.loop_timings import LoopTimings
@@ -40,6 +41,7 @@ class Pipeline:
         refusals: Bounds what is kept of refusals; by default as `journal.refusal_bounds` does.
         timings: Pauses that no operator configures.
         qlik_timings: Those of the work with the Qlik server.
+        in_memory: Requests kept in memory while their tasks are not known.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Pipeline:
         refusals: Refusals | None = None,
         timings: LoopTimings | None = None,
         qlik_timings: QlikTimings | None = None,
+        in_memory: int = MAX_IN_MEMORY,
     ) -> None:
         self._journal = journal
         self._max_open = settings.start_task.max_open_requests
@@ -70,6 +73,7 @@ class Pipeline:
             refusals=refusals or Refusals(least=settings.mqtt.receive_maximum),
             timings=self._timings,
             qlik_timings=qlik_timings or QlikTimings(),
+            in_memory=in_memory,
         )
         self.resolver = self.turns.resolver
         self.dispatcher = self.turns.dispatcher

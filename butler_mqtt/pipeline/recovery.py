@@ -57,7 +57,10 @@ class Recovery:
         """Replace what is in memory by what is open in the journal."""
         ledger = self._ledger
         self._backlog.load(transaction)
-        self._stored.keep_callers([*ledger.requests.open.values(), *ledger.requests.finishing.values()])
+        if ledger.deliveries.callers.deliveries:
+            # Their replies are on disk, though the commit of these seemed to have failed.
+            for row in queries.answers(transaction, ledger.deliveries.callers.deliveries):
+                ledger.deliveries.pass_on(row["id"], row["answer"])
         self._resolver.reset()
         self._dispatcher.reset()
         self._stages.reset()

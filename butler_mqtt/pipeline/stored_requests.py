@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from butler_mqtt.clock import from_ms, now_ms, seconds_since, to_ms
 from butler_mqtt.contract import validation
@@ -28,13 +28,6 @@ class StoredRequests:
 
     def __init__(self, if_running: str) -> None:
         self._if_running = if_running
-        #: Callers who wait for a reply, by delivery; the journal does not know them.
-        self._callers: dict[int, Callable[[str], None]] = {}
-
-    def keep_callers(self, requests: Iterable[OpenRequest]) -> None:
-        """Remember who waits for the replies of *requests*, which are about to be read again."""
-        for opened in requests:
-            self._callers |= {one.id: one.on_reply for one in opened.deliveries if one.on_reply is not None}
 
     def requests(self, transaction: Transaction, rows: Iterable[Row]) -> dict[int, OpenRequest]:
         """Return the requests of *rows* by their ids, with the deliveries that have no reply."""
@@ -48,7 +41,6 @@ class StoredRequests:
                     row["wait"],
                     row["reply_topic"],
                     row["correlation"],
-                    self._callers.pop(row["id"], None),
                 )
             )
         return opened

@@ -22,6 +22,7 @@ from butler_mqtt.domain.completions import (
     CapacityRead,
     Completion,
     ExecutionsPolled,
+    ParameterChange,
     Polled,
     Posted,
     PublicationConfirmed,
@@ -36,9 +37,7 @@ from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.errors import RequestError
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.journal import held_requests, queries, tables
-from butler_mqtt.journal.pruning import Pruning
 from butler_mqtt.journal.refusal_bounds import Refusals
-from butler_mqtt.journal.retention import Retention
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
@@ -46,11 +45,11 @@ from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline.backlog import Backlog
 from butler_mqtt.pipeline.disk_guard import DiskGuard
+from butler_mqtt.pipeline.dropped_events import DroppedEvents
 from butler_mqtt.pipeline.expiry import Expiry
 from butler_mqtt.pipeline.held_arrivals import HeldArrivals
 from butler_mqtt.pipeline.journal_maintenance import JournalMaintenance
 from butler_mqtt.pipeline.loop_timings import LoopTimings
-from butler_mqtt.pipeline.operator_commands import OperatorCommands
 from butler_mqtt.pipeline.recovery import Recovery
 from butler_mqtt.pipeline.stored_requests import StoredRequests
 from butler_mqtt.qlik_timings import QlikTimings
@@ -83,6 +82,7 @@ class Turns:
         refusals: Bounds what is kept of refusals.
         timings: Pauses that no operator configures.
         qlik_timings: Pauses and intervals of the work with the Qlik server.
+        in_memory: Requests kept in memory while their tasks are not known.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Turns:
         refusals: Refusals,
         timings: LoopTimings,
         qlik_timings: QlikTimings,
+        in_memory: int,
     ) -> None:
         if_running = settings.start_task.if_running
         self._max_open = settings.start_task.max_open_requests
@@ -107,6 +108,8 @@ class Turns:
             refusals=refusals,
             event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
             if_running=if_running,
+            caller_seconds=settings.rest.rest_wait_seconds,
+            max_keys=settings.key_value_store.max_keys_per_namespace,
         )
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
@@ -129,7 +132,7 @@ class Turns:
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(if_running)
-        self.backlog = Backlog(self._ledger, self.resolver, stored)
+        self.backlog = Backlog(self._ledger, self.resolver, stored, in_memory)
         self._recovery = Recovery(
             self._ledger, self.resolver, self.dispatcher, self.stages, stored, self.backlog
         )
@@ -141,17 +144,15 @@ class Turns:
             server_time=server_time,
             timings=timings,
         )
-        pruning = Pruning()
         self.maintenance = JournalMaintenance(
-            refusals,
-            Retention(
-                settings.journal.retention_days, now=clock.STEADY.pruning_ms, unread=self._intake.unread
-            ),
-            pruning,
-            OperatorCommands(self._rows, journal.path, pruning, timings.command_seconds),
+            self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = HeldArrivals(self._has_room)
+        #: What follows an event that is not applied.
+        self.dropped_events = DroppedEvents(
+            self.resolver, self.dispatcher, self._outbox, self._intake, self._held
+        )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._draining = False
         #: Set once every POST has its outcome on disk and every reply is with the broker, after `drain`.
@@ -202,6 +203,7 @@ class Turns:
         rows = self._rows
         rows.begin()
         with self._journal.transaction() as transaction:
+            rows.transaction = transaction
             hurried = any(isinstance(one, Arrival) for one in happened)
             self.maintenance.step(transaction, hurried=hurried)
             # What is on disk only is read before anything new is recorded, so that reading gets all.
@@ -217,6 +219,7 @@ class Turns:
                 self._intake.note_acknowledged()
             rows.unit.write(transaction)
         self._held.commit()
+        self.maintenance.commit()
         self.act(recorded)
 
     def act(self, recorded: Sequence[Arrival]) -> None:
@@ -323,8 +326,6 @@ class Turns:
 
     def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:
-            case PublicationConfirmed(identity):
-                self._outbox.confirmed(identity)
             case Resolved():
                 self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
@@ -336,6 +337,16 @@ class Turns:
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
                 self.stages.reconfigured(settings)
+            case ParameterChange():
+                self._ledger.parameters.apply(event)
+            case _:
+                self._publisher_event(event)
+
+    def _publisher_event(self, event: Completion) -> None:
+        """Apply what the publisher reports."""
+        match event:
+            case PublicationConfirmed(identity):
+                self._outbox.confirmed(identity)
             case PublicationRefused():
                 self._outbox.refused(event)
             case PublicationsLost(identities, hung_up):

@@ -125,7 +125,8 @@ def execution_of(answer: HttpAnswer, call: str) -> str | None:
         QlikUnavailable: 429: nothing was started.
         QlikRefused: Any other 4xx of the repository: nothing was started.
         OutcomeUnknown: Any other answer that does not carry an id; a page of another among
-            them, since nothing says that the start was not passed on.
+            them, since nothing says that the start was not passed on; `by_another` if it is
+            no 5xx.
     """
     if answer.status == 204:
         return None
@@ -137,10 +138,16 @@ def execution_of(answer: HttpAnswer, call: str) -> str | None:
         execution = guid(value.get("value") if isinstance(value, dict) else value)
         if execution is not None:
             return execution
-        raise OutcomeUnknown(f"{call}: {answer.status} with {quoted(answer)} instead of an execution id")
+        raise OutcomeUnknown(
+            f"{call}: {answer.status} with {quoted(answer)} instead of an execution id",
+            by_another=is_page(answer),
+        )
     if answer.status == 429 or (400 <= answer.status < 500 and not is_page(answer)):
         raise _error(answer, call)
-    raise OutcomeUnknown(f"{call}: {answer.status} {quoted(answer)}; the task may have been started")
+    raise OutcomeUnknown(
+        f"{call}: {answer.status} {quoted(answer)}; the task may have been started",
+        by_another=answer.status < 500,
+    )
 
 
 def _error(answer: HttpAnswer, call: str) -> QlikError:
@@ -176,12 +183,12 @@ def _advice(status: int, words: str) -> str:
         )
     if status == 403 and "account is inactive" in words.lower():
         return (
-            "; the user in header X-Qlik-User (configQRS.headers) is inactive in Qlik Sense:"
+            "; the user in X-Qlik-User (configQRS.headers), or of the token, is inactive in Qlik Sense:"
             " activate it in the QMC, or name another"
         )
     if status == 403:
         return (
-            "; the user in header X-Qlik-User (configQRS.headers) lacks the right:"
+            "; the user in X-Qlik-User (configQRS.headers), or of the token, lacks the right:"
             " read on ReloadTask*, ExecutionResult*, ExecutionSession*, and update on tasks to start them"
         )
     return ""

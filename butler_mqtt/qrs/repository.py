@@ -15,6 +15,7 @@ from butler_mqtt.qrs import json_fields, script_log
 from butler_mqtt.qrs.answer_errors import PassingOutage, execution_of, quoted, text_of, value_of
 from butler_mqtt.qrs.answer_limits import Limits
 from butler_mqtt.qrs.execution_lists import ExecutionLists
+from butler_mqtt.qrs.proxy_session import Exchange, ProxySession, ProxyTransport
 from butler_mqtt.qrs.retry_pauses import FIRST_PAUSE, Pause
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.snapshots import Snapshots
@@ -51,6 +52,7 @@ class RepositoryClient(ServerState):
         self.on_call = on_call
         self.limits = limits
         self.form = Form()
+        self._session = ProxySession(settings) if settings.through_proxy else None
         if settings.use_ssl and not settings.reject_unauthorized:
             log.warning(
                 "configQRS.rejectUnauthorized is false: the certificate of %s is not checked,"
@@ -58,6 +60,11 @@ class RepositoryClient(ServerState):
                 settings.host,
                 extra={"action": "qrs_unverified"},
             )
+
+    def transport(self) -> Exchange:
+        """Make what sends calls for one thread; through a proxy all share one session."""
+        transport = Transport(self.settings, self.monotonic, self.on_call, self.limits)
+        return transport if self._session is None else ProxyTransport(transport, self._session)
 
     def connection(self) -> RepositoryConnection:
         """Make a connection for one thread; it connects at its first call."""
@@ -70,7 +77,7 @@ class RepositoryConnection:
     def __init__(self, qrs: RepositoryClient) -> None:
         settings = qrs.settings
         self._qrs = qrs
-        self._transport = Transport(settings, qrs.monotonic, qrs.on_call, qrs.limits)
+        self._transport = qrs.transport()
         self._lists = TaskLists(self._read, qrs.form)
         self._snapshots = Snapshots(self._read, self._lists)
         self._executions = ExecutionLists(self._read)
@@ -250,4 +257,5 @@ class RepositoryConnection:
 
     def _call(self, method: str, path: str) -> str:
         """Name the call for an error, without its query: that holds what senders wrote."""
-        return f"{method} {self._qrs.settings.host}:{self._qrs.settings.port}/qrs{path}"
+        settings = self._qrs.settings
+        return f"{method} {settings.host}:{settings.port}{settings.root}{path}"

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from butler_mqtt.qrs.answer_errors import PASSING, http_date, of_another, quoted
 from butler_mqtt.qrs.transport import HttpAnswer
+from butler_mqtt.repeated_lines import RepeatedLines
 
 log = logging.getLogger("butler_mqtt.qrs")
 
@@ -22,6 +23,8 @@ class ServerState:
         self._lock = threading.Lock()
         self._date = ""
         self._clock: tuple[datetime, float] | None = None
+        self._lines = RepeatedLines(monotonic)
+        self._loud = True
         self._reachable = False
         self._unreachable_since: float | None = None
         self._reached_at: float | None = None
@@ -54,9 +57,10 @@ class ServerState:
 
     def note_answer(self, answer: HttpAnswer) -> None:
         """Take the time from an answer, and whether the repository is reached: a 500 shows neither."""
-        if answer.date != self._date and (moment := http_date(answer.date)) is not None:
+        another = of_another(answer)  # whose clock is not the server's
+        if not another and answer.date != self._date and (moment := http_date(answer.date)) is not None:
             self._date, self._clock = answer.date, (moment, self.monotonic())
-        if answer.status in PASSING or of_another(answer):
+        if answer.status in PASSING or another:
             self.note_failure(f"{answer.status} with {quoted(answer)}")
         elif answer.status < 500:
             self._reached_at = self.monotonic()
@@ -75,12 +79,19 @@ class ServerState:
             since, self._unreachable_since = self._unreachable_since, None if reachable else self.monotonic()
             self._reachable = reachable
         if not reachable:
-            log.warning(
-                "Qlik server %s is not reached: %s", self.place, reason, extra={"action": "qrs_unreachable"}
+            # One that comes and goes, as where only starts are answered with a page, must not fill the log.
+            self._loud = self._lines.level(reason) > logging.DEBUG
+            log.log(
+                logging.WARNING if self._loud else logging.DEBUG,
+                "Qlik server %s is not reached: %s",
+                self.place,
+                reason,
+                extra={"action": "qrs_unreachable"},
             )
         elif since is not None:
             gone = self.monotonic() - since
-            log.info(
+            log.log(
+                logging.INFO if self._loud else logging.DEBUG,
                 "Qlik server %s is reached again after %.0f s",
                 self.place,
                 gone,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from requests import PreparedRequest, Response
@@ -35,6 +35,8 @@ _HEADERS = {
     "Content-Type": "application/json",
 }
 
+_NO_HEADERS: Mapping[str, str] = {}
+
 _log = logging.getLogger("butler_mqtt.qrs")
 
 #: Called with each call's method, path, HTTP status (`none` without an answer), seconds.
@@ -60,6 +62,8 @@ class HttpAnswer:
     retry_after: str = ""
     location: str = ""
     reason: str = ""
+    #: The lines of `Set-Cookie`; read only where the calls go through a proxy.
+    cookies: tuple[str, ...] = ()
 
 
 class Transport:
@@ -88,12 +92,20 @@ class Transport:
         self._request = PreparedRequest()
         self._request.headers = CaseInsensitiveDict({"Host": _host(settings), **_HEADERS})
         self._request.headers.update(settings.headers)
+        if settings.authentication == "jwt":
+            # The token names the user.
+            self._request.headers.pop("X-Qlik-User", None)
+        self._root = settings.root
+        #: Names of headers that the last call alone had.
+        self._brought: tuple[str, ...] = ()
         self._adapter: Adapter | None = None
         self._used = 0.0
 
-    def exchange(self, method: str, path: str, query: str = "") -> HttpAnswer:
+    def exchange(
+        self, method: str, path: str, query: str = "", headers: Mapping[str, str] = _NO_HEADERS
+    ) -> HttpAnswer:
         """
-        Make one call of /qrs*path*; *query* is encoded already.
+        Make one call of /qrs*path*; *query* is encoded already, *headers* are those of this call alone.
 
         Raises:
             ExchangeFailed: No whole answer; the connection is closed.
@@ -107,6 +119,11 @@ class Transport:
             if self._adapter is None:
                 self._adapter = Adapter(self._settings, self._meter)
             request = self._prepared(method, path, query)
+            if headers or self._brought:
+                for name in self._brought:
+                    request.headers.pop(name, None)
+                request.headers.update(headers)
+                self._brought = tuple(headers)
             with self._adapter.send(request, stream=True, timeout=self._timeouts) as response:
                 answer = self._whole(response)
             status = str(answer.status)
@@ -142,7 +159,7 @@ class Transport:
         key = f"{_chance.getrandbits(64):016x}"
         request = self._request
         request.method = method
-        request.url = f"/qrs{path}?xrfkey={key}{'&' if query else ''}{query}"
+        request.url = f"{self._root}{path}?xrfkey={key}{'&' if query else ''}{query}"
         request.headers[_XRFKEY] = key
         return request
 
@@ -167,6 +184,7 @@ class Transport:
             retry_after=headers.get("Retry-After", ""),
             location=headers.get("Location", ""),
             reason=response.reason or "",
+            cookies=tuple(headers.getlist("Set-Cookie")) if self._settings.through_proxy else (),  # type: ignore[attr-defined] # urllib3's, see Adapter
         )
 
     def close(self) -> None:

@@ -24,14 +24,12 @@ from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.qlik_timings import QlikTimings
+from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.answer_cache import AnswerCache
 from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.stage_questions import StageQuestions, selectors_of
-from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.settings import Settings
 
-#: Starts decided and not yet carried out, from which on requests wait to be decided.
-MAX_PLANNED = 1000
 #: Selectors asked for at once.
 MAX_SELECTORS = 400
 
@@ -63,7 +61,7 @@ class Resolver:
         settings: The allow-list and limits.
         ledger: Where decisions are recorded.
         emit: Submits an event to the pipeline; called from the resolver's thread.
-        timings: Ages of answers, and the longest pause while the server is unreachable.
+        timings: Ages of answers, the longest pause while the server is unreachable, and the most starts.
     """
 
     def __init__(
@@ -84,11 +82,14 @@ class Resolver:
         self._job: _ResolveJob | None = None
         self._numbers = itertools.count()
         self._backoff = Backoff(timings.longest_pause)
-        self._waiting_lines = WaitingLines()
+        self._most_planned = timings.most_planned
+        self._waiting_lines = RepeatedLines()
         self._answered = time.monotonic()
         self._decided: list[OpenStart] = []
         #: What stages mean whose turn has come.
         self.stage_questions = StageQuestions()
+        #: Requests, by row, whose decision a fault of ours kept from being recorded.
+        self._unrecordable: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -128,6 +129,12 @@ class Resolver:
         self._refreshes.clear()
         self.stage_questions.reset()
         self._decided = []
+
+    def dropped(self, event: Resolved) -> None:
+        """Let the next question be asked although the answer to this one was dropped after a fault."""
+        if self._job is not None and self._job.number == event.job:
+            self.stage_questions.put_back(self._job.questions)
+            self._job = None
 
     def reconfigured(self, settings: Settings) -> None:
         """Decide from now on with another allow-list."""
@@ -200,7 +207,7 @@ class Resolver:
         """
         decided = self._decided
         self._decided = []
-        while self._waiting and planned + len(decided) < MAX_PLANNED:
+        while self._waiting and planned + len(decided) < self._most_planned:
             answers = self._cache.get(self._waiting[0].request.selectors)
             if answers is None:
                 break
@@ -208,7 +215,7 @@ class Resolver:
             for start in starts:
                 start.found_before = True
             decided += starts
-        full = planned + len(decided) >= MAX_PLANNED
+        full = planned + len(decided) >= self._most_planned
         if self._waiting and full:
             # It is not the server that they wait for.
             self._answered = time.monotonic()
@@ -249,22 +256,35 @@ class Resolver:
     def _decide(self, answers: Answers, job: _ResolveJob) -> None:
         """Decide the requests of *job*, which are the first of those waiting."""
         while self._waiting and self._waiting[0].id in job.requests:
-            opened = self._waiting.popleft()
-            known = {selector: answers[selector] for selector in opened.request.selectors}
-            self._decided += self._decide_one(opened, known)
+            self._decided += self._decide_one(self._waiting.popleft(), answers)
 
     def _decide_one(self, opened: OpenRequest, answers: Answers) -> list[OpenStart]:
+        if opened.id in self._unrecordable:
+            self._unrecordable.discard(opened.id)
+            self._ledger.requests.refused(opened, _internal_error())
+            return []
         try:
             decision = decisions.decide(
                 opened.request,
-                without_refusals(answers),
+                without_refusals({selector: answers[selector] for selector in opened.request.selectors}),
                 allow=self._settings.start_task_filter,
                 max_tasks=self._settings.start_task.max_tasks_per_request,
             )
+            self._ledger.parameters.store(opened.request)
         except RequestError as error:
             self._ledger.requests.refused(opened, error)
             return []
-        return self._ledger.requests.decided(opened, decision)
+        except Exception:  # noqa: BLE001 -- else it comes again with every turn, and no other request is decided
+            _log_fault(opened)
+            self._ledger.requests.refused(opened, _internal_error())
+            return []
+        try:
+            return self._ledger.requests.decided(opened, decision)
+        except Exception:
+            # Half of it is in the unit of work, so the turn has to fail; repeated, it refuses this one.
+            _log_fault(opened)
+            self._unrecordable.add(opened.id)
+            raise
 
     def _ask(self, *, with_requests: bool = True) -> None:
         if self._job is not None or self._backoff.paused:
@@ -293,6 +313,20 @@ class Resolver:
         )
         # Reading may go on whatever becomes of this transaction.
         self._jobs.put(self._job)
+
+
+def _log_fault(opened: OpenRequest) -> None:
+    _log.exception(
+        "request %s cannot be decided and is refused",
+        opened.request_id,
+        extra={"action": "bug", "request_id": opened.request_id},
+    )
+
+
+def _internal_error() -> RequestError:
+    return RequestError(
+        "internal_error", "Internal error", "the request could not be processed; see the daemon's log"
+    )
 
 
 def _only(answer: tuple[Task, ...] | QlikRefused | None) -> Task | None:

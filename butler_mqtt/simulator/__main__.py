@@ -32,6 +32,11 @@ def options(arguments: list[str]) -> ServeOptions:
     parser.add_argument(
         "--admin-port", type=int, help="further plain port on 127.0.0.1 for /admin, 0 takes a free one"
     )
+    parser.add_argument(
+        "--proxy-port",
+        type=int,
+        help="further port with a Qlik proxy: JWT at /butler, header at /header; 0 takes a free one",
+    )
     parser.add_argument("--ledger", type=Path, help="file that gets one JSON line per execution")
     parser.add_argument(
         "--switch", action="append", default=[], metavar="NAME=POSITION", help="first position of a switch"
@@ -50,6 +55,7 @@ def options(arguments: list[str]) -> ServeOptions:
         certs=given.certs,
         tls=not given.no_tls,
         admin_port=given.admin_port,
+        proxy_port=given.proxy_port,
         ledger=given.ledger,
         switches=switches,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -14,6 +14,7 @@ from starlette.routing import Route
 from butler_mqtt.simulator.call_log import CallRecord
 from butler_mqtt.simulator.definitions import DefinitionError, task_definition
 from butler_mqtt.simulator.faults import FaultError, Faults
+from butler_mqtt.simulator.proxy import TOKEN_SECONDS, USER, QlikProxy
 from butler_mqtt.simulator.site import FOREIGN_USER, Site
 from butler_mqtt.simulator.switches import SwitchError
 from butler_mqtt.simulator.tasks import SimulatedTask
@@ -33,8 +34,11 @@ class AdminDoor(Protocol):
 class Admin:
     """The endpoints; each answers JSON, a refusal is `{"error": text}`."""
 
-    def __init__(self, site: Site, faults: Faults, door: Callable[[], AdminDoor]) -> None:
+    def __init__(
+        self, site: Site, faults: Faults, door: Callable[[], AdminDoor], proxies: Sequence[QlikProxy] = ()
+    ) -> None:
         self._site = site
+        self._proxies = proxies
         self._faults = faults
         self._door = door
 
@@ -52,6 +56,9 @@ class Admin:
             Route("/admin/tasks/{task}/start", self.start, methods=["POST"]),
             Route("/admin/tasks/{task}/stop", self.stop, methods=["POST"]),
             Route("/admin/executions", self.executions, methods=["GET"]),
+            Route("/admin/proxy", self.proxy, methods=["GET"]),
+            Route("/admin/proxy/sessions", self.sessions, methods=["DELETE"]),
+            Route("/admin/proxy/tokens", self.tokens, methods=["POST"]),
             Route("/admin/restart", self.restart, methods=["POST"]),
             Route("/admin/reset", self.reset, methods=["POST"]),
         ]
@@ -174,6 +181,30 @@ class Admin:
             shown.append({**result.document, "session": None if session is None else session.document})
         return JSONResponse(shown)
 
+    async def proxy(self, _request: Request) -> Response:
+        """Return the sessions at the proxy, and how many were opened and calls refused so far."""
+        return JSONResponse(self._proxy().as_json())
+
+    async def sessions(self, _request: Request) -> Response:
+        """End all sessions at the proxy."""
+        return JSONResponse({"ended": self._proxy().end_sessions()})
+
+    async def tokens(self, request: Request) -> Response:
+        """Make a token for the `user` of the body, for so many `seconds`; or with its `claims`."""
+        body = await _document(request, dict)
+        if "claims" in body:
+            token = self._proxy().signed(body["claims"])
+        else:
+            token = self._proxy().token(
+                str(body.get("user", USER)), float(body.get("seconds", TOKEN_SECONDS))
+            )
+        return JSONResponse({"token": token}, 201)
+
+    def _proxy(self) -> QlikProxy:
+        if not self._proxies:
+            raise HTTPException(404, "there is no proxy; --proxy-port makes one")
+        return self._proxies[0]
+
     async def restart(self, _request: Request) -> Response:
         """Forget subscriptions, as a restart of the repository does."""
         return JSONResponse({"subscriptionsLost": self._site.changes.lose_subscriptions()})
@@ -182,6 +213,8 @@ class Admin:
         """Go back to the beginning."""
         self._faults.clear()
         self._site.reset()
+        for proxy in self._proxies:
+            proxy.end_sessions()
         await self._door().move(self._site.switches.listener, request.scope["state"].get("wire"))
         return Response(status_code=204)
 
@@ -199,11 +232,11 @@ class Admin:
 
 
 def application(
-    site: Site, faults: Faults, door: Callable[[], AdminDoor]
+    site: Site, faults: Faults, door: Callable[[], AdminDoor], proxies: Sequence[QlikProxy] = ()
 ) -> Callable[[_Scope, Any, Any], Awaitable[None]]:
     """Return the ASGI application of the admin endpoints."""
     app = Starlette(
-        routes=Admin(site, faults, door).routes(),
+        routes=Admin(site, faults, door, proxies).routes(),
         exception_handlers={HTTPException: _refused},
     )
 

@@ -23,11 +23,15 @@ from butler_mqtt.simulator import admin, definitions, issuer
 from butler_mqtt.simulator.asgi import Application, Asgi
 from butler_mqtt.simulator.call_log import StartLedger
 from butler_mqtt.simulator.faults import Faults
+from butler_mqtt.simulator.proxy import QlikProxy
 from butler_mqtt.simulator.site import Site
 from butler_mqtt.simulator.switches import SwitchError, Switches
 
 #: Exit codes: stopped as asked, could not listen or write, wrong tasks file, certificates or switches.
 EXIT_OK, EXIT_FAILED, EXIT_CONFIGURATION = 0, 1, 78
+
+#: In the folder of certificates: a token for the proxy, new at each start.
+JWT_FILE = "butler.jwt"
 
 _IDLE_SECONDS = 300
 _ACCEPT_BACKLOG = 512
@@ -40,8 +44,8 @@ class ServeOptions:
 
     Port 0 takes a free one. `tasks` None is the built-in sample; `certs` is a
     folder, filled when empty; `admin_port` None means no listener of its own
-    for the admin endpoints (they are always on the main one); `switches` are
-    first positions by their JSON names.
+    for the admin endpoints (they are always on the main one), `proxy_port`
+    None no Qlik proxy; `switches` are first positions by their JSON names.
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +54,7 @@ class ServeOptions:
     certs: Path = Path("qrs-certificates")
     tls: bool = True
     admin_port: int | None = None
+    proxy_port: int | None = None
     ledger: Path | None = None
     switches: dict[str, Any] = field(default_factory=dict)
 
@@ -58,7 +63,7 @@ def serve(options: ServeOptions) -> int:
     """
     Run the simulator until SIGINT or SIGTERM.
 
-    Prints one line when it listens, and a second one for `admin_port`.
+    Prints one line when it listens, and one more for each of `admin_port` and `proxy_port`.
 
     Returns:
         An exit code: 0 stopped as asked, 1 cannot listen or write, 78 wrong
@@ -85,10 +90,10 @@ async def _serve(options: ServeOptions) -> int:
         site = Site(definition, switches=switches, ledger=ledger)
         faults = Faults()
         doors: list[SimulatorListener] = []
-        admin_application = admin.application(site, faults, lambda: doors[0])
-        main = SimulatorListener(
-            Application(site, faults, admin_application), options.host, options.port, context
-        )
+        proxies: list[QlikProxy] = []
+        admin_application = admin.application(site, faults, lambda: doors[0], proxies)
+        repository = Application(site, faults, admin_application)
+        main = SimulatorListener(repository, options.host, options.port, context)
         doors.append(main)
         stopped = _stop_event()
         await main.open()
@@ -99,6 +104,9 @@ async def _serve(options: ServeOptions) -> int:
             doors.append(side)
             await side.open()
             _say(f"QRS simulator admin on http://127.0.0.1:{side.port}")
+        if options.proxy_port is not None:
+            proxies.append(QlikProxy(site, repository))
+            doors.append(await _proxy_door(options, proxies[0]))
         pump = asyncio.create_task(_pump(site))
         watch = asyncio.create_task(stopped.wait())
         await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -108,6 +116,23 @@ async def _serve(options: ServeOptions) -> int:
             pump.result()
         pump.cancel()
     return EXIT_OK
+
+
+async def _proxy_door(options: ServeOptions, proxy: QlikProxy) -> SimulatorListener:
+    """Listen for the proxy, which asks for no client certificate, and write a token that it takes."""
+    context = None
+    if options.tls:
+        context = issuer.server_context(options.certs)
+        context.verify_mode = ssl.CERT_NONE
+    options.certs.mkdir(parents=True, exist_ok=True)
+    token = options.certs / JWT_FILE
+    token.touch(mode=0o600)
+    token.write_text(f"{proxy.token()}\n")
+    door = SimulatorListener(proxy, options.host, options.proxy_port or 0, context)
+    await door.open()
+    scheme = "https" if options.tls else "http"
+    _say(f"QRS simulator proxy on {scheme}://{options.host}:{door.port}")
+    return door
 
 
 def _say(line: str) -> None:

@@ -57,6 +57,10 @@ class Switches:
     script_log_available: bool = False
     script_log_lag_seconds: float = 0.0
     duplicate_callbacks: bool = False
+    proxy_refusal: Literal["401", "redirect"] = "401"
+    proxy_credentials: Literal["session", "always"] = "session"
+    proxy_sessions: int | None = 5
+    proxy_session_seconds: float = 1800.0
     listener: Literal["up", "abort", "refuse"] = "up"
 
     def as_json(self) -> dict[str, Any]:

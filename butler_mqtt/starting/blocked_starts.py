@@ -136,6 +136,11 @@ class BlockedStarts:
                 return starts
         return []
 
+    def free_starts(self) -> Iterator[OpenStart]:
+        """Return the starts that `take` may return, now or later."""
+        for task_id in self._free:
+            yield from self._groups[task_id].starts
+
     def due(self) -> Iterator[OpenStart]:
         """Return the starts whose time has come."""
         now = now_ms()

@@ -41,7 +41,13 @@ class Undecidable:
 
 @dataclass(frozen=True, slots=True)
 class PostAgain:
-    """Nothing began, and the run may be posted once more."""
+    """
+    Nothing began, and the run may be posted once more.
+
+    `renewed`: as if it were intended only now, after what the server shows.
+    """
+
+    renewed: bool = False
 
 
 Conclusion = Began | RanAlready | NotStarted | Undecidable | PostAgain

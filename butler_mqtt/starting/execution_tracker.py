@@ -19,8 +19,8 @@ from butler_mqtt.domain.open_work import OpenStart, Watch
 from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.qlik_timings import QlikTimings
+from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.outage_backoff import Backoff
-from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.starting.blocked_starts import BlockedStarts
 from butler_mqtt.starting.execution_poller import ExecutionPoller
 from butler_mqtt.starting.node_clocks import NodeClocks
@@ -66,7 +66,7 @@ class ExecutionTracker:
         self._watches: dict[str, Watch] = {}
         self._schedule = PollSchedule(timings)
         self._backoff = Backoff(timings.most_poll)
-        self._waiting_lines = WaitingLines()
+        self._waiting_lines = RepeatedLines()
         #: Whether a poll is in flight.
         self.polling = False
 

@@ -14,13 +14,13 @@ from butler_mqtt.domain.model import EMPTY_GUID, Execution
 from butler_mqtt.domain.open_work import Doubt, OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline, began_after_reading
 from butler_mqtt.domain.states import RunState, StartState
-from butler_mqtt.errors import QlikRefused, QlikUnavailable
+from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.resolver import refused_by_qlik
-from butler_mqtt.resolving.waiting_lines import WaitingLines
 from butler_mqtt.starting.conclusions import (
     EXPIRED,
     Began,
@@ -73,7 +73,7 @@ class OpenRuns:
         self._id_trust = id_trust
         self._deadlines = deadlines
         self._backoff = backoff
-        self._waiting_lines = WaitingLines()
+        self._waiting_lines = RepeatedLines()
         self._server_time = server_time
         self._runs: dict[int, Run] = {}
         #: Runs to be posted again.
@@ -113,10 +113,13 @@ class OpenRuns:
             run = self._runs.get(event.run)
             if run is None or run.state is not RunState.INTENDED:
                 continue
+            run.outage = None
             if event.expired:
                 self._conclude(run, EXPIRED)
             elif isinstance(event.answer, QlikUnavailable):
                 self._unavailable(run, event.answer)
+            elif isinstance(event.answer, OutcomeUnknown) and event.answer.by_another:
+                self._by_another(run, event.answer)
             else:
                 self._backoff.succeeded()
                 self._deadlines.restart()
@@ -201,6 +204,24 @@ class OpenRuns:
         )
         self._reconciler.doubt(run, Doubt.OUTCOME)
 
+    def _by_another(self, run: Run, error: OutcomeUnknown) -> None:
+        """Reconcile a start that another answered in the repository's place: an outage if nothing began."""
+        self._backoff.failed()
+        run.outage = str(error)
+        if run.attempts == 1:
+            self._in_doubt(run, error)
+            return
+        self._ledger.runs.posted(run, str(error))
+        _log.log(
+            self._waiting_lines.level(str(error)),
+            "task %s (%s) is not started yet: %s",
+            run.task.name,
+            run.task.id,
+            error,
+            extra={"action": "qrs_waiting", "request_id": run.starts[0].request_id},
+        )
+        self._reconciler.doubt(run, Doubt.OUTCOME)
+
     # ---- conclusions
 
     def _conclude(self, run: Run, conclusion: Conclusion | None) -> None:
@@ -208,8 +229,10 @@ class OpenRuns:
         match conclusion:
             case None:
                 return
-            case PostAgain():
-                self._ledger.runs.again(run)
+            case PostAgain(renewed):
+                if renewed:
+                    run.baseline = Baseline.of(run.task, self._server_time())
+                self._ledger.runs.again(run, renewed=renewed)
                 run.claimed = None
                 self.repeat.append(run)
                 return
@@ -269,5 +292,7 @@ def _serves(execution: Execution, start: OpenStart) -> bool:
     if start.state is StartState.WAITING and start.reason == "running":
         # What it waits behind was seen to run after it came, and a task runs once at a time.
         return start.seen_behind and start.behind is not None and execution.id != start.behind
+    if start.first_read is not None and began_after_reading(execution, start.first_read):
+        return True
     read_after = not start.found_before and not start.unread
     return read_after and began_after_reading(execution, start.task)

@@ -107,14 +107,10 @@ class PendingStarts:
 
     def wait_for_capacity(self) -> None:
         """Record that the starts in the queues wait for the end of another execution."""
-        if not self.queues.fresh and not self._begun:
-            return
-        for place, start in self.queues.places():
-            if start.state is StartState.PLANNED or (start in self._begun and start.reason != "capacity"):
-                start.place = place
-                self._ledger.starts.waits(start, "capacity")
-        self.queues.all_recorded()
-        self._begun.clear()
+        if self.queues.fresh or self._begun:
+            self._record_places()
+        for start in self._blocked.free_starts():
+            start.unread = True
 
     def wait_behind(self, task: Task, starts: Sequence[OpenStart], execution_id: str | None) -> None:
         """
@@ -155,6 +151,20 @@ class PendingStarts:
             self.queues.release(task_id)
 
     # ---- helpers
+
+    def _record_places(self) -> None:
+        for place, start in self.queues.places():
+            if start.state is StartState.WAITING and start not in self._begun:
+                continue
+            if not (start.unread or start.found_before):
+                start.first_read = start.task
+            # What ends meanwhile began before the POST to come: no baseline for it without another reading.
+            start.unread = True
+            if start.reason != "capacity":
+                start.place = place
+                self._ledger.starts.waits(start, "capacity")
+        self.queues.all_recorded()
+        self._begun.clear()
 
     def _take_blocked(self) -> list[OpenStart]:
         starts = self._blocked.take(self.queues.is_taken)

@@ -142,7 +142,9 @@ class Reconciler:
         self._runs[run.id] = run
         # The first of the two polls may have been before the restart.
         again_at = now if run.nothing_since is None else run.nothing_since + self._timings.between_polls
-        self._poll_in(max(0.0, again_at - now), run)
+        # Where another answers in the repository's place it goes round and round.
+        pause = self._pause(run.attempts - 1) if run.outage is not None and run.attempts > 1 else 0.0
+        self._poll_in(max(pause, again_at - now), run)
 
     def resumed(self) -> None:
         """Restart the deadlines: the process stood still."""
@@ -171,7 +173,7 @@ class Reconciler:
         if run.failures == 0:
             self._note(run, f"the task could not be read from the Qlik server: {event.snapshot}")
         run.failures += 1
-        self._poll_in(min(self._timings.longest_pause, pause_after(run.failures)), run)
+        self._poll_in(self._pause(run.failures), run)
         return None
 
     def judge(
@@ -251,12 +253,30 @@ class Reconciler:
         self._runs.pop(run.id, None)
         self._note(run, "the Qlik server still showed nothing that began")
         provable = verdict.proved and snapshot.sessions_readable and run.baseline.comparable
+        if provable and run.outage is not None:
+            return self._after_outage(run, run.outage, snapshot)
         if provable and now_ms() - run.intended_at < self._timings.longest_intent * 1000:
             _warn(run, "reconciled: it began nothing, so it is posted again", "run_repeated")
             # One read from the journal has neither kind nor newest execution.
             run.task = snapshot.task or run.task
             return PostAgain()
         return _UNDECIDABLE
+
+    def _after_outage(self, run: Run, outage: str, snapshot: TaskSnapshot) -> Conclusion:
+        """Return what is concluded where nothing began, and another answered in the repository's place."""
+        if time.monotonic() - run.since >= self._deadline:
+            return NotStarted(
+                "qrs_unavailable",
+                f"{outage}; the server shows that nothing began, and for {self._deadline:g} s "
+                "(startTask.requestDeadlineSeconds) no start was taken",
+            )
+        if run.attempts == 1:
+            _warn(run, "reconciled: it began nothing; it is posted again until it is taken", "run_repeated")
+        run.task = snapshot.task or run.task
+        return PostAgain(renewed=True)
+
+    def _pause(self, failures: int) -> float:
+        return min(self._timings.longest_pause, pause_after(failures))
 
     def _note(self, run: Run, text: str) -> None:
         # The other doubts are ordinary: the task was busy.

@@ -34,7 +34,8 @@ class Place:
 def qlik_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qlik]:
     folder = tmp_path_factory.mktemp("qlik")
     (folder / "site.yaml").write_text(SITE)
-    with running(folder / "certs", "--tasks", str(folder / "site.yaml")) as simulator:
+    options = ("--tasks", str(folder / "site.yaml"), "--proxy-port", "0")
+    with running(folder / "certs", *options) as simulator:
         server = Qlik(simulator)
         yield server
         server.close()
@@ -49,38 +50,50 @@ def qlik(qlik_server: Qlik) -> Iterator[Qlik]:
 
 
 @pytest.fixture(scope="session")
-def places(qlik_server: Qlik, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Place]]:
-    made: dict[str, Place] = {}
+def places(qlik_server: Qlik, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Place]]:
+    made: dict[tuple[str, str], Place] = {}
     with ExitStack() as stack:
 
-        def place(version: str) -> Place:
-            if version not in made:
-                folder = tmp_path_factory.mktemp(f"mqtt-{version}")
+        def place(version: str, login: str = "certificates") -> Place:
+            key = (version, login)
+            if key not in made:
+                folder = tmp_path_factory.mktemp(f"mqtt-{version}-{login}")
                 broker = stack.enter_context(Mosquitto(folder / "broker", extra="max_queued_messages 0"))
                 daemon = Daemon(
-                    folder / "daemon", qlik_server, broker, mqttConfig={"protocolVersion": version}
+                    folder / "daemon",
+                    qlik_server,
+                    broker,
+                    mqttConfig={"protocolVersion": version},
+                    configQRS=qlik_server.login(login),
                 )
                 stack.callback(daemon.close)
                 daemon.start()
-                made[version] = Place(
-                    version, broker, daemon, stack.enter_context(Sender(broker.port, version))
-                )
-            assert made[version].daemon.runs(), made[version].daemon.log()
-            return made[version]
+                made[key] = Place(version, broker, daemon, stack.enter_context(Sender(broker.port, version)))
+            assert made[key].daemon.runs(), made[key].daemon.log()
+            return made[key]
 
         yield place
 
 
 @pytest.fixture
-def place(qlik: Qlik, places: Callable[[str], Place]) -> Place:
+def place(qlik: Qlik, places: Callable[..., Place]) -> Place:
     """A daemon and a sender that speak MQTT 5."""
     return places("5")
 
 
 @pytest.fixture(params=["5", "3.1.1"])
-def each(request: pytest.FixtureRequest, qlik: Qlik, places: Callable[[str], Place]) -> Place:
+def each(request: pytest.FixtureRequest, qlik: Qlik, places: Callable[..., Place]) -> Place:
     """A daemon and a sender, once with MQTT 5 and once with 3.1.1."""
     return places(request.param)
+
+
+@pytest.fixture(
+    params=[("5", "certificates"), ("3.1.1", "certificates"), ("5", "jwt"), ("5", "header")],
+    ids="-".join,
+)
+def every_way(request: pytest.FixtureRequest, qlik: Qlik, places: Callable[..., Place]) -> Place:
+    """A daemon and a sender, once with each version of MQTT and once with each login at the Qlik server."""
+    return places(*request.param)
 
 
 @pytest.fixture

@@ -39,6 +39,18 @@ class Qlik:
     def close(self) -> None:
         self._client.close()
 
+    def login(self, way: str) -> dict[str, object]:
+        """Give the keys of `configQRS` for a login: `certificates`, or `jwt` or `header` at the proxy."""
+        if way == "certificates":
+            return {}
+        port = int(self.simulator.proxy_url.rpartition(":")[2])
+        keys: dict[str, object] = {"authentication": way, "port": port}
+        if way == "jwt":
+            token = self.simulator.certs / "butler.jwt"
+            return keys | {"virtualProxy": "butler", "jwtFile": str(token)}
+        user = {"name": "hdr-usr", "value": "INTERNAL\\sa_repository"}
+        return keys | {"virtualProxy": "header", "headers": {"static": [user]}}
+
     def admin(self, method: str, path: str, json: Any = None) -> Any:
         """Call an admin endpoint."""
         return self._client.admin(method, path, json)
@@ -152,6 +164,7 @@ class Daemon:
             },
             "journal": {"url": f"sqlite:///{self.journal}"},
         }
+        self.log_level = "info"
         self.configure(**sections)
         self.lines: list[str] = []
         self._begun = 0
@@ -163,7 +176,14 @@ class Daemon:
         """Change the configuration file for the next start."""
         for name, changes in sections.items():
             self.config.setdefault(name, {}).update(changes)
-        self.config_file.write_text(yaml.safe_dump({"Butler": self.config}, allow_unicode=True))
+        keys = {"logLevel": self.log_level, **self.config}
+        self.config_file.write_text(yaml.safe_dump({"Butler": keys}, allow_unicode=True))
+
+    def verbose(self) -> Daemon:
+        """Have lines logged that are repeated, and all others at `debug`."""
+        self.log_level = "debug"
+        self.configure()
+        return self
 
     # ---- running
 

@@ -117,7 +117,7 @@ def test_connections_cut_again_and_again_lose_nothing(
 ) -> None:
     tasks = qlik.tasks(40)
     with Relay(broker.port) as relay, Sender(broker.port) as sender:
-        daemon = make_daemon(relay.port).start()
+        daemon = make_daemon(relay.port).verbose().start()
         topics = []
         for number, task in enumerate(tasks):
             topics.append(sender.send({"taskId": task}))

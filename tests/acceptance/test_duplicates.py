@@ -105,7 +105,7 @@ def test_a_redelivery_after_a_cut_before_the_acknowledgement_is_recognised(
     """No request id helps here: session, DUP, packet id and content tell that it is the same delivery."""
     task = qlik.task()
     with Relay(broker.port) as relay, Sender(broker.port, version) as sender:
-        daemon = make_daemon(relay.port, mqttConfig={"protocolVersion": version}).start()
+        daemon = make_daemon(relay.port, mqttConfig={"protocolVersion": version}).verbose().start()
         relay.hold_up()
         sender.publish({"taskId": task})
         daemon.wait_row("SELECT id FROM deliveries")

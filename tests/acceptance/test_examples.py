@@ -84,15 +84,15 @@ def site(qlik: Qlik) -> Iterator[Qlik]:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_each_example_starts_its_tasks_and_is_answered_in_the_shape_of_the_contract(
-    name: str, each: Place, site: Qlik
+    name: str, every_way: Place, site: Qlik
 ) -> None:
     payload, expected = EXAMPLES[name]
     before = {task: site.executions(task) for task in expected}
     total = site.total()
-    replies = len(each.sender.heard(REPLY))
+    replies = len(every_way.sender.heard(REPLY))
 
-    each.sender.publish(payload.encode())
-    got = each.sender.wait_for(replies + 1, lambda got: got.topic == REPLY)[-1]
+    every_way.sender.publish(payload.encode())
+    got = every_way.sender.wait_for(replies + 1, lambda got: got.topic == REPLY)[-1]
 
     names = {str(task["id"]): task["name"] for task in SITE}
     answer = got.json
@@ -117,8 +117,8 @@ def test_each_example_starts_its_tasks_and_is_answered_in_the_shape_of_the_contr
     assert (got.qos, got.retain) == (1, False)
 
 
-def test_the_error_of_the_description_is_answered_to_a_malformed_id(each: Place) -> None:
-    answer = each.sender.ask({"taskId": ["a8b4c123-def4-5678-9abc-def012345678", "abc"], "requestId": "e-1"})
+def test_the_error_of_the_description_is_answered_to_a_malformed_id(every_way: Place) -> None:
+    answer = every_way.sender.ask({"taskId": [DASHBOARD, "abc"], "requestId": "e-1"})
     assert answer == {
         "requestId": "e-1",
         "error": "Invalid task ID format",
@@ -127,9 +127,9 @@ def test_the_error_of_the_description_is_answered_to_a_malformed_id(each: Place)
     }
 
 
-def test_what_means_no_task_is_named_in_the_order_asked(each: Place, site: Qlik) -> None:
+def test_what_means_no_task_is_named_in_the_order_asked(every_way: Place, site: Qlik) -> None:
     nobody = "99999999-9999-4999-8999-999999999999"
-    answer = each.sender.ask(
+    answer = every_way.sender.ask(
         {
             "taskId": [nobody, SALES],
             "tag": ["nobody-has-it"],
@@ -145,8 +145,8 @@ def test_what_means_no_task_is_named_in_the_order_asked(each: Place, site: Qlik)
     ]
 
 
-def test_a_reply_to_a_request_that_means_nothing_says_failed(each: Place) -> None:
-    answer = each.sender.ask({"requestId": "nothing-1", "tag": "nobody-has-it"})
+def test_a_reply_to_a_request_that_means_nothing_says_failed(every_way: Place) -> None:
+    answer = every_way.sender.ask({"requestId": "nothing-1", "tag": "nobody-has-it"})
     assert answer == {
         "requestId": "nothing-1",
         "status": "failed",
@@ -156,9 +156,9 @@ def test_a_reply_to_a_request_that_means_nothing_says_failed(each: Place) -> Non
     }
 
 
-def test_a_reply_is_one_line_of_json_in_utf_8(each: Place, qlik: Qlik) -> None:
+def test_a_reply_is_one_line_of_json_in_utf_8(every_way: Place, qlik: Qlik) -> None:
     task = qlik.task("Umsätze \u2013 日次 ✓")
-    topic = each.sender.send({"taskId": task})
-    payload = each.sender.wait(lambda got: got.topic == topic).payload
+    topic = every_way.sender.send({"taskId": task})
+    payload = every_way.sender.wait(lambda got: got.topic == topic).payload
     assert b"\n" not in payload
     assert json.loads(payload.decode())["tasksStarted"][0]["taskName"] == "Umsätze \u2013 日次 ✓"

@@ -66,7 +66,7 @@ def test_start_of_what_is_in_part_unknown_ends_with_1(place: Place, qlik: Qlik) 
     pairs = ["--custom-property", "cliGroup=a=b", "--custom-property", "cliGroup=none"]
     done = call(place.daemon, "start", *pairs)
     assert done.returncode == 1, done
-    assert "customProperty cliGroup=none   not found" in done.stdout
+    assert "customProperty cliGroup=none  not found" in done.stdout
     assert qlik.executions(task) == 1
 
 
@@ -150,6 +150,17 @@ def test_start_while_the_daemon_is_away_says_so_and_is_carried_out_later(
     until(lambda: qlik.executions(task) == 1, what="the request is carried out")
     assert call(daemon, "start", *options).returncode == 0
     assert qlik.executions(task) == 1
+
+
+def test_start_while_the_qlik_server_is_unreachable_says_so(
+    broker: Mosquitto, make_daemon: Callable[..., Daemon]
+) -> None:
+    daemon = make_daemon(broker, configQRS={"port": free_port()}).start()
+    daemon.wait_log("is not reached")
+    # The retained status follows the log within half a second.
+    done = call(daemon, "start", "--tag", "a", "--timeout", "3")
+    assert done.returncode == 69, done
+    assert "is online and does not reach the Qlik server: the request waits for it" in done.stderr
 
 
 # ---- resolve

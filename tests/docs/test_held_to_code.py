@@ -16,7 +16,7 @@ from butler_mqtt.config import loader
 from butler_mqtt.config.schema import keys_of, schema
 from butler_mqtt.config.yaml_file import dotted
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.http import error_responses
+from butler_mqtt.http import error_responses, metrics
 from butler_mqtt.settings import MqttSettings
 from tests.docs.blocks import Block, blocks, pages
 from tests.project import ROOT
@@ -30,7 +30,9 @@ PLAIN = ["exit-codes", "install", "mqtt", "operations", "replies", "security", "
 OURS = [page for page in pages() if page.name != "README.md" or page.parent.name == "mosquitto"]
 BLOCKS = [block for page in OURS for block in blocks(page)]
 #: Commands of the contract, some with commands of their own.
-COMMANDS = {"run", "demo", "check", "init", "start", "resolve", "requests", "simulate-qrs", "token"}
+COMMANDS = {
+    *("run", "demo", "check", "health", "init", "start", "resolve", "requests", "simulate-qrs", "token"),
+}
 #: Names of the levels in `logging`.
 LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 SHARE = "/opt/butler-mqtt/share/butler-mqtt/"
@@ -201,7 +203,34 @@ def test_every_reply_code_of_the_program_is_documented() -> None:
 def test_the_rest_statuses_are_those_of_the_program() -> None:
     for code, _, *rest in rows("replies.md", "## Codes")[1:]:
         if rest[0]:
-            assert error_responses.STATUS.get(words(code)[0], 400) == int(rest[0]), code
+            assert error_responses.STATUS[words(code)[0]] == int(rest[0]), code
+
+
+def test_every_code_of_a_refusal_is_counted_from_zero() -> None:
+    raised: set[str] = set()
+    for module in sources():
+        for node in ast.walk(module):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if name in {"RequestError", "RefusedDecision", "HttpRefusal", "_refusal"}:
+                raised |= {code for code in strings(node.args[0]) if re.fullmatch(r"[a-z_]+", code)}
+    assert {"unauthorized", "invalid_json", "all_denied", "qrs_unavailable"} <= raised
+    assert raised <= set(error_responses.STATUS)
+
+
+def test_the_codes_of_the_rest_door_alone_are_those_that_the_pages_name() -> None:
+    whole = {
+        words(code)[0]: meaning for code, meaning, *rest in rows("replies.md", "## Codes")[1:] if rest[0]
+    }
+    of_both = {code for code, meaning in whole.items() if not meaning.startswith("REST: ")}
+    assert set(error_responses.STATUS) - of_both == metrics.ONLY_REST
+
+
+def test_the_labels_of_the_metrics_are_those_that_are_documented() -> None:
+    documented = {words(row[0])[0]: words(row[2]) for row in rows("monitoring.md", "## Metrics")[1:]}
+    assert sorted(documented["butler_mqtt_starts_total"]) == sorted(metrics.OUTCOMES)
+    assert sorted(documented["butler_mqtt_executions_ended_total"]) == sorted(metrics.RESULTS)
 
 
 def test_every_event_is_documented_as_the_schema_has_it() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +169,7 @@ def test_the_schemas_are_schemas(name: str) -> None:
     content = schema(name).schema
     assert isinstance(content, dict)
     assert content["description"]
+    assert content["$id"] == f"urn:butler-mqtt:schema:{name}"
 
 
 def test_a_schema_refuses_what_is_neither_decided_nor_refused() -> None:
@@ -225,6 +228,20 @@ def test_every_reference_of_asyncapi_leads_somewhere() -> None:
         else:
             assert (ASYNCAPI.parent / reference).is_file(), reference
     assert "../butler_mqtt/schemas/reply.schema.json" in found
+
+
+def test_the_schemas_of_asyncapi_lie_where_an_installation_and_the_sdist_look_for_them() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]
+    installed = {
+        Path(place) / file.relative_to(ROOT / source)
+        for source, place in build["wheel"]["shared-data"].items()
+        for file in [ROOT / source, *(ROOT / source).rglob("*")]
+    }
+    (docs,) = (one.parent for one in installed if one.name == "asyncapi.yaml")
+    for reference in references(document()):
+        if not reference.startswith("#/"):
+            assert Path(os.path.normpath(docs / reference)) in installed, reference
+    assert {"docs", "butler_mqtt"} <= set(build["sdist"]["include"])
 
 
 def test_the_examples_of_asyncapi_fit_the_schemas() -> None:

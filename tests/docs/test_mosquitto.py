@@ -21,6 +21,8 @@ from tests.project import ROOT
 
 FOLDER = ROOT / "mosquitto"
 PAGE = list(blocks(FOLDER / "README.md"))
+#: The configuration of a broker that is in use before the page is followed.
+OLDER = "include_dir /etc/mosquitto/conf.d\n"
 
 
 class Machine:
@@ -31,6 +33,7 @@ class Machine:
         self.port = free_port()
         for made in ("etc/mosquitto/certs", "etc/butler-mqtt/credentials", "var/lib/mosquitto", "home"):
             (folder / made).mkdir(parents=True)
+        (folder / "etc/mosquitto/mosquitto.conf").write_text(OLDER)
         shutil.copytree(FOLDER, folder / "opt/butler-mqtt/share/butler-mqtt/mosquitto")
 
     def here(self, text: str) -> str:
@@ -119,6 +122,12 @@ def test_the_walk_goes_as_printed(walk: Machine) -> None:
             assert same(json.loads(output), json.loads(following.text)), f"{following}: {output}"
             shown += 1
     assert shown >= 4
+
+
+def test_a_configuration_that_was_there_is_kept(walk: Machine) -> None:
+    place = walk.folder / "etc/mosquitto"
+    assert (place / "mosquitto.conf.~1~").read_text() == OLDER
+    assert OLDER not in (place / "mosquitto.conf").read_text()
 
 
 def same(given: object, printed: object) -> bool:

@@ -70,7 +70,8 @@ def install(one: Machine, wheel: Path) -> None:
     """Follow the page, with the broker's page where it says so."""
     python = one.must("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'").strip()
     one.must("mkdir -p export && tar -x -C export --strip-components=1", given=wheels(wheel, python))
-    run(one, block_with(INSTALL, "python3 -m venv"))
+    run(one, block_with(INSTALL, "python3 -m venv /opt"))
+    run(one, block_with(INSTALL, "completion"))
     run(one, block_with(INSTALL, "systemd-sysusers"))
     one.must(QLIK)
     until(

@@ -17,8 +17,8 @@ class FaultyJournal(Journal):
     """
     A journal whose next transactions fail as scripted.
 
-    Each entry of `faults` is for one transaction: None lets it be; `before`
-    fails it before its COMMIT, `after` reports a failure although the COMMIT
+    Each entry of `faults` is for one transaction: None lets it be; `start` fails it
+    before anything is done, `before` before its COMMIT, `after` reports a failure although the COMMIT
     took effect, `reading` fails its first statement; an exception with
     `before` or `after` is raised instead of a recoverable `JournalError`.
     """
@@ -41,6 +41,8 @@ class FaultyJournal(Journal):
     def transaction(self) -> Iterator[Connection]:
         where, error = (self.faults.popleft() if self.faults else None) or ("", None)
         failure = error or JournalError(f"disk I/O error ({where} the commit)", recoverable=True)
+        if where == "start":
+            raise failure
         with super().transaction() as connection:
             yield cast("Connection", _Failing(connection, failure)) if where == "reading" else connection
             if where == "before":

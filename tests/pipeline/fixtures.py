@@ -15,15 +15,14 @@ from tests.pipeline.harness import Harness
 MakeHarness = Callable[..., Harness]
 
 
-@pytest.fixture
-def make_harness(tmp_path: Path) -> Iterator[MakeHarness]:
-    """Return a function that makes a running harness of settings and fields of `Harness`."""
+def making(place: Path, **defaults: Any) -> Iterator[MakeHarness]:
+    """Give a function that makes a running harness of settings and fields of `Harness`; then close all."""
     harnesses: list[Harness] = []
 
     def make(settings: Settings | None = None, **parts: Any) -> Harness:
-        folder = tmp_path / f"harness-{len(harnesses)}"
+        folder = place / f"harness-{len(harnesses)}"
         folder.mkdir()
-        harness = Harness(folder, settings or Settings(), **parts)
+        harness = Harness(folder, settings or Settings(), **{**defaults, **parts})
         harness.start()
         harnesses.append(harness)
         return harness
@@ -31,6 +30,12 @@ def make_harness(tmp_path: Path) -> Iterator[MakeHarness]:
     yield make
     for harness in harnesses:
         harness.pipeline.close()
+
+
+@pytest.fixture
+def make_harness(tmp_path: Path) -> Iterator[MakeHarness]:
+    """Return a function that makes a running harness of settings and fields of `Harness`."""
+    yield from making(tmp_path)
 
 
 @pytest.fixture

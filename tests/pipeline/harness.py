@@ -22,6 +22,7 @@ from butler_mqtt.domain.model import Arrival, Message
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import reading_engine
+from butler_mqtt.pipeline.backlog import MAX_IN_MEMORY
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.qlik_timings import QlikTimings
@@ -56,6 +57,7 @@ class Harness:
     qlik_timings: QlikTimings = SHORT_QLIK
     timings: LoopTimings = SHORT_LOOP
     refusals: Refusals | None = None
+    in_memory: int = MAX_IN_MEMORY
     generation: int = 0
     pipeline: Pipeline = field(init=False)
     journal: FaultyJournal = field(init=False)
@@ -77,6 +79,7 @@ class Harness:
             qlik_timings=self.qlik_timings,
             refusals=self.refusals,
             timings=self.timings,
+            in_memory=self.in_memory,
         )
         self.pipeline.open(self.broker)
         self.broker.emit = self.pipeline.emit
@@ -158,7 +161,7 @@ class Harness:
         self.snapshot()
         self.follow()
 
-    def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Step until *condition* is true."""
         end = time.monotonic() + seconds
         while not condition():

@@ -65,6 +65,7 @@ class Site:
         self.snapshot_sizes: list[int] = []
         self.unreadable = ""
         self.down = False
+        self.log_lines: list[str] = []  # of every script log
         self.lasting = True
         self.on_start: Callable[[Task], None] = lambda _task: None
         self.node_clocks: Sequence[float] = (0.0,)
@@ -192,8 +193,8 @@ class Site:
         return 4
 
     def script_log(self, task_id: str, execution: Execution, lines: int) -> list[str] | None:
-        del task_id, execution, lines
-        return []
+        del task_id, execution
+        return self.log_lines[-lines:]
 
     def _answer(self, faults: deque[QlikError]) -> None:
         if faults:

@@ -24,7 +24,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -36,7 +35,6 @@ from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.settings import MqttSettings, Settings
-from butler_mqtt.steady_clock import SteadyClock
 from tests.pipeline.harness import Harness
 from tests.pipeline.site_double import (
     DATE_AGES,
@@ -65,7 +63,6 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.monkeypatch = pytest.MonkeyPatch()
         #: Milliseconds by which the clock of the daemon's machine is ahead.
         self.clock_ahead = 0
         self.new_life()
@@ -94,8 +91,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def new_life(self) -> None:
         """Let a process that begins have its own idea of the time."""
-        steady = SteadyClock(lambda: time.time_ns() // 1_000_000 + self.clock_ahead)
-        self.monkeypatch.setattr(clock, "STEADY", steady)
+        clock.STEADY.restart(lambda: time.time_ns() // 1_000_000 + self.clock_ahead)
 
     # ---- checked at every instant
 
@@ -280,7 +276,6 @@ class AnyOrder(RuleBasedStateMachine):
             if self.harness.generation:
                 self.harness.crash()
             self.temporary.cleanup()
-            self.monkeypatch.undo()
 
     def all_is_well(self) -> None:
         harness, site = self.harness, self.harness.site

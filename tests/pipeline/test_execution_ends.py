@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
-from butler_mqtt.resolving import resolver
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.fixtures import MakeHarness
 from tests.pipeline.harness import SHORT_QLIK, Harness
@@ -154,11 +153,11 @@ def test_a_start_that_expires_while_it_waits_is_not_answered_as_queued(harness: 
 
 
 def test_requests_behind_full_task_queues_are_not_refused_while_the_server_answers(
-    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
-    monkeypatch.setattr(resolver, "MAX_PLANNED", 2)
     harness = make_harness(
-        Settings(start_task=StartTask(max_concurrent_reloads=1, request_deadline_seconds=0.5))
+        Settings(start_task=StartTask(max_concurrent_reloads=1, request_deadline_seconds=0.5)),
+        qlik_timings=replace(SHORT_QLIK, most_planned=2),
     )
     for number in range(3):
         harness.ask({"taskId": harness.site.add(f"Task {number}")})

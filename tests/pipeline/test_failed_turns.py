@@ -12,6 +12,9 @@ from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import SHORT_QLIK, Harness
 from tests.pipeline.site_double import cut_after_effect, cut_before_effect
 
+#: Requests kept in memory where a test is about more.
+IN_MEMORY = 100
+
 
 def test_a_request_that_means_too_many_tasks_can_come_twice(harness: Harness) -> None:
     body = {"requestId": "big", "tag": [f"tag {number}" for number in range(201)]}
@@ -101,14 +104,14 @@ def test_a_commit_that_took_effect_and_reported_failure_records_a_call_once(harn
 
 
 def test_an_expired_request_of_a_backlog_is_answered_once(make_harness: MakeHarness) -> None:
-    harness = make_harness()
+    harness = make_harness(in_memory=IN_MEMORY)
     harness.site.down = True
-    for number in range(1001):
+    for number in range(IN_MEMORY + 1):
         harness.send({"requestId": f"r{number}", "taskId": harness.site.add(f"t{number}")}, expiry_seconds=1)
-    harness.replied(1001)
+    harness.replied(IN_MEMORY + 1)
     for _ in range(5):
         harness.step()
-    assert len(harness.replies()) == 1001
+    assert len(harness.replies()) == IN_MEMORY + 1
     assert {reply["code"] for reply in harness.replies()} == {"expired"}
     harness.broker.confirm()
     harness.until(lambda: not harness.rows(tables.outbox))
@@ -129,17 +132,19 @@ def _backlog(harness: Harness, requests: int) -> None:
         harness.find()
 
 
-def test_requests_that_arrive_while_a_backlog_is_read_are_found_too(harness: Harness) -> None:
-    _backlog(harness, 1100)
-    for number in range(1100, 1200):
+def test_requests_that_arrive_while_a_backlog_is_read_are_found_too(make_harness: MakeHarness) -> None:
+    harness = make_harness(in_memory=IN_MEMORY)
+    _backlog(harness, 110)
+    for number in range(110, 120):
         harness.send({"requestId": f"r{number}", "tag": "none"})
-    assert {reply["requestId"] for reply in harness.replied(1200)} == {f"r{number}" for number in range(1200)}
+    assert {reply["requestId"] for reply in harness.replied(120)} == {f"r{number}" for number in range(120)}
 
 
-def test_a_repetition_that_arrives_while_its_request_is_read_is_answered(harness: Harness) -> None:
-    _backlog(harness, 1010)
-    harness.send({"requestId": "r1005", "tag": "none"})
-    assert [reply["requestId"] for reply in harness.replied(1011)].count("r1005") == 2
+def test_a_repetition_that_arrives_while_its_request_is_read_is_answered(make_harness: MakeHarness) -> None:
+    harness = make_harness(in_memory=IN_MEMORY)
+    _backlog(harness, 110)
+    harness.send({"requestId": "r105", "tag": "none"})
+    assert [reply["requestId"] for reply in harness.replied(111)].count("r105") == 2
 
 
 def test_a_late_confirmation_is_not_taken_for_that_of_a_newer_message(harness: Harness) -> None:

@@ -107,6 +107,16 @@ def test_a_daemon_killed_between_intent_and_post_posts_after_two_looks(harness: 
     assert harness.site.posts == [task_id]
 
 
+def test_what_is_posted_again_after_a_restart_goes_with_what_the_server_shows(harness: Harness) -> None:
+    """The start of a user synchronisation is refused where its newest execution is not known."""
+    posted: list[Task] = []
+    harness.site.on_start = posted.append
+    task_id = intended(harness)
+    harness.restart()
+    harness.replied(1)
+    assert [(task.id, task.enabled, task.last_shown) for task in posted] == [(task_id, True, True)]
+
+
 def test_the_two_looks_that_find_nothing_may_be_in_two_lives(harness: Harness) -> None:
     """A daemon killed every few seconds must get on, before its intents are too old to be repeated."""
     task_id = intended(harness)

@@ -14,7 +14,6 @@ import pytest
 from butler_mqtt.domain.model import Execution
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
-from butler_mqtt.pipeline.backlog import MAX_IN_MEMORY
 from butler_mqtt.settings import MqttSettings, Settings, StartTask, StartTaskFilter
 from tests.brokers import until
 from tests.pipeline.conftest import MakeHarness
@@ -456,27 +455,29 @@ def test_while_the_disk_is_nearly_full_nothing_is_acknowledged_and_the_reason_is
     assert len(harness.broker.acknowledged) == 1
 
 
-def test_a_backlog_longer_than_memory_is_decided_in_order_of_arrival(harness: Harness) -> None:
+def test_a_backlog_longer_than_memory_is_decided_in_order_of_arrival(make_harness: MakeHarness) -> None:
+    harness = make_harness(in_memory=200)
     harness.site.down = True
-    size = MAX_IN_MEMORY * 3 // 2
+    size = 300
     for number in range(size):
         harness.send({"requestId": f"r{number}", "tag": f"t{number % 7}"})
     harness.until(lambda: len(harness.broker.acknowledged) == size)
-    assert len(harness.pipeline.resolver) <= MAX_IN_MEMORY
+    assert len(harness.pipeline.resolver) <= 200
     harness.site.down = False
     replies = harness.replied(size)
     assert [reply["requestId"] for reply in replies] == [f"r{number}" for number in range(size)]
 
 
-def test_a_backlog_survives_a_restart_in_order(harness: Harness) -> None:
+def test_a_backlog_survives_a_restart_in_order(make_harness: MakeHarness) -> None:
+    harness = make_harness(in_memory=200)
     harness.site.down = True
-    for number in range(1200):
+    for number in range(300):
         harness.send({"requestId": f"r{number}", "tag": "t"})
-    harness.until(lambda: len(harness.broker.acknowledged) == 1200)
+    harness.until(lambda: len(harness.broker.acknowledged) == 300)
     harness.restart()
     harness.site.down = False
-    replies = harness.replied(1200)
-    assert [reply["requestId"] for reply in replies] == [f"r{number}" for number in range(1200)]
+    replies = harness.replied(300)
+    assert [reply["requestId"] for reply in replies] == [f"r{number}" for number in range(300)]
 
 
 # ---- finding

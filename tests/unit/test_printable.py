@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from butler_mqtt.checks.finding import wrong
 from butler_mqtt.cli import check_report, printing
 from butler_mqtt.logs import Formatter, LogFormat
-from butler_mqtt.printable import escaped, escaped_lines, json_text
+from butler_mqtt.printable import counted, escaped, escaped_lines, json_text
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=50)
 CONTROLS = {
@@ -38,6 +38,12 @@ def test_letters_of_all_languages_stay_as_they_are() -> None:
     for text in ("Söhne & Töchter", "日本語", "Продажи", "مبيعات", "😀", "a\\b"):
         assert escaped(text) == text
         assert json_text(text) == json.dumps(text, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("number", [0, 2, 11])
+def test_one_thing_alone_has_a_noun_in_the_singular(number: int) -> None:
+    assert (counted(1, "request"), counted(number, "request")) == ("1 request", f"{number} requests")
+    assert (counted(1, "is", "are"), counted(number, "is", "are")) == ("1 is", f"{number} are")
 
 
 @given(ANY_TEXT)

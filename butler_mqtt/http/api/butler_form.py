@@ -28,19 +28,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from butler_mqtt.domain.model import EMPTY_GUID
+from butler_mqtt.contract import parameter_values
+from butler_mqtt.domain.model import EMPTY_GUID, Parameter
 from butler_mqtt.errors import RequestError
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
 
 _TYPES = ("starttaskid", "starttasktag", "starttaskcustomproperty", "keyvaluestore")
-#: The keys of `payload` that are searched, by the item's type; what else it holds is ignored, as Butler does.
+#: What Butler needs of a parameter; it skips an item without.
+_STORED = ("namespace", "key", "value")
+#: The keys of `payload` that are read, by the item's type; what else it holds is ignored, as Butler does.
 _SEARCHED: Mapping[str, tuple[str, ...]] = {
     "starttasktag": ("tag",),
     "starttaskcustomproperty": ("customPropertyName", "customPropertyValue"),
+    "keyvaluestore": _STORED,
 }
-#: From here on JavaScript writes a number with an exponent.
-_LARGEST_PLAIN = 1e21
 #: Lists of the state whose tasks Butler reports as started: they run, or are queued.
 _STARTED = frozenset({"tasksStarted", "tasksQueued", "tasksPending"})
 
@@ -53,16 +55,16 @@ class ButlerRequest:
     What Butler's array asks for.
 
     `ids` are as sent, that of the path first, malformed ones included.
-    `all_ids` is `allTaskIdsMustExist`. `key_values` counts the items for
-    Butler's key-value store, `unusable` names the items that can find nothing,
-    and why.
+    `all_ids` is `allTaskIdsMustExist`. `key_values` are the items for
+    Butler's key-value store, each with the milliseconds for which it is kept (0: for ever),
+    `unusable` names the items that can find or store nothing, and why.
     """
 
     ids: tuple[object, ...] = ()
     tags: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
     all_ids: bool = False
-    key_values: int = 0
+    key_values: tuple[tuple[Parameter, int], ...] = ()
     unusable: tuple[str, ...] = ()
 
     def request(self) -> str | None:
@@ -100,7 +102,7 @@ def read(items: list[Any], path_task_id: str | None, *, all_ids: bool) -> Butler
     ids: list[object] = [] if path_task_id is None else [path_task_id]
     tags: list[str] = []
     pairs: list[Pair] = []
-    key_values = 0
+    key_values: list[tuple[Parameter, int]] = []
     unusable: list[str] = []
     for index, item in enumerate(items):
         kind, payload = _item(index, item)
@@ -109,16 +111,16 @@ def read(items: list[Any], path_task_id: str | None, *, all_ids: bool) -> Butler
             unusable.append(f"[{index}] has no type")
         elif kind == "starttaskid":
             ids.append(payload.get("taskId"))
-        elif kind == "keyvaluestore":
-            key_values += 1
         elif not all(texts):
             key = _SEARCHED[kind][texts.index("")]
             unusable.append(f"[{index}].payload.{key} is {_shown(payload, key)}")
+        elif kind == "keyvaluestore":
+            key_values.append((Parameter(*texts), _milliseconds(payload.get("ttl"))))
         elif kind == "starttasktag":
             tags.append(texts[0])
         else:
             pairs.append((texts[0], texts[1]))
-    return ButlerRequest(tuple(ids), tuple(tags), tuple(pairs), all_ids, key_values, tuple(unusable))
+    return ButlerRequest(tuple(ids), tuple(tags), tuple(pairs), all_ids, tuple(key_values), tuple(unusable))
 
 
 def answer(asked: ButlerRequest, state: Mapping[str, Any] | None) -> dict[str, object]:
@@ -222,13 +224,13 @@ def _item(index: int, item: Any) -> tuple[str, dict[str, Any]]:
 
 def _text(value: object) -> str:
     """Return a value as the text that is searched for; "" for one that no tag and no property can have."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_PLAIN:
-        value = int(value)
-    if isinstance(value, int | float):
-        return str(value)
-    return value if isinstance(value, str) else ""
+    return parameter_values.as_text(value) if isinstance(value, str | int | float) else ""
+
+
+def _milliseconds(ttl: object) -> int:
+    """Return a time to live as Butler's `parseInt` reads it; 0, for ever, where it is no number."""
+    found = re.match(r"[+-]?[0-9]{1,15}", _text(ttl).strip())
+    return max(0, int(found[0])) if found else 0
 
 
 def _shown(payload: Mapping[str, Any], key: str) -> str:

@@ -64,7 +64,7 @@ def _operation(
     for status, reference in operation["responses"].items():
         answer = openapi_completion.resolved(document, reference)
         yield f"<details><summary><b>{status}</b> {_marked(answer['description'])}</summary>"
-        for content in answer["content"].values():
+        for content in answer.get("content", {}).values():
             yield from (_json(one["value"]) for one in content.get("examples", {}).values())
             if "example" in content:
                 yield _json(content["example"])
@@ -73,7 +73,7 @@ def _operation(
 
 
 def _curl(path: str, method: str, body: object) -> str:
-    path = path.replace("{taskId}", "a8b4c123-def4-5678-9abc-def012345678")
+    path = path.replace("{taskId}", "a8b4c123-def4-5678-9abc-def012345678").replace("{namespace}", "sales")
     text = (
         f'curl -X {method} "$BUTLER{path}" \\\n'
         '  -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n'

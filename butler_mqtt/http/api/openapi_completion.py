@@ -17,7 +17,7 @@ def document() -> dict[str, Any]:
     Return the description as a JSON object; not to be changed.
 
     `schemas/openapi.json` lacks what has its home elsewhere: the version, the schemas of
-    requests and replies, and the `PUT` that is identical to each `POST`.
+    requests and replies, and the `PUT` that is identical to each `POST` that starts.
     """
     described: dict[str, Any] = json.loads(_text("openapi.json"))
     described["info"]["version"] = __version__
@@ -25,8 +25,8 @@ def document() -> dict[str, Any]:
         name: _component(name, file)
         for name, file in (("Request", "request.schema.json"), ("Reply", "reply.schema.json"))
     }
-    for operations in described["paths"].values():
-        if post := operations.get("post"):
+    for path, operations in described["paths"].items():
+        if path.startswith("/v4/reloadtask/") and (post := operations.get("post")):
             operations["put"] = post | {"operationId": f"{post['operationId']}Put"}
     return described
 
@@ -46,7 +46,7 @@ def _component(name: str, file: str) -> dict[str, Any]:
     text = _text(file).replace('"#/', f'"#/components/schemas/{name}/')
     # Here the dialect of regular expressions is ECMAScript's, in which $ has no exception to be closed.
     schema: dict[str, Any] = json.loads(text.replace(r"(?!\\n)", ""))
-    del schema["$schema"]
+    del schema["$schema"], schema["$id"]  # its references are to the description
     return schema
 
 

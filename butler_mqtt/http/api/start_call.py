@@ -71,7 +71,7 @@ async def read(request: Request, key: str | None, max_body_bytes: int) -> StartC
     _refuse_encoding(request)
     path_task_id = request.path_params.get("task_id")
     path_task_id = None if path_task_id == "-" else path_task_id
-    body = await _body(request, max_body_bytes)
+    body = await read_body(request, max_body_bytes)
     foreign = _foreign_charset(request.headers.get("content-type", ""), body)
     all_ids = _flag(request.query_params.get("allTaskIdsMustExist"))
     butler = None
@@ -90,8 +90,13 @@ async def read(request: Request, key: str | None, max_body_bytes: int) -> StartC
     return StartCall(body, path_task_id, key, _prefers_async(request), butler)
 
 
-async def _body(request: Request, limit: int) -> bytes:
-    """Read the body, but not beyond *limit* bytes."""
+async def read_body(request: Request, limit: int) -> bytes:
+    """
+    Read the body, but not beyond *limit* bytes.
+
+    Raises:
+        RequestError: It is longer, or ended too early.
+    """
     size = content_length(request)
     chunks: list[bytes] = []
     read = 0

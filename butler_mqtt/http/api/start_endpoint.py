@@ -6,14 +6,14 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract import strict_json
-from butler_mqtt.domain.model import Arrival
+from butler_mqtt.domain.model import Arrival, Parameter
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.api import butler_form, start_call
 from butler_mqtt.http.api.butler_form import ButlerRequest
@@ -21,6 +21,7 @@ from butler_mqtt.http.api.pending_response import PendingResponse
 from butler_mqtt.http.api.start_call import StartCall
 from butler_mqtt.http.backend import Backend
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, reply_response, status_of
+from butler_mqtt.printable import counted
 
 #: Seconds within which a request must be on disk; a commit takes milliseconds.
 STORE_SECONDS = 10.0
@@ -54,6 +55,8 @@ class StartEndpoint:
         wait_seconds: Seconds for which a caller waits for the reply before it gets 202.
         ending: Set when the listener stops: callers get what there is.
         store_seconds: Seconds within which a request must be on disk.
+        store: Stores a parameter of Butler's array, with the milliseconds for which it is kept; raises
+            RequestError. None while there is no key-value store.
     """
 
     def __init__(
@@ -64,7 +67,9 @@ class StartEndpoint:
         ending: asyncio.Event,
         *,
         store_seconds: float = STORE_SECONDS,
+        store: Callable[[Parameter, int], Awaitable[None]] | None = None,
     ) -> None:
+        self._store = store
         self._store_seconds = store_seconds
         self._backend = backend
         self._max_body_bytes = max_body_bytes
@@ -93,16 +98,27 @@ class StartEndpoint:
     async def _answer_butler(
         self, request: Request, call: StartCall, butler: ButlerRequest, received_at: int, began: float
     ) -> Response:
-        if butler.key_values:
+        if butler.key_values and self._store is None:
             _log.warning(
-                "%d keyvaluestore items of a request were ignored: there is no key-value store here",
-                butler.key_values,
+                "%s ignored: keyValueStore.enable is false",
+                counted(
+                    len(butler.key_values),
+                    "keyvaluestore item of a request was",
+                    "keyvaluestore items of a request were",
+                ),
                 extra={"action": "rest_key_values_ignored"},
             )
+        elif self._store is not None:
+            for parameter, ttl_ms in butler.key_values:
+                await self._store(parameter, ttl_ms)
         if butler.unusable:
             _log.warning(
-                "%d items of an array in Butler's form were ignored, since they name nothing to start: %s",
-                len(butler.unusable),
+                "%s nothing to start or store: %s",
+                counted(
+                    len(butler.unusable),
+                    "item of an array in Butler's form was ignored, since it names",
+                    "items of an array in Butler's form were ignored, since they name",
+                ),
                 "; ".join(butler.unusable[:_NAMED_ITEMS])
                 + ("; …" if len(butler.unusable) > _NAMED_ITEMS else ""),
                 extra={"action": "rest_items_ignored"},

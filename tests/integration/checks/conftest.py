@@ -17,7 +17,7 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("checks")
     file = folder / "site.yaml"
     file.write_text(TASKS, "utf-8")
-    with running(folder / "certs", "--tasks", str(file)) as started:
+    with running(folder / "certs", "--tasks", str(file), "--proxy-port", "0") as started:
         yield started
 
 

@@ -47,6 +47,21 @@ def site_settings(site: Running, **changes: object) -> settings.Settings:
     return settings.Settings(qrs=replace(qrs, **changes))  # type: ignore[arg-type] # a test names fields it knows
 
 
+def proxy_settings(site: Running, token: Path) -> settings.Settings:
+    """Return settings for the simulator's proxy, with the token in a file."""
+    where = urlsplit(site.proxy_url)
+    changes: dict[str, object] = {
+        "authentication": "jwt",
+        "port": where.port,
+        "virtual_proxy": "butler",
+        "jwt_file": token,
+        "headers": (),
+        "client_cert": None,
+        "client_cert_key": None,
+    }
+    return site_settings(site, **changes)
+
+
 def run(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the installed command."""
     command = [sys.executable, "-m", "butler_mqtt", "check", "-c", str(config), *options]

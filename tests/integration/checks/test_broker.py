@@ -17,7 +17,8 @@ from butler_mqtt.checks.finding import Finding, State
 from butler_mqtt.mqtt.probe import Probe
 from tests.brokers import Mosquitto, free_port, until
 from tests.integration.checks.site_and_broker import bad, by_name, client_ids
-from tests.scripted_broker import CONNECT, ScriptedBroker
+from tests.integration.mqtt.recording import plain_client
+from tests.scripted_broker import CONNECT, Packet, ScriptedBroker
 
 VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
 
@@ -298,3 +299,86 @@ def test_a_server_that_hangs_up_on_connect_is_wrong() -> None:
         findings = tried(broker.settings())
     assert bad(findings) == {"broker.login": State.WRONG}
     assert "does it speak MQTT 5" in findings[0].text
+
+
+# ---- another version of MQTT, and the will
+
+
+def only(version: str, refusal: bytes) -> ScriptedBroker:
+    """Return a broker that accepts CONNECT of one version and answers that of another with *refusal*."""
+    accepted = b"\x20\x02\x00\x00" if version == "3.1.1" else b"\x20\x03\x00\x00\x00"
+    level = 4 if version == "3.1.1" else 5
+    return ScriptedBroker(answers={CONNECT: lambda body: accepted if body[6] == level else refusal})
+
+
+@pytest.mark.parametrize(
+    ("version", "refusal"),
+    [
+        ("3.1.1", b"\x20\x03\x00\x84\x00"),
+        ("3.1.1", b"\x20\x03\x00\x01\x00"),
+        ("3.1.1", b"\x20\x02\x00\x01"),
+        ("3.1.1", b"\x20\x02\x00\x05"),
+        ("3.1.1", b"\x20\x02\x00\x00"),
+        ("3.1.1", b""),
+        ("5", b"\x20\x02\x00\x01"),
+        ("5", b"\x20\x03\x00\x84\x00"),
+        ("5", b""),
+    ],
+    ids=["0x84", "0x01 of 5", "0x01", "0x05", "0x00", "hang-up", "5: 0x01", "5: 0x84", "5: hang-up"],
+)
+def test_a_broker_of_one_version_is_named_however_it_refuses_another(version: str, refusal: bytes) -> None:
+    other = "3.1.1" if version == "5" else "5"
+    with only(version, refusal) as broker:
+        findings = tried(broker.settings(protocol_version=other))
+    assert bad(findings) == {"broker.login": State.WRONG}
+    assert f"speaks MQTT {version} only: set mqttConfig.protocolVersion: {version}" in findings[0].advice
+
+
+def test_a_broker_of_3_1_1_that_refuses_the_login_too_names_both_settings() -> None:
+    with ScriptedBroker(answers={CONNECT: lambda _body: b"\x20\x02\x00\x05"}) as broker:
+        findings = tried(broker.settings())
+    assert bad(findings) == {"broker.login": State.WRONG}
+    assert "set mqttConfig.protocolVersion: 3.1.1; if it is still refused" in findings[0].advice
+    assert "mqttConfig.username" in findings[0].advice
+
+
+@VERSIONS
+def test_a_will_that_the_broker_refuses_is_told_from_a_login(version: str) -> None:
+    def refuse_will(connect: Packet) -> int:
+        refusal = 0x87 if connect.is_v5 else 5
+        return refusal if connect.will else 0
+
+    with ScriptedBroker(version=version, connack=refuse_will) as broker:
+        findings = tried(broker.settings(username="butler"))
+    assert bad(findings) == {"broker.login": State.WRONG}
+    assert "because of the will, without which it accepts" in findings[0].text
+    assert "let user butler publish retained messages to qliksense/butler/status" in findings[0].advice
+    assert "password" not in findings[0].advice
+
+
+@VERSIONS
+def test_a_broker_that_hangs_up_on_the_will_is_told_from_one_of_another_version(version: str) -> None:
+    broker = ScriptedBroker(version=version, hangs_up_on=lambda packet: bool(packet.will))
+    with broker:
+        findings = tried(broker.settings())
+    assert bad(findings) == {"broker.login": State.WRONG}
+    assert "because of the will" in findings[0].text
+
+
+@VERSIONS
+def test_a_login_that_is_refused_without_a_will_too_is_about_the_login(version: str) -> None:
+    with ScriptedBroker(version=version, connack=0x87 if version == "5" else 5) as broker:
+        findings = tried(broker.settings(username="butler"))
+    assert bad(findings) == {"broker.login": State.WRONG}
+    assert "with the will and without" in findings[0].text
+    assert "password" in findings[0].advice
+
+
+def test_the_will_of_a_check_is_never_published(broker: Mosquitto) -> None:
+    with plain_client(broker, "qliksense/butler/status") as client:
+        assert bad(check(broker)) == {}
+        client.publish("qliksense/butler/status", "last")
+        seen: list[bytes] = []
+        while not seen or seen[-1] != b"last":
+            seen.append(bytes(client.take().payload))
+    assert not [payload for payload in seen if b"offline" in payload]

@@ -41,7 +41,7 @@ def test_it_ends_with_0_when_there_are_warnings_only(config: Path, site: Client)
     done = run(config)
     assert done.returncode == ExitCode.OK
     assert "WARNING  site.lists" in done.stdout
-    assert done.stdout.endswith("it works, with 1 warnings\n")
+    assert done.stdout.endswith("it works, with 1 warning\n")
 
 
 def test_it_ends_with_1_when_something_is_wrong(config: Path, site: Client) -> None:

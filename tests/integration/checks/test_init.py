@@ -68,6 +68,33 @@ def test_it_writes_a_configuration_that_works_and_checks_it(
     assert sorted(one.name for one in tmp_path.iterdir() if one.name.startswith(".")) == []
 
 
+def test_a_token_for_the_proxy_takes_the_place_of_the_certificates(
+    tmp_path: Path, broker: Mosquitto, site: Client
+) -> None:
+    certs = site.simulator.certs
+    proxy = urlsplit(site.simulator.proxy_url).netloc
+    shutil.copy(certs / "butler.jwt", tmp_path)
+    done = run(
+        tmp_path,
+        *("--broker-host", f"127.0.0.1:{broker.port}", "--qlik-host", proxy),
+        *("--jwt", "butler.jwt", "--virtual-proxy", "butler", "--ca", str(certs / "root.pem")),
+    )
+    assert done.returncode == ExitCode.OK, done.stdout + done.stderr
+    assert done.stdout.endswith("everything works\n")
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text())["Butler"]
+    assert written["configQRS"]["jwtFile"] == "butler.jwt"
+    assert written["cert"]["clientCert"] is None
+
+
+@pytest.mark.parametrize(
+    "options", [("--ca", "x"), ("--virtual-proxy", "x"), ("--jwt", "x", "--certificates", "y")], ids=str
+)
+def test_options_of_two_ways_to_log_in_are_a_usage_error(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = run(tmp_path, "--qlik-host", "127.0.0.1:9", *options)
+    assert done.returncode == ExitCode.USAGE
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_ends_with_the_code_of_the_check(tmp_path: Path) -> None:
     export(tmp_path)
     done = run(tmp_path, "--qlik-host", "127.0.0.1:9", "--broker-host", "127.0.0.1:9")

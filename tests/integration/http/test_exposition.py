@@ -7,12 +7,11 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from butler_mqtt.http.exposition import NUMBERS, STATES, Levels, exposition
-from butler_mqtt.metrics import BOUNDS, Histogram, Metrics
+from butler_mqtt.http.metrics import Metrics
 from tests.integration.http.daemon_with_listeners import ListeningDaemon
 from tests.project import ROOT
 
@@ -42,7 +41,7 @@ def text() -> str:
         outbox={"waiting": 1, "quarantined": 0},
         certificates={"cert.clientCert": 86400.0},
     )
-    return exposition(full().counts(), levels).decode()
+    return exposition(full(), levels).decode()
 
 
 def names() -> set[str]:
@@ -81,25 +80,6 @@ def test_ids_in_paths_of_calls_do_not_become_labels() -> None:
     assert "a8b4c123" not in text().lower()
 
 
-@pytest.mark.parametrize(
-    ("value", "bucket"), [(0.0, 0), (0.001, 0), (0.0011, 1), (1800.0, 16), (1801.0, 17), (-5.0, 0)]
-)
-def test_a_value_falls_under_the_first_bound_that_is_not_below_it(value: float, bucket: int) -> None:
-    histogram = Histogram()
-    histogram.observe(value)
-    assert histogram.counts.index(1) == bucket
-    assert histogram.total == max(0.0, value)
-
-
-def test_buckets_grow_to_the_count() -> None:
-    lines = [
-        line for line in text().splitlines() if line.startswith("butler_mqtt_receipt_to_post_seconds_bucket")
-    ]
-    assert len(lines) == len(BOUNDS) + 1
-    assert lines[0].endswith(" 0.0")
-    assert lines[-1] == 'butler_mqtt_receipt_to_post_seconds_bucket{le="+Inf"} 1.0'
-
-
 def test_promtool_finds_nothing_wrong() -> None:
     assert promtool("check", "metrics", given=text()).strip() == ""
 
@@ -130,6 +110,13 @@ def test_every_rule_is_tested_both_ways() -> None:
     for alert in re.findall(r"alert: (\w+)", RULES.read_text()):
         assert f"alertname: {alert}, exp_alerts: []" in tests
         assert re.search(rf"alertname: {alert}\n\s+exp_alerts:\n", tests)
+
+
+def test_every_rule_is_documented_with_its_severity_and_no_other() -> None:
+    page = (ROOT / "docs/monitoring.md").read_text()
+    rules = re.findall(r"alert: (\w+)\n(?:.*\n)*?\s+labels: \{ severity: (\w+) \}", RULES.read_text())
+    assert len(rules) == RULES.read_text().count("alert: ")
+    assert re.findall(r"^\| `(ButlerMqtt\w+)` \| (\w+) \|", page, re.MULTILINE) == rules
 
 
 def test_rules_and_dashboard_use_metrics_that_exist(tmp_path: Path) -> None:

@@ -1,16 +1,34 @@
-"""REST costs nothing while it is off."""
+"""REST and monitoring cost nothing while they are off."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+from butler_mqtt.daemon.daemon import Daemon
+from butler_mqtt.settings import JournalSettings, MonitoringSettings, Settings
+
+journal = JournalSettings("sqlite:///journal.sqlite")
+Daemon(Settings(journal=journal, monitoring=MonitoringSettings(enable={on})))
+names = ("starlette", "uvicorn", "prometheus_client", "cryptography")
+print([name for name in names if name in sys.modules])
+"""
 
 
-def test_nothing_of_a_web_server_is_loaded_while_both_listeners_are_off() -> None:
-    code = (
-        "import sys, butler_mqtt.daemon\n"
-        "print([name for name in ('starlette', 'uvicorn', 'prometheus_client', 'cryptography')"
-        " if name in sys.modules])"
+@pytest.mark.parametrize(("on", "loaded"), [(False, []), (True, ["starlette", "prometheus_client"])])
+def test_what_serves_and_counts_is_loaded_only_for_a_listener(
+    tmp_path: Path, on: bool, loaded: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(on=on)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == str(loaded)

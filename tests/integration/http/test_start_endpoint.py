@@ -367,6 +367,12 @@ def test_unknown_paths_and_wrong_methods_are_named(
             assert set(answer.json()) == {"error", "details", "code"}
 
 
+def test_a_wrong_method_is_answered_with_those_that_are_allowed() -> None:
+    with door() as one:
+        answer = requests.get(one.url + PATHS[0], timeout=10)
+        assert answer.json()["details"] == "GET is not allowed here; allowed: POST, PUT"
+
+
 def test_a_fault_of_ours_is_answered_500_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     with door() as one:
         one.pipeline.bug = RuntimeError("secret")

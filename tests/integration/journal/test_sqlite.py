@@ -199,6 +199,8 @@ def test_the_highest_id_of_each_table_is_returned(journal: Journal) -> None:
             "stages": 0,
             "runs": 0,
             "outbox": 0,
+            "parameter_namespaces": 0,
+            "parameters": 0,
             "lives": 0,
             "notes": 0,
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from paho.mqtt import client as paho
@@ -15,7 +15,8 @@ from paho.mqtt.properties import Properties
 
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Message, Publication
-from butler_mqtt.mqtt.door import Door, DoorState
+from butler_mqtt.mqtt.door import Door
+from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.mqtt.publisher import ReplyPublisher
 from tests.brokers import Mosquitto, until
 
@@ -31,6 +32,7 @@ class Doorkeeper:
         *,
         stay_away_seconds: float = 0.3,
         max_backoff_seconds: float = 60.0,
+        qrs_unreachable: Callable[[], bool] = lambda: False,
     ) -> None:
         self.messages: queue.Queue[Message] = queue.Queue()
         self.sessions: list[tuple[int, bool]] = []
@@ -47,6 +49,7 @@ class Doorkeeper:
             on_fatal=self.fatal.append,
             stay_away_seconds=stay_away_seconds,
             max_backoff_seconds=max_backoff_seconds,
+            qrs_unreachable=qrs_unreachable,
         )
 
     def arrived(self, message: Message) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from butler_mqtt.mqtt.door import DoorState
+from butler_mqtt.mqtt.door_state import DoorState
 from tests.brokers import until
 from tests.integration.mqtt.recording import doorkeeper
 from tests.scripted_broker import ScriptedBroker

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import queue
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from butler_mqtt.domain.model import Message
-from butler_mqtt.mqtt.door import DoorState
+from butler_mqtt.mqtt.door_state import DoorState
 from tests.brokers import Mosquitto, until
 from tests.integration.mqtt.recording import VERSIONS, Doorkeeper, doorkeeper, plain_client
 
@@ -192,6 +193,26 @@ def test_the_status_says_online_and_after_a_clean_stop_offline(broker: Mosquitto
     with plain_client(broker, STATUS) as latecomer:
         retained = latecomer.take()
         assert (retained.retain, json.loads(retained.payload)) == (True, offline)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_status_says_when_the_qlik_server_is_unreachable_and_when_it_is_back(
+    broker: Mosquitto, version: str
+) -> None:
+    away = threading.Event()
+    mqtt = broker.settings(protocol_version=version)
+    with plain_client(broker, STATUS) as observer:
+        with doorkeeper(mqtt, qrs_unreachable=away.is_set) as keeper:
+            keeper.open()
+            online = json.loads(observer.take().payload)
+            away.set()
+            assert json.loads(observer.take().payload) == {**online, "qrs": "unreachable"}
+            with plain_client(broker, STATUS) as latecomer:
+                assert json.loads(latecomer.take().payload)["qrs"] == "unreachable"
+            away.clear()
+            assert json.loads(observer.take().payload) == {**online, "qrs": "reachable"}
+        assert json.loads(observer.take().payload) == {**online, "status": "offline"}
+        assert "qrs" not in online
 
 
 def test_a_broker_without_retained_messages_still_serves(

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from butler_mqtt import settings
-from butler_mqtt.mqtt.door import DoorState
+from butler_mqtt.mqtt.door_state import DoorState
 from tests.brokers import Mosquitto, free_port, until
 from tests.integration.mqtt.recording import VERSIONS, Doorkeeper, doorkeeper, plain_client, publisher
 

@@ -8,7 +8,7 @@ import pytest
 
 from butler_mqtt import settings
 from butler_mqtt.mqtt.connection import BrokerConnection, Ended
-from butler_mqtt.mqtt.door import DoorState
+from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.mqtt.oversize import HEADER_ROOM
 from butler_mqtt.mqtt.paho_client import BrokerLimits
 from butler_mqtt.mqtt.requester import Requester
@@ -234,6 +234,8 @@ def test_a_stop_is_not_put_down_to_a_publication() -> None:
 
 class Dying:
     """A user of a connection with a bug where nothing guards it."""
+
+    will_topic = None
 
     def prepare(self, client: object) -> None:
         """Need nothing."""

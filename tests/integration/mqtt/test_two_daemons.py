@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from butler_mqtt.mqtt.door import DoorState
+from butler_mqtt.mqtt.door_state import DoorState
 from tests.brokers import Mosquitto, until
 from tests.integration.mqtt.recording import VERSIONS, doorkeeper, plain_client
 

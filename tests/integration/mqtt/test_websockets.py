@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from butler_mqtt import settings
-from butler_mqtt.mqtt.door import DoorState
+from butler_mqtt.mqtt.door_state import DoorState
 from tests.brokers import Mosquitto, until
 from tests.integration.mqtt.recording import VERSIONS, doorkeeper, publisher
 from tests.integration.mqtt.websocket_bridge import bridge

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from butler_mqtt.cli.daemon_commands import CommandLimits
 from butler_mqtt.cli.main import app
-from butler_mqtt.journal import retention, tables
+from butler_mqtt.journal import tables
+from butler_mqtt.journal.retention import PruningPace
 from tests.acceptance.conftest import broker, make_daemon, qlik, qlik_server
 from tests.integration.requests.filling import fill
-from tests.pipeline.fixtures import MakeHarness, harness, make_harness
-from tests.pipeline.harness import Harness
+from tests.pipeline.fixtures import MakeHarness, harness, making
+from tests.pipeline.harness import SHORT_LOOP, Harness
 
 #: Fixtures are found here as well.
 __all__ = [
+    "AT_ONCE",
+    "IMPATIENT",
+    "SHORT",
     "MakeHarness",
     "beside",
     "broker",
@@ -38,11 +45,18 @@ __all__ = [
 MANY = 50_000
 
 
-@pytest.fixture(autouse=True)
-def sweep_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses between two sweeps of the journal, and between two steps."""
-    monkeypatch.setattr(retention, "BETWEEN_SWEEPS_SECONDS", 0.0)
-    monkeypatch.setattr(retention, "REST", 0.0)
+#: Without pauses between two sweeps of the journal, and between two steps.
+AT_ONCE = PruningPace(rest=0.0, between_sweeps_seconds=0.0)
+#: Of commands: pauses that a test can wait for.
+SHORT = CommandLimits(poll_seconds=0.01)
+#: For a daemon that accepts nothing.
+IMPATIENT = CommandLimits(accept_seconds=1.0)
+
+
+@pytest.fixture
+def make_harness(tmp_path: Path) -> Iterator[MakeHarness]:
+    """Return a function that makes a running harness, which prunes at once."""
+    yield from making(tmp_path, timings=replace(SHORT_LOOP, pruning=AT_ONCE))
 
 
 @pytest.fixture(scope="session")
@@ -53,15 +67,17 @@ def large_journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def call(*arguments: str | Path) -> Result:
+def call(*arguments: str | Path, limits: CommandLimits = SHORT) -> Result:
     """Run `butler-mqtt requests` in this process."""
-    return CliRunner().invoke(app, ["requests", *map(str, arguments)], prog_name="butler-mqtt")
+    return CliRunner().invoke(app, ["requests", *map(str, arguments)], prog_name="butler-mqtt", obj=limits)
 
 
-def beside(harness: Harness, *arguments: str) -> Any:
+def beside(harness: Harness, *arguments: str, limits: CommandLimits = SHORT) -> Any:
     """Run the command while the pipeline turns."""
     done: list[Any] = []
-    thread = threading.Thread(target=lambda: done.append(call(*arguments, "--journal", harness.path)))
+    thread = threading.Thread(
+        target=lambda: done.append(call(*arguments, "--journal", harness.path, limits=limits))
+    )
     thread.start()
     harness.until(lambda: not thread.is_alive(), 20)
     thread.join()

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from butler_mqtt.cli import daemon_commands, requests_dead_letters
 from butler_mqtt.journal import tables
 from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
-from tests.integration.requests.conftest import beside, call, delivered, several
+from tests.integration.requests.conftest import IMPATIENT, SHORT, beside, call, delivered, several
 from tests.pipeline.harness import Harness
-
-
-@pytest.fixture(autouse=True)
-def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_commands, "ACCEPT_SECONDS", 1.0)
 
 
 def refuse_replies(harness: Harness, *request_ids: str) -> None:
@@ -34,7 +29,7 @@ def test_a_running_daemon_sends_a_reply_again(harness: Harness) -> None:
     refuse_replies(harness, "erp-1", "erp-2")
     published = len(harness.replies())
     done = beside(harness, "resend", "erp-1")
-    assert (done.exit_code, done.stdout) == (0, "1 of 1 messages: to be published again now\n")
+    assert (done.exit_code, done.stdout) == (0, "1 of 1 message: to be published again now\n")
     assert [reply["requestId"] for reply in harness.replies()[published:]] == ["erp-1"]
     assert dead_letters_of(harness) == ["erp-2"]
     harness.broker.confirm()
@@ -71,17 +66,14 @@ def test_a_reply_that_is_refused_once_more_is_a_dead_letter_again(harness: Harne
 def test_a_running_daemon_discards_and_the_timeline_says_so(harness: Harness) -> None:
     refuse_replies(harness, "erp-1", "erp-2")
     done = beside(harness, "discard", "erp-2")
-    assert (done.exit_code, done.stdout) == (0, "1 of 1 messages: discarded\n")
+    assert (done.exit_code, done.stdout) == (0, "1 of 1 message: discarded\n")
     assert dead_letters_of(harness) == ["erp-1"]
     assert "the reply was discarded by an operator" in call("erp-2", "--journal", harness.path).stdout
 
 
-def test_all_messages_go_in_commands_of_bounded_size(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(requests_dead_letters, "MAX_MESSAGES", 2)
+def test_all_messages_go_in_commands_of_bounded_size(harness: Harness) -> None:
     refuse_replies(harness, *(f"erp-{number}" for number in range(5)))
-    done = beside(harness, "resend", "--all")
+    done = beside(harness, "resend", "--all", limits=replace(SHORT, messages=2))
     assert (done.exit_code, done.stdout) == (0, "5 of 5 messages: to be published again now\n")
     harness.until(lambda: delivered(harness))
 
@@ -93,7 +85,7 @@ def test_without_a_daemon_it_is_done_at_once_and_holds_after_the_next_start(harn
     done = call("resend", "erp-2", "--journal", harness.path)
     assert (done.exit_code, done.stdout) == (
         0,
-        "1 of 1 messages: to be published again when the daemon runs\n",
+        "1 of 1 message: to be published again when the daemon runs\n",
     )
     published = len(harness.replies())
     harness.start()
@@ -104,7 +96,7 @@ def test_without_a_daemon_it_is_done_at_once_and_holds_after_the_next_start(harn
 
 def test_a_command_that_the_daemon_does_not_accept_is_withdrawn(harness: Harness) -> None:
     refuse_replies(harness, "erp-1")
-    done = call("resend", "erp-1", "--journal", harness.path)
+    done = call("resend", "erp-1", "--journal", harness.path, limits=IMPATIENT)
     assert done.exit_code == 1
     assert "did not accept the command within 1 s; it was withdrawn" in done.stderr
     assert not place(harness.path).exists()

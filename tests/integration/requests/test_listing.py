@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -29,6 +30,7 @@ from butler_mqtt.settings import Settings, StartTaskFilter
 from tests.integration.requests.conftest import MakeHarness, call, lines
 from tests.integration.requests.filling import RARE, TASKS
 from tests.pipeline.harness import Harness
+from tests.pipeline.site_double import guid
 
 #: Everything is loaded before: the program itself may be where nobody can read.
 COUNT_AS_NOBODY = """
@@ -93,6 +95,7 @@ def test_requests_are_listed_newest_first_up_to_the_limit(busy: Harness) -> None
         (["--state", "succeeded"], ["2", "1"]),
         (["--state", "denied"], ["3", "2"]),
         (["--state", "notStarted", "--state", "refused"], ["5", "4", "3"]),
+        (["--state", "failed"], ["5"]),
         (["--state", "running"], []),
         (["--state", "waiting"], []),
         (["--state", "planned"], ["6"]),
@@ -157,12 +160,43 @@ def test_every_state_can_be_asked_for() -> None:
 def test_a_list_shows_who_asked_for_what_and_its_state(busy: Harness) -> None:
     done = call("--journal", busy.path)
     assert done.exit_code == 0, done.output
-    by_id = {line.split()[2]: line for line in done.stdout.splitlines() if " erp-" in line}
-    assert "iot" in by_id["erp-2"]
-    assert "Sales and 1 more" in by_id["erp-2"]
-    assert "1 succeeded, 1 denied" in by_id["erp-2"]
-    assert "refused: invalid_task_id; 1 dead letters" in by_id["erp-4"]
-    assert "rest" in by_id["erp-5"]
+    by_id = {line.split()[2]: re.split("  +", line.strip())[2:] for line in done.stdout.splitlines()[2:]}
+    denied = "1 succeeded, 1 denied (Secret)"
+    disabled = "failed: 1 notStarted (task_disabled: Finance)"
+    assert by_id == {
+        "erp-1": ["mqtt, erp", "task Sales", "Sales", "1 succeeded"],
+        "erp-2": ["mqtt, iot", "tag Daily, tag nightly", "Sales, Secret", denied],
+        "erp-3": ["mqtt, iot", "tag nightly", "Secret", "refused: all_denied"],
+        "erp-4": ["mqtt", "not readable", "-", "refused: invalid_task_id; 1 dead letter"],
+        "erp-5": [
+            "rest, token erp",
+            "task Finance",
+            "Finance",
+            disabled,
+        ],
+        "erp-6": ["mqtt", "task Sales", "Sales", "open: 1 planned"],
+    }
+
+
+def test_a_request_that_started_nothing_is_a_failure_wherever_it_is_shown(harness: Harness) -> None:
+    harness.site.add("Off", enabled=False, tags=("off",))
+    harness.site.add("On", tags=("on",))
+    harness.ask({"tag": "nothing", "requestId": "erp-1"})
+    harness.ask({"tag": ["off", "nothing"], "requestId": "erp-2"})
+    harness.ask({"tag": ["off", "on"], "requestId": "erp-3"})
+    harness.ask({"tag": "off", "dryRun": True, "requestId": "erp-4"})
+    assert found(harness, "--state", "failed") == ["2", "1"]
+    assert call("erp-1", "--journal", harness.path).stdout.startswith("request erp-1: failed: 1 not found\n")
+    outcomes = [one["outcome"] for one in lines(call("export", "--journal", harness.path))]
+    assert outcomes == ["failed", "failed", None, "succeeded"]
+
+
+def test_an_open_request_shows_what_it_asks_for_before_its_tasks_are_known(harness: Harness) -> None:
+    harness.site.down = True
+    pairs = [{"name": "group", "value": value} for value in "abc"]
+    harness.send({"customProperty": pairs, "taskId": [guid(1)], "requestId": "erp-1"})
+    harness.until(harness.open_rows)
+    assert f"task {guid(1)}, group=a and 2 more" in call("--journal", harness.path).stdout
 
 
 @pytest.mark.parametrize(

@@ -8,29 +8,24 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from butler_mqtt.cli import daemon_commands, requests_prune
+from butler_mqtt.clock import now_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.pruning import Order
 from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
-from tests.integration.requests.conftest import beside, call, delivered
+from tests.integration.requests.conftest import IMPATIENT, SHORT, beside, call, delivered
 from tests.integration.requests.filling import fill
 from tests.pipeline.harness import Harness
 
 HOUR = 3_600_000
-
-
-@pytest.fixture(autouse=True)
-def short_pauses_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_commands, "ACCEPT_SECONDS", 1.0)
-    monkeypatch.setattr(requests_prune, "POLL_SECONDS", 0.01)
 
 
 def age(file: Path, hours: float = 48.0) -> None:
@@ -88,6 +83,28 @@ def test_a_running_daemon_deletes_refusals_of_any_age_alone(harness: Harness) ->
     assert ids(harness) == ["good"]
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_what_a_failed_commit_deleted_is_deleted_again(harness: Harness, where: str) -> None:
+    some(harness)
+    new_session(harness)
+    order = Order(before=now_ms() + HOUR, refused=False, last=0)
+    place(harness.path).write_text(Command(Action.PRUNE, (), order).encode())
+    while place(harness.path).exists():
+        harness.turn()
+    harness.journal.fail(where)
+    harness.until(lambda: not ids(harness))
+
+
+def test_a_command_whose_turn_fails_is_carried_out(harness: Harness) -> None:
+    some(harness)
+    new_session(harness)
+    order = Order(before=now_ms() + HOUR, refused=False, last=0)
+    place(harness.path).write_text(Command(Action.PRUNE, (), order).encode())
+    for _ in range(10):
+        harness.journal.fail("before")
+    harness.until(lambda: not ids(harness))
+
+
 def test_an_id_that_was_deleted_is_free_and_one_that_was_not_is_not(harness: Harness) -> None:
     some(harness)
     new_session(harness)
@@ -113,7 +130,7 @@ def test_what_is_open_to_be_published_or_a_dead_letter_stays(harness: Harness) -
     done = call("prune", "--older-than", "1d", "--journal", harness.path)
     assert done.exit_code == 0, done.output
     assert "0 requests would be deleted" in done.stdout
-    assert "; 4 stay: part of them is still to come, or is a dead letter" in done.stdout
+    assert "; 4 stay, with something still to come or a dead letter" in done.stdout
     assert ids(harness) == ["running", "waiting", "aside", "unpublished"]
 
 
@@ -128,22 +145,20 @@ def test_the_last_messages_stay_which_the_broker_may_deliver_again(harness: Harn
 def test_a_command_that_the_daemon_does_not_accept_is_withdrawn(harness: Harness) -> None:
     some(harness)
     new_session(harness)
-    done = call("prune", "--refused", "--journal", harness.path)
+    done = call("prune", "--refused", "--journal", harness.path, limits=IMPATIENT)
     assert done.exit_code == 1
     assert "did not accept the command within 1 s; it was withdrawn" in done.stderr
     assert len(ids(harness)) == 3
 
 
-def test_a_command_that_the_daemon_does_not_know_ends_with_1(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_that_the_daemon_does_not_know_ends_with_1(harness: Harness) -> None:
     """One of an older version removes the file and does nothing."""
-    monkeypatch.setattr(requests_prune, "PATIENCE_SECONDS", 0.1)
+    limits = replace(SHORT, patience_seconds=0.1)
     some(harness)
     new_session(harness)
     done: list[Any] = []
     thread = threading.Thread(
-        target=lambda: done.append(call("prune", "--refused", "--journal", harness.path))
+        target=lambda: done.append(call("prune", "--refused", "--journal", harness.path, limits=limits))
     )
     thread.start()
     until(place(harness.path).exists, what="the command is there")

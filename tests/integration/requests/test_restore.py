@@ -20,8 +20,10 @@ from butler_mqtt.checks import machine
 from butler_mqtt.cli.requests_choice import Declined
 from butler_mqtt.cli.requests_retry import FAILED, retried
 from butler_mqtt.clock import now_ms
+from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.daemon import service_status
 from butler_mqtt.journal import tables
+from butler_mqtt.journal.restore import give_as_root
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.sqlite import FORMAT, writing_engine
 from butler_mqtt.journal.status_rows import StatusReader
@@ -96,7 +98,7 @@ def test_what_waited_in_a_backup_starts_only_when_resumed(harness: Harness, copy
     assert len(harness.replies()) == 6
     assert held(harness) == [f"erp-{number}" for number in range(6)]
     done = beside(harness, "resume", "erp-3")
-    assert done.stdout == "1 requests: go on now; 5 are held still\n"
+    assert done.stdout == "1 request: continued now; 5 are held still\n"
     harness.replied(7)
     assert harness.site.posts == [*tasks, tasks[3]]
     assert harness.replies()[-1]["requestId"] == "erp-3"
@@ -104,6 +106,22 @@ def test_what_waited_in_a_backup_starts_only_when_resumed(harness: Harness, copy
     harness.replied(12)
     assert sorted(harness.site.posts) == sorted([*tasks, *tasks])
     assert held(harness) == []
+
+
+def test_the_state_of_a_held_request_says_so_until_it_is_resumed(harness: Harness, copy: Path) -> None:
+    def said() -> object:
+        rows = StatusReader(harness.path).request("erp-3")
+        assert rows is not None
+        state = request_status(rows.request, rows.deliveries, rows.starts, held=rows.held)
+        return state.get("held")
+
+    six_wait(harness)
+    assert said() is None
+    back_up(harness, copy)
+    restore(harness, copy, held=6)
+    assert said() is True
+    beside(harness, "resume", "erp-3")
+    assert said() is None
 
 
 def test_a_new_request_is_served_while_others_are_held(harness: Harness, copy: Path) -> None:
@@ -188,7 +206,7 @@ def test_requests_that_share_an_execution_go_on_together(harness: Harness, copy:
     restore(harness, copy, held=2)
     done = beside(harness, "resume", "one")
     assert done.stdout == (
-        "2 requests, 1 of them because they share an execution: go on now; 0 are held still\n"
+        "2 requests, 1 of them because they share an execution: continued now; 0 are held still\n"
     )
     harness.site.end(task)
     harness.until(lambda: {row["state"] for row in harness.rows(tables.starts)} == {"succeeded"})
@@ -365,7 +383,7 @@ def test_check_warns_of_held_requests_and_of_a_copy_put_there_by_hand(harness: H
     (finding,) = machine.held(harness.path)
     assert (finding.state, finding.text) == (
         "warning",
-        "6 requests are held since a backup was restored: nothing of them is started",
+        "6 requests are held since a backup was restored: nothing of that is started",
     )
     harness.start()
 
@@ -415,7 +433,7 @@ def killed(journal: Path, copy: Path, number: int) -> bool:
 
     try:
         sys.addaudithook(at)
-        put_in_place(journal, copy)
+        put_in_place(journal, copy, give_as_root())
     finally:
         os._exit(0)
 
@@ -479,17 +497,23 @@ def test_a_journal_that_is_gone_or_damaged_is_replaced(harness: Harness, copy: P
     harness.start()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_what_root_restores_belongs_to_the_service(harness: Harness, copy: Path) -> None:
+def test_what_is_restored_is_given_to_the_owner_of_the_folder(harness: Harness, copy: Path) -> None:
+    """Whoever may give files away, which only root may: here it is written down for whom and which."""
     harness.ask({"taskId": "abc", "requestId": "before"})
     back_up(harness, copy)
     harness.crash()
     for file in (harness.path, Path(f"{harness.path}.lock")):
         file.unlink()
-    os.chown(harness.folder, 12345, 12346)
-    assert call("restore", copy, "--journal", harness.path).exit_code == 0
-    owners = {(file.stat().st_uid, file.stat().st_gid) for file in harness.folder.iterdir()}
-    assert owners == {(12345, 12346)}
+    given: dict[int, tuple[int, int]] = {}
+
+    def write_down(file: Path, user: int, group: int) -> None:
+        given[file.stat().st_ino] = (user, group)
+
+    put_in_place(harness.path, copy, write_down)
+    service = harness.folder.stat()
+    made = [file.stat().st_ino for file in harness.folder.iterdir()]
+    assert given == dict.fromkeys(made, (service.st_uid, service.st_gid))
+    assert (give_as_root() is os.chown) == (os.geteuid() == 0)
     harness.start()
 
 

@@ -15,11 +15,11 @@ from sqlalchemy import func, select
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.errors import JournalError
-from butler_mqtt.journal import retention, sqlite, tables
+from butler_mqtt.journal import retention, tables
 from butler_mqtt.journal.retention import Retention
-from butler_mqtt.journal.sqlite import Journal
+from butler_mqtt.journal.sqlite import Journal, LogSizes
 from butler_mqtt.settings import JournalSettings, Settings
-from tests.integration.requests.conftest import MakeHarness, delivered
+from tests.integration.requests.conftest import AT_ONCE, MakeHarness, delivered
 from tests.integration.requests.filling import DAY, fill
 from tests.pipeline.harness import Harness
 from tests.pipeline.site_double import cut_after_effect
@@ -29,7 +29,7 @@ LATER = 31 * DAY
 
 def sweep(journal: Journal, *, later: int = LATER, days: float = 30) -> int:
     """Prune everything that is old in so many milliseconds, and count the steps."""
-    pruning = Retention(days, now=lambda: now_ms() + later)
+    pruning = Retention(days, now=lambda: now_ms() + later, pace=AT_ONCE)
     steps = 1
     while step(pruning, journal):
         steps += 1
@@ -54,8 +54,8 @@ def ended(harness: Harness, body: object) -> None:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Journal]:
-    journal = Journal(f"sqlite:///{file}")
+def opened(file: Path, log: LogSizes | None = None) -> Iterator[Journal]:
+    journal = Journal(f"sqlite:///{file}", log=log)
     journal.open()
     yield journal
     journal.close()
@@ -150,7 +150,7 @@ def test_a_dead_letter_is_kept_as_long_as_a_request_then_goes_with_it(
     assert counts(harness)["outbox"] == counts(harness)["requests"] == 1
     sweep(harness.journal)
     assert counts(harness)["outbox"] == counts(harness)["requests"] == 0
-    assert "1 messages that the broker had never taken" in caplog.text
+    assert "1 message that the broker had never taken" in caplog.text
 
 
 def test_a_run_stays_as_long_as_one_of_its_requests(harness: Harness) -> None:
@@ -193,17 +193,14 @@ def test_old_sessions_without_deliveries_go_and_the_newest_stays(harness: Harnes
     assert harness.rows(tables.sessions) == [newest]
 
 
-def test_a_request_that_came_very_often_goes_in_parts_and_frees_its_id_first(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_that_came_very_often_goes_in_parts_and_frees_its_id_first(harness: Harness) -> None:
     body = {"taskId": harness.site.add("Sales"), "requestId": "often"}
     ended(harness, body)
     for _ in range(250):
         harness.send(body)
     harness.replied(251)
     harness.until(lambda: delivered(harness))
-    monkeypatch.setattr(retention, "STEP_SECONDS", 60.0)
-    pruning = Retention(30, now=lambda: now_ms() + LATER)
+    pruning = Retention(30, now=lambda: now_ms() + LATER, pace=replace(AT_ONCE, step_seconds=60.0))
     assert step(pruning, harness.journal)
     assert counts(harness)["deliveries"] == 251 - retention.STEP_ROWS
     assert [row["holds_id"] for row in harness.rows(tables.requests)] == [False]
@@ -211,13 +208,10 @@ def test_a_request_that_came_very_often_goes_in_parts_and_frees_its_id_first(
     assert counts(harness)["deliveries"] == counts(harness)["requests"] == 0
 
 
-def test_a_step_ends_with_the_statement_in_hand_when_its_time_is_over(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_ends_with_the_statement_in_hand_when_its_time_is_over(harness: Harness) -> None:
     """However slow the disk: it gets on in every step, and what is left of a request has no id."""
     ended(harness, {"taskId": harness.site.add("Sales"), "requestId": "old"})
-    monkeypatch.setattr(retention, "STEP_SECONDS", 0.0)
-    pruning = Retention(30, now=lambda: now_ms() + LATER)
+    pruning = Retention(30, now=lambda: now_ms() + LATER, pace=replace(AT_ONCE, step_seconds=0.0))
     left = []
     while step(pruning, harness.journal):
         left.append({name: number for name, number in counts(harness).items() if number})
@@ -230,27 +224,21 @@ def test_a_step_ends_with_the_statement_in_hand_when_its_time_is_over(
     ]
 
 
-def test_a_step_ends_after_few_rows_when_there_is_time(
-    large_journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_ends_after_few_rows_when_there_is_time(large_journal: Path, tmp_path: Path) -> None:
     """All pages that they lie on are written with the turn."""
-    monkeypatch.setattr(retention, "STEP_SECONDS", 60.0)
     file = tmp_path / "journal.sqlite"
     shutil.copy(large_journal, file)
     with opened(file) as journal:
         rows = _rows(journal)
-        assert step(Retention(30), journal)
+        assert step(Retention(30, pace=replace(AT_ONCE, step_seconds=60.0)), journal)
         assert retention.STEP_ROWS <= rows - _rows(journal) < retention.STEP_ROWS + retention.MAX_DELETED
 
 
-def test_after_a_step_others_have_many_times_as_long(
-    large_journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retention, "REST", 1e6)
+def test_after_a_step_others_have_many_times_as_long(large_journal: Path, tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     shutil.copy(large_journal, file)
     with opened(file) as journal:
-        pruning = Retention(30)
+        pruning = Retention(30, pace=replace(AT_ONCE, rest=1e6))
         assert step(pruning, journal)
         before = _rows(journal)
         assert not step(pruning, journal)
@@ -270,7 +258,7 @@ def test_the_pipeline_prunes_by_itself(make_harness: MakeHarness) -> None:
 def test_a_turn_that_fails_and_is_repeated_prunes_again(make_harness: MakeHarness) -> None:
     harness = make_harness()
     ended(harness, {"taskId": harness.site.add("Sales")})
-    pruning = Retention(30, now=lambda: now_ms() + LATER)
+    pruning = Retention(30, now=lambda: now_ms() + LATER, pace=AT_ONCE)
     harness.journal.fail("before")
     with pytest.raises(JournalError):
         step(pruning, harness.journal)
@@ -280,15 +268,12 @@ def test_a_turn_that_fails_and_is_repeated_prunes_again(make_harness: MakeHarnes
     assert counts(harness)["requests"] == 0
 
 
-def test_many_old_requests_go_and_the_file_gives_space_back(
-    large_journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retention, "KEPT_SHARE", 0.0)
+def test_many_old_requests_go_and_the_file_gives_space_back(large_journal: Path, tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     shutil.copy(large_journal, file)
     pages = _pragma(file, "page_count")
     with opened(file) as journal:
-        pruning = Retention(30)
+        pruning = Retention(30, pace=replace(AT_ONCE, kept_share=0.0))
         old = _count(journal, now_ms() - 30 * DAY)
         assert old > 5000
         going_on = True
@@ -345,14 +330,11 @@ def test_a_file_whose_old_requests_go_as_new_ones_come_stops_growing(tmp_path: P
     assert max(sizes) <= 1.1 * sizes[0] + retention.KEPT_PAGES
 
 
-def test_a_log_that_grew_while_somebody_read_is_cut_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "KEPT_LOG_BYTES", 100_000)
-    monkeypatch.setattr(sqlite, "MAX_LOG_PAGES", 1000)
+def test_a_log_that_grew_while_somebody_read_is_cut_again(tmp_path: Path) -> None:
     file = tmp_path / "journal.sqlite"
     log = Path(f"{file}-wal")
-    with opened(file) as journal, closing(sqlite3.connect(file)) as reader:
+    sizes = LogSizes(kept_bytes=100_000, max_pages=1000)
+    with opened(file, sizes) as journal, closing(sqlite3.connect(file)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM sessions").fetchall()
         write(journal, range(1, 3000), 1000)

@@ -239,14 +239,45 @@ def test_all_requests_with_the_id_are_shown(harness: Harness) -> None:
     done = call("erp-1", "--journal", harness.path)
     assert done.exit_code == 0, done.output
     assert (
-        "request erp-1 (1 of 3 with this id; the id belongs to number 2): refused, invalid_task_id"
+        "request erp-1 (1 of 3 with this id; the id belongs to number 2): refused: invalid_task_id"
         in done.stdout
     )
-    assert "request erp-1 (2 of 3 with this id): closed, sender second" in done.stdout
+    assert "request erp-1 (2 of 3 with this id): 1 running\n  from: mqtt, second\n" in done.stdout
     assert (
-        "request erp-1 (3 of 3 with this id; the id belongs to number 2): refused, request_id_conflict"
+        "request erp-1 (3 of 3 with this id; the id belongs to number 2): refused: request_id_conflict"
         in done.stdout
     )
+
+
+def test_the_end_of_the_script_log_of_a_failed_reload_is_kept_and_shown(harness: Harness) -> None:
+    harness.site.log_lines = ["Connecting to DB", "Table 'ledger' not found", "Execution Failed"]
+    harness.ask({"taskId": (task := harness.site.add("Sales")), "requestId": "erp-1"})
+    harness.site.end(task, 8)
+    finished(harness)
+    shown = call("erp-1", "--journal", harness.path).stdout.splitlines()
+    title = "Sales: last 3 lines of the script log:"
+    (heading,) = (number for number, line in enumerate(shown) if title in line)
+    assert [line.strip() for line in shown[heading + 1 : heading + 4]] == harness.site.log_lines
+    (request,) = lines(call("--json", "--journal", harness.path))
+    assert request["tasks"][0]["scriptLog"] == harness.site.log_lines
+
+
+def test_the_log_of_a_reload_that_succeeded_is_not_kept(harness: Harness) -> None:
+    harness.site.log_lines = ["all well"]
+    harness.ask({"taskId": (task := harness.site.add("Sales")), "requestId": "erp-1"})
+    harness.site.end(task)
+    finished(harness)
+    assert "scriptLog" not in words(steps_of(harness, "erp-1"))
+
+
+def test_the_beginning_of_an_id_is_enough_where_it_is_the_only_one(harness: Harness) -> None:
+    for name in ("orders-a1", "orders-b1"):
+        harness.ask({"taskId": harness.site.add(name), "requestId": name})
+    for begin in ("orders-a", "orders-a…"):
+        assert call(begin, "--journal", harness.path).stdout.startswith("request orders-a1: ")
+    done = call("orders-", "--journal", harness.path)
+    assert (done.exit_code, done.stderr) == (1, "several requests begin with orders-: orders-a1, orders-b1\n")
+    assert call("ord", "--journal", harness.path).exit_code == 1
 
 
 def test_with_json_the_story_is_one_object(harness: Harness) -> None:

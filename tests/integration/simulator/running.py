@@ -53,6 +53,8 @@ class Running:
     url: str
     admin_url: str
     certs: Path
+    #: With `--proxy-port`, else empty.
+    proxy_url: str = ""
 
 
 @contextlib.contextmanager
@@ -67,10 +69,10 @@ def running(certs: Path, *arguments: str) -> Iterator[Running]:
     )
     try:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(2)]
+        lines = [process.stdout.readline() for _ in range(2 + ("--proxy-port" in arguments))]
         assert all(" on http" in line for line in lines), process.communicate()
-        url, admin_url = (line.split(" on ")[1].strip() for line in lines)
-        yield Running(process, url, admin_url, certs)
+        url, admin_url, *proxy = (line.split(" on ")[1].strip() for line in lines)
+        yield Running(process, url, admin_url, certs, *proxy)
     finally:
         process.kill()
         _, complaints = process.communicate(timeout=60)

@@ -56,6 +56,29 @@ def test_the_readme_names_every_exit_code() -> None:
         assert re.search(rf"^\| {code.value} \| \w+", README, re.MULTILINE), code
 
 
+@pytest.mark.parametrize("group", [[], ["requests"], ["token"]], ids=" ".join)
+def test_no_summary_of_a_command_is_cut_at_80_columns(group: list[str]) -> None:
+    done = CliRunner().invoke(app, [*group, "--help"], prog_name="butler-mqtt", terminal_width=80)
+    _, _, summaries = done.output.partition("Commands:\n")
+    assert re.findall(r"^  [a-z-]+  +\S.*$", summaries, re.MULTILINE)
+    assert "..." not in summaries
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["check"], ["requests"], ["resolve", "--tag", "a"]], ids=" ".join
+)
+def test_where_there_is_no_configuration_the_way_to_one_is_named(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call(*command)
+    assert done.exit_code == ExitCode.CONFIG
+    assert "config.yaml: 1 problem\n  file: does not exist\n" in done.stderr
+    assert "-c FILE" in done.stderr
+    assert "butler-mqtt init" in done.stderr
+    assert ("--journal FILE" in done.stderr) == (command == ["requests"])
+
+
 def test_the_version_is_printed() -> None:
     assert call("--version").output == f"butler-mqtt {__version__}\n"
 
@@ -111,7 +134,7 @@ def test_the_readmes_shell_lines_are_real_commands() -> None:
         seen.add(program)
         if program == "make":
             assert set(arguments) <= targets
-        elif program == "butler-mqtt":
+        elif program.endswith("butler-mqtt"):
             command = group.commands[arguments[0]]  # type: ignore[attr-defined] # the command is a group
             command.make_context(arguments[0], arguments[1:])
         elif program == "curl":
@@ -123,7 +146,9 @@ def test_the_readmes_shell_lines_are_real_commands() -> None:
         "make",
         "python3",
         "venv/bin/pip",
+        "venv/bin/butler-mqtt",
         "export",
+        "sed",
         "butler-mqtt",
         "curl",
         "mosquitto_pub",

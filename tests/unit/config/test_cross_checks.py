@@ -8,7 +8,7 @@ import pytest
 
 from butler_mqtt.config import loader
 from butler_mqtt.errors import ConfigError
-from tests.unit.config.configuration_files import HEAD, PEM, load, problems, problems_of_whole
+from tests.unit.config.configuration_files import HEAD, PEM, load, load_whole, problems, problems_of_whole
 
 PORT = "a port: a whole number, 1 to 65535"
 
@@ -209,6 +209,64 @@ class TestHeaders:
         text = f"Butler: {{configQRS: {{host: h, useSSL: false, headers: {{static: [{headers}]}}}}}}"
         (problem,) = problems_of_whole(tmp_path, text)
         assert fault in problem
+
+
+TOKEN = "eyJh.eyJl.c2ln\n"
+
+
+def through_proxy(keys: str, rest: str = "") -> str:
+    """Give a file with `configQRS` of a host and *keys*."""
+    return f"Butler:\n  configQRS: {{host: sense.test, {keys}}}\n{rest}"
+
+
+class TestProxy:
+    def test_a_token_needs_no_certificate_and_no_user(self, tmp_path: Path) -> None:
+        (tmp_path / "butler.jwt").write_text(TOKEN)
+        text = through_proxy(
+            "authentication: jwt, virtualProxy: /butler/, jwtFile: butler.jwt",
+            "  cert: {clientCert: absent.pem, clientCertKey: absent.pem}\n",
+        )
+        qrs = load_whole(tmp_path, text).qrs
+        assert (qrs.port, qrs.root, qrs.jwt_file) == (443, "/butler/qrs", tmp_path / "butler.jwt")
+        assert (qrs.headers, qrs.client_cert, qrs.client_cert_key) == ((), None, None)
+
+    def test_a_port_that_is_written_stays(self, tmp_path: Path) -> None:
+        header = "headers: {static: [{name: hdr-usr, value: a}]}"
+        qrs = load_whole(tmp_path, through_proxy(f"authentication: header, port: 8443, {header}")).qrs
+        assert (qrs.port, qrs.root, qrs.headers) == (8443, "/qrs", (("hdr-usr", "a"),))
+
+    @pytest.mark.parametrize(
+        ("keys", "fault"),
+        [
+            ("authentication: jwt", "jwtFile: is missing, and authentication: jwt needs it"),
+            ("authentication: jwt, jwtFile: absent", "absent does not exist"),
+            ("authentication: jwt, jwtFile: empty", "empty is empty"),
+            ("authentication: jwt, jwtFile: bearer", "bearer holds no token: one word of three parts"),
+            ("authentication: jwt, jwtFile: token, virtualProxy: a b", "the prefix of a virtual proxy"),
+            ("authentication: header", "lacks the header that the virtual proxy takes the user from"),
+            (
+                "authentication: header, headers: {static: [{name: X-Qlik-User, value: a}]}",
+                "lacks the header that the virtual proxy takes the user from",
+            ),
+            ("useSSL: false, virtualProxy: butler", "authentication: certificates knows no virtual proxy"),
+            ("useSSL: false, jwtFile: token", "is set, and authentication is certificates; write jwt"),
+            (
+                "authentication: jwt, jwtFile: token, headers: {static: [{name: Authorization, value: a}]}",
+                "authorization is written by this program itself",
+            ),
+            (
+                "authentication: header, headers: {static: [{name: u, value: a}, {name: cookie, value: b}]}",
+                "cookie is written by this program itself",
+            ),
+        ],
+    )
+    def test_what_does_not_fit_the_login_is_a_problem(self, tmp_path: Path, keys: str, fault: str) -> None:
+        (tmp_path / "token").write_text(TOKEN)
+        (tmp_path / "empty").write_text("\n")
+        (tmp_path / "bearer").write_text(f"Bearer {TOKEN}")
+        (problem,) = problems_of_whole(tmp_path, through_proxy(keys))
+        assert fault in problem
+        assert "eyJ" not in problem
 
 
 class TestFiles:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt.contract import validation
-from butler_mqtt.domain.model import EMPTY_GUID
+from butler_mqtt.domain.model import EMPTY_GUID, Parameter
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.api import butler_form
 
@@ -67,7 +67,7 @@ def test_every_item_type_becomes_part_of_one_request() -> None:
         "tag": ["startTask1"],
         "customProperty": [{"name": "taskGroup", "value": "tasks2"}],
     }
-    assert asked.key_values == 1
+    assert asked.key_values == ((Parameter("N", "K", "V"), 10000),)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from butler_mqtt.contract import validation
-from butler_mqtt.domain.model import Request
 from butler_mqtt.errors import RequestError
 from butler_mqtt.intake.body_cache import MAX_BODIES, MAX_BODY_BYTES, BodyCache
 
@@ -119,22 +117,33 @@ def test_a_body_longer_than_the_limit_is_refused_although_it_is_remembered() -> 
         remembered.parse(payload, 20)
 
 
-def test_only_the_last_valid_short_bodies_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_comes_again_is_not_read_again() -> None:
     remembered = BodyCache(4)
-    whole = validation.parse
-    read: list[bytes] = []
+    read = remembered.parse(b'{"tag":"t"}', MAX_BYTES)
+    assert remembered.parse(b'{"tag":"t"}', MAX_BYTES) is read
 
-    def parse(payload: bytes, **options: Any) -> Request:
-        read.append(payload)
-        return whole(payload, **options)
 
-    monkeypatch.setattr(validation, "parse", parse)
-    first, *others = [b'{"tag":"%d"}' % number for number in range(MAX_BODIES + 1)]
-    refused, long = b"{}", b'{"tag":"t"}' + b" " * MAX_BODY_BYTES
-    for payload in (first, first, refused, refused, long, long):
-        parsed(payload, bodies=remembered)
-    assert read == [first, refused, refused, long, long]
-    read.clear()
-    for payload in (*others, first):
-        parsed(payload, bodies=remembered)
-    assert read == [*others, first]
+def test_only_the_last_bodies_are_remembered() -> None:
+    remembered = BodyCache(4)
+    bodies = [b'{"tag":"%d"}' % number for number in range(MAX_BODIES + 1)]
+    read = [remembered.parse(one, MAX_BYTES) for one in bodies]
+    assert all(remembered.parse(bodies[number], MAX_BYTES) is read[number] for number in (1, -1))
+    assert remembered.parse(bodies[0], MAX_BYTES) is not read[0]
+
+
+def test_a_long_body_is_read_each_time() -> None:
+    remembered = BodyCache(4)
+    body = b'{"tag":"t"}'
+    long = body + b" " * (MAX_BODY_BYTES - len(body))
+    assert remembered.parse(long, MAX_BYTES) is remembered.parse(long, MAX_BYTES)
+    assert remembered.parse(long + b" ", MAX_BYTES) is not remembered.parse(long + b" ", MAX_BYTES)
+
+
+def test_a_refused_body_is_refused_each_time_and_takes_nobodys_place() -> None:
+    remembered = BodyCache(4)
+    read = remembered.parse(b'{"tag":"t"}', MAX_BYTES)
+    for number in range(MAX_BODIES + 1):
+        for _ in range(2):
+            with pytest.raises(RequestError):
+                remembered.parse(b'{"tagg":"%d"}' % number, MAX_BYTES)
+    assert remembered.parse(b'{"tag":"t"}', MAX_BYTES) is read

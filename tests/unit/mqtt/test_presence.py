@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from butler_mqtt.mqtt.connection import Ended
 from butler_mqtt.mqtt.presence import Presence, Status, parse, session_taken_over
@@ -55,8 +59,16 @@ def test_silent_short_connections_however_many_are_no_evidence(code: int | None)
     assert [session_taken_over(short(code)) for _ in range(100)] == [None] * 100
 
 
-def test_a_status_survives_its_own_text() -> None:
-    assert parse(OURS.payload()) == OURS
+@pytest.mark.parametrize("qrs", [None, "reachable", "unreachable"])
+def test_a_status_survives_its_own_text(qrs: str | None) -> None:
+    status = replace(OURS, qrs=qrs)
+    assert parse(status.payload()) == status
+
+
+@pytest.mark.parametrize("qrs", ["away", "", 5, None, ["unreachable"]])
+def test_a_word_about_qrs_that_is_not_known_says_nothing(qrs: object) -> None:
+    payload = json.loads(OURS.payload()) | {"qrs": qrs}
+    assert parse(json.dumps(payload).encode()) == OURS
 
 
 @pytest.mark.parametrize(
@@ -75,3 +87,48 @@ def test_a_status_survives_its_own_text() -> None:
 )
 def test_foreign_text_on_the_status_topic_is_no_status(payload: bytes) -> None:
     assert parse(payload) is None
+
+
+class Qrs:
+    """A Qlik server that comes and goes, and the clock beside it."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.now = 100.0
+
+    def shown(self) -> Presence:
+        return Presence(MqttSettings(), OURS, lambda: self.away, lambda: self.now)
+
+
+@pytest.fixture
+def client() -> paho.Client:
+    """A client that is not connected; what it is given to publish is dropped."""
+    return paho.Client(CallbackAPIVersion.VERSION2)
+
+
+def test_a_qlik_server_that_comes_and_goes_is_told_every_five_seconds_at_most(client: paho.Client) -> None:
+    qrs = Qrs()
+    shown = qrs.shown()
+    shown.prepare(client, shown=True)
+    shown.publish_birth(client)
+    told = []
+    for moment in range(100, 120):
+        qrs.now, qrs.away = float(moment), moment % 2 == 0
+        if shown.refresh(client) is not None:
+            told.append(moment)
+    assert told == [100, 105, 110, 115]
+
+
+def test_nothing_is_told_of_the_qlik_server_without_a_birth(client: paho.Client) -> None:
+    qrs = Qrs()
+    shown = qrs.shown()
+    shown.prepare(client, shown=False)
+    qrs.away = True
+    assert shown.refresh(client) is None
+
+
+def test_nothing_is_told_while_the_qlik_server_answers(client: paho.Client) -> None:
+    shown = Qrs().shown()
+    shown.prepare(client, shown=True)
+    shown.publish_birth(client)
+    assert shown.refresh(client) is None

@@ -24,3 +24,15 @@ def test_an_outage_is_one_warning_and_its_end_one_line(caplog: pytest.LogCapture
         ("WARNING", "qrs_unreachable", "Qlik server sense:4242 is not reached: connection refused"),
         ("INFO", "qrs_reached", "Qlik server sense:4242 is reached again after 60 s"),
     ]
+
+
+def test_a_server_that_comes_and_goes_is_one_warning_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "butler_mqtt")
+    now = [100.0]
+    state = ServerState("sense:4242", lambda: now[0])
+    for _ in range(24):
+        state.note_failure("POST x: 400 with an HTML page titled 'Bad Request'")
+        state.note_answer(HttpAnswer(200, b"{}"))
+        now[0] += 5.0
+    actions = [getattr(one, "action", "") for one in caplog.records]
+    assert actions == ["qrs_unreachable", "qrs_reached"] * 2

@@ -1,4 +1,4 @@
-"""How often a line about work that waits for the Qlik server is repeated."""
+"""How often a line about something that goes on is repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAUSE_SECONDS = 60.0
 MAX_CAUSES = 5
 
 
-class WaitingLines:
+class RepeatedLines:
     """
     Gives repeated lines their level: information once a minute for each cause, else debug.
 
@@ -25,7 +25,7 @@ class WaitingLines:
         self._logged: dict[str, float] = {}
 
     def level(self, cause: str) -> int:
-        """Return the level of a line about waiting because of *cause*."""
+        """Return the level of a line about *cause*."""
         now = self._monotonic()
         self._logged = {known: at for known, at in self._logged.items() if now - at < PAUSE_SECONDS}
         if cause in self._logged or len(self._logged) >= MAX_CAUSES:

@@ -1,0 +1,136 @@
+"""One request in a few words: from where it came, what it asks for, what became of it. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from butler_mqtt.contract import replies
+from butler_mqtt.domain.states import StartState
+from butler_mqtt.journal.request_rows import RequestRows
+from butler_mqtt.printable import counted
+
+Row = Mapping[str, Any]
+
+#: Names and selectors that are written out; of more only the number.
+_SHOWN = 2
+#: Keys of a request that select tasks, in the order in which they are shown.
+_SELECTORS = ("taskId", "taskName", "tag", "customProperty")
+#: States of starts that nobody asked for.
+_WRONG = frozenset(
+    {
+        StartState.FAILED,
+        StartState.ABORTED,
+        StartState.SKIPPED_BY_QLIK,
+        StartState.DENIED,
+        StartState.NOT_STARTED,
+        StartState.EXPIRED,
+        StartState.CANCELLED,
+        StartState.UNKNOWN,
+    }
+)
+#: Of these, the states of starts for which nothing began, as far as is known.
+_NOTHING = _WRONG - {StartState.FAILED, StartState.ABORTED, StartState.SKIPPED_BY_QLIK}
+
+
+def origin(request_rows: RequestRows) -> str:
+    """Return the door, the token that was shown there, and what the sender calls itself."""
+    request = request_rows.request
+    tokens = dict.fromkeys(row["principal"] for row in request_rows.deliveries if row["principal"])
+    parts = [request["door"], *(f"token {name}" for name in tokens)]
+    return ", ".join([*parts, request["sender"]] if request["sender"] else parts)
+
+
+def asked(request_rows: RequestRows, as_id: Callable[[str], str] = str) -> str:
+    """Return what selects the tasks; ids as the names of their tasks if these are known, else by *as_id*."""
+    document = json.loads(request_rows.request["document"] or "{}")
+    names = {start["task_id"]: start["task_name"] for start in request_rows.starts}
+    selectors = [
+        _selector(kind, value, names, as_id)
+        for holder in (document, *document.get("stages", ()))
+        for kind in _SELECTORS
+        for value in _listed(holder.get(kind, []))
+    ]
+    if not selectors:
+        return "not readable" if not document else ", ".join(sorted(document))
+    return _some(selectors) + (" (dry run)" if document.get("dryRun") else "")
+
+
+def tasks(request_rows: RequestRows) -> str:
+    """Return the tasks that the request means."""
+    return _some([start["task_name"] for start in request_rows.starts]) if request_rows.starts else "-"
+
+
+def state(request_rows: RequestRows) -> tuple[str, str]:
+    """Return what became of a request, and the colour for it."""
+    text, style = _state(request_rows)
+    if request_rows.dead_letters:
+        text += f"; {counted(len(request_rows.dead_letters), 'dead letter')}"
+    return text + ("; held" if request_rows.held else ""), style
+
+
+def outcome(request_rows: RequestRows) -> str | None:
+    """Return the `outcome` of a reply at the end; None while something goes on, and for a refusal."""
+    request = request_rows.request
+    states = [
+        (start["state"], start["execution_id"], start["skipped_result"]) for start in request_rows.starts
+    ]
+    if request["state"] != "closed" or any(replies.goes_on(*one[:2]) for one in states):
+        return None
+    if any(stage["state"] in {"waiting", "running"} for stage in request_rows.stages):
+        return None
+    return replies.outcome(states, _missing(request))
+
+
+def _state(request_rows: RequestRows) -> tuple[str, str]:
+    request, parts = request_rows.request, []
+    by_state: dict[str, list[Row]] = defaultdict(list)
+    for start in request_rows.starts:
+        by_state[start["state"]].append(start)
+    for name, starts in by_state.items():
+        failed = name in _WRONG
+        parts.append(f"{len(starts)} {name}" + (_which(starts) if failed else ""))
+    missing = len(_missing(request))
+    if missing:
+        parts.append(f"{missing} not found")
+    text = ", ".join(parts)
+    if request["state"] == "refused":
+        return f"refused: {request['code']}", "red"
+    if request["state"] != "closed":
+        return (f"open: {text}" if text else "open"), "yellow"
+    if _NOTHING.issuperset(by_state):
+        return f"failed: {text or 'no task'}", "red"
+    if missing or _WRONG.intersection(by_state):
+        return text, "red"
+    return text, "green" if outcome(request_rows) else "yellow"
+
+
+def _which(starts: Sequence[Row]) -> str:
+    codes = {start["code"] for start in starts if start["code"]}
+    code = f"{', '.join(sorted(codes))}: " if codes else ""
+    return f" ({code}{_some([start['task_name'] for start in starts])})"
+
+
+def _missing(request: Row) -> list[Any]:
+    missing: list[Any] = json.loads(request["not_found"] or "[]")
+    return missing
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _selector(kind: str, value: Any, names: Mapping[str, str], as_id: Callable[[str], str]) -> str:
+    if kind == "taskId":
+        name = names.get(str(value).lower())
+        return f"task {name}" if name is not None else f"task {as_id(str(value))}"
+    if kind == "customProperty":
+        return f"{value['name']}={value['value']}"
+    return f"{'task' if kind == 'taskName' else kind} {value}"
+
+
+def _some(texts: Sequence[str]) -> str:
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

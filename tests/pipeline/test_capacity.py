@@ -1,0 +1,69 @@
+"""Starts that waited for capacity are compared with what the server shows right before their POST."""
+
+from __future__ import annotations
+
+from butler_mqtt.journal import tables
+from butler_mqtt.settings import Settings, StartTask
+from tests.pipeline.conftest import MakeHarness
+from tests.pipeline.harness import Harness
+from tests.pipeline.site_double import cut_before_effect
+
+ONE_AT_A_TIME = Settings(start_task=StartTask(max_concurrent_reloads=1))
+
+
+def execution_of(harness: Harness, start: int) -> str | None:
+    execution: str | None = harness.rows(tables.starts)[start]["execution_id"]
+    return execution
+
+
+def waiting(harness: Harness) -> tuple[str, str]:
+    """Let one task run and a start of another wait for its end; return both tasks."""
+    first, second = harness.site.add("First"), harness.site.add("Second")
+    harness.ask({"taskId": first})
+    reply = harness.ask({"taskId": second})
+    assert reply["tasksQueued"][0]["reason"] == "capacity"
+    return first, second
+
+
+def test_an_execution_from_before_the_intent_is_not_adopted(make_harness: MakeHarness) -> None:
+    harness = make_harness(ONE_AT_A_TIME)
+    first, second = waiting(harness)
+    harness.site.begin(second)  # by another
+    harness.site.end(second)
+    harness.site.pass_time(60)
+    harness.site.script.append(cut_before_effect)
+    harness.site.end(first)
+    harness.until(lambda: execution_of(harness, 1))
+    assert harness.site.posts == [first, second]
+    assert execution_of(harness, 1) == harness.site.history[second][0].id
+
+
+def test_nor_by_one_that_waited_behind_an_execution_before(make_harness: MakeHarness) -> None:
+    harness = make_harness(ONE_AT_A_TIME)
+    first, second = harness.site.add("First"), harness.site.add("Second")
+    harness.ask({"taskId": first})
+    harness.site.end(first)
+    running = harness.site.begin(second)
+    harness.until(lambda: not harness.pipeline.dispatcher.tracker.executing)
+    assert harness.ask({"taskId": second})["tasksQueued"][0]["behind"] == running
+    harness.ask({"taskId": first})
+    # It ends while there is no room, and another has the task run once more.
+    harness.site.end(second)
+    harness.until(lambda: harness.pipeline.dispatcher.tracker.get(running) is None)
+    harness.step()
+    harness.site.begin(second)
+    harness.site.end(second)
+    harness.site.pass_time(60)
+    harness.site.script.append(cut_before_effect)
+    harness.site.end(first)
+    harness.until(lambda: execution_of(harness, 1))
+    assert harness.site.posts == [first, first, second]
+
+
+def test_one_that_began_after_the_request_and_still_runs_serves_it(make_harness: MakeHarness) -> None:
+    harness = make_harness(ONE_AT_A_TIME)
+    first, second = waiting(harness)
+    began = harness.site.begin(second)  # by another
+    harness.site.end(first)
+    harness.until(lambda: execution_of(harness, 1))
+    assert (harness.site.posts, execution_of(harness, 1)) == ([first], began)

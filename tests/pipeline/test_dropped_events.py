@@ -1,0 +1,156 @@
+"""An event that a fault of ours keeps from being applied is dropped; what it would have told comes again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from butler_mqtt.domain.completions import SessionBegan
+from butler_mqtt.domain.model import Selector, Task
+from butler_mqtt.errors import QlikRefused
+from butler_mqtt.journal import tables
+from tests.pipeline.conftest import MakeHarness
+from tests.pipeline.harness import Harness
+from tests.pipeline.site_double import Site, cut_after_effect
+
+
+def drop_what_is_queued(harness: Harness) -> None:
+    """Let the turn with the one event of the queue fail, and fail again when it is repeated."""
+    fault = RuntimeError("a fault of ours")
+    harness.journal.fail("start", fault)
+    harness.journal.faults.extend([None, None])  # what is open is read again, in two transactions
+    harness.journal.fail("start", fault)
+    harness.turn()
+    assert not harness.journal.faults
+
+
+def dropped(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("dropped")]
+
+
+def test_executions_are_polled_on(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    task = harness.site.add("Sales")
+    harness.ask({"taskId": task})
+    harness.until(lambda: harness.pipeline.dispatcher.tracker.polling)
+    harness.until(lambda: not harness.pipeline.dispatcher.tracker.polling)
+    while not harness.pipeline.dispatcher.tracker.polling:
+        harness.turn()
+    harness.follow()
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: ExecutionsPolled"]
+    harness.site.end(task)
+    harness.until(lambda: harness.rows(tables.runs)[0]["state"] == "ended")
+
+
+def test_tasks_are_resolved_on(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    task = harness.site.add("Sales")
+    harness.send({"taskId": task})
+    harness.turn()
+    harness.turn()
+    harness.find()
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: Resolved"]
+    assert harness.replied()[0]["totalTasksStarted"] == 1
+
+
+def test_a_start_is_reconciled(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    task = harness.site.add("Sales")
+    harness.send({"taskId": task})
+    harness.turn()
+    harness.find()
+    harness.turn()
+    harness.post()
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: Posted"]
+    assert harness.replied()[0]["tasksStarted"][0]["adopted"] is True
+    assert harness.site.posts == [task]
+
+
+def test_a_run_in_doubt_is_polled_on(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    task = harness.site.add("Sales")
+    harness.send({"taskId": task})
+    harness.turn()
+    harness.find()
+    harness.turn()
+    harness.site.script.append(cut_after_effect)
+    harness.post()
+    harness.turn()
+    harness.snapshot()
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: Polled"]
+    assert harness.replied()[0]["tasksStarted"][0]["adopted"] is True
+
+
+def test_a_message_is_published_again(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    harness.ask({"tag": "none"})
+    harness.broker.confirm()
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: PublicationConfirmed"]
+    harness.replied(2)
+    harness.broker.confirm()
+    harness.until(lambda: not harness.rows(tables.outbox))
+
+
+def test_what_the_broker_delivers_again_is_recognised(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = harness.send({"tag": "none"})
+    harness.replied()
+    harness.turn()
+    harness.generation += 1
+    harness.pipeline.emit(SessionBegan(harness.generation, present=True))
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: SessionBegan"]
+    harness.deliver(message._replace(dup=True))
+    harness.turn()
+    assert len(harness.rows(tables.deliveries)) == 1
+
+
+# ---- requests that cannot be decided
+
+
+class Forgetful(Site):
+    """A server of whose answers one is missing."""
+
+    def find(self, selectors: Sequence[Selector]) -> dict[Selector, tuple[Task, ...] | QlikRefused]:
+        return {selector: one for selector, one in super().find(selectors).items() if selector.value != "bad"}
+
+
+def bugs(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if getattr(record, "action", "") == "bug"]
+
+
+def test_a_request_that_cannot_be_decided_is_refused_and_the_others_are_decided(
+    make_harness: MakeHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = make_harness(site=Forgetful())
+    task = harness.site.add("Sales")
+    bodies: list[dict[str, object]] = [
+        {"taskId": task},
+        {"tag": "bad"},
+        {"taskName": "Sales", "dryRun": True},
+    ]
+    for number, body in enumerate(bodies):
+        harness.send({"requestId": f"r{number}", **body})
+    replies = {reply["requestId"]: reply for reply in harness.replied(3)}
+    assert replies["r1"]["code"] == "internal_error"
+    assert [replies[one]["status"] for one in ("r0", "r2")] == ["ok", "ok"]
+    assert bugs(caplog) == ["request r1 cannot be decided and is refused"]
+
+
+def test_a_request_whose_decision_cannot_be_recorded_is_refused_and_the_others_are_decided(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    task, unprintable = harness.site.add("Sales"), harness.site.add("\ud800")
+    bodies: list[dict[str, object]] = [
+        {"taskId": task},
+        {"taskId": unprintable, "dryRun": True},
+        {"taskName": "Sales"},
+    ]
+    for number, body in enumerate(bodies):
+        harness.send({"requestId": f"r{number}", **body})
+    replies = {reply["requestId"]: reply for reply in harness.replied(3)}
+    assert replies["r1"]["code"] == "internal_error"
+    assert [replies[one]["status"] for one in ("r0", "r2")] == ["ok", "ok"]
+    assert bugs(caplog)[0] == "request r1 cannot be decided and is refused"

@@ -1,0 +1,44 @@
+"""The completion that `deploy/` has for bash, in a bash of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.project import ROOT
+
+SCRIPT = ROOT / "deploy" / "completion" / "butler-mqtt.bash"
+#: What bash does when Tab is pressed behind the words given.
+PRESS_TAB = """
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+read -r _ _ _ _ function _ < <(complete -p butler-mqtt)
+"$function" butler-mqtt
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["ru"], ["run"]),
+        (["requests", "res"], ["resend", "restore", "resume"]),
+        (["requests", "--st"], ["--state"]),
+        (["start", "--if-running", ""], ["queue", "skip"]),
+    ],
+    ids=" ".join,
+)
+def test_bash_completes_commands_options_and_values(words: list[str], completed: list[str]) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", PRESS_TAB, "bash", SCRIPT, "butler-mqtt", *words],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (completed, "")
