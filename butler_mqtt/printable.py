@@ -22,9 +22,13 @@ def escaped(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
-def json_text(value: object, indent: int | None = None) -> str:
-    r"""Write *value* as JSON for a terminal or a pipe; what cannot be printed is written as `\u` escapes."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+def json_text(value: object, indent: int | None = None, *, ascii_only: bool = False) -> str:
+    r"""
+    Write *value* as JSON for a terminal or a pipe.
+
+    What cannot be printed is written as `\u` escapes; with *ascii_only*, everything beyond ASCII.
+    """
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     if text.isprintable():
         return text
     # Outside of strings JSON has nothing that cannot be printed but the line ends of *indent*.

@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from butler_mqtt import pem_files
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 from butler_mqtt.printable import counted
 
@@ -18,7 +19,7 @@ SOON_DAYS = 30
 #: OpenSSL's X509_V_ERR_* (https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/).
 OUT_OF_TIME = frozenset({9, 10})
 OTHER_NAME = frozenset({62, 64})
-OTHER_ISSUER = frozenset({2, 18, 19, 20, 21})
+OTHER_ISSUER = frozenset({2, 7, 18, 19, 20, 21})
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:
@@ -67,7 +68,10 @@ def judged(name: str, what: str, certificate: x509.Certificate, renew: str) -> F
 def of_file(name: str, path: Path, renew: str, unreadable: str) -> Finding:
     """Check the first certificate of a PEM file; *unreadable* is the advice when it holds none."""
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        content = path.read_bytes()
+        if fault := pem_files.fault(content):
+            return wrong(name, f"{path} {fault}", unreadable)
+        certificate = x509.load_pem_x509_certificate(content)
     except (OSError, ValueError) as error:
         return wrong(name, f"{path} cannot be read: {error}", unreadable)
     return judged(name, str(path), certificate, renew)
@@ -76,8 +80,11 @@ def of_file(name: str, path: Path, renew: str, unreadable: str) -> Finding:
 def pair(name: str, certificate_path: Path, key_path: Path, *, unreadable: str, mixed: str) -> Finding:
     """Check whether the key can be read and belongs to the certificate; the others are advice."""
     try:
+        content = key_path.read_bytes()
+        if fault := pem_files.fault(content, key=True):
+            return wrong(name, f"{key_path} {fault}", unreadable)
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-        key = load_pem_private_key(key_path.read_bytes(), password=None)
+        key = load_pem_private_key(content, password=None)
     except (OSError, ValueError, TypeError) as error:
         return wrong(name, f"{key_path} cannot be read: {error}", unreadable)
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

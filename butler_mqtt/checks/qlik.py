@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from butler_mqtt.checks import qrs_certificates, qrs_token, site_behaviour, site_lists
+from butler_mqtt.checks import qrs_certificates, qrs_token, site_behaviour, site_lists, site_refusals
 from butler_mqtt.checks.finding import Finding, State, ok, unreachable, warning, wrong
 from butler_mqtt.checks.site_lists import ReadJson
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
@@ -38,6 +38,8 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield from qrs_token.check(qrs.jwt_file)
     if qrs.use_ssl:
         yield from qrs_certificates.files(qrs)
+        if qrs_certificates.fault_of_files(qrs) is not None:
+            return
         for finding in qrs_certificates.server(qrs):
             yield finding
             if finding.state is State.WRONG:
@@ -45,8 +47,8 @@ def check(settings: Settings) -> Iterator[Finding]:
     shared = RepositoryClient(qrs, threading.Event())
     transport = shared.transport()
 
-    def read(path: str, query: str = "") -> HttpAnswer:
-        return transport.exchange("GET", path, query)
+    def read(path: str, query: str = "", *, xrfkey: str | None = None) -> HttpAnswer:
+        return transport.exchange("GET", path, query, xrfkey=xrfkey)
 
     with closing(shared.connection()) as connection, closing(transport):
         connected = _connected(shared, connection)
@@ -59,6 +61,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield from _allowed(settings, connection)
         try:
             yield from site_behaviour.check(read)
+            yield from site_refusals.check(read)
         except ExchangeFailed as error:
             yield unreachable("qlik.connection", f"the connection was lost: {error}", "run this again")
 
@@ -103,13 +106,9 @@ def _without(shared: RepositoryClient, error: QlikError) -> Finding:
     if isinstance(error.__cause__, LoginRefused):
         return wrong(name, text, "see docs/security.md, Through the Qlik proxy")
     certified = shared.settings.use_ssl and not shared.settings.through_proxy
-    refused = qrs_certificates.refusal(shared.settings) if certified else ""
-    if refused:
-        return wrong(
-            name,
-            f"{shared.place}: {refused}",
-            "use client.pem and its key from an export of this site, not expired",
-        )
+    refused = qrs_certificates.refusal(shared.settings) if certified else None
+    if refused is not None:
+        return refused
     if "an HTML page" in text:
         advice = (
             "a page is no answer of the Repository Service: it has not started (see its log), or"
@@ -175,7 +174,12 @@ def _rights(connection: RepositoryConnection, read: ReadJson) -> Iterator[Findin
         return
     count = _count(read)
     if count == 0:
-        yield warning("qlik.tasks", "the user sees no task at all", _READ)
+        yield wrong(
+            "qlik.tasks",
+            "the user sees no task at all: it has no right to read any, or is not known to Qlik Sense, or the"
+            " site has none",
+            _READ,
+        )
     elif count is None:
         yield ok("qlik.tasks", "the user may read tasks; how many it sees is not known")
     else:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from butler_mqtt.checks.finding import Finding, ok, warning
+from butler_mqtt.checks.finding import Finding, ok, warning, wrong
 from butler_mqtt.domain.model import ExecutionStatus, TaskType
 from butler_mqtt.qrs import filters, json_fields
 from butler_mqtt.qrs.task_count import KINDS
@@ -194,9 +194,12 @@ def _start_right(read: ReadJson, rows: Rows) -> Finding:
     lacking = [row for row in shown if _UPDATE not in {str(one).lower() for one in row["privileges"]}]
     if not lacking:
         return ok(name, f"the user has {_UPDATE}, which a start is assumed to need, on {len(shown)} tasks")
-    return warning(
-        name,
+    text = (
         f"the user lacks {_UPDATE}, which a start is assumed to need, on {len(lacking)} of {len(shown)} "
-        f"tasks, e.g. {json_fields.text(lacking[0].get('name'), 100)!r}",
-        f"give the user (of X-Qlik-User or the token) {_UPDATE} on the tasks to start (docs/security.md)",
+        f"tasks, e.g. {json_fields.text(lacking[0].get('name'), 100)!r}"
     )
+    user = "the user (of X-Qlik-User or the token)"
+    advice = f"give {user} {_UPDATE} on the tasks that it is to start (docs/security.md)"
+    if len(lacking) < len(shown):
+        return warning(name, text, advice)
+    return wrong(name, text, f"{advice}, or prove by butler-mqtt start --task-id that one starts without")

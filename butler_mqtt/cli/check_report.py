@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-
-import typer
+from pathlib import Path
 
 from butler_mqtt.checks.finding import Finding, State, ok, wrong
 from butler_mqtt.cli import help_pages
+from butler_mqtt.cli.terminal import echo, echo_json
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import counted, escaped_lines, json_text, wrapped
+from butler_mqtt.printable import counted, escaped_lines, wrapped
 from butler_mqtt.settings import Settings
 
 #: Printed before a line, by its state.
@@ -24,9 +24,11 @@ MARKS = {
 }
 
 
-def check(settings: Settings, *, as_json: bool) -> ExitCode:
+def check(settings: Settings, *, as_json: bool, save: Path | None = None) -> ExitCode:
     """
     Check the journal, the broker and the Qlik server, and print the findings.
+
+    With *save* they are written into that folder too, with answers of the Qlik server.
 
     Returns:
         OK (warnings included), UNAVAILABLE when a service did not answer, FAILED
@@ -35,13 +37,13 @@ def check(settings: Settings, *, as_json: bool) -> ExitCode:
     # An error is a line of the report already: it is not logged too.
     logging.getLogger("butler_mqtt").addHandler(logging.NullHandler())
     findings: list[Finding] = []
-    for finding in _findings(settings):
+    for finding in _findings(settings, save):
         findings.append(finding)
         if not as_json:
             show(finding)
     states = {finding.state for finding in findings}
     if as_json:
-        typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
+        echo_json([finding.as_json() for finding in findings], indent=2)
     else:
         _print_summary(findings)
     if State.UNREACHABLE in states:
@@ -49,19 +51,32 @@ def check(settings: Settings, *, as_json: bool) -> ExitCode:
     if State.WRONG not in states:
         return ExitCode.OK
     if not as_json:
-        typer.echo(f"read more: {help_pages.where(help_pages.ABOUT['check'])}", err=True)
+        echo(f"read more: {help_pages.where(help_pages.ABOUT['check'])}", err=True)
     return ExitCode.FAILED
 
 
 def print_problems(error: ConfigError) -> None:
     """Print the problems of a configuration that cannot be used, for machines."""
     findings = [wrong("configuration", f"{error.source}: {problem}", "") for problem in error.problems]
-    typer.echo(json_text([finding.as_json() for finding in findings], indent=2))
+    echo_json([finding.as_json() for finding in findings], indent=2)
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings, save: Path | None) -> Iterator[Finding]:
+    if save is None:
+        yield from _checked(settings)
+        return
+    from butler_mqtt.checks import site_record  # noqa: PLC0415 -- as below
+
+    findings = []
+    for finding in _checked(settings):
+        findings.append(finding)
+        yield finding
+    yield site_record.save(save, settings.qrs, findings)
+
+
+def _checked(settings: Settings) -> Iterator[Finding]:
     # Loaded here: the other commands need none of it.
-    from butler_mqtt.checks import broker, machine, qlik  # noqa: PLC0415 -- see above
+    from butler_mqtt.checks import addresses, broker, machine, qlik  # noqa: PLC0415 -- see above
 
     yield ok("configuration", "the file is valid")
     if not settings.mqtt.enable and not settings.rest.enable:
@@ -69,6 +84,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             "configuration", "neither MQTT nor REST is enabled", "enable mqttConfig or restServerConfig"
         )
     yield from machine.check(settings)
+    yield from addresses.check(settings)
     if settings.mqtt.enable:
         yield from broker.check(settings.mqtt, settings.start_task)
     yield from qlik.check(settings)
@@ -77,19 +93,19 @@ def _findings(settings: Settings) -> Iterator[Finding]:
 def show(finding: Finding) -> None:
     """Print one line of the report, and the advice."""
     line = f"{MARKS[finding.state]}  {finding.name}: {escaped_lines(finding.text)}"
-    typer.echo(wrapped(line, sys.stdout, hanging=9))
+    echo(wrapped(line, sys.stdout, hanging=9))
     if finding.advice:
-        typer.echo(wrapped(f"         → {escaped_lines(finding.advice)}", sys.stdout, hanging=11))
+        echo(wrapped(f"         → {escaped_lines(finding.advice)}", sys.stdout, hanging=11))
 
 
 def _print_summary(findings: Iterable[Finding]) -> None:
     bad = [finding for finding in findings if finding.state in {State.WRONG, State.UNREACHABLE}]
     warned = sum(finding.state is State.WARNING for finding in findings)
-    typer.echo("")
+    echo("")
     if bad:
         names = ", ".join(finding.name for finding in bad)
-        typer.echo(wrapped(f"{len(bad)} to fix: {names}", sys.stdout, hanging=2))
+        echo(wrapped(f"{len(bad)} to fix: {names}", sys.stdout, hanging=2))
     elif warned:
-        typer.echo(f"it works, with {counted(warned, 'warning')}")
+        echo(f"it works, with {counted(warned, 'warning')}")
     else:
-        typer.echo("everything works")
+        echo("everything works")

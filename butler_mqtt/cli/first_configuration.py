@@ -15,6 +15,7 @@ from pathlib import Path
 import typer
 
 import butler_mqtt
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.config import yaml_file
 from butler_mqtt.exit_codes import ExitCode
 
@@ -56,19 +57,19 @@ def init(answers: Answers, output: Path, *, force: bool) -> ExitCode:
     if sys.stdin.isatty():
         answers = _asked(answers)
     if not answers.qlik_host:
-        typer.echo("name the Qlik Sense server: --qlik-host sense.example.com", err=True)
+        echo("name the Qlik Sense server: --qlik-host sense.example.com", err=True)
         return ExitCode.USAGE
     try:
         text = filled(template(), values(answers, output.absolute().parent))
         write(output, text, secret=answers.broker_password is not None, force=force)
     except (InitError, OSError) as error:
         return _failed(str(error))
-    typer.echo(f"{output} is written; butler-mqtt check reports:\n")
+    echo(f"{output} is written; butler-mqtt check reports:\n")
     return ExitCode.OK
 
 
 def _failed(message: str) -> ExitCode:
-    typer.echo(message, err=True)
+    echo(message, err=True)
     return ExitCode.FAILED
 
 

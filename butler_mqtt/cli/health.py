@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 import typer
 
 from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, end, read_settings
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped
 from butler_mqtt.settings import MonitoringSettings
@@ -28,20 +29,24 @@ def health(
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for it.")] = 5.0,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Ask the daemon on this machine whether it works: 0 it does, 1 it does not, 69 it is not reached."""
+    """
+    Ask the daemon on this machine whether it works.
+
+    Exit codes: 0 it does, 1 it does not, 69 it is not reached.
+    """
     if url is None:
         url = _configured(read_settings(config, check_files=False, log_in=False).monitoring)
         if url is None:
-            typer.echo("set monitoring.enable: true, or name another listener with --url", err=True)
+            echo("set monitoring.enable: true, or name another listener with --url", err=True)
             end(ExitCode.UNAVAILABLE)
     base = _parsed(url)
     try:
         status, body = _asked(base, timeout)
     except (OSError, HTTPException) as error:
-        typer.echo(f"not reached: {escaped(url)}: {escaped(str(error) or type(error).__name__)}", err=True)
+        echo(f"not reached: {escaped(url)}: {escaped(str(error) or type(error).__name__)}", err=True)
         end(ExitCode.UNAVAILABLE)
     healthy, text = _judged(status, body)
-    typer.echo(escaped(text), err=not healthy)
+    echo(escaped(text), err=not healthy)
     raise typer.Exit(ExitCode.OK if healthy else ExitCode.FAILED)
 
 

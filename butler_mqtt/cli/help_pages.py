@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 
 #: The page about each command, and the heading on it; commands of a group are on the group's page.
@@ -52,7 +51,7 @@ def print_advice(code: int) -> None:
     """Print that line, if there is one, to standard error."""
     line = advice(code)
     if line is not None:
-        typer.echo(line, err=True)
+        echo(line, err=True)
 
 
 def add_to_help(command: Any, page: str = "") -> None:

@@ -9,6 +9,19 @@ import typer
 
 from butler_mqtt.cli.options import DEFAULT_CONFIG, end, read_settings
 
+_JwtOption = Annotated[
+    Path | None,
+    typer.Option("--jwt", metavar="FILE", help="Token for the Qlik proxy, instead of certificates."),
+]
+_VirtualProxyOption = Annotated[
+    str | None,
+    typer.Option("--virtual-proxy", metavar="PREFIX", help="The virtual proxy that takes the token."),
+]
+_CaOption = Annotated[
+    Path | None,
+    typer.Option("--ca", metavar="FILE", help="CA of the proxy's certificate; else those of the system."),
+]
+
 
 def init(
     broker_host: Annotated[
@@ -27,18 +40,9 @@ def init(
         Path | None,
         typer.Option("--certificates", metavar="FOLDER", help="Folder of the certificates exported there."),
     ] = None,
-    jwt: Annotated[
-        Path | None,
-        typer.Option("--jwt", metavar="FILE", help="Token for the Qlik proxy, instead of certificates."),
-    ] = None,
-    virtual_proxy: Annotated[
-        str | None,
-        typer.Option("--virtual-proxy", metavar="PREFIX", help="The virtual proxy that takes the token."),
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option("--ca", metavar="FILE", help="CA of the proxy's certificate; else those of the system."),
-    ] = None,
+    jwt: _JwtOption = None,
+    virtual_proxy: _VirtualProxyOption = None,
+    ca: _CaOption = None,
     user: Annotated[
         str | None,
         typer.Option("--user", metavar="DIRECTORY\\USER", help="Whose rights count at Qlik Sense."),
@@ -46,11 +50,7 @@ def init(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write.")] = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """
-    Write a commented configuration, and check it.
-
-    It is made from a few options, or from answers on a terminal.
-    """
+    """Write a commented configuration, and check it. It is made from options, or answers on a terminal."""
     from butler_mqtt.cli import (  # noqa: PLC0415 -- the other commands need none of this
         check_report,
         first_configuration,

@@ -20,6 +20,7 @@ from butler_mqtt.cli import (
     start,
     tokens,
 )
+from butler_mqtt.cli.terminal import echo, fit_streams
 from butler_mqtt.exit_codes import ExitCode
 
 app = typer.Typer(
@@ -43,10 +44,10 @@ def root(
 ) -> None:
     """Start Qlik Sense tasks when other systems ask over MQTT, once, and report what happened."""
     if version:
-        typer.echo(f"butler-mqtt {__version__}")
+        echo(f"butler-mqtt {__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        echo(context.get_help())
         raise typer.Exit(ExitCode.USAGE)
 
 
@@ -71,6 +72,7 @@ app.command(
 
 def main() -> None:
     """Run the program; the entry of the console script."""
+    fit_streams()
     command = typer.main.get_command(app)
     help_pages.add_to_help(command)
     command(prog_name="butler-mqtt")

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from butler_mqtt.cli import help_pages
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.errors import ConfigError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines, wrapped
@@ -52,9 +53,9 @@ def read_settings(
     except ConfigError as error:
         if report is not None:
             report(error)
-        typer.echo(wrapped(escaped_lines(str(error)), sys.stderr), err=True)
+        echo(wrapped(escaped_lines(str(error)), sys.stderr), err=True)
         if not path.exists():
-            typer.echo(wrapped(f"{NO_FILE}{instead}", sys.stderr), err=True)
+            echo(wrapped(f"{NO_FILE}{instead}", sys.stderr), err=True)
         end(ExitCode.CONFIG)
 
 

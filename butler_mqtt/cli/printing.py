@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
+from butler_mqtt.cli.terminal import echo, echo_json
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import counted, escaped, escaped_lines, json_text, wrapped
+from butler_mqtt.printable import counted, escaped, escaped_lines, wrapped
 
 _STYLES = {
     "started": "green",
@@ -69,7 +69,7 @@ def print_text(text: object, style: str = "") -> None:
 
 def print_error(text: str) -> None:
     """Print what went wrong to standard error."""
-    typer.echo(wrapped(escaped_lines(text), sys.stderr), err=True)
+    echo(wrapped(escaped_lines(text), sys.stderr), err=True)
 
 
 def failed(text: str) -> ExitCode:
@@ -81,7 +81,8 @@ def failed(text: str) -> ExitCode:
 def progress() -> Progress:
     """Return a line on standard error that shows what is waited for; only on a terminal."""
     console = Console(stderr=True, markup=False, highlight=False)
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
+    columns = (spinner, TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
@@ -92,12 +93,12 @@ def plain(text: object, style: str = "") -> Text:
 
 def print_line(text: str, hanging: int | None = None) -> None:
     """Print one line to standard output, with control characters escaped; *hanging* as of `wrapped`."""
-    typer.echo(wrapped(escaped(text), sys.stdout, hanging))
+    echo(wrapped(escaped(text), sys.stdout, hanging))
 
 
 def print_json(value: object, indent: int | None = None) -> None:
     """Print *value* as JSON to standard output, on one line unless *indent* is given."""
-    typer.echo(json_text(value, indent))
+    echo_json(value, indent)
 
 
 def selector(entry: Mapping[str, Any]) -> str:

@@ -23,10 +23,12 @@ from butler_mqtt.cli.requests_options import (
     NumberOption,
     OptionalId,
     SinceOption,
+    StatesOption,
     UntilOption,
     end_with,
     point_in_time,
 )
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 
 #: Last messages that `prune` keeps where no configuration gives `receiveMaximum`.
@@ -64,12 +66,7 @@ class DoorName(StrEnum):
 @app.callback()
 def requests(
     context: typer.Context,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--state", metavar="STATE", help="Of the request or of one of its tasks; may be repeated."
-        ),
-    ] = None,
+    state: StatesOption = None,
     task: Annotated[
         str | None, typer.Option("--task", metavar="ID|NAME", help="That started it, or found it running.")
     ] = None,
@@ -96,9 +93,9 @@ def requests(
     """List requests, newest first; with an ID show every step of one."""
     # What a caller in this process passed as `obj` is the limits.
     context.obj = CommonOptions(config, journal, as_json, follow, limits=context.obj)
-    given = (state, task, tag, since, until, sender, door, code, opened or None)
+    given = (state, task, tag, since, until, sender, door, code)
     if context.invoked_subcommand is not None:
-        if quarantined or held or long or any(one is not None for one in given):
+        if opened or quarantined or held or long or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
         return
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- the other commands need none of this
@@ -116,12 +113,11 @@ def requests(
         quarantined,
         held,
     )
-    common = context.obj
     end_with(
         lambda file: requests_list.listing(
             file, filters, limit=limit, as_json=as_json, follow=follow, long=long
         ),
-        common.file(),
+        context.obj.file(),
     )
 
 
@@ -256,7 +252,7 @@ def backup(
 
     def carry_out(file: Path) -> ExitCode:
         copy(file, target)
-        typer.echo(f"{file} is copied to {target}: {target.stat().st_size} bytes, checked")
+        echo(f"{file} is copied to {target}: {target.stat().st_size} bytes, checked")
         return ExitCode.OK
 
     end_with(carry_out, context.obj.joined(config, journal).file())

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
 from butler_mqtt.cli import printing, requests_choice
 from butler_mqtt.cli.daemon_commands import CommandLimits, carry_out, not_accepted
 from butler_mqtt.cli.requests_choice import Declined
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.search import Search
 from butler_mqtt.pipeline.operator_commands import Action, Command
@@ -56,7 +55,7 @@ def resend_or_discard(
                 return printing.failed(not_accepted(journal, limits))
             done += len(some) - search.still_dead_letters(some)
     how = "discarded" if action is Action.DISCARD else f"to be published again {when}"
-    typer.echo(f"{done} of {counted(len(messages), 'message')}: {how}")
+    echo(f"{done} of {counted(len(messages), 'message')}: {how}")
     return ExitCode.OK if done == len(messages) else ExitCode.FAILED
 
 

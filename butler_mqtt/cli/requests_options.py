@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from butler_mqtt.cli.options import DEFAULT_CONFIG, end, read_settings
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines, wrapped
@@ -36,6 +37,10 @@ JournalOption = Annotated[
 ]
 GroupJsonOption = Annotated[bool, typer.Option("--json", help="JSON, one line for each request.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Show changes until Ctrl-C.")]
+StatesOption = Annotated[
+    list[str] | None,
+    typer.Option("--state", metavar="STATE", help="Of the request or of one of its tasks; may be repeated."),
+]
 SinceOption = Annotated[
     str | None,
     typer.Option(
@@ -98,7 +103,7 @@ class CommonOptions:
                 f"there is no journal at {file}, where {self.config or DEFAULT_CONFIG} has it for this user; "
                 f"that of a service is in its state directory: --journal {USUAL_PLACE}"
             )
-            typer.echo(wrapped(text, sys.stderr), err=True)
+            echo(wrapped(text, sys.stderr), err=True)
             raise typer.Exit(ExitCode.FAILED)
         return file
 
@@ -108,7 +113,7 @@ def end_with(carry_out: Callable[[Path], ExitCode], file: Path) -> NoReturn:
     try:
         code = carry_out(file)
     except JournalError as error:
-        typer.echo(wrapped(escaped_lines(str(error)), sys.stderr), err=True)
+        echo(wrapped(escaped_lines(str(error)), sys.stderr), err=True)
         code = ExitCode.FAILED
     except KeyboardInterrupt:
         code = ExitCode.OK  # `--follow` ends so

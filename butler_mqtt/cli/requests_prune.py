@@ -6,11 +6,10 @@ import os
 import time
 from pathlib import Path
 
-import typer
-
 from butler_mqtt import posix
 from butler_mqtt.cli import printing
 from butler_mqtt.cli.daemon_commands import CommandLimits, not_accepted, submit
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
@@ -46,9 +45,7 @@ def prune(journal: Path, order: Order, *, dry_run: bool, limits: CommandLimits |
     found = _survey(journal, order)
     stay = _kept(found)
     if dry_run or not found.go:
-        typer.echo(
-            f"{counted(found.go, 'request')} would be deleted, {found.size / _MB:.1f} MB of texts{stay}"
-        )
+        echo(f"{counted(found.go, 'request')} would be deleted, {found.size / _MB:.1f} MB of texts{stay}")
         return ExitCode.OK
     try:
         os.close(posix.lock(Path(f"{journal}.lock")))
@@ -60,7 +57,7 @@ def prune(journal: Path, order: Order, *, dry_run: bool, limits: CommandLimits |
         ) from error
     before = journal.stat().st_size
     gone = _here(journal, order, found)
-    typer.echo(
+    echo(
         f"{counted(gone, 'request is', 'requests are')} deleted{stay}; "
         f"{journal} has {journal.stat().st_size / _MB:.1f} MB, before {before / _MB:.1f} MB"
     )
@@ -127,7 +124,7 @@ def _by_the_daemon(journal: Path, order: Order, found: Survey, limits: CommandLi
                 line, description=f"the daemon deletes them: {done} of {counted(found.go, 'request')}"
             )
     stay = _kept(found)
-    typer.echo(
+    echo(
         f"{counted(found.go, 'request is', 'requests are')} deleted{stay}; "
         "the daemon gives their space back to the disk little by little, "
         "but for a tenth of the file, which it uses again"

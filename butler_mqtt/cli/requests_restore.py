@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
 from butler_mqtt.cli import printing
 from butler_mqtt.cli.daemon_commands import CommandLimits, carry_out, not_accepted
+from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.restore import give_as_root
 from butler_mqtt.journal.restore import restore as put_in_place
@@ -32,7 +31,7 @@ def restore(journal: Path, copy: Path) -> ExitCode:
         printing.print_line(f"the file that was there is kept as {done.aside}")
     printing.print_line(f"requests held: {done.held}")
     if done.held:
-        typer.echo(
+        echo(
             "The daemon may be started; of these it starts, reconciles and publishes nothing until you "
             "resume them:\n"
             f"  butler-mqtt requests --held --journal {journal}\n"

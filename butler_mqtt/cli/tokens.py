@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from typing import Annotated
 
 import typer
 
+from butler_mqtt.cli.terminal import as_json, echo
 from butler_mqtt.exit_codes import ExitCode
 
 #: Random bytes of a token: nobody guesses 256 bits.
@@ -36,14 +36,14 @@ def add(
 ) -> None:
     """Make a token and print it, once, with the line for the configuration."""
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        typer.echo(f"NAME has 1 to {MAX_NAME} printable characters", err=True)
+        echo(f"NAME has 1 to {MAX_NAME} printable characters", err=True)
         raise typer.Exit(ExitCode.USAGE)
     token = PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
     digest = hashlib.sha256(token.encode()).hexdigest()
     # A JSON string is a YAML string too, whatever the name holds.
-    entry = f"{{ name: {json.dumps(name, ensure_ascii=False)}, sha256: {digest} }}"
-    typer.echo(f"Token: {token}")
-    typer.echo("It is shown only now and stored nowhere.")
-    typer.echo("The caller sends it in the header `Authorization: Bearer TOKEN`.")
-    typer.echo("Add this to restServerConfig.auth.tokens in the configuration and reload the daemon:")
-    typer.echo(f"  - {entry}")
+    entry = f"{{ name: {as_json(name)}, sha256: {digest} }}"
+    echo(f"Token: {token}")
+    echo("It is shown only now and stored nowhere.")
+    echo("The caller sends it in the header `Authorization: Bearer TOKEN`.")
+    echo("Add this to restServerConfig.auth.tokens in the configuration and reload the daemon:")
+    echo(f"  - {entry}")

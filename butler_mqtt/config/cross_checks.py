@@ -13,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 
+from butler_mqtt import pem_files
 from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import EMPTY_GUID
@@ -27,6 +28,8 @@ _REST: Final = ("Butler", "restServerConfig")
 _MONITORING: Final = ("Butler", "monitoring")
 #: A part of X-Qlik-User written with a colon, as some pages on the web show it.
 _COLONS: Final = re.compile(r"(?:^|;)\s*(?:UserDirectory|UserId)\s*:", re.IGNORECASE)
+#: Keys whose files must hold a private key; the others name certificates.
+_KEYS: Final = frozenset({"clientCertKey", "keyFile", "key"})
 #: Headers that the program or its HTTP client writes itself, in lower case.
 _OWN_HEADERS: Final = frozenset(
     {"connection", "content-length", "host", "transfer-encoding", "x-qlik-xrfkey"}
@@ -62,7 +65,7 @@ def check(values: Settings, document: Document, butler: dict[str, Any], *, check
         _listeners(values, document)
     if check_files:
         for place, file in _files(values):
-            if document.is_valid(place) and (fault := _pem_fault(file)):
+            if document.is_valid(place) and (fault := _pem_fault(place, file)):
                 document.add_problem(place, f"file {file} {fault}")
 
 
@@ -276,17 +279,10 @@ def _files(values: Settings) -> Iterator[tuple[Place, Path]]:
     return ((place, file) for place, file in files if file is not None)
 
 
-def _pem_fault(file: Path) -> str | None:
+def _pem_fault(place: Place, file: Path) -> str | None:
     try:
         with file.open("rb") as opened:
             content = opened.read(1_048_576)
     except (OSError, ValueError) as error:
         return reason(error)
-    if b"-----BEGIN " not in content:
-        return "is not PEM (it has no line beginning with -----BEGIN)"
-    if b"ENCRYPTED" in content:
-        # The TLS library would prompt for the pass phrase on a terminal, which a daemon does not have.
-        return (
-            "is encrypted; write it without a pass phrase, e.g. with `openssl pkey -in old.pem -out new.pem`"
-        )
-    return None
+    return pem_files.fault(content, key=place[-1] in _KEYS)

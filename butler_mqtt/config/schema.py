@@ -25,6 +25,8 @@ _REFERENCE: Final = re.compile(
     r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}"
     r"|^\$(?P<directory>CREDENTIALS_DIRECTORY)(?=/)|\$\{[^}]*\}?"
 )
+#: Where systemd puts the files of `LoadCredential=` (systemd.exec(5), version 247 and later).
+_CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 #: Keys whose values are never shown, and sections of which only names are.
 _SECRET: Final = frozenset({"password", "sha256", "url"})
 _SECRET_SECTIONS: Final = frozenset({"headers", "auth"})
@@ -100,6 +102,7 @@ class _Preparation:
 
     def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
         self.ignored: list[str] = []
+        self._told = False
         self._document = document
         self._environ = environ
 
@@ -144,7 +147,9 @@ class _Preparation:
             if found["default"] is not None:
                 return self._environ.get(name) or found["default"]
             if name not in self._environ:
-                self._document.add_problem(place, f"the environment variable {name} is not set")
+                self._document.add_problem(
+                    place, f"the environment variable {name} is not set{self._hint(name)}"
+                )
             return self._environ.get(name, found[0])
 
         text = _REFERENCE.sub(fill, value)
@@ -153,6 +158,20 @@ class _Preparation:
         if part.get("format") == "path" and not text:
             return None
         return _converted(text, _types(part)) if text != value else text
+
+    def _hint(self, name: str) -> str:
+        """Return what to do about a variable that is not set, once."""
+        if name != _CREDENTIALS or self._told:
+            return ""
+        self._told = True
+        # systemd sets INVOCATION_ID for each service.
+        if "INVOCATION_ID" in self._environ:
+            return (
+                "; systemd has not loaded the LoadCredential= files: it is older than 247, or in a container"
+                " that cannot mount them; let the service read them where they are"
+                " (docs/install.md#without-loadcredential)"
+            )
+        return "; at the command line: export CREDENTIALS_DIRECTORY=/etc/butler-mqtt/credentials"
 
 
 def _converted(text: str, types: list[str]) -> Any:

@@ -303,9 +303,9 @@ class Journal:
 
         upgrade.upgrade(connection, FORMAT)
         _log.info(
-            "journal %s brought from format %s to %s",
+            "journal %s %s %s",
             self.path,
-            version or "none",
+            "made, in format" if version is None else f"brought from format {version} to",
             FORMAT,
             extra={"action": "journal_migrated"},
         )

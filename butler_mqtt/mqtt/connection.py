@@ -135,8 +135,8 @@ class BrokerConnection:
         self._progress = time.monotonic()
         self._last_refusal = ""
         self._lost_lines = RepeatedLines()
-        #: Level of the lines about the next connection: that of the line about the end of the last one.
-        self.level = logging.INFO
+        #: Whether the end of the last connection was one of many, and so are the lines about the next.
+        self.quiet = False
         self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
 
     @property
@@ -293,10 +293,10 @@ class BrokerConnection:
         self._accepted_at = time.monotonic()
         gone = self._outages.reached()
         if gone is not None:
-            self.level = logging.INFO
+            self.quiet = False
         session = f", {'resumed' if flags.session_present else 'new'} session" if self._keep_session else ""
         logger.log(
-            self.level,
+            logging.DEBUG if self.quiet else logging.INFO,
             "Connected to %s as %s, MQTT %s%s%s",
             self.where,
             self.client_id,
@@ -331,7 +331,7 @@ class BrokerConnection:
         """
         if self.stopping:
             return
-        self.level = logging.INFO
+        self.quiet = False
         again = ended.refused and ended.reason == self._last_refusal
         self._last_refusal = ended.reason if ended.refused else ""
         line = (
@@ -345,5 +345,5 @@ class BrokerConnection:
         elif ended.lasted is None:
             logger.log(self._outages.unreachable(ended.reason), *line, extra={"action": "mqtt_unreachable"})
         else:
-            self.level = self._lost_lines.level(ended.reason)
-            logger.log(self.level, *line, extra={"action": "mqtt_lost"})
+            self.quiet = self._lost_lines.level(ended.reason) == logging.DEBUG
+            logger.log(logging.DEBUG if self.quiet else logging.INFO, *line, extra={"action": "mqtt_lost"})

@@ -251,7 +251,7 @@ class Door:
         reasons: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        refusal = self._subscription.refusal(reasons, self._connection.level)
+        refusal = self._subscription.refusal(reasons, quiet=self._connection.quiet)
         if refusal is not None:
             self._connection.leave(refusal, refused=True)
             return

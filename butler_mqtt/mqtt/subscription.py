@@ -62,13 +62,13 @@ class RequestSubscription:
         """Wait for no answer any more."""
         self._until = None
 
-    def refusal(self, reasons: list[ReasonCode], level: int) -> str | None:
+    def refusal(self, reasons: list[ReasonCode], *, quiet: bool) -> str | None:
         """
         Return why requests cannot arrive by the SUBACK's *reasons*, with what to do; None if they can.
 
         Args:
             reasons: One for each topic.
-            level: That of the line which says that they can.
+            quiet: Say that they can at `debug` only.
         """
         self._until = None
         topic = self._mqtt.task_start_topic
@@ -78,7 +78,12 @@ class RequestSubscription:
                 f"the subscription to {topic} was answered with {granted}; "
                 f"the broker's ACL must let {login_name(self._mqtt)} read it at QoS 1"
             )
-        logger.log(level, "Subscribed to %s at QoS 1", topic, extra={"action": "mqtt_subscribed"})
+        logger.log(
+            logging.DEBUG if quiet else logging.INFO,
+            "Subscribed to %s at QoS 1",
+            topic,
+            extra={"action": "mqtt_subscribed"},
+        )
         return None
 
     def sees_status(self, reasons: list[ReasonCode]) -> bool:

@@ -15,6 +15,7 @@ from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.pipeline import stored_requests
 from butler_mqtt.pipeline.backlog import DISCARDED, Backlog
 from butler_mqtt.pipeline.stored_requests import StoredRequests
+from butler_mqtt.printable import counted
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
 from butler_mqtt.starting.stages import Stages
@@ -83,10 +84,10 @@ class Recovery:
         self._backlog.refill(transaction)
         if ledger.requests.count or waiting:
             _log.info(
-                "%s requests are open: %s starts are ready, %s wait",
-                ledger.requests.count,
-                planned,
-                waiting,
+                "%s open: %s ready, %s",
+                counted(ledger.requests.count, "request is", "requests are"),
+                counted(planned, "start is", "starts are"),
+                counted(waiting, "waits", "wait"),
                 extra={"action": "journal_read"},
             )
 

@@ -99,18 +99,10 @@ class Turns:
         qlik_timings: QlikTimings,
         in_memory: int,
     ) -> None:
-        if_running = settings.start_task.if_running
         self._max_open = settings.start_task.max_open_requests
         self._journal = journal
         self._rows = UnitOfWork(counting)
-        self._ledger = Ledger(
-            self._rows,
-            refusals=refusals,
-            event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
-            if_running=if_running,
-            caller_seconds=settings.rest.rest_wait_seconds,
-            max_keys=settings.key_value_store.max_keys_per_namespace,
-        )
+        self._ledger = _ledger(settings, self._rows, refusals)
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
             settings.start_task,
@@ -131,7 +123,7 @@ class Turns:
         )
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
-        stored = StoredRequests(if_running)
+        stored = StoredRequests(settings.start_task.if_running)
         self.backlog = Backlog(self._ledger, self.resolver, stored, in_memory)
         self._recovery = Recovery(
             self._ledger, self.resolver, self.dispatcher, self.stages, stored, self.backlog
@@ -148,11 +140,8 @@ class Turns:
             self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
-        self._held = HeldArrivals(self._has_room)
-        #: What follows an event that is not applied.
-        self.dropped_events = DroppedEvents(
-            self.resolver, self.dispatcher, self._outbox, self._intake, self._held
-        )
+        self._held = held = HeldArrivals(self._has_room)
+        self.dropped_events = DroppedEvents(self.resolver, self.dispatcher, self._outbox, self._intake, held)
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._draining = False
         #: Set once every POST has its outcome on disk and every reply is with the broker, after `drain`.
@@ -381,6 +370,17 @@ def _guarded(call: Callable[..., None], *arguments: object) -> None:
         call(*arguments)
     except Exception:  # noqa: BLE001 -- what is on disk stays valid whatever a caller does with it
         _log.exception("a call after the commit failed", extra={"action": "bug"})
+
+
+def _ledger(settings: Settings, rows: UnitOfWork, refusals: Refusals) -> Ledger:
+    return Ledger(
+        rows,
+        refusals=refusals,
+        event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
+        if_running=settings.start_task.if_running,
+        caller_seconds=settings.rest.rest_wait_seconds,
+        max_keys=settings.key_value_store.max_keys_per_namespace,
+    )
 
 
 def _user_id(settings: Settings) -> str:

@@ -11,6 +11,7 @@ from urllib3.exceptions import HTTPError
 
 from butler_mqtt.qrs.answer_limits import AnswerTooLarge
 from butler_mqtt.qrs.json_fields import text
+from butler_mqtt.qrs.tls_advice import advice
 from butler_mqtt.settings import QrsSettings as Settings
 
 #: What each exception of `requests` means to an operator; the first class of the MRO that is here counts.
@@ -47,7 +48,8 @@ def explain(error: BaseException, settings: Settings) -> str:
     meaning = next((FAILURES[kind] for kind in type(error).__mro__ if kind in FAILURES), "the call failed")
     cause = _deepest(error)
     if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {text(str(cause), 200)}{_tls_advice(cause, settings)}"
+        found = advice(cause, settings)
+        return f"TLS failed: {text(str(cause), 200)}{'; ' if found else ''}{found}"
     if isinstance(cause, ValueError):
         # Its text may quote a header, and headers may hold secrets.
         return f"configQRS.host or one of configQRS.headers cannot be sent ({type(cause).__name__})"
@@ -58,10 +60,10 @@ def explain(error: BaseException, settings: Settings) -> str:
         )
     if isinstance(cause, AnswerTooLarge):
         return f"{cause}; check what stands at configQRS.host and port, and what is between"
-    advice = ""
+    hint = ""
     if isinstance(cause, OSError) and not isinstance(cause, ConnectionResetError | BrokenPipeError):
-        advice = "; check configQRS.host and port, the network, and that the Repository Service runs"
-    return f"{meaning}: {text(str(cause) or type(cause).__name__, 200)}{advice}"
+        hint = "; check configQRS.host and port, the network, and that the Repository Service runs"
+    return f"{meaning}: {text(str(cause) or type(cause).__name__, 200)}{hint}"
 
 
 def _deepest(error: BaseException) -> BaseException:
@@ -74,25 +76,3 @@ def _deepest(error: BaseException) -> BaseException:
             return error
         seen.add(id(found))
         error = found
-
-
-def _tls_advice(error: ssl.SSLError, settings: Settings) -> str:
-    """Advise what to change; the numbers are OpenSSL's X509_V_ERR_*."""
-    if not isinstance(error, ssl.SSLCertVerificationError):
-        if "alert" in str(error).lower():
-            return (
-                f"; the server refused our certificate: cert.clientCert ({settings.client_cert})"
-                " must be exported from this site's QMC and not expired"
-            )
-        return ""
-    code = getattr(error, "verify_code", 0)
-    if code in {62, 64}:  # host name, IP address
-        return "; put the name in the server's certificate into configQRS.serverName"
-    if code in {2, 18, 19, 20, 21}:  # no chain from the certificate to the CA
-        return f"; cert.clientCertCA ({settings.client_cert_ca}) must be the root.pem of this Qlik site"
-    if 79 <= code <= 94:  # what RFC 5280 wants of a CA; 79: it has no basicConstraints
-        return (
-            f"; OpenSSL takes no such certificate of a CA ({settings.client_cert_ca}), whatever is"
-            " configured: sites made about 2015 to 2019 have one; have the site's certificates recreated"
-        )
-    return ""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import http.client
 import logging
 import socket
-import ssl
 import struct
 import time
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, InsecureRequestWarning, NameResolutionError
 
 from butler_mqtt.qrs.answer_limits import Meter
-from butler_mqtt.qrs.tls_context import tls_context
+from butler_mqtt.qrs.tls_context import HandshakeSocket, tls_context
 from butler_mqtt.settings import QrsSettings as Settings
 
 #: Close with a reset (`{l_onoff, l_linger}`): what the peer has not acknowledged is dropped. Without, the
@@ -67,7 +66,7 @@ class _PlainSocket(socket.socket):
         return count
 
 
-class _TlsSocket(ssl.SSLSocket):
+class _TlsSocket(HandshakeSocket):
     """The same over TLS; a handshake is bounded by the timeout of the socket as a whole."""
 
     meter: Meter

@@ -41,8 +41,8 @@ class LoginRefused(ExchangeFailed):
 class Exchange(Protocol):
     """One keep-alive connection to the repository, directly or through a proxy; for one thread."""
 
-    def exchange(self, method: str, path: str, query: str = "") -> HttpAnswer:
-        """Make one call of the repository; raises ExchangeFailed."""
+    def exchange(self, method: str, path: str, query: str = "", *, xrfkey: str | None = None) -> HttpAnswer:
+        """Make one call of the repository; raises ExchangeFailed. *xrfkey* as of `Transport`."""
 
     def close(self) -> None:
         """Close the connection; the next call opens a new one."""
@@ -234,7 +234,7 @@ class ProxyTransport:
         self._transport = transport
         self._session = session
 
-    def exchange(self, method: str, path: str, query: str = "") -> HttpAnswer:
+    def exchange(self, method: str, path: str, query: str = "", *, xrfkey: str | None = None) -> HttpAnswer:
         """
         Make one call; once more in a new session where the proxy does not let it through.
 
@@ -243,10 +243,10 @@ class ProxyTransport:
         """
         session, transport = self._session, self._transport
         login = session.login(transport)
-        answer = transport.exchange(method, path, query, login.headers)
+        answer = transport.exchange(method, path, query, login.headers, xrfkey=xrfkey)
         if wants_login(answer):
             login = session.renewed(login, transport)
-            answer = transport.exchange(method, path, query, login.headers)
+            answer = transport.exchange(method, path, query, login.headers, xrfkey=xrfkey)
             if wants_login(answer):
                 raise LoginRefused(session.refusal(answer))
         session.note_answer(login, answer)

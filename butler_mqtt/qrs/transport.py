@@ -102,10 +102,18 @@ class Transport:
         self._used = 0.0
 
     def exchange(
-        self, method: str, path: str, query: str = "", headers: Mapping[str, str] = _NO_HEADERS
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] = _NO_HEADERS,
+        *,
+        xrfkey: str | None = None,
     ) -> HttpAnswer:
         """
         Make one call of /qrs*path*; *query* is encoded already, *headers* are those of this call alone.
+
+        With *xrfkey* the header has another key than the address, to see how the server refuses that.
 
         Raises:
             ExchangeFailed: No whole answer; the connection is closed.
@@ -119,6 +127,8 @@ class Transport:
             if self._adapter is None:
                 self._adapter = Adapter(self._settings, self._meter)
             request = self._prepared(method, path, query)
+            if xrfkey is not None:
+                request.headers[_XRFKEY] = xrfkey
             if headers or self._brought:
                 for name in self._brought:
                     request.headers.pop(name, None)

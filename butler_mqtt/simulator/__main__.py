@@ -28,6 +28,11 @@ def options(arguments: list[str]) -> ServeOptions:
         default=default.certs,
         help="folder of certificates, made when empty (%(default)s)",
     )
+    parser.add_argument(
+        "--old-root",
+        action="store_true",
+        help="make certificates of a root without basicConstraints, as sites of 2015 to 2019 have it",
+    )
     parser.add_argument("--no-tls", action="store_true", help="plain HTTP, no client certificates")
     parser.add_argument(
         "--admin-port", type=int, help="further plain port on 127.0.0.1 for /admin, 0 takes a free one"
@@ -53,6 +58,7 @@ def options(arguments: list[str]) -> ServeOptions:
         port=given.port,
         tasks=given.tasks,
         certs=given.certs,
+        old_root=given.old_root,
         tls=not given.no_tls,
         admin_port=given.admin_port,
         proxy_port=given.proxy_port,

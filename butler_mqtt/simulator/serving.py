@@ -43,8 +43,8 @@ class ServeOptions:
     How to run the simulator.
 
     Port 0 takes a free one. `tasks` None is the built-in sample; `certs` is a
-    folder, filled when empty; `admin_port` None means no listener of its own
-    for the admin endpoints (they are always on the main one), `proxy_port`
+    folder, filled when empty, with an `old_root` if wanted; `admin_port` None
+    means no listener of its own for the admin endpoints (they are always on the main one), `proxy_port`
     None no Qlik proxy; `switches` are first positions by their JSON names.
     """
 
@@ -52,6 +52,7 @@ class ServeOptions:
     port: int = 4242
     tasks: Path | None = None
     certs: Path = Path("qrs-certificates")
+    old_root: bool = False
     tls: bool = True
     admin_port: int | None = None
     proxy_port: int | None = None
@@ -84,7 +85,7 @@ async def _serve(options: ServeOptions) -> int:
     definition = definitions.load(options.tasks)
     context = None
     if options.tls:
-        issuer.ensure(options.certs)
+        issuer.ensure(options.certs, old_root=options.old_root)
         context = issuer.server_context(options.certs)
     with contextlib.closing(StartLedger(options.ledger)) as ledger:
         site = Site(definition, switches=switches, ledger=ledger)

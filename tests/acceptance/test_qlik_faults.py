@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.acceptance.conftest import Place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto
@@ -175,18 +174,21 @@ def test_a_server_that_is_down_at_start_is_waited_for(
     assert len(qlik.start_calls(task)) == 1
 
 
-def test_a_server_that_goes_away_between_finding_and_starting_is_waited_for(place: Place, qlik: Qlik) -> None:
+def test_a_server_that_goes_away_between_finding_and_starting_is_waited_for(
+    make_daemon: MakeDaemon, broker: Mosquitto, qlik: Qlik
+) -> None:
     """Nothing can have been sent, so that the start may be repeated at once."""
-    sender = place.sender
     task = qlik.task()
-    assert sender.ask({"taskId": task, "dryRun": True})["status"] == "ok"
-    mark = place.daemon.mark()
-    qlik.switch(listener="refuse")
-    topic = sender.send({"taskId": task})
-    # The line about the start itself comes once a minute for each cause.
-    place.daemon.wait_log("is not reached", since=mark)
-    qlik.switch(listener="up")
-    [entry] = sender.answer(topic, seconds=30)["tasksStarted"]
+    # One of its own: lines about an outage come once a minute for each cause.
+    daemon = make_daemon(broker).start()
+    with Sender(broker.port) as sender:
+        assert sender.ask({"taskId": task, "dryRun": True})["status"] == "ok"
+        mark = daemon.mark()
+        qlik.switch(listener="refuse")
+        topic = sender.send({"taskId": task})
+        daemon.wait_log("is not reached", since=mark)
+        qlik.switch(listener="up")
+        [entry] = sender.answer(topic, seconds=30)["tasksStarted"]
     assert "adopted" not in entry
     assert qlik.executions(task) == 1
 

@@ -95,10 +95,16 @@ def levels_in(node: ast.AST, modules: list[ast.Module]) -> set[str]:
         for one in ast.walk(node)
         if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)
     }
+    # An attribute or an argument is what any module sets of its name.
+    name = getattr(node, "attr", getattr(node, "id", None))
     for module in modules:
         for one in ast.walk(module):
             if isinstance(one, ast.FunctionDef) and one.name in called:
                 found |= levels_in(ast.Module([one], []), [])
+            elif isinstance(one, ast.Assign) and any(
+                isinstance(target, ast.Attribute) and target.attr == name for target in one.targets
+            ):
+                found |= levels_in(one.value, modules)
     return found
 
 

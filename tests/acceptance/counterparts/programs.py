@@ -141,6 +141,14 @@ class RabbitMq(Program):
             )
         super().start()
 
+    def order(self, *arguments: str) -> None:
+        """Run `rabbitmqctl` for this node."""
+        command = [str(RABBITMQ.with_name("rabbitmqctl")), *arguments]
+        done = subprocess.run(
+            command, env=self._environ, capture_output=True, text=True, timeout=START_SECONDS, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def close(self) -> None:
         """End both."""
         super().close()

@@ -155,6 +155,30 @@ def test_a_check_finds_nothing_wrong(daemon: Daemon) -> None:
     assert {name: line for name, line in found.items() if line["state"] == "wrong"} == {}
 
 
+def test_rabbitmq_that_forbids_the_status_is_served_without_it(
+    tmp_path: Path, make_daemon: MakeDaemon, qlik: Qlik
+) -> None:
+    task = qlik.task()
+    with RabbitMq(tmp_path / "rabbitmq") as broker, Sender(broker.port, "3.1.1") as sender:
+        # It closes the connection on what it forbids; topics have dots there.
+        broker.order("set_topic_permissions", "guest", "amq.topic", r"^qliksense\.(task|test)\.", ".*")
+        daemon = make_daemon(broker.port, mqttConfig=OLD).start(ready=False)
+        assert STATUS in daemon.wait_log("Going on without the status", seconds=120)
+        assert sender.ask({"taskId": task}, seconds=120)["totalTasksStarted"] == 1
+
+
+def test_a_reply_that_rabbitmq_forbids_is_set_aside_and_others_go(
+    tmp_path: Path, make_daemon: MakeDaemon, qlik: Qlik
+) -> None:
+    denied, allowed = qlik.tasks(2)
+    with RabbitMq(tmp_path / "rabbitmq") as broker, Sender(broker.port, "3.1.1") as sender:
+        broker.order("set_topic_permissions", "guest", "amq.topic", r"^(?!qliksense\.denied)", ".*")
+        daemon = make_daemon(broker.port, mqttConfig=OLD).start()
+        sender.publish({"taskId": denied, "replyTopic": "qliksense/denied"})
+        assert "qliksense/denied" in daemon.wait_log("message_quarantined", seconds=180)
+        assert sender.ask({"taskId": allowed}, seconds=120)["totalTasksStarted"] == 1
+
+
 # ---- what only Aedes can be made to do
 
 

@@ -132,9 +132,14 @@ def test_the_advice_fits_what_the_server_says(site: Client, qrs: Settings, statu
     assert words in by_name(found)["qlik.executions"].advice
 
 
-def test_a_user_who_sees_no_task_is_a_warning(site: Client, qrs: Settings) -> None:
+def test_a_user_who_sees_no_task_is_wrong(site: Client, qrs: Settings) -> None:
     site.switch(rights="none")
-    assert bad(check(qrs))["qlik.tasks"] is State.WARNING
+    assert bad(check(qrs))["qlik.tasks"] is State.WRONG
+
+
+def test_a_user_who_may_start_no_task_is_wrong(site: Client, qrs: Settings) -> None:
+    site.switch(rights="read")
+    assert bad(check(qrs)) == {"site.startRight": State.WRONG}
 
 
 @pytest.mark.parametrize("entity", ["executionsession", "executionresult"])

@@ -175,6 +175,11 @@ def test_a_client_certificate_that_the_server_refuses_is_wrong(
     assert bad(found) == {"qlik.issuer": State.WARNING, "qlik.connection": State.WRONG}
 
 
+def test_a_simulated_site_with_an_old_root_works(tmp_path: Path) -> None:
+    with running(tmp_path / "certs", "--old-root") as simulator:
+        assert bad(qlik.check(site_settings(simulator))) == {"qlik.oldRoot": State.WARNING}
+
+
 @pytest.fixture
 def expired_site(tmp_path: Path, authority: trustme.CA) -> Iterator[settings.Settings]:
     """Run a server whose own certificate ended yesterday."""

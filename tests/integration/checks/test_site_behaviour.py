@@ -146,7 +146,13 @@ TWINS = [TASK, {**TASK, "id": QUICK}]
             State.WARNING,
             "77 is not",
         ),
-        ([{**TASK, "privileges": ["read"]}], "site.startRight", State.WARNING, "lacks update"),
+        ([{**TASK, "privileges": ["read"]}], "site.startRight", State.WRONG, "lacks update"),
+        (
+            [{**TASK, "privileges": ["read"]}, {**TASK, "id": QUICK, "privileges": ["update"]}],
+            "site.startRight",
+            State.WARNING,
+            "on 1 of 2",
+        ),
         ([{**TASK, "privileges": ["Read", "Update"]}], "site.startRight", State.OK, "has update"),
         ([{**TASK, "privileges": None}], "site.startRight", State.OK, "does not show its rights"),
         ([], "site.startRight", State.OK, "it sees none"),
@@ -172,6 +178,6 @@ def test_a_long_query_that_is_refused_is_named(status: int, state: State, words:
 
 def test_every_line_about_the_site_says_whether_it_holds(site: Client, qrs: Settings) -> None:
     lines = [one for one in qlik.check(qrs) if one.name.startswith("site.") and one.name != "site.capacity"]
-    assert len(lines) == 13
+    assert len(lines) == 16
     beginnings = ("holds: ", "does not hold: ", "not known ", "the user has update, which")
     assert [one for one in lines if not one.text.startswith(beginnings)] == []

@@ -128,4 +128,12 @@ def test_opening_a_journal_of_the_newest_format_migrates_nothing(
     journal.close()
     with caplog.at_level("INFO", "butler_mqtt.journal"):
         make_journal().open()
-    assert "brought from format" not in caplog.text
+    assert "journal_migrated" not in {getattr(line, "action", None) for line in caplog.records}
+
+
+def test_a_new_journal_is_said_to_be_made(
+    make_journal: MakeJournal, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "butler_mqtt.journal"):
+        make_journal().open()
+    assert f"made, in format {FORMAT}" in caplog.text

@@ -78,6 +78,8 @@ class Server:
     over: threading.Event = field(default_factory=threading.Event)
     #: Released once for each connection the server has closed.
     closed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    #: Called with each socket after its handshake.
+    wrapped: Callable[[socket.socket], None] = lambda _: None
 
     def run(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         while True:
@@ -91,6 +93,7 @@ class Server:
     def _serve(self, raw: socket.socket, context: ssl.SSLContext | None, connection: int) -> None:
         try:
             peer = raw if context is None else context.wrap_socket(raw, server_side=True)
+            self.wrapped(peer)
             with peer, peer.makefile("rb") as reader:
                 while self._one(peer, reader, connection):
                     pass

@@ -73,6 +73,8 @@ def test_a_request_is_forgotten_with_all_that_belongs_to_it(harness: Harness) ->
         "sessions": 1,
         "lives": 1,
         "notes": 0,
+        "parameter_namespaces": 0,
+        "parameters": 0,
     }
 
 

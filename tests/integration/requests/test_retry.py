@@ -131,8 +131,8 @@ def test_the_timeline_says_who_holds_the_id_and_which_was_retried(harness: Harne
     again = retried(harness, 2)
     harness.ask(again)
     printed = call("erp-1", "--journal", harness.path).stdout
-    assert "request erp-1 (1 of 2 with this id): closed" in printed
-    assert "request erp-1 (2 of 2 with this id; the id belongs to number 1): refused" in printed
+    assert "request erp-1 (1 of 2 with this id): failed: 1 notStarted (task_disabled: Failing)" in printed
+    assert "request erp-1 (2 of 2 with this id; the id belongs to number 1): refused: " in printed
     assert f"retried by request {again['requestId']}, {again['sender']}" in printed
     holds = [one["holdsId"] for one in lines(call("export", "--journal", harness.path))]
     assert holds == [True, False, True]

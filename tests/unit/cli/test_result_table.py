@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
 from butler_mqtt.printable import wrapped
-from tests.brokers import until
+from tests.terminals import on_terminal
 
 GUID = "a8b4c123-def4-5678-9abc-def012345678"
 NAME = "Finance nightly consolidation of all ledgers"
@@ -87,50 +86,27 @@ def test_lines_are_broken_at_blanks_below_their_own_beginning(monkeypatch: pytes
     assert wrapped(text, io.StringIO()) == text
 
 
-def run(*arguments: str, terminal: int | None = None, width: int = 80) -> str:
-    """Run the program with its output on a terminal, or in a pipe."""
-    environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "butler_mqtt", *arguments]
-    done = subprocess.run(command, stdout=terminal or subprocess.PIPE, env=environment, check=False)
-    return (done.stdout or b"").decode()
-
-
-def on_terminal(*arguments: str) -> str:
-    ours, theirs = pty.openpty()
-    os.set_blocking(ours, False)
-    run(*arguments, terminal=theirs)
-    os.close(theirs)
-    read = b""
-
-    def all_read() -> bool:
-        nonlocal read
-        try:
-            read += os.read(ours, 65536)
-        except OSError:  # the other end is closed
-            return True
-        return False
-
-    until(all_read)
-    os.close(ours)
-    return read.decode().replace("\r\n", "\n")
+def requests(journal: Path) -> list[str]:
+    return [sys.executable, "-m", "butler_mqtt", "requests", "--journal", str(journal)]
 
 
 def test_colours_are_for_terminals_only(tmp_path: Path) -> None:
-    journal = str(tmp_path / "journal.sqlite")
-    make_journal(journal)
-    arguments = ("requests", "--journal", journal)
-    assert "\x1b[31m" in on_terminal(*arguments)
-    assert "\x1b" not in run(*arguments)
+    make_journal(tmp_path / "journal.sqlite")
+    command = requests(tmp_path / "journal.sqlite")
+    assert "\x1b[31m" in on_terminal(command)
+    assert "\x1b" not in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_pipe_gets_each_row_on_a_line_of_its_own_whatever_the_width(tmp_path: Path) -> None:
-    journal = str(tmp_path / "journal.sqlite")
-    make_journal(journal)
-    (row,) = (line for line in run("requests", "--journal", journal, width=40).splitlines() if GUID in line)
+    make_journal(tmp_path / "journal.sqlite")
+    command = requests(tmp_path / "journal.sqlite")
+    narrow = {**os.environ, "COLUMNS": "40"}
+    done = subprocess.run(command, capture_output=True, text=True, env=narrow, check=True)
+    (row,) = (line for line in done.stdout.splitlines() if GUID in line)
     assert row.rstrip().endswith("refused: invalid_json")
 
 
-def make_journal(file: str) -> None:
+def make_journal(file: Path) -> None:
     """Make a journal with one refused request."""
     from butler_mqtt.journal import tables  # noqa: PLC0415 -- for two tests
     from butler_mqtt.journal.sqlite import Journal  # noqa: PLC0415 -- as above

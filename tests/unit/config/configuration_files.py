@@ -14,7 +14,10 @@ from butler_mqtt.settings import Settings
 
 #: Two lines, so that what a test adds begins in line 3.
 HEAD = "Butler:\n  configQRS: {host: sense.test, useSSL: false}\n"
-PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"
+#: A file may hold both, for either use.
+PEM = CERTIFICATE + KEY
 NOTHING: Mapping[str, str] = {}
 
 

@@ -8,7 +8,16 @@ import pytest
 
 from butler_mqtt.config import loader
 from butler_mqtt.errors import ConfigError
-from tests.unit.config.configuration_files import HEAD, PEM, load, load_whole, problems, problems_of_whole
+from tests.unit.config.configuration_files import (
+    CERTIFICATE,
+    HEAD,
+    KEY,
+    PEM,
+    load,
+    load_whole,
+    problems,
+    problems_of_whole,
+)
 
 PORT = "a port: a whole number, 1 to 65535"
 
@@ -286,14 +295,36 @@ class TestFiles:
         ("content", "fault"),
         [
             ("junk", "is not PEM"),
-            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "is encrypted; write it without a pass phrase"),
-            ("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", "is encrypted"),
+            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "holds an encrypted private key and no certificate"),
+            (KEY, "holds a private key and no certificate; are certificate and key swapped?"),
+            ("-----BEGIN CERTIFICATE REQUEST-----\n", "holds a certificate request and no certificate"),
         ],
     )
     def test_a_file_that_tls_cannot_use_is_a_problem(self, tmp_path: Path, content: str, fault: str) -> None:
         (tmp_path / "ca.pem").write_text(content)
         (problem,) = problems(tmp_path, "mqttConfig: {tls: {enable: true, caFile: ca.pem}}")
         assert fault in problem
+
+    @pytest.mark.parametrize(
+        ("content", "fault"),
+        [
+            ("junk", "is not PEM"),
+            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "is encrypted; write it without a pass phrase"),
+            ("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n", "is encrypted"),
+            (CERTIFICATE, "holds a certificate and no private key; are certificate and key swapped?"),
+        ],
+    )
+    def test_a_key_that_tls_cannot_use_is_a_problem(self, tmp_path: Path, content: str, fault: str) -> None:
+        (tmp_path / "key.pem").write_text(content)
+        (tmp_path / "cert.pem").write_text(CERTIFICATE)
+        text = "mqttConfig: {tls: {enable: true, certFile: cert.pem, keyFile: key.pem}}"
+        (problem,) = problems(tmp_path, text)
+        assert "mqttConfig.tls.keyFile" in problem
+        assert fault in problem
+
+    def test_a_comment_of_a_certificate_may_hold_any_word(self, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").write_text(f"Subject: CN = ENCRYPTED\nProc-Type: 4,ENCRYPTED\n{CERTIFICATE}")
+        assert load(tmp_path, "mqttConfig: {tls: {enable: true, caFile: ca.pem}}").mqtt.tls.enable
 
     def test_files_of_what_is_off_need_not_exist(self, tmp_path: Path) -> None:
         rest = "restServerConfig: {tls: {enable: true, cert: no, key: no}}"

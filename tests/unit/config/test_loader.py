@@ -158,7 +158,18 @@ class TestSecrets:
 
     def test_credentials_without_systemd_are_a_problem(self, tmp_path: Path) -> None:
         (problem,) = problems(tmp_path, "mqttConfig: {username: u, passwordFile: $CREDENTIALS_DIRECTORY/p}")
-        assert problem.endswith("the environment variable CREDENTIALS_DIRECTORY is not set")
+        assert "the environment variable CREDENTIALS_DIRECTORY is not set; " in problem
+        assert "export CREDENTIALS_DIRECTORY=" in problem
+
+    def test_a_service_without_loadcredential_is_told_the_cause_and_the_way_out_once(
+        self, tmp_path: Path
+    ) -> None:
+        text = "mqttConfig:\n  username: u\n  passwordFile: $CREDENTIALS_DIRECTORY/p\n"
+        text += "cert: {clientCert: $CREDENTIALS_DIRECTORY/client.pem}"
+        first, second = problems(tmp_path, text, {"INVOCATION_ID": "0123"})
+        assert "systemd has not loaded the LoadCredential= files: it is older than 247, or in a cont" in first
+        assert "docs/install.md#without-loadcredential" in first
+        assert second.endswith("the environment variable CREDENTIALS_DIRECTORY is not set")
 
     @pytest.mark.parametrize(
         ("content", "fault"), [(b"", "is empty"), (b"\xff", "is not UTF-8"), (b"x" * 70000, "is larger than")]

@@ -23,7 +23,8 @@ def contents() -> Iterator[tuple[str, Mapping[str, Any]]]:
         for media_type, content in body.get("content", {}).items():
             yield f"{method} {path} {media_type}", content
         for status, reference in operation["responses"].items():
-            for media_type, content in openapi_completion.resolved(DOCUMENT, reference)["content"].items():
+            answer = openapi_completion.resolved(DOCUMENT, reference)
+            for media_type, content in answer.get("content", {}).items():  # 204 has none
                 yield f"{method} {path} {status} {media_type}", content
 
 
@@ -73,13 +74,15 @@ def test_every_refusal_stands_under_its_status() -> None:
         (int(status), value)
         for _, _, operation in operations()
         for status, reference in operation["responses"].items()
-        for content in openapi_completion.resolved(DOCUMENT, reference)["content"].values()
+        for content in openapi_completion.resolved(DOCUMENT, reference).get("content", {}).values()
         for value in values(content)
         if "error" in value
     ]
-    assert {value["code"] for _, value in refusals} >= {"unauthorized", "forbidden", "qrs_unavailable"}
-    for status, value in refusals:
-        assert STATUS.get(value["code"], 400) == status
+    # Butler's key-value store names the status itself, and no code.
+    coded = [(status, value["code"]) for status, value in refusals if "statusCode" not in value]
+    assert {code for _, code in coded} >= {"unauthorized", "forbidden", "qrs_unavailable"}
+    assert [one for one in coded if STATUS[one[1]] != one[0]] == []
+    assert all(value.get("statusCode", status) == status for status, value in refusals)
 
 
 def test_an_example_of_a_refusal_is_named_by_its_code() -> None:
@@ -94,10 +97,11 @@ def test_operation_ids_are_unique() -> None:
     assert len(found) == len(set(found))
 
 
-def test_put_is_described_as_post_is() -> None:
-    for methods in DOCUMENT["paths"].values():
-        if "post" in methods:
-            assert {**methods["put"], "operationId": None} == {**methods["post"], "operationId": None}
+def test_a_start_is_described_for_put_as_for_post() -> None:
+    starts = [methods for path, methods in DOCUMENT["paths"].items() if path.endswith("/start")]
+    assert len(starts) == 3
+    for methods in starts:
+        assert {**methods["put"], "operationId": None} == {**methods["post"], "operationId": None}
 
 
 def test_every_component_is_referred_to() -> None:
