@@ -66,8 +66,7 @@ def request_status(
     refused = "failed" if state == RequestState.REFUSED else replies.status(lists, missing)
     answer["status"] = "pending" if state in replies.OPEN else refused
     states = [(start["state"], start["execution_id"], start.get("skipped_result")) for start in starts]
-    goes_on = any(replies.goes_on(*one[:2]) for one in states)
-    goes_on = goes_on or any(stage["state"] in {"waiting", "running"} for stage in stages)
+    goes_on = any(replies.goes_on(*one[:2]) for one in states) or _have_open(stages)
     if state == RequestState.CLOSED and not goes_on:
         answer["outcome"] = replies.outcome(states, missing)
     if stages:
@@ -83,17 +82,22 @@ def request_status(
         "expiresAt": stamp_ms(request["expires_at"]),
         "decidedAt": stamp_ms(request["decided_at"]),
         "closedAt": stamp_ms(request["closed_at"]),
-        "deliveries": [
-            {
-                "door": delivery["door"],
-                "principal": delivery["principal"],
-                "receivedAt": stamp_ms(delivery["received_at"]),
-                "answeredAt": stamp_ms(delivery["answered_at"]),
-            }
-            for delivery in deliveries
-        ],
+        "deliveries": [_delivery(delivery) for delivery in deliveries],
     }
     return answer
+
+
+def _have_open(stages: Sequence[Row]) -> bool:
+    return any(stage["state"] in {"waiting", "running"} for stage in stages)
+
+
+def _delivery(delivery: Row) -> dict[str, object]:
+    return {
+        "door": delivery["door"],
+        "principal": delivery["principal"],
+        "receivedAt": stamp_ms(delivery["received_at"]),
+        "answeredAt": stamp_ms(delivery["answered_at"]),
+    }
 
 
 def _stage(stage: Row, starts: Sequence[Row]) -> dict[str, object]:

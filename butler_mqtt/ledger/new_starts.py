@@ -64,7 +64,6 @@ class NewStarts:
         Raises:
             RuntimeError: A start may not begin in *state*.
         """
-        wish = asked.request.if_running
         start = OpenStart(
             self._turn.new_id(tables.starts),
             owner,
@@ -74,7 +73,7 @@ class NewStarts:
             move(None, state, task.id),
             expires_at=asked.expires_at,
             not_before=to_ms(asked.request.not_before),
-            skip_if_running=self._skip_if_running if wish is None else wish == "skip",
+            skip_if_running=self._skips(asked.request),
             reason=reason,
             door=asked.door,
             sender=asked.request.sender,
@@ -87,9 +86,7 @@ class NewStarts:
         row: dict[str, Value] = {
             "id": start.id,
             "request": asked.id,
-            "task_id": task.id,
-            "task_name": task.name,
-            "task_type": task.task_type,
+            **_named(task),
             "kinds": ",".join(matched_by),
             "state": state,
             "adopted": False,
@@ -100,3 +97,10 @@ class NewStarts:
             row |= {"stage": stage.number, "reason": reason}
         self._turn.unit.insert(tables.starts, row)
         return start
+
+    def _skips(self, request: Request) -> bool:
+        return self._skip_if_running if request.if_running is None else request.if_running == "skip"
+
+
+def _named(task: Task) -> dict[str, Value]:
+    return {"task_id": task.id, "task_name": task.name, "task_type": task.task_type}

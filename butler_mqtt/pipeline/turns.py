@@ -114,13 +114,8 @@ class Turns:
             server_time=server_time,
             our_user=_user_id(settings),
         )
-        self.stages = Stages(
-            settings,
-            self._ledger,
-            self.dispatcher.pending,
-            self.dispatcher.tracker,
-            self.resolver.stage_questions,
-        )
+        pending, tracker = self.dispatcher.pending, self.dispatcher.tracker
+        self.stages = Stages(settings, self._ledger, pending, tracker, self.resolver.stage_questions)
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(settings.start_task.if_running)
