@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import TaskType
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
-from butler_mqtt.journal import tables
+from butler_mqtt.journal import deletion, held_requests, tables
 from butler_mqtt.settings import Settings, StartTask, StartTaskFilter
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import Harness
@@ -550,6 +551,49 @@ def test_killed_at_any_step_no_stage_is_repeated_or_skipped(harness: Harness, fi
         for stage in (1, 2, 3)
         for event, status in (("stageStarted", "running"), ("stageEnded", "succeeded"))
     ]
+
+
+def test_a_request_whose_stages_are_open_is_not_forgotten_whenever_it_was_closed(harness: Harness) -> None:
+    first, _, _ = chain(harness)
+    harness.ask(CHAIN)
+    ends(harness, first)
+    harness.until(lambda: not harness.rows_unpublished())
+    [request] = harness.rows(tables.requests)
+    assert request["state"] == "closed"
+    with harness.journal.transaction() as transaction:
+        cursor = transaction.connection.cursor()
+        assert deletion.staying(cursor, [request["id"]], with_dead_letters=True) == {request["id"]}
+
+
+def test_what_was_restored_from_a_backup_begins_no_stage_until_it_is_resumed(harness: Harness) -> None:
+    first, second, _ = chain(harness)
+    harness.ask(CHAIN)
+    harness.until(lambda: harness.site.running(first))
+    harness.site.end(first)
+    with harness.journal.transaction() as transaction:
+        held_requests.hold(transaction, now_ms())
+    harness.restart()
+    for _ in range(5):
+        harness.step()
+    assert harness.site.posts == [first]
+    with harness.journal.transaction() as transaction:
+        held_requests.release(transaction, [], cancel=False)
+    harness.restart()
+    posted(harness, first, second)
+
+
+def test_what_an_operator_discards_after_a_restore_begins_no_further_stage(harness: Harness) -> None:
+    first, _, _ = chain(harness)
+    harness.ask(CHAIN)
+    harness.until(lambda: harness.site.running(first))
+    with harness.journal.transaction() as transaction:
+        held_requests.hold(transaction, now_ms())
+        held_requests.release(transaction, [], cancel=True)
+    harness.restart()
+    ends(harness, first)
+    harness.until(lambda: stages(harness) == ["succeeded", "notStarted", "notStarted"])
+    assert starts(harness) == {"extract 1": "succeeded", "transform 1": "cancelled", "publish 1": "cancelled"}
+    assert harness.site.posts == [first]
 
 
 # ---- capacity
