@@ -187,7 +187,7 @@ def test_every_request_survives_connections_that_are_closed_again_and_again(
 ) -> None:
     tasks = qlik.tasks(40)
     with Aedes(tmp_path / "aedes") as broker, Sender(broker.port, "3.1.1", client_id="sender") as sender:
-        daemon = make_daemon(broker.port, mqttConfig=OLD).start()
+        daemon = make_daemon(broker.port, mqttConfig=OLD).verbose().start()
         topics = []
         for number, task in enumerate(tasks):
             # With an id: Aedes delivers again without DUP, as if for the first time.
