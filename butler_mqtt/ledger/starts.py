@@ -72,6 +72,14 @@ class Starts:
                 self._skipped_result(start, StartState.UNKNOWN)
         self.move(starts, StartState.SKIPPED)
 
+    def denied(self, starts: Sequence[OpenStart]) -> None:
+        """Record that the allow-list does not let *starts* be started any more, when their stage begins."""
+        for start in starts:
+            message = "the allow-list does not let the task be started any more"
+            self._events.publish("failed", start.task, [start], code="all_denied", message=message)
+        if starts:
+            self.move(starts, StartState.DENIED)
+
     def skipped_ended(self, starts: Sequence[OpenStart], state: StartState) -> None:
         """Record how the execution ended for which *starts* were skipped; their stages waited for that."""
         for start in starts:

@@ -124,8 +124,7 @@ class Stages:
             self._refuse(staged, error.code, error.details)
             return
         stage, (ready, denied, left_out) = staged.current, self._ledger.stages.begin(staged, decision)
-        if denied:
-            self._ledger.starts.move(denied, StartState.DENIED)
+        self._ledger.starts.denied(denied)
         self._leave_out(left_out, decision)
         self._pending.enter(ready)
         if stage is not None and not stage.goes_on:

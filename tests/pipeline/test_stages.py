@@ -292,6 +292,8 @@ def test_the_allow_list_is_asked_again_when_a_stage_begins(make_harness: MakeHar
     ends(harness, first)
     [reply] = harness.replied()
     assert [one["taskId"] for one in reply["tasksDenied"]] == [second]
+    events = [json.loads(one.payload) for one in harness.broker.events]
+    assert [one["event"] for one in events if one.get("taskId") == second] == ["queued", "failed"]
     assert summary(reply) == [(1, "succeeded", 1), (2, "failed", 0)]
     assert harness.site.posts == [first]
 

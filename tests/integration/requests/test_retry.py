@@ -136,3 +136,15 @@ def test_the_timeline_says_who_holds_the_id_and_which_was_retried(harness: Harne
     assert f"retried by request {again['requestId']}, {again['sender']}" in printed
     holds = [one["holdsId"] for one in lines(call("export", "--journal", harness.path))]
     assert holds == [True, False, True]
+
+
+def test_what_failed_in_stages_is_retried_in_stages(harness: Harness) -> None:
+    tasks = [harness.site.add(name) for name in ("Extract", "Load", "Publish")]
+    stages = [{"taskId": tasks[0]}, {"taskId": tasks[1]}, {"taskId": tasks[2], "name": "publish"}]
+    harness.ask({"requestId": "night", "stages": stages})
+    for task, status in zip(tasks, (7, 8), strict=False):
+        harness.until(lambda task=task: harness.site.running(task))  # type: ignore[misc] # of now
+        harness.site.end(task, status)
+    harness.until(lambda: harness.rows(tables.starts)[2]["state"] == "notStarted")
+    again = requests_retry.retried(MqttSettings(), harness.path, "night", None, requests_retry.FAILED)
+    assert again["stages"] == [{"taskId": [tasks[1]]}, {"taskId": [tasks[2]], "name": "publish"}]
