@@ -7,7 +7,7 @@ does not keep a request of one task waiting for all of them.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 from butler_mqtt.domain.open_work import OpenStart
@@ -26,7 +26,7 @@ class TaskQueues:
         self._queues: dict[str, deque[OpenStart]] = {}
         self._taken: set[str] = set()
         #: Tasks whose turn it may be, by the request of the first start in their queue; requests in turn.
-        self._ready: dict[int, deque[str]] = {}
+        self._ready: OrderedDict[int, deque[str]] = OrderedDict()
         self._waiting = 0
         self._recorded = 0
         #: How many of them expire.
@@ -59,11 +59,9 @@ class TaskQueues:
     def take(self) -> OpenStart | None:
         """Return the start whose turn it is, None if every queue is empty or taken."""
         while self._ready:
-            request, tasks = next(iter(self._ready.items()))
+            request, tasks = self._ready.popitem(last=False)
             task_id = tasks.popleft()
-            # Behind all others.
-            del self._ready[request]
-            if tasks:
+            if tasks:  # behind all others
                 self._ready[request] = tasks
             queue = self._queues.get(task_id)
             if queue and task_id not in self._taken:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.domain.model import TaskType
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
 from butler_mqtt.journal import deletion, held_requests, tables
+from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.settings import Settings, StartTask, StartTaskFilter
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import Harness
@@ -508,6 +510,30 @@ def test_an_equal_request_gets_the_stored_reply(harness: Harness) -> None:
     assert harness.ask(CHAIN) == first
     other = CHAIN | {"stages": [*CHAIN["stages"][:2], CHAIN["stages"][2] | {"onFailure": "continue"}]}
     assert harness.ask(other)["code"] == "request_id_conflict"
+
+
+def test_the_present_state_shows_where_each_stage_stands(harness: Harness) -> None:
+    def state() -> dict[str, Any]:
+        rows = StatusReader(harness.path).request("night")
+        assert rows is not None
+        return request_status(rows.request, rows.deliveries, rows.starts, rows.stages)
+
+    first, second, third = chain(harness)
+    harness.ask(CHAIN)
+    ends(harness, first)
+    posted(harness, first, second)
+    shown = state()
+    assert [(one["status"], "startedAt" in one, "endedAt" in one) for one in shown["stages"]] == [
+        ("succeeded", True, True),
+        ("running", True, False),
+        ("waiting", False, False),
+    ]
+    assert (shown["finished"], "outcome" in shown) == (False, False)
+    assert [one["stage"] for one in (*shown["tasksStarted"], *shown["tasksQueued"])] == [1, 2, 3]
+    for task in (second, third):
+        ends(harness, task)
+    harness.until(lambda: state()["finished"])
+    assert state()["outcome"] == "succeeded"
 
 
 # ---- killed
