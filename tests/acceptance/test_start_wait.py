@@ -290,11 +290,16 @@ def test_stages_are_shown_with_their_tasks_and_a_failure_stops_the_rest(daemon: 
     assert code == 1
     assert "1 of 3 succeeded, outcome: partial" in out
     lines = [line.strip() for line in out.splitlines()]
-    shown = [line for line in lines if line.startswith("stage ")]
+    shown = [line for line in lines if line.startswith("stage ") and ":" in line]
     assert shown == [
         "stage 1 extract: succeeded, 1 task",
         "stage 2: failed, 1 task",
         "stage 3 publish: notStarted, 1 task",
+    ]
+    assert [line[:9] for line in lines if line.startswith(("1 ", "2 ", "3 "))] == [
+        "1 extract",
+        "2        ",
+        "3 publish",
     ]
     assert "previous_stage_failed" in out
     assert [qlik.executions(task) for task in (first, second, third)] == [1, 1, 0]
