@@ -13,7 +13,7 @@ from rich.text import Text
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
 from butler_mqtt.cli.terminal import echo, echo_json
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.printable import escaped, escaped_lines, wrapped
+from butler_mqtt.printable import counted, escaped, escaped_lines, wrapped
 
 _STYLES = {
     "started": "green",
@@ -40,14 +40,29 @@ def show(answer: Mapping[str, Any], *, as_json: bool, long: bool = False) -> Non
         if "cancelled" in answer:
             started = f", {len(answer['tasksCancelled'])} tasks of request {answer['cancelled']} cancelled"
         print_text(f"{request}: {answer['status']}{started}", "bold")
-    rows = [
-        row for key, entries in answer.items() if isinstance(entries, list) for row in _rows(key, entries)
-    ]
+    for stage in answer.get("stages", ()):
+        print_text(*stage_line(stage))
+    lists = {
+        key: entries
+        for key, entries in answer.items()
+        if key.startswith("tasks") and isinstance(entries, list)
+    }
+    staged = any("stage" in entry for entries in lists.values() for entry in entries)
+    rows = [row for key, entries in lists.items() for row in _rows(key, entries)]
     if rows:
-        table = ResultTable(("task", "status", "execution, or reason", "task id"))
-        for row in rows:
-            table.add(*row)
+        headings = ("task", "status", "execution, or reason", "task id")
+        table = ResultTable(("stage", *headings) if staged else headings)
+        for number, row in sorted(rows, key=lambda row: row[0]) if staged else rows:
+            table.add(*((Cell(str(number or "")),) if staged else ()), *row)
         table.show(long=long)
+
+
+def stage_line(stage: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what an entry of `stages` in a reply says, on one line, and its style."""
+    name = f" {stage['name']}" if stage.get("name") else ""
+    tasks = f", {counted(stage['tasks'], 'task')}" if "tasks" in stage else ""
+    style = {"succeeded": "green", "running": "yellow", "waiting": ""}.get(stage["status"], "red")
+    return f"stage {stage['stage']}{name}: {stage['status']}{tasks}", style
 
 
 def print_text(text: object, style: str = "") -> None:
@@ -98,15 +113,21 @@ def selector(entry: Mapping[str, Any]) -> str:
     return f"{kind} {value}"
 
 
-def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[Cell, Cell, Cell, Cell]]:
+def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[int, tuple[Cell, Cell, Cell, Cell]]]:
+    """Return the rows of one list of a reply, each with the number of its stage, 0 without."""
     if key == "tasksNotFound":
-        return [(Cell(selector(entry)), Cell("not found", "red"), Cell(""), Cell("")) for entry in entries]
+        return [
+            (0, (Cell(selector(entry)), Cell("not found", "red"), Cell(""), Cell(""))) for entry in entries
+        ]
     return [
         (
-            Cell(entry["taskName"]),
-            Cell(entry["status"], _STYLES.get(entry["status"], "red")),
-            Cell(_facts(entry), short=_facts(entry, cut_id)),
-            id_cell(entry["taskId"]),
+            entry.get("stage", 0),
+            (
+                Cell(entry["taskName"]),
+                Cell(entry["status"], _STYLES.get(entry["status"], "red")),
+                Cell(_facts(entry), short=_facts(entry, cut_id)),
+                id_cell(entry["taskId"]),
+            ),
         )
         for entry in entries
     ]
@@ -122,6 +143,7 @@ def _facts(entry: Mapping[str, Any], as_id: Callable[[str], str] = str) -> str:
         return f"{entry.get('code', '')}: {entry['details']}"
     facts = [as_id(entry["executionId"])] if entry.get("executionId") else []
     facts += [str(entry["reason"])] if entry.get("reason") else []
+    facts += [f"place {entry['place']}"] if entry.get("place") else []
     facts += [f"behind {as_id(entry['behind'])}"] if entry.get("behind") else []
     facts += [str(entry["result"])] if entry.get("result") else []
     facts += [f"shared with {', '.join(entry['sharedWith'])}"] if entry.get("sharedWith") else []

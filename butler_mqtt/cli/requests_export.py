@@ -35,6 +35,7 @@ def record(request_rows: RequestRows) -> dict[str, object]:
             _task(start, request_rows.runs.get(start["run"]), logs.get(start["run"]))
             for start in request_rows.starts
         ],
+        **_stages(request_rows),
         "outcome": requests_summary.outcome(request_rows),
         "tasksNotFound": json.loads(request["not_found"] or "[]"),
         "deliveries": [_delivery(row) for row in request_rows.deliveries],
@@ -43,6 +44,21 @@ def record(request_rows: RequestRows) -> dict[str, object]:
         "messagesSetAside": len(request_rows.dead_letters),
         "reply": json.loads(request["reply"]) if request["reply"] else None,
     }
+
+
+def _stages(request_rows: RequestRows) -> dict[str, object]:
+    """Return where each stage stands; nothing for a request without."""
+    stages = [
+        {
+            "stage": stage["number"],
+            "name": stage["name"],
+            "status": stage["state"],
+            "startedAt": stamp_ms(stage["began_at"]),
+            "endedAt": stamp_ms(stage["ended_at"]),
+        }
+        for stage in request_rows.stages
+    ]
+    return {"stages": stages} if stages else {}
 
 
 def _task(start: Row, run: Row | None, script_log: str | None) -> dict[str, object]:
@@ -54,6 +70,8 @@ def _task(start: Row, run: Row | None, script_log: str | None) -> dict[str, obje
     for key, column in (("code", "code"), ("details", "details"), ("executionId", "execution_id")):
         if start[column] is not None:
             entry[key] = start[column]
+    if start["stage"] is not None:
+        entry["stage"] = start["stage"]
     if start["adopted"]:
         entry["adopted"] = True
     if run is not None and run["result"] is not None:

@@ -17,7 +17,7 @@ from butler_mqtt.settings import MqttSettings
 
 #: States of starts that are retried. Those whose outcome is unknown may be running.
 FAILED = frozenset({"failed", "aborted", "skippedByQlik", "notStarted", "expired"})
-_SELECTORS = ("taskId", "taskName", "tag", "customProperty", "match", "allMustExist")
+_SELECTORS = ("taskId", "taskName", "tag", "customProperty", "match", "stages", "allMustExist")
 _OPTIONS = ("ifRunning", "dryRun")
 
 
@@ -93,12 +93,27 @@ def _again(request_rows: RequestRows, states: frozenset[str]) -> dict[str, Any] 
         return None
     kept = {key: document[key] for key in _OPTIONS if key in document}
     failed = list(dict.fromkeys(row["task_id"] for row in request_rows.starts if row["state"] in states))
+    if failed and request_rows.stages:
+        return {"stages": _stages(request_rows, document["stages"], states), **kept}
     if failed:
         return {"taskId": failed, **kept}
     if request_rows.request["state"] == "refused" and not request_rows.starts:
         # Its tasks were never resolved; the same selectors are sent again.
         return {key: document[key] for key in _SELECTORS if key in document} | kept
     return None
+
+
+def _stages(
+    request_rows: RequestRows, asked: list[dict[str, Any]], states: frozenset[str]
+) -> list[dict[str, Any]]:
+    """Return the stages with what failed, in their order: one must not begin before the other here either."""
+    again: list[dict[str, Any]] = []
+    for number, plan in enumerate(asked, 1):
+        those = [row for row in request_rows.starts if row["stage"] == number and row["state"] in states]
+        if those:
+            stage: dict[str, Any] = {"taskId": [row["task_id"] for row in those]}
+            again.append(stage | {key: plan[key] for key in ("name", "onFailure") if key in plan})
+    return again
 
 
 def _nothing_failed(request_rows: RequestRows) -> str:

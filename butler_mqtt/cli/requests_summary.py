@@ -49,8 +49,9 @@ def asked(request_rows: RequestRows, as_id: Callable[[str], str] = str) -> str:
     names = {start["task_id"]: start["task_name"] for start in request_rows.starts}
     selectors = [
         _selector(kind, value, names, as_id)
+        for holder in (document, *document.get("stages", ()))
         for kind in _SELECTORS
-        for value in _listed(document.get(kind, []))
+        for value in _listed(holder.get(kind, []))
     ]
     if not selectors:
         return "not readable" if not document else ", ".join(sorted(document))
@@ -73,8 +74,12 @@ def state(request_rows: RequestRows) -> tuple[str, str]:
 def outcome(request_rows: RequestRows) -> str | None:
     """Return the `outcome` of a reply at the end; None while something goes on, and for a refusal."""
     request = request_rows.request
-    states = [(start["state"], start["execution_id"]) for start in request_rows.starts]
-    if request["state"] != "closed" or any(replies.goes_on(*one) for one in states):
+    states = [
+        (start["state"], start["execution_id"], start["skipped_result"]) for start in request_rows.starts
+    ]
+    if request["state"] != "closed" or any(replies.goes_on(*one[:2]) for one in states):
+        return None
+    if any(stage["state"] in {"waiting", "running"} for stage in request_rows.stages):
         return None
     return replies.outcome(states, _missing(request))
 

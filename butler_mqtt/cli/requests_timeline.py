@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from butler_mqtt.cli import requests_stages
+from butler_mqtt.cli.requests_steps import Step
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import held_requests
 from butler_mqtt.journal.request_rows import RequestRows
@@ -21,27 +22,8 @@ _WAITS = {
     "running": "behind execution {behind}, which ran already",
     "capacity": "for capacity: maxConcurrentReloads executions of ours ran",
     "notBefore": "for its notBefore",
+    "stage": "for its stage",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """
-    One thing that happened.
-
-    `time` is in milliseconds since 1970, `step` one of the documented words,
-    `text` one line, but for the lines of a script log, `task_id` the task it is about, if it is about one.
-    """
-
-    time: int
-    step: str
-    text: str
-    task_id: str | None = None
-
-    def as_json(self) -> dict[str, object]:
-        """Return the step for programs."""
-        of_task = {"taskId": self.task_id} if self.task_id else {}
-        return {"time": stamp_ms(self.time), "step": self.step, "text": self.text, **of_task}
 
 
 def steps(request_rows: RequestRows) -> list[Step]:
@@ -49,6 +31,7 @@ def steps(request_rows: RequestRows) -> list[Step]:
     timeline = [
         *_arrivals(request_rows),
         *_decision(request_rows),
+        *requests_stages.steps(request_rows),
         *(step for start in request_rows.starts for step in _start(request_rows, start)),
         *_end(request_rows),
         *_replies(request_rows),

@@ -12,6 +12,7 @@ from butler_mqtt.cli.selection import (
     TaskNameOption,
     request_document,
 )
+from butler_mqtt.cli.stage_option import StageOption
 
 
 def resolve(
@@ -21,6 +22,7 @@ def resolve(
     custom_property: CustomPropertyOption = None,
     match: MatchOption = None,
     all_must_exist: AllMustExistOption = False,
+    stage: StageOption = None,
     as_json: JsonOption = False,
     long: LongOption = False,
     config: ConfigOption = DEFAULT_CONFIG,
@@ -32,5 +34,5 @@ def resolve(
     """
     from butler_mqtt.cli import resolve_report  # noqa: PLC0415 -- the other commands need none of this
 
-    document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist)
+    document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist, stage)
     end(resolve_report.resolve(read_settings(config), document, as_json=as_json, long=long))

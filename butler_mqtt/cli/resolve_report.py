@@ -40,7 +40,7 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
         with closing(qrs.connection()) as connection, printing.progress() as progress:
             progress.add_task(f"asking {settings.qrs.host}:{settings.qrs.port}")
             decision = _decide(request, connection, settings)
-            tasks = [_status(task, connection) for task in decision.tasks]
+            tasks = [_of_stage(decision, task) | _status(task, connection) for task in decision.tasks]
     except RequestError as error:
         answer = replies.refusal("", error)
         del answer["requestId"]
@@ -50,7 +50,7 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
         printing.print_error(str(error))
         return ExitCode.UNAVAILABLE
     missing = replies.not_found(decision.not_found)
-    denied = [replies.denied(task) for task in decision.denied]
+    denied = [replies.denied(task) | _of_stage(decision, task) for task in decision.denied]
     status = "failed" if not tasks else "partial" if missing or denied else "ok"
     answer = {"status": status, "tasks": tasks, "tasksDenied": denied, "tasksNotFound": missing}
     printing.show(answer, as_json=as_json, long=long)
@@ -69,6 +69,10 @@ def _decide(request: Request, connection: RepositoryConnection, settings: Settin
         allow=settings.start_task_filter,
         max_tasks=settings.start_task.max_tasks_per_request,
     )
+
+
+def _of_stage(decision: Decision, task: Task) -> dict[str, object]:
+    return {"stage": decision.stages[task.id]} if decision.stages else {}
 
 
 def _status(task: Task, connection: RepositoryConnection) -> dict[str, object]:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from butler_mqtt.cli.stage_option import stage_of
+
 TagOption = Annotated[
     list[str] | None, typer.Option("--tag", metavar="TEXT", help="Tasks with this tag; may be repeated.")
 ]
@@ -40,6 +42,7 @@ def request_document(
     custom_property: list[str] | None,
     match: list[str] | None,
     all_must_exist: bool,
+    stage: list[str] | None = None,
 ) -> dict[str, Any]:
     """
     Make the request that the options mean; it is validated as any other.
@@ -51,8 +54,14 @@ def request_document(
     pairs = _pairs(custom_property, "--custom-property")
     document["customProperty"] = [{"name": name, "value": value} for name, value in pairs]
     document = {kind: values for kind, values in document.items() if values}
+    if stage:
+        if document or match:
+            raise typer.BadParameter("select tasks in each --stage, not beside it", param_hint="--stage")
+        document["stages"] = [stage_of(one) for one in stage]
     if not document:
-        raise typer.BadParameter("name at least one: --tag, --task-id, --task-name, or --custom-property")
+        raise typer.BadParameter(
+            "name at least one: --tag, --task-id, --task-name, --custom-property, or --stage"
+        )
     if match:
         document["match"] = dict(_pairs(match, "--match"))
     if all_must_exist:

@@ -25,6 +25,7 @@ from butler_mqtt.cli.selection import (
     TaskNameOption,
     request_document,
 )
+from butler_mqtt.cli.stage_option import StageOption
 
 
 class IfRunning(StrEnum):
@@ -41,6 +42,7 @@ def start(
     custom_property: CustomPropertyOption = None,
     match: MatchOption = None,
     all_must_exist: AllMustExistOption = False,
+    stage: StageOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide everything, start nothing.")] = False,
     if_running: Annotated[
         IfRunning | None,
@@ -70,7 +72,7 @@ def start(
     """
     from butler_mqtt.cli import start_request  # noqa: PLC0415 -- the other commands need none of this
 
-    document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist)
+    document = request_document(tag, task_id, task_name, custom_property, match, all_must_exist, stage)
     if dry_run:
         document["dryRun"] = True
     more = {"ifRunning": if_running, "requestId": request_id, "sender": sender, "expiresAt": expires_at}

@@ -21,7 +21,7 @@ class Outcome:
     One task of the request.
 
     `since` is the monotonic time of the first message that it runs; `facts` are
-    the last event's or the reply's.
+    the last event's or the reply's. `stage` is the number of its stage, 0 without.
     """
 
     task_id: str
@@ -30,6 +30,7 @@ class Outcome:
     since: float | None = None
     execution_id: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    stage: int = 0
 
     @property
     def ended(self) -> bool:
@@ -44,16 +45,19 @@ class Outcome:
 
 
 class Outcomes:
-    """The tasks of a request, in the order of the first reply."""
+    """The tasks of a request, in the order of the first reply, and its stages by number."""
 
     def __init__(self, request_id: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.request_id = request_id
         self.tasks: dict[str, Outcome] = {}
+        self.stages: dict[int, dict[str, Any]] = {}
         self._monotonic = monotonic
         self._ends: dict[str, Mapping[str, Any]] = {}
 
     def reply(self, answer: Mapping[str, Any]) -> None:
         """Apply a reply; the end that it reports is final."""
+        for stage in answer.get("stages", ()):
+            self.stages[stage["stage"]] = dict(stage)
         for name in _LISTS:
             for entry in answer.get(name, ()):
                 known = self.tasks.get(entry["taskId"])
@@ -64,6 +68,8 @@ class Outcomes:
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Apply an event; those of other requests are ignored."""
+        if self.request_id == event.get("requestId") and event.get("stage") in self.stages:
+            self.stages[event["stage"]]["status"] = event["status"]
         if self.request_id not in event.get("requestIds", ()):
             return
         known = self.tasks.get(event["taskId"])
@@ -96,6 +102,7 @@ class Outcomes:
         task_id = source["taskId"]
         outcome = self.tasks.setdefault(task_id, Outcome(task_id, source["taskName"], state))
         outcome.state = state
+        outcome.stage = source.get("stage") or outcome.stage
         outcome.execution_id = source.get("executionId") or outcome.execution_id
         if state in {"started", "running"} and outcome.since is None:
             outcome.since = self._monotonic()

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from butler_mqtt.cli import printing
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
@@ -115,7 +116,8 @@ def _receive(sender: Requester, ticket: bytes, outcomes: Outcomes, live: Live | 
         sender.wait(lambda: sender.events or sender.has_reply(ticket), TICK_SECONDS)
         _apply_events(sender, outcomes)
         if live is not None:
-            live.update(_table(outcomes).for_console(live.console), refresh=True)
+            stages = [Text(*printing.stage_line(stage)) for stage in outcomes.stages.values()]
+            live.update(Group(*stages, _table(outcomes).for_console(live.console)), refresh=True)
     answer: dict[str, Any] = json.loads(sender.receive(ticket, 0.0) or b"{}")
     outcomes.reply(answer)
 
@@ -133,7 +135,8 @@ def _apply_events(sender: Requester, outcomes: Outcomes) -> None:
             event = json.loads(sender.events.popleft())
         except ValueError:
             continue  # not from the daemon
-        if isinstance(event, dict) and {"event", "taskId", "taskName"} <= set(event):
+        of_task, of_stage = {"event", "taskId", "taskName"}, {"requestId", "stage", "status"}
+        if isinstance(event, dict) and (of_task <= set(event) or of_stage <= set(event)):
             outcomes.event(event)
 
 
@@ -145,12 +148,14 @@ def _continues(outcomes: Outcomes) -> str:
 
 
 def _table(outcomes: Outcomes) -> ResultTable:
+    staged = bool(outcomes.stages)
     headings = ("task", "state", "seconds", "execution, or reason", "task id")
-    table = ResultTable(headings, right=frozenset({"seconds"}))
+    table = ResultTable(("stage", *headings) if staged else headings, right=frozenset({"seconds"}))
     now = time.monotonic()
-    for one in outcomes.tasks.values():
+    for one in sorted(outcomes.tasks.values(), key=lambda one: one.stage or len(outcomes.stages) + 1):
         seconds = one.seconds(now)
         table.add(
+            *([_stage(outcomes, one.stage)] if staged else []),
             Cell(one.task_name),
             Cell(one.state, _STYLES.get(one.state, "red")),
             Cell("" if seconds is None else f"{seconds:.1f}"),
@@ -158,6 +163,12 @@ def _table(outcomes: Outcomes) -> ResultTable:
             printing.id_cell(one.task_id),
         )
     return table
+
+
+def _stage(outcomes: Outcomes, number: int) -> Cell:
+    """Return the number and the name of a stage."""
+    name = outcomes.stages.get(number, {}).get("name")
+    return Cell(f"{number} {name}" if name else str(number or ""))
 
 
 def _facts(one: Outcome, as_id: Callable[[str], str] = str) -> str:
@@ -176,6 +187,8 @@ def _show(outcomes: Outcomes, answer: Mapping[str, Any], *, long: bool) -> None:
         if "outcome" in answer:
             line += f", outcome: {answer['outcome']}"
         printing.print_text(line, "bold")
+    for stage in outcomes.stages.values():
+        printing.print_text(*printing.stage_line(stage))
     if outcomes.tasks:
         _table(outcomes).show(long=long)
     for entry in answer.get("tasksNotFound", ()):

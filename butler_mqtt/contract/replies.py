@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import orjson
 
+from butler_mqtt.contract import stage_summary
 from butler_mqtt.domain.decisions import RefusedDecision
 from butler_mqtt.domain.model import Selector, Task
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
@@ -75,17 +76,18 @@ def status(lists: Lists, missing: object) -> str:
     return "failed" if not done else "partial" if wrong else "ok"
 
 
-def outcome(starts: Iterable[tuple[str, str | None]], missing: object) -> str:
+def outcome(starts: Iterable[tuple[str, str | None, str | None]], missing: object) -> str:
     """
     Return what became of the executions of a request: `succeeded`, `failed` or `partial`.
 
     Args:
-        starts: State and execution id of each start.
+        starts: State and execution id of each start, and how that ended which its stage skipped it for.
         missing: What the request names and no task fits.
     """
     good = [
-        state in _SUCCEEDED or (state == StartState.RUNNING and execution_id is None)
-        for state, execution_id in starts
+        (state in _SUCCEEDED and skipped in {None, _S.SUCCEEDED})
+        or (state == StartState.RUNNING and execution_id is None)
+        for state, execution_id, skipped in starts
     ]
     if not any(good):
         return "failed"
@@ -103,7 +105,8 @@ def whole_refusal(opened: OpenRequest) -> RequestError | None:
     """Return the refusal of a request for which nothing was begun, for one common reason; else None."""
     if cancelled := taken_back(opened):
         return cancelled
-    codes = {start.code for start in opened.starts}
+    # What was not started because of that is no reason of its own.
+    codes = {start.code for start in opened.starts} - {"previous_stage_failed"}
     if len(codes) != 1 or opened.not_found:
         return None
     code = codes.pop()
@@ -130,12 +133,16 @@ def reply(opened: OpenRequest, *, at_the_end: bool = False) -> dict[str, object]
     missing = list(opened.not_found)
     for start in opened.starts:
         if start.code == "task_not_found":
-            missing.append({"taskId": start.task.id})
+            entry = {"taskId": start.task.id}
+            missing += [] if entry in missing else [entry]
         else:
             lists.setdefault(place(start.state)[0], []).append(_entry(start))
     answer: dict[str, object] = {"requestId": opened.request_id, "status": status(lists, missing)}
     if at_the_end:
-        answer["outcome"] = outcome(((one.state, one.execution_id) for one in opened.starts), missing)
+        states = ((one.state, one.execution_id, one.skipped_result) for one in opened.starts)
+        answer["outcome"] = outcome(states, missing)
+    if opened.staged is not None:
+        answer["stages"] = stage_summary.summary(opened.staged.stages)
     return answer | in_order(lists, missing)
 
 
@@ -149,7 +156,10 @@ def refusal(request_id: str, error: RequestError) -> dict[str, object]:
     }
     if isinstance(error, RefusedDecision):
         answer["tasksNotFound"] = not_found(error.decision.not_found)
-        answer["tasksDenied"] = [denied(task) for task in error.decision.denied]
+        stages = error.decision.stages
+        answer["tasksDenied"] = [
+            denied(task) | ({"stage": stages[task.id]} if stages else {}) for task in error.decision.denied
+        ]
     return answer
 
 
@@ -174,15 +184,18 @@ def _named(task: Task, state: StartState) -> dict[str, object]:
 
 def _entry(start: OpenStart) -> dict[str, object]:
     entry = _named(start.task, start.state)
-    if start.execution_id is not None:
-        entry["executionId"] = start.execution_id
-    if start.running_task is not None:
-        entry["runningTaskId"] = start.running_task
-    if start.adopted:
-        entry["adopted"] = True
+    shown = {
+        "stage": start.stage.number if start.stage is not None else None,
+        "executionId": start.execution_id,
+        "runningTaskId": start.running_task,
+        "adopted": start.adopted or None,
+    }
+    entry |= {key: value for key, value in shown.items() if value is not None}
     if start.state is StartState.WAITING:
         entry["reason"] = start.reason
         entry["behind"] = start.behind
+        if start.reason == "capacity" and start.place is not None:
+            entry["place"] = start.place
     if start.code is not None:
         entry["code"] = start.code
     if start.details is not None:
@@ -193,4 +206,6 @@ def _entry(start: OpenStart) -> dict[str, object]:
         entry["durationMs"] = execution.duration_ms
         entry["node"] = execution.node
         entry["message"] = execution.message
+    elif start.skipped_result is not None:
+        entry["result"] = start.skipped_result
     return entry

@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from butler_mqtt.contract import replies, validation
+from butler_mqtt.contract import replies, stage_summary, validation
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.domain.model import Selector
-from butler_mqtt.domain.states import RequestState
+from butler_mqtt.domain.states import RequestState, StartState
 
 Row = Mapping[str, Any]
 
 #: Columns of a start and its run that are shown when they hold something, by their key.
 _SHOWN: Mapping[str, str] = {
+    "stage": "stage",
     "executionId": "execution_id",
     "runningTaskId": "running_task",
     "code": "code",
@@ -29,7 +30,12 @@ _SHOWN: Mapping[str, str] = {
 
 
 def request_status(
-    request: Row, deliveries: Sequence[Row], starts: Sequence[Row], *, held: bool = False
+    request: Row,
+    deliveries: Sequence[Row],
+    starts: Sequence[Row],
+    stages: Sequence[Row] = (),
+    *,
+    held: bool = False,
 ) -> dict[str, object]:
     """
     Return the present state of a request.
@@ -39,6 +45,7 @@ def request_status(
         deliveries: Its deliveries, oldest first.
         starts: Its starts in the order decided, each with the columns of its run
             that say how the execution ended.
+        stages: Its stages in their order, if it has any.
         held: Nothing of it goes on until an operator resumes it, since a backup was restored.
 
     Returns:
@@ -60,12 +67,14 @@ def request_status(
     cancel = _cancel_reply(request)
     refused = "failed" if state == RequestState.REFUSED else replies.status(lists, missing)
     answer["status"] = "pending" if state in replies.OPEN else refused
-    states = [(start["state"], start["execution_id"]) for start in starts]
-    goes_on = any(replies.goes_on(*one) for one in states)
+    states = [(start["state"], start["execution_id"], start.get("skipped_result")) for start in starts]
+    goes_on = any(replies.goes_on(*one[:2]) for one in states) or _have_open(stages)
     if cancel:
         answer |= cancel
     elif state == RequestState.CLOSED and not goes_on:
         answer["outcome"] = replies.outcome(states, missing)
+    if stages:
+        answer["stages"] = [_stage(stage, starts) for stage in stages]
     answer |= replies.in_order(lists, missing)
     answer |= {
         "state": state,
@@ -77,15 +86,7 @@ def request_status(
         "expiresAt": stamp_ms(request["expires_at"]),
         "decidedAt": stamp_ms(request["decided_at"]),
         "closedAt": stamp_ms(request["closed_at"]),
-        "deliveries": [
-            {
-                "door": delivery["door"],
-                "principal": delivery["principal"],
-                "receivedAt": stamp_ms(delivery["received_at"]),
-                "answeredAt": stamp_ms(delivery["answered_at"]),
-            }
-            for delivery in deliveries
-        ],
+        "deliveries": [_delivery(delivery) for delivery in deliveries],
     }
     return answer
 
@@ -98,6 +99,26 @@ def _cancel_reply(request: Row) -> dict[str, Any]:
         return {}
     reply: dict[str, Any] = json.loads(request["reply"])
     return reply
+
+
+def _have_open(stages: Sequence[Row]) -> bool:
+    return any(stage["state"] in {"waiting", "running"} for stage in stages)
+
+
+def _delivery(delivery: Row) -> dict[str, object]:
+    return {
+        "door": delivery["door"],
+        "principal": delivery["principal"],
+        "receivedAt": stamp_ms(delivery["received_at"]),
+        "answeredAt": stamp_ms(delivery["answered_at"]),
+    }
+
+
+def _stage(stage: Row, starts: Sequence[Row]) -> dict[str, object]:
+    tasks = sum(start["stage"] == stage["number"] and start["state"] != StartState.DENIED for start in starts)
+    entry = stage_summary.entry(stage["number"], stage["name"], stage["state"], tasks)
+    times = (("startedAt", "began_at"), ("endedAt", "ended_at"))
+    return entry | {key: stamp_ms(stage[column]) for key, column in times if stage[column] is not None}
 
 
 def _lists(request: Row, starts: Sequence[Row]) -> replies.Lists:
@@ -123,6 +144,8 @@ def _entry(start: Row, status: str, selectors: tuple[Selector, ...]) -> dict[str
         for key, column in (("startedAt", "started_at"), ("stoppedAt", "stopped_at"))
         if start[column] is not None
     }
+    if start.get("skipped_result") is not None:
+        entry["result"] = start["skipped_result"]
     if start["adopted"]:
         entry["adopted"] = True
     entry["selectors"] = [one.as_json() for one in _matched(start["kinds"], selectors)]

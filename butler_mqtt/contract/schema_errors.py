@@ -103,6 +103,8 @@ def _reported(fault: ValidationError) -> Iterator[str]:
             yield f"{place} must be {allowed}, is {shown(found)}"
         case "minLength":
             yield f"{place} is empty"
+        case "maxItems":
+            yield f"{place} has {len(found)} entries, {expected} are allowed"
         case "maxLength":
             yield f"{place} has {len(found)} characters, {expected} are allowed"
         case _:

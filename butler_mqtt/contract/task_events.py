@@ -29,6 +29,12 @@ PROGRESS: dict[int, str] = {
 _ABORT_REASONS = {1: "manual", 2: "timeout", 3: "task_deleted"}
 
 
+def end_of(execution: Execution | None) -> tuple[StartState, str]:
+    """Return what the end of *execution* means for its starts, and the event that reports it."""
+    unknown = (StartState.UNKNOWN, "unknown")
+    return unknown if execution is None else ENDS.get(execution.status, unknown)
+
+
 def event(
     kind: str,
     task: Task,

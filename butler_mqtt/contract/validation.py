@@ -18,8 +18,9 @@ from typing import Any
 
 import orjson
 
-from butler_mqtt.contract import parameter_values, schema_errors, shell_quoting, strict_json
-from butler_mqtt.domain.model import Match, Parameter, Request, Selector, SelectorKind
+from butler_mqtt.contract import parameter_values, schema_errors, shell_quoting, stage_plans, strict_json
+from butler_mqtt.contract.selectors import grouped, match_of, matches, selectors_of
+from butler_mqtt.domain.model import Parameter, Request, SelectorKind
 from butler_mqtt.errors import RequestError
 
 #: What a request may ask for beyond the first version: a key, or one value of a key.
@@ -37,7 +38,7 @@ FEATURES = frozenset(
 )
 #: The features that are built; the others are refused with `not_supported`, never ignored.
 SUPPORTED: frozenset[str] = frozenset(
-    {"cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"}
+    {"stages", "cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"}
 )
 #: Those that are supported as well while `keyValueStore` is enabled.
 PARAMETERS: frozenset[str] = frozenset({"parameters", "parametersTtlSeconds"})
@@ -63,7 +64,6 @@ _TIMES = ("issuedAt", "expiresAt", "notBefore")
 _NOT_IN_FINGERPRINT = frozenset({"requestId", "issuedAt", "expiresAt", "replyTopic", "wait"})
 _BESIDE_CANCEL = frozenset({"cancel", "stopRunning", "requestId", "sender", *_TIMES[:2], "replyTopic"})
 _KINDS = tuple(SelectorKind)
-_MATCHES: dict[str | None, Match] = {None: Match.ANY, **{how.value: how for how in Match}}
 _REWRITTEN = frozenset({"match", "stages", "parameters", *_KINDS})
 _NEEDED = "at least one taskId, taskName, tag or customProperty"
 _REPEATS = 10  # entries read per selector allowed, so that a flood of duplicates costs little
@@ -228,19 +228,19 @@ def _time(text: str) -> datetime:
 def _request(
     body: dict[str, Any], times: dict[str, datetime], path_task_id: str | None, max_selectors: int
 ) -> Request:
-    selectors = _selectors(body, path_task_id)
-    stages = [(_selectors(stage, None), stage.get("onFailure", "stop")) for stage in body.get("stages", ())]
-    count = sum([len(wanted) for wanted, _ in stages], len(selectors))
+    selectors = selectors_of(body, path_task_id)
+    stages = stage_plans.read(body.get("stages", ()))
+    count = sum([len(stage.selectors) for stage in stages], len(selectors))
     if count > max_selectors:
         raise _too_many(count, max_selectors)
-    match = {key: how for key, how in body["match"].items() if how != "any"} if "match" in body else {}
+    match = match_of(body)
     parameters = parameter_values.read(body.get("parameters", {}))
     if faults := list(itertools.islice(parameter_values.problems(parameters), MAX_PROBLEMS)):
         raise _refusal("invalid_request", "; ".join(faults))
     normal = {
         key: value for key, value in body.items() if key not in _REWRITTEN and _DEFAULTS.get(key) != value
     }
-    normal.update(_grouped(selectors))
+    normal.update(grouped(selectors))
     for key, time in times.items():
         normal[key] = _written(time)
     if match:
@@ -248,11 +248,8 @@ def _request(
     if parameters:
         normal["parameters"] = _by_namespace(parameters)
     if stages:
-        normal["stages"] = [
-            _grouped(wanted) | ({} if on_failure == "stop" else {"onFailure": on_failure})
-            for wanted, on_failure in stages
-        ]
-    _check_together(normal, [bool(wanted) for wanted, _ in stages])
+        normal["stages"] = [stage_plans.written(stage) for stage in stages]
+    _check_together(normal, [bool(stage.selectors) for stage in stages])
     meaning = {key: value for key, value in normal.items() if key not in _NOT_IN_FINGERPRINT}
     if meaning.get("ifRunning") == "queue":
         # The contract's own default, said outright.
@@ -262,10 +259,10 @@ def _request(
         fingerprint=hashlib.sha256(_written_out(meaning)).hexdigest(),
         request_id=body.get("requestId"),
         sender=body.get("sender"),
-        selectors=selectors,
-        match_tag=_MATCHES[match.get("tag")],
-        match_custom_property=_MATCHES[match.get("customProperty")],
-        match_criteria=_MATCHES[match.get("criteria")],
+        selectors=selectors or stage_plans.selectors(stages),
+        match_tag=matches(match, "tag"),
+        match_custom_property=matches(match, "customProperty"),
+        match_criteria=matches(match, "criteria"),
         all_must_exist=body.get("allMustExist", False),
         if_running=body.get("ifRunning"),
         dry_run=body.get("dryRun", False),
@@ -276,40 +273,10 @@ def _request(
         reply_topic=body.get("replyTopic"),
         cancel=body.get("cancel"),
         stop_running=body.get("stopRunning", False),
+        stages=stages,
         parameters=parameters,
         parameters_ttl_ms=math.ceil(body.get("parametersTtlSeconds", 0) * 1000),
     )
-
-
-def _selectors(holder: dict[str, Any], path_task_id: str | None) -> tuple[Selector, ...]:
-    """Return each selector once, kind by kind, so that the order of keys does not matter."""
-    found: dict[tuple[str, str, str], Selector] = {}
-    for kind in _KINDS:
-        entries = holder.get(kind, [])
-        if not isinstance(entries, list):
-            entries = [entries]
-        if kind is SelectorKind.TASK_ID and path_task_id is not None:
-            entries = [path_task_id, *entries]
-        if not entries:
-            continue
-        if kind is SelectorKind.TASK_ID:
-            selectors = [Selector(kind, task_id.lower()) for task_id in entries]
-        elif kind is SelectorKind.CUSTOM_PROPERTY:
-            selectors = [Selector(kind, entry["value"], entry["name"]) for entry in entries]
-        else:
-            selectors = [Selector(kind, entry) for entry in entries]
-        for selector in selectors:
-            found.setdefault((kind, selector.name.casefold(), selector.value.casefold()), selector)
-    return tuple(found.values())
-
-
-def _grouped(selectors: Iterable[Selector]) -> dict[str, object]:
-    """Write selectors as the keys of a request, always as arrays."""
-    grouped: dict[str, list[object]] = {}
-    for selector in selectors:
-        for name, value in selector.as_json().items():
-            grouped.setdefault(name, []).append(value)
-    return dict(grouped)
 
 
 def _by_namespace(parameters: Iterable[Parameter]) -> dict[str, dict[str, str]]:
@@ -331,8 +298,9 @@ def _check_together(normal: dict[str, object], stages_filled: list[bool]) -> Non
     elif "stopRunning" in normal:
         raise _refusal("invalid_request", "'stopRunning' is only for 'cancel'")
     elif stages_filled:
-        if named:
-            raise _refusal("invalid_request", f"'stages' excludes {', '.join(named)} beside it")
+        beside = [*named, *(["match"] if "match" in normal else ())]
+        if beside:
+            raise _refusal("invalid_request", f"'stages' excludes {', '.join(beside)} beside it")
         if not all(stages_filled):
             place = f"stages[{stages_filled.index(False)}]"
             raise _refusal("invalid_request", f"{place} names no task: it needs {_NEEDED}")

@@ -164,7 +164,7 @@ class Listeners:
         rows = self._status.request(request_id)
         if rows is None:
             return None
-        return request_status(rows.request, rows.deliveries, rows.starts, held=rows.held)
+        return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
 
     def _listing(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
         filters = Filters(

@@ -10,9 +10,16 @@ SALES = "b9c5d234-efe5-6789-abcd-ef0123456789"
 
 #: The section `startTaskFilter.allowTask` of the tour.
 ALLOW: dict[str, object] = {
-    "tag": ["financial-reports", "daily-reports", "daily-refresh", "data-refresh", "startTask1", "disabled"],
+    "tag": [
+        *("financial-reports", "daily-reports", "daily-refresh", "data-refresh", "startTask1", "disabled"),
+        *("nightly-extract", "nightly-transform", "nightly-publish"),
+    ],
     "customProperty": [{"name": "taskGroup", "value": "operational-dashboards"}],
 }
+
+
+#: Stages of the nightly chain.
+NIGHTLY = tuple({"name": name, "tag": f"nightly-{name}"} for name in ("extract", "transform", "publish"))
 
 
 @dataclass(frozen=True, slots=True)

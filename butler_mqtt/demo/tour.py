@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from butler_mqtt.demo.chapters import ALLOW, FAILURES, FINANCE, SALES, SELECTORS, Chapter
+from butler_mqtt.demo.chapters import ALLOW, FAILURES, FINANCE, NIGHTLY, SALES, SELECTORS, Chapter
 from butler_mqtt.demo.narration import Narration
 from butler_mqtt.demo.processes import PATIENCE_SECONDS, ProcessError, Processes, until
 from butler_mqtt.demo.tally import Tally, gist
@@ -71,6 +71,7 @@ class _Tour:
             self._one_request(chapter)
         self._bare_id()
         self._to_the_end()
+        self._stages()
         for chapter in FAILURES:
             self._one_request(chapter)
         self._twice()
@@ -102,6 +103,25 @@ class _Tour:
             "Others can track it, too: each change of a task is published on "
             f"{self._processes.mqtt.task_event_topic}/<task id>."
         )
+
+    def _stages(self) -> None:
+        self._chapter(
+            "One after another",
+            "Every night: extract, then transform, then publish. Each stage begins when the one before has "
+            "ended, and a failure stops what comes later. Tonight the transformation fails.",
+        )
+        document = {"requestId": "night-1", "wait": "finished", "stages": NIGHTLY}
+        self._expect_stages(document, ["succeeded", "failed", "notStarted"])
+        self._narration.right("Nothing was published from half-finished data.")
+        self._narration.action("The cause is mended; what was missing is asked for again.")
+        document = {"requestId": "night-1-again", "wait": "finished", "stages": NIGHTLY[1:]}
+        self._expect_stages(document, ["succeeded", "succeeded"])
+        self._narration.right("A kill in the middle would have changed nothing but the time.")
+
+    def _expect_stages(self, document: Mapping[str, object], expected: list[str]) -> None:
+        reply = self._answered(lambda: self._ask(document))
+        found = [stage["status"] for stage in reply["stages"]]
+        self._require(found == expected, f"expected of the stages was {expected}, not {found}")
 
     def _twice(self) -> None:
         self._chapter(

@@ -7,8 +7,8 @@ every door.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 
@@ -23,13 +23,17 @@ class Decision:
     Which tasks of a request shall be started, which may not, which selectors mean none.
 
     `matched_by` has by task id the selectors that matched it: their kind and
-    position in the request, as `tag:2`.
+    position in the request, as `tag:2`. `stages` has the number of the stage of
+    each task by its id, `missing` by the number of a stage what its selectors did
+    not find; both are empty for a request without stages.
     """
 
     tasks: tuple[Task, ...]
     denied: tuple[Task, ...]
     not_found: tuple[Selector, ...]
     matched_by: Mapping[str, tuple[str, ...]]
+    stages: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[int, tuple[Selector, ...]] = field(default_factory=dict)
 
 
 class RefusedDecision(RequestError):
@@ -78,18 +82,88 @@ def decide(
         RequestError: `ambiguous_task_name`, `too_many_tasks`.
         RefusedDecision: `all_must_exist`, `all_denied`.
     """
+    if request.stages:
+        return _judge(request, _stages_joined(request, answers), allow, max_tasks)
     _refuse_ambiguous_names(request, answers)
     matched, not_found = _join(request, answers)
-    if len(matched) > max_tasks:
+    found = Decision(tuple(matched), (), not_found, _matched_by(matched, request, answers))
+    return _judge(request, found, allow, max_tasks)
+
+
+def decide_stage(
+    request: Request,
+    number: int,
+    answers: Mapping[Selector, tuple[Task, ...]],
+    *,
+    taken: Collection[str],
+    others: Collection[str],
+    allow: StartTaskFilter,
+    max_tasks: int,
+) -> Decision:
+    """
+    Decide what a stage starts whose turn has come, by what its selectors mean now.
+
+    Args:
+        request: With stages.
+        number: That of the stage, from 1.
+        answers: The tasks of each selector of the stage, read after its turn had come.
+        taken: Ids of the tasks that other stages have run, or refused.
+        others: Ids of the tasks of all other stages, for the limit.
+        allow: The allow-list.
+        max_tasks: Largest number of tasks of all stages together.
+
+    Raises:
+        RequestError, RefusedDecision: As `decide`.
+    """
+    stage = request.of_stage(request.stages[number - 1])
+    _refuse_ambiguous_names(stage, answers)
+    joined, not_found = _join(stage, answers)
+    matched = [task for task in joined if task.id not in taken]
+    found = Decision(
+        tuple(matched),
+        (),
+        not_found,
+        _matched_by(matched, request, answers),
+        {task.id: number for task in matched},
+        {number: not_found},
+    )
+    elsewhere = set(others).difference(task.id for task in matched)
+    return _judge(request, found, allow, max_tasks, elsewhere=len(elsewhere))
+
+
+def _stages_joined(request: Request, answers: Mapping[Selector, tuple[Task, ...]]) -> Decision:
+    """Return the tasks of all stages, each in the first that names it, none judged yet."""
+    matched: dict[str, Task] = {}
+    stages: dict[str, int] = {}
+    missing: dict[int, tuple[Selector, ...]] = {}
+    for number, plan in enumerate(request.stages, 1):
+        stage = request.of_stage(plan)
+        _refuse_ambiguous_names(stage, answers)
+        joined, missing[number] = _join(stage, answers)
+        for task in joined:
+            matched.setdefault(task.id, task)
+            stages.setdefault(task.id, number)
+    not_found = tuple(dict.fromkeys(selector for those in missing.values() for selector in those))
+    found = tuple(matched.values())
+    return Decision(found, (), not_found, _matched_by(found, request, answers), stages, missing)
+
+
+def _judge(
+    request: Request, found: Decision, allow: StartTaskFilter, max_tasks: int, *, elsewhere: int = 0
+) -> Decision:
+    """Apply the limit (with tasks *elsewhere*), the allow-list and `allMustExist` to all that was *found*."""
+    matched, not_found = found.tasks, found.not_found
+    if len(matched) + elsewhere > max_tasks:
         raise RequestError(
             "too_many_tasks",
             "Too many tasks",
-            f"the request means {len(matched)} tasks; startTask.maxTasksPerRequest allows {max_tasks}",
+            f"the request means {len(matched) + elsewhere} tasks; startTask.maxTasksPerRequest allows "
+            f"{max_tasks}",
         )
     judged = [(task, allowed(task, allow)) for task in matched]
     tasks = tuple([task for task, may in judged if may])
     denied = tuple([task for task, may in judged if not may])
-    decision = Decision(tasks, denied, not_found, _matched_by(matched, request, answers))
+    decision = Decision(tasks, denied, not_found, found.matched_by, found.stages, found.missing)
     if request.all_must_exist == "taskId":
         decision = _hold_back_ids(decision)
         tasks, denied = decision.tasks, decision.denied
@@ -149,7 +223,7 @@ def _matched_by(
 ) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {task.id: [] for task in matched}
     for position, selector in enumerate(request.selectors):
-        for task in answers[selector]:
+        for task in answers.get(selector, ()):
             if task.id in found:
                 found[task.id].append(f"{selector.kind}:{position}")
     return {task_id: tuple(places) for task_id, places in found.items()}

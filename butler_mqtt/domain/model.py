@@ -241,11 +241,30 @@ class Match(StrEnum):
     ALL = "all"
 
 
+class OnFailure(StrEnum):
+    """What becomes of the later stages when one has failed."""
+
+    STOP = "stop"
+    CONTINUE = "continue"
+
+
+class StagePlan(NamedTuple):
+    """One stage as asked: its selectors, how they are joined, and what follows its failure."""
+
+    selectors: tuple[Selector, ...]
+    name: str | None = None
+    match_tag: Match = Match.ANY
+    match_custom_property: Match = Match.ANY
+    match_criteria: Match = Match.ANY
+    on_failure: OnFailure = OnFailure.STOP
+
+
 class Request(NamedTuple):
     """
     What a sender asks, after validation.
 
-    `selectors` stand in the order asked, each once. `if_running` is None when
+    `selectors` stand in the order asked, each once; with `stages` they are
+    those of all stages. `if_running` is None when
     the sender left it to the configuration. `document` is the normalised JSON
     object: parsing it again gives an equal request. `fingerprint` is equal for
     two requests that mean the same (design: without `issuedAt`, `expiresAt`,
@@ -274,6 +293,17 @@ class Request(NamedTuple):
     parameters_ttl_ms: int = 0
     cancel: str | None = None
     stop_running: bool = False
+    stages: tuple[StagePlan, ...] = ()
+
+    def of_stage(self, plan: StagePlan) -> Request:
+        """Return the request as if it asked for one of its stages alone."""
+        return self._replace(
+            selectors=plan.selectors,
+            match_tag=plan.match_tag,
+            match_custom_property=plan.match_custom_property,
+            match_criteria=plan.match_criteria,
+            stages=(),
+        )
 
 
 class Arrival(NamedTuple):

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from butler_mqtt.domain.model import Execution, Request, Task
+from butler_mqtt.domain.open_stages import OpenStage, StagedRequest
 from butler_mqtt.domain.reconciliation import Baseline
 from butler_mqtt.domain.states import RequestState, RunState, StartState
 from butler_mqtt.errors import QlikRefused
@@ -56,7 +57,8 @@ class OpenRequest:
     `received_at` and `expires_at` are milliseconds since 1970, `entered` is the
     monotonic time in seconds at which it came in, counted back from the journal
     for those read again, so that a restart does not make it younger. `reply` is
-    JSON text; `door` is where it came in first; `not_found` has the entries of `tasksNotFound`.
+    JSON text; `door` is where it came in first; `not_found` has the entries of `tasksNotFound`;
+    `staged` its stages, if it has any.
     """
 
     id: int
@@ -71,6 +73,7 @@ class OpenRequest:
     starts: list[OpenStart] = field(default_factory=list)
     door: str = ""
     not_found: list[Mapping[str, object]] = field(default_factory=list)
+    staged: StagedRequest | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -92,7 +95,10 @@ class OpenStart:
     execution was seen to run after that. `outcome` is its execution as last
     seen, kept only while `owner` is. `running_task` is the task whose execution
     it was skipped for, where that is another one of its app. `cancelled_by` is the
-    row of the cancel that took it back, or had its execution stopped.
+    row of the cancel that took it back, or had its execution stopped. `stage` is
+    the stage it belongs to; when it is skipped there, `skipped_result` is how the
+    execution ended that ran. `place` is its place among those that wait for
+    capacity, as last reported.
     """
 
     id: int
@@ -122,6 +128,9 @@ class OpenStart:
     outcome: Execution | None = None
     running_task: str | None = None
     cancelled_by: int | None = None
+    stage: OpenStage | None = None
+    skipped_result: str | None = None
+    place: int | None = None
 
 
 class Doubt(Enum):
@@ -179,6 +188,7 @@ class Watch:
     session was first found gone without a result, `snapshot` is the number of
     the poll to come, 0 while one is in flight. `window` are the server's
     times between which it began, where a POST of ours was answered with it.
+    `skipped` are starts of stages that were skipped because it ran: their stage waits for its result.
     """
 
     execution_id: str
@@ -186,6 +196,7 @@ class Watch:
     since: float
     run: int | None = None
     starts: list[OpenStart] = field(default_factory=list)
+    skipped: list[OpenStart] = field(default_factory=list)
     published: set[str] = field(default_factory=set)
     waited_for: set[str] = field(default_factory=set)
     gone_since: float | None = None

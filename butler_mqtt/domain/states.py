@@ -1,5 +1,5 @@
 """
-The states of a request, a start and a run, and which may follow which.
+The states of a request, a stage, a start and a run, and which may follow which.
 
 Every change goes through `move`: those of the daemon in `ledger`, that of a
 restored backup, whose runs in doubt are given up, in `journal.held_requests`.
@@ -24,6 +24,21 @@ class RequestState(StrEnum):
     CLOSED = "closed"
     #: Refused as a whole, with a code; nothing was started.
     REFUSED = "refused"
+
+
+class StageState(StrEnum):
+    """How far one stage of a request has come."""
+
+    #: Its turn has not come.
+    WAITING = "waiting"
+    #: It has begun, and not all of its executions have ended.
+    RUNNING = "running"
+    #: Each of its tasks succeeded.
+    SUCCEEDED = "succeeded"
+    #: It is over, and not each of its tasks succeeded.
+    FAILED = "failed"
+    #: It will not begin: one before it failed, the request was taken back, or it is a dry run.
+    NOT_STARTED = "notStarted"
 
 
 class StartState(StrEnum):
@@ -77,6 +92,7 @@ class RunState(StrEnum):
 
 
 _R = RequestState
+_G = StageState
 _S = StartState
 _N = RunState
 
@@ -86,13 +102,22 @@ REQUEST_MOVES: Mapping[RequestState | None, frozenset[RequestState]] = {
     _R.DECIDED: frozenset({_R.CLOSED, _R.REFUSED}),
 }
 
+STAGE_MOVES: Mapping[StageState | None, frozenset[StageState]] = {
+    None: frozenset({_G.WAITING, _G.RUNNING, _G.NOT_STARTED}),
+    _G.WAITING: frozenset({_G.RUNNING, _G.NOT_STARTED}),
+    _G.RUNNING: frozenset({_G.SUCCEEDED, _G.FAILED}),
+}
+
 START_MOVES: Mapping[StartState | None, frozenset[StartState]] = {
     None: frozenset({_S.PLANNED, _S.WAITING, _S.DENIED, _S.WOULD_START}),
     _S.PLANNED: frozenset(
         {_S.WAITING, _S.RUNNING, _S.SKIPPED, _S.NOT_STARTED, _S.EXPIRED, _S.CANCELLED, _S.UNKNOWN}
     ),
     _S.WAITING: frozenset(
-        {_S.PLANNED, _S.RUNNING, _S.SKIPPED, _S.NOT_STARTED, _S.EXPIRED, _S.CANCELLED, _S.UNKNOWN}
+        {
+            *(_S.PLANNED, _S.RUNNING, _S.SKIPPED, _S.DENIED, _S.NOT_STARTED, _S.EXPIRED, _S.CANCELLED),
+            _S.UNKNOWN,
+        }
     ),
     _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.ABORTED, _S.SKIPPED_BY_QLIK, _S.UNKNOWN}),
 }
@@ -109,11 +134,12 @@ RUN_OPEN = frozenset({_N.INTENDED, _N.POSTED})
 
 _MOVES: Mapping[type, Mapping[Any, frozenset[Any]]] = {
     RequestState: REQUEST_MOVES,
+    StageState: STAGE_MOVES,
     StartState: START_MOVES,
     RunState: RUN_MOVES,
 }
 
-_State = TypeVar("_State", RequestState, StartState, RunState)
+_State = TypeVar("_State", RequestState, StageState, StartState, RunState)
 
 
 def move(before: _State | None, after: _State, of: int | str) -> _State:
@@ -123,7 +149,7 @@ def move(before: _State | None, after: _State, of: int | str) -> _State:
     Args:
         before: The present state; None for a new row.
         after: The state to come.
-        of: Row or id of the request, start or run, for the error.
+        of: Row or id of the request, stage, start or run, for the error.
 
     Raises:
         RuntimeError: *before* may not become *after*, which is a fault of the program.

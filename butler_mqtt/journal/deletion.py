@@ -15,19 +15,20 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 
 # Names of tables come from the program, never from outside.
 _ROWS = "(SELECT value FROM json_each(?1))"
-#: Open ones; those with a message to be published, with a reply to those who wait for the end, or with a
-#: start that waits or goes on.
+#: Open ones; those with a message to be published, with a reply to those who wait for the end, with a stage
+#: that is not over, or with a start that waits or goes on.
 _STAYS = f"""
 SELECT id FROM requests WHERE id IN {_ROWS} AND closed_at IS NULL
 UNION SELECT request FROM outbox WHERE request IN {_ROWS} AND (quarantined_at IS NULL OR ?2)
 UNION SELECT request FROM deliveries
    WHERE request IN {_ROWS} AND wait = 'finished' AND answered_at IS NULL
+UNION SELECT request FROM stages WHERE request IN {_ROWS} AND state IN ('waiting', 'running')
 UNION SELECT starts.request FROM starts LEFT JOIN runs ON runs.id = starts.run WHERE starts.request IN {_ROWS}
    AND (starts.state IN ('planned', 'waiting') OR runs.state IN ('intended', 'posted', 'executing'))
 """  # noqa: S608 -- see above
 _DELETE_OF = tuple(
     f"DELETE FROM {table} WHERE request IN {_ROWS}"  # noqa: S608 -- see above
-    for table in ("outbox", "notes", "deliveries", "starts")
+    for table in ("outbox", "notes", "deliveries", "starts", "stages")
 )
 _DELETE = f"DELETE FROM requests WHERE id IN {_ROWS}"  # noqa: S608 -- see above
 

@@ -48,6 +48,7 @@ _OPEN = """
     UNION SELECT request FROM starts WHERE state IN ('planned', 'waiting')
     UNION SELECT starts.request FROM starts JOIN runs ON runs.id = starts.run
       WHERE runs.state = 'executing' AND starts.state = 'running'
+    UNION SELECT request FROM stages WHERE state IN ('waiting', 'running')
     UNION SELECT request FROM deliveries WHERE wait = 'finished' AND answered_at IS NULL
     UNION SELECT request FROM outbox WHERE quarantined_at IS NULL
 """

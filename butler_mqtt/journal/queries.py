@@ -184,7 +184,7 @@ def waiting_for_the_end(connection: Connection) -> Sequence[Row]:
 
 def starts_waiting(connection: Connection) -> Sequence[Row]:
     """Return the starts that wait, in the order decided."""
-    return read_rows(connection, _starts_with_requests().where(starts.c.state == "waiting"))
+    return read_rows(connection, starts_with_requests().where(starts.c.state == "waiting"))
 
 
 def starts_served(connection: Connection) -> Sequence[Row]:
@@ -192,11 +192,12 @@ def starts_served(connection: Connection) -> Sequence[Row]:
     executing = select(runs.c.id).where(runs.c.state == "executing")
     return read_rows(
         connection,
-        _starts_with_requests().where(NOT_PLANNED, starts.c.run.in_(executing), starts.c.state == "running"),
+        starts_with_requests().where(NOT_PLANNED, starts.c.run.in_(executing), starts.c.state == "running"),
     )
 
 
-def _starts_with_requests() -> Select[Any]:
+def starts_with_requests() -> Select[Any]:
+    """Return the query for starts, in the order decided, each with what it needs of its request."""
     columns = (requests.c.request_id, requests.c.expires_at, requests.c.document, requests.c.door)
     query = select(starts, *columns)
     return query.join(requests, requests.c.id == starts.c.request).where(not_held()).order_by(starts.c.id)

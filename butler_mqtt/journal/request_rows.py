@@ -15,7 +15,16 @@ from sqlalchemy import Connection, Select, Table, and_, func, or_, select
 
 from butler_mqtt.journal.held_requests import HELD, RESTORED
 from butler_mqtt.journal.queries import NOT_PLANNED, Row, planned, read_rows
-from butler_mqtt.journal.tables import deliveries, notes, outbox, process_starts, requests, runs, starts
+from butler_mqtt.journal.tables import (
+    deliveries,
+    notes,
+    outbox,
+    process_starts,
+    requests,
+    runs,
+    stages,
+    starts,
+)
 
 #: Deliveries of one request that are read; one may have come any number of times.
 MAX_DELIVERIES = 100
@@ -31,7 +40,7 @@ class RequestRows:
     those its starts belong to, by id; `shared` are the ids of other requests
     that share a run, by its id; `messages` are its rows in the outbox. `notes`
     are about the request or one of its runs; `process_starts` are those of
-    the daemon after the request.
+    the daemon after the request; `stages` its stages, if it has any.
     """
 
     request: Row
@@ -42,6 +51,7 @@ class RequestRows:
     messages: tuple[Row, ...] = ()
     notes: tuple[Row, ...] = ()
     process_starts: tuple[Row, ...] = ()
+    stages: tuple[Row, ...] = ()
 
     @property
     def held(self) -> bool:
@@ -62,6 +72,7 @@ def read(connection: Connection, rows: Sequence[int]) -> list[RequestRows]:
     arrived = _by_request(connection, _deliveries(rows))
     begun = _by_request(connection, _of(starts, rows))
     messages = _by_request(connection, _of(outbox, rows))
+    staged = _by_request(connection, _of(stages, rows))
     run_rows = {row["run"] for many in begun.values() for row in many if row["run"] is not None}
     posted = {row["id"]: row for row in read_rows(connection, select(runs).where(runs.c.id.in_(run_rows)))}
     shared = _shared(connection, run_rows)
@@ -95,6 +106,7 @@ def read(connection: Connection, rows: Sequence[int]) -> list[RequestRows]:
                 tuple(
                     process_start for process_start in later if process_start["began_at"] > row["received_at"]
                 ),
+                tuple(staged[row["id"]]),
             )
         )
     return requests_rows

@@ -46,11 +46,13 @@ SELECT id, closed_at FROM requests WHERE closed_at < ? AND (closed_at, id) > (?,
 ORDER BY closed_at, id LIMIT ?
 """
 #: Of which something is still to come: a message, a reply to those who wait for the end (the others have
-#: theirs when it is closed), the end of an execution.
+#: theirs when it is closed), a stage, the end of an execution.
 _BLOCKED = """
 SELECT 1 FROM outbox WHERE request = ?1 AND (quarantined_at IS NULL OR quarantined_at >= ?2)
 UNION ALL
 SELECT 1 FROM deliveries WHERE request = ?1 AND wait = 'finished' AND answered_at IS NULL
+UNION ALL
+SELECT 1 FROM stages WHERE request = ?1 AND state IN ('waiting', 'running')
 UNION ALL
 SELECT 1 FROM starts LEFT JOIN runs ON runs.id = starts.run WHERE starts.request = ?1
    AND (starts.state IN ('planned', 'waiting') OR runs.state IN ('intended', 'posted', 'executing'))
@@ -60,7 +62,7 @@ LIMIT 1
 _LATE_DELIVERIES = "SELECT packet_id, id FROM deliveries WHERE request = ? AND id > ? AND session = ?"
 _DELETE_OF = {
     table: f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE request = ? LIMIT ?)"  # noqa: S608 -- own names
-    for table in ("outbox", "notes", "deliveries", "starts")
+    for table in ("outbox", "notes", "deliveries", "starts", "stages")
 }
 _FREE_ID = "UPDATE requests SET holds_id = 0 WHERE id = ? AND holds_id"
 _DELETE_REQUEST = "DELETE FROM requests WHERE id = ?"

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, Select, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from butler_mqtt.journal import held_requests
+from butler_mqtt.journal import held_requests, stage_rows
 from butler_mqtt.journal.queries import IS_OPEN, Row, has_id, read_rows
 from butler_mqtt.journal.search import Filters, Search
 from butler_mqtt.journal.sqlite import reading_engine
@@ -25,7 +25,7 @@ from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, start
 @dataclass(frozen=True, slots=True)
 class StatusRows:
     """
-    A request with its deliveries and starts, as they were written; each start with its run's result.
+    A request with its deliveries, starts and stages as written; each start with its run's result.
 
     `held`: since a backup was restored.
     """
@@ -34,6 +34,7 @@ class StatusRows:
     deliveries: tuple[Row, ...]
     starts: tuple[Row, ...]
     held: bool
+    stages: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ def _with_parts(connection: Connection, request: Row) -> StatusRows:
         tuple(read_rows(connection, arrived)),
         tuple(read_rows(connection, begun)),
         held_requests.holds(connection, request["id"]),
+        tuple(stage_rows.of_requests(connection, [request["id"]])),
     )
 
 

@@ -82,6 +82,23 @@ Index(
 )
 Index("requests_by_tags", requests.c.tags, sqlite_where=requests.c.tags.isnot(None))
 
+#: One stage of a request, numbered from 1. `not_found` is what its selectors did not find when they were
+#: resolved last, as in the reply. A request has rows here only if it has stages.
+stages = Table(
+    "stages",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("request", Integer, ForeignKey("requests.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("name", Text),
+    Column("state", Text, nullable=False),
+    Column("not_found", Text),
+    Column("began_at", Integer),
+    Column("ended_at", Integer),
+)
+Index("stages_by_request", stages.c.request, stages.c.number, unique=True)
+Index("stages_open", stages.c.request, sqlite_where=text("state IN ('waiting', 'running')"))
+
 #: One arrival of a request, with its own reply address. `answered_at`: its reply was written into the outbox
 #: or returned to the caller; `confirmed_at`: the broker took it.
 deliveries = Table(
@@ -114,7 +131,9 @@ Index("deliveries_by_session", deliveries.c.session, deliveries.c.id)
 #: One task within one request. `kinds` names the selectors that matched it, as `tag:2`;
 #: `reason` says what it waits for, `behind` is the execution it waits behind; `running_task` is the task of
 #: the execution it was skipped for, where that is another one of its app; `cancelled_by` is the request that
-#: took it back or had its execution stopped; `asked_at` is not written any more.
+#: took it back or had its execution stopped; `asked_at` is not
+#: written any more. `stage` is the number of its stage; when it was skipped there, `skipped_result` is how
+#: the execution ended that ran.
 starts = Table(
     "starts",
     metadata,
@@ -136,6 +155,8 @@ starts = Table(
     Column("changed_at", Integer, nullable=False),
     Column("running_task", Text),
     Column("cancelled_by", Integer),
+    Column("stage", Integer),
+    Column("skipped_result", Text),
 )
 Index("starts_waiting", starts.c.task_id, starts.c.id, sqlite_where=starts.c.state == "waiting")
 Index("starts_by_request", starts.c.request)

@@ -31,6 +31,7 @@ _Row = TypeVar("_Row")
 _ORDER: Sequence[Table] = (
     tables.sessions,
     tables.requests,
+    tables.stages,
     tables.deliveries,
     tables.runs,
     tables.starts,

@@ -1,11 +1,12 @@
-"""Events about the executions and waits of a task, written with the state that they report."""
+"""Events about the executions and waits of a task, and about stages, written with the state they report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from butler_mqtt.contract import task_events
+from butler_mqtt.contract import stage_summary, task_events
 from butler_mqtt.domain.model import Task
+from butler_mqtt.domain.open_stages import OpenStage
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.ledger.deliveries import Deliveries
 
@@ -52,3 +53,12 @@ class Events:
         )
         first = starts[0]
         self._deliveries.announce(first.request_row, first.request_id, f"{self._topic}/{task.id}", event)
+
+    def publish_stage(self, kind: str, stage: OpenStage) -> None:
+        """Write the event *kind* (docs/executions.md) about a stage."""
+        if self._topic is None:
+            return
+        event = stage_summary.event(kind, stage)
+        staged = stage.of
+        topic = f"{self._topic}/request/{staged.request_id}"
+        self._deliveries.announce(staged.id, staged.request_id, topic, event)

@@ -1,4 +1,4 @@
-"""The ledger: every change of state of requests, starts, runs and deliveries is written through it."""
+"""The ledger: every change of state (requests, stages, starts, runs, deliveries) is written through it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from butler_mqtt.ledger.callers import Callers
 from butler_mqtt.ledger.deliveries import Deliveries
 from butler_mqtt.ledger.events import Events
 from butler_mqtt.ledger.incidents import Incidents
+from butler_mqtt.ledger.new_starts import NewStarts
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.open_requests import OpenRequests
 from butler_mqtt.ledger.parameters import Parameters
 from butler_mqtt.ledger.runs import Runs
+from butler_mqtt.ledger.stage_records import StageRecords
 from butler_mqtt.ledger.starts import Starts
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
@@ -42,14 +44,17 @@ class Ledger:
         self.notes = Notes(turn)
         self.parameters = Parameters(turn, max_keys)
         incidents = Incidents(turn)
+        events = Events(self.deliveries, event_topic)
+        new_starts = NewStarts(turn, if_running)
+        self.stages = StageRecords(turn, events, new_starts)
         self.requests = OpenRequests(
             turn,
             self.deliveries,
             self.notes,
             incidents,
-            if_running=if_running,
+            new_starts,
+            self.stages,
             refusals=refusals or Refusals(least=0),
         )
-        events = Events(self.deliveries, event_topic)
-        self.starts = Starts(turn, self.requests, events, incidents)
+        self.starts = Starts(turn, self.requests, self.stages, events, incidents)
         self.runs = Runs(turn, self.starts, events, self.notes, incidents)

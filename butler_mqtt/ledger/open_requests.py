@@ -17,7 +17,9 @@ from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import BODY_BYTES, Refusals
 from butler_mqtt.ledger.deliveries import Deliveries
 from butler_mqtt.ledger.incidents import Incidents, asked_by
+from butler_mqtt.ledger.new_starts import NewStarts
 from butler_mqtt.ledger.notes import Notes
+from butler_mqtt.ledger.stage_records import StageRecords
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 #: Codes after which the same `requestId` is a real retry, as it is after a malformed request.
@@ -37,7 +39,8 @@ class OpenRequests:
         deliveries: Writes arrivals and replies.
         notes: Writes what is seldom.
         incidents: Logs what went wrong.
-        if_running: `queue` or `skip`: what a request means that does not say.
+        new_starts: Records starts.
+        stages: Records stages.
         refusals: Bounds what is kept of refusals and repetitions.
     """
 
@@ -47,8 +50,9 @@ class OpenRequests:
         deliveries: Deliveries,
         notes: Notes,
         incidents: Incidents,
+        new_starts: NewStarts,
+        stages: StageRecords,
         *,
-        if_running: str,
         refusals: Refusals,
     ) -> None:
         self._turn = turn
@@ -56,7 +60,8 @@ class OpenRequests:
         self._notes = notes
         self._incidents = incidents
         self._refusals = refusals
-        self._skip_if_running = if_running == "skip"
+        self._new_starts = new_starts
+        self._stages = stages
         #: Requests without a reply, and those with one of which a sender waits for the end.
         self.open: dict[int, OpenRequest] = {}
         self.finishing: dict[int, OpenRequest] = {}
@@ -185,6 +190,8 @@ class OpenRequests:
         """
         Record which tasks the request starts.
 
+        One with stages is replied to when `Starts.settle` has been called.
+
         Returns:
             The starts that are to be carried out now; none for a dry run.
         """
@@ -196,11 +203,16 @@ class OpenRequests:
             decided_at=now_ms(),
             not_found=json.dumps(opened.not_found, ensure_ascii=False) if opened.not_found else None,
         )
+        self._incidents.decided(opened, decision)
+        if opened.request.stages:
+            planned = self._stages.decided(opened, decision)
+            if opened.request.dry_run:
+                self.reply_if_decided(opened)
+            return planned
         wanted = StartState.WOULD_START if opened.request.dry_run else StartState.PLANNED
         planned = [self._insert_start(opened, task, wanted, decision) for task in decision.tasks]
         for task in decision.denied:
             self._insert_start(opened, task, StartState.DENIED, decision)
-        self._incidents.decided(opened, decision)
         self.reply_if_decided(opened)
         return [] if opened.request.dry_run else planned
 
@@ -261,7 +273,7 @@ class OpenRequests:
             opened: A closed request.
             anyway: Answer now, whatever is active or to come.
         """
-        if not anyway and any(replies.goes_on(start.state, start.execution_id) for start in opened.starts):
+        if not anyway and _goes_on(opened):
             return
         cancelled = replies.taken_back(opened)
         if cancelled is not None:
@@ -294,6 +306,8 @@ class OpenRequests:
         self.finishing.pop(opened.id, None)
         for start in opened.starts:
             start.owner = None
+        if opened.staged is not None:
+            opened.staged.owner = None
 
     def _insert_request(
         self,
@@ -323,42 +337,19 @@ class OpenRequests:
     def _insert_start(
         self, owner: OpenRequest, task: Task, state: StartState, decision: Decision
     ) -> OpenStart:
-        wish = owner.request.if_running
-        start = OpenStart(
-            self._turn.new_id(tables.starts),
-            owner,
-            owner.id,
-            owner.request_id,
-            task,
-            move(None, state, task.id),
-            expires_at=owner.expires_at,
-            not_before=to_ms(owner.request.not_before),
-            skip_if_running=self._skip_if_running if wish is None else wish == "skip",
-            door=owner.door,
-            sender=owner.request.sender,
-        )
-        owner.starts.append(start)
-        if state is not StartState.PLANNED:
-            self._turn.after(self._turn.counting.start, state.value)
-        self._turn.unit.insert(
-            tables.starts,
-            {
-                "id": start.id,
-                "request": owner.id,
-                "task_id": task.id,
-                "task_name": task.name,
-                "task_type": task.task_type,
-                "kinds": ",".join(decision.matched_by.get(task.id, ())),
-                "state": state,
-                "adopted": False,
-                "changed_at": now_ms(),
-            },
-        )
-        return start
+        matched_by = decision.matched_by.get(task.id, ())
+        return self._new_starts.insert(owner, owner, task, state, matched_by)
 
     def _move(self, opened: OpenRequest, state: RequestState) -> None:
         opened.state = move(opened.state, state, opened.request_id)
         self._turn.unit.update(tables.requests, opened.id, state=state)
+
+
+def _goes_on(opened: OpenRequest) -> bool:
+    """Return whether an execution of a request is active or still to come."""
+    if opened.staged is not None and not opened.staged.over:
+        return True
+    return any(replies.goes_on(start.state, start.execution_id) for start in opened.starts)
 
 
 def _bytes(answer: str, arrival: Arrival, address: Address, request: Request | None) -> int:

@@ -146,9 +146,7 @@ class Runs:
         """Record how an execution ended; None when the server does not show it any more."""
         if watch.run is None:
             return
-        state, kind = StartState.UNKNOWN, "unknown"
-        if execution is not None:
-            state, kind = task_events.ENDS.get(execution.status, (state, kind))
+        state, kind = task_events.end_of(execution)
         self._turn.unit.update(
             tables.runs,
             watch.run,

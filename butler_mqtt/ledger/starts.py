@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.domain.open_stages import StagedRequest
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState, move
 from butler_mqtt.journal import tables
 from butler_mqtt.ledger.events import Events
 from butler_mqtt.ledger.incidents import NOT_STARTED, Incidents
 from butler_mqtt.ledger.open_requests import OpenRequests
+from butler_mqtt.ledger.stage_records import StageRecords
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 
@@ -24,10 +26,16 @@ class Starts:
     """
 
     def __init__(
-        self, turn: UnitOfWork, requests: OpenRequests, events: Events, incidents: Incidents
+        self,
+        turn: UnitOfWork,
+        requests: OpenRequests,
+        stages: StageRecords,
+        events: Events,
+        incidents: Incidents,
     ) -> None:
         self._turn = turn
         self._requests = requests
+        self._stages = stages
         self._events = events
         self._incidents = incidents
 
@@ -37,7 +45,9 @@ class Starts:
         start.reason, start.behind, start.run = reason, behind, None
         self._turn.unit.update(tables.starts, start.id, run=None, reason=reason, behind=behind)
         if first:
-            self._events.publish("queued", start.task, [start], reason=reason, behind=behind)
+            self._events.publish(
+                "queued", start.task, [start], reason=reason, behind=behind, place=start.place
+            )
             self.move([start], StartState.WAITING)
 
     def running(
@@ -61,6 +71,9 @@ class Starts:
             self._turn.unit.update(tables.starts, start.id, execution_id=execution_id)
             if running_task is not None:
                 self._turn.unit.update(tables.starts, start.id, running_task=running_task)
+            if start.stage is not None and execution_id is None:
+                # Its stage cannot wait for what nobody can name.
+                self._skipped_result(start, StartState.UNKNOWN)
         self.move(starts, StartState.SKIPPED)
 
     def covered_by(self, starts: Sequence[OpenStart], cancel: int) -> None:
@@ -68,6 +81,32 @@ class Starts:
         for start in starts:
             start.cancelled_by = cancel
             self._turn.unit.update(tables.starts, start.id, cancelled_by=cancel)
+
+    def denied(self, starts: Sequence[OpenStart]) -> None:
+        """Record that the allow-list does not let *starts* be started any more, when their stage begins."""
+        for start in starts:
+            message = "the allow-list does not let the task be started any more"
+            self._events.publish("failed", start.task, [start], code="all_denied", message=message)
+        if starts:
+            self.move(starts, StartState.DENIED)
+
+    def skipped_ended(self, starts: Sequence[OpenStart], state: StartState) -> None:
+        """Record how the execution ended for which *starts* were skipped; their stages waited for that."""
+        for start in starts:
+            self._skipped_result(start, state)
+        self._settle(starts)
+
+    def settle(self, staged: StagedRequest) -> None:
+        """Record what a request with stages has come to, and reply to it if that decides it."""
+        self._give_up(staged, self._stages.settle(staged))
+        if staged.owner is not None:
+            self._requests.reply_if_decided(staged.owner)
+
+    def take_back(self, staged: StagedRequest, details: str) -> None:
+        """Record that no further stage of a request begins, since it was taken back."""
+        left = self._stages.give_up(staged)
+        if left:
+            self.dropped(left, "cancelled", details, StartState.CANCELLED)
 
     def dropped(self, starts: Sequence[OpenStart], code: str, details: str, state: StartState) -> None:
         """Record that starts will not be carried out; an event reports it for those reported as queued."""
@@ -106,8 +145,28 @@ class Starts:
             )
         if state in NOT_STARTED:
             self._incidents.moved(waiting)
+        self._settle(starts)
         for owner in {start.owner.id: start.owner for start in starts if start.owner is not None}.values():
             self._requests.reply_if_decided(owner)
+
+    # ---- stages
+
+    def _settle(self, starts: Sequence[OpenStart]) -> None:
+        """Let the stages of *starts* that are over by now end."""
+        for staged in {start.stage.of.id: start.stage.of for start in starts if start.stage}.values():
+            if staged.id in self._stages.open:
+                self._give_up(staged, self._stages.settle(staged))
+            if staged.owner is not None:
+                self._requests.reply_if_decided(staged.owner)
+
+    def _give_up(self, staged: StagedRequest, starts: Sequence[OpenStart]) -> None:
+        if starts:
+            details = f"stage {staged.failed} of the request failed, and nothing is started after it"
+            self.dropped(starts, "previous_stage_failed", details, StartState.NOT_STARTED)
+
+    def _skipped_result(self, start: OpenStart, state: StartState) -> None:
+        start.skipped_result = state.value
+        self._turn.unit.update(tables.starts, start.id, skipped_result=state)
 
 
 def _counted_as(start: OpenStart, state: StartState) -> str:

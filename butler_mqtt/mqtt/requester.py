@@ -58,7 +58,8 @@ class Requester:
         common = {mqtt.task_start_reply_topic} if hear_all or not self._is_v5 else set()
         self._topics = {self.reply_topic, mqtt.status_topic} | common
         if hear_events:
-            self._topics.add(f"{mqtt.task_event_topic}/+")
+            # Those of tasks, and of the stages of requests.
+            self._topics |= {f"{mqtt.task_event_topic}/+", f"{mqtt.task_event_topic}/request/+"}
         self._client = new_client(mqtt, f"{mqtt.client_id}-ask-{token}", keep_session=False)
         self._client.on_connect = guarded(self._on_connect)
         self._client.on_disconnect = guarded(self._on_disconnect)

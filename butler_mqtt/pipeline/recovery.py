@@ -20,6 +20,7 @@ from butler_mqtt.pipeline.stored_requests import StoredRequests
 from butler_mqtt.printable import counted
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
+from butler_mqtt.starting.stages import Stages
 
 _NOT_BEGUN = frozenset({StartState.PLANNED, StartState.WAITING})
 
@@ -28,12 +29,13 @@ _log = logging.getLogger("butler_mqtt.recovery")
 
 class Recovery:
     """
-    Fills the ledger, the resolver and the dispatcher from the journal.
+    Fills the ledger, the resolver, the dispatcher and the stages from the journal.
 
     Args:
         ledger: Gets the open requests.
         resolver: Emptied; the backlog fills it.
         dispatcher: Gets the starts.
+        stages: Gets the requests with stages that are not over.
         stored: Reads requests and starts.
         backlog: Gets the requests without tasks.
         cancels: Gets the cancels without reply.
@@ -44,6 +46,7 @@ class Recovery:
         ledger: Ledger,
         resolver: Resolver,
         dispatcher: Dispatcher,
+        stages: Stages,
         stored: StoredRequests,
         backlog: Backlog,
         cancels: CancelRequests,
@@ -51,6 +54,7 @@ class Recovery:
         self._ledger = ledger
         self._resolver = resolver
         self._dispatcher = dispatcher
+        self._stages = stages
         self._stored = stored
         self._backlog = backlog
         self._cancels = cancels
@@ -66,14 +70,20 @@ class Recovery:
         self._resolver.reset()
         self._dispatcher.reset()
         self._cancels.reset()
+        self._stages.reset()
         kept = self._stored.requests(transaction, queries.decided(transaction))
         finishing = self._stored.requests(transaction, queries.waiting_for_the_end(transaction))
         ledger.requests.load(queries.open_count(transaction), kept, finishing)
         # One object for each start, by whichever query it is read.
         starts = self._stored.starts(transaction, {**kept, **finishing})
+        staged = self._stored.staged(transaction, {**kept, **finishing}, starts)
+        ledger.stages.load(staged)
         planned, waiting = self._begin(transaction, starts)
         self._track(transaction, starts)
-        for opened in finishing.values():
+        for one in staged:
+            discarded = DISCARDED if one.id in self._backlog.cancelling else None
+            self._stages.restore(one, discarded=discarded)
+        for opened in list(ledger.requests.finishing.values()):
             ledger.requests.finish_if_ended(opened)
         self._resume_cancels(kept.values())
         if self._backlog.cancelling:

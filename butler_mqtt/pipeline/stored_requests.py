@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from butler_mqtt.clock import from_ms, now_ms, seconds_since, to_ms
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.model import Execution, Task
+from butler_mqtt.domain.open_stages import OpenStage, StagedRequest
 from butler_mqtt.domain.open_work import Delivery, OpenRequest, OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline
-from butler_mqtt.domain.states import RequestState, RunState, StartState
-from butler_mqtt.journal import queries
+from butler_mqtt.domain.states import RequestState, RunState, StageState, StartState
+from butler_mqtt.journal import queries, stage_rows
 from butler_mqtt.journal.queries import Row
 from butler_mqtt.journal.transaction import Transaction
 
@@ -58,6 +59,34 @@ class StoredRequests:
             starts[start.id] = start
         return starts
 
+    def staged(
+        self, transaction: Transaction, opened: Mapping[int, OpenRequest], starts: dict[int, OpenStart]
+    ) -> list[StagedRequest]:
+        """
+        Return the requests with stages: those of *opened*, and all others of which a stage is not over.
+
+        *starts* has the starts of *opened*, by their ids, and gets those of the others.
+        """
+        found = {one.id: _staged_of(one) for one in opened.values() if one.request.stages}
+        for row in stage_rows.with_open_stages(transaction):
+            if row["id"] not in found:
+                found[row["id"]] = _staged(row)
+        if not found:
+            return []
+        for row in stage_rows.starts_of(transaction, found.keys() - opened.keys()):
+            starts[row["id"]] = self.start(row, None)
+        for row in stage_rows.of_requests(transaction, list(found)):
+            staged = found[row["request"]]
+            plan = staged.request.stages[row["number"] - 1]
+            stage = OpenStage(row["id"], row["number"], plan, StageState(row["state"]), staged)
+            stage.not_found = json.loads(row["not_found"] or "[]")
+            staged.stages.append(stage)
+        for row in stage_rows.numbers(transaction, list(found)):
+            start, stage = starts[row["id"]], found[row["request"]].stages[row["stage"] - 1]
+            start.stage = stage
+            stage.starts.append(start)
+        return list(found.values())
+
     def start(self, row: Row, owner: OpenRequest | None) -> OpenStart:
         """Return the start of *row*; *owner* is its request if that is in memory."""
         request = owner.request if owner is not None else validation.reread(row["document"])
@@ -84,11 +113,33 @@ class StoredRequests:
             unread=True,
             door=row["door"],
             sender=request.sender,
+            skipped_result=row["skipped_result"],
         )
 
 
 def _of_request(opened: OpenRequest) -> dict[str, object]:
     return {"request_id": opened.request_id, "expires_at": opened.expires_at, "door": opened.door}
+
+
+def _staged_of(opened: OpenRequest) -> StagedRequest:
+    opened.staged = StagedRequest(
+        opened.id,
+        opened.request_id,
+        opened.request,
+        opened,
+        opened.door,
+        opened.expires_at,
+        to_ms(opened.request.not_before),
+    )
+    return opened.staged
+
+
+def _staged(row: Row) -> StagedRequest:
+    request = validation.reread(row["document"])
+    not_before = to_ms(request.not_before)
+    return StagedRequest(
+        row["id"], row["request_id"], request, None, row["door"], row["expires_at"], not_before
+    )
 
 
 def _request(row: Row) -> OpenRequest:

@@ -58,6 +58,7 @@ from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.dispatcher import Dispatcher
+from butler_mqtt.starting.stages import Stages
 
 _log = logging.getLogger("butler_mqtt.pipeline")
 
@@ -115,6 +116,8 @@ class Turns:
             server_time=server_time,
             our_user=_user_id(settings),
         )
+        pending, tracker = self.dispatcher.pending, self.dispatcher.tracker
+        self.stages = Stages(settings, self._ledger, pending, tracker, self.resolver.stage_questions)
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(settings.start_task.if_running)
@@ -122,7 +125,7 @@ class Turns:
         parts = (self._ledger, self.resolver, self.dispatcher)
         may_stop = settings.start_task.allow_stop
         self.cancels = CancelRequests(*parts, stored, self._intake.recorded, allow_stop=may_stop)
-        self._recovery = Recovery(*parts, stored, self.backlog, self.cancels)
+        self._recovery = Recovery(*parts, self.stages, stored, self.backlog, self.cancels)
         self.expiry = Expiry(
             self._ledger,
             self.resolver,
@@ -320,6 +323,7 @@ class Turns:
                 self.dispatcher.apply(event)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
+                self.stages.reconfigured(settings)
             case ParameterChange():
                 self._ledger.parameters.apply(event)
             case _:
@@ -342,8 +346,10 @@ class Turns:
             if not self.dispatcher.in_hand and not self._outbox:
                 self.drained.set()
             return
-        decided = self.resolver.turn(len(self.dispatcher.pending))
+        decided = self.resolver.turn(self.dispatcher.pending.queues.fresh)
         self.dispatcher.pending.add(decided)
+        self.stages.turn()
+        self.resolver.ask_stages()
         self.dispatcher.turn()
 
     def _receive(self, transaction: Transaction, arrivals: list[Arrival], *, again: bool) -> None:

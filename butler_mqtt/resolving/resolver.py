@@ -27,6 +27,7 @@ from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.answer_cache import AnswerCache
 from butler_mqtt.resolving.outage_backoff import Backoff
+from butler_mqtt.resolving.stage_questions import StageQuestions, selectors_of
 from butler_mqtt.settings import Settings
 
 #: Selectors asked for at once.
@@ -48,6 +49,7 @@ class _ResolveJob:
     selectors: list[Selector]
     requests: frozenset[int]
     refreshes: tuple[Selector, ...]
+    questions: tuple[int, ...]
     asked_at: float
 
 
@@ -84,6 +86,8 @@ class Resolver:
         self._waiting_lines = RepeatedLines()
         self._answered = time.monotonic()
         self._decided: list[OpenStart] = []
+        #: What stages mean whose turn has come.
+        self.stage_questions = StageQuestions()
         #: Requests, by row, whose decision a fault of ours kept from being recorded.
         self._unrecordable: set[int] = set()
 
@@ -127,11 +131,13 @@ class Resolver:
         """Forget the requests; they are read again from the journal."""
         self._waiting.clear()
         self._refreshes.clear()
+        self.stage_questions.reset()
         self._decided = []
 
     def dropped(self, event: Resolved) -> None:
         """Let the next question be asked although the answer to this one was dropped after a fault."""
         if self._job is not None and self._job.number == event.job:
+            self.stage_questions.put_back(self._job.questions)
             self._job = None
 
     def reconfigured(self, settings: Settings) -> None:
@@ -151,8 +157,9 @@ class Resolver:
         self._job = None
         if isinstance(event.answers, QlikRefused):
             self._succeeded()
-            refusal = event.answers
-            self._decide(dict.fromkeys(job.selectors, refusal), job)
+            refusals = dict.fromkeys(job.selectors, event.answers)
+            self.stage_questions.answered(job.questions, refusals)
+            self._decide(refusals, job)
             # The answer to their POST will name what the server refuses.
             return {one.value: None for one in job.refreshes}
         if isinstance(event.answers, QlikError):
@@ -160,6 +167,7 @@ class Resolver:
             return {}
         self._succeeded()
         self._cache.store(event.answers, event.asked_at)
+        self.stage_questions.answered(job.questions, event.answers)
         self._decide(event.answers, job)
         return {one.value: _only(event.answers.get(one)) for one in job.refreshes}
 
@@ -167,6 +175,14 @@ class Resolver:
         """Refuse the requests that are too late."""
         now, monotonic = now_ms(), time.monotonic()
         deadline = self._settings.start_task.request_deadline_seconds
+        unavailable = RequestError(
+            "qrs_unavailable",
+            "Qlik Sense cannot be reached",
+            f"the Qlik Repository Service did not answer for {deadline:g} s "
+            "(startTask.requestDeadlineSeconds); nothing was started, send the request again later",
+        )
+        if monotonic - self._answered >= deadline:
+            self.stage_questions.give_up(monotonic - deadline, unavailable)
         late: list[OpenRequest] = []
         for opened in self._waiting:
             if opened.expires_at is not None and opened.expires_at <= now:
@@ -174,12 +190,7 @@ class Resolver:
                     "expired", "Request expired", "its tasks had not been found when its time was over"
                 )
             elif monotonic - max(opened.entered, self._answered) >= deadline:
-                error = RequestError(
-                    "qrs_unavailable",
-                    "Qlik Sense cannot be reached",
-                    f"the Qlik Repository Service did not answer for {deadline:g} s "
-                    "(startTask.requestDeadlineSeconds); nothing was started, send the request again later",
-                )
+                error = unavailable
             else:
                 continue
             self._ledger.requests.refused(opened, error)
@@ -212,9 +223,14 @@ class Resolver:
         if self._waiting and full:
             # It is not the server that they wait for.
             self._answered = time.monotonic()
-        if self._refreshes or (self._waiting and not full):
+        if self._refreshes or self.stage_questions or (self._waiting and not full):
             self._ask(with_requests=not full)
         return decided
+
+    def ask_stages(self) -> None:
+        """Ask at once what stages mean whose turn has come."""
+        if self.stage_questions:
+            self._ask(with_requests=False)
 
     def renew(self) -> None:
         """Ask again for answers in use that are old, while no request waits."""
@@ -230,11 +246,12 @@ class Resolver:
     def _failed(self, job: _ResolveJob, error: QlikError) -> None:
         pause = self._backoff.failed()
         self._refreshes |= dict.fromkeys(job.refreshes)
-        if job.requests or job.refreshes or self._waiting:
+        self.stage_questions.put_back(job.questions)
+        if job.requests or job.refreshes or job.questions or self._waiting:
             _log.log(
                 self._waiting_lines.level(str(error)),
                 "%s requests wait for Qlik Sense: %s; next try in %.1f s",
-                len(self._waiting),
+                len(self._waiting) + len(job.questions),
                 error,
                 pause,
                 extra={"action": "qrs_waiting"},
@@ -253,7 +270,7 @@ class Resolver:
         try:
             decision = decisions.decide(
                 opened.request,
-                _without_refusals({selector: answers[selector] for selector in opened.request.selectors}),
+                without_refusals({selector: answers[selector] for selector in opened.request.selectors}),
                 allow=self._settings.start_task_filter,
                 max_tasks=self._settings.start_task.max_tasks_per_request,
             )
@@ -282,6 +299,8 @@ class Resolver:
         for selector in refreshes:
             del self._refreshes[selector]
         selectors: dict[Selector, None] = dict.fromkeys(refreshes)
+        questions = self.stage_questions.take(MAX_SELECTORS - len(selectors)) if self.stage_questions else {}
+        selectors.update(dict.fromkeys(selectors_of(questions)))
         requests = set()
         for opened in self._waiting if with_requests else ():
             asked = opened.request.selectors
@@ -294,7 +313,7 @@ class Resolver:
         # Only now: an answer in use is renewed even if it has just become too old.
         self._cache.drop_unused()
         self._job = _ResolveJob(
-            next(self._numbers), list(selectors), frozenset(requests), tuple(refreshes), now
+            next(self._numbers), list(selectors), frozenset(requests), tuple(refreshes), tuple(questions), now
         )
         # Reading may go on whatever becomes of this transaction.
         self._jobs.put(self._job)
@@ -319,7 +338,8 @@ def _only(answer: tuple[Task, ...] | QlikRefused | None) -> Task | None:
     return answer[0] if isinstance(answer, tuple) and answer else None
 
 
-def _without_refusals(answers: Answers) -> Mapping[Selector, tuple[Task, ...]]:
+def without_refusals(answers: Answers) -> Mapping[Selector, tuple[Task, ...]]:
+    """Return the tasks of each selector; raises RequestError where the server refused a question."""
     tasks: dict[Selector, tuple[Task, ...]] = {}
     for selector, answer in answers.items():
         if isinstance(answer, QlikRefused):

@@ -106,6 +106,14 @@ class BlockedStarts:
         heapq.heappush(self._timed, (moment, start.id, start))
         self._may_expire(start)
 
+    def hold(self, start: OpenStart) -> None:
+        """Watch over the time of *start*, which waits for its stage."""
+        self._may_expire(start)
+
+    def leave(self, start: OpenStart) -> None:
+        """Forget *start*, which has its turn now: its queue watches over its time."""
+        self._expiring.pop(start.id, None)
+
     def seen(self, task_id: str, execution_id: str, asked_at: float) -> None:
         """Note that the server, asked at the monotonic time *asked_at*, showed that an execution runs."""
         group = self._groups.get(task_id)
@@ -161,8 +169,8 @@ class BlockedStarts:
         now = now_ms()
         gone = []
         while self._expiries and self._expiries[0][0] <= now:
-            start = self._expiring.pop(heapq.heappop(self._expiries)[1])
-            if start.state is StartState.WAITING and start.run is None:
+            start = self._expiring.pop(heapq.heappop(self._expiries)[1], None)
+            if start is not None and start.state is StartState.WAITING and start.run is None:
                 gone.append(start)
         return gone
 

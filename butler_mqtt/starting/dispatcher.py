@@ -187,7 +187,7 @@ class Dispatcher:
     def poll(self) -> None:
         """Submit the polls that are due."""
         self.reconciler.poll()
-        self.tracker.poll(busy=len(self.pending) >= MANY_PLANNED)
+        self.tracker.poll(busy=self.pending.queues.fresh >= MANY_PLANNED)
 
     # ---- helpers
 

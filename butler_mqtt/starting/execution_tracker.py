@@ -136,6 +136,10 @@ class ExecutionTracker:
         if watch is not None and watch.snapshot:
             self._poll_in(self._timings.least_poll, watch)
 
+    def await_result(self, execution_id: str, task: Task, starts: Iterable[OpenStart]) -> None:
+        """Track an execution because stages wait for its result, in which *starts* were skipped for it."""
+        self._watch(execution_id, task).skipped.extend(starts)
+
     def poll(self, *, busy: bool = False) -> None:
         """Submit the polls that are due; *busy*: seldom, since there is much to start."""
         now = self._monotonic()
@@ -205,7 +209,8 @@ class ExecutionTracker:
         if watch.gone_since is None:
             watch.gone_since = now
         self._free(watch)
-        if watch.run is None or now - watch.gone_since >= self._timings.result_lag:
+        awaited = watch.run is not None or watch.skipped
+        if not awaited or now - watch.gone_since >= self._timings.result_lag:
             self._end(watch, None, [])
         else:
             self._poll_in(self._timings.least_poll, watch)
@@ -213,6 +218,8 @@ class ExecutionTracker:
     def _end(self, watch: Watch, execution: Execution | None, log: Sequence[str]) -> None:
         self._watches.pop(watch.execution_id, None)
         self._ledger.runs.ended(watch, execution, log)
+        if watch.skipped:
+            self._ledger.starts.skipped_ended(watch.skipped, task_events.end_of(execution)[0])
         self._free(watch)
 
     def _free(self, watch: Watch) -> None:

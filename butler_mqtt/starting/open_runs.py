@@ -301,7 +301,11 @@ class OpenRuns:
         else:
             others = run.starts
             self._ledger.runs.began_nothing(run)
-        self._ledger.starts.skipped([start for start in others if start.skip_if_running], execution.id)
+        skipped = [start for start in others if start.skip_if_running]
+        self._ledger.starts.skipped(skipped, execution.id)
+        in_stages = [start for start in skipped if start.stage is not None]
+        if in_stages and execution.id is not None:
+            self._tracker.await_result(execution.id, run.task, in_stages)
         self._pending.wait_behind(
             run.task, [start for start in others if not start.skip_if_running], execution.id
         )

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Task
 from butler_mqtt.domain.open_work import OpenStart
-from butler_mqtt.domain.states import StartState
+from butler_mqtt.domain.states import StageState, StartState
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.resolving.refresh import TaskRefresh
 from butler_mqtt.starting.blocked_starts import BlockedStarts
@@ -44,6 +44,9 @@ class PendingStarts:
         self._deadlines = deadlines
         self._refresh = refresh
         self.queues = TaskQueues()
+        self._blocked_first = False
+        #: Starts in the queues that waited for their stage or their time before.
+        self._begun: set[OpenStart] = set()
 
     def __len__(self) -> int:
         return len(self.queues)
@@ -51,6 +54,7 @@ class PendingStarts:
     def reset(self) -> None:
         """Forget all starts; they are read again from the journal."""
         self.queues.clear()
+        self._begun.clear()
         self._blocked.clear()
         self._refresh.reset()
 
@@ -81,9 +85,21 @@ class PendingStarts:
             for task_id in self._refresh.remove(gone.__contains__):
                 self.queues.release(task_id)
 
+    def hold(self, starts: Iterable[OpenStart]) -> None:
+        """Watch over the time of starts that wait for their stage."""
+        for start in starts:
+            self._blocked.hold(start)
+
+    def enter(self, starts: Iterable[OpenStart]) -> None:
+        """Accept the starts of a stage that begins."""
+        for start in starts:
+            self._enter(start)
+
     def restore(self, start: OpenStart) -> None:
         """Accept a waiting start that was read from the journal."""
-        if start.reason == "notBefore":
+        if start.stage is not None and start.stage.state is StageState.WAITING:
+            self._blocked.hold(start)
+        elif start.reason == "notBefore":
             self._blocked.until(start, start.not_before or 0)
         elif start.reason == "running":
             self._block(start.task, start.behind)
@@ -102,26 +118,15 @@ class PendingStarts:
 
     def take(self) -> list[OpenStart]:
         """Take the starts of one task whose turn it is; they share a run."""
-        starts = self._blocked.take(self.queues.is_taken)
-        if starts:
-            self.queues.occupy(starts[0].task.id)
-            return starts
-        start = self.queues.take()
-        while start is not None and start.expires_at is not None and start.expires_at <= now_ms():
-            self._drop(start, EXPIRED)
-            self.queues.release(start.task.id)
-            start = self.queues.take()
-        # Whatever waits for this task is served by an execution that begins now.
-        return [start, *self._blocked.join(start.task.id)] if start is not None else []
+        # In turn, so that many which become free together do not hold up the others, nor the other way round.
+        self._blocked_first = not self._blocked_first
+        ways = (self._take_blocked, self._take_queued)
+        return next((taken for way in ways[:: 1 if self._blocked_first else -1] if (taken := way())), [])
 
     def wait_for_capacity(self) -> None:
         """Record that the starts in the queues wait for the end of another execution."""
-        for start in self.queues.planned():
-            if not (start.unread or start.found_before):
-                start.first_read = start.task
-            # What ends meanwhile began before the POST to come: no baseline for it without another reading.
-            start.unread = True
-            self._ledger.starts.waits(start, "capacity")
+        if self.queues.fresh or self._begun:
+            self._record_places()
         for start in self._blocked.free_starts():
             start.unread = True
 
@@ -165,6 +170,55 @@ class PendingStarts:
 
     # ---- helpers
 
+    def _record_places(self) -> None:
+        for place, start in self.queues.places():
+            if start.state is StartState.WAITING and start not in self._begun:
+                continue
+            if not (start.unread or start.found_before):
+                start.first_read = start.task
+            # What ends meanwhile began before the POST to come: no baseline for it without another reading.
+            start.unread = True
+            if start.reason != "capacity":
+                start.place = place
+                self._ledger.starts.waits(start, "capacity")
+        self.queues.all_recorded()
+        self._begun.clear()
+
+    def _take_blocked(self) -> list[OpenStart]:
+        starts = self._blocked.take(self.queues.is_taken)
+        if starts:
+            self.queues.occupy(starts[0].task.id)
+        return starts
+
+    def _take_queued(self) -> list[OpenStart]:
+        start = self.queues.take()
+        while start is not None and start.expires_at is not None and start.expires_at <= now_ms():
+            self._drop(start, EXPIRED)
+            self.queues.release(start.task.id)
+            start = self.queues.take()
+        if start is None:
+            return []
+        # Whatever waits for this task is served by an execution that begins now.
+        starts = [*self._of_stages(start), start, *self._blocked.join(start.task.id)]
+        self._begun.difference_update(starts)
+        return starts
+
+    def _of_stages(self, first: OpenStart) -> list[OpenStart]:
+        """
+        Return what else waits in the queue of a task because its stage has begun, if *first* does.
+
+        The newest come first: what the server showed of the task before the run is read from them.
+        """
+        if first.stage is None or first.state is not StartState.WAITING:
+            return []
+        now = now_ms()
+
+        def alike(start: OpenStart) -> bool:
+            in_time = start.expires_at is None or start.expires_at > now
+            return in_time and start.stage is not None and start.state is StartState.WAITING
+
+        return self.queues.remove_of(first.task.id, alike)[::-1]
+
     def _enter(self, start: OpenStart) -> None:
         task = start.task
         if not task.has_sessions and task.enabled is False:
@@ -179,7 +233,10 @@ class PendingStarts:
             # A start that has waited was not delayed by the server.
             planned = start.state is StartState.PLANNED and start.owner is not None
             start.entered = start.owner.entered if planned and start.owner else time.monotonic()
+            self._blocked.leave(start)
             self.queues.add(start)
+            if start.state is StartState.WAITING:
+                self._begun.add(start)
 
     def _wait(self, start: OpenStart, execution_id: str | None, *, since: float) -> None:
         start.waits_since = since

@@ -1,8 +1,13 @@
-"""Starts that wait for their turn: one queue for each task, queues served in turn."""
+"""
+Starts that wait for their turn: one queue for each task, requests served in turn.
+
+A request of many tasks gets one of them each time its turn comes, so that it
+does not keep a request of one task waiting for all of them.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 from butler_mqtt.domain.open_work import OpenStart
@@ -20,41 +25,49 @@ class TaskQueues:
     def __init__(self) -> None:
         self._queues: dict[str, deque[OpenStart]] = {}
         self._taken: set[str] = set()
-        self._ready: deque[str] = deque()
+        #: Tasks whose turn it may be, by the request of the first start in their queue; requests in turn.
+        self._ready: OrderedDict[int, deque[str]] = OrderedDict()
         self._waiting = 0
+        self._recorded = 0
         #: How many of them expire.
         self.expiring = 0
 
     def __len__(self) -> int:
         return self._waiting
 
+    @property
+    def fresh(self) -> int:
+        """Count those that are not recorded as waiting."""
+        return self._waiting - self._recorded
+
     def clear(self) -> None:
         """Forget all starts, and which tasks are taken."""
         self._queues.clear()
         self._taken.clear()
         self._ready.clear()
-        self._waiting = self.expiring = 0
+        self._waiting = self._recorded = self.expiring = 0
 
     def add(self, start: OpenStart) -> None:
         """Let *start* wait at the end of its task's queue."""
         task_id = start.task.id
         queue = self._queues.setdefault(task_id, deque())
         queue.append(start)
-        self._waiting += 1
-        self.expiring += start.expires_at is not None
+        self._count(start, 1)
         if len(queue) == 1 and task_id not in self._taken:
-            self._ready.append(task_id)
+            self._make_ready(task_id)
 
     def take(self) -> OpenStart | None:
         """Return the start whose turn it is, None if every queue is empty or taken."""
         while self._ready:
-            task_id = self._ready.popleft()
+            request, tasks = self._ready.popitem(last=False)
+            task_id = tasks.popleft()
+            if tasks:  # behind all others
+                self._ready[request] = tasks
             queue = self._queues.get(task_id)
             if queue and task_id not in self._taken:
                 self._taken.add(task_id)
-                self._waiting -= 1
                 start = queue.popleft()
-                self.expiring -= start.expires_at is not None
+                self._count(start, -1)
                 return start
         return None
 
@@ -63,11 +76,30 @@ class TaskQueues:
         for queue in self._queues.values():
             yield from queue
 
-    def planned(self) -> list[OpenStart]:
-        """Return the starts of all queues that are not recorded as waiting."""
-        return [
-            start for queue in self._queues.values() for start in queue if start.state is StartState.PLANNED
-        ]
+    def places(self) -> Iterator[tuple[int, OpenStart]]:
+        """
+        Return all starts with their places, 1 for what is taken next.
+
+        Starts of one task have the place of their task, those of a task in hand
+        come after all whose turn it may be.
+        """
+        in_turn = [deque(tasks) for tasks in self._ready.values()]
+        order: dict[str, None] = {}
+        while in_turn:
+            for tasks in in_turn:
+                order[tasks.popleft()] = None
+            in_turn = [tasks for tasks in in_turn if tasks]
+        order |= dict.fromkeys(self._queues)
+        place = 0
+        for task_id in order:
+            queue = self._queues.get(task_id, ())
+            place += bool(queue)
+            for start in queue:
+                yield place, start
+
+    def all_recorded(self) -> None:
+        """Note that all starts are recorded as waiting by now."""
+        self._recorded = self._waiting
 
     def is_taken(self, task_id: str) -> bool:
         """Tell whether a run of the task is in hand."""
@@ -83,7 +115,7 @@ class TaskQueues:
             return
         self._taken.remove(task_id)
         if self._queues.get(task_id):
-            self._ready.append(task_id)
+            self._make_ready(task_id)
         else:
             self._queues.pop(task_id, None)
 
@@ -102,7 +134,26 @@ class TaskQueues:
             self._queues[task_id] = left
             if not left and task_id not in self._taken:
                 del self._queues[task_id]
-                self._ready.remove(task_id)
-            self._waiting -= len(removed)
-            self.expiring -= sum(start.expires_at is not None for start in removed)
+                self._not_ready(task_id)
+            for start in removed:
+                self._count(start, -1)
         return removed
+
+    # ---- helpers
+
+    def _count(self, start: OpenStart, change: int) -> None:
+        self._waiting += change
+        self.expiring += change * (start.expires_at is not None)
+        self._recorded += change * (start.state is StartState.WAITING)
+
+    def _make_ready(self, task_id: str) -> None:
+        self._ready.setdefault(self._queues[task_id][0].request_row, deque()).append(task_id)
+
+    def _not_ready(self, task_id: str) -> None:
+        # Not by the request of its first start, which may be another by now.
+        for request, tasks in self._ready.items():
+            if task_id in tasks:
+                tasks.remove(task_id)
+                if not tasks:
+                    del self._ready[request]
+                return

@@ -26,10 +26,12 @@ _STATUSES = {
     "tasksFailed": {"notStarted", "cancelled", "unknown"},
 }
 _OPTIONAL = {
-    "tasksStarted": {"executionId", "adopted", "result", "durationMs", "node", "message"},
-    "tasksQueued": {"reason", "behind"},
-    "tasksSkipped": {"executionId", "runningTaskId"},
-    "tasksFailed": {"code", "details"},
+    "tasksStarted": {"executionId", "adopted", "result", "durationMs", "node", "message", "stage"},
+    "tasksQueued": {"reason", "behind", "place", "stage"},
+    "tasksSkipped": {"executionId", "runningTaskId", "result", "stage"},
+    "tasksFailed": {"code", "details", "stage"},
+    "tasksDenied": {"stage"},
+    "tasksWouldStart": {"stage"},
 }
 
 
@@ -78,7 +80,8 @@ def _check_cancel(answer: dict[str, Any]) -> None:
 def _check_decision(answer: dict[str, Any]) -> None:
     always = {"requestId", "status", "tasksStarted", "tasksNotFound", "totalTasksStarted"}
     assert always <= set(answer), answer
-    assert set(answer) <= always | set(_STATUSES) | {"outcome"}, answer
+    assert set(answer) <= always | set(_STATUSES) | {"outcome", "stages"}, answer
+    _check_stages(answer)
     assert answer.get("outcome", "failed") in {"succeeded", "partial", "failed"}, answer
     assert answer["totalTasksStarted"] == len(answer["tasksStarted"]), answer
     for name, statuses in _STATUSES.items():
@@ -94,6 +97,18 @@ def _check_decision(answer: dict[str, Any]) -> None:
     )
     wrong = answer["tasksNotFound"] or answer.get("tasksDenied") or answer.get("tasksFailed")
     assert answer["status"] == ("failed" if not done else "partial" if wrong else "ok"), answer
+
+
+def _check_stages(answer: dict[str, Any]) -> None:
+    stages = answer.get("stages", [])
+    assert [one["stage"] for one in stages] == list(range(1, len(stages) + 1)), answer
+    entries = [entry for name in _STATUSES for entry in answer.get(name, ())]
+    assert all(("stage" in entry) == bool(stages) for entry in entries), answer
+    run_in = [entry["stage"] for entry in entries if stages and entry["status"] != "denied"]
+    for one in stages:
+        assert set(one) <= {"stage", "name", "status", "tasks"}, answer
+        assert one["status"] in {"waiting", "running", "succeeded", "failed", "notStarted"}, answer
+        assert one["tasks"] == run_in.count(one["stage"]), answer
 
 
 def _check_entry(name: str, entry: dict[str, Any], statuses: set[str]) -> None:

@@ -17,7 +17,7 @@ ENDS = ("succeeded", "failed", "aborted", "skipped", "unknown", "expired", "canc
 def events(sender: Sender, request_id: str) -> list[dict[str, Any]]:
     """Give the events about a request so far, repetitions too."""
     published = [got.json for got in sender.all() if got.topic.startswith(EVENT)]
-    return [event for event in published if request_id in event["requestIds"]]
+    return [event for event in published if request_id in event.get("requestIds", ())]
 
 
 def kinds(sender: Sender, request_id: str) -> list[str]:

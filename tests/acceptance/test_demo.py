@@ -66,7 +66,14 @@ def test_the_tour_succeeds_and_leaves_nothing_behind(broker: str, begin: Begin, 
     printed, _ = tour.communicate(timeout=90)
     assert tour.returncode == 0, printed
     assert "Every message answered once, every task started once per request." in printed
-    for code in ("invalid_task_id", '"denied"', "task_disabled", '"adopted": true', "tasksNotFound"):
+    for code in (
+        "invalid_task_id",
+        '"denied"',
+        "task_disabled",
+        '"adopted": true',
+        "tasksNotFound",
+        "previous_stage_failed",
+    ):
         assert code in printed
     sent, received, reported, ran = re.findall(r"^ +(\d+)  ", printed, re.MULTILINE)[-4:]
     assert int(sent) >= 14

@@ -278,3 +278,44 @@ def test_on_a_terminal_the_table_lives(daemon: Daemon, qlik: Qlik) -> None:
         reader.join(5)
         os.close(ours)
     assert "1 of 1 succeeded" in out
+
+
+def test_stages_are_shown_with_their_tasks_and_a_failure_stops_the_rest(daemon: Daemon, qlik: Qlik) -> None:
+    first = qlik.task("Extract", tags=["extract"], durationSeconds=0.5)
+    second = qlik.task("Transform", durationSeconds=0.5, result="fail", scriptLog=LOG)
+    third = qlik.task("Publish")
+    stages = [f"name=extract,taskId={first}", f"taskId={second}", f"name=publish,taskId={third}"]
+    arguments = [argument for stage in stages for argument in ("--stage", stage)]
+    code, out, _ = call(daemon, *arguments, "--request-id", "night")
+    assert code == 1
+    assert "1 of 3 succeeded, outcome: partial" in out
+    lines = [line.strip() for line in out.splitlines()]
+    shown = [line for line in lines if line.startswith("stage ") and ":" in line]
+    assert shown == [
+        "stage 1 extract: succeeded, 1 task",
+        "stage 2: failed, 1 task",
+        "stage 3 publish: notStarted, 1 task",
+    ]
+    assert [line[:9] for line in lines if line.startswith(("1 ", "2 ", "3 "))] == [
+        "1 extract",
+        "2        ",
+        "3 publish",
+    ]
+    assert "previous_stage_failed" in out
+    assert [qlik.executions(task) for task in (first, second, third)] == [1, 1, 0]
+
+
+def test_stages_can_be_rehearsed_and_resolved(daemon: Daemon, qlik: Qlik) -> None:
+    first, second = qlik.task("Extract, all"), qlik.task("Publish")
+    arguments = [
+        "--stage",
+        "taskName=Extract, all,name=one",
+        "--stage",
+        f"taskId={second},onFailure=continue",
+    ]
+    code, out, _ = call(daemon, *arguments, "--dry-run")
+    assert code == 0
+    assert "Extract, all" in out
+    command = [sys.executable, "-m", "butler_mqtt", "resolve", "-c", str(daemon.config_file), "--json"]
+    answer = json.loads(subprocess.run([*command, *arguments], capture_output=True, check=True).stdout)
+    assert [(one["taskId"], one["stage"]) for one in answer["tasks"]] == [(first, 1), (second, 2)]

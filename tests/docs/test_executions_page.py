@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 import butler_mqtt
-from butler_mqtt.contract import task_events
+from butler_mqtt.contract import stage_summary, task_events
 from butler_mqtt.domain.model import ExecutionStatus
 from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
 from butler_mqtt.domain.states import StartState
@@ -40,7 +40,10 @@ def rows(heading: str) -> Iterator[list[str]]:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: str(example["event"]))
 def test_each_example_is_an_event(example: dict[str, Any]) -> None:
     jsonschema.validate(example, SCHEMA)
-    about = example["executionId"] or f"{example['requestIds'][0]}/{example['taskId']}"
+    if "stage" in example:
+        about = f"{example['requestId']}/stage/{example['stage']}"
+    else:
+        about = example["executionId"] or f"{example['requestIds'][0]}/{example['taskId']}"
     assert example["eventId"] == f"{about}/{example['event']}"
 
 
@@ -52,7 +55,15 @@ def test_every_event_is_documented_below_a_heading_of_its_own() -> None:
 
 def test_every_event_that_the_program_publishes_is_documented() -> None:
     reported = {name for _, name in task_events.ENDS.values()} | set(task_events.PROGRESS.values())
-    reported |= {"queued", "started", "unknown", StartState.EXPIRED.value, StartState.CANCELLED.value}
+    reported |= {
+        stage_summary.STARTED,
+        stage_summary.ENDED,
+        "queued",
+        "started",
+        "unknown",
+        StartState.EXPIRED.value,
+        StartState.CANCELLED.value,
+    }
     assert reported == {example["event"] for example in EXAMPLES}
 
 

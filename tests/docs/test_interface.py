@@ -56,6 +56,8 @@ ASKED: list[tuple[dict[str, Any] | str, set[str]]] = [
         {"tasksNotFound"},
     ),
     ({"taskId": CROSS, "wait": "finished"}, {"tasksStarted"}),
+    ({"stages": [{"name": "first", "taskId": CROSS}, {"taskId": PROGRAM}]}, {"tasksQueued", "stages"}),
+    ({"stages": [{"taskId": DISABLED}, {"taskId": PROGRAM}], "wait": "finished"}, {"tasksFailed", "stages"}),
     ({"taskId": CROSS, "expiresAt": "2020-01-01T00:00:00Z"}, {"code"}),
     ({"taskId": [QUICK, UNKNOWN], "allMustExist": True}, {"code"}),
     ({"taskId": "abc"}, {"code"}),
@@ -104,7 +106,8 @@ class Conversation:
         elif message.topic == MqttSettings().status_topic:
             self.status.append(value)
         else:
-            assert message.topic == f"{MqttSettings().task_event_topic}/{value['taskId']}"
+            about = f"request/{value['requestId']}" if "stage" in value else value["taskId"]
+            assert message.topic == f"{MqttSettings().task_event_topic}/{about}"
             self.events.append(value)
 
 
@@ -192,6 +195,7 @@ def test_asyncapi_names_the_topics_of_the_defaults() -> None:
         "replies": defaults.task_start_reply_topic,
         "ownReplies": None,
         "events": f"{defaults.task_event_topic}/{{taskId}}",
+        "stageEvents": f"{defaults.task_event_topic}/request/{{requestId}}",
         "status": defaults.status_topic,
     }
 

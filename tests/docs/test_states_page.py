@@ -12,9 +12,11 @@ from butler_mqtt.domain.states import (
     REQUEST_MOVES,
     RUN_MOVES,
     RUN_OPEN,
+    STAGE_MOVES,
     START_MOVES,
     RequestState,
     RunState,
+    StageState,
     StartState,
 )
 from tests.project import ROOT
@@ -22,6 +24,7 @@ from tests.project import ROOT
 DOCUMENT = ROOT / "docs" / "states.md"
 PARTS = [
     pytest.param("Request", RequestState, REQUEST_MOVES, id="request"),
+    pytest.param("Stage", StageState, STAGE_MOVES, id="stage"),
     pytest.param("Start", StartState, START_MOVES, id="start"),
     pytest.param("Run", RunState, RUN_MOVES, id="run"),
 ]

@@ -86,7 +86,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(file: Path, make_journal: 
     assert names == ["outbox"]
 
 
-@pytest.mark.parametrize("earlier", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("earlier", ["0001", "0002", "0003", "0004"])
 def test_a_journal_of_an_earlier_format_keeps_its_requests(
     earlier: str, file: Path, make_journal: MakeJournal
 ) -> None:

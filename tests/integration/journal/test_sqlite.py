@@ -196,6 +196,7 @@ def test_the_highest_id_of_each_table_is_returned(journal: Journal) -> None:
             "requests": 0,
             "deliveries": 0,
             "starts": 0,
+            "stages": 0,
             "runs": 0,
             "outbox": 0,
             "parameter_namespaces": 0,

@@ -143,3 +143,15 @@ def test_a_cancel_is_not_retried(harness: Harness) -> None:
     harness.ask({"requestId": "erp-1", "cancel": "nobody"})
     with pytest.raises(Declined, match="request erp-1 is a cancel"):
         retried(harness)
+
+
+def test_what_failed_in_stages_is_retried_in_stages(harness: Harness) -> None:
+    tasks = [harness.site.add(name) for name in ("Extract", "Load", "Publish")]
+    stages = [{"taskId": tasks[0]}, {"taskId": tasks[1]}, {"taskId": tasks[2], "name": "publish"}]
+    harness.ask({"requestId": "night", "stages": stages})
+    for task, status in zip(tasks, (7, 8), strict=False):
+        harness.until(lambda task=task: harness.site.running(task))  # type: ignore[misc] # of now
+        harness.site.end(task, status)
+    harness.until(lambda: harness.rows(tables.starts)[2]["state"] == "notStarted")
+    again = requests_retry.retried(MqttSettings(), harness.path, "night", None, requests_retry.FAILED)
+    assert again["stages"] == [{"taskId": [tasks[1]]}, {"taskId": [tasks[2]], "name": "publish"}]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from butler_mqtt.contract import validation
-from butler_mqtt.domain.decisions import Decision, RefusedDecision, allowed, decide
+from butler_mqtt.domain.decisions import Decision, RefusedDecision, allowed, decide, decide_stage
 from butler_mqtt.domain.model import Request, Task
 from butler_mqtt.errors import RequestError
 from butler_mqtt.settings import StartTaskFilter
@@ -189,3 +189,49 @@ def test_nothing_is_started_that_was_not_asked_for_or_is_not_allowed(
         assert allowed(task, allow)
         assert any(selector.matches(task) for selector in selectors)
     assert not any(allowed(task, allow) for task in decided.denied)
+
+
+# Stages.
+
+
+def test_a_task_of_several_stages_is_in_the_first_that_names_it() -> None:
+    decided = decision(stages=[{"tag": "finance"}, {"tag": "daily"}, {"taskName": "Staff"}])
+    assert names(decided.tasks) == ["Sales", "Stock", "Staff"]
+    assert [decided.stages[task.id] for task in decided.tasks] == [1, 2, 3]
+
+
+def test_each_stage_joins_its_own_selectors() -> None:
+    stages = [{"tag": ["daily", "finance"], "match": {"tag": "all"}}, {"tag": ["daily", "finance"]}]
+    assert [decision(stages=stages).stages[task.id] for task in (SALES, STOCK)] == [1, 2]
+
+
+def test_what_each_stage_does_not_find_is_known() -> None:
+    decided = decision(stages=[{"tag": "daily"}, {"tag": ["none", "daily"]}, {"tag": "none"}])
+    assert [selector.value for selector in decided.not_found] == ["none"]
+    assert [[one.value for one in decided.missing[number]] for number in (1, 2, 3)] == [
+        [],
+        ["none"],
+        ["none"],
+    ]
+
+
+def test_the_limit_and_all_must_exist_are_for_all_stages_together() -> None:
+    stages = [{"tag": "daily"}, {"taskName": "Staff"}]
+    assert refusal(max_tasks=2, stages=stages).code == "too_many_tasks"
+    assert len(decision(max_tasks=3, stages=stages).tasks) == 3
+    assert refusal(allMustExist=True, stages=[{"tag": "daily"}, {"tag": "none"}]).code == "all_must_exist"
+
+
+def test_a_stage_that_begins_leaves_out_what_others_have_run() -> None:
+    asked = request(stages=[{"tag": "finance"}, {"tag": "daily"}])
+    answers = {selector: tuple(t for t in ALL if selector.matches(t)) for selector in asked.selectors[1:]}
+
+    def stage(max_tasks: int) -> Decision:
+        return decide_stage(
+            asked, 2, answers, taken={SALES.id}, others={SALES.id}, allow=OPEN, max_tasks=max_tasks
+        )
+
+    decided = stage(2)
+    assert (names(decided.tasks), decided.matched_by[STOCK.id]) == (["Stock"], ("tag:1",))
+    with pytest.raises(RequestError, match="means 2 tasks"):
+        stage(1)

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from butler_mqtt.domain.model import Task
 from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.domain.states import StartState
 from butler_mqtt.starting.task_queues import TaskQueues
 
 TASKS = ["a", "b", "c"]
@@ -24,11 +25,15 @@ class _Start:
     id: int
     task: Task
     expires_at: int | None
+    request_row: int
+    state: StartState = StartState.PLANNED
 
 
-def start_of(task_id: str, number: int) -> OpenStart:
-    """Return a start; every other one expires."""
-    return cast("OpenStart", _Start(number, Task(task_id, task_id), number if number % 2 else None))
+def start_of(task_id: str, number: int, request: int | None = None) -> OpenStart:
+    """Return a start, of a request of its own unless one is named; every other one expires."""
+    expires_at = number if number % 2 else None
+    row = number if request is None else request
+    return cast("OpenStart", _Start(number, Task(task_id, task_id), expires_at, row))
 
 
 def names(starts: list[OpenStart]) -> list[int]:
@@ -75,6 +80,44 @@ def test_tasks_have_their_turns_one_after_another() -> None:
         order.append(start.id)
         queues.release(start.task.id)
     assert order == [1, 5, 2, 3, 4]
+
+
+def test_a_request_of_many_tasks_does_not_keep_another_waiting_for_all_of_them() -> None:
+    queues = TaskQueues()
+    for number in range(1, 6):
+        queues.add(start_of(f"many {number}", number, request=1))
+    queues.add(start_of("single", 6, request=2))
+    queues.add(start_of("other", 7, request=3))
+    assert [(place, start.id) for place, start in queues.places()] == [
+        *((1, 1), (2, 6), (3, 7)),
+        *((4, 2), (5, 3), (6, 4), (7, 5)),
+    ]
+    order = []
+    while (start := queues.take()) is not None:
+        order.append(start.id)
+    assert order == [1, 6, 7, 2, 3, 4, 5]
+
+
+def test_starts_of_one_task_have_one_place() -> None:
+    queues = TaskQueues()
+    queues.occupy("in hand")
+    for number, task in enumerate(["in hand", "a", "a", "b"], 1):
+        queues.add(start_of(task, number))
+    assert [(place, start.id) for place, start in queues.places()] == [(1, 2), (1, 3), (2, 4), (3, 1)]
+
+
+def test_those_that_are_recorded_as_waiting_are_not_fresh() -> None:
+    queues = TaskQueues()
+    first, second = start_of("a", 1), start_of("b", 2)
+    queues.add(first)
+    queues.add(second)
+    first.state = second.state = StartState.WAITING
+    queues.all_recorded()
+    queues.add(start_of("c", 3))
+    assert (len(queues), queues.fresh) == (3, 1)
+    assert queues.take() is first
+    queues.remove(lambda start: start.id == 3)
+    assert (len(queues), queues.fresh) == (1, 0)
 
 
 def test_a_task_taken_after_its_start_came_is_not_returned() -> None:
@@ -151,10 +194,10 @@ class TaskQueuesAgainstAModel(RuleBasedStateMachine):
         self.taken: set[str] = set()
         self.numbers = count(1)
 
-    @rule(task=st.sampled_from(TASKS))
-    def add(self, task: str) -> None:
+    @rule(task=st.sampled_from(TASKS), request=st.sampled_from([None, 1, 2]))
+    def add(self, task: str, request: int | None) -> None:
         number = next(self.numbers)
-        self.queues.add(start_of(task, number))
+        self.queues.add(start_of(task, number, request))
         self.waiting[task].append(number)
 
     @rule()
