@@ -3,6 +3,7 @@
 # make check   ruff, mypy, and the table of imports
 # make bench   how fast it is, beside a bare client, some minutes; ARGS="--quick" for a first figure
 # make chaos   kills under load until the books add up; ARGS="--kills 1000 --seed 1"
+# make deb     the Debian package for this machine's release, in dist/
 # make clean   remove what the others made
 #
 # Nothing has to be done before. Python 3.11 or newer is found by itself; PYTHON=… chooses another.
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 # Debian keeps mosquitto where only root has it on the PATH.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
-.PHONY: help demo test check bench chaos clean tools
+.PHONY: help demo test check bench chaos deb clean tools
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
@@ -41,6 +42,11 @@ bench: $(VENV)/.dev tools
 chaos: $(VENV)/.dev tools
 	@$(RUN) benchmarks.chaos $(ARGS)
 
+deb: $(VENV)/.dev
+	@rm -rf build dist/*.deb dist/*.whl
+	@$(RUN) pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@PIP='$(abspath $(VENV))/bin/python -m pip' deploy/debian/build dist/*.whl dist
+
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -58,7 +64,7 @@ $(VENV)/.%: pyproject.toml
 
 # What the tests run besides Python: program:package of Debian.
 TOOLS := mosquitto:mosquitto mosquitto_pub:mosquitto-clients promtool:prometheus chromium:chromium \
-	systemd-analyze:systemd curl:curl openssl:openssl ip:iproute2
+	systemd-analyze:systemd curl:curl openssl:openssl ip:iproute2 groff:groff-base
 
 tools:
 	@missing=$$(for tool in $(TOOLS); do command -v $${tool%%:*} >/dev/null || echo $${tool#*:}; done); \

@@ -117,6 +117,7 @@ class StartTask:
     max_age_seconds: float | None = None
     if_running: str = "queue"  #: "queue" or "skip"
     max_concurrent_reloads: int | str = 0  #: 0 no limit, a number, or "auto"
+    allow_stop: bool = False  #: whether a cancel may stop executions
     script_log_lines: int = 20  #: last lines of the script log published with a failed reload, 0 for none
 
 

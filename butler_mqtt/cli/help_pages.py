@@ -15,6 +15,7 @@ ABOUT = {
     "run": "operations.md",
     "demo": "guarantees.md",
     "start": "requests.md",
+    "cancel": "requests.md#Cancel",
     "check": "check.md#The lines",
     "health": "monitoring.md#Health and readiness",
     "init": "install.md#Configuration",

@@ -8,6 +8,7 @@ import typer
 
 from butler_mqtt import __version__
 from butler_mqtt.cli import (
+    cancel,
     check,
     demo,
     health,
@@ -55,6 +56,7 @@ def root(
 app.command(epilog="Example: butler-mqtt run -c config.yaml")(run.run)
 app.command(epilog="Example: butler-mqtt demo --broker embedded")(demo.demo)
 app.command(epilog="Example: butler-mqtt start -c config.yaml --tag daily-reports --dry-run")(start.start)
+app.command(epilog="Example: butler-mqtt cancel erp-4711 --stop-running")(cancel.cancel)
 app.command(epilog="Example: butler-mqtt check -c config.yaml")(check.check)
 app.command(epilog="Example: butler-mqtt health --url http://127.0.0.1:9464")(health.health)
 app.command(epilog="Example: butler-mqtt init --qlik-host sense.example.com --certificates /root/export")(

@@ -18,6 +18,8 @@ from butler_mqtt.printable import counted, escaped, escaped_lines, wrapped
 _STYLES = {
     "started": "green",
     "wouldStart": "green",
+    "cancelled": "green",
+    "stopped": "green",
     "queued": "yellow",
     "running": "yellow",
     "alreadyRunning": "yellow",
@@ -35,6 +37,8 @@ def show(answer: Mapping[str, Any], *, as_json: bool, long: bool = False) -> Non
         print_text(answer["details"])
     else:
         started = f", {answer['totalTasksStarted']} started" if "totalTasksStarted" in answer else ""
+        if "cancelled" in answer:
+            started = f", {len(answer['tasksCancelled'])} tasks of request {answer['cancelled']} cancelled"
         print_text(f"{request}: {answer['status']}{started}", "bold")
     for stage in answer.get("stages", ()):
         print_text(*stage_line(stage))
@@ -142,4 +146,5 @@ def _facts(entry: Mapping[str, Any], as_id: Callable[[str], str] = str) -> str:
     facts += [f"place {entry['place']}"] if entry.get("place") else []
     facts += [f"behind {as_id(entry['behind'])}"] if entry.get("behind") else []
     facts += [str(entry["result"])] if entry.get("result") else []
+    facts += [f"shared with {', '.join(entry['sharedWith'])}"] if entry.get("sharedWith") else []
     return ", ".join([*facts, "adopted"] if entry.get("adopted") else facts)

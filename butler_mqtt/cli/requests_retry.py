@@ -89,6 +89,8 @@ def retried(
 def _again(request_rows: RequestRows, states: frozenset[str]) -> dict[str, Any] | None:
     """Make the request for what failed; None when nothing did."""
     document = json.loads(request_rows.request["document"])
+    if "cancel" in document:
+        return None
     kept = {key: document[key] for key in _OPTIONS if key in document}
     failed = list(dict.fromkeys(row["task_id"] for row in request_rows.starts if row["state"] in states))
     if failed and request_rows.stages:
@@ -115,6 +117,8 @@ def _stages(
 
 
 def _nothing_failed(request_rows: RequestRows) -> str:
+    if "cancel" in json.loads(request_rows.request["document"]):
+        return f"request {request_rows.request['request_id']} is a cancel; butler-mqtt cancel sends a new one"
     doubtful = [row["task_name"] for row in request_rows.starts if row["state"] == "unknown"]
     if doubtful:
         return (

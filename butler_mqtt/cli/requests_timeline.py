@@ -73,6 +73,12 @@ def _decision(request_rows: RequestRows) -> Iterator[Step]:
     if at is None:
         return
     wanted = [start for start in request_rows.starts if start["state"] != "denied"]
+    cancelled = json.loads(request["document"] or "{}").get("cancel")
+    if cancelled is not None:
+        if request["decided_at"] is not None:
+            text = f"decided: of request {cancelled} something is in doubt or being stopped; the reply waits"
+            yield Step(at, "decided", text)
+        return
     if request["decided_at"] is not None:
         names = ", ".join(f"{start['task_name']} ({start['kinds']})" for start in wanted) or "none"
         yield Step(at, "decided", f"decided: tasks selected: {names}")
@@ -102,7 +108,8 @@ def _start(request_rows: RequestRows, start: Row) -> Iterator[Step]:
         because = ": ".join(str(start[key]) for key in ("code", "details") if start[key])
         text = f"{name}: {start['state']}" + (f": {because}" if because else "")
         if start["state"] == "skipped":
-            text = f"{name}: skipped as asked, it ran already (execution {start['execution_id']})"
+            ran = f"task {start['running_task']}, of the same app," if start["running_task"] else "it"
+            text = f"{name}: skipped as asked, {ran} ran already (execution {start['execution_id']})"
         yield Step(start["changed_at"], start["state"], text, task_id)
 
 

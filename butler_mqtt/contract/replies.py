@@ -28,6 +28,7 @@ _PLACES: Mapping[str, tuple[str, str]] = {
     _S.SKIPPED: ("tasksSkipped", "alreadyRunning"),
     _S.DENIED: ("tasksDenied", "denied"),
     _S.UNKNOWN: ("tasksFailed", "unknown"),
+    _S.CANCELLED: ("tasksFailed", "cancelled"),
 }
 _ELSEWHERE = ("tasksFailed", "notStarted")
 #: Lists of starts that were carried out, or will be, as asked.
@@ -37,6 +38,9 @@ _ORDER = (*_DONE, "tasksDenied", "tasksFailed")
 
 #: States of a start in which what was asked for is done; so is one that runs and cannot be tracked.
 _SUCCEEDED = frozenset({_S.SUCCEEDED, _S.SKIPPED, _S.WOULD_START})
+
+#: States of a start of which nothing began.
+_NEVER_BEGAN = frozenset({_S.CANCELLED, _S.DENIED, _S.SKIPPED, _S.NOT_STARTED, _S.EXPIRED})
 
 #: A request all of whose starts ended with one of these is refused as a whole.
 _WHOLE = {
@@ -99,6 +103,8 @@ def goes_on(state: str, execution_id: str | None) -> bool:
 
 def whole_refusal(opened: OpenRequest) -> RequestError | None:
     """Return the refusal of a request for which nothing was begun, for one common reason; else None."""
+    if cancelled := taken_back(opened):
+        return cancelled
     # What was not started because of that is no reason of its own.
     codes = {start.code for start in opened.starts} - {"previous_stage_failed"}
     if len(codes) != 1 or opened.not_found:
@@ -107,6 +113,14 @@ def whole_refusal(opened: OpenRequest) -> RequestError | None:
     if code not in _WHOLE:
         return None
     return RequestError(code, _WHOLE[code], opened.starts[0].details or _WHOLE[code])
+
+
+def taken_back(opened: OpenRequest) -> RequestError | None:
+    """Return the refusal of a request that was cancelled before anything of it began; else None."""
+    cancelled = [start for start in opened.starts if start.state is _S.CANCELLED]
+    if not cancelled or any(start.state not in _NEVER_BEGAN for start in opened.starts):
+        return None
+    return RequestError("cancelled", _WHOLE["cancelled"], cancelled[0].details or _WHOLE["cancelled"])
 
 
 def reply(opened: OpenRequest, *, at_the_end: bool = False) -> dict[str, object]:
@@ -174,6 +188,8 @@ def _entry(start: OpenStart) -> dict[str, object]:
         entry["stage"] = start.stage.number
     if start.execution_id is not None:
         entry["executionId"] = start.execution_id
+    if start.running_task is not None:
+        entry["runningTaskId"] = start.running_task
     if start.adopted:
         entry["adopted"] = True
     if start.state is StartState.WAITING:
@@ -185,12 +201,17 @@ def _entry(start: OpenStart) -> dict[str, object]:
         entry["code"] = start.code
     if start.details is not None:
         entry["details"] = start.details
+    return entry | _result(start)
+
+
+def _result(start: OpenStart) -> dict[str, object]:
+    """Return how the execution of a start ended, or that for which its stage skipped it."""
     execution = start.outcome
     if execution is not None and start.state is not StartState.RUNNING:
-        entry["result"] = start.state.value
-        entry["durationMs"] = execution.duration_ms
-        entry["node"] = execution.node
-        entry["message"] = execution.message
-    elif start.skipped_result is not None:
-        entry["result"] = start.skipped_result
-    return entry
+        return {
+            "result": start.state.value,
+            "durationMs": execution.duration_ms,
+            "node": execution.node,
+            "message": execution.message,
+        }
+    return {} if start.skipped_result is None else {"result": start.skipped_result}

@@ -17,6 +17,7 @@ Row = Mapping[str, Any]
 _SHOWN: Mapping[str, str] = {
     "stage": "stage",
     "executionId": "execution_id",
+    "runningTaskId": "running_task",
     "code": "code",
     "details": "details",
     "reason": "reason",
@@ -63,11 +64,14 @@ def request_status(
         # The error that was replied, with the lists it came with.
         answer |= json.loads(request["reply"])
         missing = answer.get("tasksNotFound", missing)
+    cancel = _cancel_reply(request)
     refused = "failed" if state == RequestState.REFUSED else replies.status(lists, missing)
     answer["status"] = "pending" if state in replies.OPEN else refused
     states = [(start["state"], start["execution_id"], start.get("skipped_result")) for start in starts]
     goes_on = any(replies.goes_on(*one[:2]) for one in states) or _have_open(stages)
-    if state == RequestState.CLOSED and not goes_on:
+    if cancel:
+        answer |= cancel
+    elif state == RequestState.CLOSED and not goes_on:
         answer["outcome"] = replies.outcome(states, missing)
     if stages:
         answer["stages"] = [_stage(stage, starts) for stage in stages]
@@ -105,6 +109,16 @@ def _stage(stage: Row, starts: Sequence[Row]) -> dict[str, object]:
     entry = stage_summary.entry(stage["number"], stage["name"], stage["state"], tasks)
     times = (("startedAt", "began_at"), ("endedAt", "ended_at"))
     return entry | {key: stamp_ms(stage[column]) for key, column in times if stage[column] is not None}
+
+
+def _cancel_reply(request: Row) -> dict[str, Any]:
+    """Return the reply of a cancel that has one; nothing of any other request."""
+    if request["state"] != RequestState.CLOSED or not request["document"]:
+        return {}
+    if validation.reread(request["document"]).cancel is None:
+        return {}
+    reply: dict[str, Any] = json.loads(request["reply"])
+    return reply
 
 
 def _lists(request: Row, starts: Sequence[Row]) -> replies.Lists:

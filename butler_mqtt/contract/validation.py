@@ -37,7 +37,9 @@ FEATURES = frozenset(
     }
 )
 #: The features that are built; the others are refused with `not_supported`, never ignored.
-SUPPORTED: frozenset[str] = frozenset({"stages", "notBefore", "wait: finished", "ifRunning: queue"})
+SUPPORTED: frozenset[str] = frozenset(
+    {"stages", "cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"}
+)
 #: Those that are supported as well while `keyValueStore` is enabled.
 PARAMETERS: frozenset[str] = frozenset({"parameters", "parametersTtlSeconds"})
 
@@ -270,6 +272,8 @@ def _request(
         not_before=times.get("notBefore"),
         reply_topic=body.get("replyTopic"),
         stages=stages,
+        cancel=body.get("cancel"),
+        stop_running=body.get("stopRunning", False),
         parameters=parameters,
         parameters_ttl_ms=math.ceil(body.get("parametersTtlSeconds", 0) * 1000),
     )

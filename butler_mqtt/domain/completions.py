@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot
 from butler_mqtt.errors import QlikError, QlikRefused
@@ -56,6 +56,25 @@ class Posted:
     answer: str | QlikError | None
     snapshot: TaskSnapshot | None = None
     expired: bool = False
+
+
+class StopOutcome(Enum):
+    """What came of asking the server to stop the task of an execution."""
+
+    #: A poll showed that the execution is what runs, and the server accepted to stop the task.
+    ASKED = "asked"
+    #: It does not run any more; nothing was asked.
+    OVER = "over"
+    #: Other executions of the task run as well; nothing was asked.
+    NOT_ALONE = "notAlone"
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The outcome of one attempt to stop an execution, or why it is not known or failed."""
+
+    execution_id: str
+    outcome: StopOutcome | QlikError
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +188,7 @@ Completion = (
     | CapacityRead
     | Resolved
     | Posted
+    | StopAsked
     | Polled
     | ExecutionsPolled
     | Reconfigured

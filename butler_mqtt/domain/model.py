@@ -112,6 +112,7 @@ class Execution:
     `message` is the most informative of `details`, which are in order of time;
     `earlier_results` are the ids of the results of attempts before the one of `result_id`;
     `abort_reason` is the session's: 0 none, 1 by hand, 2 timeout, 3 task deleted.
+    `task_id` is whose it is, None where the server does not say.
     """
 
     id: str | None
@@ -128,6 +129,7 @@ class Execution:
     details: tuple[str, ...] = ()
     abort_reason: int = 0
     earlier_results: tuple[str, ...] = ()
+    task_id: str | None = None
 
     @property
     def active(self) -> bool:
@@ -147,7 +149,8 @@ class Task:
     `custom_properties` are (name, value) pairs, one for each value. `last` is
     the newest execution the server showed with the task; with `last_shown` and
     without `last` it has never run, without both nothing is known of that.
-    `app_available` is None where the task has no app or the server does not say.
+    `app_available` is None where the task has no app or the server does not say,
+    as is `app_id`.
     """
 
     id: str
@@ -159,6 +162,7 @@ class Task:
     last: Execution | None = None
     app_available: bool | None = None
     last_shown: bool = False
+    app_id: str | None = None
 
     @property
     def has_sessions(self) -> bool:
@@ -173,12 +177,14 @@ class TaskSnapshot:
 
     `task` is None when the server says that there is no such task.
     `executions` are merged by execution id, newest first. `sessions_readable`
-    is False for kinds of tasks without sessions.
+    is False for kinds of tasks without sessions. `of_app` are the executions of
+    other tasks of its app, read only where one of them may have kept it from being started.
     """
 
     task: Task | None
     executions: tuple[Execution, ...] = ()
     sessions_readable: bool = True
+    of_app: tuple[Execution, ...] = ()
 
 
 class Message(NamedTuple):
@@ -263,7 +269,8 @@ class Request(NamedTuple):
     object: parsing it again gives an equal request. `fingerprint` is equal for
     two requests that mean the same (design: without `issuedAt`, `expiresAt`,
     `replyTopic`, `wait`). `parameters_ttl_ms`: milliseconds for which
-    `parameters` are kept, 0 for ever.
+    `parameters` are kept, 0 for ever. `cancel` is the id of the request it takes
+    back, None for one that starts tasks.
     """
 
     document: str
@@ -284,6 +291,8 @@ class Request(NamedTuple):
     reply_topic: str | None = None
     parameters: tuple[Parameter, ...] = ()
     parameters_ttl_ms: int = 0
+    cancel: str | None = None
+    stop_running: bool = False
     stages: tuple[StagePlan, ...] = ()
 
     def of_stage(self, plan: StagePlan) -> Request:

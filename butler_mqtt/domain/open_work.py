@@ -95,7 +95,10 @@ class OpenStart:
     execution was seen to run after that. `outcome` is its execution as last
     seen, kept only while `owner` is. `stage` is the stage it belongs to; when it
     is skipped there, `skipped_result` is how the execution ended that ran. `place`
-    is its place among those that wait for capacity, as last reported.
+    is its place among those that wait for capacity, as last reported. `running_task`
+    is the task whose execution it was skipped for, where that is another one of its
+    app. `cancelled_by` is the row of the cancel that took it back, or had its
+    execution stopped.
     """
 
     id: int
@@ -126,6 +129,8 @@ class OpenStart:
     stage: OpenStage | None = None
     skipped_result: str | None = None
     place: int | None = None
+    running_task: str | None = None
+    cancelled_by: int | None = None
 
 
 class Doubt(Enum):
@@ -178,11 +183,13 @@ class Watch:
     An execution that is tracked to its end.
 
     `run` is None for one that others began and something of ours waits
-    behind. `published` are the events already published. Times are monotonic;
-    `gone_since` is when its session was first found gone without a result,
-    `snapshot` is the number of the poll to come, 0 while one is in flight.
-    `window` are the server's times between which it began, where a POST of ours was answered with it.
-    `skipped` are starts of stages that were skipped because it ran: their stage waits for its result.
+    behind: `waited_for` are the tasks whose starts do. `published` are the
+    events already published. Times are monotonic; `gone_since` is when its
+    session was first found gone without a result, `snapshot` is the number of
+    the poll to come, 0 while one is in flight. `window` are the server's
+    times between which it began, where a POST of ours was answered with it.
+    `skipped` are starts of stages that were skipped because it ran: their stage
+    waits for its result.
     """
 
     execution_id: str
@@ -192,7 +199,7 @@ class Watch:
     starts: list[OpenStart] = field(default_factory=list)
     skipped: list[OpenStart] = field(default_factory=list)
     published: set[str] = field(default_factory=set)
-    waited_for: bool = False
+    waited_for: set[str] = field(default_factory=set)
     gone_since: float | None = None
     snapshot: int = 0
     logs_asked: int = 0

@@ -198,13 +198,13 @@ def _running(snapshot: TaskSnapshot) -> Execution | None:
         if execution.session:
             return execution
     last = snapshot.task.last if snapshot.task is not None else None
-    if last is None or not last.active or not _may_run(snapshot):
+    if last is None or not last.active or not may_run(snapshot):
         return None
     same = [one for one in snapshot.executions if one.has_result(last.result_id)]
     return same[0] if same else last
 
 
-def _may_run(snapshot: TaskSnapshot) -> bool:
+def may_run(snapshot: TaskSnapshot) -> bool:
     """Return whether no obstacle to a start is shown: the result of a lost execution can stay active."""
     return (
         snapshot.task is not None
@@ -218,9 +218,10 @@ def ended_since(snapshot: TaskSnapshot, baseline: Baseline, before: Execution | 
     Return whether an execution ended about when, or after, the server was asked to start another.
 
     *before* is the newest execution as it was read before: it ran then, or
-    another has run since. Where that does not decide, the time of an end does.
+    another has run since. Where that does not decide, the time of an end does,
+    as it does for those of other tasks of the app.
     """
-    if not _may_run(snapshot):
+    if not may_run(snapshot):
         return False
     last = snapshot.task.last if snapshot.task is not None else None
     if before is not None and before.active:
@@ -230,7 +231,13 @@ def ended_since(snapshot: TaskSnapshot, baseline: Baseline, before: Execution | 
     if baseline.server_date is None:
         return False
     earliest = baseline.server_date - SERVER_CLOCK_SLACK
-    return any(one.stopped is not None and one.stopped >= earliest for one in snapshot.executions)
+    executions = (*snapshot.executions, *snapshot.of_app)
+    return any(one.stopped is not None and one.stopped >= earliest for one in executions)
+
+
+def runs_of_app(snapshot: TaskSnapshot) -> Execution | None:
+    """Return the execution of another task of the app that runs; the newest, should there be several."""
+    return next((one for one in snapshot.of_app if one.session and one.id is not None), None)
 
 
 def began_after_reading(execution: Execution, task: Task) -> bool:

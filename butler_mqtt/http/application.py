@@ -76,6 +76,7 @@ def rest(
         Route("/v4/reloadtask/start", start.__call__, methods=both),
         Route("/v4/reloadtask/{task_id}/start", start.__call__, methods=both),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
+        Route("/v4/requests/{request_id}/cancel", start.cancel, methods=both),
         *(key_values.routes() if key_values else ()),
         Route("/openapi.json", document, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),

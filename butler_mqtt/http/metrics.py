@@ -46,7 +46,6 @@ REPLIES = ("ok", "partial", "failed")
 #: Codes that the REST door gives by itself; no request of MQTT is answered with one.
 ONLY_REST = frozenset(
     {
-        "forbidden",
         "headers_too_large",
         "method_not_allowed",
         "not_found",

@@ -173,6 +173,12 @@ class Intake:
                 self._turn.after(one.arrival.on_stored, one.request_id)
         return [one for one in opened if one is not None]
 
+    def recorded(self, request_id: str) -> OpenRequest | None:
+        """Return the request of this turn that has that id; None if it came before, or not at all."""
+        if self._unit is not self._turn.unit or request_id not in self._new:
+            return None
+        return self._new[request_id][0]
+
     def refuse(self, arrival: Arrival, error: RequestError) -> None:
         """Record an arrival as refused with *error*, whatever it holds."""
         digest = None if arrival.message is None else _digest(arrival.message)

@@ -73,6 +73,19 @@ def holders(connection: Connection, request_ids: Collection[str]) -> dict[str, R
     return {row["request_id"]: row for row in _listed(connection, _HOLDERS, request_ids)}
 
 
+def newest_with_id(connection: Connection, request_id: str) -> Row | None:
+    """Return the request that holds *request_id*, else the newest that was refused under it; None: none."""
+    query = select(requests).where(has_id(request_id))
+    rows = read_rows(connection, query.order_by(requests.c.holds_id.desc(), requests.c.id.desc()).limit(1))
+    return rows[0] if rows else None
+
+
+def starts_covered(connection: Connection, request_row: int, cancel: int) -> Sequence[Row]:
+    """Return the starts of a request that the cancel in the row *cancel* took back or had stopped."""
+    query = select(starts).where(starts.c.request == request_row, starts.c.cancelled_by == cancel)
+    return read_rows(connection, query.order_by(starts.c.id))
+
+
 #: As the partial indexes have it: of requests that are open, and of starts that are not planned.
 IS_OPEN = requests.c.closed_at.is_(None)
 NOT_PLANNED = text("starts.state <> 'planned'")

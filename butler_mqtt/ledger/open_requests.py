@@ -247,6 +247,24 @@ class OpenRequests:
         else:
             self._let_go(opened)
 
+    def goes_on(self, opened: OpenRequest) -> None:
+        """Record that a cancel is on its way, and has its reply later."""
+        if opened.state is RequestState.RECEIVED:
+            self._move(opened, RequestState.DECIDED)
+            self._turn.unit.update(tables.requests, opened.id, decided_at=now_ms())
+
+    def answered(self, opened: OpenRequest, answer: Mapping[str, object]) -> None:
+        """Answer a cancel, which is over with that."""
+        self._move(opened, RequestState.CLOSED)
+        opened.reply = replies.encode(answer)
+        self._close(opened, opened.reply, None)
+        self._answer_all(opened, opened.reply, str(answer["status"]))
+
+    def present_state(self, row: int, stored: str) -> RequestState:
+        """Return the state of a request that has *stored* on disk, as this turn has changed it."""
+        changed = self._turn.unit.changed(tables.requests, row)
+        return RequestState(str(changed.get("state", stored)))
+
     def finish_if_ended(self, opened: OpenRequest, *, anyway: bool = False) -> None:
         """
         Answer those who wait for the end, once no execution of the request is active or to come.
@@ -257,10 +275,15 @@ class OpenRequests:
         """
         if not anyway and _goes_on(opened):
             return
-        reply = replies.reply(opened, at_the_end=True)
+        cancelled = replies.taken_back(opened)
+        if cancelled is not None:
+            reply, status = replies.refusal(opened.request_id, cancelled), cancelled.code
+        else:
+            reply = replies.reply(opened, at_the_end=True)
+            status = str(reply["status"])
         answer = replies.encode(reply)
         self._turn.unit.update(tables.requests, opened.id, final_reply=answer)
-        self._answer_all(opened, answer, str(reply["status"]))
+        self._answer_all(opened, answer, status)
         self._let_go(opened)
 
     # ---- helpers

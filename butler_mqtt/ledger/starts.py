@@ -62,15 +62,25 @@ class Starts:
             self._turn.unit.update(tables.starts, start.id, execution_id=execution_id, adopted=adopted)
         self.move(starts, StartState.RUNNING)
 
-    def skipped(self, starts: Sequence[OpenStart], execution_id: str | None) -> None:
-        """Record that the task ran already and was left alone, as asked."""
+    def skipped(
+        self, starts: Sequence[OpenStart], execution_id: str | None, *, running_task: str | None = None
+    ) -> None:
+        """Record that the task, or another one of its app, ran already and was left alone, as asked."""
         for start in starts:
-            start.execution_id = execution_id
+            start.execution_id, start.running_task = execution_id, running_task
             self._turn.unit.update(tables.starts, start.id, execution_id=execution_id)
+            if running_task is not None:
+                self._turn.unit.update(tables.starts, start.id, running_task=running_task)
             if start.stage is not None and execution_id is None:
                 # Its stage cannot wait for what nobody can name.
                 self._skipped_result(start, StartState.UNKNOWN)
         self.move(starts, StartState.SKIPPED)
+
+    def covered_by(self, starts: Sequence[OpenStart], cancel: int) -> None:
+        """Record that the request in the row *cancel* takes *starts* back, or has what they began stopped."""
+        for start in starts:
+            start.cancelled_by = cancel
+            self._turn.unit.update(tables.starts, start.id, cancelled_by=cancel)
 
     def denied(self, starts: Sequence[OpenStart]) -> None:
         """Record that the allow-list does not let *starts* be started any more, when their stage begins."""

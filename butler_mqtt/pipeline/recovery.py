@@ -7,13 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.domain.states import RunState, StartState
+from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import held_requests, queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.pipeline import stored_requests
 from butler_mqtt.pipeline.backlog import DISCARDED, Backlog
+from butler_mqtt.pipeline.cancel_requests import CancelRequests
 from butler_mqtt.pipeline.stored_requests import StoredRequests
 from butler_mqtt.printable import counted
 from butler_mqtt.resolving.resolver import Resolver
@@ -36,6 +38,7 @@ class Recovery:
         stages: Gets the requests with stages that are not over.
         stored: Reads requests and starts.
         backlog: Gets the requests without tasks.
+        cancels: Gets the cancels without reply.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Recovery:
         stages: Stages,
         stored: StoredRequests,
         backlog: Backlog,
+        cancels: CancelRequests,
     ) -> None:
         self._ledger = ledger
         self._resolver = resolver
@@ -53,6 +57,7 @@ class Recovery:
         self._stages = stages
         self._stored = stored
         self._backlog = backlog
+        self._cancels = cancels
 
     def load(self, transaction: Transaction) -> None:
         """Replace what is in memory by what is open in the journal."""
@@ -65,6 +70,7 @@ class Recovery:
         self._resolver.reset()
         self._dispatcher.reset()
         self._stages.reset()
+        self._cancels.reset()
         kept = self._stored.requests(transaction, queries.decided(transaction))
         finishing = self._stored.requests(transaction, queries.waiting_for_the_end(transaction))
         ledger.requests.load(queries.open_count(transaction), kept, finishing)
@@ -79,6 +85,7 @@ class Recovery:
             self._stages.restore(one, discarded=discarded)
         for opened in list(ledger.requests.finishing.values()):
             ledger.requests.finish_if_ended(opened)
+        self._resume_cancels(kept.values())
         if self._backlog.cancelling:
             held_requests.cancelled(transaction)
         self._backlog.refill(transaction)
@@ -90,6 +97,18 @@ class Recovery:
                 counted(waiting, "waits", "wait"),
                 extra={"action": "journal_read"},
             )
+
+    def _resume_cancels(self, kept: Iterable[OpenRequest]) -> None:
+        """Go on with cancels that have no reply, or refuse those that an operator has discarded."""
+        for opened in kept:
+            if opened.request.cancel is None:
+                continue
+            if opened.id in self._backlog.cancelling:
+                self._ledger.requests.refused(
+                    opened, RequestError("cancelled", "Request cancelled", DISCARDED)
+                )
+            else:
+                self._cancels.resume(opened)
 
     def _begin(self, transaction: Transaction, starts: dict[int, OpenStart]) -> tuple[int, int]:
         """Pass on runs without outcome, waiting and planned starts; return how many are planned and wait."""

@@ -107,6 +107,8 @@ class StoredRequests:
             details=row["details"],
             reason=row["reason"],
             behind=row["behind"],
+            running_task=row["running_task"],
+            cancelled_by=row["cancelled_by"],
             # Only its names are in the journal: what ran last is read again before it is started.
             unread=True,
             door=row["door"],

@@ -32,6 +32,7 @@ from butler_mqtt.domain.completions import (
     Reconfigured,
     Resolved,
     SessionBegan,
+    StopAsked,
 )
 from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.errors import RequestError
@@ -44,6 +45,7 @@ from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline.backlog import Backlog
+from butler_mqtt.pipeline.cancel_requests import CancelRequests
 from butler_mqtt.pipeline.disk_guard import DiskGuard
 from butler_mqtt.pipeline.dropped_events import DroppedEvents
 from butler_mqtt.pipeline.expiry import Expiry
@@ -120,9 +122,10 @@ class Turns:
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(settings.start_task.if_running)
         self.backlog = Backlog(self._ledger, self.resolver, stored, in_memory)
-        self._recovery = Recovery(
-            self._ledger, self.resolver, self.dispatcher, self.stages, stored, self.backlog
-        )
+        parts = (self._ledger, self.resolver, self.dispatcher)
+        may_stop = settings.start_task.allow_stop
+        self.cancels = CancelRequests(*parts, stored, self._intake.recorded, allow_stop=may_stop)
+        self._recovery = Recovery(*parts, self.stages, stored, self.backlog, self.cancels)
         self.expiry = Expiry(
             self._ledger,
             self.resolver,
@@ -192,12 +195,14 @@ class Turns:
             self.maintenance.step(transaction, hurried=hurried)
             # What is on disk only is read before anything new is recorded, so that reading gets all.
             self.backlog.refill(transaction)
+            self.cancels.turn_begins(transaction)
             self._outbox.refill(transaction)
             self.disk.check()
             if self.expiry.due(hurried=hurried):
                 self.expiry.step(transaction)
                 self.maintenance.tidy(transaction)
             recorded = self._apply_all(happened, transaction, again=again)
+            self.cancels.step()
             self._continue()
             if rows.unit:
                 self._intake.note_acknowledged()
@@ -314,10 +319,8 @@ class Turns:
                 self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
                 self.dispatcher.runs.polled(event, transaction)
-            case ExecutionsPolled():
-                self.dispatcher.executions_polled(event)
-            case CapacityRead(reloads):
-                self.dispatcher.capacity.read(reloads)
+            case ExecutionsPolled() | StopAsked() | CapacityRead():
+                self.dispatcher.apply(event)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
                 self.stages.reconfigured(settings)
@@ -351,8 +354,13 @@ class Turns:
 
     def _receive(self, transaction: Transaction, arrivals: list[Arrival], *, again: bool) -> None:
         opened = self._intake.receive(transaction, arrivals, again=again) if arrivals else []
+        cancels = [one for one in opened if one.request.cancel is not None]
+        if cancels:
+            opened = [one for one in opened if one.request.cancel is None]
         if opened:
             self.backlog.add(opened)
+        if cancels:
+            self.cancels.receive(cancels, transaction)
 
     def _has_room(self, coming: int = 0) -> bool:
         if self._ledger.requests.count + coming >= self._max_open:

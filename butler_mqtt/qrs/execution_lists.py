@@ -41,7 +41,7 @@ class ExecutionLists:
             if self._reads % ALL_SESSIONS_EVERY == 0:
                 alive = set()
             doubtful = [one for one in group if one not in alive]
-            sessions = self._sessions_by_id(doubtful) if doubtful else []
+            sessions = self.sessions_by_id(doubtful) if doubtful else []
             for execution in json_fields.executions(sessions, results):
                 if execution.id in known:
                     known[execution.id] = (
@@ -49,7 +49,8 @@ class ExecutionLists:
                     )
         return known
 
-    def _sessions_by_id(self, ids: Sequence[str]) -> list[object]:
+    def sessions_by_id(self, ids: Sequence[str]) -> list[object]:
+        """Read those of the sessions *ids* that are still there; raises like `read_by_id`."""
         try:
             return self._by_id("executionsession", "id", ids)
         except QlikRefused as error:

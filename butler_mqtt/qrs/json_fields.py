@@ -18,6 +18,12 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LARGEST = 2**53
 #: Longest text taken from the server into a reply.
 MAX_MESSAGE = 500
+#: By kind of task the key under which an execution session names it; of other kinds none is known.
+SESSION_TASKS: Mapping[int | None, str] = {
+    TaskType.RELOAD: "reloadTask",
+    TaskType.EXTERNAL_PROGRAM: "externalProgramTask",
+    TaskType.USER_SYNC: "userSyncTask",
+}
 #: Status of a result that shows none: counts as active, since nothing shows that it ended.
 UNKNOWN_STATUS = -1
 
@@ -101,6 +107,7 @@ def task(raw: Mapping[str, object]) -> Task | None:
         last=_last(part(raw, "operational", "lastExecutionResult")),
         app_available=_app_available(raw, kind),
         last_shown=isinstance(part(raw, "operational", "lastExecutionResult"), dict),
+        app_id=reference(part(raw, "app", "id")),
     )
 
 
@@ -145,6 +152,7 @@ def result(raw: Mapping[str, object]) -> Execution:
         duration_ms=number(raw.get("duration")),
         message=_message(raw.get("details")),
         details=_details(raw.get("details")),
+        task_id=reference(raw.get("taskID")),
     )
 
 
@@ -213,6 +221,7 @@ def _merge(rows: Iterable[Execution], session: Mapping[str, object] | None, owne
     oldest = datetime.min.replace(tzinfo=UTC)
     # max() keeps the first of equals: pass the later rows first.
     newest = max(reversed(rows), key=lambda row: row.started or row.began or oldest, default=None)
+    task_id = next((row.task_id for row in rows if row.task_id is not None), None)
     began = [moment for moment in (row.began for row in rows) if moment is not None]
     if session is not None and (created := time(session.get("createdDate"))) is not None:
         began.append(created)
@@ -236,4 +245,11 @@ def _merge(rows: Iterable[Execution], session: Mapping[str, object] | None, owne
         )
         if newest
         else (),
+        task_id=task_id or _task_of(session),
     )
+
+
+def _task_of(session: Mapping[str, object] | None) -> str | None:
+    """Return the id of the task that a session names, whatever kind it is of."""
+    named = (reference(part(session, kind, "id")) for kind in SESSION_TASKS.values())
+    return next((one for one in named if one is not None), None)

@@ -14,6 +14,7 @@ from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.qrs import json_fields, script_log
 from butler_mqtt.qrs.answer_errors import PassingOutage, execution_of, quoted, text_of, value_of
 from butler_mqtt.qrs.answer_limits import Limits
+from butler_mqtt.qrs.app_executions import AppExecutions
 from butler_mqtt.qrs.execution_lists import ExecutionLists
 from butler_mqtt.qrs.proxy_session import Exchange, ProxySession, ProxyTransport
 from butler_mqtt.qrs.retry_pauses import FIRST_PAUSE, Pause
@@ -81,6 +82,7 @@ class RepositoryConnection:
         self._lists = TaskLists(self._read, qrs.form)
         self._snapshots = Snapshots(self._read, self._lists)
         self._executions = ExecutionLists(self._read)
+        self._of_app = AppExecutions(self._read, self._executions)
         self._retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(PassingOutage),
             stop=tenacity.stop_any(
@@ -155,6 +157,27 @@ class RepositoryConnection:
     def read_snapshots(self, tasks: Iterable[Task]) -> dict[str, TaskSnapshot | QlikRefused]:
         """Read the snapshots of many tasks at once, by their ids; raises like `snapshot`."""
         return self._snapshots.snapshot(tasks)
+
+    def stop_task(self, task: Task) -> None:
+        """
+        Ask the server to stop whatever runs of *task*; one attempt, and 204 also where nothing runs.
+
+        Raises:
+            QlikUnavailable: Nothing was sent, or 429.
+            QlikRefused: The server answered 4xx, not 429.
+            OutcomeUnknown: It may be stopped or not.
+        """
+        self._post(f"/task/{task.id}/stop")
+
+    def app_executions(self, app_id: str) -> tuple[Execution, ...]:
+        """
+        Read what runs of an app, whichever of its tasks; where nothing does, what ran last.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses to answer.
+        """
+        return self._of_app.of_app(app_id)
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         """

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from butler_mqtt.domain.model import Selector, SelectorKind, Task, TaskSnapshot, TaskType
+from butler_mqtt.domain.model import Selector, SelectorKind, Task, TaskSnapshot
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.qrs import filters, json_fields
 from butler_mqtt.qrs.task_lists import MAYBE_CUT, NOT_UNDERSTOOD, Read, TaskLists
@@ -21,11 +21,9 @@ from butler_mqtt.qrs.task_lists import MAYBE_CUT, NOT_UNDERSTOOD, Read, TaskList
 #: Tasks of one question; with all three paths to a task about 7 KB of the URL.
 MAX_TASKS = 30
 
-#: The paths from an execution session to its task, by kind; the other kinds have no sessions that are known.
+#: The paths from an execution session to its task, by kind.
 _TASK_PATHS: Mapping[int | None, tuple[str, ...]] = {
-    TaskType.RELOAD: ("reloadTask", "id"),
-    TaskType.EXTERNAL_PROGRAM: ("externalProgramTask", "id"),
-    TaskType.USER_SYNC: ("userSyncTask", "id"),
+    kind: (key, "id") for kind, key in json_fields.SESSION_TASKS.items()
 }
 _Paths = Sequence[tuple[str, ...]]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from butler_mqtt.domain.model import Task
@@ -57,6 +57,13 @@ class TaskRefresh:
                 start.task = task or start.task
                 start.unread = start.found_before = False
             self._ready.append(held.starts)
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Return all starts that are held."""
+        for held in self._held.values():
+            yield from held.starts
+        for ready in self._ready:
+            yield from ready
 
     def take(self) -> list[OpenStart]:
         """Return the starts of a task that has been read; empty if there are none."""

@@ -115,6 +115,10 @@ class Resolver:
         """Accept requests, in order of arrival."""
         self._waiting.extend(requests)
 
+    def forget(self, opened: OpenRequest) -> None:
+        """Forget a request that waits."""
+        self._waiting = deque(one for one in self._waiting if one is not opened)
+
     def refresh(self, task_id: str) -> None:
         """Have a task read after now; `turn` asks for it."""
         self._refreshes[Selector(SelectorKind.TASK_ID, task_id)] = None

@@ -79,6 +79,15 @@ class Executions:
         """Return the executions of *task* that have not ended, oldest first."""
         return list(self._alive.get(task.id, {}).values())
 
+    def alive_of_app(self, app_id: str) -> list[SimulatedExecution]:
+        """Return the executions of all tasks of an app that have not ended."""
+        return [
+            one
+            for many in self._alive.values()
+            for one in many.values()
+            if (app := one.task.document.get("app")) is not None and app["id"] == app_id
+        ]
+
     def start(self, task: SimulatedTask, user: str) -> SimulatedExecution:
         """Trigger *task*, whatever state it is in; it runs at once or is queued."""
         skews = self._switches().node_clock_seconds

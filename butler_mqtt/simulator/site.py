@@ -182,6 +182,13 @@ class Site:
         alive = self.executions.alive(task)
         if alive and self.switches.already_running != "second":
             return alive[0].id if self.switches.already_running == "same" else EMPTY_GUID
+        if (
+            not alive
+            and app
+            and self.switches.same_app == "empty"
+            and self.executions.alive_of_app(app["id"])
+        ):
+            return EMPTY_GUID
         execution = self.executions.start(task, user)
         self._count(execution, call)
         return execution.id

@@ -32,6 +32,7 @@ class Switches:
     quoted_guid: Literal["refused", "accepted"] = "refused"
     error_text: Literal["escaped", "plain"] = "escaped"
     already_running: Literal["empty", "same", "second"] = "empty"
+    same_app: Literal["parallel", "empty"] = "parallel"
     synchronous_body: Literal["object", "string"] = "object"
     user_sync_synchronous: Literal["201", "400"] = "201"
     unknown_task: Literal["404", "400"] = "404"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from butler_mqtt.clock import now_ms
@@ -58,6 +58,21 @@ class BlockedStarts:
         self._expiring.clear()
         self._expiries.clear()
         self._tidy_at = TIDY_AT
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Return all starts that wait."""
+        for group in self._groups.values():
+            yield from group.starts
+        yield from (start for _, _, start in self._timed if start.state is StartState.WAITING)
+
+    def remove(self, gone: Collection[OpenStart]) -> None:
+        """Forget starts; what has to wait for the same from now on still does."""
+        for task_id in {start.task.id for start in gone} & self._groups.keys():
+            group = self._groups[task_id]
+            group.starts = [start for start in group.starts if start not in gone]
+        if any(start.reason == "notBefore" for start in gone):
+            self._timed = [entry for entry in self._timed if entry[2] not in gone]
+            heapq.heapify(self._timed)
 
     def behind(self, task_id: str) -> tuple[bool, str | None]:
         """Tell whether starts of the task have to wait now, and behind which execution."""

@@ -24,6 +24,13 @@ class RanAlready:
 
 
 @dataclass(frozen=True, slots=True)
+class AppRuns:
+    """Nothing began, since an execution of another task of the same app runs."""
+
+    execution: Execution
+
+
+@dataclass(frozen=True, slots=True)
 class NotStarted:
     """Nothing began; `code` and `details` are those of the reply."""
 
@@ -50,6 +57,6 @@ class PostAgain:
     renewed: bool = False
 
 
-Conclusion = Began | RanAlready | NotStarted | Undecidable | PostAgain
+Conclusion = Began | RanAlready | AppRuns | NotStarted | Undecidable | PostAgain
 
 EXPIRED = NotStarted("expired", "it had not begun when the time of the request was over", StartState.EXPIRED)

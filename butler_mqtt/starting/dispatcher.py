@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from butler_mqtt.domain.completions import Completion, ExecutionsPolled, Posted
+from butler_mqtt.domain.completions import CapacityRead, Completion, ExecutionsPolled, Posted, StopAsked
 from butler_mqtt.domain.open_work import Run
 from butler_mqtt.errors import QlikError
 from butler_mqtt.journal.transaction import Transaction
@@ -22,6 +22,7 @@ from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.refresh import TaskRefresh
 from butler_mqtt.settings import StartTask
 from butler_mqtt.starting.blocked_starts import BlockedStarts
+from butler_mqtt.starting.cancellation import Cancellation
 from butler_mqtt.starting.capacity import Capacity
 from butler_mqtt.starting.deadlines import Deadlines
 from butler_mqtt.starting.execution_poller import ExecutionPoller
@@ -93,6 +94,17 @@ class Dispatcher:
             backoff=self._backoff,
             server_time=server_time,
         )
+        self.cancellation = Cancellation(
+            rows,
+            ledger,
+            pending=self.pending,
+            runs=self.runs,
+            tracker=self.tracker,
+            post_workers=self.post_workers,
+            withdraw=self._withdraw,
+            longest_pause=timings.longest_pause,
+            deadline=deadline,
+        )
         #: Runs submitted to the threads in this turn or before.
         self._posting: set[int] = set()
 
@@ -112,6 +124,7 @@ class Dispatcher:
         self._posting = set(self.post_workers.in_hand)
         self.reconciler.reset()
         self.tracker.reset()
+        self.cancellation.reset()
 
     def posted(self, events: Sequence[Posted], transaction: Transaction) -> None:
         """Apply the outcomes of POSTs."""
@@ -123,11 +136,17 @@ class Dispatcher:
             self._rows.at_once_after(self.post_workers.recorded, event.run)
         self.runs.posted(events, transaction)
 
-    def executions_polled(self, event: ExecutionsPolled) -> None:
-        """Apply what a poll of executions showed."""
-        self.tracker.polled(event)
-        if not isinstance(event.shown, QlikError):
-            self._deadlines.restart()
+    def apply(self, event: ExecutionsPolled | StopAsked | CapacityRead) -> None:
+        """Apply what a poll of executions showed, what came of a stop, or how many reloads the site runs."""
+        match event:
+            case ExecutionsPolled():
+                self.tracker.polled(event)
+                if not isinstance(event.shown, QlikError):
+                    self._deadlines.restart()
+            case StopAsked():
+                self.cancellation.stop_asked(event)
+            case CapacityRead(reloads):
+                self.capacity.read(reloads)
 
     def resumed(self) -> None:
         """Restart the deadlines: the process stood still, and the server may long have recovered."""
@@ -181,6 +200,13 @@ class Dispatcher:
         if room <= 0:
             self.pending.wait_for_capacity()
         return room
+
+    def _withdraw(self, run_id: int) -> bool:
+        """Take a run back that was submitted, if no thread has begun to post it."""
+        if not self.post_workers.withdraw(run_id):
+            return False
+        self._posting.discard(run_id)
+        return True
 
     def _submit(self, run: Run) -> None:
         self.post_workers.post(run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from butler_mqtt.contract import task_events
@@ -87,6 +87,11 @@ class ExecutionTracker:
         """Return the watch over an execution, None if it is not tracked."""
         return self._watches.get(execution_id)
 
+    def starts(self) -> Iterator[OpenStart]:
+        """Return the starts that executions serve which have not ended."""
+        for watch in self._watches.values():
+            yield from watch.starts
+
     def track(
         self,
         execution_id: str,
@@ -111,6 +116,7 @@ class ExecutionTracker:
             window: The server's times between which it certainly began.
         """
         watch = self._watch(execution_id, task)
+        watch.task = _slim(task)  # it may have been watched for a start of another task of the app
         watch.window = window
         watch.since = min(watch.since, self._monotonic() - age)
         watch.run = run
@@ -118,10 +124,16 @@ class ExecutionTracker:
         watch.published |= published
 
     def wait_for(self, execution_id: str, task: Task) -> None:
-        """Track an execution because a start waits behind it."""
+        """Track an execution because a start of *task* waits behind it, whichever task it is of."""
         watch = self._watch(execution_id, task)
         if not watch.waited_for:
-            watch.waited_for = True
+            self._poll_in(self._timings.least_poll, watch)
+        watch.waited_for.add(task.id)
+
+    def hurry(self, execution_id: str) -> None:
+        """Poll an execution soon: it is about to end."""
+        watch = self._watches.get(execution_id)
+        if watch is not None and watch.snapshot:
             self._poll_in(self._timings.least_poll, watch)
 
     def await_result(self, execution_id: str, task: Task, starts: Iterable[OpenStart]) -> None:
@@ -157,11 +169,17 @@ class ExecutionTracker:
         for execution_id, execution in event.shown.items():
             watch = self._watches.get(execution_id)
             if watch is not None:
-                if watch.waited_for and execution is not None and execution.session:
-                    self._blocked.seen(watch.task.id, execution_id, event.asked_at)
+                if execution is not None and execution.session:
+                    self._seen(watch, execution, event.asked_at)
                 self._judge(watch, execution, event.logs.get(execution_id))
 
     # ---- helpers
+
+    def _seen(self, watch: Watch, execution: Execution, asked_at: float) -> None:
+        """Note that an execution runs, for the starts of its own task: of another one two may run at once."""
+        for task_id in watch.waited_for:
+            if execution.task_id in {None, task_id}:
+                self._blocked.seen(task_id, watch.execution_id, asked_at)
 
     def _judge(self, watch: Watch, execution: Execution | None, log: list[str] | None) -> None:
         if execution is not None and watch.window is not None:
@@ -206,9 +224,9 @@ class ExecutionTracker:
 
     def _free(self, watch: Watch) -> None:
         """Release what waits behind an execution that does not run any more, whatever its result will be."""
-        if watch.waited_for:
-            watch.waited_for = False
-            self._blocked.free(watch.task.id, watch.execution_id)
+        for task_id in watch.waited_for:
+            self._blocked.free(task_id, watch.execution_id)
+        watch.waited_for = set()
 
     def _failed(self, error: QlikError) -> None:
         # A refusal is repeated as seldom as possible: only an operator can end it.
@@ -228,10 +246,14 @@ class ExecutionTracker:
     def _watch(self, execution_id: str, task: Task) -> Watch:
         watch = self._watches.get(execution_id)
         if watch is None:
-            slim = Task(task.id, task.name, task.task_type)
-            watch = self._watches[execution_id] = Watch(execution_id, slim, self._monotonic())
+            watch = self._watches[execution_id] = Watch(execution_id, _slim(task), self._monotonic())
             self._poll_in(self._timings.least_poll, watch)
         return watch
 
     def _poll_in(self, seconds: float | None, watch: Watch) -> None:
         self._schedule.add(watch, self._monotonic(), seconds)
+
+
+def _slim(task: Task) -> Task:
+    """Return a task without what was read of it: many executions are tracked for long."""
+    return Task(task.id, task.name, task.task_type)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from datetime import datetime
 
 from butler_mqtt.clock import now_ms
@@ -23,6 +23,7 @@ from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.resolver import refused_by_qlik
 from butler_mqtt.starting.conclusions import (
     EXPIRED,
+    AppRuns,
     Began,
     Conclusion,
     NotStarted,
@@ -86,6 +87,39 @@ class OpenRuns:
         """Forget all runs; they are read again from the journal."""
         self._runs.clear()
         self.repeat.clear()
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Return the starts of all runs."""
+        for run in self._runs.values():
+            yield from run.starts
+
+    def withdraw(self, starts: Set[OpenStart], recall: Callable[[int], bool]) -> set[OpenStart]:
+        """
+        Take *starts* out of the runs of which nothing was sent; a run that serves no others ends.
+
+        Args:
+            starts: To be cancelled, as the caller records.
+            recall: Takes a run back from the threads; False if one of them has begun to post it.
+
+        Returns:
+            Those of *starts* whose runs may have begun an execution: they stay with them.
+        """
+        stay: set[OpenStart] = set()
+        for run in [self._runs[one] for one in {start.run for start in starts} if one in self._runs]:
+            gone = [start for start in run.starts if start in starts]
+            others = [start for start in run.starts if start not in gone]
+            waits = run in self.repeat
+            if not waits and (others or run.state is not RunState.INTENDED or not recall(run.id)):
+                stay.update(gone)
+                continue
+            run.starts = others
+            if not others:
+                if waits:
+                    self.repeat.remove(run)
+                self._ledger.runs.began_nothing(run)
+                self._runs.pop(run.id)
+                self._pending.queues.release(run.task.id)
+        return stay
 
     def intend(self, starts: list[OpenStart]) -> Run:
         """Record the intent to post one run for *starts*, all of one task."""
@@ -240,6 +274,8 @@ class OpenRuns:
                 self._began(run, execution_id, adopted=adopted)
             case RanAlready(execution):
                 self._ran_already(run, execution)
+            case AppRuns(execution):
+                self._app_runs(run, execution)
             case NotStarted(code, details, state):
                 self._ledger.runs.not_started(run, code, details, state)
             case Undecidable(details):
@@ -272,6 +308,23 @@ class OpenRuns:
             self._tracker.await_result(execution.id, run.task, in_stages)
         self._pending.wait_behind(
             run.task, [start for start in others if not start.skip_if_running], execution.id
+        )
+
+    def _app_runs(self, run: Run, execution: Execution) -> None:
+        """Let the starts of a run skip, or wait behind, an execution of another task of their app."""
+        _log.info(
+            "task %s (%s) is not started yet: execution %s of task %s, which reloads the same app, runs",
+            run.task.name,
+            run.task.id,
+            execution.id,
+            execution.task_id,
+            extra={"action": "app_busy", "request_id": run.starts[0].request_id},
+        )
+        self._ledger.runs.began_nothing(run)
+        skipped = [start for start in run.starts if start.skip_if_running]
+        self._ledger.starts.skipped(skipped, execution.id, running_task=execution.task_id)
+        self._pending.wait_behind(
+            run.task, [start for start in run.starts if not start.skip_if_running], execution.id
         )
 
     def _share(self, run: Run, execution_id: str, starts: list[OpenStart]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Task
@@ -61,6 +61,8 @@ class PendingStarts:
     def add(self, starts: Iterable[OpenStart]) -> None:
         """Accept planned starts, in order of arrival."""
         for start in starts:
+            if start.state is StartState.CANCELLED:
+                continue  # in the turn in which it was decided
             if start.not_before is not None and start.not_before > now_ms():
                 self._ledger.starts.waits(start, "notBefore")
                 self._blocked.until(start, start.not_before)
@@ -76,6 +78,23 @@ class PendingStarts:
         """Accept the starts of a stage that begins."""
         for start in starts:
             self._enter(start)
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Return all starts without a run."""
+        yield from self.queues.starts()
+        yield from self._refresh.starts()
+        yield from self._blocked.starts()
+
+    def withdraw(self, starts: Collection[OpenStart]) -> None:
+        """Forget *starts*; those without a run are not carried out any more."""
+        gone = set(starts)
+        self._begun -= gone
+        for task_id in {start.task.id for start in gone}:
+            self.queues.remove_of(task_id, gone.__contains__)
+        self._blocked.remove(gone)
+        if len(self._refresh):
+            for task_id in self._refresh.remove(gone.__contains__):
+                self.queues.release(task_id)
 
     def restore(self, start: OpenStart) -> None:
         """Accept a waiting start that was read from the journal."""

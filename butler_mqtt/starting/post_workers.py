@@ -14,9 +14,12 @@ from butler_mqtt.domain.completions import Completion, Posted
 from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskSnapshot
 from butler_mqtt.domain.open_work import Run
 from butler_mqtt.errors import QlikError
+from butler_mqtt.starting import stop_calls
+from butler_mqtt.starting.app_sessions import AppReader, with_app
+from butler_mqtt.starting.stop_calls import TaskStopper
 
 
-class TaskStarter(Protocol):
+class TaskStarter(AppReader, TaskStopper, Protocol):
     """The side of the Qlik server that starts tasks."""
 
     def start(self, task: Task) -> str | None:
@@ -26,6 +29,14 @@ class TaskStarter(Protocol):
         """Read a task with its sessions and results; raises QlikUnavailable or QlikRefused."""
 
 
+@dataclass(frozen=True, slots=True)
+class _StopJob:
+    """An execution of a task that is to be stopped."""
+
+    task: Task
+    execution_id: str
+
+
 @dataclass(slots=True)
 class _PostJob:
     """One POST; `over_at` is when the time of all its starts is over."""
@@ -33,6 +44,9 @@ class _PostJob:
     run: int
     task: Task
     over_at: int | None
+
+
+_Job = _PostJob | _StopJob
 
 
 class PostWorkers:
@@ -47,8 +61,8 @@ class PostWorkers:
         self._emit = emit
         self._lock = threading.Lock()
         #: Jobs that wait for a thread, or threads that wait for a job.
-        self._jobs: deque[_PostJob | None] = deque()
-        self._idle: list[SimpleQueue[_PostJob | None]] = []
+        self._jobs: deque[_Job | None] = deque()
+        self._idle: list[SimpleQueue[_Job | None]] = []
         #: Runs submitted to the threads whose outcome is not on disk.
         self.in_hand: set[int] = set()
         self._abandoned = False
@@ -65,15 +79,33 @@ class PostWorkers:
         over_at = max(times) if len(times) == len(run.starts) else None
         self._submit(_PostJob(run.id, run.task, over_at))
 
+    def withdraw(self, run_id: int) -> bool:
+        """Take a run back that waits for a thread; False if one has begun to post it."""
+        with self._lock:
+            waiting = [job for job in self._jobs if isinstance(job, _PostJob) and job.run == run_id]
+            for job in waiting:
+                self._jobs.remove(job)
+        if waiting:
+            self.in_hand.discard(run_id)
+        return bool(waiting)
+
+    def ask_stop(self, task: Task, execution_id: str) -> None:
+        """Have an execution of *task* stopped; what came of it is submitted as `StopAsked`."""
+        self._submit(_StopJob(task, execution_id))
+
     def recorded(self, run_id: int) -> None:
         """Forget a run whose outcome is on disk."""
         self.in_hand.discard(run_id)
 
     def work(self, qlik: TaskStarter) -> None:
         """Post, job by job, until `stop`; runs in several threads."""
-        jobs: SimpleQueue[_PostJob | None] = SimpleQueue()
+        jobs: SimpleQueue[_Job | None] = SimpleQueue()
         while (job := self._next(jobs)) is not None:
-            if not self._abandoned:
+            if self._abandoned:
+                continue
+            if isinstance(job, _StopJob):
+                self._emit(stop_calls.ask(qlik, job.task, job.execution_id))
+            else:
                 self._emit(_outcome(qlik, job))
 
     def abandon(self) -> None:
@@ -84,7 +116,7 @@ class PostWorkers:
         """Let one thread in `work` end after the job in hand."""
         self._submit(None)
 
-    def _submit(self, job: _PostJob | None) -> None:
+    def _submit(self, job: _Job | None) -> None:
         with self._lock:
             if not self._idle:
                 self._jobs.append(job)
@@ -93,7 +125,7 @@ class PostWorkers:
             jobs = self._idle.pop()
         jobs.put(job)
 
-    def _next(self, jobs: SimpleQueue[_PostJob | None]) -> _PostJob | None:
+    def _next(self, jobs: SimpleQueue[_Job | None]) -> _Job | None:
         with self._lock:
             if self._jobs:
                 return self._jobs.popleft()
@@ -131,6 +163,6 @@ def _disabled(qlik: TaskStarter, task: Task) -> TaskSnapshot | None:
 
 def _try_snapshot(qlik: TaskStarter, task: Task) -> TaskSnapshot | None:
     try:
-        return qlik.snapshot(task)
+        return with_app(qlik, qlik.snapshot(task))
     except QlikError:
         return None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from queue import SimpleQueue
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import Completion, Polled
@@ -21,6 +21,7 @@ from butler_mqtt.domain.reconciliation import (
     ended_since,
     reason_not_started,
     reconcile,
+    runs_of_app,
 )
 from butler_mqtt.errors import QlikError, QlikRefused
 from butler_mqtt.journal import queries
@@ -28,7 +29,9 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.qrs.retry_pauses import pause_after
+from butler_mqtt.starting.app_sessions import AppReader, with_app
 from butler_mqtt.starting.conclusions import (
+    AppRuns,
     Began,
     Conclusion,
     NotStarted,
@@ -50,11 +53,19 @@ _UNDECIDABLE = Undecidable(
 _log = logging.getLogger("butler_mqtt.reconciler")
 
 
-class SnapshotReader(Protocol):
+class SnapshotReader(AppReader, Protocol):
     """The side of the Qlik server that shows what became of tasks."""
 
     def read_snapshots(self, tasks: Iterable[Task]) -> Mapping[str, TaskSnapshot | QlikRefused]:
         """Read tasks with their sessions and results, by id; raises QlikUnavailable or QlikRefused."""
+
+
+class _PollJob(NamedTuple):
+    """A run whose task is to be read; `with_app`: with what runs of its app, if nothing of itself does."""
+
+    run: int
+    task: Task
+    with_app: bool
 
 
 class Reconciler:
@@ -86,7 +97,7 @@ class Reconciler:
         self._runs: dict[int, Run] = {}
         self._due: list[tuple[float, int, int]] = []
         self._sequence = count()
-        self._jobs: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_PollJob | None] = SimpleQueue()
         #: How many tasks are read with one call: half as many after each call that failed, since one task
         #: that cannot be read must not keep the others from being read.
         self._together = MAX_SNAPSHOTS
@@ -98,30 +109,33 @@ class Reconciler:
 
     def work(self, qlik: SnapshotReader) -> None:
         """Read tasks, many at a time, until `stop`; runs in a thread of its own."""
-        while runs := self._next_runs():
+        while jobs := self._next_jobs():
             asked_at = time.monotonic()
             try:
-                snapshots: Mapping[str, TaskSnapshot | QlikError] = qlik.read_snapshots(runs.values())
+                snapshots: Mapping[str, TaskSnapshot | QlikError] = qlik.read_snapshots(
+                    job.task for job in jobs
+                )
             except QlikError as error:
-                snapshots = {task.id: error for task in runs.values()}
+                snapshots = {job.task.id: error for job in jobs}
                 self._together = max(1, self._together // 2)
             else:
                 self._together = MAX_SNAPSHOTS
-            for run_id, task in runs.items():
-                self._emit(Polled(run_id, asked_at, snapshots[task.id]))
+            for job in jobs:
+                shown = snapshots[job.task.id]
+                self._emit(Polled(job.run, asked_at, _with_app(qlik, shown) if job.with_app else shown))
 
-    def _next_runs(self) -> dict[int, Task]:
-        """Wait for jobs and return those that are ready, with the tasks of their runs; none at the end."""
-        runs: dict[int, Task] = {}
+    def _next_jobs(self) -> list[_PollJob]:
+        """Wait for jobs and return those that are ready; none at the end."""
+        jobs: dict[int, _PollJob] = {}
         job = self._jobs.get()
         while job is not None:
-            runs[job[0]] = job[1]
-            if len(runs) >= self._together or self._jobs.empty():
-                return runs
+            jobs[job.run] = job
+            if len(jobs) >= self._together or self._jobs.empty():
+                return list(jobs.values())
             job = self._jobs.get()
-        if runs:
+        if jobs:
             self.stop()  # for the next call
-        return runs
+        return list(jobs.values())
 
     def stop(self) -> None:
         """Let `work` end after the job in hand."""
@@ -157,7 +171,8 @@ class Reconciler:
         while self._due and self._due[0][0] <= now:
             _, _, run_id = heapq.heappop(self._due)
             if run_id in self._runs:
-                self._jobs.put((run_id, self._runs[run_id].task))
+                run = self._runs[run_id]
+                self._jobs.put(_PollJob(run_id, run.task, run.doubt is Doubt.EMPTY))
 
     def polled(self, run: Run, event: Polled, transaction: Transaction) -> Conclusion | None:
         """Return what a poll showed of *run*; None while it stays in doubt, or is not any more."""
@@ -287,6 +302,16 @@ class Reconciler:
         heapq.heappush(self._due, (time.monotonic() + seconds, next(self._sequence), run.id))
 
 
+def _with_app(qlik: AppReader, shown: TaskSnapshot | QlikError) -> TaskSnapshot | QlikError:
+    """Return a snapshot with what runs of the app of its task, or why that cannot be read."""
+    if isinstance(shown, QlikError):
+        return shown
+    try:
+        return with_app(qlik, shown)
+    except QlikError as error:
+        return error
+
+
 def _warn(run: Run, text: str, action: str) -> None:
     for start in run.starts:
         _log.warning(
@@ -301,6 +326,9 @@ def _warn(run: Run, text: str, action: str) -> None:
 
 def _nothing_runs(run: Run, snapshot: TaskSnapshot, before: Execution | None) -> Conclusion:
     """Return what is concluded where nothing began or runs; *before* was the newest execution until now."""
+    other = runs_of_app(snapshot)
+    if other is not None:
+        return AppRuns(other)
     if run.attempts < MAX_MISSED and ended_since(snapshot, run.baseline, before):
         # What kept the POST from starting anything had ended before the snapshot.
         run.baseline = Baseline.of(run.task, run.baseline.server_date)

@@ -71,6 +71,11 @@ class TaskQueues:
                 return start
         return None
 
+    def starts(self) -> Iterator[OpenStart]:
+        """Return the starts of all queues."""
+        for queue in self._queues.values():
+            yield from queue
+
     def places(self) -> Iterator[tuple[int, OpenStart]]:
         """
         Return all starts with their places, 1 for what is taken next.

@@ -14,6 +14,7 @@ CODES = frozenset(
         *("too_many_tasks", "unauthorized", "rate_limited", "qrs_unavailable", "qrs_forbidden"),
         *("qrs_rejected", "task_disabled", "already_running", "app_missing", "not_started"),
         *("outcome_unknown", "previous_stage_failed", "internal_error"),
+        *("unknown_request", "forbidden", "request_held", "not_stopped"),
     }
 )
 _STATUSES = {
@@ -22,12 +23,12 @@ _STATUSES = {
     "tasksQueued": {"queued"},
     "tasksSkipped": {"alreadyRunning"},
     "tasksDenied": {"denied"},
-    "tasksFailed": {"notStarted", "unknown"},
+    "tasksFailed": {"notStarted", "cancelled", "unknown"},
 }
 _OPTIONAL = {
     "tasksStarted": {"executionId", "adopted", "result", "durationMs", "node", "message", "stage"},
     "tasksQueued": {"reason", "behind", "place", "stage"},
-    "tasksSkipped": {"executionId", "result", "stage"},
+    "tasksSkipped": {"executionId", "result", "runningTaskId", "stage"},
     "tasksFailed": {"code", "details", "stage"},
     "tasksDenied": {"stage"},
     "tasksWouldStart": {"stage"},
@@ -40,6 +41,8 @@ def check(answer: Any) -> None:
     assert isinstance(answer["requestId"], str), answer
     if "error" in answer:
         _check_refusal(answer)
+    elif "cancelled" in answer:
+        _check_cancel(answer)
     else:
         _check_decision(answer)
 
@@ -51,6 +54,27 @@ def _check_refusal(answer: dict[str, Any]) -> None:
     assert answer["code"] in CODES, answer
     assert answer["error"], answer
     assert answer["details"], answer
+
+
+def _check_cancel(answer: dict[str, Any]) -> None:
+    always = {"requestId", "status", "cancelled", "tasksCancelled"}
+    none = {"tasksStarted": [], "tasksNotFound": [], "totalTasksStarted": 0}
+    assert always <= set(answer), answer
+    assert set(answer) <= always | {"tasksStopped", "tasksRunning"} | set(none), answer
+    assert none.items() <= answer.items(), answer
+    statuses = {
+        "tasksCancelled": {"cancelled"},
+        "tasksStopped": {"stopped"},
+        "tasksRunning": {"running", "unknown"},
+    }
+    failed = False
+    for name, allowed in statuses.items():
+        for entry in answer.get(name, ()):
+            assert {"taskId", "taskName", "status"} <= set(entry), entry
+            assert entry["status"] in allowed, entry
+            assert (name == "tasksCancelled") is ("executionId" not in entry) or "code" in entry, entry
+            failed = failed or "code" in entry
+    assert answer["status"] == ("partial" if failed else "ok"), answer
 
 
 def _check_decision(answer: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ def test_what_is_not_built_is_refused_and_never_ignored(feature: str, sender: Se
         "stages": [{"taskId": task}],
         "cancel": "some-request",
         "stopRunning": True,
-        "parameters": {"erp": {"month": "2031-01"}},
+        "parameters": {"finance": {"company": "ACME"}},
         "parametersTtlSeconds": 60,
         "notBefore": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
     }

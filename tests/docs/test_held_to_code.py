@@ -285,8 +285,9 @@ def test_every_link_leads_somewhere() -> None:
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in {"sh", "console"}], ids=str)
 def test_every_shell_block_says_how_it_is_tried(block: Block) -> None:
-    # run: executed by a test; root: changes a machine; service: asks a service that runs.
-    assert block.mark in {"run", "root", "service"}
+    # run: executed by a test; root: changes a machine; service: asks a service that runs;
+    # container: tests/containers does the same without compose.
+    assert block.mark in {"run", "root", "service", "container"}
     done = subprocess.run(["sh", "-n"], input=block.text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, select
+from sqlalchemy import Connection, Table, select
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Arrival, Message
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import Refusals
-from butler_mqtt.journal.sqlite import reading_engine
+from butler_mqtt.journal.sqlite import Journal, reading_engine
 from butler_mqtt.pipeline.backlog import MAX_IN_MEMORY
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.pipeline import Pipeline
@@ -90,6 +91,15 @@ class Harness:
         self.pipeline.close()
         self.broker.emit = lambda _event: None
         self.broker.forget()
+
+    @contextmanager
+    def journal_file(self) -> Iterator[Connection]:
+        """Work on the file within a transaction, as a command does while no daemon runs."""
+        journal = Journal(f"sqlite:///{self.path}")
+        journal.open()
+        with journal.transaction() as connection:
+            yield connection
+        journal.close()
 
     def restart(self) -> None:
         """Crash and start again."""

@@ -49,7 +49,8 @@ class Site:
     called with every start that reaches the server. Executions are stamped in
     turn by nodes whose clocks are `node_clocks` seconds ahead of the server's, which is shown
     `date_age` seconds late; `began_at` has the true time at which each began.
-    With `shows_last` False tasks do not show their newest execution.
+    With `shows_last` False tasks do not show their newest execution. With `app_once` an app is
+    reloaded by one of its tasks at a time; `app_errors` are raised where its executions are read.
     """
 
     def __init__(self) -> None:
@@ -71,6 +72,10 @@ class Site:
         self.node_clocks: Sequence[float] = (0.0,)
         self.date_age = 0.0
         self.shows_last = True
+        self.app_once = False
+        self.stops: list[str] = []
+        self.stop_script: deque[QlikError | Callable[[Site, Task], None]] = deque()
+        self.app_errors: deque[QlikError] = deque()
         self.began_at: dict[str, datetime] = {}
         self._numbers = count(1)
 
@@ -106,6 +111,7 @@ class Site:
             session=True,
             user=user,
             started=stamp,
+            task_id=task_id,
         )
         self.history[task_id].insert(0, execution)
         if not self.lasting:
@@ -126,6 +132,11 @@ class Site:
     def running(self, task_id: str) -> Execution | None:
         """Return the task's active execution."""
         return next((one for one in self.history[task_id] if one.active), None)
+
+    def running_of_app(self, app_id: str | None) -> Execution | None:
+        """Return what runs of an app."""
+        of_app = [one.id for one in self.tasks.values() if app_id is not None and one.app_id == app_id]
+        return next((found for one in of_app if (found := self.running(one)) is not None), None)
 
     # ---- what the daemon calls
 
@@ -161,7 +172,10 @@ class Site:
         if known is None:
             raise QlikRefused("404 with no such task", 404)
         if known.has_sessions and (
-            known.enabled is False or known.app_available is False or self.running(task.id)
+            known.enabled is False
+            or known.app_available is False
+            or self.running(task.id)
+            or (self.app_once and self.running_of_app(known.app_id))
         ):
             return EMPTY_GUID
         self.posts.append(task.id)
@@ -184,6 +198,31 @@ class Site:
             tuple(self.history.get(task.id, ())),
             sessions_readable=task.has_sessions,
         )
+
+    def stop_task(self, task: Task) -> None:
+        if self.stop_script:
+            scripted = self.stop_script.popleft()
+            if isinstance(scripted, QlikError):
+                raise scripted
+            scripted(self, task)
+            return
+        if self.down:
+            raise QlikUnavailable("connection refused")
+        self.stop_now(task.id)
+
+    def stop_now(self, task_id: str) -> None:
+        """Do what stopping does when nothing is wrong: whatever runs of the task is aborted."""
+        self.stops.append(task_id)
+        if self.running(task_id) is not None:
+            self.end(task_id, 6)
+
+    def app_executions(self, app_id: str) -> tuple[Execution, ...]:
+        self._answer(self.app_errors)
+        running = self.running_of_app(app_id)
+        if running is not None:
+            return (running,)
+        of_app = [one.id for one in self.tasks.values() if one.app_id == app_id]
+        return tuple(execution for one in of_app for execution in self.history[one])
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
         everything = {one.id: one for many in self.history.values() for one in many}

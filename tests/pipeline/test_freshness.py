@@ -37,8 +37,11 @@ from tests.pipeline.site_double import (
     Site,
     cut_after_effect,
     cut_before_effect,
+    guid,
 )
 
+#: The app that both tasks reload.
+APP = guid(1, 0xDDDD)
 #: What the last event about an execution, or about a start that waited, may be.
 LAST = {"succeeded", "failed", "aborted", "skipped", "expired", "unknown"}
 
@@ -88,7 +91,7 @@ class Freshness(RuleBasedStateMachine):
         self.harness = Harness(
             Path(self.temporary.name), site=self.site, qlik_timings=replace(SHORT_QLIK, blind_retry=0.01)
         )
-        self.tasks = [self.site.add(name, tags=("both",)) for name in ("Sales", "Stock")]
+        self.tasks = [self.site.add(name, tags=("both",), app_id=APP) for name in ("Sales", "Stock")]
         #: The server's time at which each request was sent, by its id, and the tasks it asks for.
         self.sent: dict[str, tuple[datetime, list[str]]] = {}
         self.more: dict[str, dict[str, str]] = {}
@@ -100,8 +103,10 @@ class Freshness(RuleBasedStateMachine):
         slots=st.sampled_from([0, 0, 1]),
         clocks=NODE_CLOCKS,
         age=DATE_AGES,
+        app_once=st.booleans(),
     )
-    def begin(self, gives: str, slots: int, clocks: tuple[float, ...], age: float) -> None:
+    def begin(self, gives: str, slots: int, clocks: tuple[float, ...], age: float, app_once: bool) -> None:
+        self.site.app_once = app_once
         self.site.running_gives = gives
         self.site.node_clocks = clocks
         self.site.date_age = age

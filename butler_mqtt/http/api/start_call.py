@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,40 @@ async def read(request: Request, key: str | None, max_body_bytes: int) -> StartC
     elif key is not None and b'"requestId"' in body:
         _check_same_id(body, key)
     return StartCall(body, path_task_id, key, _prefers_async(request), butler)
+
+
+async def read_cancel(request: Request, key: str | None, max_body_bytes: int) -> StartCall:
+    """
+    Read the call that cancels the request of its path, as the request that says so.
+
+    Raises:
+        RequestError: As `read`; `unknown_request`: what the path names is no request id.
+    """
+    _refuse_encoding(request)
+    cancelled = request.path_params["request_id"]
+    if not schema_errors.REQUEST_ID.match(cancelled):
+        details = f"no request {schema_errors.shown(cancelled)} is known: that is no request id"
+        raise HttpRefusal("unknown_request", "Unknown request", details)
+    body = await read_body(request, max_body_bytes)
+    foreign = _foreign_charset(request.headers.get("content-type", ""), body)
+    if foreign is not None:
+        raise foreign
+    asked: object = {}
+    if body.strip(b" \t\r\n\0"):
+        try:
+            asked = strict_json.loads(strict_json.decode(body))
+        except strict_json.JsonError as error:
+            raise RequestError("invalid_json", "Invalid JSON", str(error)) from None
+    if not isinstance(asked, dict):
+        details = 'the body is absent or an object, as {"stopRunning": true}'
+        raise RequestError("invalid_request", "Invalid request", details)
+    if asked.get("cancel", cancelled) != cancelled:
+        details = f"the path cancels {schema_errors.shown(cancelled)} and the body another request"
+        raise RequestError("invalid_request", "Invalid request", details)
+    if key is not None:
+        _check_same_id(body, key)
+    text = json.dumps({**asked, "cancel": cancelled}).encode()
+    return StartCall(text, None, key, _prefers_async(request))
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""`POST` and `PUT` to the three start paths: each call becomes an arrival, its reply a response."""
+"""`POST` and `PUT` to the start paths, and to cancel: each call becomes an arrival, its reply a response."""
 
 from __future__ import annotations
 
@@ -42,12 +42,14 @@ _DECIDED = frozenset(
     }
 )
 
+_Read = Callable[[Request, str | None, int], Awaitable[StartCall]]
+
 _log = logging.getLogger("butler_mqtt.http")
 
 
 class StartEndpoint:
     """
-    What the three start paths do.
+    What the three start paths do, and the one that cancels.
 
     Args:
         backend: The pipeline and the journal.
@@ -78,12 +80,19 @@ class StartEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one call; raises RequestError for what the door refuses itself."""
+        return await self._answer(request, start_call.read)
+
+    async def cancel(self, request: Request) -> Response:
+        """Answer a call that cancels the request of its path; raises as `__call__`."""
+        return await self._answer(request, start_call.read_cancel)
+
+    async def _answer(self, request: Request, read: _Read) -> Response:
         began = time.monotonic()
         received_at = now_ms()
         key = None
         try:
             key = start_call.idempotency_key(request)
-            call = await start_call.read(request, key, self._max_body_bytes)
+            call = await read(request, key, self._max_body_bytes)
             self._refuse_when_blocked()
             if call.butler is not None:
                 return await self._answer_butler(request, call, call.butler, received_at, began)

@@ -561,7 +561,10 @@ def changed(*statements: str) -> Callable[[Path], None]:
             "it also has evil",
         ),
         (
-            changed("INSERT INTO starts SELECT 9, 9, '', '', 0, '', 'x', 9, '', '', 0, '', 0, '', '', 0"),
+            changed(
+                "INSERT INTO starts (id, request, task_id, task_name, kinds, state, adopted, changed_at)"
+                " VALUES (9, 9, '', '', '', 'x', 0, 0)"
+            ),
             "rows are missing",
         ),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt.cli import requests_retry
+from butler_mqtt.cli.requests_choice import Declined
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import MqttSettings
@@ -148,3 +149,9 @@ def test_what_failed_in_stages_is_retried_in_stages(harness: Harness) -> None:
     harness.until(lambda: harness.rows(tables.starts)[2]["state"] == "notStarted")
     again = requests_retry.retried(MqttSettings(), harness.path, "night", None, requests_retry.FAILED)
     assert again["stages"] == [{"taskId": [tasks[1]]}, {"taskId": [tasks[2]], "name": "publish"}]
+
+
+def test_a_cancel_is_not_retried(harness: Harness) -> None:
+    harness.ask({"requestId": "erp-1", "cancel": "nobody"})
+    with pytest.raises(Declined, match="request erp-1 is a cancel"):
+        retried(harness)

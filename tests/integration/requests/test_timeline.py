@@ -343,3 +343,30 @@ def test_stages_stand_in_the_story_with_what_kept_one_from_succeeding(harness: H
     assert [stage["status"] for stage in entry["stages"]] == ["succeeded", "failed", "notStarted"]
     assert [task["stage"] for task in entry["tasks"]] == [1, 2, 3]
     assert entry["outcome"] == "partial"
+
+
+def test_a_cancelled_request_and_its_cancel_have_their_stories(harness: Harness) -> None:
+    harness.ask(
+        {"requestId": "erp-1", "taskId": harness.site.add("Sales"), "notBefore": "2099-01-01T00:00:00Z"}
+    )
+    harness.ask({"requestId": "erp-2", "cancel": "erp-1"})
+    finished(harness)
+    assert "taken back by request erp-2" in text(steps_of(harness, "erp-1"), "cancelled")
+    assert words(steps_of(harness, "erp-2")) == ["arrived", "closed", "replied", "delivered"]
+
+
+def test_a_cancel_that_had_to_wait_says_so(harness: Harness) -> None:
+    harness.site.script.append(cut_before_effect)
+    harness.send({"requestId": "erp-1", "taskId": harness.site.add("Sales")})
+    harness.until(lambda: [row["state"] for row in harness.rows(tables.runs)] == ["posted"])
+    harness.ask({"requestId": "erp-2", "cancel": "erp-1"})
+    assert "of request erp-1 something is in doubt" in text(steps_of(harness, "erp-2"), "decided")
+
+
+def test_a_task_skipped_for_another_of_its_app_names_that(harness: Harness) -> None:
+    app = {"app_id": "c9f2a1c4-5c1e-4a0e-9d3b-6a1d1c2b3e4f"}
+    harness.site.app_once = True
+    other = harness.site.add("All years", **app)
+    harness.site.begin(other)
+    harness.ask({"requestId": "erp-1", "taskId": harness.site.add("Sales", **app), "ifRunning": "skip"})
+    assert f"task {other}, of the same app, ran already" in text(steps_of(harness, "erp-1"), "skipped")

@@ -276,6 +276,21 @@ def test_a_running_task_can_give_its_session_or_a_second_one(switch: str, sessio
     assert len(bench.site.executions.sessions) == sessions
 
 
+def test_another_task_of_an_app_that_runs_is_started_beside_it_by_default() -> None:
+    tasks = [{"name": name, "app": {"name": "Sales"}, "durationSeconds": 1} for name in "ab"]
+    bench = Bench.of(*tasks)
+    assert EMPTY_GUID not in (bench.start("a"), bench.start("b"))
+
+
+def test_an_app_can_be_reloaded_by_one_of_its_tasks_at_a_time() -> None:
+    tasks = [{"name": name, "app": {"name": "Sales"}, "durationSeconds": 1} for name in "ab"]
+    bench = Bench.of(*tasks, {"name": "c"}, {"name": "d", "type": "externalProgram"}, sameApp="empty")
+    assert EMPTY_GUID not in (bench.start("a"), bench.start("c"), bench.start("d"))
+    assert bench.start("b") == EMPTY_GUID
+    bench.wait(1)
+    assert bench.start("b") != EMPTY_GUID
+
+
 def test_old_results_are_purged() -> None:
     bench = Bench.of({"name": "a", "durationSeconds": 0}, resultsKept=2)
     for _ in range(5):
