@@ -200,12 +200,17 @@ def _entry(start: OpenStart) -> dict[str, object]:
         entry["code"] = start.code
     if start.details is not None:
         entry["details"] = start.details
+    return entry | _result(start)
+
+
+def _result(start: OpenStart) -> dict[str, object]:
+    """Return how the execution of a start ended, or that for which its stage skipped it."""
     execution = start.outcome
     if execution is not None and start.state is not StartState.RUNNING:
-        entry["result"] = start.state.value
-        entry["durationMs"] = execution.duration_ms
-        entry["node"] = execution.node
-        entry["message"] = execution.message
-    elif start.skipped_result is not None:
-        entry["result"] = start.skipped_result
-    return entry
+        return {
+            "result": start.state.value,
+            "durationMs": execution.duration_ms,
+            "node": execution.node,
+            "message": execution.message,
+        }
+    return {} if start.skipped_result is None else {"result": start.skipped_result}

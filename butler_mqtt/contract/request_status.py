@@ -91,16 +91,6 @@ def request_status(
     return answer
 
 
-def _cancel_reply(request: Row) -> dict[str, Any]:
-    """Return the reply of a cancel that has one; nothing of any other request."""
-    if request["state"] != RequestState.CLOSED or not request["document"]:
-        return {}
-    if validation.reread(request["document"]).cancel is None:
-        return {}
-    reply: dict[str, Any] = json.loads(request["reply"])
-    return reply
-
-
 def _have_open(stages: Sequence[Row]) -> bool:
     return any(stage["state"] in {"waiting", "running"} for stage in stages)
 
@@ -119,6 +109,16 @@ def _stage(stage: Row, starts: Sequence[Row]) -> dict[str, object]:
     entry = stage_summary.entry(stage["number"], stage["name"], stage["state"], tasks)
     times = (("startedAt", "began_at"), ("endedAt", "ended_at"))
     return entry | {key: stamp_ms(stage[column]) for key, column in times if stage[column] is not None}
+
+
+def _cancel_reply(request: Row) -> dict[str, Any]:
+    """Return the reply of a cancel that has one; nothing of any other request."""
+    if request["state"] != RequestState.CLOSED or not request["document"]:
+        return {}
+    if validation.reread(request["document"]).cancel is None:
+        return {}
+    reply: dict[str, Any] = json.loads(request["reply"])
+    return reply
 
 
 def _lists(request: Row, starts: Sequence[Row]) -> replies.Lists:

@@ -271,9 +271,9 @@ def _request(
         expires_at=times.get("expiresAt"),
         not_before=times.get("notBefore"),
         reply_topic=body.get("replyTopic"),
+        stages=stages,
         cancel=body.get("cancel"),
         stop_running=body.get("stopRunning", False),
-        stages=stages,
         parameters=parameters,
         parameters_ttl_ms=math.ceil(body.get("parametersTtlSeconds", 0) * 1000),
     )

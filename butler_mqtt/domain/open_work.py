@@ -93,12 +93,12 @@ class OpenStart:
     waits for `reason`, `behind` is the execution it waits for, `waits_since` the
     monotonic time at which the wait began, and `seen_behind` whether that
     execution was seen to run after that. `outcome` is its execution as last
-    seen, kept only while `owner` is. `running_task` is the task whose execution
-    it was skipped for, where that is another one of its app. `cancelled_by` is the
-    row of the cancel that took it back, or had its execution stopped. `stage` is
-    the stage it belongs to; when it is skipped there, `skipped_result` is how the
-    execution ended that ran. `place` is its place among those that wait for
-    capacity, as last reported.
+    seen, kept only while `owner` is. `stage` is the stage it belongs to; when it
+    is skipped there, `skipped_result` is how the execution ended that ran. `place`
+    is its place among those that wait for capacity, as last reported. `running_task`
+    is the task whose execution it was skipped for, where that is another one of its
+    app. `cancelled_by` is the row of the cancel that took it back, or had its
+    execution stopped.
     """
 
     id: int
@@ -126,11 +126,11 @@ class OpenStart:
     door: str = ""
     sender: str | None = None
     outcome: Execution | None = None
-    running_task: str | None = None
-    cancelled_by: int | None = None
     stage: OpenStage | None = None
     skipped_result: str | None = None
     place: int | None = None
+    running_task: str | None = None
+    cancelled_by: int | None = None
 
 
 class Doubt(Enum):
@@ -188,7 +188,8 @@ class Watch:
     session was first found gone without a result, `snapshot` is the number of
     the poll to come, 0 while one is in flight. `window` are the server's
     times between which it began, where a POST of ours was answered with it.
-    `skipped` are starts of stages that were skipped because it ran: their stage waits for its result.
+    `skipped` are starts of stages that were skipped because it ran: their stage
+    waits for its result.
     """
 
     execution_id: str

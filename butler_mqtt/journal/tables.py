@@ -131,9 +131,8 @@ Index("deliveries_by_session", deliveries.c.session, deliveries.c.id)
 #: One task within one request. `kinds` names the selectors that matched it, as `tag:2`;
 #: `reason` says what it waits for, `behind` is the execution it waits behind; `running_task` is the task of
 #: the execution it was skipped for, where that is another one of its app; `cancelled_by` is the request that
-#: took it back or had its execution stopped; `asked_at` is not
-#: written any more. `stage` is the number of its stage; when it was skipped there, `skipped_result` is how
-#: the execution ended that ran.
+#: took it back or had its execution stopped; `asked_at` is not written any more. `stage` is the number of its
+#: stage; when it was skipped there, `skipped_result` is how the execution ended that ran.
 starts = Table(
     "starts",
     metadata,
@@ -153,10 +152,10 @@ starts = Table(
     Column("code", Text),
     Column("details", Text),
     Column("changed_at", Integer, nullable=False),
-    Column("running_task", Text),
-    Column("cancelled_by", Integer),
     Column("stage", Integer),
     Column("skipped_result", Text),
+    Column("running_task", Text),
+    Column("cancelled_by", Integer),
 )
 Index("starts_waiting", starts.c.task_id, starts.c.id, sqlite_where=starts.c.state == "waiting")
 Index("starts_by_request", starts.c.request)

@@ -110,7 +110,9 @@ class Cancellation:
 
     def open_starts(self, request_row: int) -> list[OpenStart]:
         """Return the starts of a request that have no outcome, or whose executions have not ended."""
-        everything = chain(self._pending.starts(), self._runs.starts(), self._tracker.starts())
+        staged = self._ledger.stages.open.get(request_row)
+        of_stages = staged.starts() if staged is not None else ()
+        everything = chain(self._pending.starts(), self._runs.starts(), self._tracker.starts(), of_stages)
         return list({one.id: one for one in everything if one.request_row == request_row}.values())
 
     def begin(self, opened: OpenRequest, target: int, starts: Iterable[OpenStart]) -> None:
@@ -134,6 +136,10 @@ class Cancellation:
         for start in covered:
             if start.cancelled_by == opened.id and start.execution_id is not None:
                 cancel.stops[start.execution_id] = _Stop(asked=True)
+        staged = self._ledger.stages.open.get(target)
+        if staged is not None:
+            # Their starts, if they have some, are among those covered.
+            self._ledger.stages.give_up(staged)
         self._cancels.append(cancel)
         self._continue(cancel)
         if cancel in self._cancels:

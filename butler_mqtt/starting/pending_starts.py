@@ -69,22 +69,6 @@ class PendingStarts:
             else:
                 self._enter(start)
 
-    def starts(self) -> Iterator[OpenStart]:
-        """Return all starts without a run."""
-        yield from self.queues.starts()
-        yield from self._refresh.starts()
-        yield from self._blocked.starts()
-
-    def withdraw(self, starts: Collection[OpenStart]) -> None:
-        """Forget *starts*; those without a run are not carried out any more."""
-        gone = set(starts)
-        for task_id in {start.task.id for start in gone}:
-            self.queues.remove_of(task_id, gone.__contains__)
-        self._blocked.remove(gone)
-        if len(self._refresh):
-            for task_id in self._refresh.remove(gone.__contains__):
-                self.queues.release(task_id)
-
     def hold(self, starts: Iterable[OpenStart]) -> None:
         """Watch over the time of starts that wait for their stage."""
         for start in starts:
@@ -94,6 +78,23 @@ class PendingStarts:
         """Accept the starts of a stage that begins."""
         for start in starts:
             self._enter(start)
+
+    def starts(self) -> Iterator[OpenStart]:
+        """Return all starts without a run."""
+        yield from self.queues.starts()
+        yield from self._refresh.starts()
+        yield from self._blocked.starts()
+
+    def withdraw(self, starts: Collection[OpenStart]) -> None:
+        """Forget *starts*; those without a run are not carried out any more."""
+        gone = set(starts)
+        self._begun -= gone
+        for task_id in {start.task.id for start in gone}:
+            self.queues.remove_of(task_id, gone.__contains__)
+        self._blocked.remove(gone)
+        if len(self._refresh):
+            for task_id in self._refresh.remove(gone.__contains__):
+                self.queues.release(task_id)
 
     def restore(self, start: OpenStart) -> None:
         """Accept a waiting start that was read from the journal."""

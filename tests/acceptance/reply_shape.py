@@ -28,7 +28,7 @@ _STATUSES = {
 _OPTIONAL = {
     "tasksStarted": {"executionId", "adopted", "result", "durationMs", "node", "message", "stage"},
     "tasksQueued": {"reason", "behind", "place", "stage"},
-    "tasksSkipped": {"executionId", "runningTaskId", "result", "stage"},
+    "tasksSkipped": {"executionId", "result", "runningTaskId", "stage"},
     "tasksFailed": {"code", "details", "stage"},
     "tasksDenied": {"stage"},
     "tasksWouldStart": {"stage"},

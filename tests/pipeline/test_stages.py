@@ -624,6 +624,37 @@ def test_what_an_operator_discards_after_a_restore_begins_no_further_stage(harne
     assert harness.site.posts == [first]
 
 
+# ---- cancelled
+
+
+def test_a_cancel_takes_back_what_waits_for_its_stage_and_lets_the_first_run_on(harness: Harness) -> None:
+    first, _, _ = chain(harness)
+    harness.send(TO_THE_END, correlation=b"end")
+    harness.until(lambda: harness.site.running(first))
+    reply = harness.ask({"requestId": "back", "cancel": "night"})
+    assert [one["taskName"] for one in reply["tasksCancelled"]] == ["transform 1", "publish 1"]
+    assert [one["taskName"] for one in reply["tasksRunning"]] == ["extract 1"]
+    harness.restart()
+    ends(harness, first)
+    harness.until(lambda: stages(harness) == ["succeeded", "notStarted", "notStarted"])
+    answer = harness.replied(2)[-1]
+    assert [(one["stage"], one["status"]) for one in answer["tasksFailed"]] == [
+        (2, "cancelled"),
+        (3, "cancelled"),
+    ]
+    posted(harness, first)
+
+
+def test_a_stage_without_tasks_does_not_begin_after_a_cancel(harness: Harness) -> None:
+    first = harness.site.add("a", tags=("extract",))
+    harness.ask(CHAIN | {"stages": [{"tag": "extract", "onFailure": "continue"}, {"tag": "transform"}]})
+    harness.ask({"requestId": "back", "cancel": "night"})
+    harness.site.add("b", tags=("transform",))
+    ends(harness, first)
+    harness.until(lambda: stages(harness) == ["succeeded", "notStarted"])
+    posted(harness, first)
+
+
 # ---- capacity
 
 

@@ -139,12 +139,6 @@ def test_the_timeline_says_who_holds_the_id_and_which_was_retried(harness: Harne
     assert holds == [True, False, True]
 
 
-def test_a_cancel_is_not_retried(harness: Harness) -> None:
-    harness.ask({"requestId": "erp-1", "cancel": "nobody"})
-    with pytest.raises(Declined, match="request erp-1 is a cancel"):
-        retried(harness)
-
-
 def test_what_failed_in_stages_is_retried_in_stages(harness: Harness) -> None:
     tasks = [harness.site.add(name) for name in ("Extract", "Load", "Publish")]
     stages = [{"taskId": tasks[0]}, {"taskId": tasks[1]}, {"taskId": tasks[2], "name": "publish"}]
@@ -155,3 +149,9 @@ def test_what_failed_in_stages_is_retried_in_stages(harness: Harness) -> None:
     harness.until(lambda: harness.rows(tables.starts)[2]["state"] == "notStarted")
     again = requests_retry.retried(MqttSettings(), harness.path, "night", None, requests_retry.FAILED)
     assert again["stages"] == [{"taskId": [tasks[1]]}, {"taskId": [tasks[2]], "name": "publish"}]
+
+
+def test_a_cancel_is_not_retried(harness: Harness) -> None:
+    harness.ask({"requestId": "erp-1", "cancel": "nobody"})
+    with pytest.raises(Declined, match="request erp-1 is a cancel"):
+        retried(harness)

@@ -320,6 +320,31 @@ def test_no_command_prints_what_a_terminal_obeys(harness: Harness, arguments: tu
         assert json.dumps(f"Sales{evil}") in json.dumps(json.loads(done.stdout))
 
 
+def test_stages_stand_in_the_story_with_what_kept_one_from_succeeding(harness: Harness) -> None:
+    first = harness.site.add("Extract", tags=("extract",))
+    second = harness.site.add("Load")
+    third = harness.site.add("Publish")
+    stages = [{"name": "extract", "tag": "extract"}, {"taskId": second}, {"taskId": third}]
+    harness.ask({"requestId": "night", "stages": stages})
+    for task, status in ((first, 7), (second, 8)):
+        harness.until(lambda task=task: harness.site.running(task))  # type: ignore[misc] # of now
+        harness.site.end(task, status)
+    finished(harness)
+    timeline = steps_of(harness, "night")
+    told = [step.text for step in timeline if step.step.startswith("stage")]
+    assert told == [
+        "stage 1 (extract) began: tasks: Extract",
+        "stage 1 (extract) succeeded",
+        "stage 2 began: tasks: Load",
+        "stage 2 failed: Load failed",
+        "stage 3 is not started",
+    ]
+    (entry,) = lines(call("export", "--journal", harness.path))
+    assert [stage["status"] for stage in entry["stages"]] == ["succeeded", "failed", "notStarted"]
+    assert [task["stage"] for task in entry["tasks"]] == [1, 2, 3]
+    assert entry["outcome"] == "partial"
+
+
 def test_a_cancelled_request_and_its_cancel_have_their_stories(harness: Harness) -> None:
     harness.ask(
         {"requestId": "erp-1", "taskId": harness.site.add("Sales"), "notBefore": "2099-01-01T00:00:00Z"}
@@ -345,28 +370,3 @@ def test_a_task_skipped_for_another_of_its_app_names_that(harness: Harness) -> N
     harness.site.begin(other)
     harness.ask({"requestId": "erp-1", "taskId": harness.site.add("Sales", **app), "ifRunning": "skip"})
     assert f"task {other}, of the same app, ran already" in text(steps_of(harness, "erp-1"), "skipped")
-
-
-def test_stages_stand_in_the_story_with_what_kept_one_from_succeeding(harness: Harness) -> None:
-    first = harness.site.add("Extract", tags=("extract",))
-    second = harness.site.add("Load")
-    third = harness.site.add("Publish")
-    stages = [{"name": "extract", "tag": "extract"}, {"taskId": second}, {"taskId": third}]
-    harness.ask({"requestId": "night", "stages": stages})
-    for task, status in ((first, 7), (second, 8)):
-        harness.until(lambda task=task: harness.site.running(task))  # type: ignore[misc] # of now
-        harness.site.end(task, status)
-    finished(harness)
-    timeline = steps_of(harness, "night")
-    told = [step.text for step in timeline if step.step.startswith("stage")]
-    assert told == [
-        "stage 1 (extract) began: tasks: Extract",
-        "stage 1 (extract) succeeded",
-        "stage 2 began: tasks: Load",
-        "stage 2 failed: Load failed",
-        "stage 3 is not started",
-    ]
-    (entry,) = lines(call("export", "--journal", harness.path))
-    assert [stage["status"] for stage in entry["stages"]] == ["succeeded", "failed", "notStarted"]
-    assert [task["stage"] for task in entry["tasks"]] == [1, 2, 3]
-    assert entry["outcome"] == "partial"
