@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,6 +12,7 @@ import typer
 
 from butler_mqtt.cli.options import DEFAULT_CONFIG, end, read_settings
 from butler_mqtt.cli.terminal import echo
+from butler_mqtt.contract.timestamps import FILTER_TIMES, filter_time
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped_lines, wrapped
@@ -129,14 +127,7 @@ def point_in_time(text: str | None, option: str) -> int | None:
     """
     if text is None:
         return None
-    ago = re.fullmatch(r"(\d{1,9})([smhdw])", text)
-    if ago is not None:
-        return time.time_ns() // 1_000_000 - int(ago[1]) * _UNITS[ago[2]] * 1000
     try:
-        # Without an offset it is local time.
-        return round(datetime.fromisoformat(text).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"'{text}' is neither a duration (90s, 30m, 2h, 7d, 2w) nor a time (2026-03-01T06:00:00+01:00)",
-            param_hint=option,
-        ) from None
+        return filter_time(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is neither {FILTER_TIMES}", param_hint=option) from None

@@ -184,14 +184,13 @@ def _named(task: Task, state: StartState) -> dict[str, object]:
 
 def _entry(start: OpenStart) -> dict[str, object]:
     entry = _named(start.task, start.state)
-    if start.stage is not None:
-        entry["stage"] = start.stage.number
-    if start.execution_id is not None:
-        entry["executionId"] = start.execution_id
-    if start.running_task is not None:
-        entry["runningTaskId"] = start.running_task
-    if start.adopted:
-        entry["adopted"] = True
+    shown = {
+        "stage": start.stage.number if start.stage is not None else None,
+        "executionId": start.execution_id,
+        "runningTaskId": start.running_task,
+        "adopted": start.adopted or None,
+    }
+    entry |= {key: value for key, value in shown.items() if value is not None}
     if start.state is StartState.WAITING:
         entry["reason"] = start.reason
         entry["behind"] = start.behind

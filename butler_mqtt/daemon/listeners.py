@@ -14,7 +14,7 @@ from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
-from butler_mqtt.http.backend import Backend, Check, KeyValueBackend
+from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery
 from butler_mqtt.http.certificate_expiry import remaining
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
@@ -22,9 +22,18 @@ from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
 from butler_mqtt.journal.parameter_rows import ParameterReader
+from butler_mqtt.journal.search import GOING_ON, OPEN, Filters
 from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.settings import Settings
 
+#: What the states of a list mean in the journal: of the request, or of one of its starts.
+STATES: Mapping[str, tuple[str, ...]] = {
+    "open": (*OPEN, *GOING_ON),
+    "succeeded": ("succeeded",),
+    "failed": ("failed", "aborted", "skippedByQlik", "notStarted", "unknown"),
+    "refused": ("refused",),
+    "cancelled": ("cancelled",),
+}
 #: Seconds without an answer of Qlik after which readiness is lost; after one minute it is probed.
 QLIK_SECONDS = 180.0
 #: Connections of the monitoring listener; a few scrapers and supervisors.
@@ -92,6 +101,7 @@ class Listeners:
             health=self._health,
             readiness=self._readiness,
             exposition=self._exposition,
+            listing=self._listing,
             key_values=_key_values(settings, sources, journal),
         )
         self._listeners: list[Listener] = []
@@ -155,6 +165,23 @@ class Listeners:
         if rows is None:
             return None
         return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
+
+    def _listing(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
+        filters = Filters(
+            STATES.get(query.state or "", ()),
+            query.task,
+            query.tag,
+            since=query.since,
+            sender=query.sender,
+            code=query.code,
+        )
+        return [
+            (
+                (rows.request["received_at"], rows.request["id"]),
+                request_status(rows.request, rows.deliveries, rows.starts, held=rows.held),
+            )
+            for rows in self._status.page(filters, query.limit + 1, query.before)
+        ]
 
     def _health(self) -> list[Check]:
         checks = [

@@ -18,6 +18,7 @@ from butler_mqtt.contract import schema_errors
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api import description_page, openapi_completion
 from butler_mqtt.http.api.key_values import KeyValueEndpoint
+from butler_mqtt.http.api.request_list import RequestList
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
@@ -75,6 +76,7 @@ def rest(
     routes = [
         Route("/v4/reloadtask/start", start.__call__, methods=both),
         Route("/v4/reloadtask/{task_id}/start", start.__call__, methods=both),
+        Route("/v4/requests", RequestList(backend.listing).__call__, methods=["GET"]),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
         Route("/v4/requests/{request_id}/cancel", start.cancel, methods=both),
         *(key_values.routes() if key_values else ()),

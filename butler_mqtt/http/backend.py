@@ -18,6 +18,30 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class ListQuery:
+    """
+    Which requests a list shows; all that is given must hold.
+
+    `state` is one of `request_list.STATES`, `task` an id or a name, `since` in
+    milliseconds since 1970. One more than `limit` is read. `before` is the time of arrival and
+    the row of the last request of the page before.
+    """
+
+    limit: int
+    state: str | None = None
+    task: str | None = None
+    tag: str | None = None
+    sender: str | None = None
+    code: str | None = None
+    since: int | None = None
+    before: tuple[int, int] | None = None
+
+
+#: Reads requests, newest first, each with its time of arrival and row, and its state; raises JournalError.
+Listing = Callable[[ListQuery], list[tuple[tuple[int, int], Mapping[str, object]]]]
+
+
+@dataclass(frozen=True, slots=True)
 class KeyValueBackend:
     """
     The parameters in the journal, while `keyValueStore` is enabled; for any thread.
@@ -56,4 +80,5 @@ class Backend:
     health: Callable[[], Sequence[Check]]
     readiness: Callable[[], Sequence[Check]]
     exposition: Callable[[], bytes]
+    listing: Listing
     key_values: KeyValueBackend | None = None

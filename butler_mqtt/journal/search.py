@@ -141,7 +141,14 @@ class Search:
     ) -> None:
         self._connection.close()
 
-    def find(self, filters: Filters, limit: int, *, among: Sequence[int] | None = None) -> list[int]:
+    def find(
+        self,
+        filters: Filters,
+        limit: int,
+        *,
+        among: Sequence[int] | None = None,
+        before: tuple[int, int] | None = None,
+    ) -> list[int]:
         """
         Return the rows of the newest requests that fit, newest first.
 
@@ -149,6 +156,7 @@ class Search:
             filters: What they have to fulfil.
             limit: How many at most.
             among: Only these.
+            before: Only those after this place in the list, the time of arrival and row of its last one.
         """
         with self._reading() as connection:
             conditions = _conditions(connection, filters)
@@ -156,6 +164,8 @@ class Search:
                 return []
             if among is not None:
                 conditions.append(requests.c.id.in_(among))
+            if before is not None:
+                conditions.append(tuple_(requests.c.received_at, requests.c.id) < before)
             parts = _PARTS[:1] if filters.states and _OPEN_ONLY.issuperset(filters.states) else _PARTS
             query = _in_order(*conditions, parts=parts, newest_first=True)
             return [row.id for row in connection.execute(query.limit(limit))]

@@ -7,14 +7,16 @@ Read by other threads than the writer's, each call in a transaction of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, Select, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from butler_mqtt.journal import held_requests, stage_rows
 from butler_mqtt.journal.queries import IS_OPEN, Row, has_id, read_rows
+from butler_mqtt.journal.search import Filters, Search
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.journal.sqlite_errors import journal_error
 from butler_mqtt.journal.tables import deliveries, outbox, requests, runs, starts
@@ -72,6 +74,18 @@ class StatusReader:
         except DBAPIError as error:
             raise journal_error(self._path, error) from error
 
+    def page(self, filters: Filters, limit: int, before: tuple[int, int] | None) -> list[StatusRows]:
+        """Return the newest requests that fit, newest first; arguments as of `Search.find`."""
+        with Search(self._path) as search:
+            rows = search.find(filters, limit, before=before)
+        try:
+            with self._engine.connect() as connection:
+                found = {row["id"]: row for row in read_rows(connection, _by_row(rows))}
+                # One that was pruned between the two reads is not there any more.
+                return [_with_parts(connection, found[row]) for row in rows if row in found]
+        except DBAPIError as error:
+            raise journal_error(self._path, error) from error
+
     def backlog(self) -> OpenCounts:
         """Count what is open."""
         try:
@@ -89,9 +103,14 @@ def _status_rows(connection: Connection, request_id: str) -> StatusRows | None:
         .limit(1)
     )
     found = read_rows(connection, newest)
-    if not found:
-        return None
-    request = found[0]
+    return _with_parts(connection, found[0]) if found else None
+
+
+def _by_row(rows: Sequence[int]) -> Select[tuple[object, ...]]:
+    return select(requests).where(requests.c.id.in_(rows))
+
+
+def _with_parts(connection: Connection, request: Row) -> StatusRows:
     arrived = select(deliveries).where(deliveries.c.request == request["id"]).order_by(deliveries.c.id)
     begun = (
         select(

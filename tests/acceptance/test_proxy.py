@@ -76,7 +76,8 @@ def test_sessions_that_end_under_way_start_nothing_twice_and_fail_nothing(
         topics.append(behind.sender.send({"taskId": task}))
     assert {behind.answer(topic)["status"] for topic in topics} == {"ok"}
     assert [qlik.executions(task) for task in tasks] == [1] * len(tasks)
-    assert 2 <= behind.opened() <= 7
+    # One for each end, and one more where a session ended between its login and its first call.
+    assert 2 <= behind.opened() <= 1 + 2 * 6
 
 
 def test_a_token_that_is_refused_is_an_outage_and_its_request_goes_on_with_a_new_one(

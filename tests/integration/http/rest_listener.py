@@ -12,7 +12,7 @@ from typing import Any
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http import application
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
-from butler_mqtt.http.backend import Backend, Check
+from butler_mqtt.http.backend import Backend, Check, Listing, ListQuery
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.http.server.listener import Listener
@@ -37,6 +37,7 @@ class Pipeline:
         self.states: dict[str, Mapping[str, object]] = {}
         self.bug: Exception | None = None
         self.checks = [Check("threads")]
+        self.listing: Listing = lambda _query: []
 
     def emit(self, arrival: Arrival) -> None:
         """Store and answer, from another thread as the real one does."""
@@ -62,6 +63,9 @@ class Pipeline:
             raise self.bug
         return self.states.get(request_id)
 
+    def _list(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
+        return self.listing(query)
+
     def core(self) -> Backend:
         """Return the callables the door is made with."""
         return Backend(
@@ -72,6 +76,7 @@ class Pipeline:
             health=lambda: self.checks,
             readiness=lambda: self.checks,
             exposition=lambda: b"up 1\n",
+            listing=self._list,
         )
 
 
