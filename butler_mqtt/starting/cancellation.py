@@ -127,18 +127,13 @@ class Cancellation:
         covered = [start for start in starts if start.state in _NOT_BEGUN or _goes_on(start)]
         # Read from the journal after a restart, it has cancelled or stopped some already.
         covered += [start for start in starts if start.cancelled_by == opened.id and start not in covered]
-        staged = self._ledger.stages.open.get(target)
-        if staged is not None:
-            # Also one that has no starts: its selectors may mean tasks by the time its turn comes.
-            held = self._ledger.stages.give_up(staged)
-            covered += [start for start in held if start not in covered]
         cancel = _Cancel(opened, target, covered)
         for start in covered:
             if start.cancelled_by == opened.id and start.execution_id is not None:
                 cancel.stops[start.execution_id] = _Stop(asked=True)
         staged = self._ledger.stages.open.get(target)
         if staged is not None:
-            # Their starts, if they have some, are among those covered.
+            # Also those without starts: their selectors may mean tasks by the time their turn comes.
             self._ledger.stages.give_up(staged)
         self._cancels.append(cancel)
         self._continue(cancel)
