@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from butler_mqtt.cli import first_configuration
-from butler_mqtt.cli.first_configuration import Answers, InitError
+from butler_mqtt.cli import first_configuration, shipped_file
+from butler_mqtt.cli.first_configuration import Answers
+from butler_mqtt.cli.shipped_file import InitError
 from butler_mqtt.config import loader
 from butler_mqtt.exit_codes import ExitCode
 from tests.brokers import Mosquitto
@@ -137,7 +138,7 @@ def test_a_file_made_in_the_meantime_is_left_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("mine\n")
     with pytest.raises(InitError, match="--force"):
-        first_configuration.write(file, "ours\n", secret=False, force=False)
+        shipped_file.write(file, "ours\n", secret=False, force=False)
     assert [one.read_text() for one in tmp_path.iterdir()] == ["mine\n"]
 
 
@@ -190,7 +191,7 @@ def test_a_terminal_is_asked_and_a_password_is_for_the_owner_only(tmp_path: Path
 
 
 def test_comments_and_all_other_lines_stay() -> None:
-    filled = first_configuration.filled(
+    filled = shipped_file.filled(
         SHIPPED, first_configuration.values(Answers(qlik_host="qlik.lan", user=r"DOM\me"), Path("/none"))
     )
     changed = [
@@ -209,17 +210,17 @@ def test_comments_and_all_other_lines_stay() -> None:
 
 @pytest.mark.parametrize("value", ["plain", "a: b", "#x", "null", "12", "yes", "it's", 'a"b', "ü ß", "a\\b"])
 def test_a_value_is_read_back_as_it_was_given(value: str) -> None:
-    filled = first_configuration.filled(SHIPPED, {("mqttConfig", "username"): value})
+    filled = shipped_file.filled(SHIPPED, {("mqttConfig", "username"): value})
     assert yaml.safe_load(filled)["Butler"]["mqttConfig"]["username"] == value
 
 
 def test_a_key_that_the_shipped_file_lacks_is_a_fault() -> None:
     with pytest.raises(InitError, match=r"mqttConfig\.nothing"):
-        first_configuration.filled(SHIPPED, {("mqttConfig", "nothing"): "x"})
+        shipped_file.filled(SHIPPED, {("mqttConfig", "nothing"): "x"})
 
 
 def test_each_key_is_set_in_its_own_section_only() -> None:
-    written = yaml.safe_load(first_configuration.filled(SHIPPED, {("monitoring", "port"): 1}))["Butler"]
+    written = yaml.safe_load(shipped_file.filled(SHIPPED, {("monitoring", "port"): 1}))["Butler"]
     assert (written["monitoring"]["port"], written["configQRS"]["port"]) == (1, 4242)
 
 
