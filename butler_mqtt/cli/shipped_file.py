@@ -6,12 +6,14 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
 import butler_mqtt
 from butler_mqtt.config import yaml_file
+
+_NO_NOTES: Mapping[tuple[str, ...], Sequence[str]] = {}
 
 
 class InitError(Exception):
@@ -34,23 +36,44 @@ def template() -> str:
     raise InitError("share/butler-mqtt/config.yaml is missing from this installation: install it again")
 
 
-def filled(text: str, values: dict[tuple[str, ...], str | int | None]) -> str:
+def filled(
+    text: str,
+    values: Mapping[tuple[str, ...], object],
+    notes: Mapping[tuple[str, ...], Sequence[str]] = _NO_NOTES,
+) -> str:
     """
     Put values into a configuration; every other line, comments too, stays as it is.
+
+    Args:
+        text: The configuration.
+        values: By path below `Butler`; a list replaces what stands below its key.
+        notes: Lines of comments to stand above a key, those at `()` at the end.
 
     Raises:
         InitError: The text has no such key.
     """
-    left = dict(values)
+    left = {*values, *notes}
     lines = []
+    replaced: tuple[str, ...] | None = None
     for path, line in _keys(text.splitlines()):
-        if path[1:] in left:
-            lines.append(f"{line.partition(':')[0]}: {_scalar(left.pop(path[1:]))}")
+        if replaced is not None and path[: len(replaced)] == replaced:
+            continue
+        replaced = None
+        key = path[1:]
+        indent = line[: len(line) - len(line.lstrip())]
+        if key and key in notes:
+            lines += [f"{indent}# {note}" for note in notes[key]]
+        if key and key in values:
+            value = values[key]
+            lines += _pair(line.partition(":")[0], value)
+            replaced = path if isinstance(value, list) else None
         else:
             lines.append(line)
-    if left:
-        raise InitError(f"the shipped config.yaml has no key {'.'.join(next(iter(left)))}")
-    return "\n".join([*lines, ""])
+        left.discard(key)
+    if left - {()}:
+        raise InitError(f"the shipped config.yaml has no key {'.'.join(min(left - {()}))}")
+    end = [f"# {note}" for note in notes.get((), ())]
+    return "\n".join([*lines, *([""] if end else []), *end, ""])
 
 
 def _keys(lines: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -66,16 +89,32 @@ def _keys(lines: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
         yield tuple(key for _, key in above), line
 
 
-def _scalar(value: str | int | None) -> str:
+def _pair(key: str, value: object) -> list[str]:
+    """Return the lines of a key, indented already, with its value."""
+    if not isinstance(value, list) or not value:
+        return [f"{key}: {_scalar(value)}"]
+    lines = [f"{key}:"]
+    inner = " " * (len(key) - len(key.lstrip()) + 2)
+    for item in value:
+        parts = [f"{name}: {_scalar(one)}" for name, one in item.items()] if isinstance(item, dict) else []
+        first, *others = parts or [_scalar(item)]
+        lines += [f"{inner}- {first}", *(f"{inner}  {other}" for other in others)]
+    return lines
+
+
+def _scalar(value: object) -> str:
     """Return a value as YAML: bare where that parses to the same text, else in quotes."""
-    if value is None:
-        return "null"
-    if isinstance(value, int):
-        return str(value)
+    if not isinstance(value, str):
+        return json.dumps(value)
     bare = re.fullmatch(r"[\w./@=; -]+", value) is not None
     if bare and yaml_file.plain(f"key: {value}") == {"key": value}:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    # JSON leaves these as they are, and YAML breaks lines at some of them and refuses the others.
+    return re.sub(
+        r"[\x7f-\x9f\u2028\u2029\ufeff]",
+        lambda found: f"\\u{ord(found[0]):04x}",
+        json.dumps(value, ensure_ascii=False),
+    )
 
 
 def write(path: Path, text: str, *, secret: bool, force: bool) -> None:

@@ -21,7 +21,7 @@ from butler_mqtt.cli.first_configuration import Answers
 from butler_mqtt.cli.shipped_file import InitError
 from butler_mqtt.config import loader
 from butler_mqtt.exit_codes import ExitCode
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, free_port
 from tests.integration.simulator.running import Client
 from tests.project import ROOT
 
@@ -87,8 +87,69 @@ def test_a_token_for_the_proxy_takes_the_place_of_the_certificates(
     assert written["cert"]["clientCert"] is None
 
 
+#: A file of Butler 8 with REST open to the network.
+BUTLER_8 = """
+Butler:
+  slackNotification: {{ enable: false }}
+  mqttConfig: {{ brokerHost: 127.0.0.1, brokerPort: {broker}, taskStartTopic: qliksense/start_task }}
+  restServerConfig: {{ enable: true, serverHost: 10.1.1.1, serverPort: {rest} }}
+  cert:
+    clientCert: certs/client.pem
+    clientCertKey: certs/client_key.pem
+    clientCertCA: certs/root.pem
+  configQRS:
+    host: {host}
+    port: {port}
+    headerKey: X-Qlik-User
+    headerValue: UserDirectory=INTERNAL; UserId=sa_repository
+"""
+
+
+def test_a_configuration_of_butler_becomes_one_that_works_and_names_what_to_decide(
+    tmp_path: Path, broker: Mosquitto, site: Client
+) -> None:
+    where = urlsplit(site.simulator.url)
+    shutil.copytree(site.simulator.certs, tmp_path / "certs")
+    text = BUTLER_8.format(broker=broker.port, rest=free_port(), host=where.hostname, port=where.port)
+    (tmp_path / "butler.yaml").write_text(text)
+    done = run(tmp_path, "--from-butler", "butler.yaml")
+    assert done.returncode == ExitCode.OK, done.stdout + done.stderr
+    checked, decide = done.stdout.split("\nTo decide")
+    assert checked.endswith("everything works\n")
+    assert "restServerConfig.serverHost: was 10.1.1.1 (line 5)" in decide
+    assert loader.load(tmp_path / "config.yaml", {}).qrs.client_cert == tmp_path / "certs/client.pem"
+
+
+def test_what_to_decide_is_named_after_a_check_that_fails_too(tmp_path: Path) -> None:
+    (tmp_path / "butler.yaml").write_text(BUTLER_8.format(broker=9, rest=9, host="127.0.0.1", port=9))
+    done = run(tmp_path, "--from-butler", "butler.yaml")
+    assert done.returncode == ExitCode.CONFIG
+    assert "client.pem does not exist" in done.stderr
+    assert "To decide" in done.stdout
+
+
+def test_a_file_that_is_there_is_left_as_it_is_for_butlers_too(tmp_path: Path) -> None:
+    (tmp_path / "butler.yaml").write_text(BUTLER_8.format(broker=9, rest=9, host="127.0.0.1", port=9))
+    (tmp_path / "config.yaml").write_text("mine\n")
+    done = run(tmp_path, "--from-butler", "butler.yaml")
+    assert done.returncode == ExitCode.FAILED
+    assert "--force" in done.stderr
+    assert (tmp_path / "config.yaml").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--force", "--output", ".")], ids=["", "with-force"])
+def test_a_file_of_butler_that_is_not_there_is_named(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = run(tmp_path, "--from-butler", "butler.yaml", *options)
+    assert done.returncode == ExitCode.CONFIG
+    assert "butler.yaml: 1 problem" in done.stderr
+    assert "does not exist" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
-    "options", [("--ca", "x"), ("--virtual-proxy", "x"), ("--jwt", "x", "--certificates", "y")], ids=str
+    "options",
+    [("--ca", "x"), ("--virtual-proxy", "x"), ("--jwt", "x", "--certificates", "y"), ("--from-butler", "x")],
+    ids=str,
 )
 def test_options_of_two_ways_to_log_in_are_a_usage_error(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = run(tmp_path, "--qlik-host", "127.0.0.1:9", *options)
