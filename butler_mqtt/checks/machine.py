@@ -15,7 +15,8 @@ from urllib.parse import quote
 from butler_mqtt import posix
 from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
 from butler_mqtt.journal.held_requests import COPY_MARK, HELD
-from butler_mqtt.journal.sqlite import FORMAT, LOW_DISK_BYTES, Journal
+from butler_mqtt.journal.sqlite import FORMAT, Journal
+from butler_mqtt.pipeline.disk_guard import LOW_DISK_BYTES
 from butler_mqtt.printable import counted
 from butler_mqtt.settings import Settings
 

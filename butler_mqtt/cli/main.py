@@ -59,9 +59,10 @@ app.command(epilog="Example: butler-mqtt start -c config.yaml --tag daily-report
 app.command(epilog="Example: butler-mqtt cancel erp-4711 --stop-running")(cancel.cancel)
 app.command(epilog="Example: butler-mqtt check -c config.yaml")(check.check)
 app.command(epilog="Example: butler-mqtt health --url http://127.0.0.1:9464")(health.health)
-app.command(epilog="Example: butler-mqtt init --qlik-host sense.example.com --certificates /root/export")(
-    init.init
-)
+app.command(
+    epilog="\b\nExample: butler-mqtt init --qlik-host sense.example.com --certificates export\n"
+    "Example: butler-mqtt init --from-butler production.yaml --output config.yaml"
+)(init.init)
 app.command(epilog="Example: butler-mqtt resolve -c config.yaml --custom-property taskGroup=nightly")(
     resolve.resolve
 )

@@ -52,12 +52,7 @@ def load(
     Raises:
         ConfigError: The file cannot be used; it names every problem found.
     """
-    try:
-        document = yaml_file.parse(_text(path))
-        if document.value is None:
-            raise yaml_file.YamlError(Problem("file", "is empty; everything stands under the key `Butler`"))
-    except yaml_file.YamlError as error:
-        raise ConfigError(str(path), [error.problem]) from None
+    document = read(path)
     older = older_butler.translate(document)
     butler, ignored = schema.apply(document, environ)
     reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in)
@@ -66,6 +61,22 @@ def load(
     if document.problems:
         raise ConfigError(str(path), sorted(document.problems, key=lambda problem: problem.line or 0))
     return values
+
+
+def read(path: Path) -> Document:
+    """
+    Read the file at *path* as it is, whoever's configuration it is.
+
+    Raises:
+        ConfigError: It cannot be read, or is no YAML.
+    """
+    try:
+        document = yaml_file.parse(_text(path))
+        if document.value is None:
+            raise yaml_file.YamlError(Problem("file", "is empty; everything stands under the key `Butler`"))
+    except yaml_file.YamlError as error:
+        raise ConfigError(str(path), [error.problem]) from None
+    return document
 
 
 def _text(path: Path) -> str:

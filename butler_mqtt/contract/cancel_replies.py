@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.domain.states import StartState
+from butler_mqtt.errors import RequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,33 @@ class GoesOn:
     start: OpenStart
     shared_with: Sequence[str]
     why_not: tuple[str, str] | None = None
+
+
+def unknown(wanted: str) -> RequestError:
+    """Return the refusal of a cancel of a request that nobody knows."""
+    details = f"no request '{wanted}' is known; it may be older than retentionDays"
+    return RequestError("unknown_request", "Unknown request", details)
+
+
+def of_a_cancel(wanted: str) -> RequestError:
+    """Return the refusal of a cancel of a cancel."""
+    details = f"request '{wanted}' is a cancel itself, which cannot be taken back"
+    return RequestError("invalid_request", "Invalid request", details)
+
+
+def held(wanted: str) -> RequestError:
+    """Return the refusal of a cancel of a request that is held since a backup was restored."""
+    details = (
+        f"request '{wanted}' is held since a backup was restored: an operator lets it go on or "
+        "discards it with butler-mqtt requests resume"
+    )
+    return RequestError("request_held", "Request held", details)
+
+
+def stopping_forbidden() -> RequestError:
+    """Return the refusal of `stopRunning` where the configuration does not allow it."""
+    details = "stopRunning needs startTask.allowStop: true; nothing was cancelled"
+    return RequestError("forbidden", "Stopping is not allowed", details)
 
 
 def reply(

@@ -1,5 +1,5 @@
 """
-The stages of a request that are open right now, in memory, and what makes one succeed.
+The stages of a request that are open right now, in memory.
 
 A stage is over when none of its executions is active or still to come. A task
 that was skipped because it ran counts with the execution it was skipped for.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from butler_mqtt.domain.model import OnFailure, Request, StagePlan
+from butler_mqtt.domain.model import Request, StagePlan
 from butler_mqtt.domain.states import StageState, StartState
 
 if TYPE_CHECKING:
@@ -49,11 +49,6 @@ class OpenStage:
     def goes_on(self) -> bool:
         """Return whether an execution that it waits for is active or still to come."""
         return any(_goes_on(start) for start in self.starts)
-
-    @property
-    def good(self) -> bool:
-        """Return whether all that was asked for was found, and succeeded."""
-        return not self.refused and not self.not_found and all(_good(start) for start in self.starts)
 
     @property
     def tasks(self) -> int:
@@ -113,21 +108,9 @@ class StagedRequest:
         return found
 
 
-def stops_the_rest(stage: OpenStage) -> bool:
-    """Return whether nothing comes after a stage that has failed."""
-    return stage.state is StageState.FAILED and stage.plan.on_failure is OnFailure.STOP
-
-
 def _goes_on(start: OpenStart) -> bool:
     if start.state is StartState.RUNNING:
         return start.execution_id is not None
     if start.state is StartState.SKIPPED:
         return start.skipped_result is None
     return start.state in {StartState.PLANNED, StartState.WAITING}
-
-
-def _good(start: OpenStart) -> bool:
-    if start.state is StartState.SKIPPED:
-        return start.skipped_result == StartState.SUCCEEDED
-    # One that runs on and is over for the stage is of a kind that cannot be tracked.
-    return start.state in {StartState.SUCCEEDED, StartState.RUNNING}

@@ -21,6 +21,7 @@ from butler_mqtt.contract import topics, validation
 from butler_mqtt.domain.model import Arrival, Message, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.errors import RequestError
+from butler_mqtt.intake import duplicates
 from butler_mqtt.intake.body_cache import BodyCache
 from butler_mqtt.intake.duplicates import Holders
 from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets
@@ -305,11 +306,7 @@ class Intake:
             return None
         holder = holders.of(one.request_id)
         if holder is not None and holder.fingerprint != request.fingerprint:
-            conflict = RequestError(
-                "request_id_conflict",
-                "Request id already used",
-                f"requestId '{one.request_id}' was used for a different request; use a new one",
-            )
+            conflict = duplicates.conflict(one.request_id)
             delivery = ledger.requests.malformed(one.arrival, conflict, one.request_id, one.address, request)
             self._place(one, delivery)
             return None

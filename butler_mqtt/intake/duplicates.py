@@ -6,9 +6,19 @@ from dataclasses import dataclass, replace
 
 from butler_mqtt.contract import validation
 from butler_mqtt.domain.open_work import OpenRequest
+from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import queries, tables
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
+
+
+def conflict(request_id: str) -> RequestError:
+    """Return the refusal of a request whose id another one holds that means something else."""
+    return RequestError(
+        "request_id_conflict",
+        "Request id already used",
+        f"requestId '{request_id}' was used for a different request; use a new one",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,6 @@ FORMAT = "0007"
 #: The first with UPDATE … FROM.
 OLDEST_SQLITE = (3, 33)
 
-#: With less free space than this nothing new is acknowledged, so that what is open can still be finished.
-LOW_DISK_BYTES = 32 * 1024 * 1024
 
 #: Pages that a commit writes, beside one for so many rows; measured with few and with many requests at once.
 COMMIT_PAGES = 8
@@ -73,15 +71,11 @@ class Journal:
 
     Args:
         url: `sqlite:///FILE`.
-        low_disk_bytes: Free space below which `has_room` says no.
         log: How large the write-ahead log may be.
     """
 
-    def __init__(
-        self, url: str, *, low_disk_bytes: int = LOW_DISK_BYTES, log: LogSizes | None = None
-    ) -> None:
+    def __init__(self, url: str, *, log: LogSizes | None = None) -> None:
         self.path = Path(make_url(url).database or "butler-mqtt.sqlite").absolute()
-        self._low_disk_bytes = low_disk_bytes
         self._log = log
         self._lock: int | None = None
         self._files = Files(self.path)
@@ -229,12 +223,12 @@ class Journal:
         """Check that the files still have their names; for any thread. Raises JournalLost."""
         self._files.verify_identities()
 
-    def has_room(self) -> bool:
-        """Return whether the disk has space to take new requests."""
+    def free_bytes(self) -> int:
+        """Return the free bytes of its disk; 0 when they cannot be read."""
         try:
-            return posix.free_bytes(self.path.parent) >= self._low_disk_bytes
+            return posix.free_bytes(self.path.parent)
         except OSError:
-            return False
+            return 0
 
     def _disconnect(self) -> None:
         try:

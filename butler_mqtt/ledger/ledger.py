@@ -6,7 +6,7 @@ from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.ledger.callers import Callers
 from butler_mqtt.ledger.deliveries import Deliveries
 from butler_mqtt.ledger.events import Events
-from butler_mqtt.ledger.incidents import Incidents
+from butler_mqtt.ledger.incident_log import Incidents
 from butler_mqtt.ledger.new_starts import NewStarts
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.open_requests import OpenRequests

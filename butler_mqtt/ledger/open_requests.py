@@ -11,19 +11,17 @@ from butler_mqtt.contract import replies
 from butler_mqtt.domain.decisions import Decision, RefusedDecision
 from butler_mqtt.domain.model import Arrival, Request, Task
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest, OpenStart
+from butler_mqtt.domain.retryable_codes import RETRYABLE
 from butler_mqtt.domain.states import RequestState, StartState, move
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import BODY_BYTES, Refusals
 from butler_mqtt.ledger.deliveries import Deliveries
-from butler_mqtt.ledger.incidents import Incidents, asked_by
+from butler_mqtt.ledger.incident_log import Incidents, asked_by
 from butler_mqtt.ledger.new_starts import NewStarts
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.stage_records import StageRecords
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
-
-#: Codes after which the same `requestId` is a real retry, as it is after a malformed request.
-RETRYABLE = frozenset({"rate_limited", "qrs_unavailable"})
 
 _log = logging.getLogger("butler_mqtt.ledger")
 

@@ -12,7 +12,7 @@ from butler_mqtt.domain.reconciliation import Baseline
 from butler_mqtt.domain.states import RunState, StartState, move
 from butler_mqtt.journal import tables
 from butler_mqtt.ledger.events import Events
-from butler_mqtt.ledger.incidents import Incidents
+from butler_mqtt.ledger.incident_log import Incidents
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.starts import Starts
 from butler_mqtt.ledger.unit_of_work import UnitOfWork

@@ -11,8 +11,9 @@ from butler_mqtt.clock import now_ms, to_ms
 from butler_mqtt.contract import replies, stage_summary
 from butler_mqtt.domain.decisions import Decision
 from butler_mqtt.domain.model import Task
-from butler_mqtt.domain.open_stages import OpenStage, StagedRequest, stops_the_rest
+from butler_mqtt.domain.open_stages import OpenStage, StagedRequest
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
+from butler_mqtt.domain.stage_outcomes import stops_the_rest, succeeded
 from butler_mqtt.domain.states import StageState, StartState, move
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.write_batch import Value
@@ -248,7 +249,7 @@ class StageRecords:
         self._turn.after(_log_begun, stage)
 
     def _end(self, stage: OpenStage) -> None:
-        self._move(stage, StageState.SUCCEEDED if stage.good else StageState.FAILED)
+        self._move(stage, StageState.SUCCEEDED if succeeded(stage) else StageState.FAILED)
         self._turn.unit.update(tables.stages, stage.id, ended_at=now_ms())
         self._events.publish_stage(stage_summary.ENDED, stage)
         self._turn.after(_log_ended, stage)

@@ -10,7 +10,7 @@ from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState, move
 from butler_mqtt.journal import tables
 from butler_mqtt.ledger.events import Events
-from butler_mqtt.ledger.incidents import NOT_STARTED, Incidents
+from butler_mqtt.ledger.incident_log import NOT_STARTED, Incidents
 from butler_mqtt.ledger.open_requests import OpenRequests
 from butler_mqtt.ledger.stage_records import StageRecords
 from butler_mqtt.ledger.unit_of_work import UnitOfWork

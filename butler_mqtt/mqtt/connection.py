@@ -9,7 +9,6 @@ Each attempt has a client object of its own, which dies with its connection.
 from __future__ import annotations
 
 import logging
-import secrets
 import ssl
 import threading
 import time
@@ -29,6 +28,7 @@ from butler_mqtt.mqtt.network_loop import NetworkLoop
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.oversize import ProtocolError
 from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.reconnect_pauses import MAX_BACKOFF_SECONDS, ReconnectPauses
 from butler_mqtt.repeated_lines import RepeatedLines
 
 logger = logging.getLogger("butler_mqtt.mqtt")
@@ -36,9 +36,6 @@ logger = logging.getLogger("butler_mqtt.mqtt")
 CONNACK_TIMEOUT_SECONDS = 10.0
 #: Seconds that one turn of the network loop waits for traffic at most.
 TURN_SECONDS = 0.5
-#: A connection that lasted this long ends the series of failures that backoff grows with.
-STABLE_SECONDS = 5.0
-MAX_BACKOFF_SECONDS = 60.0
 
 #: CONNACK reasons that pass by themselves: unavailable, busy, quota, use another server, rate exceeded.
 _PASSING = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
@@ -47,8 +44,6 @@ _PASSING = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
 #: timeout, session taken over, administrative action, use another server, server moved, rate exceeded,
 #: maximum connect time (MQTT 5.0, 3.14.2.1).
 _UNRELATED = frozenset({0x88, 0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0x9F, 0xA0})
-
-_random = secrets.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +114,7 @@ class BrokerConnection:
         outages: Outages | None = None,
     ) -> None:
         self._outages = outages or Outages()
-        self._max_backoff_seconds = max_backoff_seconds
+        self._pauses = ReconnectPauses(max_backoff_seconds)
         self.client_id = client_id
         self.is_v5 = mqtt.protocol_version == "5"
         self._mqtt = mqtt
@@ -131,7 +126,6 @@ class BrokerConnection:
         self._loop: NetworkLoop | None = None
         self._accepted_at: float | None = None
         self._ended: Ended | None = None
-        self._failures = 0
         self._progress = time.monotonic()
         self._last_refusal = ""
         self._lost_lines = RepeatedLines()
@@ -199,7 +193,7 @@ class BrokerConnection:
                 self._log_end(ended)
                 if not self._peer.ended(ended):
                     return
-                self.pause(self._backoff(ended))
+                self.pause(self._pauses.next(ended.lasted, refused=ended.refused))
         except BaseException as error:
             logger.critical(
                 "The MQTT network thread of %s died: %r",
@@ -209,14 +203,6 @@ class BrokerConnection:
                 extra={"action": "mqtt_thread_died"},
             )
             self._on_fatal(error)
-
-    def _backoff(self, ended: Ended) -> float:
-        """Return the seconds to wait: soon at first, then exponential with full jitter."""
-        if ended.lasted is not None and ended.lasted >= STABLE_SECONDS and not ended.refused:
-            self._failures = 0
-        ceiling = min(2.0**self._failures, self._max_backoff_seconds)
-        self._failures = min(self._failures + 1, 10)
-        return _random.uniform(0.2, ceiling)
 
     def _attempt(self) -> Ended:
         """Connect once and serve the connection until it ends."""

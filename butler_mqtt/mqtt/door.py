@@ -20,7 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Message
-from butler_mqtt.mqtt.connection import MAX_BACKOFF_SECONDS, BrokerConnection, Ended
+from butler_mqtt.mqtt.connection import BrokerConnection, Ended
 from butler_mqtt.mqtt.door_state import DoorState, ReportedState
 from butler_mqtt.mqtt.hangups import Hangups
 from butler_mqtt.mqtt.outages import Outages
@@ -28,6 +28,7 @@ from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded
 from butler_mqtt.mqtt.presence import Presence, Status, new_instance, parse, session_taken_over
 from butler_mqtt.mqtt.puback_proof import Proof
 from butler_mqtt.mqtt.received_message import received
+from butler_mqtt.mqtt.reconnect_pauses import MAX_BACKOFF_SECONDS
 from butler_mqtt.mqtt.status_wait import StatusWait
 from butler_mqtt.mqtt.subscription import SUBACK_SECONDS, RequestSubscription
 

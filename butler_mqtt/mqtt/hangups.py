@@ -12,7 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from butler_mqtt.mqtt.connection import STABLE_SECONDS, Ended
+from butler_mqtt.mqtt.connection import Ended
+from butler_mqtt.mqtt.reconnect_pauses import STABLE_SECONDS
 
 #: So many in a row are a suspicion.
 SHORT_CONNECTIONS = 3

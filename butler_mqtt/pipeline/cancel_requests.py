@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from butler_mqtt.contract import validation
+from butler_mqtt.contract import cancel_replies, validation
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.domain.states import RequestState
 from butler_mqtt.errors import RequestError
@@ -79,8 +79,7 @@ class CancelRequests:
         """Carry out cancels that have just come, in order."""
         for opened in cancels:
             if opened.request.stop_running and not self._allow_stop:
-                details = "stopRunning needs startTask.allowStop: true; nothing was cancelled"
-                self._refuse(opened, RequestError("forbidden", "Stopping is not allowed", details))
+                self._refuse(opened, cancel_replies.stopping_forbidden())
             else:
                 self._carry_out(opened, transaction)
 
@@ -96,17 +95,11 @@ class CancelRequests:
         wanted = opened.request.cancel or ""
         target = self._target(opened, wanted, transaction)
         if target is None:
-            details = f"no request '{wanted}' is known; it may be older than retentionDays"
-            self._refuse(opened, RequestError("unknown_request", "Unknown request", details))
+            self._refuse(opened, cancel_replies.unknown(wanted))
         elif target.is_cancel:
-            details = f"request '{wanted}' is a cancel itself, which cannot be taken back"
-            self._refuse(opened, RequestError("invalid_request", "Invalid request", details))
+            self._refuse(opened, cancel_replies.of_a_cancel(wanted))
         elif held_requests.holds(transaction, target.id):
-            details = (
-                f"request '{wanted}' is held since a backup was restored: an operator lets it go on or "
-                "discards it with butler-mqtt requests resume"
-            )
-            self._refuse(opened, RequestError("request_held", "Request held", details))
+            self._refuse(opened, cancel_replies.held(wanted))
         elif target.state is not RequestState.RECEIVED:
             self._cancellation.begin(opened, target.id, self._starts(opened, target, transaction))
         elif target.opened is not None:

@@ -7,6 +7,9 @@ import time
 
 from butler_mqtt.journal.sqlite import Journal
 
+#: Free bytes below which requests are left at the broker: room to finish what is open.
+LOW_DISK_BYTES = 32 * 1024 * 1024
+
 _log = logging.getLogger("butler_mqtt.pipeline")
 
 
@@ -15,7 +18,7 @@ class DiskGuard:
     Checks the free space of the journal's disk.
 
     Args:
-        journal: Knows how much space it needs.
+        journal: Its disk is watched.
         seconds: Between two checks.
     """
 
@@ -39,7 +42,7 @@ class DiskGuard:
         if now - self._checked < self._seconds:
             return
         self._checked = now
-        had_room, self.has_room = self.has_room, self._journal.has_room()
+        had_room, self.has_room = self.has_room, self._journal.free_bytes() >= LOW_DISK_BYTES
         if had_room and not self.has_room:
             _log.error(
                 "%s; free some space, the broker keeps what arrives until then",

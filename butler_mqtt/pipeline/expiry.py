@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -12,10 +11,9 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.pipeline.backlog import Backlog
 from butler_mqtt.pipeline.loop_timings import LoopTimings
+from butler_mqtt.pipeline.standstill import Standstill
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
-
-_log = logging.getLogger("butler_mqtt.pipeline")
 
 
 class Expiry:
@@ -47,6 +45,7 @@ class Expiry:
         self._backlog = backlog
         self._server_time = server_time
         self._timings = timings
+        self._standstill = Standstill(timings.paused_seconds, resolver.resumed, dispatcher.resumed)
         #: Monotonic time of the last check.
         self.checked = 0.0
 
@@ -58,10 +57,8 @@ class Expiry:
 
     def step(self, transaction: Transaction) -> None:
         """Give up what is too late."""
-        now, before = time.monotonic(), self.checked
-        self.checked = now
-        if before and now - before > self._timings.paused_seconds:
-            self._resumed(now - before)
+        before, self.checked = self.checked, time.monotonic()
+        self._standstill.check(before)
         clock.STEADY.confirm(self._server_time())
         self._dispatcher.drop_late()
         self._finish()
@@ -74,14 +71,3 @@ class Expiry:
         for opened in list(self._ledger.requests.finishing.values()):
             if opened.expires_at is not None and opened.expires_at <= now:
                 self._ledger.requests.finish_if_ended(opened, anyway=True)
-
-    def _resumed(self, seconds: float) -> None:
-        """Restart the deadlines after the process, or the journal, was stopped: one attempt comes first."""
-        _log.warning(
-            "nothing was done for %.0f s (the process or the machine was stopped, or the journal could not be"
-            " written): deadlines for the Qlik server begin again",
-            seconds,
-            extra={"action": "resumed"},
-        )
-        self._resolver.resumed()
-        self._dispatcher.resumed()

@@ -301,11 +301,7 @@ class OpenRuns:
         else:
             others = run.starts
             self._ledger.runs.began_nothing(run)
-        skipped = [start for start in others if start.skip_if_running]
-        self._ledger.starts.skipped(skipped, execution.id)
-        in_stages = [start for start in skipped if start.stage is not None]
-        if in_stages and execution.id is not None:
-            self._tracker.await_result(execution.id, run.task, in_stages)
+        self._skip(run, others, execution)
         self._pending.wait_behind(
             run.task, [start for start in others if not start.skip_if_running], execution.id
         )
@@ -321,11 +317,20 @@ class OpenRuns:
             extra={"action": "app_busy", "request_id": run.starts[0].request_id},
         )
         self._ledger.runs.began_nothing(run)
-        skipped = [start for start in run.starts if start.skip_if_running]
-        self._ledger.starts.skipped(skipped, execution.id, running_task=execution.task_id)
+        self._skip(run, run.starts, execution, running_task=execution.task_id)
         self._pending.wait_behind(
             run.task, [start for start in run.starts if not start.skip_if_running], execution.id
         )
+
+    def _skip(
+        self, run: Run, starts: Sequence[OpenStart], execution: Execution, running_task: str | None = None
+    ) -> None:
+        """Leave a running task alone for those that ask for it; their stages wait for its execution."""
+        skipped = [start for start in starts if start.skip_if_running]
+        self._ledger.starts.skipped(skipped, execution.id, running_task=running_task)
+        in_stages = [start for start in skipped if start.stage is not None]
+        if in_stages and execution.id is not None:
+            self._tracker.await_result(execution.id, run.task, in_stages)
 
     def _share(self, run: Run, execution_id: str, starts: list[OpenStart]) -> None:
         """Let an execution that another began serve *starts* too."""

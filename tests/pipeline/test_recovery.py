@@ -314,21 +314,19 @@ def test_a_disk_that_is_really_full_is_survived(harness: Harness, caplog: pytest
 
 
 def test_low_disk_space_withholds_acknowledgements_and_finishes_what_is_open(
-    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+    make_harness: MakeHarness,
 ) -> None:
     harness = make_harness()
-    room: list[bool] = [True]
-    monkeypatch.setattr(harness.journal, "has_room", lambda: room[0])
     harness.site.add("Sales")
     harness.send({"taskName": "Sales"})
     harness.turn()
-    room[0] = False
+    harness.journal.room = False
     harness.until(harness.replies)
     harness.send({"tag": "none"})
     for _ in range(5):
         harness.step()
     assert len(harness.broker.acknowledged) == 1
-    room[0] = True
+    harness.journal.room = True
     harness.replied(2)
     assert len(harness.broker.acknowledged) == 2
 

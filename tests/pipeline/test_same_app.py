@@ -167,3 +167,17 @@ def test_an_execution_that_began_meanwhile_beside_the_apps_does_not_serve_a_late
     assert harness.rows(tables.starts)[1]["behind"] == own
     harness.site.end(sales)
     harness.until(lambda: harness.site.posts == [sales])
+
+
+def test_a_stage_waits_for_the_execution_of_another_task_that_it_skipped_for(harness: Harness) -> None:
+    first, second = two_tasks(harness)
+    last = harness.site.add("Publish")
+    harness.site.begin(first)
+    stages = [{"taskId": second}, {"taskId": last}]
+    reply = harness.ask({"stages": stages, "ifRunning": "skip"})
+    assert reply["tasksSkipped"][0]["runningTaskId"] == first
+    for _ in range(3):
+        harness.step()
+    assert harness.site.posts == []
+    harness.site.end(first)
+    harness.until(lambda: harness.site.posts == [last])

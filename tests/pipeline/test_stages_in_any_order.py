@@ -2,12 +2,12 @@
 Staged requests with everything that can happen in any order.
 
 Requests of up to four stages share a few tasks; executions end well or badly,
-others start tasks, answers are lost, the server and the journal fail, and the
-daemon is killed at any instant. At every start that reaches the server the
+others start tasks, answers are lost, requests are cancelled, the server and the
+journal fail, and the daemon is killed at any instant. At every start that reaches the server the
 journal must have its stage running and all stages before it over; in the end:
 
 - no request started a task twice, and every delivery has one reply;
-- no stage began before the one before had ended, and none after a failure that stops;
+- no stage began before the one before had ended, and none after a failure that stops or a cancel;
 - the summary of each request adds up with its starts.
 """
 
@@ -63,6 +63,7 @@ class StagesInAnyOrder(RuleBasedStateMachine):
         self.engine = reading_engine(self.harness.path)
         self.broken: list[str] = []
         self.sent = 0
+        self.cancelled: set[str] = set()
 
     # ---- checked at every start
 
@@ -97,6 +98,15 @@ class StagesInAnyOrder(RuleBasedStateMachine):
         # On disk: what the broker would deliver again is another test's matter.
         self.survive(self.harness.turn)
         self.survive(self.harness.turn)
+
+    @rule(which=st.integers(0, 5))
+    def cancel(self, which: int) -> None:
+        wanted = f"r{self.sent - which}"
+        if which < self.sent and wanted not in self.cancelled:
+            self.cancelled.add(wanted)
+            self.harness.send({"requestId": f"cancel-{wanted}", "cancel": wanted})
+            self.survive(self.harness.turn)
+            self.survive(self.harness.turn)
 
     # ---- the server
 
@@ -219,23 +229,27 @@ class StagesInAnyOrder(RuleBasedStateMachine):
     def check_stages(self) -> None:
         starts, stages = self.harness.rows(tables.starts), self.harness.rows(tables.stages)
         assert len({(row["request"], row["task_id"]) for row in starts}) == len(starts), "a task twice"
-        documents = {row["id"]: json.loads(row["document"]) for row in self.harness.rows(tables.requests)}
+        requests = {row["id"]: row for row in self.harness.rows(tables.requests)}
         by_request: dict[int, list[Any]] = defaultdict(list)
         for row in stages:
             by_request[row["request"]].append(row)
         for request, those in by_request.items():
+            document = json.loads(requests[request]["document"])
+            cancelled = requests[request]["request_id"] in self.cancelled
             stopped = False
             for row in those:
                 of_it = [one for one in starts if (one["request"], one["stage"]) == (request, row["number"])]
+                stopped = stopped or (cancelled and row["state"] == "notStarted")
                 if stopped:
                     assert row["state"] == "notStarted"
-                    assert {one["code"] for one in of_it} <= {"previous_stage_failed"}
+                    codes = {"previous_stage_failed", *(["cancelled"] if cancelled else [])}
+                    assert {one["code"] for one in of_it} <= codes
                     continue
                 good = not row["not_found"] and all(
                     (one["skipped_result"] or one["state"]) == "succeeded" for one in of_it
                 )
                 assert row["state"] == ("succeeded" if good else "failed")
-                wish = documents[request]["stages"][row["number"] - 1].get("onFailure", "stop")
+                wish = document["stages"][row["number"] - 1].get("onFailure", "stop")
                 stopped = not good and wish == "stop"
 
 

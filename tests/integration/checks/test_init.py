@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from butler_mqtt.cli import first_configuration
-from butler_mqtt.cli.first_configuration import Answers, InitError
+from butler_mqtt.cli import first_configuration, shipped_file
+from butler_mqtt.cli.first_configuration import Answers
+from butler_mqtt.cli.shipped_file import InitError
 from butler_mqtt.config import loader
 from butler_mqtt.exit_codes import ExitCode
-from tests.brokers import Mosquitto
+from tests.brokers import Mosquitto, free_port
 from tests.integration.simulator.running import Client
 from tests.project import ROOT
 
@@ -86,8 +87,69 @@ def test_a_token_for_the_proxy_takes_the_place_of_the_certificates(
     assert written["cert"]["clientCert"] is None
 
 
+#: A file of Butler 8 with REST open to the network.
+BUTLER_8 = """
+Butler:
+  slackNotification: {{ enable: false }}
+  mqttConfig: {{ brokerHost: 127.0.0.1, brokerPort: {broker}, taskStartTopic: qliksense/start_task }}
+  restServerConfig: {{ enable: true, serverHost: 10.1.1.1, serverPort: {rest} }}
+  cert:
+    clientCert: certs/client.pem
+    clientCertKey: certs/client_key.pem
+    clientCertCA: certs/root.pem
+  configQRS:
+    host: {host}
+    port: {port}
+    headerKey: X-Qlik-User
+    headerValue: UserDirectory=INTERNAL; UserId=sa_repository
+"""
+
+
+def test_a_configuration_of_butler_becomes_one_that_works_and_names_what_to_decide(
+    tmp_path: Path, broker: Mosquitto, site: Client
+) -> None:
+    where = urlsplit(site.simulator.url)
+    shutil.copytree(site.simulator.certs, tmp_path / "certs")
+    text = BUTLER_8.format(broker=broker.port, rest=free_port(), host=where.hostname, port=where.port)
+    (tmp_path / "butler.yaml").write_text(text)
+    done = run(tmp_path, "--from-butler", "butler.yaml")
+    assert done.returncode == ExitCode.OK, done.stdout + done.stderr
+    checked, decide = done.stdout.split("\nTo decide")
+    assert checked.endswith("everything works\n")
+    assert "restServerConfig.serverHost: was 10.1.1.1 (line 5)" in decide
+    assert loader.load(tmp_path / "config.yaml", {}).qrs.client_cert == tmp_path / "certs/client.pem"
+
+
+def test_what_to_decide_is_named_after_a_check_that_fails_too(tmp_path: Path) -> None:
+    (tmp_path / "butler.yaml").write_text(BUTLER_8.format(broker=9, rest=9, host="127.0.0.1", port=9))
+    done = run(tmp_path, "--from-butler", "butler.yaml")
+    assert done.returncode == ExitCode.CONFIG
+    assert "client.pem does not exist" in done.stderr
+    assert "To decide" in done.stdout
+
+
+def test_a_file_that_is_there_is_left_as_it_is_for_butlers_too(tmp_path: Path) -> None:
+    (tmp_path / "butler.yaml").write_text(BUTLER_8.format(broker=9, rest=9, host="127.0.0.1", port=9))
+    (tmp_path / "config.yaml").write_text("mine\n")
+    done = run(tmp_path, "--from-butler", "butler.yaml")
+    assert done.returncode == ExitCode.FAILED
+    assert "--force" in done.stderr
+    assert (tmp_path / "config.yaml").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--force", "--output", ".")], ids=["", "with-force"])
+def test_a_file_of_butler_that_is_not_there_is_named(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = run(tmp_path, "--from-butler", "butler.yaml", *options)
+    assert done.returncode == ExitCode.CONFIG
+    assert "butler.yaml: 1 problem" in done.stderr
+    assert "does not exist" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
-    "options", [("--ca", "x"), ("--virtual-proxy", "x"), ("--jwt", "x", "--certificates", "y")], ids=str
+    "options",
+    [("--ca", "x"), ("--virtual-proxy", "x"), ("--jwt", "x", "--certificates", "y"), ("--from-butler", "x")],
+    ids=str,
 )
 def test_options_of_two_ways_to_log_in_are_a_usage_error(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = run(tmp_path, "--qlik-host", "127.0.0.1:9", *options)
@@ -137,7 +199,7 @@ def test_a_file_made_in_the_meantime_is_left_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("mine\n")
     with pytest.raises(InitError, match="--force"):
-        first_configuration.write(file, "ours\n", secret=False, force=False)
+        shipped_file.write(file, "ours\n", secret=False, force=False)
     assert [one.read_text() for one in tmp_path.iterdir()] == ["mine\n"]
 
 
@@ -190,7 +252,7 @@ def test_a_terminal_is_asked_and_a_password_is_for_the_owner_only(tmp_path: Path
 
 
 def test_comments_and_all_other_lines_stay() -> None:
-    filled = first_configuration.filled(
+    filled = shipped_file.filled(
         SHIPPED, first_configuration.values(Answers(qlik_host="qlik.lan", user=r"DOM\me"), Path("/none"))
     )
     changed = [
@@ -209,17 +271,17 @@ def test_comments_and_all_other_lines_stay() -> None:
 
 @pytest.mark.parametrize("value", ["plain", "a: b", "#x", "null", "12", "yes", "it's", 'a"b', "ü ß", "a\\b"])
 def test_a_value_is_read_back_as_it_was_given(value: str) -> None:
-    filled = first_configuration.filled(SHIPPED, {("mqttConfig", "username"): value})
+    filled = shipped_file.filled(SHIPPED, {("mqttConfig", "username"): value})
     assert yaml.safe_load(filled)["Butler"]["mqttConfig"]["username"] == value
 
 
 def test_a_key_that_the_shipped_file_lacks_is_a_fault() -> None:
     with pytest.raises(InitError, match=r"mqttConfig\.nothing"):
-        first_configuration.filled(SHIPPED, {("mqttConfig", "nothing"): "x"})
+        shipped_file.filled(SHIPPED, {("mqttConfig", "nothing"): "x"})
 
 
 def test_each_key_is_set_in_its_own_section_only() -> None:
-    written = yaml.safe_load(first_configuration.filled(SHIPPED, {("monitoring", "port"): 1}))["Butler"]
+    written = yaml.safe_load(shipped_file.filled(SHIPPED, {("monitoring", "port"): 1}))["Butler"]
     assert (written["monitoring"]["port"], written["configQRS"]["port"]) == (1, 4242)
 
 

@@ -23,8 +23,8 @@ def make_journal(file: Path) -> Iterator[MakeJournal]:
     """Return a function that makes a journal, closed at the end of the test."""
     made: list[Journal] = []
 
-    def make(path: Path = file, *, low_disk_bytes: int = 0) -> Journal:
-        journal = Journal(f"sqlite:///{path}", low_disk_bytes=low_disk_bytes)
+    def make(path: Path = file) -> Journal:
+        journal = Journal(f"sqlite:///{path}")
         made.append(journal)
         return journal
 

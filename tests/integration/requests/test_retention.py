@@ -75,6 +75,7 @@ def test_a_request_is_forgotten_with_all_that_belongs_to_it(harness: Harness) ->
         "notes": 0,
         "parameter_namespaces": 0,
         "parameters": 0,
+        "stages": 0,
     }
 
 
