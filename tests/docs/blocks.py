@@ -42,4 +42,5 @@ def pages() -> list[Path]:
         *sorted((ROOT / "docs").glob("*.md")),
         *sorted((ROOT / "systemd").glob("*.md")),
         *sorted((ROOT / "mosquitto").glob("*.md")),
+        *sorted((ROOT / "examples").glob("*.md")),
     ]

@@ -27,7 +27,11 @@ DOCS = ROOT / "docs"
 BUTLERS = {"configuration.md", "moving-from-butler.md"}
 #: Pages for operators, one sentence on each line.
 PLAIN = ["exit-codes", "install", "mqtt", "operations", "replies", "security", "troubleshooting", "upgrade"]
-OURS = [page for page in pages() if page.name != "README.md" or page.parent.name == "mosquitto"]
+OURS = [
+    page
+    for page in pages()
+    if page.name != "README.md" or page.parent in {ROOT / "examples", ROOT / "mosquitto"}
+]
 BLOCKS = [block for page in OURS for block in blocks(page)]
 #: Commands of the contract, some with commands of their own.
 COMMANDS = {
