@@ -9,6 +9,7 @@ or boolean is its JavaScript text, null is empty.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from butler_mqtt.domain.model import Parameter
@@ -17,8 +18,8 @@ from butler_mqtt.domain.model import Parameter
 MAX_VALUE_BYTES = 32768
 MAX_NAME = 256
 
-#: From here on JavaScript writes a number with an exponent.
-_LARGEST_PLAIN = 1e21
+#: Decimal places up to which, and digits from which on, JavaScript writes a number without an exponent.
+_PLAIN_PLACES, _PLAIN_DIGITS = 6, 21
 
 
 def as_text(value: str | float | bool | None) -> str:
@@ -27,12 +28,30 @@ def as_text(value: str | float | bool | None) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_PLAIN:
-        return str(int(value))
-    if isinstance(value, float):
-        # JavaScript pads no exponent: 1e-7, which is 1e-07 here.
-        return repr(value).replace("e-0", "e-").replace("e+0", "e+")
-    return str(value)
+    return value if isinstance(value, str) else _number(value)
+
+
+def _number(value: float) -> str:
+    """Return a number as `Number::toString` of ECMAScript does; every number is a double there."""
+    try:
+        double = float(value)
+    except OverflowError:
+        return str(value)
+    if double == 0:
+        return "0"
+    sign, figures, exponent = Decimal(repr(double)).as_tuple()
+    digits = "".join(map(str, figures)).rstrip("0")
+    point = len(figures) + int(exponent)  # where it stands, counted from before the first digit
+    if len(digits) <= point <= _PLAIN_DIGITS:
+        text = digits + "0" * (point - len(digits))
+    elif 0 < point <= _PLAIN_DIGITS:
+        text = f"{digits[:point]}.{digits[point:]}"
+    elif -_PLAIN_PLACES < point <= 0:
+        text = f"0.{'0' * -point}{digits}"
+    else:
+        mantissa = digits if len(digits) == 1 else f"{digits[0]}.{digits[1:]}"
+        text = f"{mantissa}e{point - 1:+d}"
+    return f"-{text}" if sign else text
 
 
 def read(parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Parameter, ...]:

@@ -105,6 +105,9 @@ def whole_refusal(opened: OpenRequest) -> RequestError | None:
     """Return the refusal of a request for which nothing was begun, for one common reason; else None."""
     if cancelled := taken_back(opened):
         return cancelled
+    if opened.staged is not None and not opened.staged.over:
+        # A later stage may still start something.
+        return None
     # What was not started because of that is no reason of its own.
     codes = {start.code for start in opened.starts} - {"previous_stage_failed"}
     if len(codes) != 1 or opened.not_found:

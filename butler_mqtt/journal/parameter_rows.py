@@ -31,6 +31,11 @@ _EXPIRED = """
     DELETE FROM parameters WHERE id IN (
       SELECT id FROM parameters WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
 """
+_IDLE_KEYS = """
+    DELETE FROM parameters WHERE expires_at <= ? AND namespace NOT IN (
+      SELECT namespace FROM parameters WHERE expires_at IS NULL OR expires_at > ?)
+"""
+_IDLE = "DELETE FROM parameter_namespaces WHERE id NOT IN (SELECT namespace FROM parameters)"
 _STORE = """
     INSERT INTO parameters (namespace, key, value, expires_at)
     SELECT id, ?2, ?3, ?4 FROM parameter_namespaces WHERE name = ?1
@@ -61,9 +66,20 @@ def has_key(connection: Connection, row: int, key: str, now: int) -> bool:
     return _number(connection, _KEY, row, key, now) is not None
 
 
-def remove_expired(connection: Connection, now: int, *, at_once: int = REMOVED_AT_ONCE) -> None:
-    """Remove keys that have expired, the oldest first, at most so many."""
-    _change(connection, _EXPIRED, now, at_once)
+def remove_expired(connection: Connection, now: int) -> None:
+    """Remove some of the keys that have expired, the oldest first."""
+    _change(connection, _EXPIRED, now, REMOVED_AT_ONCE)
+
+
+def remove_expired_of(connection: Connection, row: int, now: int) -> None:
+    """Remove the keys of the namespace *row* that have expired."""
+    _change(connection, "DELETE FROM parameters WHERE namespace = ? AND expires_at <= ?", row, now)
+
+
+def remove_idle_namespaces(connection: Connection, now: int) -> None:
+    """Remove namespaces without a key that lasts, with the keys that have expired."""
+    _change(connection, _IDLE_KEYS, now, now)
+    _change(connection, _IDLE)
 
 
 def store(

@@ -34,6 +34,11 @@ def advice(error: OSError) -> str:
     )
 
 
+def is_of_the_journal(error: Exception) -> bool:
+    """Return whether a failure is one of the journal's file, which repeating the turn may mend."""
+    return isinstance(error, (JournalError, DBAPIError, sqlite3.Error))
+
+
 def journal_error(path: Path, error: DBAPIError | sqlite3.Error) -> JournalError:
     """Return the error for the operator of the journal at *path*, with what to do about it."""
     reason = str(driver_error(error))

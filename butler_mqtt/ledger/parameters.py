@@ -107,13 +107,16 @@ class Parameters:
         row = parameter_rows.namespace_id(transaction, namespace)
         if row is None:
             if parameter_rows.count_namespaces(transaction) + fresh >= MAX_NAMESPACES:
+                # A namespace stays without keys, until there is no room for another.
+                parameter_rows.remove_idle_namespaces(transaction, now)
+            if parameter_rows.count_namespaces(transaction) + fresh >= MAX_NAMESPACES:
                 return ParameterOutcome.TOO_MANY_NAMESPACES
             count = len(keys)
         else:
             # Usually there is room without asking which of them are there already, or have expired.
             count = parameter_rows.count_keys(transaction, row) + len(keys)
             if count > self._max_keys:
-                parameter_rows.remove_expired(transaction, now, at_once=count)
+                parameter_rows.remove_expired_of(transaction, row, now)
                 known = sum(parameter_rows.has_key(transaction, row, key, now) for key in keys)
                 count = parameter_rows.count_keys(transaction, row) + len(keys) - known
         return ParameterOutcome.DONE if count <= self._max_keys else ParameterOutcome.TOO_MANY_KEYS

@@ -56,6 +56,8 @@ class StageRecords:
         #: Those decided in this turn, and those whose next stage has its turn.
         self.decided_now: list[StagedRequest] = []
         self.due: dict[int, StagedRequest] = {}
+        #: Whether one came into `due` since somebody looked.
+        self.newly_due = False
 
     def load(self, opened: Iterable[StagedRequest]) -> None:
         """Replace what is in memory."""
@@ -168,6 +170,7 @@ class StageRecords:
             self._close(staged)
         else:
             self.due[staged.id] = staged
+            self.newly_due = True
         return []
 
     def give_up(self, staged: StagedRequest) -> list[OpenStart]:
@@ -309,6 +312,6 @@ def _log_ended(stage: OpenStage) -> None:
         stage.of.request_id,
         _named(stage),
         stage.state.value,
-        f": {then}" if failed and later else "",
+        then if failed and later else "",
         extra={"action": "stage_ended", "request_id": stage.of.request_id},
     )

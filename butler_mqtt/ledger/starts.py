@@ -113,8 +113,11 @@ class Starts:
         queued = [start for start in starts if start.state is StartState.WAITING]
         own = {StartState.EXPIRED, StartState.CANCELLED, StartState.UNKNOWN}
         kind = state.value if state in own else "failed"
-        if queued:
-            self._events.publish(kind, queued[0].task, queued, code=code, message=details)
+        by_task: dict[str, list[OpenStart]] = {}
+        for start in queued:
+            by_task.setdefault(start.task.id, []).append(start)
+        for those in by_task.values():
+            self._events.publish(kind, those[0].task, those, code=code, message=details)
         self.move(starts, state, code, details)
 
     def move(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.open_work import OpenRequest
+from butler_mqtt.domain.states import RequestState
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import held_requests, queries
 from butler_mqtt.journal.transaction import Transaction
@@ -95,6 +96,9 @@ class Backlog:
         rows = queries.expired(
             transaction, now=now_ms(), after=self._last_read, limit=MAX_EXPIRED, held=self.held > 0
         )
+        # A cancel may have refused one of them earlier in this turn.
+        states = self._ledger.requests.present_state
+        rows = [row for row in rows if states(row["id"], row["state"]) is RequestState.RECEIVED]
         for opened in self._stored.requests(transaction, rows).values():
             error = RequestError(
                 "expired", "Request expired", "its tasks had not been found when its time was over"

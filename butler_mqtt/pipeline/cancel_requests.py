@@ -73,7 +73,13 @@ class CancelRequests:
         """Carry out what was left for this turn, before anything is recorded in it."""
         later, self._later = self._later, []
         for opened in later:
-            self._carry_out(opened, transaction, nothing_new=True)
+            if opened.id in self._cancellation.broken:
+                self._cancellation.broken.discard(opened.id)
+                details = "the cancel could not be carried out; see the log"
+                self._refuse(opened, RequestError("internal_error", "Internal error", details))
+                continue
+            with self._cancellation.watched(opened):
+                self._carry_out(opened, transaction, nothing_new=True)
 
     def receive(self, cancels: Iterable[OpenRequest], transaction: Transaction) -> None:
         """Carry out cancels that have just come, in order."""

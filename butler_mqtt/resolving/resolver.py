@@ -22,6 +22,7 @@ from butler_mqtt.domain.completions import Answers, Completion, Resolved
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
+from butler_mqtt.journal.sqlite_errors import is_of_the_journal
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.repeated_lines import RepeatedLines
@@ -274,7 +275,6 @@ class Resolver:
                 allow=self._settings.start_task_filter,
                 max_tasks=self._settings.start_task.max_tasks_per_request,
             )
-            self._ledger.parameters.store(opened.request)
         except RequestError as error:
             self._ledger.requests.refused(opened, error)
             return []
@@ -283,11 +283,16 @@ class Resolver:
             self._ledger.requests.refused(opened, _internal_error())
             return []
         try:
+            self._ledger.parameters.store(opened.request)
             return self._ledger.requests.decided(opened, decision)
-        except Exception:
+        except RequestError as error:
+            self._ledger.requests.refused(opened, error)
+            return []
+        except Exception as error:
             # Half of it is in the unit of work, so the turn has to fail; repeated, it refuses this one.
-            _log_fault(opened)
-            self._unrecordable.add(opened.id)
+            if not is_of_the_journal(error):
+                _log_fault(opened)
+                self._unrecordable.add(opened.id)
             raise
 
     def _ask(self, *, with_requests: bool = True) -> None:

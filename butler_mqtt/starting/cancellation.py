@@ -8,9 +8,10 @@ or in doubt may have begun, and only the server can tell.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -20,6 +21,7 @@ from butler_mqtt.domain.completions import StopAsked, StopOutcome
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.errors import QlikError, QlikRefused
+from butler_mqtt.journal.sqlite_errors import is_of_the_journal
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.qrs.retry_pauses import pause_after
@@ -100,6 +102,8 @@ class Cancellation:
         self._longest_pause = longest_pause
         self._deadline = deadline
         self._cancels: list[_Cancel] = []
+        #: Cancels, by row, that a fault of ours kept from being carried out.
+        self.broken: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._cancels)
@@ -143,7 +147,24 @@ class Cancellation:
     def step(self) -> None:
         """Go on with cancels that have no reply, after what else happened in this turn."""
         for cancel in list(self._cancels):
-            self._continue(cancel)
+            with self.watched(cancel.opened):
+                self._continue(cancel)
+
+    @contextlib.contextmanager
+    def watched(self, opened: OpenRequest) -> Iterator[None]:
+        """Note the cancel *opened* as broken when a fault of ours leaves the block."""
+        try:
+            yield
+        except Exception as error:
+            # Half of it is in the unit of work, so the turn has to fail; repeated, it refuses this one.
+            if not is_of_the_journal(error):
+                _log.exception(
+                    "request %s cannot be carried out and is refused",
+                    opened.request_id,
+                    extra={"action": "bug", "request_id": opened.request_id},
+                )
+                self.broken.add(opened.id)
+            raise
 
     def stop_asked(self, event: StopAsked) -> None:
         """Apply what came of asking the server to stop a task."""
@@ -195,6 +216,9 @@ class Cancellation:
         if start.adopted or self._shared_with(cancel, start):
             return
         stop = cancel.stops.setdefault(execution_id, _Stop())
+        if self._pending.may_share(start.task.id, cancel.target):
+            # A start of another request may turn out to be served by it: looked at again in each turn.
+            return
         if stop.in_flight or stop.done or stop.over or stop.why_not is not None:
             return
         if time.monotonic() < stop.again_at:
@@ -226,7 +250,10 @@ class Cancellation:
         if stop.over:
             # Whether it ended by being stopped the tracker will see.
             return stop.asked
-        return not stop.done and stop.why_not is None
+        if stop.done or stop.why_not is not None:
+            return False
+        # One that serves another request by now is left running.
+        return stop.in_flight or not (start.adopted or self._shared_with(cancel, start))
 
     def _shared_with(self, cancel: _Cancel, start: OpenStart) -> list[str]:
         """Return the other requests that the execution of *start* serves."""

@@ -51,6 +51,11 @@ class PendingStarts:
     def __len__(self) -> int:
         return len(self.queues)
 
+    @property
+    def waited(self) -> int:
+        """Count those in the queues that waited for their stage or their time before."""
+        return len(self._begun)
+
     def reset(self) -> None:
         """Forget all starts; they are read again from the journal."""
         self.queues.clear()
@@ -84,6 +89,18 @@ class PendingStarts:
         yield from self.queues.starts()
         yield from self._refresh.starts()
         yield from self._blocked.starts()
+
+    def may_share(self, task_id: str, request_row: int) -> bool:
+        """Return whether a start of another request may still be answered with what runs of a task now."""
+        if self.queues.is_taken(task_id):
+            return True
+        coming = (*self.queues.of(task_id), *self._refresh.starts())
+        return any(
+            start.task.id == task_id
+            and start.request_row != request_row
+            and start.state is StartState.PLANNED
+            for start in coming
+        )
 
     def withdraw(self, starts: Collection[OpenStart]) -> None:
         """Forget *starts*; those without a run are not carried out any more."""
@@ -240,6 +257,7 @@ class PendingStarts:
                 self._begun.add(start)
 
     def _wait(self, start: OpenStart, execution_id: str | None, *, since: float) -> None:
+        self._begun.discard(start)
         start.waits_since = since
         self._ledger.starts.waits(start, "running", execution_id)
         self._blocked.add(start)
@@ -250,4 +268,5 @@ class PendingStarts:
             self._tracker.wait_for(execution_id, task)
 
     def _drop(self, start: OpenStart, conclusion: NotStarted) -> None:
+        self._begun.discard(start)
         self._ledger.starts.dropped([start], conclusion.code, conclusion.details, conclusion.state)

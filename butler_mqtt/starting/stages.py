@@ -8,7 +8,9 @@ allow-list judges its tasks, and its starts join all others.
 
 from __future__ import annotations
 
-from butler_mqtt.clock import now_ms
+import logging
+
+from butler_mqtt.clock import LAST_MS, now_ms
 from butler_mqtt.domain import decisions
 from butler_mqtt.domain.decisions import Decision, RefusedDecision
 from butler_mqtt.domain.model import SelectorKind
@@ -16,6 +18,7 @@ from butler_mqtt.domain.open_stages import StagedRequest
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StageState, StartState
 from butler_mqtt.errors import RequestError
+from butler_mqtt.journal.sqlite_errors import is_of_the_journal
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.resolving.resolver import without_refusals
 from butler_mqtt.resolving.stage_questions import StageAnswer, StageQuestions
@@ -23,6 +26,10 @@ from butler_mqtt.settings import Settings
 from butler_mqtt.starting.conclusions import EXPIRED
 from butler_mqtt.starting.execution_tracker import ExecutionTracker
 from butler_mqtt.starting.pending_starts import PendingStarts
+
+_FAULT = ("internal_error", "its stage could not begin; see the log")
+
+_log = logging.getLogger("butler_mqtt.stages")
 
 
 class Stages:
@@ -53,11 +60,16 @@ class Stages:
         #: The questions asked, by number and by request.
         self._asked: dict[int, StagedRequest] = {}
         self._waiting: set[int] = set()
+        #: Requests whose next stage a fault of ours kept from beginning.
+        self._unrecordable: set[int] = set()
+        #: When one of those that wait for their time is next to be looked at, in milliseconds since 1970.
+        self._due_at = 0
 
     def reset(self) -> None:
         """Forget what was asked; it is asked again."""
         self._asked.clear()
         self._waiting.clear()
+        self._due_at = 0
 
     def reconfigured(self, settings: Settings) -> None:
         """Decide from now on with another allow-list."""
@@ -93,13 +105,15 @@ class Stages:
                 self._waiting.discard(asked.id)
                 if asked.id in stages.due:
                     self._answered(asked, answer)
-        if stages.due:
+        if stages.due and (stages.newly_due or now_ms() >= self._due_at):
+            stages.newly_due = False
             self._ask()
 
     # ---- helpers
 
     def _ask(self) -> None:
         now = now_ms()
+        self._due_at = LAST_MS
         for staged in list(self._ledger.stages.due.values()):
             if staged.id in self._waiting:
                 continue
@@ -111,8 +125,30 @@ class Stages:
             elif stage.number > 1 or staged.not_before is None or staged.not_before <= now:
                 self._asked[self._questions.ask(stage.plan.selectors)] = staged
                 self._waiting.add(staged.id)
+            else:
+                self._due_at = min(self._due_at, staged.not_before)
+            if staged.expires_at is not None and staged.id in self._ledger.stages.due:
+                self._due_at = min(self._due_at, staged.expires_at)
 
     def _answered(self, staged: StagedRequest, answer: StageAnswer) -> None:
+        if staged.id in self._unrecordable:
+            self._unrecordable.discard(staged.id)
+            self._refuse(staged, *_FAULT)
+            return
+        try:
+            self._begin(staged, answer)
+        except Exception as error:
+            # Half of it is in the unit of work, so the turn has to fail; repeated, it refuses this stage.
+            if not is_of_the_journal(error):
+                _log.exception(
+                    "request %s: a stage cannot begin and is refused",
+                    staged.request_id,
+                    extra={"action": "bug", "request_id": staged.request_id},
+                )
+                self._unrecordable.add(staged.id)
+            raise
+
+    def _begin(self, staged: StagedRequest, answer: StageAnswer) -> None:
         try:
             decision = self._decide(staged, answer)
         except RefusedDecision as refusal:

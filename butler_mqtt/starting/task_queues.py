@@ -8,7 +8,7 @@ does not keep a request of one task waiting for all of them.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.states import StartState
@@ -75,6 +75,10 @@ class TaskQueues:
         """Return the starts of all queues."""
         for queue in self._queues.values():
             yield from queue
+
+    def of(self, task_id: str) -> Collection[OpenStart]:
+        """Return the starts of one task that wait for their turn."""
+        return self._queues.get(task_id, ())
 
     def places(self) -> Iterator[tuple[int, OpenStart]]:
         """
