@@ -13,6 +13,8 @@ _LISTS = ("tasksStarted", "tasksWouldStart", "tasksQueued", "tasksSkipped", "tas
 ENDS = frozenset({"succeeded", "failed", "aborted", "skipped", "expired", "cancelled", "unknown"})
 #: What an event has beyond the reply that waited for the end.
 _REPORTED = ("reason", "details", "scriptLog")
+#: What a message about a task that waits has.
+_OF_WAITING = frozenset({"reason", "behind", "place"})
 
 
 @dataclass(slots=True)
@@ -101,6 +103,9 @@ class Outcomes:
     def _set(self, source: Mapping[str, Any], state: str) -> None:
         task_id = source["taskId"]
         outcome = self.tasks.setdefault(task_id, Outcome(task_id, source["taskName"], state))
+        if outcome.state == "queued":
+            # What it waited for says nothing of what came after.
+            outcome.facts = {key: value for key, value in outcome.facts.items() if key not in _OF_WAITING}
         outcome.state = state
         outcome.stage = source.get("stage") or outcome.stage
         outcome.execution_id = source.get("executionId") or outcome.execution_id

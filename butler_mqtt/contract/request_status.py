@@ -27,6 +27,8 @@ _SHOWN: Mapping[str, str] = {
     "node": "node",
     "message": "message",
 }
+#: Those that say something only while it waits.
+_OF_WAITING = frozenset({"reason", "behind"})
 
 
 def request_status(
@@ -138,7 +140,12 @@ def _entry(start: Row, status: str, selectors: tuple[Selector, ...]) -> dict[str
         "status": status,
         "state": start["state"],
     }
-    entry |= {key: start[column] for key, column in _SHOWN.items() if start.get(column) is not None}
+    waits = start["state"] == StartState.WAITING
+    entry |= {
+        key: start[column]
+        for key, column in _SHOWN.items()
+        if start.get(column) is not None and (waits or key not in _OF_WAITING)
+    }
     entry |= {
         key: stamp_ms(start[column])
         for key, column in (("startedAt", "started_at"), ("stoppedAt", "stopped_at"))
