@@ -32,7 +32,9 @@ def as_text(value: str | float | bool | None) -> str:
 
 
 def _number(value: float) -> str:
-    """Return a number as `Number::toString` of ECMAScript does; every number is a double there."""
+    """Return a number as `Number::toString` of ECMAScript does, but for digits that a double would lose."""
+    if isinstance(value, int) and abs(value) < 10**_PLAIN_DIGITS:
+        return str(value)
     try:
         double = float(value)
     except OverflowError:
