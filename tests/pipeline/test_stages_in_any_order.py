@@ -260,6 +260,6 @@ class StagesInAnyOrder(RuleBasedStateMachine):
 
 # Each example is a pipeline on a journal file.
 StagesInAnyOrder.TestCase.settings = settings(
-    max_examples=max(1, settings().max_examples // 5), stateful_step_count=40
+    max_examples=max(1, settings().max_examples // 8), stateful_step_count=40
 )
 TestStagesInAnyOrder: Any = StagesInAnyOrder.TestCase
