@@ -247,7 +247,9 @@ def test_the_schemas_of_asyncapi_lie_where_an_installation_and_the_sdist_look_fo
 def test_the_examples_of_asyncapi_fit_the_schemas() -> None:
     messages = document()["components"]["messages"]
     for name in ("request", "reply", "event"):
-        for example in messages[name]["examples"]:
+        examples = messages[name]["examples"]
+        assert examples, name
+        for example in examples:
             schema(name).validate(example["payload"])
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 from urllib.parse import unquote
 
@@ -32,6 +33,8 @@ STORE_SECONDS = 10.0
 #: Milliseconds that a key may be kept at most: a hundred years.
 MAX_TTL_MS = 3_153_600_000_000
 
+#: What JavaScript reads as a number; Python's own reading takes more, such as `1_000`.
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _REASONS = {400: "Bad Request", 415: "Unsupported Media Type"}
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -187,7 +190,12 @@ class KeyValueEndpoint:
 def _names(request: Request, prefix: str, most: int) -> list[str]:
     """Return the names that follow *prefix* in the path, at most so many; a `%2F` belongs to a name."""
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
-    names = [unquote(part) for part in raw.decode("ascii", "replace").removeprefix(prefix).split("/")]
+    parts = raw.decode("ascii", "replace").removeprefix(prefix).split("/")
+    try:
+        names = [unquote(part, errors="strict") for part in parts]
+    except UnicodeDecodeError:
+        details = "the names in this path are not percent-encoded UTF-8"
+        raise HttpRefusal("invalid_request", "Invalid request", details) from None
     if len(names) > most or not all(names):
         raise _nothing_here(request)
     return names
@@ -218,6 +226,8 @@ def _text(body: dict[str, Any], name: str) -> str | None:
 
 def _ttl(value: object) -> int:
     """Return the milliseconds of `ttl` as Fastify and Butler read it."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
+        raise KeyValueError("body/ttl must be number")
     try:
         milliseconds = 0 if value is None else int(float(value))  # type: ignore[arg-type] # ValueError or TypeError below
     except (TypeError, ValueError, OverflowError):

@@ -97,6 +97,7 @@ def test_bodies_are_read_with_fastifys_coercion(storing: ListeningDaemon) -> Non
         ({"key": ["k"], "value": "v"}, "body/key must be string"),
         ({"key": "k", "value": {}}, "body/value must be string"),
         ({"key": "k", "value": "v", "ttl": "soon"}, "body/ttl must be number"),
+        ({"key": "k", "value": "v", "ttl": "1_000"}, "body/ttl must be number"),
         ([], "body must be object"),
         ({"key": "k", "value": "x" * 32769}, "parameters.n.k has 32769 bytes, 32768 are allowed"),
         ({"key": "k" * 257, "value": "v"}, None),
@@ -123,6 +124,13 @@ def test_odd_names_are_names(storing: ListeningDaemon) -> None:
         assert storing.call("DELETE", place).status_code == 204
 
 
+def test_a_name_that_is_no_utf_8_is_refused_and_not_taken_for_another(storing: ListeningDaemon) -> None:
+    for name in ("%ED%A0%80", "%FF"):
+        answer = storing.post({"key": "a", "value": "1"}, f"/v4/keyvalues/{name}")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+    assert storing.call("GET", "/v4/keyvaluesnamespaces").json() == []
+
+
 def test_a_key_beyond_the_limit_is_refused_with_the_setting(storing: ListeningDaemon) -> None:
     for key in "abc":
         assert storing.post({"key": key, "value": "1"}, "/v4/keyvalues/full").status_code == 201
@@ -131,7 +139,8 @@ def test_a_key_beyond_the_limit_is_refused_with_the_setting(storing: ListeningDa
 
 
 def test_a_time_to_live_ends_a_key(storing: ListeningDaemon) -> None:
-    storing.post({"key": "a", "value": "1", "ttl": 50}, "/v4/keyvalues/short")
+    stored = storing.post({"key": "a", "value": "1", "ttl": 50}, "/v4/keyvalues/short")
+    assert (stored.status_code, stored.json()["ttl"]) == (201, 50)
     until(lambda: not storing.call("GET", "/v4/keyvalues/short/keyexists?key=a").json()["keyExists"])
 
 
