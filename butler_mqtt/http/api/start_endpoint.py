@@ -14,7 +14,7 @@ from starlette.responses import Response
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract import strict_json
 from butler_mqtt.domain.model import Arrival, Parameter
-from butler_mqtt.errors import RequestError
+from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api import butler_form, start_call
 from butler_mqtt.http.api.butler_form import ButlerRequest
 from butler_mqtt.http.api.pending_response import PendingResponse
@@ -117,7 +117,7 @@ class StartEndpoint:
                 ),
                 extra={"action": "rest_key_values_ignored"},
             )
-        elif self._store is not None:
+        elif self._store is not None and not await self._was_recorded(call.key):
             for parameter, ttl_ms in butler.key_values:
                 await self._store(parameter, ttl_ms)
         if butler.unusable:
@@ -145,6 +145,14 @@ class StartEndpoint:
             return reply_response(reply, _location(request_id))
         state = await asyncio.to_thread(self._backend.inquire, request_id)
         return json_response(butler_form.answer(butler, state), headers=_location(request_id))
+
+    async def _was_recorded(self, key: str | None) -> bool:
+        """Return whether a request holds the id *key*: its repetition stores nothing again."""
+        try:
+            state = None if key is None else await asyncio.to_thread(self._backend.inquire, key)
+        except JournalError as error:
+            raise HttpRefusal("not_recorded", "Journal cannot be read", str(error)) from error
+        return state is not None and state["state"] != "refused"
 
     async def _submit(
         self, request: Request, call: StartCall, body: bytes, received_at: int, began: float

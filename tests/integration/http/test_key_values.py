@@ -166,6 +166,21 @@ def test_butlers_array_stores_before_it_starts(storing: ListeningDaemon, qlik: Q
     assert (only.status_code, storing.call("GET", "/v4/keyvalues/M?key=K").json()["value"]) == (200, "1")
 
 
+def test_an_array_that_comes_again_stores_nothing_again(storing: ListeningDaemon, qlik: Qlik) -> None:
+    task = qlik.task("Sales")
+    body = [
+        {"type": "starttaskid", "payload": {"taskId": task}},
+        {"type": "keyvaluestore", "payload": {"namespace": "N", "key": "K", "value": "first"}},
+    ]
+    once = {"Idempotency-Key": "nightly-1"}
+    first = storing.post(body, headers=once)
+    storing.post({"key": "K", "value": "changed since"}, "/v4/keyvalues/N")
+    again = storing.post(body, headers=once)
+    assert (first.status_code, again.json()) == (200, first.json())
+    assert storing.call("GET", "/v4/keyvalues/N?key=K").json()["value"] == "changed since"
+    assert qlik.executions(task) == 1
+
+
 def test_an_array_whose_key_has_no_room_starts_nothing(storing: ListeningDaemon, qlik: Qlik) -> None:
     task = qlik.task("Sales")
     body: list[dict[str, Any]] = [{"type": "starttaskid", "payload": {"taskId": task}}]
