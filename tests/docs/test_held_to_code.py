@@ -35,7 +35,8 @@ OURS = [
 BLOCKS = [block for page in OURS for block in blocks(page)]
 #: Commands of the contract, some with commands of their own.
 COMMANDS = {
-    *("run", "demo", "check", "health", "init", "start", "resolve", "requests", "simulate-qrs", "token"),
+    *("run", "demo", "check", "health", "init", "start", "resolve", "requests", "review", "simulate-qrs"),
+    "token",
 }
 #: Names of the levels in `logging`.
 LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
