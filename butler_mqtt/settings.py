@@ -8,6 +8,7 @@ seconds. Secrets are kept out of `repr`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 
@@ -141,10 +142,16 @@ class RestTls:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One bearer token: its name for the audit and its SHA-256 in lower-case hex."""
+    """
+    One bearer token: its name for the audit and its SHA-256 in lower-case hex.
+
+    From `expires_at` (aware) on it is refused; None: never.
+    """
 
     name: str
     sha256: str = field(repr=False)
+    role: str = "sender"  #: "sender", "reader" or "operator"
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,6 +31,7 @@ _MAX_SECRET_BYTES: Final = 65_536
 _JOURNAL_FILE: Final = "butler-mqtt.sqlite"
 #: Where a Qlik proxy listens.
 _PROXY_PORT: Final = 443
+_TOKENS: Final = ("Butler", "restServerConfig", "auth", "tokens")
 _LOG_LEVELS: Final = {"verbose": "debug", "silly": "debug"}
 
 
@@ -226,10 +228,14 @@ class _Reading:
 
     def _rest(self, defaults: settings.RestSettings) -> settings.RestSettings:
         section = self._butler["restServerConfig"]
+        enabled = section.get("enable", defaults.enable)
         tokens = [
-            settings.Token(item["name"], sha256)
+            settings.Token(
+                item["name"], sha256, item.get("role", "sender"), self._time(item.get("expiresAt"), place)
+            )
             for index, item in enumerate(section["auth"].get("tokens", ()))
-            if (sha256 := self._sha256(item, index, section.get("enable", defaults.enable)))
+            if (sha256 := self._sha256(item, index, enabled))
+            for place in [(*_TOKENS, index, "expiresAt")]
         ]
         return self._filled(
             defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
@@ -240,7 +246,7 @@ class _Reading:
         return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
 
     def _sha256(self, item: Mapping[str, Any], index: int, enabled: bool) -> str | None:
-        place: Place = ("Butler", "restServerConfig", "auth", "tokens", index)
+        place: Place = (*_TOKENS, index)
         sha256, file = item.get("sha256"), item.get("tokenFile")
         if (sha256 is None) == (file is None):
             self._document.add_problem(place, "needs one of sha256 and tokenFile")
@@ -253,6 +259,16 @@ class _Reading:
                 (*place, "tokenFile"), f"file {self._folder / file} holds more than one word of ASCII"
             )
         return None
+
+    def _time(self, text: str | None, place: Place) -> datetime | None:
+        """Read a time of which the schema knows the form, but not whether the calendar has it."""
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text.upper())
+        except ValueError:
+            self._document.add_problem(place, f"is {text!r}, which the calendar or the clock does not have")
+            return None
 
     def _secret(self, file: str, place: Place) -> str | None:
         """Read a secret from a file, less the newline at its end."""
