@@ -21,6 +21,7 @@ ABOUT = {
     "init": "install.md#Configuration",
     "resolve": "troubleshooting.md#A task is not started",
     "requests": "audit.md",
+    "alerts": "alerts.md",
     "token": "rest.md#Who may ask",
 }
 #: The page about each exit code that an operator has to act on.

@@ -46,10 +46,8 @@ def read_settings(
     standard error; *report* is called with the error first. Where there is no
     file, the last line says how to name or make one, or what else to name *instead*.
     """
-    from butler_mqtt.config import loader as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
-
     try:
-        return files.load(path, os.environ, check_files=check_files, log_in=log_in)
+        return load(path, check_files=check_files, log_in=log_in)
     except ConfigError as error:
         if report is not None:
             report(error)
@@ -57,6 +55,14 @@ def read_settings(
         if not path.exists():
             echo(wrapped(f"{NO_FILE}{instead}", sys.stderr), err=True)
         end(ExitCode.CONFIG)
+
+
+def load(path: Path, *, check_files: bool = True, log_in: bool = True) -> Settings:
+    """Read the configuration, with the URLs of alerts judged as the daemon does; raises ConfigError."""
+    from butler_mqtt.alerting.target_urls import url_fault  # noqa: PLC0415 -- only where needed
+    from butler_mqtt.config import loader as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
+
+    return files.load(path, os.environ, check_files=check_files, log_in=log_in, url_fault=url_fault)
 
 
 def end(code: int) -> NoReturn:

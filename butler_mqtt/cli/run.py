@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import Annotated
 
 import typer
 
 from butler_mqtt import logs, posix
 from butler_mqtt.cli import help_pages
-from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, read_settings
+from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, load, read_settings
 from butler_mqtt.logs import LogFormat
 
 
@@ -24,8 +23,7 @@ def run(
     ] = LogFormat.TEXT,
 ) -> None:
     """Run the daemon until it is stopped by a signal."""
-    from butler_mqtt.config import loader as files  # noqa: PLC0415 -- the other commands need none of this
-    from butler_mqtt.daemon.daemon import Daemon  # noqa: PLC0415 -- as above
+    from butler_mqtt.daemon.daemon import Daemon  # noqa: PLC0415 -- the other commands need none of this
     from butler_mqtt.journal.sqlite import Journal  # noqa: PLC0415 -- as above
 
     settings = read_settings(config)
@@ -33,7 +31,7 @@ def run(
     cpu = posix.stay_on_one_cpu(Journal(settings.journal.url).path.parent)
     if cpu is not None:
         logging.getLogger("butler_mqtt.cli").info("staying on CPU %s", cpu, extra={"action": "one_cpu"})
-    code = Daemon(settings, reread=lambda: files.load(config, os.environ)).run()
+    code = Daemon(settings, reread=lambda: load(config)).run()
     line = help_pages.advice(code)
     if line is not None:
         # The last line of the log, and in its form.
