@@ -186,6 +186,63 @@ class MonitoringSettings:
     port: int = 9464
 
 
+#: For which a target hears at most once of a task and kind, by default.
+MIN_INTERVAL_SECONDS = 300.0
+
+#: What may be alerted, in the order of docs/alerts.md; the default of a target's `on`.
+ALERT_KINDS = (
+    "executionFailed",
+    "executionAborted",
+    "recovered",
+    "notStarted",
+    "outcomeUnknown",
+    "overdue",
+    "qrsUnreachable",
+    "brokerUnreachable",
+    "replyUndeliverable",
+    "ruleFailed",
+    "certificateExpiring",
+    "diskLow",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertTarget:
+    """
+    One of `alerts.targets`: where alerts go, and which.
+
+    `url` is one that Apprise understands, and holds secrets. Without `tags` and
+    `custom_properties` (name, value) it hears of all tasks.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    on: tuple[str, ...] = ALERT_KINDS
+    tags: tuple[str, ...] = ()
+    custom_properties: tuple[tuple[str, str], ...] = ()
+    script_log: bool = False
+    min_interval_seconds: float = MIN_INTERVAL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueEntry:
+    """One of `alerts.overdue`: by `kind`, the key of a selector, which tasks must succeed how often."""
+
+    kind: str
+    value: str
+    name: str = ""  #: of the custom property
+    every_seconds: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Section `alerts`."""
+
+    enable: bool = False
+    targets: tuple[AlertTarget, ...] = ()
+    overdue: tuple[OverdueEntry, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
@@ -204,5 +261,6 @@ class Settings:
     rest: RestSettings = RestSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    alerts: AlertSettings = AlertSettings()
     ignored: tuple[str, ...] = ()
     older: tuple[str, ...] = ()
