@@ -83,6 +83,7 @@ def request_status(
         "finished": state not in replies.OPEN and not goes_on,
         **({"held": True} if held else {}),
         "door": request["door"],
+        **({} if request["rule"] is None else {"rule": request["rule"]}),
         "sender": request["sender"],
         "receivedAt": stamp_ms(request["received_at"]),
         "expiresAt": stamp_ms(request["expires_at"]),

@@ -181,7 +181,7 @@ class Intake:
         return self._new[request_id][0]
 
     def refuse(self, arrival: Arrival, error: RequestError) -> None:
-        """Record an arrival as refused with *error*, whatever it holds."""
+        """Record an arrival as refused with *error*, whatever it holds; one of a rule that is judged, too."""
         digest = None if arrival.message is None else _digest(arrival.message)
         address = self._address(arrival, digest, None, self._settings.mqtt.max_payload_bytes)
         self._ledger.requests.malformed(arrival, error, arrival.request_id or _new_id(), address)
@@ -253,6 +253,12 @@ class Intake:
             error = RequestError("internal_error", "Internal error", "the request could not be read")
         given = (request.request_id if request else None) or (error.request_id if error else None)
         given = given or arrival.request_id
+        if error is not None and arrival.rule is not None and error.code != "internal_error":
+            error = RequestError(
+                "rule_failed",
+                "Rule failed",
+                f"rule {arrival.rule} made a request that is not valid: {error.details}",
+            )
         request_id = given or _new_id()
         address = self._address(arrival, digest, request, limit, error.reply_topic if error else None)
         return _Parsed(arrival, packet, address, request_id, given is not None, request, error)
@@ -266,7 +272,11 @@ class Intake:
         reply_topic: str | None = None,
     ) -> Address:
         entered = time.monotonic() - max(0, now_ms() - arrival.received_at) / 1000
-        message = arrival.message
+        message, origin = arrival.message, arrival.origin
+        if origin is not None:
+            # Who calls a webhook waits for the reply; else the message was not meant for us.
+            topic = self._settings.mqtt.task_start_reply_topic if arrival.on_reply is None else None
+            return Address(origin.payload, entered, reply_topic=topic, expires_at=origin.expires_at)
         if message is None:
             return Address(arrival.payload[:limit], entered)
         session, _ = self._connections.get(message.generation, (self._session, False))
