@@ -222,7 +222,7 @@ class WebhookCall(NamedTuple):
 
 class RuleOrigin(NamedTuple):
     """
-    The message that a rule made a request of: the last one of *count* that were coalesced.
+    The message that a rule made a request of: the last one of so many `messages` that were coalesced.
 
     `payload` is as it came, `topic` None for a webhook. `expires_at` is milliseconds since 1970.
     """
@@ -230,7 +230,7 @@ class RuleOrigin(NamedTuple):
     rule: str
     payload: bytes
     topic: str | None = None
-    count: int = 1
+    messages: int = 1
     expires_at: int | None = None
 
 

@@ -57,8 +57,8 @@ class OpenRequest:
     `received_at` and `expires_at` are milliseconds since 1970, `entered` is the
     monotonic time in seconds at which it came in, counted back from the journal
     for those read again, so that a restart does not make it younger. `reply` is
-    JSON text; `door` is where it came in first, `rule` what made it of a message; `not_found` has the entries of `tasksNotFound`;
-    `staged` its stages, if it has any.
+    JSON text; `door` is where it came in first, `rule` what made it of a message;
+    `not_found` has the entries of `tasksNotFound`; `staged` its stages, if it has any.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""Rules: which one made a request, their filters, counts, open windows, and what redeliveries are compared with."""
+"""Rules: which one made a request, filters, counts, open windows, messages that may come again."""
 
 import sqlalchemy as sa
 from alembic import op
