@@ -7,6 +7,7 @@ seconds. Secrets are kept out of `repr`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -244,6 +245,47 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Coalesce:
+    """
+    Key `coalesce` of a rule: messages that come close together make one request.
+
+    A window ends `quiet_seconds` after its last message and `max_seconds` after
+    its first. `key` is an expression; each of its values has a window of its own.
+    """
+
+    quiet_seconds: float
+    max_seconds: float
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Key `webhook` of a rule; without a `secret` its callers need a token."""
+
+    secret: bytes | None = field(default=None, repr=False)
+    signature_header: str = "X-Hub-Signature-256"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """
+    One entry of `rules`.
+
+    `when` and the texts of `start` are as the file has them: a CEL expression,
+    and the keys of a request with `${{ }}` in them.
+    """
+
+    name: str
+    enable: bool = True
+    topics: tuple[str, ...] = ()
+    webhook: Webhook | None = None
+    payload: str = "json"  #: "json", "text" or "none"
+    when: str | None = None
+    start: Mapping[str, object] = field(default_factory=dict)
+    coalesce: Coalesce | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """
     The whole file.
@@ -262,5 +304,6 @@ class Settings:
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     alerts: AlertSettings = AlertSettings()
+    rules: tuple[RuleSettings, ...] = ()
     ignored: tuple[str, ...] = ()
     older: tuple[str, ...] = ()

@@ -38,10 +38,11 @@ _NOTHING = _WRONG - {StartState.FAILED, StartState.ABORTED, StartState.SKIPPED_B
 
 
 def origin(request_rows: RequestRows) -> str:
-    """Return the door, the token that was shown there, and what the sender calls itself."""
+    """Return the door with the rule if one made it, the token shown, and what the sender calls itself."""
     request = request_rows.request
     tokens = dict.fromkeys(row["principal"] for row in request_rows.deliveries if row["principal"])
-    parts = [request["door"], *(f"token {name}" for name in tokens)]
+    door = request["door"] if request["rule"] is None else f"{request['door']} {request['rule']}"
+    parts = [door, *(f"token {name}" for name in tokens)]
     return ", ".join([*parts, request["sender"]] if request["sender"] else parts)
 
 

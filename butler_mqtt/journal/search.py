@@ -80,7 +80,7 @@ class Filters:
     which nothing began. `task` is an id or a name
     without regard to case, `tag` one the sender asked for. `since` (inclusive)
     and `until` (exclusive) are milliseconds since 1970 of the arrival. `code`
-    is that of the request or of one of its starts.
+    is that of the request or of one of its starts. `rule` made the request.
     """
 
     states: tuple[str, ...] = ()
@@ -93,6 +93,7 @@ class Filters:
     code: str | None = None
     dead_letters: bool = False
     held: bool = False
+    rule: str | None = None
 
 
 class Search(ReadOnlyJournal):
@@ -267,6 +268,9 @@ def _of_the_request(filters: Filters) -> list[ColumnElement[bool] | TextClause]:
         conditions.append(requests.c.sender == filters.sender)
     if filters.door is not None:
         conditions.append(requests.c.door == filters.door)
+    if filters.rule is not None:
+        ruled = requests.alias("ruled")
+        conditions.append(BY_ID.in_(select(ruled.c.id).where(ruled.c.rule == filters.rule)))
     return conditions
 
 

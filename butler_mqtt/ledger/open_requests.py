@@ -84,6 +84,7 @@ class OpenRequests:
             address.entered,
             expires_at,
             door=arrival.door,
+            rule=arrival.rule,
         )
         self.open[identity] = opened
         self.count += 1
@@ -100,8 +101,8 @@ class OpenRequests:
     ) -> Delivery:
         """Record a delivery that is refused on arrival, with its reply."""
         identity = self._turn.new_id(tables.requests)
-        answer = replies.encode(replies.refusal(request_id, error))
-        size = len(arrival.payload)
+        answer = replies.encode(replies.refusal(request_id, error, arrival.rule))
+        size = len(address.payload if arrival.origin is not None else arrival.payload)
         if size > BODY_BYTES:
             # Kept for finding the cause; a sender that goes wrong must not fill the disk.
             address = address._replace(payload=address.payload[:BODY_BYTES])
@@ -121,7 +122,7 @@ class OpenRequests:
             self._notes.cut(identity, size, BODY_BYTES)
         self._deliveries.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
-        by = asked_by(arrival.door, request.sender if request else None)
+        by = asked_by(arrival.door, request.sender if request else None, arrival.rule)
         self._turn.after(_log_refused, request_id, by, error)
         return delivery
 
@@ -179,11 +180,11 @@ class OpenRequests:
         if isinstance(error, RefusedDecision):
             for task in error.decision.denied:
                 self._insert_start(opened, task, StartState.DENIED, error.decision)
-        answer = replies.encode(replies.refusal(opened.request_id, error))
+        answer = replies.encode(replies.refusal(opened.request_id, error, opened.rule))
         self._close(opened, answer, error.code)
         self._answer_all(opened, answer, error.code)
         self._let_go(opened)
-        by = asked_by(opened.door, opened.request.sender)
+        by = asked_by(opened.door, opened.request.sender, opened.rule)
         self._turn.after(_log_refused, opened.request_id, by, error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
@@ -270,7 +271,7 @@ class OpenRequests:
             return
         cancelled = replies.taken_back(opened)
         if cancelled is not None:
-            reply, status = replies.refusal(opened.request_id, cancelled), cancelled.code
+            reply, status = replies.refusal(opened.request_id, cancelled, opened.rule), cancelled.code
         else:
             reply = replies.reply(opened, at_the_end=True)
             status = str(reply["status"])
@@ -324,6 +325,8 @@ class OpenRequests:
                 "state": move(None, state, request_id),
                 "received_at": arrival.received_at,
                 "expires_at": expires_at,
+                # Without the column, so that a request without a rule costs no more than before.
+                **({} if arrival.rule is None else {"rule": arrival.rule}),
             },
         )
 
