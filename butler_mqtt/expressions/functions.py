@@ -170,7 +170,7 @@ def _int(scope: Scope, value: Any) -> Any:
     del scope
     if type(value) is int:
         return checked(value)
-    if type(value) is float:
+    if type(value) is float or type(value) is bool:
         return checked(int(value))
     if type(value) is str and _INTEGER.fullmatch(value):
         return checked(int(value))
@@ -256,7 +256,10 @@ def _of_time(part: Callable[[datetime], int], duration: int | None = None) -> Fu
     def call(scope: Scope, value: Any, zone: Any = UTC) -> int:
         del scope
         if duration and isinstance(value, timedelta):
-            return int(value / timedelta(microseconds=duration))
+            whole = abs(value) // timedelta(microseconds=duration)
+            if duration == 1:  # as in CEL, the part and not the whole
+                whole = whole % 1_000_000 // 1000
+            return -whole if value < timedelta() else whole
         if not isinstance(value, datetime):
             raise Fault(f"takes a time, not {kind(value)}")
         try:
@@ -303,5 +306,5 @@ FUNCTIONS: Final[Mapping[str, FunctionDefinition]] = {
     "getHours": _of_time(lambda time: time.hour, 3_600_000_000),
     "getMinutes": _of_time(lambda time: time.minute, 60_000_000),
     "getSeconds": _of_time(lambda time: time.second, 1_000_000),
-    "getMilliseconds": _of_time(_milliseconds, 1000),
+    "getMilliseconds": _of_time(_milliseconds, 1),
 }
