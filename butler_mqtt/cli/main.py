@@ -8,6 +8,7 @@ import typer
 
 from butler_mqtt import __version__
 from butler_mqtt.cli import (
+    alerts,
     cancel,
     check,
     demo,
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(
     requests_command.app, name="requests", epilog="Example: butler-mqtt requests --state failed --since 2h"
 )
+app.add_typer(alerts.app, name="alerts", epilog="Example: butler-mqtt alerts test bi-team")
 app.add_typer(tokens.app, name="token", epilog="Example: butler-mqtt token add erp")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, read_settings
+from butler_mqtt.cli.options import ConfigOption, JsonOption, read_settings
 from butler_mqtt.cli.requests_options import CommonOptions, JournalOption, end_with
 
 
@@ -14,7 +14,7 @@ def review(
     days: Annotated[int, typer.Option("--days", min=1, max=3650, help="Back from now.")] = 30,
     as_json: JsonOption = False,
     journal: JournalOption = None,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
 ) -> None:
     """
     Say what has gone stale, and what to do about it.

@@ -28,6 +28,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.held_requests import is_dead_letter, is_held
 from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
 from butler_mqtt.journal.read_only import ReadOnlyJournal
@@ -58,13 +59,6 @@ ENDED = (
 BEGAN_NOTHING = ("denied", "notStarted", "expired", "cancelled", "unknown")
 
 #: Distinct values by jumping from one to the next in an index, which reads one entry for each.
-_TASKS = text(
-    "WITH RECURSIVE each(id) AS (SELECT min(task_id) FROM starts WHERE state <> 'planned' UNION ALL "
-    "SELECT (SELECT min(task_id) FROM starts WHERE task_id > each.id AND state <> 'planned') "
-    "FROM each WHERE id IS NOT NULL) "
-    "SELECT id, (SELECT task_name FROM starts WHERE task_id = each.id AND state <> 'planned' "
-    "ORDER BY request DESC LIMIT 1) FROM each WHERE id IS NOT NULL"
-)
 _TAGS = text(
     "WITH RECURSIVE each(tags) AS (SELECT min(tags) FROM requests WHERE tags IS NOT NULL UNION ALL "
     "SELECT (SELECT min(tags) FROM requests WHERE tags > each.tags) FROM each WHERE tags IS NOT NULL) "
@@ -86,7 +80,7 @@ class Filters:
     which nothing began. `task` is an id or a name
     without regard to case, `tag` one the sender asked for. `since` (inclusive)
     and `until` (exclusive) are milliseconds since 1970 of the arrival. `code`
-    is that of the request or of one of its starts.
+    is that of the request or of one of its starts. `rule` made the request.
     """
 
     states: tuple[str, ...] = ()
@@ -99,6 +93,7 @@ class Filters:
     code: str | None = None
     dead_letters: bool = False
     held: bool = False
+    rule: str | None = None
 
 
 class Search(ReadOnlyJournal):
@@ -273,6 +268,9 @@ def _of_the_request(filters: Filters) -> list[ColumnElement[bool] | TextClause]:
         conditions.append(requests.c.sender == filters.sender)
     if filters.door is not None:
         conditions.append(requests.c.door == filters.door)
+    if filters.rule is not None:
+        ruled = requests.alias("ruled")
+        conditions.append(BY_ID.in_(select(ruled.c.id).where(ruled.c.rule == filters.rule)))
     return conditions
 
 
@@ -311,7 +309,7 @@ def _began_nothing() -> ColumnElement[bool]:
 def _tasks(connection: Connection, wanted: str) -> list[str]:
     """Return the ids of tasks with that id, or with that name when it was seen last."""
     wanted = wanted.casefold()
-    names: dict[str, str] = dict(connection.execute(_TASKS).all())
+    names: dict[str, str] = dict(connection.execute(task_rows.NAMES).all())
     names |= dict(connection.execute(select(starts.c.task_id, starts.c.task_name).where(planned())).all())
     return [task for task, name in names.items() if wanted in {task, name.casefold()}]
 
