@@ -19,9 +19,9 @@ def review(
     """
     Say what has gone stale, and what to do about it.
 
-    Selectors that find nothing, tasks that are gone or fail, allow-list
-    entries without a task, senders that are silent. It reads the journal and
-    asks the Qlik server, and starts nothing.
+    Selectors that find nothing, tasks that are gone or fail, entries of the
+    configuration without a task, rules that never match, senders that are
+    silent. It reads the journal and asks the Qlik server, and starts nothing.
     """
     from butler_mqtt.cli import review_report  # noqa: PLC0415 -- the other commands need none of this
 
