@@ -24,6 +24,7 @@ def record(request_rows: RequestRows) -> dict[str, object]:
         "receivedAt": stamp_ms(request["received_at"]),
         "door": request["door"],
         "sender": request["sender"],
+        "identity": request["identity"],
         "principals": sorted({row["principal"] for row in request_rows.deliveries if row["principal"]}),
         "request": json.loads(request["document"]) if request["document"] else None,
         "state": request["state"],

@@ -36,11 +36,16 @@ _NOTHING = _WRONG - {StartState.FAILED, StartState.ABORTED, StartState.SKIPPED_B
 
 
 def origin(request_rows: RequestRows) -> str:
-    """Return the door, the token that was shown there, and what the sender calls itself."""
+    """Return the door, the token that was shown there, whose it is, and what its sender calls itself."""
     request = request_rows.request
     tokens = dict.fromkeys(row["principal"] for row in request_rows.deliveries if row["principal"])
     parts = [request["door"], *(f"token {name}" for name in tokens)]
-    return ", ".join([*parts, request["sender"]] if request["sender"] else parts)
+    identity, stated = request["identity"], request["sender"]
+    if identity:
+        parts.append(identity)
+    if stated and stated != identity:
+        parts.append(f"calls itself {stated}" if identity else stated)
+    return ", ".join(parts)
 
 
 def asked(request_rows: RequestRows, as_id: Callable[[str], str] = str) -> str:

@@ -157,6 +157,8 @@ def refusal(request_id: str, error: RequestError) -> dict[str, object]:
         "details": error.details,
         "code": error.code,
     }
+    if error.retry_after is not None:
+        answer["retryAfterSeconds"] = error.retry_after
     if isinstance(error, RefusedDecision):
         answer["tasksNotFound"] = not_found(error.decision.not_found)
         stages = error.decision.stages

@@ -83,7 +83,7 @@ def request_status(
         "finished": state not in replies.OPEN and not goes_on,
         **({"held": True} if held else {}),
         "door": request["door"],
-        "sender": request["sender"],
+        "sender": request["identity"] or request["sender"],
         "receivedAt": stamp_ms(request["received_at"]),
         "expiresAt": stamp_ms(request["expires_at"]),
         "decidedAt": stamp_ms(request["decided_at"]),

@@ -32,6 +32,7 @@ from butler_mqtt.domain.completions import (
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Message, Publication
+from butler_mqtt.domain.senders import Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
@@ -271,8 +272,12 @@ class Daemon:
             self._notify.ready()
 
     def _apply(self, before: Settings, settings: Settings) -> None:
-        if settings.start_task_filter != before.start_task_filter:
+        judged = ("start_task_filter", "senders", "unknown_senders")
+        if any(getattr(settings, name) != getattr(before, name) for name in judged):
+            # Before the door subscribes to topics of which the pipeline has to know.
             self.pipeline.emit(Reconfigured(settings))
+        if self._door is not None and settings.mqtt != before.mqtt:
+            self._door.reconfigured(settings.mqtt)
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
         self._settings = settings
@@ -336,4 +341,4 @@ def _metrics(settings: Settings) -> Metrics | None:
         return None
     from butler_mqtt.http.metrics import Metrics  # noqa: PLC0415 -- loaded only where it is used
 
-    return Metrics()
+    return Metrics(Senders(settings).names)

@@ -6,6 +6,7 @@ import asyncio
 import difflib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from butler_mqtt.contract import schema_errors
 from butler_mqtt.contract.timestamps import FILTER_TIMES, filter_time
 from butler_mqtt.errors import JournalError
-from butler_mqtt.http.backend import Listing, ListQuery
+from butler_mqtt.http.backend import Backend, ListQuery
 from butler_mqtt.http.error_responses import HttpRefusal, json_response
 
 #: Requests of a page, by default and at most.
@@ -34,17 +35,17 @@ class RequestList:
     Answers with a page.
 
     Args:
-        listing: Reads it from the journal.
+        backend: Reads it from the journal, and knows who sees what.
     """
 
-    def __init__(self, listing: Listing) -> None:
-        self._listing = listing
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     async def __call__(self, request: Request) -> Response:
         """Answer one call; raises RequestError `invalid_request` for a filter that is none."""
-        query = _query(request)
+        query = replace(_query(request), caller=self._backend.caller(request.scope["state"]))
         try:
-            found = await asyncio.to_thread(self._listing, query)
+            found = await asyncio.to_thread(self._backend.listing, query)
         except JournalError as error:
             raise HttpRefusal("not_recorded", "Journal cannot be read", str(error)) from error
         # One more than asked for tells whether there are more.
@@ -76,7 +77,10 @@ def _query(request: Request) -> ListQuery:
             raise _invalid(f"{name} must have 1 to {_MAX_TEXT} characters")
     return ListQuery(
         state=state,
-        **texts,
+        task=texts["task"],
+        tag=texts["tag"],
+        sender=texts["sender"],
+        code=texts["code"],
         since=_read(parameters.get("since"), "since", filter_time, f"neither {FILTER_TIMES}"),
         limit=_read(parameters.get("limit"), "limit", _limit, f"not a whole number, 1 to {MAX_LIMIT}")
         or LIMIT,
