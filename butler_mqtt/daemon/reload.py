@@ -101,7 +101,7 @@ def _log_refused(error: ConfigError) -> None:
 
 
 def live(running: Settings, read: Settings) -> Settings:
-    """Return *running* with what may change while it runs: log level, allow-list, senders, tokens."""
+    """Return *running* with what may change while it runs: log level, allow-list, senders, tokens, rules."""
     return replace(
         running,
         log_level=read.log_level,
@@ -110,6 +110,7 @@ def live(running: Settings, read: Settings) -> Settings:
         unknown_senders=read.unknown_senders,
         mqtt=replace(running.mqtt, sender_topics=read.mqtt.sender_topics),
         rest=replace(running.rest, tokens=read.rest.tokens),
+        rules=read.rules,
         ignored=read.ignored,
         older=read.older,
     )

@@ -75,6 +75,7 @@ class StagedRequest:
     not_before: int | None = None
     stages: list[OpenStage] = field(default_factory=list)
     identity: str | None = None
+    rule: str | None = None
 
     @property
     def current(self) -> OpenStage | None:

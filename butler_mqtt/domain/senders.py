@@ -99,6 +99,8 @@ class Senders:
 
     def of(self, arrival: Arrival) -> Caller:
         """Return who sent *arrival*."""
+        if arrival.door == "rule":
+            return self.of_rule(arrival.rule or "")
         if arrival.message is not None:
             return self.of_topic(arrival.message.topic)
         caller = self.of_caller(arrival.principal, certified=arrival.certified, role=arrival.role)

@@ -42,7 +42,7 @@ BOUNDS = (
     1800.0,
 )
 #: The values of each label; `code` has also the statuses of replies.
-DOORS = ("mqtt", "rest")
+DOORS = ("mqtt", "rest", "rule")
 REPLIES = ("ok", "partial", "failed")
 #: Codes that the REST door gives by itself; no request of MQTT is answered with one.
 ONLY_REST = frozenset(
@@ -75,6 +75,8 @@ OUTCOMES = (
 )
 #: What becomes of a request of a sender as it comes.
 ASKED = ("accepted", "repeated", "rate_limited", "forbidden", "refused")
+#: What may become of a message that a rule judges.
+RULE_OUTCOMES = ("started", "unmatched", "coalesced", "failed", "error")
 RESULTS = tuple(sorted({state for state, _ in ENDS.values()} | {StartState.UNKNOWN}))
 
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -87,10 +89,15 @@ class Metrics:
     Counts, from any thread; no method raises or blocks for longer than a few assignments.
 
     Args:
+        rules: The names of the rules.
         senders: The senders there are, by the identities that the journal keeps.
     """
 
-    def __init__(self, senders: Iterable[str] = (UNKNOWN,)) -> None:
+    def __init__(self, rules: Iterable[str] = (), senders: Iterable[str] = (UNKNOWN,)) -> None:
+        self._rule_messages = Counter(
+            _name("rule_messages"), "Messages that a rule judged.", ["rule", "outcome"], registry=None
+        )
+        self.know_rules(rules)
         self._received = Counter(
             _name("deliveries_received"), "Deliveries recorded.", ["door"], registry=None
         )
@@ -138,6 +145,10 @@ class Metrics:
             registry=None,
         )
         self.know(senders)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Make the series whose labels are known beforehand."""
         for door in DOORS:
             self._received.labels(door)
             self._to_reply.labels(door)
@@ -165,6 +176,15 @@ class Metrics:
     def start(self, outcome: str) -> None:
         """Count a start whose outcome is decided."""
         self._starts.labels(outcome).inc()
+
+    def know_rules(self, rules: Iterable[str]) -> None:
+        """Begin the series of these rules, by name, as far as they have not begun."""
+        for rule, outcome in product(rules, RULE_OUTCOMES):
+            self._rule_messages.labels(rule, outcome)
+
+    def rule_message(self, rule: str, outcome: str) -> None:
+        """Count a message that a rule judged."""
+        self._rule_messages.labels(rule, outcome).inc()
 
     def ended(self, result: str) -> None:
         """Count an execution that was tracked to its end."""
@@ -205,6 +225,7 @@ class Metrics:
             self._calls,
             self._asked,
             self._denied,
+            self._rule_messages,
         )
         for metric in (metric for one in counted for metric in one.collect()):
             metric.samples = sorted(

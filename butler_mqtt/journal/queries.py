@@ -210,7 +210,7 @@ def starts_served(connection: Connection) -> Sequence[Row]:
 
 def starts_with_requests() -> Select[Any]:
     """Return the query for starts, in the order decided, each with what it needs of its request."""
-    of_request = ("request_id", "expires_at", "document", "door", "identity")
+    of_request = ("request_id", "expires_at", "document", "door", "rule", "identity")
     query = select(starts, *(requests.c[name] for name in of_request))
     return query.join(requests, requests.c.id == starts.c.request).where(not_held()).order_by(starts.c.id)
 

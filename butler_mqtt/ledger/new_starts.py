@@ -22,6 +22,7 @@ class Asked(Protocol):
     request_id: str
     request: Request
     door: str
+    rule: str | None
     expires_at: int | None
     identity: str | None
 
@@ -80,6 +81,7 @@ class NewStarts:
             sender=asked.identity or asked.request.sender,
             stage=stage,
             identity=asked.identity,
+            rule=asked.rule,
         )
         if owner is not None:
             owner.starts.append(start)

@@ -35,6 +35,9 @@ class Counting(Protocol):
     def denied(self, sender: str | None) -> None:
         """Count a task that a request of a sender may not start."""
 
+    def rule_message(self, rule: str, outcome: str) -> None:
+        """Count what a rule made of a message."""
+
 
 class NotCounting:
     """Counts nothing."""
@@ -58,6 +61,9 @@ class NotCounting:
         """Do nothing."""
 
     def denied(self, sender: str | None) -> None:
+        """Do nothing."""
+
+    def rule_message(self, rule: str, outcome: str) -> None:
         """Do nothing."""
 
 

@@ -151,7 +151,7 @@ class CancelRequests:
             starts = self._cancellation.open_starts(target.id)
         if opened.state is RequestState.DECIDED and target.row is not None:
             known = {start.id for start in starts}
-            of_request = ("request_id", "expires_at", "document", "door", "identity")
+            of_request = ("request_id", "expires_at", "document", "door", "rule", "identity")
             more = {key: target.row[key] for key in of_request}
             starts += [
                 self._stored.start({**row, **more}, None)

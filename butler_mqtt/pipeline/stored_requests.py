@@ -115,6 +115,7 @@ class StoredRequests:
             sender=row["identity"] or request.sender,
             identity=row["identity"],
             skipped_result=row["skipped_result"],
+            rule=row["rule"],
         )
 
 
@@ -124,6 +125,7 @@ def _of_request(opened: OpenRequest) -> dict[str, object]:
         "expires_at": opened.expires_at,
         "door": opened.door,
         "identity": opened.identity,
+        "rule": opened.rule,
     }
 
 
@@ -137,6 +139,7 @@ def _staged_of(opened: OpenRequest) -> StagedRequest:
         opened.expires_at,
         to_ms(opened.request.not_before),
         identity=opened.identity,
+        rule=opened.rule,
     )
     return opened.staged
 
@@ -153,6 +156,7 @@ def _staged(row: Row) -> StagedRequest:
         row["expires_at"],
         not_before,
         identity=row["identity"],
+        rule=row["rule"],
     )
 
 
@@ -170,6 +174,7 @@ def _request(row: Row) -> OpenRequest:
         door=row["door"],
         not_found=json.loads(row["not_found"] or "[]"),
         identity=row["identity"],
+        rule=row["rule"],
     )
 
 

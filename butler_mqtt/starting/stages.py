@@ -20,9 +20,8 @@ from butler_mqtt.domain.states import StageState, StartState
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal.sqlite_errors import is_of_the_journal
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.resolving.gates import Gates
-from butler_mqtt.resolving.resolver import without_refusals
-from butler_mqtt.resolving.stage_questions import StageAnswer, StageQuestions
+from butler_mqtt.resolving.resolver import Resolver, without_refusals
+from butler_mqtt.resolving.stage_questions import StageAnswer
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.conclusions import EXPIRED
 from butler_mqtt.starting.execution_tracker import ExecutionTracker
@@ -39,28 +38,26 @@ class Stages:
 
     Args:
         settings: Limits.
-        gates: The allow-list, and what senders may start.
+        resolver: Has selectors resolved, and knows what may be started.
         ledger: Where it is recorded; knows whose turn has come.
         pending: Gets the starts.
         tracker: Tracks the executions for which starts were skipped.
-        questions: Has selectors resolved.
     """
 
     def __init__(
         self,
         settings: Settings,
-        gates: Gates,
+        resolver: Resolver,
         ledger: Ledger,
         pending: PendingStarts,
         tracker: ExecutionTracker,
-        questions: StageQuestions,
     ) -> None:
         self._max_tasks = settings.start_task.max_tasks_per_request
-        self._gates = gates
+        self._gates = resolver.gates
         self._ledger = ledger
         self._pending = pending
         self._tracker = tracker
-        self._questions = questions
+        self._questions = resolver.stage_questions
         #: The questions asked, by number and by request.
         self._asked: dict[int, StagedRequest] = {}
         self._waiting: set[int] = set()
