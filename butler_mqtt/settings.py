@@ -45,6 +45,12 @@ class MqttSettings:
     reply_topic_allow: tuple[str, ...] = ("qliksense/#",)
     max_payload_bytes: int = 262144
     receive_maximum: int = 200
+    sender_topics: tuple[str, ...] = ()  #: those of `senders`
+
+    @property
+    def start_topics(self) -> tuple[str, ...]:
+        """The topics on which requests arrive, `task_start_topic` first."""
+        return (self.task_start_topic, *self.sender_topics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,30 @@ class RestSettings:
     allow_unauthenticated: bool = False
     tls: RestTls = RestTls()
     tokens: tuple[Token, ...] = ()
+
+
+#: What a sender may do, unless `may` says less.
+ACTIONS = ("start", "cancel", "dryRun", "parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """
+    One entry of `senders`: where its requests come from, and what they may do.
+
+    `certificates` are common names of client certificates. `allow_task` is
+    enabled where it is there; None allows whatever `startTaskFilter` does.
+    """
+
+    name: str
+    topic: str | None = None
+    tokens: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    allow_task: StartTaskFilter | None = None
+    requests_per_minute: int | None = None
+    may: tuple[str, ...] = ACTIONS  #: of `ACTIONS`
+    sees_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +333,8 @@ class Settings:
     rest: RestSettings = RestSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    senders: tuple[Sender, ...] = ()
+    unknown_senders: str = "allow"  #: "allow" or "deny"
     alerts: AlertSettings = AlertSettings()
     rules: tuple[RuleSettings, ...] = ()
     ignored: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from butler_mqtt import settings
-from butler_mqtt.config import cross_checks, older_butler, schema, yaml_file
+from butler_mqtt.config import cross_checks, older_butler, schema, sender_checks, yaml_file
 from butler_mqtt.config.alert_section import AlertSection
 from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.errors import ConfigError, Problem
@@ -68,6 +68,7 @@ def load(
     reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in, url_fault)
     values = replace(reading.values(ignored), older=older)
     cross_checks.check(values, document, butler, check_files=check_files)
+    sender_checks.check(values, document, butler)
     if document.problems:
         raise ConfigError(str(path), sorted(document.problems, key=lambda problem: problem.line or 0))
     return values
@@ -115,6 +116,16 @@ def _snake(key: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
 
 
+def _allowing(lists: Mapping[str, Any], *, enable: bool) -> settings.StartTaskFilter:
+    """Return the filter of an `allowTask`."""
+    return settings.StartTaskFilter(
+        enable,
+        frozenset(task_id.lower() for task_id in lists.get("taskId", ())),
+        tuple(lists.get("tag", ())),
+        tuple((pair["name"], pair["value"]) for pair in lists.get("customProperty", ())),
+    )
+
+
 class _Reading:
     """Makes settings of one file's values; other settings keep their defaults."""
 
@@ -149,6 +160,8 @@ class _Reading:
             rest=self._rest(defaults.rest),
             key_value_store=self._key_value_store(defaults.key_value_store),
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
+            senders=self._senders(),
+            unknown_senders=self._butler.get("unknownSenders", defaults.unknown_senders),
             alerts=self._alerts(),
             ignored=ignored,
         )
@@ -183,7 +196,8 @@ class _Reading:
         if file is not None and password is None and enabled:
             password = self._secret(file, ("Butler", "mqttConfig", "passwordFile"))
         tls = self._filled(defaults.tls, section["tls"])
-        return self._filled(defaults, section, tls=tls, password=password)
+        topics = tuple(sender.topic for sender in self._senders() if sender.topic is not None)
+        return self._filled(defaults, section, tls=tls, password=password, sender_topics=topics)
 
     def _qrs(self, defaults: settings.QrsSettings) -> settings.QrsSettings:
         section = self._butler["configQRS"] | self._butler["cert"]
@@ -203,15 +217,17 @@ class _Reading:
 
     def _filter(self, defaults: settings.StartTaskFilter) -> settings.StartTaskFilter:
         section = self._butler["startTaskFilter"]
-        allowed = section["allowTask"]
-        return self._filled(
-            defaults,
-            section,
-            task_ids=frozenset(task_id.lower() for task_id in allowed.get("taskId", ())),
-            tags=tuple(allowed.get("tag", ())),
-            custom_properties=tuple(
-                (pair["name"], pair["value"]) for pair in allowed.get("customProperty", ())
-            ),
+        return _allowing(section["allowTask"], enable=section.get("enable", defaults.enable))
+
+    def _senders(self) -> tuple[settings.Sender, ...]:
+        return tuple(
+            self._filled(
+                settings.Sender(item["name"]),
+                item,
+                # One without lists lets nothing through, one that is not there everything.
+                allow_task=_allowing(item["allowTask"], enable=True) if "allowTask" in item else None,
+            )
+            for item in self._butler.get("senders", ())
         )
 
     def _journal(self, defaults: settings.JournalSettings) -> settings.JournalSettings:

@@ -61,7 +61,7 @@ def may_reply(mqtt: settings.MqttSettings, topic: str) -> str | None:
     """
     if reason := problem(topic) or ("begins with $, the broker's own" if topic.startswith("$") else None):
         return reason
-    if topic in {mqtt.task_start_topic, mqtt.status_topic}:
+    if topic in mqtt.start_topics or topic == mqtt.status_topic:
         return "is a topic this daemon listens to"
     if topic == mqtt.task_event_topic or topic.startswith(f"{mqtt.task_event_topic}/"):
         return f"lies under taskEventTopic {mqtt.task_event_topic}"

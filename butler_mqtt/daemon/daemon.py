@@ -35,6 +35,7 @@ from butler_mqtt.domain.completions import (
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Message, Publication
+from butler_mqtt.domain.senders import Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
@@ -301,8 +302,12 @@ class Daemon:
     def _apply(self, before: Settings, settings: Settings) -> None:
         if self._metrics is not None:
             self._metrics.know_rules(rule.name for rule in settings.rules)
-        if (settings.start_task_filter, settings.rules) != (before.start_task_filter, before.rules):
+        judged = ("start_task_filter", "senders", "unknown_senders", "rules")
+        if any(getattr(settings, name) != getattr(before, name) for name in judged):
+            # Before the door subscribes to topics of which the pipeline has to know.
             self.pipeline.emit(Reconfigured(settings))
+        if self._door is not None and settings.mqtt != before.mqtt:
+            self._door.reconfigured(settings.mqtt)
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
         self._settings = settings
@@ -368,4 +373,4 @@ def _metrics(settings: Settings) -> Metrics | None:
         return None
     from butler_mqtt.http.metrics import Metrics  # noqa: PLC0415 -- loaded only where it is used
 
-    return Metrics(rule.name for rule in settings.rules)
+    return Metrics((rule.name for rule in settings.rules), Senders(settings).names)

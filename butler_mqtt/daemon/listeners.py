@@ -13,6 +13,7 @@ from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.contract.task_status import task_status
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
+from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
 from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery, TaskQuery
@@ -95,6 +96,7 @@ class Listeners:
         self._sources = sources
         self._metrics = metrics
         self._status = StatusReader(journal)
+        self._senders = Senders(settings)
         self._journal = journal
         core = Backend(
             emit=sources.emit,
@@ -107,6 +109,7 @@ class Listeners:
             listing=self._listing,
             tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
+            senders=lambda: self._senders,
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
@@ -146,8 +149,10 @@ class Listeners:
             listener.start()
 
     def reconfigured(self, settings: Settings) -> None:
-        """Judge callers by other tokens; certificates are read again anyway."""
+        """Judge callers by other tokens and senders; certificates are read again anyway."""
         self._settings = settings  # for an application that is still to be made
+        self._senders = Senders(settings)
+        self._metrics.know(self._senders.names)
         if self._guard is not None:
             self._guard.reconfigured(settings.rest)
 
@@ -164,9 +169,9 @@ class Listeners:
             return "the journal cannot be written"
         return None if self._sources.accepting() else "the disk is nearly full, or too many requests are open"
 
-    def _inquire(self, request_id: str) -> Mapping[str, object] | None:
+    def _inquire(self, request_id: str, caller: Caller = ANYBODY, /) -> Mapping[str, object] | None:
         rows = self._status.request(request_id)
-        if rows is None:
+        if rows is None or not caller.sees(rows.request["identity"]):
             return None
         return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
 
@@ -178,6 +183,7 @@ class Listeners:
             since=query.since,
             sender=query.sender,
             code=query.code,
+            owner=None if query.caller.sees_everything else query.caller.identity,
         )
         return [
             (

@@ -112,12 +112,13 @@ class Turns:
             self._ledger,
             emit=emit,
             refresh=self.resolver.refresh,
+            gates=self.resolver.gates,
             timings=qlik_timings,
             server_time=server_time,
             our_user=turn_parts.user_id(settings),
         )
         pending, tracker = self.dispatcher.pending, self.dispatcher.tracker
-        self.stages = Stages(settings, self._ledger, pending, tracker, self.resolver.stage_questions)
+        self.stages = Stages(settings, self.resolver, self._ledger, pending, tracker)
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(settings.start_task.if_running)
@@ -349,7 +350,7 @@ class Turns:
                 self.dispatcher.apply(event)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
-                self.stages.reconfigured(settings)
+                self._intake.reconfigured(settings, transaction)
                 self.rules.reconfigured(settings)
             case RuleSessionBegan() | RuleAcknowledgementsRead() | RuleFilterAnswered():
                 self.rules.apply(event)
