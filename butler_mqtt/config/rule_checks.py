@@ -28,7 +28,7 @@ def check(values: Settings, document: Document, butler: dict[str, Any]) -> None:
     _names(rules, document)
     for rule, place, section in rules:
         _expression(rule.when, (*place, "when"), document)
-        _expression(rule.coalesce and rule.coalesce.key, (*place, "coalesce", "key"), document)
+        _expression(rule.coalesce.key if rule.coalesce else None, (*place, "coalesce", "key"), document)
         _start(values, rule, place, document)
         _ways_in(values, rule, place, section, document)
     filters = list(_filters(rules))
