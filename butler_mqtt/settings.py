@@ -189,8 +189,8 @@ class Coalesce:
     its first. `key` is an expression; each of its values has a window of its own.
     """
 
-    quiet_seconds: float
-    max_seconds: float
+    quiet_seconds: float = 30.0
+    max_seconds: float = 300.0
     key: str | None = None
 
 
