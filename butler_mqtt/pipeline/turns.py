@@ -142,7 +142,7 @@ class Turns:
         self.rules = RuleMessages(settings, self._rows, self._ledger, self._has_room, timer=window_clock)
         self.dropped_events = DroppedEvents(*parts[1:], self._outbox, self._intake, held, self.rules)
         self._acknowledge: turn_parts.Acknowledge = turn_parts.unacknowledged
-        self._acknowledge_rule = self._acknowledge
+        self._acknowledge_rule: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._draining = False
         #: Set once every POST has its outcome on disk and every reply is with the broker, after `drain`.
         self.drained = threading.Event()
