@@ -10,6 +10,13 @@ from collections.abc import Callable
 PAUSE_SECONDS = 60.0
 #: Causes with lines of their own within that time; they could differ each time.
 MAX_CAUSES = 5
+#: Seconds from which on an outage of a neighbour is one that an operator hears of, its end included.
+LONG_OUTAGE_SECONDS = 60.0
+
+
+def end_of_outage(seconds: float) -> int:
+    """Return the level of the line that an outage of so many *seconds* is over: of a long one a warning."""
+    return logging.WARNING if seconds >= LONG_OUTAGE_SECONDS else logging.INFO
 
 
 class RepeatedLines:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 
@@ -142,10 +143,16 @@ class RestTls:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One bearer token: its name for the audit and its SHA-256 in lower-case hex."""
+    """
+    One bearer token: its name for the audit and its SHA-256 in lower-case hex.
+
+    From `expires_at` (aware) on it is refused; None: never.
+    """
 
     name: str
     sha256: str = field(repr=False)
+    role: str = "sender"  #: "sender", "reader" or "operator"
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +185,63 @@ class MonitoringSettings:
     enable: bool = False
     host: str = "127.0.0.1"
     port: int = 9464
+
+
+#: For which a target hears at most once of a task and kind, by default.
+MIN_INTERVAL_SECONDS = 300.0
+
+#: What may be alerted, in the order of docs/alerts.md; the default of a target's `on`.
+ALERT_KINDS = (
+    "executionFailed",
+    "executionAborted",
+    "recovered",
+    "notStarted",
+    "outcomeUnknown",
+    "overdue",
+    "qrsUnreachable",
+    "brokerUnreachable",
+    "replyUndeliverable",
+    "ruleFailed",
+    "certificateExpiring",
+    "diskLow",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertTarget:
+    """
+    One of `alerts.targets`: where alerts go, and which.
+
+    `url` is one that Apprise understands, and holds secrets. Without `tags` and
+    `custom_properties` (name, value) it hears of all tasks.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    on: tuple[str, ...] = ALERT_KINDS
+    tags: tuple[str, ...] = ()
+    custom_properties: tuple[tuple[str, str], ...] = ()
+    script_log: bool = False
+    min_interval_seconds: float = MIN_INTERVAL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueEntry:
+    """One of `alerts.overdue`: by `kind`, the key of a selector, which tasks must succeed how often."""
+
+    kind: str
+    value: str
+    name: str = ""  #: of the custom property
+    every_seconds: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Section `alerts`."""
+
+    enable: bool = False
+    targets: tuple[AlertTarget, ...] = ()
+    overdue: tuple[OverdueEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +303,7 @@ class Settings:
     rest: RestSettings = RestSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    alerts: AlertSettings = AlertSettings()
     rules: tuple[RuleSettings, ...] = ()
     ignored: tuple[str, ...] = ()
     older: tuple[str, ...] = ()

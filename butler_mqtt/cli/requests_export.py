@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from butler_mqtt.cli import requests_summary
-from butler_mqtt.cli.requests_timeline import SCRIPT_LOG
+from butler_mqtt.audit import requests_summary
+from butler_mqtt.audit.requests_timeline import SCRIPT_LOG
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal.request_rows import RequestRows
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from butler_mqtt import settings
 from butler_mqtt.config import cross_checks, older_butler, schema, yaml_file
+from butler_mqtt.config.alert_section import AlertSection
 from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.errors import ConfigError, Problem
 
@@ -30,11 +32,17 @@ _MAX_SECRET_BYTES: Final = 65_536
 _JOURNAL_FILE: Final = "butler-mqtt.sqlite"
 #: Where a Qlik proxy listens.
 _PROXY_PORT: Final = 443
+_TOKENS: Final = ("Butler", "restServerConfig", "auth", "tokens")
 _LOG_LEVELS: Final = {"verbose": "debug", "silly": "debug"}
 
 
 def load(
-    path: Path, environ: Mapping[str, str], *, check_files: bool = True, log_in: bool = True
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    check_files: bool = True,
+    log_in: bool = True,
+    url_fault: Callable[[str], str | None] | None = None,
 ) -> settings.Settings:
     """
     Read the configuration file at *path*.
@@ -48,6 +56,8 @@ def load(
             read; without, such tokens are missing.
         log_in: Whether the broker's password is read from its file; a sender
             needs it, and none of the other files.
+        url_fault: Says what is wrong with a URL that alerts go to, None where
+            nothing is; without, such URLs are taken as they are.
 
     Raises:
         ConfigError: The file cannot be used; it names every problem found.
@@ -55,7 +65,7 @@ def load(
     document = read(path)
     older = older_butler.translate(document)
     butler, ignored = schema.apply(document, environ)
-    reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in)
+    reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in, url_fault)
     values = replace(reading.values(ignored), older=older)
     cross_checks.check(values, document, butler, check_files=check_files)
     if butler.get("rules"):
@@ -121,6 +131,7 @@ class _Reading:
         environ: Mapping[str, str],
         check_files: bool,
         log_in: bool,
+        url_fault: Callable[[str], str | None] | None,
     ) -> None:
         self._document = document
         self._butler = butler
@@ -128,6 +139,7 @@ class _Reading:
         self._environ = environ
         self._check_files = check_files
         self._log_in = log_in
+        self._url_fault = url_fault
 
     def values(self, ignored: tuple[str, ...]) -> settings.Settings:
         defaults = settings.Settings()
@@ -144,6 +156,7 @@ class _Reading:
             key_value_store=self._key_value_store(defaults.key_value_store),
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
             rules=tuple(rules),
+            alerts=self._alerts(),
             ignored=ignored,
         )
 
@@ -233,10 +246,14 @@ class _Reading:
 
     def _rest(self, defaults: settings.RestSettings) -> settings.RestSettings:
         section = self._butler["restServerConfig"]
+        enabled = section.get("enable", defaults.enable)
         tokens = [
-            settings.Token(item["name"], sha256)
+            settings.Token(
+                item["name"], sha256, item.get("role", "sender"), self._time(item.get("expiresAt"), place)
+            )
             for index, item in enumerate(section["auth"].get("tokens", ()))
-            if (sha256 := self._sha256(item, index, section.get("enable", defaults.enable)))
+            if (sha256 := self._sha256(item, index, enabled))
+            for place in [(*_TOKENS, index, "expiresAt")]
         ]
         return self._filled(
             defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
@@ -246,8 +263,17 @@ class _Reading:
         endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)
         return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
 
+    def _alerts(self) -> settings.AlertSettings:
+        return AlertSection(
+            self._document,
+            self._butler["alerts"],
+            secret=self._secret,
+            check_files=self._check_files,
+            url_fault=self._url_fault,
+        ).read()
+
     def _sha256(self, item: Mapping[str, Any], index: int, enabled: bool) -> str | None:
-        place: Place = ("Butler", "restServerConfig", "auth", "tokens", index)
+        place: Place = (*_TOKENS, index)
         sha256, file = item.get("sha256"), item.get("tokenFile")
         if (sha256 is None) == (file is None):
             self._document.add_problem(place, "needs one of sha256 and tokenFile")
@@ -286,6 +312,16 @@ class _Reading:
             # Without its file it is still a webhook whose callers sign.
             secret = (self._secret(file, place) or "").encode() if self._check_files else b""
         return self._filled(settings.Webhook(), section, secret=secret)
+
+    def _time(self, text: str | None, place: Place) -> datetime | None:
+        """Read a time of which the schema knows the form, but not whether the calendar has it."""
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text.upper())
+        except ValueError:
+            self._document.add_problem(place, f"is {text!r}, which the calendar or the clock does not have")
+            return None
 
     def _secret(self, file: str, place: Place) -> str | None:
         """Read a secret from a file, less the newline at its end."""

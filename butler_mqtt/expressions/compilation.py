@@ -31,7 +31,7 @@ from butler_mqtt.expressions.nodes import (
     walk,
 )
 from butler_mqtt.expressions.parser import ExpressionError
-from butler_mqtt.expressions.values import EvaluationError, ValueFault, Scope, is_number, kind
+from butler_mqtt.expressions.values import EvaluationError, Scope, ValueFault, is_number, kind
 
 #: Variables that are no object, and what they are.
 _NO_FIELDS: Final = {

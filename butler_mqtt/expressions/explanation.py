@@ -10,7 +10,7 @@ from typing import Final
 from butler_mqtt.expressions.compilation import Compilation
 from butler_mqtt.expressions.expression import VARIABLES, Expression
 from butler_mqtt.expressions.nodes import ElementNode, FieldNode, LogicalNode, MacroNode, NameNode, Node
-from butler_mqtt.expressions.values import EvaluationError, ValueFault, Scope, TooMuchWorkError, as_json
+from butler_mqtt.expressions.values import EvaluationError, Scope, TooMuchWorkError, ValueFault, as_json
 
 #: Longest value shown, in characters; what is longer is cut.
 _LONGEST: Final = 60

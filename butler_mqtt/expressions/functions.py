@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import re2
 
 from butler_mqtt.expressions.operators import checked
-from butler_mqtt.expressions.values import ValueFault, Scope, is_number, kind, text_of
+from butler_mqtt.expressions.values import Scope, ValueFault, is_number, kind, text_of
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?")

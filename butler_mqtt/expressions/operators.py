@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from butler_mqtt.expressions.values import ValueFault, Scope, equal, is_number, kind
+from butler_mqtt.expressions.values import Scope, ValueFault, equal, is_number, kind
 
 #: An operator on two values; raises ValueFault.
 Operator = Callable[[Any, Any, Scope], Any]

@@ -16,9 +16,9 @@ from butler_mqtt.expressions.expression import Expression
 from butler_mqtt.expressions.parser import ExpressionError
 from butler_mqtt.expressions.values import (
     EvaluationError,
-    ValueFault,
     Scope,
     TooMuchWorkError,
+    ValueFault,
     as_json,
     text_of,
 )

@@ -123,7 +123,7 @@ class OpenRequests:
         self._deliveries.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
         by = asked_by(arrival.door, request.sender if request else None, arrival.rule)
-        _log_refused(request_id, by, error)
+        self._turn.after(_log_refused, request_id, by, error)
         return delivery
 
     def repeated(
@@ -184,7 +184,8 @@ class OpenRequests:
         self._close(opened, answer, error.code)
         self._answer_all(opened, answer, error.code)
         self._let_go(opened)
-        _log_refused(opened.request_id, asked_by(opened.door, opened.request.sender, opened.rule), error)
+        by = asked_by(opened.door, opened.request.sender, opened.rule)
+        self._turn.after(_log_refused, opened.request_id, by, error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
         """
@@ -233,14 +234,7 @@ class OpenRequests:
         opened.reply = replies.encode(answer)
         self._close(opened, opened.reply, None)
         self._answer_all(opened, opened.reply, str(answer["status"]), wait="started")
-        _log.info(
-            "request %s answered: %s, %s started of %s",
-            opened.request_id,
-            answer["status"],
-            answer["totalTasksStarted"],
-            len(opened.starts),
-            extra={"action": "request_answered", "request_id": opened.request_id},
-        )
+        self._turn.after(_log_answered, opened.request_id, answer, len(opened.starts))
         if opened.deliveries:
             self.finishing[opened.id] = opened
             self.finish_if_ended(opened)
@@ -361,6 +355,17 @@ def _bytes(answer: str, arrival: Arrival, address: Address, request: Request | N
     texts = (answer, document, address.payload, address.reply_topic or "")
     of_message = (message.topic, message.correlation or b"") if message is not None else ()
     return sum(map(len, texts)) + sum(map(len, of_message))
+
+
+def _log_answered(request_id: str, answer: Mapping[str, object], starts: int) -> None:
+    _log.info(
+        "request %s answered: %s, %s started of %s",
+        request_id,
+        answer["status"],
+        answer["totalTasksStarted"],
+        starts,
+        extra={"action": "request_answered", "request_id": request_id},
+    )
 
 
 def _log_refused(request_id: str, by: str, error: RequestError) -> None:

@@ -14,7 +14,7 @@ from butler_mqtt.expressions.explanation import explain
 from butler_mqtt.expressions.expression import Expression
 from butler_mqtt.expressions.parser import ExpressionError
 from butler_mqtt.expressions.template import RenderError, Template, TemplateError, dotted
-from butler_mqtt.expressions.values import EvaluationError, ValueFault, Scope, text_of
+from butler_mqtt.expressions.values import EvaluationError, Scope, ValueFault, text_of
 from butler_mqtt.rules.message import DecodedMessage, PayloadError, RuleMessage, decoded
 from butler_mqtt.settings import RuleSettings
 
