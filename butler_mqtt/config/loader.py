@@ -68,7 +68,7 @@ def load(
     reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in, url_fault)
     values = replace(reading.values(ignored), older=older)
     cross_checks.check(values, document, butler, check_files=check_files)
-    sender_checks.check(values, document, butler)
+    sender_checks.check(values, document, butler, [rule.name for rule in values.rules])
     if butler.get("rules"):
         # The language of rules is read for those who have some.
         from butler_mqtt.config import rule_checks  # noqa: PLC0415

@@ -141,8 +141,7 @@ class Turns:
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = held = HeldArrivals(self._has_room)
         self.rules = RuleMessages(settings, self._rows, self._ledger, self._has_room, timer=window_clock)
-        waiting = (self._outbox, self._intake, held, self.rules)
-        self.dropped_events = DroppedEvents(self.resolver, self.dispatcher, *waiting)
+        self.dropped_events = DroppedEvents(*parts[1:], self._outbox, self._intake, held, self.rules)
         self._acknowledge: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._acknowledge_rule: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._draining = False
