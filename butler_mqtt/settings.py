@@ -169,6 +169,14 @@ class RestSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebPageSettings:
+    """Section `webPage`; `origins` are addresses as browsers have them, in lower case."""
+
+    enable: bool = False
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class KeyValueStoreSettings:
     """Section `keyValueStore`; `endpoints` is Butler's `restServerEndpointsEnable.keyValueStore`."""
 
@@ -202,6 +210,7 @@ class Settings:
     start_task: StartTask = StartTask()
     journal: JournalSettings = JournalSettings()
     rest: RestSettings = RestSettings()
+    web_page: WebPageSettings = WebPageSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     ignored: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -33,6 +34,16 @@ def token_name(token: str, known: Sequence[Token]) -> str | None:
     return found
 
 
+class Page(Protocol):
+    """The page for operators: an application that lets in by sessions of its own."""
+
+    def reconfigured(self, rest: RestSettings) -> None:
+        """Let in with other tokens."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call."""
+
+
 class Guard:
     """
     Passes requests on, with the name of the caller in `scope["state"]["principal"]`.
@@ -42,15 +53,23 @@ class Guard:
         rest: Tokens, and whether client certificates count.
         limit: How often each caller may send a request.
         refused: Counts refusals, by code.
+        page: What answers at `/ui` and below, if anything does.
     """
 
     #: Paths without authentication, so that a supervisor needs no token.
     OPEN = frozenset({"/healthz", "/readyz"})
 
     def __init__(
-        self, app: ASGIApp, rest: RestSettings, limit: RateLimit, refused: Callable[[str], None]
+        self,
+        app: ASGIApp,
+        rest: RestSettings,
+        limit: RateLimit,
+        refused: Callable[[str], None],
+        *,
+        page: Page | None = None,
     ) -> None:
         self._app = app
+        self._page = page
         self._tokens = rest.tokens
         self._certificates = rest.tls.enable and rest.tls.ca is not None
         #: Once true, always true: a reload never opens a listener.
@@ -75,6 +94,8 @@ class Guard:
             )
         self._authenticates = self._authenticates or bool(rest.tokens)
         self._tokens = rest.tokens
+        if self._page is not None:
+            self._page.reconfigured(rest)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, 403, 413 or 429, or pass the request on."""
@@ -82,10 +103,13 @@ class Guard:
             return
         request = HTTPConnection(scope)
         method: str = scope["method"]
+        page = self._page if self._page is not None and _is_of_page(scope["path"]) else None
         try:
-            principal = self._caller(request, method) if scope["path"] not in self.OPEN else None
+            needs_none = page is not None or scope["path"] in self.OPEN
+            principal = None if needs_none else self._caller(request, method)
             self._check_rate(principal or f"address {_address(request)}")
-            self._refuse_pages(request)
+            if page is None:
+                self._refuse_pages(request)
             if method in _SAFE:
                 refuse_long_body(request, self._max_body_bytes)
         except RequestError as refusal:
@@ -93,7 +117,7 @@ class Guard:
             await refusal_response(refusal)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
-        await self._app(scope, receive, send)
+        await (page or self._app)(scope, receive, send)
 
     def _caller(self, request: HTTPConnection, method: str) -> str | None:
         """Return the caller's name, None where none is needed; raises RequestError `unauthorized`."""
@@ -149,6 +173,10 @@ class Guard:
                 f"more than {RATE:.0f} requests a second; try again later",
                 headers={"Retry-After": str(max(1, round(seconds)))},
             )
+
+
+def _is_of_page(path: str) -> bool:
+    return path == "/ui" or path.startswith("/ui/")
 
 
 def _is_bearer(request: HTTPConnection) -> bool:
