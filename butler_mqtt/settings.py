@@ -200,6 +200,14 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class WebPageSettings:
+    """Section `webPage`; `origins` are addresses as browsers have them, in lower case."""
+
+    enable: bool = False
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class KeyValueStoreSettings:
     """Section `keyValueStore`; `endpoints` is Butler's `restServerEndpointsEnable.keyValueStore`."""
 
@@ -331,6 +339,7 @@ class Settings:
     start_task: StartTask = StartTask()
     journal: JournalSettings = JournalSettings()
     rest: RestSettings = RestSettings()
+    web_page: WebPageSettings = WebPageSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     senders: tuple[Sender, ...] = ()

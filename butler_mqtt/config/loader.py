@@ -164,6 +164,7 @@ class _Reading:
             start_task=self._filled(defaults.start_task, self._butler["startTask"]),
             journal=self._journal(defaults.journal),
             rest=self._rest(defaults.rest),
+            web_page=self._web_page(defaults.web_page),
             key_value_store=self._key_value_store(defaults.key_value_store),
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
             senders=self._senders(),
@@ -274,6 +275,11 @@ class _Reading:
         return self._filled(
             defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
         )
+
+    def _web_page(self, defaults: settings.WebPageSettings) -> settings.WebPageSettings:
+        section = self._butler["webPage"]
+        origins = tuple(origin.lower() for origin in section.get("origins", ()))
+        return self._filled(defaults, section, origins=origins)
 
     def _key_value_store(self, defaults: settings.KeyValueStoreSettings) -> settings.KeyValueStoreSettings:
         endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)

@@ -19,7 +19,7 @@ from butler_mqtt.http import application
 from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery, TaskQuery
 from butler_mqtt.http.certificate_expiry import remaining
 from butler_mqtt.http.exposition import Levels, exposition
-from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
@@ -119,7 +119,8 @@ class Listeners:
 
                 def door(ending: asyncio.Event) -> Guard:
                     # As it was at the start: that decides whether it asks for tokens.
-                    guard = self._guard = application.rest(core, rest, ending)
+                    page = self._page(core, ending) if settings.web_page.enable else None
+                    guard = self._guard = application.rest(core, rest, ending, page=page)
                     guard.reconfigured(self._settings.rest)
                     return guard
 
@@ -161,6 +162,20 @@ class Listeners:
         for listener in self._listeners:
             listener.stop(timeout)
 
+    def _page(self, core: Backend, ending: asyncio.Event) -> Page:
+        """Make the page for operators; what it needs is loaded only where it is on."""
+        from butler_mqtt.daemon.page_sources.page_sources import page_backend  # noqa: PLC0415 -- as above
+        from butler_mqtt.http.page.web_page import WebPage  # noqa: PLC0415 -- as above
+
+        backend = page_backend(
+            self._journal,
+            filters=_filters,
+            tasks=self._tasks,
+            levels=self._levels,
+            subscription=self._sources.subscription,
+        )
+        return WebPage(core, backend, self._settings, ending)
+
     # ---- what the pages show
 
     def _obstacle(self) -> str | None:
@@ -176,21 +191,12 @@ class Listeners:
         return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
 
     def _listing(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
-        filters = Filters(
-            STATES.get(query.state or "", ()),
-            query.task,
-            query.tag,
-            since=query.since,
-            sender=query.sender,
-            code=query.code,
-            owner=None if query.caller.sees_everything else query.caller.identity,
-        )
         return [
             (
                 (rows.request["received_at"], rows.request["id"]),
                 request_status(rows.request, rows.deliveries, rows.starts, held=rows.held),
             )
-            for rows in self._status.page(filters, query.limit + 1, query.before)
+            for rows in self._status.page(_filters(query), query.limit + 1, query.before)
         ]
 
     def _tasks(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
@@ -281,6 +287,18 @@ class Listeners:
                 }
             ),
         )
+
+
+def _filters(query: ListQuery) -> Filters:
+    return Filters(
+        STATES.get(query.state or "", ()),
+        query.task,
+        query.tag,
+        since=query.since,
+        sender=query.sender,
+        code=query.code,
+        owner=None if query.caller.sees_everything else query.caller.identity,
+    )
 
 
 def _key_values(settings: Settings, sources: Sources, journal: Path) -> KeyValueBackend | None:

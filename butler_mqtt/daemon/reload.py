@@ -18,6 +18,8 @@ _SECTIONS = {
     "start_task": "startTask",
     "start_task_filter": "startTaskFilter",
     "rest": "restServerConfig",
+    "key_value_store": "keyValueStore",
+    "web_page": "webPage",
 }
 _ELSEWHERE = {
     "configQRS.clientCert": "cert.clientCert",
@@ -26,6 +28,7 @@ _ELSEWHERE = {
     "configQRS.headers": "configQRS.headers.static",
     "configQRS.useSsl": "configQRS.useSSL",
     "restServerConfig.tokens": "restServerConfig.auth.tokens",
+    "keyValueStore.endpoints": "restServerEndpointsEnable.keyValueStore",
     "startTaskFilter.taskIds": "startTaskFilter.allowTask.taskId",
     "startTaskFilter.tags": "startTaskFilter.allowTask.tag",
     "startTaskFilter.customProperties": "startTaskFilter.allowTask.customProperty",

@@ -24,7 +24,7 @@ from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.api.task_list import TaskList
 from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
-from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.origins import OriginGuard
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.loopback import is_loopback
@@ -48,8 +48,9 @@ def rest(
     *,
     limit: RateLimit | None = None,
     start: StartEndpoint | None = None,
+    page: Page | None = None,
 ) -> Guard:
-    """Make the application of the REST listener; *limit* and *start* are made when absent."""
+    """Make the application of the REST listener, with *page*; *limit* and *start* are made when absent."""
     key_values = (
         KeyValueEndpoint(backend, backend.key_values, settings.max_body_bytes) if backend.key_values else None
     )
@@ -89,7 +90,8 @@ def rest(
         *interface_files.routes(),
         *_monitoring_routes(backend),
     ]
-    return Guard(_application(routes, backend.refused), settings, limit or RateLimit(), backend.refused)
+    app = _application(routes, backend.refused)
+    return Guard(app, settings, limit or RateLimit(), backend.refused, page=page)
 
 
 def monitoring(backend: Backend, settings: MonitoringSettings, max_body_bytes: int) -> ASGIApp:
