@@ -225,6 +225,7 @@ class Daemon:
             reachable=lambda: self._qrs.reachable,
             held=lambda: self.pipeline.held_requests,
             reached_at=lambda: self._qrs.reached_at,
+            alert_faults=self.pipeline.turns.alerts.faults,
         )
         try:
             self._listeners = Listeners(
@@ -271,8 +272,10 @@ class Daemon:
             self._notify.ready()
 
     def _apply(self, before: Settings, settings: Settings) -> None:
-        if settings.start_task_filter != before.start_task_filter:
+        if (settings.start_task_filter, settings.alerts) != (before.start_task_filter, before.alerts):
             self.pipeline.emit(Reconfigured(settings))
+        if self._metrics is not None:
+            self._metrics.alert_targets(one.name for one in settings.alerts.targets)
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
         self._settings = settings
@@ -307,6 +310,7 @@ class Daemon:
         if self._listeners is not None:
             self._listeners.stop(5.0)
         self.pipeline.stop()
+        self.pipeline.turns.alerts.stop()
         self.pipeline.resolver.stop()
         self.pipeline.dispatcher.reconciler.stop()
         self.pipeline.dispatcher.poller.stop()
@@ -336,4 +340,7 @@ def _metrics(settings: Settings) -> Metrics | None:
         return None
     from butler_mqtt.http.metrics import Metrics  # noqa: PLC0415 -- loaded only where it is used
 
-    return Metrics()
+    metrics = Metrics()
+    if settings.alerts.enable:
+        metrics.alert_targets(one.name for one in settings.alerts.targets)
+    return metrics

@@ -51,7 +51,8 @@ class Sources:
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call. `held` counts requests held since a backup was restored.
+    the last call. `held` counts requests held since a backup was restored. `alert_faults`
+    names the targets that do not take alerts.
     """
 
     emit: Callable[[Arrival | ParameterChange], None]
@@ -64,6 +65,7 @@ class Sources:
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
     held: Callable[[], int] = lambda: 0
+    alert_faults: Callable[[], Mapping[str, str]] = dict
 
 
 class Listeners:
@@ -192,6 +194,9 @@ class Listeners:
         if subscription is not None:
             refused = subscription in {"refused", "taken_over", "given_up"}
             checks.append(Check("subscription", subscription.replace("_", " ") if refused else None))
+        # Their reasons may name hosts, and a daemon that works must not be restarted for them.
+        if failing := ", ".join(self._sources.alert_faults()):
+            checks.append(Check("alerts", f"not taken by: {failing}", advisory=True))
         return checks
 
     def _readiness(self) -> list[Check]:
@@ -247,8 +252,8 @@ class Listeners:
                 "qrs_reachable": sources.reachable(),
                 "journal_writable": sources.fault() is None,
                 "accepting_requests": sources.accepting(),
-                "healthy": all(one.fault is None for one in self._health()),
-                "ready": all(one.fault is None for one in self._readiness()),
+                "healthy": all(one.passed for one in self._health()),
+                "ready": all(one.passed for one in self._readiness()),
             },
             numbers=numbers,
             outbox=outbox,

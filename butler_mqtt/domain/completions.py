@@ -176,6 +176,24 @@ class ParameterChange:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSent:
+    """A target has taken the alert of this row."""
+
+    target: str
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertNotSent:
+    """A target did not take the alert of this row; `final` when trying again can hardly help."""
+
+    target: str
+    row: int
+    reason: str
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Reconfigured:
     """An operator changed the file and asked for it to be read again."""
 
@@ -197,4 +215,6 @@ Completion = (
     | PublicationRefused
     | PublicationsLost
     | PublisherReady
+    | AlertSent
+    | AlertNotSent
 )

@@ -74,6 +74,8 @@ OUTCOMES = (
     ),
 )
 RESULTS = tuple(sorted({state for state, _ in ENDS.values()} | {StartState.UNKNOWN}))
+#: What becomes of an attempt to send an alert: it is set aside when no further one follows.
+ALERT_OUTCOMES = ("sent", "failed", "set_aside")
 
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: As bounds were always written: `1`, where prometheus-client writes `1.0`, which is another series.
@@ -118,6 +120,12 @@ class Metrics:
             buckets=BOUNDS,
             registry=None,
         )
+        self._alerts = Counter(
+            _name("alerts"),
+            "Alerts by their target and what became of them.",
+            ["target", "outcome"],
+            registry=None,
+        )
         for door in DOORS:
             self._received.labels(door)
             self._to_reply.labels(door)
@@ -154,6 +162,15 @@ class Metrics:
         """Count a POST about to leave, *seconds* after the receipt of the oldest request behind it."""
         self._to_post.observe(_positive(seconds))
 
+    def alert(self, target: str, outcome: str) -> None:
+        """Count an attempt to send an alert to a target."""
+        self._alerts.labels(target, outcome).inc()
+
+    def alert_targets(self, names: Iterable[str]) -> None:
+        """Show the series of these targets from now on."""
+        for name, outcome in product(names, ALERT_OUTCOMES):
+            self._alerts.labels(name, outcome)
+
     def qrs_call(self, method: str, path: str, status: str, seconds: float) -> None:
         """Count a call of the Qlik server; *status* is its HTTP status, or `none` when no answer came."""
         self._calls.labels(method, _ID.sub("{id}", path), status).observe(_positive(seconds))
@@ -165,6 +182,7 @@ class Metrics:
             self._answered,
             self._starts,
             self._ended,
+            self._alerts,
             self._to_post,
             self._to_reply,
             self._calls,

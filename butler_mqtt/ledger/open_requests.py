@@ -121,7 +121,7 @@ class OpenRequests:
             self._notes.cut(identity, size, BODY_BYTES)
         self._deliveries.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
-        _log_refused(request_id, asked_by(arrival.door, request.sender if request else None), error)
+        self._report_refused(request_id, asked_by(arrival.door, request.sender if request else None), error)
         return delivery
 
     def repeated(
@@ -182,7 +182,7 @@ class OpenRequests:
         self._close(opened, answer, error.code)
         self._answer_all(opened, answer, error.code)
         self._let_go(opened)
-        _log_refused(opened.request_id, asked_by(opened.door, opened.request.sender), error)
+        self._report_refused(opened.request_id, asked_by(opened.door, opened.request.sender), error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
         """
@@ -342,6 +342,17 @@ class OpenRequests:
         opened.state = move(opened.state, state, opened.request_id)
         self._turn.unit.update(tables.requests, opened.id, state=state)
 
+    def _report_refused(self, request_id: str, by: str, error: RequestError) -> None:
+        _log.warning(
+            "request %s (%s) refused: %s: %s",
+            request_id,
+            by,
+            error.code,
+            error.details,
+            extra={"action": "request_refused", "request_id": request_id},
+        )
+        self._turn.alerting.refused(request_id, by, error.code, error.details)
+
 
 def _goes_on(opened: OpenRequest) -> bool:
     """Return whether an execution of a request is active or still to come."""
@@ -357,14 +368,3 @@ def _bytes(answer: str, arrival: Arrival, address: Address, request: Request | N
     texts = (answer, document, address.payload, address.reply_topic or "")
     of_message = (message.topic, message.correlation or b"") if message is not None else ()
     return sum(map(len, texts)) + sum(map(len, of_message))
-
-
-def _log_refused(request_id: str, by: str, error: RequestError) -> None:
-    _log.warning(
-        "request %s (%s) refused: %s: %s",
-        request_id,
-        by,
-        error.code,
-        error.details,
-        extra={"action": "request_refused", "request_id": request_id},
-    )

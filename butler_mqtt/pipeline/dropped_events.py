@@ -7,7 +7,10 @@ they come. That wait ends here, and the journal is read again after it.
 
 from __future__ import annotations
 
+from butler_mqtt.alerting.pipeline_alerts import Alerts
 from butler_mqtt.domain.completions import (
+    AlertNotSent,
+    AlertSent,
     Completion,
     ExecutionsPolled,
     Posted,
@@ -35,6 +38,7 @@ class DroppedEvents:
         outbox: Waits for confirmations.
         intake: Knows the session of each connection.
         held: Arrivals of earlier connections among them.
+        alerts: Waits for what becomes of those that are being sent.
     """
 
     def __init__(
@@ -44,12 +48,14 @@ class DroppedEvents:
         outbox: Outbox,
         intake: Intake,
         held: HeldArrivals,
+        alerts: Alerts,
     ) -> None:
         self._resolver = resolver
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._intake = intake
         self._held = held
+        self._alerts = alerts
 
     def dropped(self, event: Completion) -> None:
         """Have what *event* would have told asked again."""
@@ -67,6 +73,8 @@ class DroppedEvents:
                 self._outbox.dropped([event.id])
             case PublicationsLost(identities):
                 self._outbox.dropped(identities, connection_ended=True)
+            case AlertSent() | AlertNotSent():
+                self._alerts.dropped(event)
             case PublisherReady():
                 self._outbox.connected()
             case SessionBegan():

@@ -16,9 +16,12 @@ from datetime import datetime
 from typing import Protocol
 
 from butler_mqtt import __version__, clock
+from butler_mqtt.alerting.pipeline_alerts import Alerts
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
+    AlertNotSent,
+    AlertSent,
     CapacityRead,
     Completion,
     ExecutionsPolled,
@@ -105,6 +108,7 @@ class Turns:
         self._journal = journal
         self._rows = UnitOfWork(counting)
         self._ledger = _ledger(settings, self._rows, refusals)
+        self.alerts = Alerts(settings.alerts, self._rows, emit, timings.alerts)
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
             settings.start_task,
@@ -114,7 +118,7 @@ class Turns:
             refresh=self.resolver.refresh,
             timings=qlik_timings,
             server_time=server_time,
-            our_user=_user_id(settings),
+            our_user=settings.qrs.user_id,
         )
         pending, tracker = self.dispatcher.pending, self.dispatcher.tracker
         self.stages = Stages(settings, self._ledger, pending, tracker, self.resolver.stage_questions)
@@ -139,7 +143,9 @@ class Turns:
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = held = HeldArrivals(self._has_room)
-        self.dropped_events = DroppedEvents(self.resolver, self.dispatcher, self._outbox, self._intake, held)
+        self.dropped_events = DroppedEvents(
+            self.resolver, self.dispatcher, self._outbox, self._intake, held, self.alerts
+        )
         self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
         self._draining = False
         #: Set once every POST has its outcome on disk and every reply is with the broker, after `drain`.
@@ -201,6 +207,7 @@ class Turns:
             if self.expiry.due(hurried=hurried):
                 self.expiry.step(transaction)
                 self.maintenance.tidy(transaction)
+                self.alerts.step()
             recorded = self._apply_all(happened, transaction, again=again)
             self.cancels.step()
             self._continue()
@@ -246,6 +253,7 @@ class Turns:
                     held_requests.hold(transaction, now_ms())
             self._rows.number_from(highest_ids(transaction))
             self._intake.load(transaction)
+            self.alerts.load(transaction)
             self._recovery.load(transaction)
             self.maintenance.load(transaction)
             if began:
@@ -324,6 +332,9 @@ class Turns:
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
                 self.stages.reconfigured(settings)
+                self.alerts.reconfigured(settings.alerts, transaction)
+            case AlertSent() | AlertNotSent():
+                self.alerts.apply(event)
             case ParameterChange():
                 self._ledger.parameters.apply(event)
             case _:
@@ -384,11 +395,3 @@ def _ledger(settings: Settings, rows: UnitOfWork, refusals: Refusals) -> Ledger:
         caller_seconds=settings.rest.rest_wait_seconds,
         max_keys=settings.key_value_store.max_keys_per_namespace,
     )
-
-
-def _user_id(settings: Settings) -> str:
-    """Return the user id of the `X-Qlik-User` header, which sessions show after the directory."""
-    for name, value in settings.qrs.headers:
-        if name.lower() == "x-qlik-user":
-            return value.rpartition("=")[2].strip()
-    return ""
