@@ -129,9 +129,8 @@ class AlertBook:
             elif state_of is None:
                 self._set_aside(row["id"], row["target"], "the target is not configured any more")
             elif state_of.sending is None or state_of.sending.row != row["id"]:
-                state_of.waiting[key] = _Waiting(
-                    row["id"], decode(row["content"]), row["due_at"], row["attempts"]
-                )
+                one = _Waiting(row["id"], decode(row["content"]), row["due_at"], row["attempts"])
+                self._wait(state_of, key, one)
 
     def add(self, alert: Alert, wanted: Callable[[AlertTarget], bool]) -> None:
         """Record an alert for each target that wants it; it is sent once that is on disk."""
@@ -197,18 +196,11 @@ class AlertBook:
             return
         self._turn.after(self._turn.counting.alert, event.target, "failed")
         key = (one.alert.kind, one.alert.subject)
-        newer = state.waiting.get(key)
+        newer = state.waiting.pop(key, None)
+        self._turn.unit.update(tables.alerts, one.row, attempts=one.attempts, reason=event.reason)
+        self._wait(state, key, one)
         if newer is not None:
-            one.alert = one.alert.joined(newer.alert)
-            self._turn.unit.delete(tables.alerts, newer.row)
-        state.waiting[key] = one
-        self._turn.unit.update(
-            tables.alerts,
-            one.row,
-            attempts=one.attempts,
-            reason=event.reason,
-            content=one.alert.encode(),
-        )
+            self._wait(state, key, newer)
 
     def dropped(self, event: AlertSent | AlertNotSent) -> None:
         """Forget what a thread is sending, since what became of it was lost; `load` has it again."""
@@ -217,6 +209,14 @@ class AlertBook:
             state.sending = None
 
     # ---- helpers
+
+    def _wait(self, state: _State, key: tuple[str, str], one: _Waiting) -> None:
+        """Let an alert wait; with an older one about the same, which was being sent, it becomes one."""
+        older = state.waiting.setdefault(key, one)
+        if older is not one:
+            older.alert = older.alert.joined(one.alert)
+            self._turn.unit.update(tables.alerts, older.row, content=older.alert.encode())
+            self._turn.unit.delete(tables.alerts, one.row)
 
     def _put(self, state: _State, alert: Alert) -> None:
         key = (alert.kind, alert.subject)

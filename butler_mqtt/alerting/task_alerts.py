@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from butler_mqtt.alerting.alert_book import AlertBook
@@ -48,9 +48,19 @@ class TaskAlerts:
         book: Where alerts go.
         conditions: Which tasks fail.
         facts: What is known of tasks.
+        now: The present time in milliseconds since 1970.
     """
 
-    def __init__(self, book: AlertBook, conditions: Conditions, facts: TaskFacts) -> None:
+    def __init__(
+        self,
+        book: AlertBook,
+        conditions: Conditions,
+        facts: TaskFacts,
+        now: Callable[[], int] = now_ms,
+    ) -> None:
+        self._now = now
+        #: Called with each task of which an execution of ours succeeded.
+        self.on_success: Callable[[Task], None] = lambda _task: None
         self._book = book
         self._conditions = conditions
         self._facts = facts
@@ -70,6 +80,7 @@ class TaskAlerts:
         if end is not None:
             self._worse(end, watch.task, watch.starts, reason, node=node, seconds=seconds, log=log)
             return
+        self.on_success(watch.task)
         was = self._conditions.well(watch.task.id)
         if was is not None:
             self._tell(
@@ -103,7 +114,7 @@ class TaskAlerts:
             kind="replyUndeliverable",
             subject=publication.topic,
             title=f"{what} for {publication.topic} cannot be delivered",
-            at=now_ms(),
+            at=self._now(),
             reason=f"{reason}; it is a dead letter: fix the cause, then butler-mqtt requests resend",
             requests=((publication.request_id, ""),),
         )
@@ -118,7 +129,7 @@ class TaskAlerts:
             kind=kind,
             subject=f"{code} {by}" if kind == "ruleFailed" else code,
             title=f"a request was refused: {code}",
-            at=now_ms(),
+            at=self._now(),
             reason=details,
             requests=((request_id, by),),
         )
@@ -126,6 +137,7 @@ class TaskAlerts:
 
     def overdue(self, task: Task, reason: str, since: int) -> None:
         """Alert a task that has not succeeded for too long."""
+        self._facts.note(task)
         self._tell("overdue", "is overdue", task, (), reason, since=since)
 
     def in_time(self, task: Task, reason: str) -> None:
@@ -143,7 +155,7 @@ class TaskAlerts:
         seconds: float | None = None,
         log: Sequence[str] = (),
     ) -> None:
-        now = self._conditions.worse(task.id, now_ms())
+        now = self._conditions.worse(task.id, self._now())
         kind, words = end
         self._tell(
             kind,
@@ -177,7 +189,7 @@ class TaskAlerts:
             kind=kind,
             subject=task.id,
             title=f"task {task.name} {words}",
-            at=now_ms(),
+            at=self._now(),
             task=task.name,
             app=self._facts.app(task),
             node=node,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from butler_mqtt import __version__
 from butler_mqtt.clock import now_ms
 from butler_mqtt.daemon import qrs_probe
+from butler_mqtt.daemon.alert_parts import AlertParts
 from butler_mqtt.daemon.broker_watch import BrokerWatch
 from butler_mqtt.daemon.daemon_timings import DaemonTimings
 from butler_mqtt.daemon.ending import Ending
@@ -107,6 +108,14 @@ class Daemon:
         self._broker_watch = (
             BrokerWatch(self._door, settings.mqtt, self._timings.refused_seconds) if self._door else None
         )
+        watch = self._broker_watch
+        self._alerts = AlertParts(
+            self.pipeline,
+            self._qrs,
+            lambda: watch.obstacle if watch is not None else None,
+            self._ending.stop,
+            self._call_qlik,
+        )
         self._status = ServiceStatus(
             self._notify,
             self._supervisor,
@@ -196,6 +205,7 @@ class Daemon:
         for number in range(self._settings.start_task.max_concurrent_starts):
             self._call_qlik(f"POST worker {number + 1}", pipeline.dispatcher.post_workers.work)
         self._call_qlik("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._ending.stop))
+        self._alerts.use(self._settings)
         if self._replies is not None:
             self._replies.start()
             self._supervisor.progress.watch(
@@ -279,6 +289,7 @@ class Daemon:
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
         self._settings = settings
+        self._alerts.use(settings)
 
     def _journal_failed(self, error: JournalError) -> None:
         # What is queued is in a journal that perhaps nobody will read again.

@@ -15,7 +15,7 @@ from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
 from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery
-from butler_mqtt.http.certificate_expiry import remaining
+from butler_mqtt.http.certificate_expiry import files_of, remaining
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.metrics import Metrics
@@ -257,18 +257,7 @@ class Listeners:
             },
             numbers=numbers,
             outbox=outbox,
-            certificates=remaining(
-                {
-                    "cert.clientCert": settings.qrs.client_cert if settings.qrs.use_ssl else None,
-                    "cert.clientCertCA": settings.qrs.client_cert_ca if settings.qrs.use_ssl else None,
-                    "mqttConfig.tls.certFile": settings.mqtt.tls.cert_file
-                    if settings.mqtt.tls.enable
-                    else None,
-                    "mqttConfig.tls.caFile": settings.mqtt.tls.ca_file if settings.mqtt.tls.enable else None,
-                    "restServerConfig.tls.cert": settings.rest.tls.cert if settings.rest.tls.enable else None,
-                    "restServerConfig.tls.ca": settings.rest.tls.ca if settings.rest.tls.enable else None,
-                }
-            ),
+            certificates=remaining(files_of(settings)),
         )
 
 

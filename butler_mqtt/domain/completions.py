@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum, StrEnum
 
 from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot
@@ -194,6 +195,20 @@ class AlertNotSent:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertFactsRead:
+    """
+    What alerts are about and nobody tells of.
+
+    `tasks` are those of the selectors of `alerts.overdue` that could be read, at
+    `server_time`; `certificates` are the seconds until each expires, by its key.
+    """
+
+    tasks: Mapping[Selector, tuple[Task, ...]] = field(default_factory=dict)
+    server_time: datetime | None = None
+    certificates: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Reconfigured:
     """An operator changed the file and asked for it to be read again."""
 
@@ -217,4 +232,5 @@ Completion = (
     | PublisherReady
     | AlertSent
     | AlertNotSent
+    | AlertFactsRead
 )

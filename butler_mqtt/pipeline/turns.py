@@ -20,6 +20,7 @@ from butler_mqtt.alerting.pipeline_alerts import Alerts
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
+    AlertFactsRead,
     AlertNotSent,
     AlertSent,
     CapacityRead,
@@ -207,7 +208,7 @@ class Turns:
             if self.expiry.due(hurried=hurried):
                 self.expiry.step(transaction)
                 self.maintenance.tidy(transaction)
-                self.alerts.step()
+                self.alerts.step(disk_has_room=self.disk.has_room)
             recorded = self._apply_all(happened, transaction, again=again)
             self.cancels.step()
             self._continue()
@@ -333,7 +334,7 @@ class Turns:
                 self.resolver.reconfigured(settings)
                 self.stages.reconfigured(settings)
                 self.alerts.reconfigured(settings.alerts, transaction)
-            case AlertSent() | AlertNotSent():
+            case AlertSent() | AlertNotSent() | AlertFactsRead():
                 self.alerts.apply(event)
             case ParameterChange():
                 self._ledger.parameters.apply(event)

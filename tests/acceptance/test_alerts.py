@@ -101,3 +101,23 @@ def test_nothing_of_apprise_is_loaded_while_alerts_are_off() -> None:
         "sys.exit('apprise' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_sender_that_stopped_is_noticed_by_what_did_not_succeed_any_more(
+    qlik: Qlik, broker: Mosquitto, make_daemon: MakeDaemon, hook: Webhook
+) -> None:
+    task = qlik.task("Orders", tags=["hourly"], app={"name": "Orders app"})
+    qlik.begin(task)
+    qlik.until_idle(task)
+    qlik.switch(clockOffsetSeconds=7200)  # that was two hours ago by now
+    alerts = to(hook.url) | {"overdue": [{"tag": "hourly", "everySeconds": 3600}]}
+    daemon = make_daemon(broker, alerts=alerts).start()
+    until(lambda: hook.came)
+    assert hook.titles() == ["butler-mqtt: task Orders is overdue"]
+    assert "App: Orders app" in hook.came[0]["message"]
+    assert "Reason: no success for more than 1 h" in hook.came[0]["message"]
+    with Sender(broker.port) as sender:
+        sender.ask({"tag": "hourly", "wait": "finished"})
+    until(lambda: len(hook.came) == 2)
+    assert hook.titles()[1] == "butler-mqtt: task Orders recovered: it is not overdue any more"
+    assert daemon.stop() == 0
