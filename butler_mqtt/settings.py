@@ -94,6 +94,12 @@ class QrsSettings:
         return self.authentication != "certificates"
 
     @property
+    def user_id(self) -> str:
+        """The user id of the header `X-Qlik-User`, which sessions show after the directory; else empty."""
+        users = (value for name, value in self.headers if name.lower() == "x-qlik-user")
+        return next(users, "").rpartition("=")[2].strip()
+
+    @property
     def root(self) -> str:
         """The path of the repository's calls, without a slash at its end."""
         return f"/{self.virtual_proxy}/qrs" if self.virtual_proxy else "/qrs"

@@ -17,7 +17,7 @@ from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
 from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery, TaskQuery
-from butler_mqtt.http.certificate_expiry import remaining
+from butler_mqtt.http.certificate_expiry import files_of, remaining
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.metrics import Metrics
@@ -54,7 +54,8 @@ class Sources:
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call. `held` counts requests held since a backup was restored.
+    the last call. `held` counts requests held since a backup was restored. `alert_faults`
+    names the targets that do not take alerts.
     """
 
     emit: Callable[[Arrival | ParameterChange], None]
@@ -67,6 +68,7 @@ class Sources:
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
     held: Callable[[], int] = lambda: 0
+    alert_faults: Callable[[], Mapping[str, str]] = dict
 
 
 class Listeners:
@@ -214,6 +216,9 @@ class Listeners:
         if subscription is not None:
             refused = subscription in {"refused", "taken_over", "given_up"}
             checks.append(Check("subscription", subscription.replace("_", " ") if refused else None))
+        # Their reasons may name hosts, and a daemon that works must not be restarted for them.
+        if failing := ", ".join(self._sources.alert_faults()):
+            checks.append(Check("alerts", f"not taken by: {failing}", advisory=True))
         return checks
 
     def _readiness(self) -> list[Check]:
@@ -269,23 +274,12 @@ class Listeners:
                 "qrs_reachable": sources.reachable(),
                 "journal_writable": sources.fault() is None,
                 "accepting_requests": sources.accepting(),
-                "healthy": all(one.fault is None for one in self._health()),
-                "ready": all(one.fault is None for one in self._readiness()),
+                "healthy": all(one.passed for one in self._health()),
+                "ready": all(one.passed for one in self._readiness()),
             },
             numbers=numbers,
             outbox=outbox,
-            certificates=remaining(
-                {
-                    "cert.clientCert": settings.qrs.client_cert if settings.qrs.use_ssl else None,
-                    "cert.clientCertCA": settings.qrs.client_cert_ca if settings.qrs.use_ssl else None,
-                    "mqttConfig.tls.certFile": settings.mqtt.tls.cert_file
-                    if settings.mqtt.tls.enable
-                    else None,
-                    "mqttConfig.tls.caFile": settings.mqtt.tls.ca_file if settings.mqtt.tls.enable else None,
-                    "restServerConfig.tls.cert": settings.rest.tls.cert if settings.rest.tls.enable else None,
-                    "restServerConfig.tls.ca": settings.rest.tls.ca if settings.rest.tls.enable else None,
-                }
-            ),
+            certificates=remaining(files_of(settings)),
         )
 
 

@@ -104,7 +104,7 @@ def _log_refused(error: ConfigError) -> None:
 
 
 def live(running: Settings, read: Settings) -> Settings:
-    """Return *running* with what may change while it runs: log level, allow-list, senders, tokens, rules."""
+    """Return *running* with what may change meanwhile: log level, gates, senders, tokens, rules, alerts."""
     return replace(
         running,
         log_level=read.log_level,
@@ -112,6 +112,7 @@ def live(running: Settings, read: Settings) -> Settings:
         senders=read.senders,
         unknown_senders=read.unknown_senders,
         mqtt=replace(running.mqtt, sender_topics=read.mqtt.sender_topics),
+        alerts=read.alerts,
         rest=replace(running.rest, tokens=read.rest.tokens),
         rules=read.rules,
         ignored=read.ignored,

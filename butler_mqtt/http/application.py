@@ -189,9 +189,11 @@ def _monitoring_routes(backend: Backend) -> list[Route]:
 
 
 def _checked(checks: Sequence[Check]) -> Response:
-    healthy = all(check.fault is None for check in checks)
-    content = {
+    healthy = all(check.passed for check in checks)
+    content: dict[str, object] = {
         "status": "ok" if healthy else "failed",
-        "checks": {one.name: one.fault or "ok" for one in checks},
+        "checks": {one.name: one.fault or "ok" for one in checks if not one.advisory},
     }
+    if warnings := {one.name: one.fault for one in checks if one.advisory and one.fault}:
+        content["warnings"] = warnings
     return json_response(content, 200 if healthy else 503)

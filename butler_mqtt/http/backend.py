@@ -16,10 +16,20 @@ _NO_SENDERS = Senders(Settings())
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check; `fault` names in a few words, without names of hosts, what is wrong."""
+    """
+    One health check; `fault` names in a few words, without names of hosts, what is wrong.
+
+    One that is `advisory` is shown while something is wrong and fails nothing.
+    """
 
     name: str
     fault: str | None = None
+    advisory: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Return whether it keeps nobody from calling the daemon healthy."""
+        return self.advisory or self.fault is None
 
 
 @dataclass(frozen=True, slots=True)
