@@ -7,6 +7,7 @@ seconds. Secrets are kept out of `repr`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -194,6 +195,104 @@ class MonitoringSettings:
     port: int = 9464
 
 
+#: For which a target hears at most once of a task and kind, by default.
+MIN_INTERVAL_SECONDS = 300.0
+
+#: What may be alerted, in the order of docs/alerts.md; the default of a target's `on`.
+ALERT_KINDS = (
+    "executionFailed",
+    "executionAborted",
+    "recovered",
+    "notStarted",
+    "outcomeUnknown",
+    "overdue",
+    "qrsUnreachable",
+    "brokerUnreachable",
+    "replyUndeliverable",
+    "ruleFailed",
+    "certificateExpiring",
+    "diskLow",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertTarget:
+    """
+    One of `alerts.targets`: where alerts go, and which.
+
+    `url` is one that Apprise understands, and holds secrets. Without `tags` and
+    `custom_properties` (name, value) it hears of all tasks.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    on: tuple[str, ...] = ALERT_KINDS
+    tags: tuple[str, ...] = ()
+    custom_properties: tuple[tuple[str, str], ...] = ()
+    script_log: bool = False
+    min_interval_seconds: float = MIN_INTERVAL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueEntry:
+    """One of `alerts.overdue`: by `kind`, the key of a selector, which tasks must succeed how often."""
+
+    kind: str
+    value: str
+    name: str = ""  #: of the custom property
+    every_seconds: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Section `alerts`."""
+
+    enable: bool = False
+    targets: tuple[AlertTarget, ...] = ()
+    overdue: tuple[OverdueEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Coalesce:
+    """
+    Key `coalesce` of a rule: messages that come close together make one request.
+
+    A window ends `quiet_seconds` after its last message and `max_seconds` after
+    its first. `key` is an expression; each of its values has a window of its own.
+    """
+
+    quiet_seconds: float
+    max_seconds: float
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Key `webhook` of a rule; without a `secret` its callers need a token."""
+
+    secret: bytes | None = field(default=None, repr=False)
+    signature_header: str = "X-Hub-Signature-256"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """
+    One entry of `rules`.
+
+    `when` and the texts of `start` are as the file has them: a CEL expression,
+    and the keys of a request with `${{ }}` in them.
+    """
+
+    name: str
+    enable: bool = True
+    topics: tuple[str, ...] = ()
+    webhook: Webhook | None = None
+    payload: str = "json"  #: "json", "text" or "none"
+    when: str | None = None
+    start: Mapping[str, object] = field(default_factory=dict)
+    coalesce: Coalesce | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
@@ -213,5 +312,7 @@ class Settings:
     web_page: WebPageSettings = WebPageSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    alerts: AlertSettings = AlertSettings()
+    rules: tuple[RuleSettings, ...] = ()
     ignored: tuple[str, ...] = ()
     older: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ def record(request_rows: RequestRows) -> dict[str, object]:
         "holdsId": bool(request["holds_id"]),
         "receivedAt": stamp_ms(request["received_at"]),
         "door": request["door"],
+        "rule": request["rule"],
         "sender": request["sender"],
         "principals": sorted({row["principal"] for row in request_rows.deliveries if row["principal"]}),
         "request": json.loads(request["document"]) if request["document"] else None,

@@ -85,7 +85,9 @@ def timeline(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> 
         if len(ids) > 1:
             return printing.failed(f"several requests begin with {request_id}: {', '.join(ids)}")
         if not ids:
-            return printing.failed(f"no request {request_id} is in {journal}")
+            return printing.failed(
+                f"no request {request_id} is in {journal}; butler-mqtt requests lists the newest"
+            )
         request_id = ids[0]
         requests_rows = search.requests_rows(search.named(request_id))
         if as_json:
@@ -248,6 +250,8 @@ def _print_steps(requests_rows: Sequence[RequestRows], printed: set[Step], *, he
             printing.print_line(f"  from: {requests_summary.origin(request_rows)}", hanging=8)
             if request["document"]:
                 printing.print_line(f"  asked: {request['document']}", hanging=9)
+            else:
+                printing.print_line(f"  received: {requests_summary.received(request_rows)}", hanging=12)
         for step in steps(request_rows):
             if step not in printed:
                 printed.add(step)

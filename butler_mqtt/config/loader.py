@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from butler_mqtt import settings
 from butler_mqtt.config import cross_checks, older_butler, schema, yaml_file
+from butler_mqtt.config.alert_section import AlertSection
 from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.errors import ConfigError, Problem
 
@@ -36,7 +37,12 @@ _LOG_LEVELS: Final = {"verbose": "debug", "silly": "debug"}
 
 
 def load(
-    path: Path, environ: Mapping[str, str], *, check_files: bool = True, log_in: bool = True
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    check_files: bool = True,
+    log_in: bool = True,
+    url_fault: Callable[[str], str | None] | None = None,
 ) -> settings.Settings:
     """
     Read the configuration file at *path*.
@@ -50,6 +56,8 @@ def load(
             read; without, such tokens are missing.
         log_in: Whether the broker's password is read from its file; a sender
             needs it, and none of the other files.
+        url_fault: Says what is wrong with a URL that alerts go to, None where
+            nothing is; without, such URLs are taken as they are.
 
     Raises:
         ConfigError: The file cannot be used; it names every problem found.
@@ -57,7 +65,7 @@ def load(
     document = read(path)
     older = older_butler.translate(document)
     butler, ignored = schema.apply(document, environ)
-    reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in)
+    reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in, url_fault)
     values = replace(reading.values(ignored), older=older)
     cross_checks.check(values, document, butler, check_files=check_files)
     if document.problems:
@@ -118,6 +126,7 @@ class _Reading:
         environ: Mapping[str, str],
         check_files: bool,
         log_in: bool,
+        url_fault: Callable[[str], str | None] | None,
     ) -> None:
         self._document = document
         self._butler = butler
@@ -125,6 +134,7 @@ class _Reading:
         self._environ = environ
         self._check_files = check_files
         self._log_in = log_in
+        self._url_fault = url_fault
 
     def values(self, ignored: tuple[str, ...]) -> settings.Settings:
         defaults = settings.Settings()
@@ -140,6 +150,7 @@ class _Reading:
             web_page=self._web_page(defaults.web_page),
             key_value_store=self._key_value_store(defaults.key_value_store),
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
+            alerts=self._alerts(),
             ignored=ignored,
         )
 
@@ -250,6 +261,15 @@ class _Reading:
     def _key_value_store(self, defaults: settings.KeyValueStoreSettings) -> settings.KeyValueStoreSettings:
         endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)
         return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
+
+    def _alerts(self) -> settings.AlertSettings:
+        return AlertSection(
+            self._document,
+            self._butler["alerts"],
+            secret=self._secret,
+            check_files=self._check_files,
+            url_fault=self._url_fault,
+        ).read()
 
     def _sha256(self, item: Mapping[str, Any], index: int, enabled: bool) -> str | None:
         place: Place = (*_TOKENS, index)

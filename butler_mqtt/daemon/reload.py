@@ -101,12 +101,13 @@ def _log_refused(error: ConfigError) -> None:
 
 
 def live(running: Settings, read: Settings) -> Settings:
-    """Return *running* with what may change while it runs: log level, allow-list, tokens."""
+    """Return *running* with what may change while it runs: log level, allow-list, tokens, rules."""
     return replace(
         running,
         log_level=read.log_level,
         start_task_filter=read.start_task_filter,
         rest=replace(running.rest, tokens=read.rest.tokens),
+        rules=read.rules,
         ignored=read.ignored,
         older=read.older,
     )

@@ -38,6 +38,10 @@ _ORDER: Sequence[Table] = (
     tables.outbox,
     tables.process_starts,
     tables.notes,
+    tables.rule_filters,
+    tables.rule_packets,
+    tables.rule_windows,
+    tables.rule_counts,
 )
 
 #: Rows of one statement, of which some may be empty; few sizes, so that the driver's cache holds all.

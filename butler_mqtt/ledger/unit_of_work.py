@@ -29,6 +29,9 @@ class Counting(Protocol):
     def posted(self, seconds: float) -> None:
         """Count a POST that is submitted, *seconds* after its oldest request came."""
 
+    def rule_message(self, rule: str, outcome: str) -> None:
+        """Count what a rule made of a message."""
+
 
 class NotCounting:
     """Counts nothing."""
@@ -46,6 +49,9 @@ class NotCounting:
         """Do nothing."""
 
     def posted(self, seconds: float) -> None:
+        """Do nothing."""
+
+    def rule_message(self, rule: str, outcome: str) -> None:
         """Do nothing."""
 
 

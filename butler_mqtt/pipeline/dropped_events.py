@@ -16,11 +16,13 @@ from butler_mqtt.domain.completions import (
     PublicationsLost,
     PublisherReady,
     Resolved,
+    RuleSessionBegan,
     SessionBegan,
 )
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline.held_arrivals import HeldArrivals
+from butler_mqtt.pipeline.rule_messages import RuleMessages
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
 
@@ -35,6 +37,7 @@ class DroppedEvents:
         outbox: Waits for confirmations.
         intake: Knows the session of each connection.
         held: Arrivals of earlier connections among them.
+        rules: Know the session of the connection of rules.
     """
 
     def __init__(
@@ -44,12 +47,14 @@ class DroppedEvents:
         outbox: Outbox,
         intake: Intake,
         held: HeldArrivals,
+        rules: RuleMessages,
     ) -> None:
         self._resolver = resolver
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._intake = intake
         self._held = held
+        self._rules = rules
 
     def dropped(self, event: Completion) -> None:
         """Have what *event* would have told asked again."""
@@ -69,6 +74,8 @@ class DroppedEvents:
                 self._outbox.dropped(identities, connection_ended=True)
             case PublisherReady():
                 self._outbox.connected()
+            case RuleSessionBegan():
+                self._rules.apply(event)
             case SessionBegan():
                 # In memory at least: without, nothing that comes again is recognised.
                 self._intake.session_changed(event.generation, event.present)
