@@ -38,12 +38,17 @@ _NOTHING = _WRONG - {StartState.FAILED, StartState.ABORTED, StartState.SKIPPED_B
 
 
 def origin(request_rows: RequestRows) -> str:
-    """Return the door with the rule if one made it, the token shown, and what the sender calls itself."""
+    """Return the door with the rule if one made it, the token shown, whose it is, what it calls itself."""
     request = request_rows.request
     tokens = dict.fromkeys(row["principal"] for row in request_rows.deliveries if row["principal"])
     door = request["door"] if request["rule"] is None else f"{request['door']} {request['rule']}"
     parts = [door, *(f"token {name}" for name in tokens)]
-    return ", ".join([*parts, request["sender"]] if request["sender"] else parts)
+    identity, stated = request["identity"], request["sender"]
+    if identity:
+        parts.append(identity)
+    if stated and stated != identity:
+        parts.append(f"calls itself {stated}" if identity else stated)
+    return ", ".join(parts)
 
 
 def asked(request_rows: RequestRows, as_id: Callable[[str], str] = str) -> str:

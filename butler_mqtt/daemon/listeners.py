@@ -13,10 +13,11 @@ from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.contract.task_status import task_status
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
+from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
 from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery, TaskQuery
-from butler_mqtt.http.certificate_expiry import remaining
+from butler_mqtt.http.certificate_expiry import files_of, remaining
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.metrics import Metrics
@@ -53,7 +54,8 @@ class Sources:
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call. `held` counts requests held since a backup was restored.
+    the last call. `held` counts requests held since a backup was restored. `alert_faults`
+    names the targets that do not take alerts.
     """
 
     emit: Callable[[Arrival | ParameterChange], None]
@@ -66,6 +68,7 @@ class Sources:
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
     held: Callable[[], int] = lambda: 0
+    alert_faults: Callable[[], Mapping[str, str]] = dict
 
 
 class Listeners:
@@ -95,6 +98,7 @@ class Listeners:
         self._sources = sources
         self._metrics = metrics
         self._status = StatusReader(journal)
+        self._senders = Senders(settings)
         self._journal = journal
         core = Backend(
             emit=sources.emit,
@@ -107,6 +111,7 @@ class Listeners:
             listing=self._listing,
             tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
+            senders=lambda: self._senders,
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
@@ -147,8 +152,10 @@ class Listeners:
             listener.start()
 
     def reconfigured(self, settings: Settings) -> None:
-        """Judge callers by other tokens; certificates are read again anyway."""
+        """Judge callers by other tokens and senders; certificates are read again anyway."""
         self._settings = settings  # for an application that is still to be made
+        self._senders = Senders(settings)
+        self._metrics.know(self._senders.names)
         if self._guard is not None:
             self._guard.reconfigured(settings.rest)
 
@@ -179,9 +186,9 @@ class Listeners:
             return "the journal cannot be written"
         return None if self._sources.accepting() else "the disk is nearly full, or too many requests are open"
 
-    def _inquire(self, request_id: str) -> Mapping[str, object] | None:
+    def _inquire(self, request_id: str, caller: Caller = ANYBODY, /) -> Mapping[str, object] | None:
         rows = self._status.request(request_id)
-        if rows is None:
+        if rows is None or not caller.sees(rows.request["identity"]):
             return None
         return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
 
@@ -209,6 +216,9 @@ class Listeners:
         if subscription is not None:
             refused = subscription in {"refused", "taken_over", "given_up"}
             checks.append(Check("subscription", subscription.replace("_", " ") if refused else None))
+        # Their reasons may name hosts, and a daemon that works must not be restarted for them.
+        if failing := ", ".join(self._sources.alert_faults()):
+            checks.append(Check("alerts", f"not taken by: {failing}", advisory=True))
         return checks
 
     def _readiness(self) -> list[Check]:
@@ -264,23 +274,12 @@ class Listeners:
                 "qrs_reachable": sources.reachable(),
                 "journal_writable": sources.fault() is None,
                 "accepting_requests": sources.accepting(),
-                "healthy": all(one.fault is None for one in self._health()),
-                "ready": all(one.fault is None for one in self._readiness()),
+                "healthy": all(one.passed for one in self._health()),
+                "ready": all(one.passed for one in self._readiness()),
             },
             numbers=numbers,
             outbox=outbox,
-            certificates=remaining(
-                {
-                    "cert.clientCert": settings.qrs.client_cert if settings.qrs.use_ssl else None,
-                    "cert.clientCertCA": settings.qrs.client_cert_ca if settings.qrs.use_ssl else None,
-                    "mqttConfig.tls.certFile": settings.mqtt.tls.cert_file
-                    if settings.mqtt.tls.enable
-                    else None,
-                    "mqttConfig.tls.caFile": settings.mqtt.tls.ca_file if settings.mqtt.tls.enable else None,
-                    "restServerConfig.tls.cert": settings.rest.tls.cert if settings.rest.tls.enable else None,
-                    "restServerConfig.tls.ca": settings.rest.tls.ca if settings.rest.tls.enable else None,
-                }
-            ),
+            certificates=remaining(files_of(settings)),
         )
 
 
@@ -292,6 +291,7 @@ def _filters(query: ListQuery) -> Filters:
         since=query.since,
         sender=query.sender,
         code=query.code,
+        owner=None if query.caller.sees_everything else query.caller.identity,
     )
 
 

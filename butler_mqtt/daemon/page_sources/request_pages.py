@@ -203,5 +203,5 @@ def _refusal(one: RequestRows) -> str:
 def _retries(search: Search, one: RequestRows, named: Sequence[RequestRows]) -> list[str]:
     """Return the ids of the requests that asked for it again, the newest first."""
     sender = requests_choice.retry_sender(one, named)
-    rows = search.requests_rows(search.find(Filters(sender=sender), MAX_RETRIES))
+    rows = search.requests_rows(search.find(Filters(stated=sender), MAX_RETRIES))
     return [again.request["request_id"] for again in _newest_first(rows)]

@@ -53,6 +53,7 @@ async def send(
             now_ms(),
             request_id=str(document["requestId"]),
             principal=principal,
+            role="operator",
             on_stored=pending.on_stored,
             on_reply=pending.on_reply,
             given_up=pending.given_up,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler_mqtt.clock import now_ms, to_ms
-from butler_mqtt.http.guard import token_name
+from butler_mqtt.http.guard import known_token
 from butler_mqtt.settings import Token
 
 #: The longest session, in milliseconds.
@@ -79,8 +79,7 @@ class PageSessions:
     def begin(self, token: str) -> str | None:
         """Begin a session with a token; return its secret for the cookie, None when nobody may sign in."""
         now = self._now()
-        name = token_name(token, [one for one in self._tokens if self._may_sign_in(one, now)])
-        found = next((one for one in self._tokens if one.name == name), None) if name else None
+        found = known_token(token, [one for one in self._tokens if self._may_sign_in(one, now)])
         if found is None:
             return None
         ends_at = min(now + LONGEST_MS, to_ms(found.expires_at) or now + LONGEST_MS)
