@@ -202,7 +202,13 @@ class Listeners:
         ]
 
     def _tasks(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
-        found = task_rows.page(self._journal, query.limit + 1, tag=query.tag, after=query.after)
+        found = task_rows.page(
+            self._journal,
+            query.limit + 1,
+            tag=query.tag,
+            after=query.after,
+            owner=_owner(query.caller),
+        )
         if found is None:
             return None
         return [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]
@@ -291,8 +297,13 @@ def _filters(query: ListQuery) -> Filters:
         since=query.since,
         sender=query.sender,
         code=query.code,
-        owner=None if query.caller.sees_everything else query.caller.identity,
+        owner=_owner(query.caller),
     )
+
+
+def _owner(caller: Caller) -> str | None:
+    """Return the identity whose requests alone a caller is shown, None for one that is shown all."""
+    return None if caller.sees_everything else caller.identity
 
 
 def _key_values(settings: Settings, sources: Sources, journal: Path) -> KeyValueBackend | None:
