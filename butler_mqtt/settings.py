@@ -7,7 +7,9 @@ seconds. Secrets are kept out of `repr`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 
@@ -43,6 +45,12 @@ class MqttSettings:
     reply_topic_allow: tuple[str, ...] = ("qliksense/#",)
     max_payload_bytes: int = 262144
     receive_maximum: int = 200
+    sender_topics: tuple[str, ...] = ()  #: those of `senders`
+
+    @property
+    def start_topics(self) -> tuple[str, ...]:
+        """The topics on which requests arrive, `task_start_topic` first."""
+        return (self.task_start_topic, *self.sender_topics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,12 @@ class QrsSettings:
     def through_proxy(self) -> bool:
         """Whether the calls go through a Qlik proxy, which keeps a session."""
         return self.authentication != "certificates"
+
+    @property
+    def user_id(self) -> str:
+        """The user id of the header `X-Qlik-User`, which sessions show after the directory; else empty."""
+        users = (value for name, value in self.headers if name.lower() == "x-qlik-user")
+        return next(users, "").rpartition("=")[2].strip()
 
     @property
     def root(self) -> str:
@@ -141,10 +155,16 @@ class RestTls:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One bearer token: its name for the audit and its SHA-256 in lower-case hex."""
+    """
+    One bearer token: its name for the audit and its SHA-256 in lower-case hex.
+
+    From `expires_at` (aware) on it is refused; None: never.
+    """
 
     name: str
     sha256: str = field(repr=False)
+    role: str = "sender"  #: "sender", "reader" or "operator"
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +179,38 @@ class RestSettings:
     allow_unauthenticated: bool = False
     tls: RestTls = RestTls()
     tokens: tuple[Token, ...] = ()
+
+
+#: What a sender may do, unless `may` says less.
+ACTIONS = ("start", "cancel", "dryRun", "parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """
+    One entry of `senders`: where its requests come from, and what they may do.
+
+    `certificates` are common names of client certificates. `allow_task` is
+    enabled where it is there; None allows whatever `startTaskFilter` does.
+    """
+
+    name: str
+    topic: str | None = None
+    tokens: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    allow_task: StartTaskFilter | None = None
+    requests_per_minute: int | None = None
+    may: tuple[str, ...] = ACTIONS  #: of `ACTIONS`
+    sees_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WebPageSettings:
+    """Section `webPage`; `origins` are addresses as browsers have them, in lower case."""
+
+    enable: bool = False
+    origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +231,104 @@ class MonitoringSettings:
     port: int = 9464
 
 
+#: For which a target hears at most once of a task and kind, by default.
+MIN_INTERVAL_SECONDS = 300.0
+
+#: What may be alerted, in the order of docs/alerts.md; the default of a target's `on`.
+ALERT_KINDS = (
+    "executionFailed",
+    "executionAborted",
+    "recovered",
+    "notStarted",
+    "outcomeUnknown",
+    "overdue",
+    "qrsUnreachable",
+    "brokerUnreachable",
+    "replyUndeliverable",
+    "ruleFailed",
+    "certificateExpiring",
+    "diskLow",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertTarget:
+    """
+    One of `alerts.targets`: where alerts go, and which.
+
+    `url` is one that Apprise understands, and holds secrets. Without `tags` and
+    `custom_properties` (name, value) it hears of all tasks.
+    """
+
+    name: str
+    url: str = field(repr=False)
+    on: tuple[str, ...] = ALERT_KINDS
+    tags: tuple[str, ...] = ()
+    custom_properties: tuple[tuple[str, str], ...] = ()
+    script_log: bool = False
+    min_interval_seconds: float = MIN_INTERVAL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueEntry:
+    """One of `alerts.overdue`: by `kind`, the key of a selector, which tasks must succeed how often."""
+
+    kind: str
+    value: str
+    name: str = ""  #: of the custom property
+    every_seconds: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Section `alerts`."""
+
+    enable: bool = False
+    targets: tuple[AlertTarget, ...] = ()
+    overdue: tuple[OverdueEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Coalesce:
+    """
+    Key `coalesce` of a rule: messages that come close together make one request.
+
+    A window ends `quiet_seconds` after its last message and `max_seconds` after
+    its first. `key` is an expression; each of its values has a window of its own.
+    """
+
+    quiet_seconds: float = 30.0
+    max_seconds: float = 300.0
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Key `webhook` of a rule; without a `secret` its callers need a token."""
+
+    secret: bytes | None = field(default=None, repr=False)
+    signature_header: str = "X-Hub-Signature-256"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """
+    One entry of `rules`.
+
+    `when` and the texts of `start` are as the file has them: a CEL expression,
+    and the keys of a request with `${{ }}` in them.
+    """
+
+    name: str
+    enable: bool = True
+    topics: tuple[str, ...] = ()
+    webhook: Webhook | None = None
+    payload: str = "json"  #: "json", "text" or "none"
+    when: str | None = None
+    start: Mapping[str, object] = field(default_factory=dict)
+    coalesce: Coalesce | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
@@ -195,7 +345,12 @@ class Settings:
     start_task: StartTask = StartTask()
     journal: JournalSettings = JournalSettings()
     rest: RestSettings = RestSettings()
+    web_page: WebPageSettings = WebPageSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    senders: tuple[Sender, ...] = ()
+    unknown_senders: str = "allow"  #: "allow" or "deny"
+    alerts: AlertSettings = AlertSettings()
+    rules: tuple[RuleSettings, ...] = ()
     ignored: tuple[str, ...] = ()
     older: tuple[str, ...] = ()

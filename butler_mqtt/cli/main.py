@@ -8,6 +8,7 @@ import typer
 
 from butler_mqtt import __version__
 from butler_mqtt.cli import (
+    alerts,
     cancel,
     check,
     demo,
@@ -16,6 +17,7 @@ from butler_mqtt.cli import (
     init,
     requests_command,
     resolve,
+    review,
     run,
     simulate_qrs,
     start,
@@ -35,6 +37,7 @@ app = typer.Typer(
 app.add_typer(
     requests_command.app, name="requests", epilog="Example: butler-mqtt requests --state failed --since 2h"
 )
+app.add_typer(alerts.app, name="alerts", epilog="Example: butler-mqtt alerts test bi-team")
 app.add_typer(tokens.app, name="token", epilog="Example: butler-mqtt token add erp")
 
 
@@ -66,6 +69,7 @@ app.command(
 app.command(epilog="Example: butler-mqtt resolve -c config.yaml --custom-property taskGroup=nightly")(
     resolve.resolve
 )
+app.command(epilog="Example: butler-mqtt review -c config.yaml --days 90")(review.review)
 app.command(
     "simulate-qrs",
     add_help_option=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -61,13 +61,11 @@ def read_settings(
     standard error; *report* is called with the error first. Where there is no
     file, the last line says how to name or make one, or what else to name *instead*.
     """
-    from butler_mqtt.config import loader as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
-
     also = "" if path else f"Nor does that of a service, {SERVICE.config}.\n"
     path = path or found_config()
     environ = os.environ if service is None else environ_for(path, os.environ, service)
     try:
-        return files.load(path, environ, check_files=check_files, log_in=log_in)
+        return load(path, environ, check_files=check_files, log_in=log_in)
     except ConfigError as error:
         if report is not None:
             report(error)
@@ -75,6 +73,16 @@ def read_settings(
         if not is_there(path):
             echo(wrapped(f"{also}{NO_FILE}{instead}", sys.stderr), err=True)
         end(ExitCode.CONFIG)
+
+
+def load(
+    path: Path, environ: Mapping[str, str] = os.environ, *, check_files: bool = True, log_in: bool = True
+) -> Settings:
+    """Read the configuration, with the URLs of alerts judged as the daemon does; raises ConfigError."""
+    from butler_mqtt.alerting.target_urls import url_fault  # noqa: PLC0415 -- only where needed
+    from butler_mqtt.config import loader as files  # noqa: PLC0415 -- jsonschema and yaml only where needed
+
+    return files.load(path, environ, check_files=check_files, log_in=log_in, url_fault=url_fault)
 
 
 def end(code: int) -> NoReturn:

@@ -60,6 +60,7 @@ class DoorName(StrEnum):
 
     MQTT = "mqtt"
     REST = "rest"
+    RULE = "rule"
 
 
 @app.callback()
@@ -74,6 +75,7 @@ def requests(
     until: UntilOption = None,
     sender: Annotated[str | None, typer.Option("--sender", metavar="TEXT", help="From this sender.")] = None,
     door: Annotated[DoorName | None, typer.Option("--door", help="That first came through it.")] = None,
+    rule: Annotated[str | None, typer.Option("--rule", metavar="NAME", help="That this rule made.")] = None,
     code: Annotated[
         str | None, typer.Option("--code", metavar="CODE", help="Refused, or a task failed, with this code.")
     ] = None,
@@ -92,7 +94,7 @@ def requests(
     """List requests, newest first; with an ID show every step of one."""
     # What a caller in this process passed as `obj` is the limits.
     context.obj = CommonOptions(config, journal, as_json, follow, limits=context.obj)
-    given = (state, task, tag, since, until, sender, door, code)
+    given = (state, task, tag, since, until, sender, door, rule, code)
     if context.invoked_subcommand is not None:
         if opened or quarantined or held or long or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
@@ -111,6 +113,7 @@ def requests(
         code,
         quarantined,
         held,
+        rule,
     )
     end_with(
         lambda file: requests_list.listing(
@@ -212,8 +215,8 @@ def _on_dead_letters(action: str) -> Callable[..., None]:
 
 
 for _action, _help in (
-    ("resend", "Publish replies and events again that the broker refused."),
-    ("discard", "Discard replies and events that the broker refused."),
+    ("resend", "Send again what the broker refused, and with --all alerts."),
+    ("discard", "Discard what the broker refused, and with --all alerts."),
 ):
     app.command(
         _action, help=_help, epilog=f"Example: butler-mqtt requests {_action} erp-4711 -c config.yaml"

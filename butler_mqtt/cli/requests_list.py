@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from butler_mqtt.cli import printing, requests_summary
-from butler_mqtt.cli.requests_choice import owner, retry_sender
+from butler_mqtt.audit import requests_summary
+from butler_mqtt.audit.requests_choice import owner, retry_sender
+from butler_mqtt.audit.requests_steps import Step
+from butler_mqtt.audit.requests_timeline import steps
+from butler_mqtt.cli import printing
 from butler_mqtt.cli.requests_export import record
-from butler_mqtt.cli.requests_steps import Step
-from butler_mqtt.cli.requests_timeline import steps
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
 from butler_mqtt.clock import from_ms
 from butler_mqtt.contract.timestamps import stamp_ms
@@ -98,7 +99,7 @@ def timeline(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> 
         printed: set[Step] = set()
         _print_steps(requests_rows, printed)
         for sender in senders:
-            for retried in search.requests_rows(search.find(Filters(sender=sender), 10)):
+            for retried in search.requests_rows(search.find(Filters(stated=sender), 10)):
                 printing.print_line(f"retried by request {retried.request['request_id']}, {sender}")
         version = search.version()
         while follow:

@@ -20,7 +20,7 @@ from butler_mqtt.printable import escaped_lines, wrapped
 from butler_mqtt.settings import Settings
 
 if TYPE_CHECKING:
-    from butler_mqtt.cli.daemon_commands import CommandLimits
+    from butler_mqtt.pipeline.command_submission import CommandLimits
 
 #: Where the systemd unit has the service keep its journal.
 USUAL_PLACE = Path("/var/lib/butler-mqtt/butler-mqtt.sqlite")

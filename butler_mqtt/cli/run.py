@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 
 from butler_mqtt import logs, posix
 from butler_mqtt.cli import help_pages
-from butler_mqtt.cli.options import read_settings
+from butler_mqtt.cli.options import load, read_settings
 from butler_mqtt.cli.service_places import DEFAULT_CONFIG
 from butler_mqtt.logs import LogFormat
 
@@ -29,8 +28,7 @@ def run(
     ] = LogFormat.TEXT,
 ) -> None:
     """Run the daemon until it is stopped by a signal."""
-    from butler_mqtt.config import loader as files  # noqa: PLC0415 -- the other commands need none of this
-    from butler_mqtt.daemon.daemon import Daemon  # noqa: PLC0415 -- as above
+    from butler_mqtt.daemon.daemon import Daemon  # noqa: PLC0415 -- the other commands need none of this
     from butler_mqtt.journal.sqlite import Journal  # noqa: PLC0415 -- as above
 
     settings = read_settings(config, service=None)
@@ -40,7 +38,7 @@ def run(
         logging.getLogger("butler_mqtt.cli").info(
             "staying on CPU %s, where the journal's disk answers soonest", cpu, extra={"action": "one_cpu"}
         )
-    code = Daemon(settings, reread=lambda: files.load(config, os.environ)).run()
+    code = Daemon(settings, reread=lambda: load(config)).run()
     line = help_pages.advice(code)
     if line is not None:
         # The last line of the log, and in its form.

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from butler_mqtt import settings
-from butler_mqtt.config import cross_checks, older_butler, schema, yaml_file
+from butler_mqtt.config import cross_checks, older_butler, schema, sender_checks, yaml_file
+from butler_mqtt.config.alert_section import AlertSection
 from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.errors import ConfigError, Problem
 
@@ -30,11 +32,17 @@ _MAX_SECRET_BYTES: Final = 65_536
 _JOURNAL_FILE: Final = "butler-mqtt.sqlite"
 #: Where a Qlik proxy listens.
 _PROXY_PORT: Final = 443
+_TOKENS: Final = ("Butler", "restServerConfig", "auth", "tokens")
 _LOG_LEVELS: Final = {"verbose": "debug", "silly": "debug"}
 
 
 def load(
-    path: Path, environ: Mapping[str, str], *, check_files: bool = True, log_in: bool = True
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    check_files: bool = True,
+    log_in: bool = True,
+    url_fault: Callable[[str], str | None] | None = None,
 ) -> settings.Settings:
     """
     Read the configuration file at *path*.
@@ -48,6 +56,8 @@ def load(
             read; without, such tokens are missing.
         log_in: Whether the broker's password is read from its file; a sender
             needs it, and none of the other files.
+        url_fault: Says what is wrong with a URL that alerts go to, None where
+            nothing is; without, such URLs are taken as they are.
 
     Raises:
         ConfigError: The file cannot be used; it names every problem found.
@@ -55,9 +65,15 @@ def load(
     document = read(path)
     older = older_butler.translate(document)
     butler, ignored = schema.apply(document, environ)
-    reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in)
+    reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in, url_fault)
     values = replace(reading.values(ignored), older=older)
     cross_checks.check(values, document, butler, check_files=check_files)
+    sender_checks.check(values, document, butler, [rule.name for rule in values.rules])
+    if butler.get("rules"):
+        # The language of rules is read for those who have some.
+        from butler_mqtt.config import rule_checks  # noqa: PLC0415
+
+        rule_checks.check(values, document, butler)
     if document.problems:
         raise ConfigError(str(path), sorted(document.problems, key=lambda problem: problem.line or 0))
     return values
@@ -105,6 +121,16 @@ def _snake(key: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
 
 
+def _allowing(lists: Mapping[str, Any], *, enable: bool) -> settings.StartTaskFilter:
+    """Return the filter of an `allowTask`."""
+    return settings.StartTaskFilter(
+        enable,
+        frozenset(task_id.lower() for task_id in lists.get("taskId", ())),
+        tuple(lists.get("tag", ())),
+        tuple((pair["name"], pair["value"]) for pair in lists.get("customProperty", ())),
+    )
+
+
 class _Reading:
     """Makes settings of one file's values; other settings keep their defaults."""
 
@@ -116,6 +142,7 @@ class _Reading:
         environ: Mapping[str, str],
         check_files: bool,
         log_in: bool,
+        url_fault: Callable[[str], str | None] | None,
     ) -> None:
         self._document = document
         self._butler = butler
@@ -123,10 +150,12 @@ class _Reading:
         self._environ = environ
         self._check_files = check_files
         self._log_in = log_in
+        self._url_fault = url_fault
 
     def values(self, ignored: tuple[str, ...]) -> settings.Settings:
         defaults = settings.Settings()
         level = self._butler.get("logLevel", defaults.log_level)
+        rules = [self._rule(item, index) for index, item in enumerate(self._butler.get("rules", ())) if item]
         return settings.Settings(
             log_level=_LOG_LEVELS.get(level, level),
             mqtt=self._mqtt(defaults.mqtt),
@@ -135,8 +164,13 @@ class _Reading:
             start_task=self._filled(defaults.start_task, self._butler["startTask"]),
             journal=self._journal(defaults.journal),
             rest=self._rest(defaults.rest),
+            web_page=self._web_page(defaults.web_page),
             key_value_store=self._key_value_store(defaults.key_value_store),
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
+            senders=self._senders(),
+            unknown_senders=self._butler.get("unknownSenders", defaults.unknown_senders),
+            rules=tuple(rules),
+            alerts=self._alerts(),
             ignored=ignored,
         )
 
@@ -170,7 +204,8 @@ class _Reading:
         if file is not None and password is None and enabled:
             password = self._secret(file, ("Butler", "mqttConfig", "passwordFile"))
         tls = self._filled(defaults.tls, section["tls"])
-        return self._filled(defaults, section, tls=tls, password=password)
+        topics = tuple(sender.topic for sender in self._senders() if sender.topic is not None)
+        return self._filled(defaults, section, tls=tls, password=password, sender_topics=topics)
 
     def _qrs(self, defaults: settings.QrsSettings) -> settings.QrsSettings:
         section = self._butler["configQRS"] | self._butler["cert"]
@@ -190,15 +225,17 @@ class _Reading:
 
     def _filter(self, defaults: settings.StartTaskFilter) -> settings.StartTaskFilter:
         section = self._butler["startTaskFilter"]
-        allowed = section["allowTask"]
-        return self._filled(
-            defaults,
-            section,
-            task_ids=frozenset(task_id.lower() for task_id in allowed.get("taskId", ())),
-            tags=tuple(allowed.get("tag", ())),
-            custom_properties=tuple(
-                (pair["name"], pair["value"]) for pair in allowed.get("customProperty", ())
-            ),
+        return _allowing(section["allowTask"], enable=section.get("enable", defaults.enable))
+
+    def _senders(self) -> tuple[settings.Sender, ...]:
+        return tuple(
+            self._filled(
+                settings.Sender(item["name"]),
+                item,
+                # One without lists lets nothing through, one that is not there everything.
+                allow_task=_allowing(item["allowTask"], enable=True) if "allowTask" in item else None,
+            )
+            for item in self._butler.get("senders", ())
         )
 
     def _journal(self, defaults: settings.JournalSettings) -> settings.JournalSettings:
@@ -226,21 +263,39 @@ class _Reading:
 
     def _rest(self, defaults: settings.RestSettings) -> settings.RestSettings:
         section = self._butler["restServerConfig"]
+        enabled = section.get("enable", defaults.enable)
         tokens = [
-            settings.Token(item["name"], sha256)
+            settings.Token(
+                item["name"], sha256, item.get("role", "sender"), self._time(item.get("expiresAt"), place)
+            )
             for index, item in enumerate(section["auth"].get("tokens", ()))
-            if (sha256 := self._sha256(item, index, section.get("enable", defaults.enable)))
+            if (sha256 := self._sha256(item, index, enabled))
+            for place in [(*_TOKENS, index, "expiresAt")]
         ]
         return self._filled(
             defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
         )
 
+    def _web_page(self, defaults: settings.WebPageSettings) -> settings.WebPageSettings:
+        section = self._butler["webPage"]
+        origins = tuple(origin.lower() for origin in section.get("origins", ()))
+        return self._filled(defaults, section, origins=origins)
+
     def _key_value_store(self, defaults: settings.KeyValueStoreSettings) -> settings.KeyValueStoreSettings:
         endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)
         return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
 
+    def _alerts(self) -> settings.AlertSettings:
+        return AlertSection(
+            self._document,
+            self._butler["alerts"],
+            secret=self._secret,
+            check_files=self._check_files,
+            url_fault=self._url_fault,
+        ).read()
+
     def _sha256(self, item: Mapping[str, Any], index: int, enabled: bool) -> str | None:
-        place: Place = ("Butler", "restServerConfig", "auth", "tokens", index)
+        place: Place = (*_TOKENS, index)
         sha256, file = item.get("sha256"), item.get("tokenFile")
         if (sha256 is None) == (file is None):
             self._document.add_problem(place, "needs one of sha256 and tokenFile")
@@ -253,6 +308,42 @@ class _Reading:
                 (*place, "tokenFile"), f"file {self._folder / file} holds more than one word of ASCII"
             )
         return None
+
+    def _rule(self, item: Mapping[str, Any], index: int) -> settings.RuleSettings:
+        topics, when = item.get("topic", ()), item.get("when")
+        webhook, coalesce = item.get("webhook"), item.get("coalesce")
+        place: Place = ("Butler", "rules", index, "webhook")
+        if "webhook" in item:
+            webhook = self._webhook(webhook or {}, (*place, "secretFile"))
+        if coalesce is not None:
+            coalesce = self._filled(settings.Coalesce(), coalesce)
+        return self._filled(
+            settings.RuleSettings(name=item["name"]),
+            item,
+            topics=(topics,) if isinstance(topics, str) else tuple(topics),
+            webhook=webhook,
+            # `when: true` is a boolean of YAML's.
+            when=str(when).lower() if isinstance(when, bool) else when,
+            start=item["start"],
+            coalesce=coalesce,
+        )
+
+    def _webhook(self, section: Mapping[str, Any], place: Place) -> settings.Webhook:
+        secret, file = None, section.get("secretFile")
+        if file is not None:
+            # Without its file it is still a webhook whose callers sign.
+            secret = (self._secret(file, place) or "").encode() if self._check_files else b""
+        return self._filled(settings.Webhook(), section, secret=secret)
+
+    def _time(self, text: str | None, place: Place) -> datetime | None:
+        """Read a time of which the schema knows the form, but not whether the calendar has it."""
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text.upper())
+        except ValueError:
+            self._document.add_problem(place, f"is {text!r}, which the calendar or the clock does not have")
+            return None
 
     def _secret(self, file: str, place: Place) -> str | None:
         """Read a secret from a file, less the newline at its end."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from butler_mqtt import __version__
 from butler_mqtt.clock import now_ms
 from butler_mqtt.daemon import qrs_probe
+from butler_mqtt.daemon.alert_parts import AlertParts
 from butler_mqtt.daemon.broker_watch import BrokerWatch
 from butler_mqtt.daemon.daemon_timings import DaemonTimings
 from butler_mqtt.daemon.ending import Ending
@@ -29,16 +30,22 @@ from butler_mqtt.domain.completions import (
     PublicationsLost,
     PublisherReady,
     Reconfigured,
+    RuleAcknowledgementsRead,
+    RuleFilterAnswered,
+    RuleSessionBegan,
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Message, Publication
+from butler_mqtt.domain.senders import Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.mqtt.door import Door
+from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.publisher import ReplyPublisher
+from butler_mqtt.mqtt.rule_door import RuleDoor
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.printable import counted
 from butler_mqtt.qrs.repository import RepositoryClient
@@ -89,6 +96,7 @@ class Daemon:
             settings.qrs, self._ending.stop, on_call=self._metrics.qrs_call if self._metrics else None
         )
         self._door: Door | None = None
+        self._rule_door: RuleDoor | None = None
         self._replies: ReplyPublisher | None = None
         if settings.mqtt.enable:
             self._connect_mqtt()
@@ -106,6 +114,14 @@ class Daemon:
         )
         self._broker_watch = (
             BrokerWatch(self._door, settings.mqtt, self._timings.refused_seconds) if self._door else None
+        )
+        watch = self._broker_watch
+        self._alerts = AlertParts(
+            self.pipeline,
+            self._qrs,
+            lambda: watch.obstacle if watch is not None else None,
+            self._ending.stop,
+            self._call_qlik,
         )
         self._status = ServiceStatus(
             self._notify,
@@ -136,7 +152,7 @@ class Daemon:
         self._notify.extend(self._timings.opening_seconds)
         self._notify.status(f"opening the journal {settings.journal.url.removeprefix('sqlite:///')}")
         try:
-            self.pipeline.open(self._door)
+            self.pipeline.open(self._door, self._rule_door)
         except JournalError as error:
             _log.critical("%s", error, extra={"action": "journal_failed"})
             self._notify.status(str(error))  # systemd shows it beside the failed unit
@@ -168,6 +184,17 @@ class Daemon:
             outages=outages,
             qrs_unreachable=lambda: self._qrs.unreachable_since is not None,
         )
+        door = self._door
+        self._rule_door = RuleDoor(
+            mqtt,
+            on_message=self._on_rule_message,
+            on_session=lambda generation, present: self.pipeline.emit(RuleSessionBegan(generation, present)),
+            on_read=lambda generation, count: self.pipeline.emit(RuleAcknowledgementsRead(generation, count)),
+            on_answer=self._on_rule_answer,
+            on_fatal=self._ending.fatal,
+            taken_over=lambda: door.state in {DoorState.TAKEN_OVER, DoorState.GIVEN_UP},
+            outages=outages,
+        )
         self._replies = ReplyPublisher(
             mqtt,
             on_confirmed=lambda identity: self.pipeline.emit(PublicationConfirmed(identity)),
@@ -186,6 +213,12 @@ class Daemon:
     def _on_message(self, message: Message) -> None:
         self.pipeline.emit(Arrival("mqtt", message.payload, now_ms(), message))
 
+    def _on_rule_answer(self, answer: RuleFilterAnswered) -> None:
+        self.pipeline.emit(answer)
+
+    def _on_rule_message(self, message: Message) -> None:
+        self.pipeline.emit(Arrival("rule", message.payload, now_ms(), message))
+
     def _start_threads(self) -> None:
         pipeline = self.pipeline
         self._supervisor.spawn("pipeline", pipeline.run)
@@ -196,6 +229,7 @@ class Daemon:
         for number in range(self._settings.start_task.max_concurrent_starts):
             self._call_qlik(f"POST worker {number + 1}", pipeline.dispatcher.post_workers.work)
         self._call_qlik("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._ending.stop))
+        self._alerts.use(self._settings)
         if self._replies is not None:
             self._replies.start()
             self._supervisor.progress.watch(
@@ -205,6 +239,11 @@ class Daemon:
             self._door.start()
             self._supervisor.progress.watch(
                 "MQTT door", self._door.progress, self._timings.mqtt_patience_seconds
+            )
+        if self._rule_door is not None:
+            self._rule_door.start()
+            self._supervisor.progress.watch(
+                "MQTT rules", self._rule_door.progress, self._timings.mqtt_patience_seconds
             )
 
     def _start_listeners(self) -> None:
@@ -225,6 +264,7 @@ class Daemon:
             reachable=lambda: self._qrs.reachable,
             held=lambda: self.pipeline.held_requests,
             reached_at=lambda: self._qrs.reached_at,
+            alert_faults=self.pipeline.turns.alerts.faults,
         )
         try:
             self._listeners = Listeners(
@@ -271,11 +311,19 @@ class Daemon:
             self._notify.ready()
 
     def _apply(self, before: Settings, settings: Settings) -> None:
-        if settings.start_task_filter != before.start_task_filter:
+        if self._metrics is not None:
+            self._metrics.know_rules(rule.name for rule in settings.rules)
+            self._metrics.alert_targets(one.name for one in settings.alerts.targets)
+        judged = ("start_task_filter", "senders", "unknown_senders", "rules", "alerts")
+        if any(getattr(settings, name) != getattr(before, name) for name in judged):
+            # Before the door subscribes to topics of which the pipeline has to know.
             self.pipeline.emit(Reconfigured(settings))
+        if self._door is not None and settings.mqtt != before.mqtt:
+            self._door.reconfigured(settings.mqtt)
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
         self._settings = settings
+        self._alerts.use(settings)
 
     def _journal_failed(self, error: JournalError) -> None:
         # What is queued is in a journal that perhaps nobody will read again.
@@ -302,11 +350,14 @@ class Daemon:
         self.pipeline.dispatcher.post_workers.abandon()
         if self._door is not None:
             self._door.stop()
+        if self._rule_door is not None:
+            self._rule_door.stop()
         if self._replies is not None:
             self._replies.stop()
         if self._listeners is not None:
             self._listeners.stop(5.0)
         self.pipeline.stop()
+        self.pipeline.turns.alerts.stop()
         self.pipeline.resolver.stop()
         self.pipeline.dispatcher.reconciler.stop()
         self.pipeline.dispatcher.poller.stop()
@@ -336,4 +387,7 @@ def _metrics(settings: Settings) -> Metrics | None:
         return None
     from butler_mqtt.http.metrics import Metrics  # noqa: PLC0415 -- loaded only where it is used
 
-    return Metrics()
+    metrics = Metrics((rule.name for rule in settings.rules), Senders(settings).names)
+    if settings.alerts.enable:
+        metrics.alert_targets(one.name for one in settings.alerts.targets)
+    return metrics

@@ -150,7 +150,7 @@ class Task:
     the newest execution the server showed with the task; with `last_shown` and
     without `last` it has never run, without both nothing is known of that.
     `app_available` is None where the task has no app or the server does not say,
-    as is `app_id`.
+    as is `app_id`; `app_name` is empty then.
     """
 
     id: str
@@ -163,6 +163,7 @@ class Task:
     app_available: bool | None = None
     last_shown: bool = False
     app_id: str | None = None
+    app_name: str = ""
 
     @property
     def has_sessions(self) -> bool:
@@ -194,7 +195,9 @@ class Message(NamedTuple):
     `generation` counts the connections of this process, since an
     acknowledgement is valid only on the connection that brought the message.
     `properties` is a stable text of all MQTT 5 properties, to compare
-    redeliveries. `expiry_seconds` is what was left of Message Expiry.
+    redeliveries. `expiry_seconds` is what was left of Message Expiry. `filters`
+    are the rows of the rules' filters that it came for, None for one that no rule
+    subscribes to; only then `user_properties` are filled in.
     """
 
     topic: str
@@ -207,6 +210,29 @@ class Message(NamedTuple):
     correlation: bytes | None = None
     expiry_seconds: int | None = None
     properties: str = ""
+    filters: tuple[int, ...] | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+
+
+class WebhookCall(NamedTuple):
+    """What beside its body came with a call of a rule's webhook; the names of `headers` are in lower case."""
+
+    rule: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class RuleOrigin(NamedTuple):
+    """
+    The message that a rule made a request of: the last one of so many `messages` that were coalesced.
+
+    `payload` is as it came, `topic` None for a webhook. `expires_at` is milliseconds since 1970.
+    """
+
+    rule: str
+    payload: bytes
+    topic: str | None = None
+    messages: int = 1
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +341,12 @@ class Arrival(NamedTuple):
     the name of the caller's token, `on_stored` is called with the request id
     once the request is on disk, `on_reply` with the reply's JSON text.
     `given_up` returns whether the caller has been answered that nothing was
-    accepted. `received_at` is milliseconds since 1970.
+    accepted. `received_at` is milliseconds since 1970. `certified`: the principal is
+    the common name of a client certificate; `role` is that of the token. An operator
+    may ask `on_behalf_of` the sender of an earlier request.
+
+    Through the door `rule` come messages that rules judge, with `message` or
+    `webhook`; a request that a rule made has `origin` instead.
     """
 
     door: str
@@ -328,3 +359,13 @@ class Arrival(NamedTuple):
     on_stored: Callable[[str], None] | None = None
     on_reply: Callable[[str], None] | None = None
     given_up: Callable[[], bool] | None = None
+    certified: bool = False
+    role: str = "sender"
+    on_behalf_of: str | None = None
+    webhook: WebhookCall | None = None
+    origin: RuleOrigin | None = None
+
+    @property
+    def rule(self) -> str | None:
+        """Return the name of the rule that made this request, None where a sender did."""
+        return None if self.origin is None else self.origin.rule

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Histogram, Metric
 from prometheus_client.registry import Collector
 
 from butler_mqtt.contract.task_events import ENDS
+from butler_mqtt.domain.senders import UNKNOWN
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.http.error_responses import STATUS
 
@@ -41,7 +42,7 @@ BOUNDS = (
     1800.0,
 )
 #: The values of each label; `code` has also the statuses of replies.
-DOORS = ("mqtt", "rest")
+DOORS = ("mqtt", "rest", "rule")
 REPLIES = ("ok", "partial", "failed")
 #: Codes that the REST door gives by itself; no request of MQTT is answered with one.
 ONLY_REST = frozenset(
@@ -50,7 +51,6 @@ ONLY_REST = frozenset(
         "method_not_allowed",
         "not_found",
         "not_recorded",
-        "rate_limited",
         "request_timeout",
         "shutting_down",
         "unauthorized",
@@ -73,7 +73,13 @@ OUTCOMES = (
         }
     ),
 )
+#: What becomes of a request of a sender as it comes.
+ASKED = ("accepted", "repeated", "rate_limited", "forbidden", "refused")
+#: What may become of a message that a rule judges.
+RULE_OUTCOMES = ("started", "unmatched", "coalesced", "failed", "error")
 RESULTS = tuple(sorted({state for state, _ in ENDS.values()} | {StartState.UNKNOWN}))
+#: What becomes of an attempt to send an alert: it is set aside when no further one follows.
+ALERT_OUTCOMES = ("sent", "failed", "set_aside")
 
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: As bounds were always written: `1`, where prometheus-client writes `1.0`, which is another series.
@@ -81,9 +87,19 @@ _EDGES = {str(bound): f"{bound:g}" for bound in BOUNDS}
 
 
 class Metrics:
-    """Counts, from any thread; no method raises or blocks for longer than a few assignments."""
+    """
+    Counts, from any thread; no method raises or blocks for longer than a few assignments.
 
-    def __init__(self) -> None:
+    Args:
+        rules: The names of the rules.
+        senders: The senders there are, by the identities that the journal keeps.
+    """
+
+    def __init__(self, rules: Iterable[str] = (), senders: Iterable[str] = (UNKNOWN,)) -> None:
+        self._rule_messages = Counter(
+            _name("rule_messages"), "Messages that a rule judged.", ["rule", "outcome"], registry=None
+        )
+        self.know_rules(rules)
         self._received = Counter(
             _name("deliveries_received"), "Deliveries recorded.", ["door"], registry=None
         )
@@ -118,6 +134,29 @@ class Metrics:
             buckets=BOUNDS,
             registry=None,
         )
+        self._alerts = Counter(
+            _name("alerts"),
+            "Alerts by their target and what became of them.",
+            ["target", "outcome"],
+            registry=None,
+        )
+        self._asked = Counter(
+            _name("sender_requests"),
+            "Requests of each sender as they came: accepted, repeated, rate_limited, forbidden or refused.",
+            ["sender", "outcome"],
+            registry=None,
+        )
+        self._denied = Counter(
+            _name("denied"),
+            "Tasks that requests of each sender named and may not start.",
+            ["sender"],
+            registry=None,
+        )
+        self.know(senders)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Make the series whose labels are known beforehand."""
         for door in DOORS:
             self._received.labels(door)
             self._to_reply.labels(door)
@@ -146,6 +185,15 @@ class Metrics:
         """Count a start whose outcome is decided."""
         self._starts.labels(outcome).inc()
 
+    def know_rules(self, rules: Iterable[str]) -> None:
+        """Begin the series of these rules, by name, as far as they have not begun."""
+        for rule, outcome in product(rules, RULE_OUTCOMES):
+            self._rule_messages.labels(rule, outcome)
+
+    def rule_message(self, rule: str, outcome: str) -> None:
+        """Count a message that a rule judged."""
+        self._rule_messages.labels(rule, outcome).inc()
+
     def ended(self, result: str) -> None:
         """Count an execution that was tracked to its end."""
         self._ended.labels(result).inc()
@@ -153,6 +201,30 @@ class Metrics:
     def posted(self, seconds: float) -> None:
         """Count a POST about to leave, *seconds* after the receipt of the oldest request behind it."""
         self._to_post.observe(_positive(seconds))
+
+    def know(self, senders: Iterable[str]) -> None:
+        """Begin to count at zero for *senders* that are new."""
+        for sender in senders:
+            self._denied.labels(sender)
+            for outcome in ASKED:
+                self._asked.labels(sender, outcome)
+
+    def asked(self, sender: str | None, outcome: str) -> None:
+        """Count a request of a sender; *outcome* is one of `ASKED`, or the code of a refusal."""
+        self._asked.labels(sender or UNKNOWN, outcome if outcome in ASKED else "refused").inc()
+
+    def denied(self, sender: str | None) -> None:
+        """Count a task that a request of a sender may not start."""
+        self._denied.labels(sender or UNKNOWN).inc()
+
+    def alert(self, target: str, outcome: str) -> None:
+        """Count an attempt to send an alert to a target."""
+        self._alerts.labels(target, outcome).inc()
+
+    def alert_targets(self, names: Iterable[str]) -> None:
+        """Show the series of these targets from now on."""
+        for name, outcome in product(names, ALERT_OUTCOMES):
+            self._alerts.labels(name, outcome)
 
     def qrs_call(self, method: str, path: str, status: str, seconds: float) -> None:
         """Count a call of the Qlik server; *status* is its HTTP status, or `none` when no answer came."""
@@ -165,9 +237,13 @@ class Metrics:
             self._answered,
             self._starts,
             self._ended,
+            self._alerts,
             self._to_post,
             self._to_reply,
             self._calls,
+            self._asked,
+            self._denied,
+            self._rule_messages,
         )
         for metric in (metric for one in counted for metric in one.collect()):
             metric.samples = sorted(

@@ -38,6 +38,14 @@ _ORDER: Sequence[Table] = (
     tables.outbox,
     tables.process_starts,
     tables.notes,
+    tables.rule_filters,
+    tables.rule_packets,
+    tables.rule_windows,
+    tables.rule_counts,
+    tables.alerts,
+    tables.alert_conditions,
+    tables.alert_tasks,
+    tables.overdue_tasks,
 )
 
 #: Rows of one statement, of which some may be empty; few sizes, so that the driver's cache holds all.

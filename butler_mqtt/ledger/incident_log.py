@@ -49,6 +49,11 @@ class Incidents:
         if decision.denied:
             self._turn.after(_log_denied, opened, decision.denied)
 
+    def denied(self, starts: Sequence[OpenStart]) -> None:
+        """Report that *starts* may not begin any more, when their turn has come."""
+        for start in starts:
+            self._turn.after(_log_denied_late, start)
+
     def moved(self, starts: Sequence[OpenStart]) -> None:
         """Report *starts* that came to nothing after the reply to their request; for others `closed` does."""
         self._gather(
@@ -75,9 +80,10 @@ class Incidents:
             self._turn.after(_log_execution, watch, ended, reason)
 
 
-def asked_by(door: str, sender: str | None) -> str:
-    """Name for people who sent a request, and the door it came through."""
-    return f"{sender}, {door}" if sender else door
+def asked_by(door: str, sender: str | None, rule: str | None = None) -> str:
+    """Name for people who sent a request, and the door it came through, or the rule that made it."""
+    came = f"{door} {rule}" if rule is not None else door
+    return f"{sender}, {came}" if sender else came
 
 
 def _log_decision(opened: OpenRequest, decision: Decision) -> None:
@@ -85,7 +91,7 @@ def _log_decision(opened: OpenRequest, decision: Decision) -> None:
         "request %s (%s)%s: selectors: %s; tasks to start: %s: %s; "
         "not allowed: %s; selectors that found none: %s",
         opened.request_id,
-        asked_by(opened.door, opened.request.sender),
+        asked_by(opened.door, opened.sender, opened.rule),
         ", a dry run" if opened.request.dry_run else "",
         len(opened.request.selectors),
         len(decision.tasks),
@@ -103,7 +109,7 @@ def _log_not_found(opened: OpenRequest, selectors: Sequence[Selector]) -> None:
     _log.warning(
         "request %s (%s): no task found for %s",
         opened.request_id,
-        asked_by(opened.door, opened.request.sender),
+        asked_by(opened.door, opened.sender, opened.rule),
         _some([_selector(one) for one in selectors], len(selectors)),
         extra={"action": "selector_not_found", "request_id": opened.request_id},
     )
@@ -111,11 +117,22 @@ def _log_not_found(opened: OpenRequest, selectors: Sequence[Selector]) -> None:
 
 def _log_denied(opened: OpenRequest, tasks: Sequence[Task]) -> None:
     _log.warning(
-        "request %s (%s): not allowed by startTaskFilter.allowTask, or held back by allMustExist: %s",
+        "request %s (%s): not allowed by startTaskFilter.allowTask or by that of its sender, or held back by "
+        "allMustExist: %s",
         opened.request_id,
-        asked_by(opened.door, opened.request.sender),
+        asked_by(opened.door, opened.sender, opened.rule),
         _some([_task(one) for one in tasks], len(tasks)),
         extra={"action": "start_denied", "request_id": opened.request_id},
+    )
+
+
+def _log_denied_late(start: OpenStart) -> None:
+    _log.warning(
+        "request %s (%s): not allowed any more by startTaskFilter, or by what its sender may start: %s",
+        start.request_id,
+        asked_by(start.door, start.sender),
+        _task(start.task),
+        extra={"action": "start_denied", "request_id": start.request_id},
     )
 
 
@@ -153,7 +170,10 @@ def _log_execution(watch: Watch, ended: str, reason: str) -> None:
 
 
 def _requests(starts: Sequence[OpenStart]) -> str:
-    named = [f"{start.request_id} ({asked_by(start.door, start.sender)})" for start in starts[:MAX_NAMED]]
+    named = [
+        f"{start.request_id} ({asked_by(start.door, start.sender, start.rule)})"
+        for start in starts[:MAX_NAMED]
+    ]
     return f"request{'s' if len(starts) > 1 else ''} {_some(named, len(starts))}"
 
 

@@ -74,7 +74,9 @@ class OpenRequests:
         expires_at = to_ms(request.expires_at)
         if address.expires_at is not None:
             expires_at = address.expires_at if expires_at is None else min(expires_at, address.expires_at)
-        self._insert_request(identity, arrival, request_id, request, RequestState.RECEIVED, expires_at)
+        self._insert_request(
+            identity, arrival, request_id, request, RequestState.RECEIVED, address.identity, expires_at
+        )
         opened = OpenRequest(
             identity,
             request_id,
@@ -84,6 +86,8 @@ class OpenRequests:
             address.entered,
             expires_at,
             door=arrival.door,
+            identity=address.identity,
+            rule=arrival.rule,
         )
         self.open[identity] = opened
         self.count += 1
@@ -100,13 +104,13 @@ class OpenRequests:
     ) -> Delivery:
         """Record a delivery that is refused on arrival, with its reply."""
         identity = self._turn.new_id(tables.requests)
-        answer = replies.encode(replies.refusal(request_id, error))
-        size = len(arrival.payload)
+        answer = replies.encode(replies.refusal(request_id, error, arrival.rule))
+        size = len(address.payload if arrival.origin is not None else arrival.payload)
         if size > BODY_BYTES:
             # Kept for finding the cause; a sender that goes wrong must not fill the disk.
             address = address._replace(payload=address.payload[:BODY_BYTES])
             request = None
-        self._insert_request(identity, arrival, request_id, request, RequestState.REFUSED)
+        self._insert_request(identity, arrival, request_id, request, RequestState.REFUSED, address.identity)
         self._turn.unit.update(
             tables.requests,
             identity,
@@ -121,8 +125,9 @@ class OpenRequests:
             self._notes.cut(identity, size, BODY_BYTES)
         self._deliveries.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
-        by = asked_by(arrival.door, request.sender if request else None)
-        self._turn.after(_log_refused, request_id, by, error)
+        sender = address.identity or (request.sender if request else None)
+        by = asked_by(arrival.door, sender, arrival.rule)
+        self._report_refused(request_id, by, error)
         return delivery
 
     def repeated(
@@ -179,12 +184,12 @@ class OpenRequests:
         if isinstance(error, RefusedDecision):
             for task in error.decision.denied:
                 self._insert_start(opened, task, StartState.DENIED, error.decision)
-        answer = replies.encode(replies.refusal(opened.request_id, error))
+        answer = replies.encode(replies.refusal(opened.request_id, error, opened.rule))
         self._close(opened, answer, error.code)
         self._answer_all(opened, answer, error.code)
         self._let_go(opened)
-        by = asked_by(opened.door, opened.request.sender)
-        self._turn.after(_log_refused, opened.request_id, by, error)
+        by = asked_by(opened.door, opened.sender, opened.rule)
+        self._report_refused(opened.request_id, by, error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
         """
@@ -270,7 +275,7 @@ class OpenRequests:
             return
         cancelled = replies.taken_back(opened)
         if cancelled is not None:
-            reply, status = replies.refusal(opened.request_id, cancelled), cancelled.code
+            reply, status = replies.refusal(opened.request_id, cancelled, opened.rule), cancelled.code
         else:
             reply = replies.reply(opened, at_the_end=True)
             status = str(reply["status"])
@@ -309,12 +314,14 @@ class OpenRequests:
         request_id: str,
         request: Request | None,
         state: RequestState,
+        owner: str | None,
         expires_at: int | None = None,
     ) -> None:
         self._turn.unit.insert(
             tables.requests,
             {
                 "id": identity,
+                "identity": owner,
                 "request_id": request_id,
                 "holds_id": True,
                 "fingerprint": request.fingerprint if request else None,
@@ -324,6 +331,8 @@ class OpenRequests:
                 "state": move(None, state, request_id),
                 "received_at": arrival.received_at,
                 "expires_at": expires_at,
+                # Without the column, so that a request without a rule costs no more than before.
+                **({} if arrival.rule is None else {"rule": arrival.rule}),
             },
         )
 
@@ -336,6 +345,10 @@ class OpenRequests:
     def _move(self, opened: OpenRequest, state: RequestState) -> None:
         opened.state = move(opened.state, state, opened.request_id)
         self._turn.unit.update(tables.requests, opened.id, state=state)
+
+    def _report_refused(self, request_id: str, by: str, error: RequestError) -> None:
+        self._turn.after(_log_refused, request_id, by, error)
+        self._turn.alerting.refused(request_id, by, error.code, error.details)
 
 
 def _goes_on(opened: OpenRequest) -> bool:

@@ -7,7 +7,10 @@ they come. That wait ends here, and the journal is read again after it.
 
 from __future__ import annotations
 
+from butler_mqtt.alerting.pipeline_alerts import Alerts
 from butler_mqtt.domain.completions import (
+    AlertNotSent,
+    AlertSent,
     Completion,
     ExecutionsPolled,
     Posted,
@@ -16,11 +19,13 @@ from butler_mqtt.domain.completions import (
     PublicationsLost,
     PublisherReady,
     Resolved,
+    RuleSessionBegan,
     SessionBegan,
 )
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline.held_arrivals import HeldArrivals
+from butler_mqtt.pipeline.rule_messages import RuleMessages
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
 
@@ -35,6 +40,8 @@ class DroppedEvents:
         outbox: Waits for confirmations.
         intake: Knows the session of each connection.
         held: Arrivals of earlier connections among them.
+        rules: Know the session of the connection of rules.
+        alerts: Waits for what becomes of those that are being sent.
     """
 
     def __init__(
@@ -44,12 +51,16 @@ class DroppedEvents:
         outbox: Outbox,
         intake: Intake,
         held: HeldArrivals,
+        rules: RuleMessages,
+        alerts: Alerts,
     ) -> None:
         self._resolver = resolver
         self._dispatcher = dispatcher
         self._outbox = outbox
         self._intake = intake
         self._held = held
+        self._rules = rules
+        self._alerts = alerts
 
     def dropped(self, event: Completion) -> None:
         """Have what *event* would have told asked again."""
@@ -61,6 +72,21 @@ class DroppedEvents:
                 self._resolver.dropped(event)
             case ExecutionsPolled():
                 self._dispatcher.tracker.polling = False
+            case AlertSent() | AlertNotSent():
+                self._alerts.dropped(event)
+            case RuleSessionBegan():
+                self._rules.apply(event)
+            case SessionBegan():
+                # In memory at least: without, nothing that comes again is recognised.
+                self._intake.session_changed(event.generation, event.present)
+                self._held.begin()
+                self._held.session_began(event)
+                self._held.commit()
+            case _:
+                self._dropped_of_outbox(event)
+
+    def _dropped_of_outbox(self, event: Completion) -> None:
+        match event:
             case PublicationConfirmed(identity):
                 self._outbox.dropped([identity])
             case PublicationRefused():
@@ -69,9 +95,3 @@ class DroppedEvents:
                 self._outbox.dropped(identities, connection_ended=True)
             case PublisherReady():
                 self._outbox.connected()
-            case SessionBegan():
-                # In memory at least: without, nothing that comes again is recognised.
-                self._intake.session_changed(event.generation, event.present)
-                self._held.begin()
-                self._held.session_began(event)
-                self._held.commit()

@@ -112,13 +112,21 @@ class StoredRequests:
             # Only its names are in the journal: what ran last is read again before it is started.
             unread=True,
             door=row["door"],
-            sender=request.sender,
+            sender=row["identity"] or request.sender,
+            identity=row["identity"],
             skipped_result=row["skipped_result"],
+            rule=row["rule"],
         )
 
 
 def _of_request(opened: OpenRequest) -> dict[str, object]:
-    return {"request_id": opened.request_id, "expires_at": opened.expires_at, "door": opened.door}
+    return {
+        "request_id": opened.request_id,
+        "expires_at": opened.expires_at,
+        "door": opened.door,
+        "identity": opened.identity,
+        "rule": opened.rule,
+    }
 
 
 def _staged_of(opened: OpenRequest) -> StagedRequest:
@@ -130,6 +138,8 @@ def _staged_of(opened: OpenRequest) -> StagedRequest:
         opened.door,
         opened.expires_at,
         to_ms(opened.request.not_before),
+        identity=opened.identity,
+        rule=opened.rule,
     )
     return opened.staged
 
@@ -138,7 +148,15 @@ def _staged(row: Row) -> StagedRequest:
     request = validation.reread(row["document"])
     not_before = to_ms(request.not_before)
     return StagedRequest(
-        row["id"], row["request_id"], request, None, row["door"], row["expires_at"], not_before
+        row["id"],
+        row["request_id"],
+        request,
+        None,
+        row["door"],
+        row["expires_at"],
+        not_before,
+        identity=row["identity"],
+        rule=row["rule"],
     )
 
 
@@ -155,6 +173,8 @@ def _request(row: Row) -> OpenRequest:
         row["reply"],
         door=row["door"],
         not_found=json.loads(row["not_found"] or "[]"),
+        identity=row["identity"],
+        rule=row["rule"],
     )
 
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from butler_mqtt.domain.model import Arrival
+from butler_mqtt.domain.senders import ANYBODY, Caller
 from butler_mqtt.http import application
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
-from butler_mqtt.http.backend import Backend, Check, Listing, ListQuery
+from butler_mqtt.http.backend import Backend, Check, Listing, ListQuery, TaskListing, TaskQuery
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.http.server.listener import Listener
@@ -38,6 +39,7 @@ class Pipeline:
         self.bug: Exception | None = None
         self.checks = [Check("threads")]
         self.listing: Listing = lambda _query: []
+        self.tasks: TaskListing = lambda _query: []
 
     def emit(self, arrival: Arrival) -> None:
         """Store and answer, from another thread as the real one does."""
@@ -58,13 +60,16 @@ class Pipeline:
         if self.answer is not None:
             arrival.on_reply(json.dumps({"requestId": request_id, **self.answer}))
 
-    def _inquire(self, request_id: str) -> Mapping[str, object] | None:
+    def _inquire(self, request_id: str, _caller: Caller = ANYBODY, /) -> Mapping[str, object] | None:
         if self.bug is not None:
             raise self.bug
         return self.states.get(request_id)
 
     def _list(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
         return self.listing(query)
+
+    def _task_list(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
+        return self.tasks(query)
 
     def core(self) -> Backend:
         """Return the callables the door is made with."""
@@ -77,6 +82,7 @@ class Pipeline:
             readiness=lambda: self.checks,
             exposition=lambda: b"up 1\n",
             listing=self._list,
+            tasks=self._task_list,
         )
 
 
