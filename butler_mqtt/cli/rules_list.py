@@ -43,9 +43,9 @@ def listing(settings: Settings, journal: Path, *, as_json: bool, long: bool) -> 
     for rule in settings.rules:
         row = counts.get(rule.name)
         numbers = [Cell(str(row[name]) if row else "-") for name in _COUNTS]
-        matched = stamp_ms(row["matched_at"])[:16].replace("T", " ") if row and row["matched_at"] else ""
+        matched = (row and stamp_ms(row["matched_at"])) or ""
         first, *others = _sources(rule)
-        table.add(Cell(rule.name), Cell(first), *numbers, Cell(matched))
+        table.add(Cell(rule.name), Cell(first), *numbers, Cell(matched[:16].replace("T", " ")))
         for source in others:
             table.add(Cell(""), Cell(source), *[Cell("")] * len(numbers), Cell(""))
     table.show(long=long)
@@ -84,6 +84,6 @@ def _record(rule: RuleSettings, row: Mapping[str, Any] | None, windows: int) -> 
         "when": rule.when,
         "counts": {name: row[name] for name in _COUNTS} if row else None,
         "openWindows": windows,
-        "lastMatchAt": stamp_ms(row["matched_at"]) if row and row["matched_at"] else None,
+        "lastMatchAt": stamp_ms(row["matched_at"]) if row else None,
         "lastProblem": row["problem"] if row else None,
     }

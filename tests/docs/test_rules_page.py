@@ -74,7 +74,7 @@ def rule_of(rules: RuleSet, words: list[str]) -> Rule:
     return one
 
 
-@pytest.fixture(params=sections().values(), ids=sections().keys())
+@pytest.fixture(params=[*sections().values()], ids=[*sections()])
 def example(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[RuleSet, list[tuple[list[str], str]]]:
     found = list(fences(request.param))
     (rules,) = (text for words, text in found if words[1:] == ["rule"])

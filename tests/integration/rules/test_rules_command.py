@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from typer.testing import CliRunner, Result
@@ -232,7 +233,7 @@ def test_listen_shows_what_others_publish_and_leaves_it_to_the_daemon(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
     file = config(tmp_path, ORDERS, mqttConfig={"brokerHost": broker.host, "brokerPort": broker.port})
-    sender = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    sender = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     sender.connect(broker.host, broker.port)
     sender.loop_start()
     sender.publish("erp/orders", GOOD, qos=1, retain=True).wait_for_publish(10)
