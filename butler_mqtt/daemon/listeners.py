@@ -26,7 +26,7 @@ from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.parameter_rows import ParameterReader
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters
 from butler_mqtt.journal.status_rows import StatusReader
-from butler_mqtt.settings import Settings
+from butler_mqtt.settings import Settings, Webhook
 
 #: What the states of a list mean in the journal: of the request, or of one of its starts.
 STATES: Mapping[str, tuple[str, ...]] = {
@@ -107,6 +107,7 @@ class Listeners:
             listing=self._listing,
             tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
+            webhook=self._webhook,
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
@@ -155,6 +156,10 @@ class Listeners:
         """End; answers in progress have *timeout* seconds."""
         for listener in self._listeners:
             listener.stop(timeout)
+
+    def _webhook(self, rule: str) -> Webhook | None:
+        """Return the webhook of an enabled rule, None without one."""
+        return next((one.webhook for one in self._settings.rules if one.name == rule and one.enable), None)
 
     # ---- what the pages show
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
+from butler_mqtt.settings import Webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class Backend:
     unknown one; raises JournalError. `refused` counts a request that the door
     refused itself, by code. `health` and `readiness` return their checks,
     `exposition` the metrics as text in Prometheus' format (it may block).
-    `key_values` is None while there is no key-value store.
+    `webhook` returns that of the rule of a name, None without. `key_values` is None
+    while there is no key-value store.
     """
 
     emit: Callable[[Arrival], None]
@@ -101,3 +103,4 @@ class Backend:
     listing: Listing
     tasks: TaskListing
     key_values: KeyValueBackend | None = None
+    webhook: Callable[[str], Webhook | None] = lambda _rule: None

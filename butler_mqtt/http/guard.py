@@ -42,14 +42,23 @@ class Guard:
         rest: Tokens, and whether client certificates count.
         limit: How often each caller may send a request.
         refused: Counts refusals, by code.
+        signed: Whether a path is that of a webhook whose callers sign the body: what is behind it checks
+            the signature, and no token is asked for.
     """
 
     #: Paths without authentication, so that a supervisor needs no token.
     OPEN = frozenset({"/healthz", "/readyz"})
 
     def __init__(
-        self, app: ASGIApp, rest: RestSettings, limit: RateLimit, refused: Callable[[str], None]
+        self,
+        app: ASGIApp,
+        rest: RestSettings,
+        limit: RateLimit,
+        refused: Callable[[str], None],
+        *,
+        signed: Callable[[str], bool] = lambda _path: False,
     ) -> None:
+        self._signed = signed
         self._app = app
         self._tokens = rest.tokens
         self._certificates = rest.tls.enable and rest.tls.ca is not None
@@ -82,10 +91,13 @@ class Guard:
             return
         request = HTTPConnection(scope)
         method: str = scope["method"]
+        signed = method not in _SAFE and self._signed(scope["path"])
         try:
-            principal = self._caller(request, method) if scope["path"] not in self.OPEN else None
+            is_open = signed or scope["path"] in self.OPEN
+            principal = None if is_open else self._caller(request, method)
             self._check_rate(principal or f"address {_address(request)}")
-            self._refuse_pages(request)
+            if not signed:  # no page can make a browser sign
+                self._refuse_pages(request)
             if method in _SAFE:
                 refuse_long_body(request, self._max_body_bytes)
         except RequestError as refusal:
