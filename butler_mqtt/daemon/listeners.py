@@ -27,7 +27,7 @@ from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.parameter_rows import ParameterReader
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters
 from butler_mqtt.journal.status_rows import StatusReader
-from butler_mqtt.settings import Settings
+from butler_mqtt.settings import Settings, Webhook
 
 #: What the states of a list mean in the journal: of the request, or of one of its starts.
 STATES: Mapping[str, tuple[str, ...]] = {
@@ -112,6 +112,7 @@ class Listeners:
             tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
             senders=lambda: self._senders,
+            webhook=self._webhook,
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
@@ -177,6 +178,10 @@ class Listeners:
             subscription=self._sources.subscription,
         )
         return WebPage(core, backend, self._settings, ending)
+
+    def _webhook(self, rule: str) -> Webhook | None:
+        """Return the webhook of an enabled rule, None without one."""
+        return next((one.webhook for one in self._settings.rules if one.name == rule and one.enable), None)
 
     # ---- what the pages show
 
