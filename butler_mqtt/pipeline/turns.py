@@ -132,14 +132,7 @@ class Turns:
         may_stop = settings.start_task.allow_stop
         self.cancels = CancelRequests(*parts, stored, self._intake.recorded, allow_stop=may_stop)
         self._recovery = Recovery(*parts, self.stages, stored, self.backlog, self.cancels)
-        self.expiry = Expiry(
-            self._ledger,
-            self.resolver,
-            self.dispatcher,
-            self.backlog,
-            server_time=server_time,
-            timings=timings,
-        )
+        self.expiry = Expiry(*parts, self.backlog, server_time=server_time, timings=timings)
         self.maintenance = JournalMaintenance(
             self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
         )
