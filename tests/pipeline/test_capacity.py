@@ -83,8 +83,9 @@ def test_a_request_shows_its_present_place_in_the_queue_for_capacity(make_harnes
         assert rows is not None
         places = harness.pipeline.dispatcher.pending.places
         status = request_status(rows.request, rows.deliveries, rows.starts, places=places)
-        (entry,) = status["tasksQueued"]  # type: ignore[misc] # a list of one
-        return entry.get("place")
+        queued = status["tasksQueued"]
+        assert isinstance(queued, list)
+        return queued[0].get("place")
 
     harness.until(lambda: place() == 2)
     harness.site.end(first)
