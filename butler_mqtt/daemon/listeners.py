@@ -194,7 +194,8 @@ class Listeners:
         ]
 
     def _tasks(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
-        found = task_rows.page(self._journal, query.limit + 1, tag=query.tag, after=query.after)
+        owner = None if query.caller.sees_everything else query.caller.identity
+        found = task_rows.page(self._journal, query.limit + 1, tag=query.tag, after=query.after, owner=owner)
         if found is None:
             return None
         return [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]

@@ -61,12 +61,14 @@ class TaskQuery:
     Which tasks a list shows, in the order of their names.
 
     `tag`: only those that a request selected by this tag, among their last starts. One more than
-    `limit` is read. `after` is the id of the last task of the page before.
+    `limit` is read. `after` is the id of the last task of the page before. `caller` is who asks,
+    and sees the tasks of the requests that it may see.
     """
 
     limit: int
     tag: str | None = None
     after: str | None = None
+    caller: Caller = ANYBODY
 
 
 #: Reads tasks, each with its id; None when there is no task `after`; raises JournalError.

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
-from butler_mqtt.journal.queries import NOT_PLANNED, Row, read_rows
+from butler_mqtt.journal.queries import NOT_PLANNED, Row, owned_by, read_rows
 from butler_mqtt.journal.sqlite import reading
 from butler_mqtt.journal.tables import requests, runs, starts
 
@@ -44,7 +44,9 @@ class TaskRows:
     starts: tuple[Row, ...]
 
 
-def page(path: Path, limit: int, *, tag: str | None, after: str | None) -> list[TaskRows] | None:
+def page(
+    path: Path, limit: int, *, tag: str | None, after: str | None, owner: str | None = None
+) -> list[TaskRows] | None:
     """
     Return tasks in the order of their names.
 
@@ -53,6 +55,7 @@ def page(path: Path, limit: int, *, tag: str | None, after: str | None) -> list[
         limit: How many at most.
         tag: Only those that a request which named this tag selected, among their last starts.
         after: Only those behind the task of this id.
+        owner: Only those of requests of this identity; None: of all.
 
     Returns:
         None when no task has the id *after*.
@@ -68,9 +71,11 @@ def page(path: Path, limit: int, *, tag: str | None, after: str | None) -> list[
         if after is not None:
             ordered = ordered[ordered.index(after) + 1 :]
         found: list[TaskRows] = []
-        for rows in _each(connection, ordered, names):
+        for rows in _each(connection, ordered, names, owner):
             if len(found) == limit:
                 break
+            if owner is not None and not rows.starts:
+                continue
             if tag is None or any(_names_tag(start, tag) for start in rows.starts):
                 found.append(rows)
         return found
@@ -90,12 +95,14 @@ def _place(task: str, names: dict[str, str]) -> tuple[str, str]:
     return names[task].casefold(), task
 
 
-def _each(connection: Connection, tasks: Sequence[str], names: dict[str, str]) -> Iterator[TaskRows]:
+def _each(
+    connection: Connection, tasks: Sequence[str], names: dict[str, str], owner: str | None
+) -> Iterator[TaskRows]:
     for task in tasks:
-        yield TaskRows(task, names[task], _last_starts(connection, task))
+        yield TaskRows(task, names[task], _last_starts(connection, task, owner))
 
 
-def _last_starts(connection: Connection, task_id: str) -> tuple[Row, ...]:
+def _last_starts(connection: Connection, task_id: str, owner: str | None = None) -> tuple[Row, ...]:
     query = (
         select(
             starts,
@@ -110,7 +117,7 @@ def _last_starts(connection: Connection, task_id: str) -> tuple[Row, ...]:
             runs.c.ended_at,
             requests.c.request_id,
             requests.c.received_at,
-            requests.c.sender,
+            func.coalesce(requests.c.identity, requests.c.sender).label("sender"),
             requests.c.tags,
         )
         .join(requests, requests.c.id == starts.c.request)
@@ -119,6 +126,8 @@ def _last_starts(connection: Connection, task_id: str) -> tuple[Row, ...]:
         .order_by(starts.c.request.desc())
         .limit(LAST_STARTS)
     )
+    if owner is not None:
+        query = query.where(owned_by(owner))
     return tuple(read_rows(connection, query))
 
 
