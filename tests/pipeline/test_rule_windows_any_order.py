@@ -19,6 +19,8 @@ from tests.pipeline.rule_harness import TASK, RuleHarness
 
 #: The windows of the two texts that the rule may have.
 TEXTS = (Coalesce(10, 25, "payload.key"), Coalesce(4, 40, "payload.key"))
+#: Where the commit of a step fails.
+FAULTS = st.sampled_from([None, None, "before", "after"])
 
 
 def orders(text: int) -> Settings:
@@ -55,9 +57,14 @@ class Coalescing(RuleBasedStateMachine):
             if min(last + coalesce.quiet_seconds, first + coalesce.max_seconds) <= now:
                 self.end(key)
 
-    @rule(key=st.sampled_from(["a", "b"]))
-    def a_message_comes(self, key: str) -> None:
+    def a_commit_fails(self, where: str | None) -> None:
+        if where is not None:
+            self.harness.journal.fail(where)
+
+    @rule(key=st.sampled_from(["a", "b"]), fault=FAULTS)
+    def a_message_comes(self, key: str, fault: str | None) -> None:
         self.number += 1
+        self.a_commit_fails(fault)
         self.last = self.harness.published("erp/orders", {"key": key, "n": self.number})
         self.harness.turn()
         if key in self.windows and self.windows[key][4] != self.text:
@@ -66,8 +73,9 @@ class Coalescing(RuleBasedStateMachine):
         first, _, count, _, _ = self.windows.get(key, (now, now, 0, 0, 0))
         self.windows[key] = (first, now, count + 1, self.number, self.text)
 
-    @rule(seconds=st.sampled_from([1, 3, 5, 9, 12]))
-    def time_passes(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([1, 3, 5, 9, 12]), fault=FAULTS)
+    def time_passes(self, seconds: float, fault: str | None) -> None:
+        self.a_commit_fails(fault)
         self.harness.window_clock.now += seconds
         self.harness.turn()
         self.end_due()
@@ -86,10 +94,6 @@ class Coalescing(RuleBasedStateMachine):
             self.harness.connect(present=True)
             self.harness.bring_again(self.last)
             self.harness.turn()
-
-    @rule(where=st.sampled_from(["before", "after"]))
-    def a_commit_fails(self, where: str) -> None:
-        self.harness.journal.fail(where)
 
     @rule(text=st.sampled_from([0, 1]))
     def the_rule_is_changed(self, text: int) -> None:
@@ -114,7 +118,7 @@ class Coalescing(RuleBasedStateMachine):
 
 
 Coalescing.TestCase.settings = settings(
-    max_examples=12,
+    max_examples=8,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
