@@ -53,7 +53,8 @@ class Sources:
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call. `held` counts requests held since a backup was restored.
+    the last call. `held` counts requests held since a backup was restored. `rules` says which messages for
+    rules do not arrive, None when all do.
     """
 
     emit: Callable[[Arrival | ParameterChange], None]
@@ -66,6 +67,7 @@ class Sources:
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
     held: Callable[[], int] = lambda: 0
+    rules: Callable[[], str | None] = lambda: None
 
 
 class Listeners:
@@ -219,6 +221,9 @@ class Listeners:
                 Check("subscription", None if subscription == "ready" else subscription.replace("_", " "))
             )
         checks.append(Check("qlik", self._qlik_fault()))
+        if any(one.enable and one.topics for one in self._settings.rules):
+            # No fault: requests arrive all the same.
+            checks.append(Check("rules", note=self._sources.rules()))
         return checks
 
     def _qlik_fault(self) -> str | None:

@@ -81,7 +81,7 @@ def rest(
         Route("/v4/requests", RequestList(backend.listing).__call__, methods=["GET"]),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
         Route("/v4/requests/{request_id}/cancel", start.cancel, methods=both),
-        Route("/v4/rules/{rule}", start.webhook, methods=both),
+        Route("/v4/rules/{rule}", start.webhook, methods=["POST"]),
         Route("/v4/tasks", TaskList(backend.tasks).__call__, methods=["GET"]),
         *(key_values.routes() if key_values else ()),
         Route("/openapi.json", document, methods=["GET"]),
@@ -194,6 +194,6 @@ def _checked(checks: Sequence[Check]) -> Response:
     healthy = all(check.fault is None for check in checks)
     content = {
         "status": "ok" if healthy else "failed",
-        "checks": {one.name: one.fault or "ok" for one in checks},
+        "checks": {one.name: one.fault or one.note or "ok" for one in checks},
     }
     return json_response(content, 200 if healthy else 503)

@@ -12,10 +12,15 @@ from butler_mqtt.settings import Webhook
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check; `fault` names in a few words, without names of hosts, what is wrong."""
+    """
+    One health check; `fault` names in a few words, without names of hosts, what is wrong.
+
+    `note` is shown in place of `ok`, for what is wrong and does not fail the check.
+    """
 
     name: str
     fault: str | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
