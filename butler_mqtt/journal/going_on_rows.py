@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, text
 
 from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.held_requests import not_held
-from butler_mqtt.journal.queries import IS_OPEN, NOT_PLANNED, Row, read_rows
+from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, Row, read_rows
 from butler_mqtt.journal.sqlite import reading
 from butler_mqtt.journal.tables import deliveries, requests, runs, starts
 from butler_mqtt.journal.task_rows import TaskRows
@@ -59,7 +59,7 @@ def read(path: Path) -> GoingOnRows:
         waiting = _waiting(connection)
         opened = read_rows(
             connection,
-            select(requests, _PRINCIPAL).where(IS_OPEN, not_held()).order_by(requests.c.id).limit(MOST),
+            select(requests, _PRINCIPAL).where(IS_OPEN, not_held()).order_by(BY_ID).limit(MOST),
         )
         executing, waiting_count, undecided = (
             connection.execute(select(func.count()).select_from(table).where(*conditions)).scalar_one()
@@ -98,7 +98,7 @@ def _waiting(connection: Connection) -> list[Row]:
         select(starts, *_OF_REQUEST)
         .join(requests, requests.c.id == starts.c.request)
         .where(_WAITING)
-        .order_by(starts.c.id)
+        .order_by(text("+starts.id"))
         .limit(MOST)
     )
     return read_rows(connection, query)

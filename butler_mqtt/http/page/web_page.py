@@ -36,8 +36,8 @@ from butler_mqtt.settings import RestSettings, Settings
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 #: A script asks for the part that changes by this header.
 _LIVE_PART = "x-live-part"
-#: Seconds for which what one page got is good enough for the next: without polls, and with them.
-_SHARED_SECONDS, _UNCHANGED_SECONDS = 1.0, 10.0
+#: Seconds for which what one page got is good for the others, unless the journal has changed since.
+_SHARED_SECONDS = 10.0
 #: Parts that are kept for others.
 _MOST_PARTS = 200
 
@@ -167,14 +167,12 @@ class WebPage:
 
     def _shared(self, key: tuple[bool, str]) -> _Part | None:
         part = self._parts.get(key)
-        if part is None:
+        if part is None or not self._live.watching or part.changes != self._live.changes:
             return None
-        age = time.monotonic() - part.made_at
-        unchanged = self._live.watching and part.changes == self._live.changes
-        return part if age < (_UNCHANGED_SECONDS if unchanged else _SHARED_SECONDS) else None
+        return part if time.monotonic() - part.made_at < _SHARED_SECONDS else None
 
     async def _made(self, view: PageView, call: ViewCall, key: tuple[bool, str]) -> _Part:
-        changes = self._live.changes
+        changes = self._live.changes  # before it is read: what is written meanwhile is told later
         made_at = time.monotonic()
         part = _Part(await asyncio.to_thread(_rendered_part, view, call), made_at, changes)
         self._parts.pop(key, None)
