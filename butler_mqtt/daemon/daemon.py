@@ -263,6 +263,7 @@ class Daemon:
             subscription=lambda: None if self._door is None else str(self._door.state),
             reachable=lambda: self._qrs.reachable,
             held=lambda: self.pipeline.held_requests,
+            places=lambda: self.pipeline.dispatcher.pending.places,
             reached_at=lambda: self._qrs.reached_at,
             alert_faults=self.pipeline.turns.alerts.faults,
         )

@@ -27,7 +27,7 @@ from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.parameter_rows import ParameterReader
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters
 from butler_mqtt.journal.status_rows import StatusReader
-from butler_mqtt.settings import Settings
+from butler_mqtt.settings import Settings, Webhook
 
 #: What the states of a list mean in the journal: of the request, or of one of its starts.
 STATES: Mapping[str, tuple[str, ...]] = {
@@ -54,7 +54,8 @@ class Sources:
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call. `held` counts requests held since a backup was restored. `alert_faults`
+    the last call. `held` counts requests held since a backup was restored, `places` has those
+    in the queue for capacity by the ids of starts. `alert_faults`
     names the targets that do not take alerts.
     """
 
@@ -68,6 +69,7 @@ class Sources:
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
     held: Callable[[], int] = lambda: 0
+    places: Callable[[], Mapping[int, int]] = dict
     alert_faults: Callable[[], Mapping[str, str]] = dict
 
 
@@ -112,6 +114,7 @@ class Listeners:
             tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
             senders=lambda: self._senders,
+            webhook=self._webhook,
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
@@ -178,6 +181,10 @@ class Listeners:
         )
         return WebPage(core, backend, self._settings, ending)
 
+    def _webhook(self, rule: str) -> Webhook | None:
+        """Return the webhook of an enabled rule, None without one."""
+        return next((one.webhook for one in self._settings.rules if one.name == rule and one.enable), None)
+
     # ---- what the pages show
 
     def _obstacle(self) -> str | None:
@@ -190,13 +197,21 @@ class Listeners:
         rows = self._status.request(request_id)
         if rows is None or not caller.sees(rows.request["identity"]):
             return None
-        return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
+        return request_status(
+            rows.request,
+            rows.deliveries,
+            rows.starts,
+            rows.stages,
+            held=rows.held,
+            places=self._sources.places(),
+        )
 
     def _listing(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
+        places = self._sources.places()
         return [
             (
                 (rows.request["received_at"], rows.request["id"]),
-                request_status(rows.request, rows.deliveries, rows.starts, held=rows.held),
+                request_status(rows.request, rows.deliveries, rows.starts, held=rows.held, places=places),
             )
             for rows in self._status.page(_filters(query), query.limit + 1, query.before)
         ]

@@ -132,14 +132,7 @@ class Turns:
         may_stop = settings.start_task.allow_stop
         self.cancels = CancelRequests(*parts, stored, self._intake.recorded, allow_stop=may_stop)
         self._recovery = Recovery(*parts, self.stages, stored, self.backlog, self.cancels)
-        self.expiry = Expiry(
-            self._ledger,
-            self.resolver,
-            self.dispatcher,
-            self.backlog,
-            server_time=server_time,
-            timings=timings,
-        )
+        self.expiry = Expiry(*parts, self.backlog, server_time=server_time, timings=timings)
         self.maintenance = JournalMaintenance(
             self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
         )
@@ -159,6 +152,11 @@ class Turns:
     def open_requests(self) -> int:
         """Count the requests without a reply."""
         return self._ledger.requests.count
+
+    @property
+    def staged_requests(self) -> int:
+        """Count the requests of which a stage is not over, whether they have a reply or not."""
+        return len(self._ledger.stages.open)
 
     @property
     def publishing(self) -> bool:
@@ -404,6 +402,7 @@ class Turns:
             self.cancels.receive(cancels, transaction)
 
     def _has_room(self, coming: int = 0) -> bool:
-        if self._ledger.requests.count + coming >= self._max_open:
+        # A request with stages is kept in memory beyond its reply, for hours.
+        if max(self.open_requests, self.staged_requests) + coming >= self._max_open:
             return False
         return self.disk.has_room
