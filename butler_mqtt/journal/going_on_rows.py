@@ -39,7 +39,10 @@ class GoingOnRows:
     behind: dict[str, tuple[str, str]]
 
 
-_OF_REQUEST = (requests.c.request_id, requests.c.sender, requests.c.received_at, requests.c.document)
+_OF_REQUEST = tuple(
+    requests.c[name]
+    for name in ("request_id", "sender", "identity", "rule", "door", "received_at", "document")
+)
 _PRINCIPAL = (
     select(deliveries.c.principal)
     .where(deliveries.c.request == requests.c.id)
@@ -84,7 +87,7 @@ def read(path: Path) -> GoingOnRows:
 def _running(connection: Connection) -> list[Row]:
     executing = select(runs.c.id).where(_EXECUTING).order_by(runs.c.id).limit(MOST)
     query = (
-        select(starts, runs.c.started_at, runs.c.intended_at, *_OF_REQUEST, requests.c.door, _PRINCIPAL)
+        select(starts, runs.c.started_at, runs.c.intended_at, *_OF_REQUEST, _PRINCIPAL)
         .join(requests, requests.c.id == starts.c.request)
         .join(runs, runs.c.id == starts.c.run)
         .where(NOT_PLANNED, starts.c.run.in_(executing), starts.c.state == "running")

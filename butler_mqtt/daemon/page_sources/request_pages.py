@@ -85,11 +85,7 @@ def _line(one: RequestRows) -> RequestLine:
     return RequestLine(
         one.request["request_id"],
         one.request["received_at"],
-        origin(
-            one.request["door"],
-            (row["principal"] for row in one.deliveries if row["principal"]),
-            one.request["sender"],
-        ),
+        origin(one.request, (row["principal"] for row in one.deliveries)),
         requests_summary.asked(one),
         requests_summary.tasks(one),
         state,

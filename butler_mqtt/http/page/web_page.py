@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.backend import Backend
 from butler_mqtt.http.error_responses import RETRY_AFTER, STATUS, HttpRefusal
-from butler_mqtt.http.page import failure_views, health_view, now_view, request_views, task_views
+from butler_mqtt.http.page import failure_views, health_view, now_view, request_views, rule_views, task_views
 from butler_mqtt.http.page.live_updates import LiveUpdates
 from butler_mqtt.http.page.page_actions import PageActions
 from butler_mqtt.http.page.page_addresses import PageAddresses
@@ -71,7 +71,8 @@ class WebPage:
         self, core: Backend, backend: PageBackend, settings: Settings, ending: asyncio.Event
     ) -> None:
         self._addresses = PageAddresses(settings.web_page.origins)
-        self._sessions = PageSessions(backend.sessions, settings.rest.tokens)
+        parts = ["now", "requests", "tasks", "failures", *(["rules"] if settings.rules else ()), "health"]
+        self._sessions = PageSessions(backend.sessions, settings.rest.tokens, parts)
         self._live = LiveUpdates(backend.version, ending)
         self._refused = core.refused
         self._parts: dict[tuple[bool, str], _Part] = {}
@@ -81,7 +82,7 @@ class WebPage:
         sign_in = SignIn(self._sessions, self._addresses, core.refused)
         views = [
             view
-            for module in (now_view, request_views, task_views, failure_views, health_view)
+            for module in (now_view, request_views, task_views, failure_views, rule_views, health_view)
             for view in module.views(backend)
         ]
         of_request = "/ui/requests/{request_id}"

@@ -142,7 +142,7 @@ def test_a_form_that_is_sent_twice_has_its_effect_once(paged: ListeningDaemon, v
         ("/ui/requests/none", 404, "No request &#39;none&#39; is known"),
         ("/ui/requests?since=yesterday", 400, "Since is &#39;yesterday&#39;"),
         ("/ui/tasks?after=x", 400, "The list has changed since"),
-        ("/ui/sign-out", 405, "Use the page&#39;s forms"),
+        ("/ui/sign-out", 405, "use the page&#39;s forms"),
     ],
 )
 def test_a_fault_is_a_page_that_says_what_is_wrong(
