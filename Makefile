@@ -4,7 +4,7 @@
 # make bench   how fast it is, beside a bare client, some minutes; ARGS="--quick" for a first figure
 # make chaos   kills under load until the books add up; ARGS="--kills 1000 --seed 1"
 # make deb     the Debian package for this machine's release, in dist/
-# make clean   remove what the others made
+# make clean   remove what the others made: .venv, caches, build/ and dist/ with its wheel and packages
 #
 # Nothing has to be done before. Python 3.11 or newer is found by itself; PYTHON=… chooses another.
 

@@ -9,7 +9,6 @@ behind them it asks for the task first, as everybody must who does not know it.
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import socket
 import ssl
@@ -19,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import requests
 from paho.mqtt import client as paho
@@ -46,14 +44,22 @@ def path_of(task_id: str) -> str:
     return f"/qrs/task/{task_id}/start/synchronous?xrfkey={KEY}"
 
 
-def with_session(port: int, certs: Path) -> Post:
-    """Post through `requests.Session`."""
+def with_session(port: int, certs: Path, *, ask: bool = False) -> Post:
+    """Post through `requests.Session`; with *ask* the task is read before."""
     session = requests.Session()
     session.trust_env = False
     session.cert = (str(certs / "client.pem"), str(certs / "client_key.pem"))
     session.verify = str(certs / "root.pem")
 
+    def read(task_id: str) -> None:
+        wanted = {"xrfkey": KEY, "filter": f"id eq {task_id}"}
+        url = f"https://127.0.0.1:{port}/qrs/task/full"
+        (task,) = session.get(url, params=wanted, headers=HEADERS, timeout=10).json()
+        assert task["id"] == task_id, task
+
     def post(task_id: str) -> None:
+        if ask:
+            read(task_id)
         answer = session.post(f"https://127.0.0.1:{port}{path_of(task_id)}", headers=HEADERS, timeout=10)
         assert answer.status_code == 201, answer.text
 
@@ -78,21 +84,13 @@ def with_adapter(port: int, certs: Path) -> Post:
     return post
 
 
-def with_http_client(port: int, certs: Path, *, ask: bool = False) -> Post:
-    """Post through the standard library; with *ask* the task is read before."""
+def with_http_client(port: int, certs: Path) -> Post:
+    """Post through the standard library."""
     context = ssl.create_default_context(cafile=str(certs / "root.pem"))
     context.load_cert_chain(certs / "client.pem", certs / "client_key.pem")
     connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
 
-    def read(task_id: str) -> None:
-        wanted = quote(f"id eq {task_id}")
-        connection.request("GET", f"/qrs/task/full?xrfkey={KEY}&filter={wanted}", headers=HEADERS)
-        (task,) = json.loads(connection.getresponse().read())
-        assert task["id"] == task_id, task
-
     def post(task_id: str) -> None:
-        if ask:
-            read(task_id)
         connection.request("POST", path_of(task_id), headers=HEADERS)
         answer = connection.getresponse()
         body = answer.read()
@@ -135,7 +133,7 @@ def disk(folder: Path, rate: int, seconds: float) -> list[float]:
 
 def subscribe_and_post(broker_port: int, server_port: int, certs: Path, *, ask: bool) -> None:
     """Post for each message, within its callback, for ever; prints a line when subscribed."""
-    post = with_http_client(server_port, certs, ask=ask)
+    post = with_session(server_port, certs, ask=ask)
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bare", protocol=MQTTProtocolVersion.MQTTv5)
 
     def on_socket_open(_client: paho.Client, _userdata: object, sock: Any) -> None:

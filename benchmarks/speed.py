@@ -250,9 +250,7 @@ def tags(place: Place, scale: Scale) -> Iterator[Line]:
         for count in TAGGED:
             tasks = place.server.tasks(f"Of {count} ")
             asked = max(3, scale.tagged // count)
-            base = bare.loop(
-                bare.with_http_client, place.server.port, place.server.certs, (tasks * asked)[:1000]
-            )
+            base = bare.loop(bare.with_session, place.server.port, place.server.certs, (tasks * asked)[:1000])
             before, began = sender.started, time.monotonic()
             for _ in range(asked):
                 # One at a time: together they would share runs.

@@ -7,7 +7,9 @@ seconds. Secrets are kept out of `repr`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 
@@ -147,10 +149,16 @@ class RestTls:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One bearer token: its name for the audit and its SHA-256 in lower-case hex."""
+    """
+    One bearer token: its name for the audit and its SHA-256 in lower-case hex.
+
+    From `expires_at` (aware) on it is refused; None: never.
+    """
 
     name: str
     sha256: str = field(repr=False)
+    role: str = "sender"  #: "sender", "reader" or "operator"
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +251,54 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Coalesce:
+    """
+    Key `coalesce` of a rule: messages that come close together make one request.
+
+    A window ends `quiet_seconds` after its last message and `max_seconds` after
+    its first. `key` is an expression; each of its values has a window of its own.
+    """
+
+    quiet_seconds: float
+    max_seconds: float
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Key `webhook` of a rule; without a `secret` its callers need a token."""
+
+    secret: bytes | None = field(default=None, repr=False)
+    signature_header: str = "X-Hub-Signature-256"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """
+    One entry of `rules`.
+
+    `when` and the texts of `start` are as the file has them: a CEL expression,
+    and the keys of a request with `${{ }}` in them.
+    """
+
+    name: str
+    enable: bool = True
+    topics: tuple[str, ...] = ()
+    webhook: Webhook | None = None
+    payload: str = "json"  #: "json", "text" or "none"
+    when: str | None = None
+    start: Mapping[str, object] = field(default_factory=dict)
+    coalesce: Coalesce | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """
     The whole file.
 
-    `ignored` names Butler's sections and keys that mean nothing here, `older`
-    says what of a file for an older Butler was understood, and how.
+    `ignored` names Butler's sections and keys that mean nothing here, `notifications`
+    those of them that call somebody and are on, `older` says what of a file for an
+    older Butler was understood, and how.
     """
 
     log_level: str = "info"
@@ -261,5 +311,7 @@ class Settings:
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     alerts: AlertSettings = AlertSettings()
+    rules: tuple[RuleSettings, ...] = ()
     ignored: tuple[str, ...] = ()
+    notifications: tuple[str, ...] = ()
     older: tuple[str, ...] = ()

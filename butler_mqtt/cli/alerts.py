@@ -6,14 +6,7 @@ from typing import Annotated
 
 import typer
 
-from butler_mqtt.cli.options import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    JsonOption,
-    LongOption,
-    end,
-    read_settings,
-)
+from butler_mqtt.cli.options import ConfigOption, JsonOption, LongOption, end, read_settings
 from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped
@@ -30,7 +23,7 @@ def alerts(
     context: typer.Context,
     as_json: JsonOption = False,
     long: LongOption = False,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
 ) -> None:
     """
     Show the alerts that wait or were set aside, and test the targets.
@@ -48,7 +41,7 @@ def alerts(
 @app.command("test", epilog="Example: butler-mqtt alerts test bi-team -c config.yaml")
 def send_test(
     name: Annotated[str | None, typer.Argument(help="One target; else all.")] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
 ) -> None:
     """
     Send a test alert to the targets, or to one of them.

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from butler_mqtt.cli.options import (
-    DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
     TimeoutOption,
@@ -28,7 +27,7 @@ def cancel(
     sender: Annotated[str | None, typer.Option("--sender", help="Free text for the daemon's audit.")] = None,
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
 ) -> None:
     """Take a request back: what it has not begun will not begin."""
     from butler_mqtt.cli import start_request  # noqa: PLC0415 -- the other commands need none of this

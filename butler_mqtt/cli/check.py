@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, end, read_settings
+from butler_mqtt.cli.options import ConfigOption, JsonOption, end, read_settings
 
 
 def check(
@@ -16,7 +16,7 @@ def check(
         Path | None,
         typer.Option("--save", metavar="DIR", help="Also write the report and answers of Qlik there."),
     ] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
 ) -> None:
     """
     Check journal, broker and Qlik server, and say what to do.

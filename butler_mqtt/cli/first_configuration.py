@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def init(answers: Answers, output: Path, *, force: bool) -> ExitCode:
         shipped_file.write(output, text, secret=answers.broker_password is not None, force=force)
     except (InitError, OSError) as error:
         return _failed(str(error))
-    echo(f"{output} is written; butler-mqtt check reports:\n")
+    echo(f"{output} is written")
     return ExitCode.OK
 
 
@@ -68,12 +69,12 @@ def _asked(answers: Answers) -> Answers:
     """Ask for what no option gives; an empty answer takes the default in brackets."""
     user = answers.broker_user
     password = answers.broker_password
-    broker = answers.broker_host or typer.prompt("Broker (host or host:port)", default="localhost")
+    broker = answers.broker_host or _answer("Broker (host or host:port)", host_and_port, "localhost")
     if user is None:
         user = typer.prompt("User at the broker (empty: none)", default="", show_default=False) or None
     if user is not None and password is None and answers.broker_password_file is None:
-        password = typer.prompt("Its password", hide_input=True)
-    qlik = answers.qlik_host or typer.prompt("Qlik Sense server (host or host:port)")
+        password = _answer("Its password", hide_input=True)
+    qlik = answers.qlik_host or _answer("Qlik Sense server (host or host:port)", host_and_port)
     if answers.jwt is not None:
         prefix = answers.virtual_proxy or typer.prompt("Prefix of the virtual proxy", default="")
         return replace(
@@ -94,8 +95,31 @@ def _asked(answers: Answers) -> Answers:
         broker_password=password,
         qlik_host=qlik,
         certificates=certificates,
-        user=answers.user or typer.prompt("User at Qlik Sense", default=r"INTERNAL\sa_repository"),
+        user=answers.user or _answer("User at Qlik Sense", qlik_user, r"INTERNAL\sa_repository"),
     )
+
+
+def _answer(
+    question: str,
+    check: Callable[[str], object] = str,
+    default: str = "",
+    *,
+    hide_input: bool = False,
+) -> str:
+    """Ask until there is an answer that *check* accepts, and say each time what is wrong."""
+    while True:
+        given: str = typer.prompt(
+            question, default=default, show_default=bool(default), hide_input=hide_input
+        )
+        answer = given if hide_input else given.strip()
+        try:
+            check(answer)
+        except InitError as error:
+            echo(f"{error}; Ctrl-C ends this, and nothing is written", err=True)
+            continue
+        if answer:
+            return answer
+        echo("an answer is needed here; Ctrl-C ends this, and nothing is written", err=True)
 
 
 def values(answers: Answers, folder: Path) -> dict[tuple[str, ...], str | int | None]:

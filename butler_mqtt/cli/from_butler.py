@@ -47,7 +47,7 @@ def write(source: Path, output: Path, *, force: bool) -> Conversion:
         _end(str(error), ExitCode.CONFIG)
     except (shipped_file.InitError, OSError) as error:
         _end(str(error), ExitCode.FAILED)
-    echo(f"{output} is written, each change with a comment `{MARK}`; butler-mqtt check reports:\n")
+    echo(f"{output} is written, each change with a comment `{MARK}`")
     return made
 
 

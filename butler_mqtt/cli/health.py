@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import typer
 
-from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, end, read_settings
+from butler_mqtt.cli.options import ConfigOption, end, read_settings
 from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import escaped
@@ -27,7 +27,7 @@ def health(
         typer.Option("--url", metavar="BASE", help="A listener of the daemon; else as configured."),
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for it.")] = 5.0,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
 ) -> None:
     """
     Ask the daemon on this machine whether it works.

@@ -21,6 +21,7 @@ ABOUT = {
     "init": "install.md#Configuration",
     "resolve": "troubleshooting.md#A task is not started",
     "requests": "audit.md",
+    "review": "operations.md#Review",
     "alerts": "alerts.md",
     "token": "rest.md#Who may ask",
 }

@@ -7,7 +7,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from butler_mqtt.cli.options import DEFAULT_CONFIG, end, read_settings
+from butler_mqtt.cli.options import end, read_settings
+from butler_mqtt.cli.service_places import DEFAULT_CONFIG
+from butler_mqtt.cli.terminal import echo
 
 _BrokerOption = Annotated[
     str | None, typer.Option("--broker-host", metavar="HOST[:PORT]", help="The broker; else localhost.")
@@ -61,10 +63,7 @@ def init(
 
     It is made from options, from answers on a terminal, or from Butler's own file.
     """
-    from butler_mqtt.cli import (  # noqa: PLC0415 -- the other commands need none of this
-        check_report,
-        first_configuration,
-    )
+    from butler_mqtt.cli import first_configuration  # noqa: PLC0415 -- the other commands need none of this
 
     if jwt is None and (virtual_proxy is not None or ca is not None):
         raise typer.BadParameter("--virtual-proxy and --ca go with --jwt")
@@ -89,16 +88,26 @@ def init(
         user=user,
     )
     code = first_configuration.init(answers, output, force=force)
-    end(code or check_report.check(read_settings(output), as_json=False))
+    end(code or _checked(output))
 
 
 def _from_butler(source: Path, output: Path, *, force: bool) -> NoReturn:
-    from butler_mqtt.cli import check_report, from_butler  # noqa: PLC0415 -- as above
+    from butler_mqtt.cli import from_butler  # noqa: PLC0415 -- as above
 
     made = from_butler.write(source, output, force=force)
     try:
-        code = check_report.check(read_settings(output), as_json=False)
+        code = _checked(output)
     finally:
         # At the end, also of a check that found the configuration unusable.
         from_butler.print_choices(made)
     end(code)
+
+
+def _checked(output: Path) -> int:
+    """Check what was written, and return the exit code; a file that cannot be used yet ends the program."""
+    from butler_mqtt.cli import check_report  # noqa: PLC0415 -- as above
+
+    again = f"cannot be used before this is mended; butler-mqtt check -c {output} then tries it:"
+    settings = read_settings(output, report=lambda _: echo(f"It {again}\n", err=True))
+    echo("butler-mqtt check reports:\n")
+    return check_report.check(settings, as_json=False)

@@ -17,6 +17,7 @@ from butler_mqtt.cli import (
     init,
     requests_command,
     resolve,
+    review,
     run,
     simulate_qrs,
     start,
@@ -68,6 +69,7 @@ app.command(
 app.command(epilog="Example: butler-mqtt resolve -c config.yaml --custom-property taskGroup=nightly")(
     resolve.resolve
 )
+app.command(epilog="Example: butler-mqtt review -c config.yaml --days 90")(review.review)
 app.command(
     "simulate-qrs",
     add_help_option=False,

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from butler_mqtt.cli.options import LongOption, TimeoutOption
+from butler_mqtt.cli.options import ConfigOption, LongOption, TimeoutOption
 from butler_mqtt.cli.requests_options import (
     AllOption,
     CommonOptions,
     FollowOption,
-    GroupConfigOption,
     GroupJsonOption,
     IdArgument,
     JournalOption,
@@ -61,6 +60,7 @@ class DoorName(StrEnum):
 
     MQTT = "mqtt"
     REST = "rest"
+    RULE = "rule"
 
 
 @app.callback()
@@ -75,6 +75,7 @@ def requests(
     until: UntilOption = None,
     sender: Annotated[str | None, typer.Option("--sender", metavar="TEXT", help="From this sender.")] = None,
     door: Annotated[DoorName | None, typer.Option("--door", help="That first came through it.")] = None,
+    rule: Annotated[str | None, typer.Option("--rule", metavar="NAME", help="That this rule made.")] = None,
     code: Annotated[
         str | None, typer.Option("--code", metavar="CODE", help="Refused, or a task failed, with this code.")
     ] = None,
@@ -88,12 +89,12 @@ def requests(
     follow: FollowOption = False,
     long: LongOption = False,
     journal: JournalOption = None,
-    config: GroupConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """List requests, newest first; with an ID show every step of one."""
     # What a caller in this process passed as `obj` is the limits.
     context.obj = CommonOptions(config, journal, as_json, follow, limits=context.obj)
-    given = (state, task, tag, since, until, sender, door, code)
+    given = (state, task, tag, since, until, sender, door, rule, code)
     if context.invoked_subcommand is not None:
         if opened or quarantined or held or long or any(one is not None for one in given):
             raise typer.BadParameter("filters belong to the list, without an ID or a command")
@@ -112,6 +113,7 @@ def requests(
         code,
         quarantined,
         held,
+        rule,
     )
     end_with(
         lambda file: requests_list.listing(
@@ -139,7 +141,7 @@ def show(
     as_json: GroupJsonOption = False,
     follow: FollowOption = False,
     journal: JournalOption = None,
-    config: GroupConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Show every step of the requests with an id. The word `show` may be left out."""
     from butler_mqtt.cli import requests_list  # noqa: PLC0415 -- as above
@@ -162,7 +164,7 @@ def retry(
     timeout: TimeoutOption = 60.0,
     as_json: GroupJsonOption = False,
     journal: JournalOption = None,
-    config: GroupConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Request what failed again. It is sent over MQTT, as a new request that names the old one."""
     from butler_mqtt.cli import requests_retry  # noqa: PLC0415 -- as above
@@ -192,7 +194,7 @@ def _on_dead_letters(action: str) -> Callable[..., None]:
         everything: AllOption = False,
         number: NumberOption = None,
         journal: JournalOption = None,
-        config: GroupConfigOption = None,
+        config: ConfigOption = None,
     ) -> None:
         from butler_mqtt.cli import requests_dead_letters  # noqa: PLC0415 -- as above
         from butler_mqtt.pipeline.operator_commands import Action  # noqa: PLC0415 -- as above
@@ -227,7 +229,7 @@ def export(
     since: SinceOption = None,
     until: UntilOption = None,
     journal: JournalOption = None,
-    config: GroupConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """
     Print the audit log, as lines of JSON.
@@ -245,7 +247,7 @@ def backup(
     context: typer.Context,
     target: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; must not exist yet.")],
     journal: JournalOption = None,
-    config: GroupConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Copy the journal into FILE, also while the daemon writes."""
     from butler_mqtt.journal.backup import backup as copy  # noqa: PLC0415 -- as above
@@ -263,7 +265,7 @@ def restore(
     context: typer.Context,
     copy: Annotated[Path, typer.Argument(metavar="FILE", help="A backup; it stays as it is.")],
     journal: JournalOption = None,
-    config: GroupConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Make a backup the journal. It is checked before, and what is open in it is held until `resume`."""
     from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
@@ -283,7 +285,7 @@ def resume(
         bool, typer.Option("--discard", help="Cancel what has not begun, discard the old messages.")
     ] = False,
     journal: JournalOption = None,
-    config: GroupConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Continue, or discard, what is held since a backup was restored."""
     from butler_mqtt.cli import requests_restore  # noqa: PLC0415 -- as above
@@ -310,7 +312,7 @@ def prune(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how many, delete none.")] = False,
     journal: JournalOption = None,
-    config: GroupConfigOption = None,
+    config: ConfigOption = None,
 ) -> None:
     """Delete requests before their time. `journal.retentionDays` is that time; the daemon may run."""
     from butler_mqtt.cli import requests_prune  # noqa: PLC0415 -- as above

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from butler_mqtt.cli import printing, requests_choice
-from butler_mqtt.cli.daemon_commands import CommandLimits, carry_out, not_accepted
-from butler_mqtt.cli.requests_choice import Declined
+from butler_mqtt.audit import requests_choice
+from butler_mqtt.audit.requests_choice import Declined
+from butler_mqtt.cli import printing
+from butler_mqtt.cli.daemon_commands import carry_out, not_accepted
 from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import alert_rows
 from butler_mqtt.journal.search import Search
+from butler_mqtt.pipeline.command_submission import CommandLimits
 from butler_mqtt.pipeline.operator_commands import Action, Command
 from butler_mqtt.printable import counted
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from butler_mqtt.cli import requests_summary
-from butler_mqtt.cli.requests_timeline import SCRIPT_LOG
+from butler_mqtt.audit import requests_summary
+from butler_mqtt.audit.requests_timeline import SCRIPT_LOG
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal.request_rows import RequestRows
 
@@ -23,6 +23,7 @@ def record(request_rows: RequestRows) -> dict[str, object]:
         "holdsId": bool(request["holds_id"]),
         "receivedAt": stamp_ms(request["received_at"]),
         "door": request["door"],
+        "rule": request["rule"],
         "sender": request["sender"],
         "principals": sorted({row["principal"] for row in request_rows.deliveries if row["principal"]}),
         "request": json.loads(request["document"]) if request["document"] else None,

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from butler_mqtt.cli import printing, requests_summary
-from butler_mqtt.cli.requests_choice import owner, retry_sender
+from butler_mqtt.audit import requests_summary
+from butler_mqtt.audit.requests_choice import owner, retry_sender
+from butler_mqtt.audit.requests_steps import Step
+from butler_mqtt.audit.requests_timeline import steps
+from butler_mqtt.cli import printing
 from butler_mqtt.cli.requests_export import record
-from butler_mqtt.cli.requests_steps import Step
-from butler_mqtt.cli.requests_timeline import steps
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
 from butler_mqtt.clock import from_ms
 from butler_mqtt.contract.timestamps import stamp_ms
@@ -84,7 +85,9 @@ def timeline(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> 
         if len(ids) > 1:
             return printing.failed(f"several requests begin with {request_id}: {', '.join(ids)}")
         if not ids:
-            return printing.failed(f"no request {request_id} is in {journal}")
+            return printing.failed(
+                f"no request {request_id} is in {journal}; butler-mqtt requests lists the newest"
+            )
         request_id = ids[0]
         requests_rows = search.requests_rows(search.named(request_id))
         if as_json:
@@ -247,6 +250,8 @@ def _print_steps(requests_rows: Sequence[RequestRows], printed: set[Step], *, he
             printing.print_line(f"  from: {requests_summary.origin(request_rows)}", hanging=8)
             if request["document"]:
                 printing.print_line(f"  asked: {request['document']}", hanging=9)
+            else:
+                printing.print_line(f"  received: {requests_summary.received(request_rows)}", hanging=12)
         for step in steps(request_rows):
             if step not in printed:
                 printed.add(step)

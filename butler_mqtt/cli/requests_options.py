@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from butler_mqtt.cli.options import DEFAULT_CONFIG, end, read_settings
+from butler_mqtt.cli.options import end, read_settings
+from butler_mqtt.cli.service_places import found_config
 from butler_mqtt.cli.terminal import echo
 from butler_mqtt.contract.timestamps import FILTER_TIMES, filter_time
 from butler_mqtt.errors import JournalError
@@ -19,17 +20,13 @@ from butler_mqtt.printable import escaped_lines, wrapped
 from butler_mqtt.settings import Settings
 
 if TYPE_CHECKING:
-    from butler_mqtt.cli.daemon_commands import CommandLimits
+    from butler_mqtt.pipeline.command_submission import CommandLimits
 
 #: Where the systemd unit has the service keep its journal.
 USUAL_PLACE = Path("/var/lib/butler-mqtt/butler-mqtt.sqlite")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
-#: Unlike that of the other commands without a default: it may stand before or behind the command's name.
-GroupConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The configuration file.", envvar="BUTLER_MQTT_CONFIG")
-]
 JournalOption = Annotated[
     Path | None, typer.Option("--journal", metavar="FILE", help="The journal itself, or a copy of one.")
 ]
@@ -81,7 +78,7 @@ class CommonOptions:
         """Read the configuration; ends the program when it cannot be used."""
         # The files of `cert` are the daemon's; whoever reads the journal may not be able to read them.
         return read_settings(
-            self.config or DEFAULT_CONFIG,
+            self.config,
             check_files=False,
             log_in=log_in,
             instead="\nOr name the journal itself: --journal FILE",
@@ -98,7 +95,7 @@ class CommonOptions:
         file = self.place()
         if self.journal is None and not file.exists():
             text = (
-                f"there is no journal at {file}, where {self.config or DEFAULT_CONFIG} has it for this user; "
+                f"there is no journal at {file}, where {self.config or found_config()} has it for this user; "
                 f"that of a service is in its state directory: --journal {USUAL_PLACE}"
             )
             echo(wrapped(text, sys.stderr), err=True)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from butler_mqtt import posix
 from butler_mqtt.cli import printing
-from butler_mqtt.cli.daemon_commands import CommandLimits, not_accepted, submit
+from butler_mqtt.cli.daemon_commands import not_accepted
 from butler_mqtt.cli.terminal import echo
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.pruning import Order, Pruning, Survey, count, survey
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import Journal, reading
+from butler_mqtt.pipeline.command_submission import CommandLimits, submit
 from butler_mqtt.pipeline.operator_commands import Action, Command
 from butler_mqtt.printable import counted
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from butler_mqtt.cli import printing
-from butler_mqtt.cli.daemon_commands import CommandLimits, carry_out, not_accepted
+from butler_mqtt.cli.daemon_commands import carry_out, not_accepted
 from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.restore import give_as_root
 from butler_mqtt.journal.restore import restore as put_in_place
 from butler_mqtt.journal.search import Search
 from butler_mqtt.journal.sqlite import FORMAT
+from butler_mqtt.pipeline.command_submission import CommandLimits
 from butler_mqtt.pipeline.operator_commands import Action, Command
 from butler_mqtt.printable import counted
 

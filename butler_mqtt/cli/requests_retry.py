@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from pathlib import Path
-from typing import Any
 
-from butler_mqtt.cli import printing, requests_choice
-from butler_mqtt.cli.requests_choice import Declined
+from butler_mqtt.audit.requests_again import FAILED, retried
+from butler_mqtt.audit.requests_choice import Declined
+from butler_mqtt.cli import printing
 from butler_mqtt.cli.start_request import start
 from butler_mqtt.exit_codes import ExitCode
-from butler_mqtt.journal.request_rows import RequestRows
-from butler_mqtt.journal.search import OPEN, Search
 from butler_mqtt.settings import MqttSettings
-
-#: States of starts that are retried. Those whose outcome is unknown may be running.
-FAILED = frozenset({"failed", "aborted", "skippedByQlik", "notStarted", "expired"})
-_SELECTORS = ("taskId", "taskName", "tag", "customProperty", "match", "stages", "allMustExist")
-_OPTIONS = ("ifRunning", "dryRun")
 
 
 def retry(
@@ -50,79 +41,9 @@ def retry(
         JournalError: The journal cannot be read.
     """
     try:
-        document = retried(mqtt, journal, request_id, number, FAILED | {"unknown"} if unknown else FAILED)
+        document = retried(journal, request_id, number, FAILED | {"unknown"} if unknown else FAILED)
+        if not mqtt.enable:
+            raise Declined("mqttConfig.enable is false: send the request again through REST")
     except Declined as error:
         return printing.failed(str(error))
     return start(mqtt, document, timeout=timeout, as_json=as_json)
-
-
-def retried(
-    mqtt: MqttSettings, journal: Path, request_id: str, number: int | None, states: frozenset[str]
-) -> dict[str, Any]:
-    """Make the request that asks again for the tasks in *states* of the one meant; raises Declined."""
-    with Search(journal) as search:
-        requests_rows = search.requests_rows(search.named(request_id))
-    if not requests_rows:
-        raise Declined(f"no request {request_id} is in {journal}")
-    those = requests_rows if number is None else [requests_choice.numbered(request_id, requests_rows, number)]
-    understood = [one for one in those if one.request["document"] is not None]
-    if not understood:
-        raise Declined(f"request {request_id} was never understood; send a new one")
-    request_rows = requests_choice.choose(request_id, requests_rows, understood)
-    if request_rows.held:
-        raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
-    if request_rows.request["state"] in OPEN:
-        raise Declined(
-            f"request {request_id} is still open: butler-mqtt requests {request_id} shows what it waits for"
-        )
-    if not mqtt.enable:
-        raise Declined("mqttConfig.enable is false: send the request again through REST")
-    document = _again(request_rows, states)
-    if document is None:
-        raise Declined(_nothing_failed(request_rows))
-    return document | {
-        "requestId": f"retry-{secrets.token_hex(8)}",
-        "sender": requests_choice.retry_sender(request_rows, requests_rows),
-    }
-
-
-def _again(request_rows: RequestRows, states: frozenset[str]) -> dict[str, Any] | None:
-    """Make the request for what failed; None when nothing did."""
-    document = json.loads(request_rows.request["document"])
-    if "cancel" in document:
-        return None
-    kept = {key: document[key] for key in _OPTIONS if key in document}
-    failed = list(dict.fromkeys(row["task_id"] for row in request_rows.starts if row["state"] in states))
-    if failed and request_rows.stages:
-        return {"stages": _stages(request_rows, document["stages"], states), **kept}
-    if failed:
-        return {"taskId": failed, **kept}
-    if request_rows.request["state"] == "refused" and not request_rows.starts:
-        # Its tasks were never resolved; the same selectors are sent again.
-        return {key: document[key] for key in _SELECTORS if key in document} | kept
-    return None
-
-
-def _stages(
-    request_rows: RequestRows, asked: list[dict[str, Any]], states: frozenset[str]
-) -> list[dict[str, Any]]:
-    """Return the stages with what failed, in their order: one must not begin before the other here either."""
-    again: list[dict[str, Any]] = []
-    for number, plan in enumerate(asked, 1):
-        those = [row for row in request_rows.starts if row["stage"] == number and row["state"] in states]
-        if those:
-            stage: dict[str, Any] = {"taskId": [row["task_id"] for row in those]}
-            again.append(stage | {key: plan[key] for key in ("name", "onFailure") if key in plan})
-    return again
-
-
-def _nothing_failed(request_rows: RequestRows) -> str:
-    if "cancel" in json.loads(request_rows.request["document"]):
-        return f"request {request_rows.request['request_id']} is a cancel; butler-mqtt cancel sends a new one"
-    doubtful = [row["task_name"] for row in request_rows.starts if row["state"] == "unknown"]
-    if doubtful:
-        return (
-            f"it is not known whether these began: {', '.join(doubtful)}; check them in the QMC, "
-            "then retry with --unknown"
-        )
-    return f"nothing of request {request_rows.request['request_id']} has failed"

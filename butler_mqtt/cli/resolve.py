@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from butler_mqtt.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, LongOption, end, read_settings
+from butler_mqtt.cli.options import ConfigOption, JsonOption, LongOption, end, read_settings
 from butler_mqtt.cli.selection import (
     AllMustExistOption,
     CustomPropertyOption,
@@ -25,7 +25,7 @@ def resolve(
     stage: StageOption = None,
     as_json: JsonOption = False,
     long: LongOption = False,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
 ) -> None:
     """
     Ask the Qlik server which tasks a request selects.

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from butler_mqtt.cli.options import (
-    DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
     LongOption,
@@ -63,7 +62,7 @@ def start(
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
     long: LongOption = False,
-    config: ConfigOption = DEFAULT_CONFIG,
+    config: ConfigOption = None,
 ) -> None:
     """
     Send the running daemon a request over MQTT; show its reply.

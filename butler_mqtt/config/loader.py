@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
 _MAX_FILE_BYTES: Final = 1_048_576
 _MAX_SECRET_BYTES: Final = 65_536
 _JOURNAL_FILE: Final = "butler-mqtt.sqlite"
+#: Butler's sections that call somebody; alerts do that here.
+_NOTIFICATIONS: Final = (
+    *("emailNotification", "slackNotification", "teamsNotification", "webhookNotification"),
+    "incidentTool",
+)
 #: Where a Qlik proxy listens.
 _PROXY_PORT: Final = 443
+_TOKENS: Final = ("Butler", "restServerConfig", "auth", "tokens")
 _LOG_LEVELS: Final = {"verbose": "debug", "silly": "debug"}
 
 
@@ -108,6 +115,16 @@ def _bytes(path: Path, limit: int) -> bytes:
     return content
 
 
+def _is_on(section: object) -> bool:
+    """Return whether a section of Butler's is on: by its own switch, else by that of one of its parts."""
+    if not isinstance(section, dict):
+        return False
+    if "enable" in section:
+        return section["enable"] is not False
+    switches = [part["enable"] for part in section.values() if isinstance(part, dict) and "enable" in part]
+    return any(switch is not False for switch in switches) if switches else bool(section)
+
+
 def _snake(key: str) -> str:
     """Return the name of the setting for a key: `client_cert_ca` for `clientCertCA`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
@@ -149,6 +166,7 @@ class _Reading:
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
             alerts=self._alerts(),
             ignored=ignored,
+            notifications=self._notifications(),
         )
 
     def _filled(self, defaults: Values, section: Mapping[str, Any], **made: object) -> Values:
@@ -237,10 +255,14 @@ class _Reading:
 
     def _rest(self, defaults: settings.RestSettings) -> settings.RestSettings:
         section = self._butler["restServerConfig"]
+        enabled = section.get("enable", defaults.enable)
         tokens = [
-            settings.Token(item["name"], sha256)
+            settings.Token(
+                item["name"], sha256, item.get("role", "sender"), self._time(item.get("expiresAt"), place)
+            )
             for index, item in enumerate(section["auth"].get("tokens", ()))
-            if (sha256 := self._sha256(item, index, section.get("enable", defaults.enable)))
+            if (sha256 := self._sha256(item, index, enabled))
+            for place in [(*_TOKENS, index, "expiresAt")]
         ]
         return self._filled(
             defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
@@ -249,6 +271,13 @@ class _Reading:
     def _key_value_store(self, defaults: settings.KeyValueStoreSettings) -> settings.KeyValueStoreSettings:
         endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)
         return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
+
+    def _notifications(self) -> tuple[str, ...]:
+        """Return Butler's sections that call somebody and are not switched off."""
+        root = self._document.value
+        whole = root.get("Butler") if isinstance(root, dict) else None
+        sections = whole if isinstance(whole, dict) else {}
+        return tuple(name for name in _NOTIFICATIONS if _is_on(sections.get(name)))
 
     def _alerts(self) -> settings.AlertSettings:
         return AlertSection(
@@ -260,7 +289,7 @@ class _Reading:
         ).read()
 
     def _sha256(self, item: Mapping[str, Any], index: int, enabled: bool) -> str | None:
-        place: Place = ("Butler", "restServerConfig", "auth", "tokens", index)
+        place: Place = (*_TOKENS, index)
         sha256, file = item.get("sha256"), item.get("tokenFile")
         if (sha256 is None) == (file is None):
             self._document.add_problem(place, "needs one of sha256 and tokenFile")
@@ -273,6 +302,16 @@ class _Reading:
                 (*place, "tokenFile"), f"file {self._folder / file} holds more than one word of ASCII"
             )
         return None
+
+    def _time(self, text: str | None, place: Place) -> datetime | None:
+        """Read a time of which the schema knows the form, but not whether the calendar has it."""
+        if text is None:
+            return None
+        try:
+            return datetime.fromisoformat(text.upper())
+        except ValueError:
+            self._document.add_problem(place, f"is {text!r}, which the calendar or the clock does not have")
+            return None
 
     def _secret(self, file: str, place: Place) -> str | None:
         """Read a secret from a file, less the newline at its end."""

@@ -140,7 +140,10 @@ def reply(opened: OpenRequest, *, at_the_end: bool = False) -> dict[str, object]
             missing += [] if entry in missing else [entry]
         else:
             lists.setdefault(place(start.state)[0], []).append(_entry(start))
-    answer: dict[str, object] = {"requestId": opened.request_id, "status": status(lists, missing)}
+    answer: dict[str, object] = {"requestId": opened.request_id}
+    if opened.rule is not None:
+        answer["rule"] = opened.rule
+    answer["status"] = status(lists, missing)
     if at_the_end:
         states = ((one.state, one.execution_id, one.skipped_result) for one in opened.starts)
         answer["outcome"] = outcome(states, missing)
@@ -149,10 +152,11 @@ def reply(opened: OpenRequest, *, at_the_end: bool = False) -> dict[str, object]
     return answer | in_order(lists, missing)
 
 
-def refusal(request_id: str, error: RequestError) -> dict[str, object]:
-    """Compose the reply to a request that is refused as a whole."""
+def refusal(request_id: str, error: RequestError, rule: str | None = None) -> dict[str, object]:
+    """Compose the reply to a request that is refused as a whole; *rule* made it, if any did."""
     answer: dict[str, object] = {
         "requestId": request_id,
+        **({} if rule is None else {"rule": rule}),
         "error": error.error,
         "details": error.details,
         "code": error.code,

@@ -82,8 +82,7 @@ def request_status(
         "state": state,
         "finished": state not in replies.OPEN and not goes_on,
         **({"held": True} if held else {}),
-        "door": request["door"],
-        "sender": request["sender"],
+        **_origin(request),
         "receivedAt": stamp_ms(request["received_at"]),
         "expiresAt": stamp_ms(request["expires_at"]),
         "decidedAt": stamp_ms(request["decided_at"]),
@@ -91,6 +90,12 @@ def request_status(
         "deliveries": [_delivery(delivery) for delivery in deliveries],
     }
     return answer
+
+
+def _origin(request: Row) -> dict[str, object]:
+    """Return the door, the rule that made the request if one did, and what the sender calls itself."""
+    made_by = {} if request.get("rule") is None else {"rule": request["rule"]}
+    return {"door": request["door"], **made_by, "sender": request["sender"]}
 
 
 def _have_open(stages: Sequence[Row]) -> bool:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import fastjsonschema
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+
+#: The path of a value: keys of objects and positions in arrays.
+Path: TypeAlias = tuple[str | int, ...]
 
 #: The schema as a JSON value.
 SCHEMA: dict[str, Any] = json.loads(
@@ -69,6 +72,30 @@ def faults(body: object) -> tuple[list[str], list[str]]:
         else:
             problems.extend(_reported(fault))
     return bad_ids, problems
+
+
+def faults_beside(body: object, filled: Mapping[Path, bool]) -> list[tuple[Path, str]]:
+    """
+    Judge the body of a request that is not complete yet.
+
+    Args:
+        body: The body, with any text at the places to be filled.
+        filled: These places, and whether what fills them may be of any type; else it is text.
+
+    Returns:
+        The place and the problem of each fault that filling cannot mend.
+    """
+    problems: list[tuple[Path, str]] = []
+    for fault in islice(_VALIDATOR.iter_errors(body), MAX_FAULTS):
+        place = tuple(fault.absolute_path)
+        if place in filled and (filled[place] or fault.validator != "type"):
+            continue
+        schema: Any = fault.schema
+        if fault.validator == "pattern" and schema.get("format") == "uuid":
+            problems.append((place, f"{_place(fault)} must be a GUID, is {shown(fault.instance)}"))
+        else:
+            problems += [(place, text) for text in _reported(fault)]
+    return problems
 
 
 def shown(value: object) -> str:

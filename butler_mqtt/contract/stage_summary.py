@@ -30,6 +30,7 @@ def event(kind: str, stage: OpenStage) -> dict[str, object]:
         "event": kind,
         "eventId": f"{request_id}/stage/{stage.number}/{kind}",
         "requestId": request_id,
+        **({} if stage.of.rule is None else {"rule": stage.of.rule}),
         "stage": stage.number,
         "name": stage.plan.name,
         "status": stage.state.value,

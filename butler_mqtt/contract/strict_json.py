@@ -66,13 +66,14 @@ def decode(payload: bytes) -> str:
         raise error_at(message, before, len(before)) from None
 
 
-def loads(text: str, *, repeated_keys: bool = False) -> object:
+def loads(text: str, *, repeated_keys: bool = False, max_depth: int = MAX_DEPTH) -> object:
     """
     Read one JSON value.
 
     Args:
         text: The whole text.
         repeated_keys: Whether a key may occur twice; the last one holds, as in JavaScript.
+        max_depth: Levels of arrays and objects, the outermost counted.
 
     Raises:
         JsonError: The text is not strict JSON.
@@ -86,9 +87,9 @@ def loads(text: str, *, repeated_keys: bool = False) -> object:
         raise JsonError(message, error.lineno, error.colno) from None
     except (_RefusedError, RecursionError) as error:
         reason = str(error) if isinstance(error, _RefusedError) else "nested too deep"
-        raise _first_fault(text, repeated_keys) or JsonError(reason, 1, 1) from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
-        raise _first_fault(text, repeated_keys) or JsonError("nested too deep", 1, 1)
+        raise _first_fault(text, repeated_keys, max_depth) or JsonError(reason, 1, 1) from None
+    if text.count("[") + text.count("{") > max_depth and _too_deep(value, max_depth):
+        raise _first_fault(text, repeated_keys, max_depth) or JsonError("nested too deep", 1, 1)
     if "\\u" in text:
         _refuse_lone_surrogates(text)
     return value
@@ -127,9 +128,9 @@ _READER = json.JSONDecoder(
 _LENIENT_READER = json.JSONDecoder(parse_constant=_constant, parse_float=_float, parse_int=_integer)
 
 
-def _too_deep(value: object) -> bool:
+def _too_deep(value: object, max_depth: int) -> bool:
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(max_depth):
         items = (item for holder in level for item in _items(holder))
         level = [item for item in items if isinstance(item, dict | list)]
     return bool(level)
@@ -148,15 +149,15 @@ def _refuse_lone_surrogates(text: str) -> None:
             raise error_at(f"{escape[1]} is half a character (lone surrogate)", text, escape.start())
 
 
-def _first_fault(text: str, repeated_keys: bool) -> JsonError | None:
+def _first_fault(text: str, repeated_keys: bool, max_depth: int) -> JsonError | None:
     """Find the first thing refused here that the C reader accepts; syntax is not judged."""
     keys: list[set[str] | None] = [None]  # of each open object; None for an array and the outside
     key_next = False
     for token in _TOKEN.finditer(text):
         word, place = token[0], token.start()
         if word in ("{", "["):
-            if len(keys) > MAX_DEPTH:
-                return error_at(f"nested deeper than {MAX_DEPTH} levels", text, place)
+            if len(keys) > max_depth:
+                return error_at(f"nested deeper than {max_depth} levels", text, place)
             key_next = word == "{"
             keys.append(set() if key_next else None)
         elif word in ("}", "]"):

@@ -30,6 +30,9 @@ from butler_mqtt.domain.completions import (
     PublicationsLost,
     PublisherReady,
     Reconfigured,
+    RuleAcknowledgementsRead,
+    RuleFilterAnswered,
+    RuleSessionBegan,
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Message, Publication
@@ -38,8 +41,10 @@ from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.mqtt.door import Door
+from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.publisher import ReplyPublisher
+from butler_mqtt.mqtt.rule_door import RuleDoor
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.printable import counted
 from butler_mqtt.qrs.repository import RepositoryClient
@@ -90,6 +95,7 @@ class Daemon:
             settings.qrs, self._ending.stop, on_call=self._metrics.qrs_call if self._metrics else None
         )
         self._door: Door | None = None
+        self._rule_door: RuleDoor | None = None
         self._replies: ReplyPublisher | None = None
         if settings.mqtt.enable:
             self._connect_mqtt()
@@ -145,7 +151,7 @@ class Daemon:
         self._notify.extend(self._timings.opening_seconds)
         self._notify.status(f"opening the journal {settings.journal.url.removeprefix('sqlite:///')}")
         try:
-            self.pipeline.open(self._door)
+            self.pipeline.open(self._door, self._rule_door)
         except JournalError as error:
             _log.critical("%s", error, extra={"action": "journal_failed"})
             self._notify.status(str(error))  # systemd shows it beside the failed unit
@@ -177,6 +183,17 @@ class Daemon:
             outages=outages,
             qrs_unreachable=lambda: self._qrs.unreachable_since is not None,
         )
+        door = self._door
+        self._rule_door = RuleDoor(
+            mqtt,
+            on_message=self._on_rule_message,
+            on_session=lambda generation, present: self.pipeline.emit(RuleSessionBegan(generation, present)),
+            on_read=lambda generation, count: self.pipeline.emit(RuleAcknowledgementsRead(generation, count)),
+            on_answer=self._on_rule_answer,
+            on_fatal=self._ending.fatal,
+            taken_over=lambda: door.state in {DoorState.TAKEN_OVER, DoorState.GIVEN_UP},
+            outages=outages,
+        )
         self._replies = ReplyPublisher(
             mqtt,
             on_confirmed=lambda identity: self.pipeline.emit(PublicationConfirmed(identity)),
@@ -194,6 +211,12 @@ class Daemon:
 
     def _on_message(self, message: Message) -> None:
         self.pipeline.emit(Arrival("mqtt", message.payload, now_ms(), message))
+
+    def _on_rule_answer(self, answer: RuleFilterAnswered) -> None:
+        self.pipeline.emit(answer)
+
+    def _on_rule_message(self, message: Message) -> None:
+        self.pipeline.emit(Arrival("rule", message.payload, now_ms(), message))
 
     def _start_threads(self) -> None:
         pipeline = self.pipeline
@@ -215,6 +238,11 @@ class Daemon:
             self._door.start()
             self._supervisor.progress.watch(
                 "MQTT door", self._door.progress, self._timings.mqtt_patience_seconds
+            )
+        if self._rule_door is not None:
+            self._rule_door.start()
+            self._supervisor.progress.watch(
+                "MQTT rules", self._rule_door.progress, self._timings.mqtt_patience_seconds
             )
 
     def _start_listeners(self) -> None:
@@ -282,7 +310,9 @@ class Daemon:
             self._notify.ready()
 
     def _apply(self, before: Settings, settings: Settings) -> None:
-        if (settings.start_task_filter, settings.alerts) != (before.start_task_filter, before.alerts):
+        if self._metrics is not None:
+            self._metrics.know_rules(rule.name for rule in settings.rules)
+        if _told_to_the_pipeline(settings) != _told_to_the_pipeline(before):
             self.pipeline.emit(Reconfigured(settings))
         if self._metrics is not None:
             self._metrics.alert_targets(one.name for one in settings.alerts.targets)
@@ -316,6 +346,8 @@ class Daemon:
         self.pipeline.dispatcher.post_workers.abandon()
         if self._door is not None:
             self._door.stop()
+        if self._rule_door is not None:
+            self._rule_door.stop()
         if self._replies is not None:
             self._replies.stop()
         if self._listeners is not None:
@@ -351,7 +383,12 @@ def _metrics(settings: Settings) -> Metrics | None:
         return None
     from butler_mqtt.http.metrics import Metrics  # noqa: PLC0415 -- loaded only where it is used
 
-    metrics = Metrics()
+    metrics = Metrics(rule.name for rule in settings.rules)
     if settings.alerts.enable:
         metrics.alert_targets(one.name for one in settings.alerts.targets)
     return metrics
+
+
+def _told_to_the_pipeline(settings: Settings) -> tuple[object, ...]:
+    """Return the parts of the configuration that the pipeline takes over while it runs."""
+    return settings.start_task_filter, settings.rules, settings.alerts

@@ -10,17 +10,19 @@ from pathlib import Path
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.request_status import request_status
+from butler_mqtt.contract.task_status import task_status
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
-from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery
+from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery, TaskQuery
 from butler_mqtt.http.certificate_expiry import files_of, remaining
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
+from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.parameter_rows import ParameterReader
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters
 from butler_mqtt.journal.status_rows import StatusReader
@@ -95,6 +97,7 @@ class Listeners:
         self._sources = sources
         self._metrics = metrics
         self._status = StatusReader(journal)
+        self._journal = journal
         core = Backend(
             emit=sources.emit,
             obstacle=self._obstacle,
@@ -104,6 +107,7 @@ class Listeners:
             readiness=self._readiness,
             exposition=self._exposition,
             listing=self._listing,
+            tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
         )
         self._listeners: list[Listener] = []
@@ -184,6 +188,12 @@ class Listeners:
             )
             for rows in self._status.page(filters, query.limit + 1, query.before)
         ]
+
+    def _tasks(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
+        found = task_rows.page(self._journal, query.limit + 1, tag=query.tag, after=query.after)
+        if found is None:
+            return None
+        return [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]
 
     def _health(self) -> list[Check]:
         checks = [

@@ -98,14 +98,16 @@ def _log_refused(error: ConfigError) -> None:
 
 
 def live(running: Settings, read: Settings) -> Settings:
-    """Return *running* with what may change while it runs: log level, allow-list, tokens, alerts."""
+    """Return *running* with what may change while it runs: log level, allow-list, tokens, rules, alerts."""
     return replace(
         running,
         log_level=read.log_level,
         start_task_filter=read.start_task_filter,
         alerts=read.alerts,
         rest=replace(running.rest, tokens=read.rest.tokens),
+        rules=read.rules,
         ignored=read.ignored,
+        notifications=read.notifications,
         older=read.older,
     )
 

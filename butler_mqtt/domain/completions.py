@@ -31,6 +31,36 @@ class AcknowledgementsRead:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleSessionBegan:
+    """As `SessionBegan`, of the connection on which messages for rules arrive."""
+
+    generation: int
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RuleAcknowledgementsRead:
+    """As `AcknowledgementsRead`, of the connection on which messages for rules arrive."""
+
+    generation: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFilterAnswered:
+    """
+    The broker answered a SUBSCRIBE to a filter of rules, or an UNSUBSCRIBE from one.
+
+    `row` is the filter's; `subscribed` whether its messages arrive from now on; `problem` says what is wrong
+    with that, for people.
+    """
+
+    row: int
+    subscribed: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
     """
     The server answered, or did not answer, which tasks some selectors mean.
@@ -218,6 +248,9 @@ class Reconfigured:
 Completion = (
     SessionBegan
     | AcknowledgementsRead
+    | RuleSessionBegan
+    | RuleAcknowledgementsRead
+    | RuleFilterAnswered
     | CapacityRead
     | Resolved
     | Posted

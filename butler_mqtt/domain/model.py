@@ -195,7 +195,9 @@ class Message(NamedTuple):
     `generation` counts the connections of this process, since an
     acknowledgement is valid only on the connection that brought the message.
     `properties` is a stable text of all MQTT 5 properties, to compare
-    redeliveries. `expiry_seconds` is what was left of Message Expiry.
+    redeliveries. `expiry_seconds` is what was left of Message Expiry. `filters`
+    are the rows of the rules' filters that it came for, None for one that no rule
+    subscribes to; only then `user_properties` are filled in.
     """
 
     topic: str
@@ -208,6 +210,29 @@ class Message(NamedTuple):
     correlation: bytes | None = None
     expiry_seconds: int | None = None
     properties: str = ""
+    filters: tuple[int, ...] | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+
+
+class WebhookCall(NamedTuple):
+    """What beside its body came with a call of a rule's webhook; the names of `headers` are in lower case."""
+
+    rule: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class RuleOrigin(NamedTuple):
+    """
+    The message that a rule made a request of: the last one of so many `messages` that were coalesced.
+
+    `payload` is as it came, `topic` None for a webhook. `expires_at` is milliseconds since 1970.
+    """
+
+    rule: str
+    payload: bytes
+    topic: str | None = None
+    messages: int = 1
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +342,9 @@ class Arrival(NamedTuple):
     once the request is on disk, `on_reply` with the reply's JSON text.
     `given_up` returns whether the caller has been answered that nothing was
     accepted. `received_at` is milliseconds since 1970.
+
+    Through the door `rule` come messages that rules judge, with `message` or
+    `webhook`; a request that a rule made has `origin` instead.
     """
 
     door: str
@@ -329,3 +357,10 @@ class Arrival(NamedTuple):
     on_stored: Callable[[str], None] | None = None
     on_reply: Callable[[str], None] | None = None
     given_up: Callable[[], bool] | None = None
+    webhook: WebhookCall | None = None
+    origin: RuleOrigin | None = None
+
+    @property
+    def rule(self) -> str | None:
+        """Return the name of the rule that made this request, None where a sender did."""
+        return None if self.origin is None else self.origin.rule

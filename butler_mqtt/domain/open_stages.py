@@ -73,6 +73,7 @@ class StagedRequest:
     expires_at: int | None = None
     not_before: int | None = None
     stages: list[OpenStage] = field(default_factory=list)
+    rule: str | None = None
 
     @property
     def current(self) -> OpenStage | None:

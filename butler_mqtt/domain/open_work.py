@@ -57,8 +57,8 @@ class OpenRequest:
     `received_at` and `expires_at` are milliseconds since 1970, `entered` is the
     monotonic time in seconds at which it came in, counted back from the journal
     for those read again, so that a restart does not make it younger. `reply` is
-    JSON text; `door` is where it came in first; `not_found` has the entries of `tasksNotFound`;
-    `staged` its stages, if it has any.
+    JSON text; `door` is where it came in first, `rule` what made it of a message;
+    `not_found` has the entries of `tasksNotFound`; `staged` its stages, if it has any.
     """
 
     id: int
@@ -74,6 +74,7 @@ class OpenRequest:
     door: str = ""
     not_found: list[Mapping[str, object]] = field(default_factory=list)
     staged: StagedRequest | None = None
+    rule: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -82,8 +83,8 @@ class OpenStart:
     One task within a request.
 
     `owner` is None once the request has its reply and nobody waits for the
-    end: many starts may wait for long, and a request is large; its `door` and
-    `sender` stay for the log. `request_row` is
+    end: many starts may wait for long, and a request is large; its `door`,
+    `sender` and `rule` stay for the log and for events. `request_row` is
     the row of its request, `run` that of its run. `expires_at` and `not_before`
     are milliseconds since 1970; `entered` is the monotonic time at which it was
     ready to begin. `found_before`: its task was read for an earlier request,
@@ -131,6 +132,7 @@ class OpenStart:
     place: int | None = None
     running_task: str | None = None
     cancelled_by: int | None = None
+    rule: str | None = None
 
 
 class Doubt(Enum):

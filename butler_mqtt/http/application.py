@@ -16,10 +16,11 @@ from starlette.types import ASGIApp
 
 from butler_mqtt.contract import schema_errors
 from butler_mqtt.errors import JournalError, RequestError
-from butler_mqtt.http.api import description_page, openapi_completion
+from butler_mqtt.http.api import description_page, interface_files, openapi_completion
 from butler_mqtt.http.api.key_values import KeyValueEndpoint
 from butler_mqtt.http.api.request_list import RequestList
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
+from butler_mqtt.http.api.task_list import TaskList
 from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
 from butler_mqtt.http.guard import Guard
@@ -79,9 +80,11 @@ def rest(
         Route("/v4/requests", RequestList(backend.listing).__call__, methods=["GET"]),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
         Route("/v4/requests/{request_id}/cancel", start.cancel, methods=both),
+        Route("/v4/tasks", TaskList(backend.tasks).__call__, methods=["GET"]),
         *(key_values.routes() if key_values else ()),
         Route("/openapi.json", document, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
+        *interface_files.routes(),
         *_monitoring_routes(backend),
     ]
     return Guard(_application(routes, backend.refused), settings, limit or RateLimit(), backend.refused)

@@ -52,6 +52,24 @@ Listing = Callable[[ListQuery], list[tuple[tuple[int, int], Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
+class TaskQuery:
+    """
+    Which tasks a list shows, in the order of their names.
+
+    `tag`: only those that a request selected by this tag, among their last starts. One more than
+    `limit` is read. `after` is the id of the last task of the page before.
+    """
+
+    limit: int
+    tag: str | None = None
+    after: str | None = None
+
+
+#: Reads tasks, each with its id; None when there is no task `after`; raises JournalError.
+TaskListing = Callable[[TaskQuery], list[tuple[str, Mapping[str, object]]] | None]
+
+
+@dataclass(frozen=True, slots=True)
 class KeyValueBackend:
     """
     The parameters in the journal, while `keyValueStore` is enabled; for any thread.
@@ -91,4 +109,5 @@ class Backend:
     readiness: Callable[[], Sequence[Check]]
     exposition: Callable[[], bytes]
     listing: Listing
+    tasks: TaskListing
     key_values: KeyValueBackend | None = None

@@ -17,6 +17,7 @@ STATUS: Mapping[str, int] = {
     "invalid_request": 400,
     "invalid_task_id": 400,
     "not_supported": 400,
+    "rule_failed": 400,
     "too_many_tasks": 400,
     "unauthorized": 401,
     "all_denied": 403,

@@ -41,7 +41,7 @@ BOUNDS = (
     1800.0,
 )
 #: The values of each label; `code` has also the statuses of replies.
-DOORS = ("mqtt", "rest")
+DOORS = ("mqtt", "rest", "rule")
 REPLIES = ("ok", "partial", "failed")
 #: Codes that the REST door gives by itself; no request of MQTT is answered with one.
 ONLY_REST = frozenset(
@@ -73,6 +73,8 @@ OUTCOMES = (
         }
     ),
 )
+#: What may become of a message that a rule judges.
+RULE_OUTCOMES = ("started", "unmatched", "coalesced", "failed", "error")
 RESULTS = tuple(sorted({state for state, _ in ENDS.values()} | {StartState.UNKNOWN}))
 #: What becomes of an attempt to send an alert: it is set aside when no further one follows.
 ALERT_OUTCOMES = ("sent", "failed", "set_aside")
@@ -83,9 +85,18 @@ _EDGES = {str(bound): f"{bound:g}" for bound in BOUNDS}
 
 
 class Metrics:
-    """Counts, from any thread; no method raises or blocks for longer than a few assignments."""
+    """
+    Counts, from any thread; no method raises or blocks for longer than a few assignments.
 
-    def __init__(self) -> None:
+    Args:
+        rules: The names of the rules.
+    """
+
+    def __init__(self, rules: Iterable[str] = ()) -> None:
+        self._rule_messages = Counter(
+            _name("rule_messages"), "Messages that a rule judged.", ["rule", "outcome"], registry=None
+        )
+        self.know_rules(rules)
         self._received = Counter(
             _name("deliveries_received"), "Deliveries recorded.", ["door"], registry=None
         )
@@ -154,6 +165,15 @@ class Metrics:
         """Count a start whose outcome is decided."""
         self._starts.labels(outcome).inc()
 
+    def know_rules(self, rules: Iterable[str]) -> None:
+        """Begin the series of these rules, by name, as far as they have not begun."""
+        for rule, outcome in product(rules, RULE_OUTCOMES):
+            self._rule_messages.labels(rule, outcome)
+
+    def rule_message(self, rule: str, outcome: str) -> None:
+        """Count a message that a rule judged."""
+        self._rule_messages.labels(rule, outcome).inc()
+
     def ended(self, result: str) -> None:
         """Count an execution that was tracked to its end."""
         self._ended.labels(result).inc()
@@ -186,6 +206,7 @@ class Metrics:
             self._to_post,
             self._to_reply,
             self._calls,
+            self._rule_messages,
         )
         for metric in (metric for one in counted for metric in one.collect()):
             metric.samples = sorted(

@@ -7,7 +7,6 @@ recognised; everything malformed is answered.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 import time
@@ -24,7 +23,7 @@ from butler_mqtt.errors import RequestError
 from butler_mqtt.intake import duplicates
 from butler_mqtt.intake.body_cache import BodyCache
 from butler_mqtt.intake.duplicates import Holders
-from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets
+from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets, digest_of
 from butler_mqtt.journal import queries, tables
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import WriteBatch
@@ -156,7 +155,7 @@ class Intake:
                 self._before_attempt = self._turn.last_id(tables.deliveries)
         parsed = []
         for arrival in arrivals:
-            digest = None if arrival.message is None else _digest(arrival.message)
+            digest = None if arrival.message is None else digest_of(arrival.message)
             packet = None
             if arrival.message is not None and digest is not None:
                 is_new, packet = self._recognise(transaction, arrival.message, digest, again)
@@ -181,10 +180,13 @@ class Intake:
         return self._new[request_id][0]
 
     def refuse(self, arrival: Arrival, error: RequestError) -> None:
-        """Record an arrival as refused with *error*, whatever it holds."""
-        digest = None if arrival.message is None else _digest(arrival.message)
+        """Record an arrival as refused with *error*, whatever it holds; one of a rule that is judged, too."""
+        digest = None if arrival.message is None else digest_of(arrival.message)
         address = self._address(arrival, digest, None, self._settings.mqtt.max_payload_bytes)
-        self._ledger.requests.malformed(arrival, error, arrival.request_id or _new_id(), address)
+        request_id = arrival.request_id or _new_id()
+        self._ledger.requests.malformed(arrival, error, request_id, address)
+        if arrival.on_stored is not None:
+            self._turn.after(arrival.on_stored, request_id)
 
     def _recognise(
         self, transaction: Transaction, message: Message, digest: bytes, again: bool
@@ -253,6 +255,12 @@ class Intake:
             error = RequestError("internal_error", "Internal error", "the request could not be read")
         given = (request.request_id if request else None) or (error.request_id if error else None)
         given = given or arrival.request_id
+        if error is not None and arrival.rule is not None and error.code != "internal_error":
+            error = RequestError(
+                "rule_failed",
+                "Rule failed",
+                f"rule {arrival.rule} made a request that is not valid: {error.details}",
+            )
         request_id = given or _new_id()
         address = self._address(arrival, digest, request, limit, error.reply_topic if error else None)
         return _Parsed(arrival, packet, address, request_id, given is not None, request, error)
@@ -266,7 +274,11 @@ class Intake:
         reply_topic: str | None = None,
     ) -> Address:
         entered = time.monotonic() - max(0, now_ms() - arrival.received_at) / 1000
-        message = arrival.message
+        message, origin = arrival.message, arrival.origin
+        if origin is not None:
+            # Who calls a webhook waits for the reply; else the message was not meant for us.
+            topic = self._settings.mqtt.task_start_reply_topic if arrival.on_reply is None else None
+            return Address(origin.payload, entered, reply_topic=topic, expires_at=origin.expires_at)
         if message is None:
             return Address(arrival.payload[:limit], entered)
         session, _ = self._connections.get(message.generation, (self._session, False))
@@ -365,11 +377,3 @@ def _new_id() -> str:
     # Version and variant (RFC 9562, 4) at their places.
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
-
-
-def _digest(message: Message) -> bytes:
-    properties = message.properties.encode()
-    length = len(properties).to_bytes(4, "big")
-    content = message.topic.encode() + length + properties + message.payload
-    # SHA-256 goes through OpenSSL, whose call takes longer than hashing something this short.
-    return hashlib.blake2b(content, digest_size=16).digest()

@@ -198,7 +198,7 @@ def starts_served(connection: Connection) -> Sequence[Row]:
 
 def starts_with_requests() -> Select[Any]:
     """Return the query for starts, in the order decided, each with what it needs of its request."""
-    columns = (requests.c.request_id, requests.c.expires_at, requests.c.document, requests.c.door)
+    columns = tuple(requests.c[name] for name in ("request_id", "expires_at", "document", "door", "rule"))
     query = select(starts, *columns)
     return query.join(requests, requests.c.id == starts.c.request).where(not_held()).order_by(starts.c.id)
 

@@ -28,6 +28,8 @@ from butler_mqtt.journal.tables import (
 
 #: Deliveries of one request that are read; one may have come any number of times.
 MAX_DELIVERIES = 100
+#: Bytes of a payload that are read, for a request that was not understood.
+MAX_BEGIN = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,9 @@ class RequestRows:
     """
     All about one request, each part in the order in which it was written.
 
-    Deliveries have the `size` of their payload in bytes and `total`, the count
-    of all of them, of which the first `MAX_DELIVERIES` are here. `runs` are
+    Deliveries have the `size` of their payload in bytes, its `begin` of at most
+    `MAX_BEGIN` bytes, and `total`, the count of all of them, of which the first
+    `MAX_DELIVERIES` are here. `runs` are
     those its starts belong to, by id; `shared` are the ids of other requests
     that share a run, by its id; `messages` are its rows in the outbox. `notes`
     are about the request or one of its runs; `process_starts` are those of
@@ -123,6 +126,7 @@ def _deliveries(rows: Sequence[int]) -> Select[Any]:
         select(
             *columns,
             func.length(deliveries.c.payload).label("size"),
+            func.substr(deliveries.c.payload, 1, MAX_BEGIN).label("begin"),
             func.row_number().over(order_by=deliveries.c.id, partition_by=of_one).label("number"),
             func.count().over(partition_by=of_one).label("total"),
         )

@@ -10,21 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Any
 
 from sqlalchemy import (
-    URL,
     ColumnElement,
     CompoundSelect,
     Connection,
     TextClause,
     and_,
-    create_engine,
     func,
     or_,
     select,
@@ -33,15 +27,12 @@ from sqlalchemy import (
     union,
     union_all,
 )
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
 
-from butler_mqtt.errors import JournalError
+from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.held_requests import is_dead_letter, is_held
 from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
+from butler_mqtt.journal.read_only import ReadOnlyJournal
 from butler_mqtt.journal.request_rows import RequestRows, read
-from butler_mqtt.journal.sqlite import FORMAT, reading_engine
-from butler_mqtt.journal.sqlite_errors import journal_error
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
 
 OPEN = ("received", "decided")
@@ -68,13 +59,6 @@ ENDED = (
 BEGAN_NOTHING = ("denied", "notStarted", "expired", "cancelled", "unknown")
 
 #: Distinct values by jumping from one to the next in an index, which reads one entry for each.
-_TASKS = text(
-    "WITH RECURSIVE each(id) AS (SELECT min(task_id) FROM starts WHERE state <> 'planned' UNION ALL "
-    "SELECT (SELECT min(task_id) FROM starts WHERE task_id > each.id AND state <> 'planned') "
-    "FROM each WHERE id IS NOT NULL) "
-    "SELECT id, (SELECT task_name FROM starts WHERE task_id = each.id AND state <> 'planned' "
-    "ORDER BY request DESC LIMIT 1) FROM each WHERE id IS NOT NULL"
-)
 _TAGS = text(
     "WITH RECURSIVE each(tags) AS (SELECT min(tags) FROM requests WHERE tags IS NOT NULL UNION ALL "
     "SELECT (SELECT min(tags) FROM requests WHERE tags > each.tags) FROM each WHERE tags IS NOT NULL) "
@@ -96,7 +80,7 @@ class Filters:
     which nothing began. `task` is an id or a name
     without regard to case, `tag` one the sender asked for. `since` (inclusive)
     and `until` (exclusive) are milliseconds since 1970 of the arrival. `code`
-    is that of the request or of one of its starts.
+    is that of the request or of one of its starts. `rule` made the request.
     """
 
     states: tuple[str, ...] = ()
@@ -109,37 +93,15 @@ class Filters:
     code: str | None = None
     dead_letters: bool = False
     held: bool = False
+    rule: str | None = None
 
 
-class Search:
+class Search(ReadOnlyJournal):
     """
-    One connection that reads the journal at *path*; a context manager.
+    Finds requests, and reads whole ones.
 
     All methods raise JournalError when the file cannot be read.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Self:
-        if not self.path.is_file():
-            raise JournalError(f"there is no journal at {self.path}")
-        with self._translated():
-            self._connection = _connect(self.path)
-            try:
-                self._check_format()
-            except BaseException:
-                self._connection.close()
-                raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._connection.close()
 
     def find(
         self,
@@ -158,7 +120,7 @@ class Search:
             among: Only these.
             before: Only those after this place in the list, the time of arrival and row of its last one.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             conditions = _conditions(connection, filters)
             if conditions is None:
                 return []
@@ -172,20 +134,20 @@ class Search:
 
     def after(self, row: int, limit: int) -> list[int]:
         """Return the next rows of requests that came after that one, oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = select(requests.c.id).where(requests.c.id > row).order_by(requests.c.id).limit(limit)
             return list(connection.execute(query).scalars())
 
     def named(self, request_id: str) -> list[int]:
         """Return the rows of all requests with that id, oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = select(requests.c.id).where(has_id(request_id))
             return list(connection.execute(query.order_by(requests.c.id)).scalars())
 
     def ids(self, begin: str) -> list[str]:
         """Return *begin* if it is the id of a request, else the first few ids that begin with it."""
         begin = begin.rstrip("…")
-        with self._reading() as connection:
+        with self.reading() as connection:
             if connection.execute(select(requests.c.id).where(has_id(begin)).limit(1)).first():
                 return [begin]
             if len(begin) < MIN_BEGIN:
@@ -204,25 +166,25 @@ class Search:
 
     def requests_rows(self, rows: Sequence[int]) -> list[RequestRows]:
         """Read whole requests, in the order of their ids."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return read(connection, rows)
 
     def dead_letters(self) -> list[int]:
         """Return the rows of the outbox that the broker does not take, oldest first."""
         query = select(outbox.c.id).where(is_dead_letter()).order_by(outbox.c.id)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return list(connection.execute(query).scalars())
 
     def held(self) -> list[int]:
         """Return the rows of the requests held since a backup was restored, oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = select(requests.c.id).where(is_held()).order_by(requests.c.id)
             return list(connection.execute(query).scalars())
 
     def still_dead_letters(self, rows: Sequence[int]) -> int:
         """Count those of these rows of the outbox that are still dead letters."""
         query = select(func.count()).where(outbox.c.id.in_(rows), outbox.c.quarantined_at.isnot(None))
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(query).scalar_one()
 
     def each(self, since: int | None, until: int | None, *, batch: int = 200) -> Iterator[RequestRows]:
@@ -234,7 +196,7 @@ class Search:
         """
         place = (since if since is not None else -1, -1)
         while True:
-            with self._reading() as connection:
+            with self.reading() as connection:
                 query = _in_order(tuple_(requests.c.received_at, requests.c.id) > place)
                 found = connection.execute(query.limit(batch)).all()
                 rows = [row.id for row in found if until is None or row.received_at < until]
@@ -246,57 +208,8 @@ class Search:
 
     def version(self) -> int:
         """Return a number that changes whenever another process has written."""
-        with self._reading(whole=False) as connection:
+        with self.reading(whole=False) as connection:
             return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
-
-    # ---- helpers
-
-    @contextmanager
-    def _reading(self, *, whole: bool = True) -> Iterator[Connection]:
-        """Return the connection; with *whole* all queries in the block see one state of the file."""
-        with self._translated():
-            if whole:
-                self._connection.exec_driver_sql("BEGIN")
-            try:
-                yield self._connection
-            finally:
-                self._connection.rollback()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except DBAPIError as error:
-            raise journal_error(self.path, error) from error
-
-    def _check_format(self) -> None:
-        known = text("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'")
-        if self._connection.execute(known).first() is None:
-            raise JournalError(f"{self.path} is not a journal of butler-mqtt")
-        version = self._connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        self._connection.rollback()
-        if version != FORMAT:
-            raise JournalError(
-                f"the journal {self.path} has format {version}, this butler-mqtt reads {FORMAT}: "
-                "use the version that writes it; the daemon brings older ones up when it starts"
-            )
-
-
-def _connect(path: Path) -> Connection:
-    connection = reading_engine(path).connect()
-    try:
-        connection.execute(text("SELECT 1 FROM sqlite_master"))
-    except DBAPIError as error:
-        connection.close()
-        unwritable = any(words in str(error.orig) for words in ("unable to open", "readonly database"))
-        if not unwritable or Path(f"{path}-wal").exists():
-            raise
-        # A copy in a folder where nobody may write: SQLite then has to know that nobody does.
-        query = {"mode": "ro", "immutable": "1", "uri": "true"}
-        url = URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
-        return create_engine(url, poolclass=NullPool).connect()
-    connection.rollback()
-    return connection
 
 
 # ---- searching
@@ -355,6 +268,9 @@ def _of_the_request(filters: Filters) -> list[ColumnElement[bool] | TextClause]:
         conditions.append(requests.c.sender == filters.sender)
     if filters.door is not None:
         conditions.append(requests.c.door == filters.door)
+    if filters.rule is not None:
+        ruled = requests.alias("ruled")
+        conditions.append(BY_ID.in_(select(ruled.c.id).where(ruled.c.rule == filters.rule)))
     return conditions
 
 
@@ -393,7 +309,7 @@ def _began_nothing() -> ColumnElement[bool]:
 def _tasks(connection: Connection, wanted: str) -> list[str]:
     """Return the ids of tasks with that id, or with that name when it was seen last."""
     wanted = wanted.casefold()
-    names: dict[str, str] = dict(connection.execute(_TASKS).all())
+    names: dict[str, str] = dict(connection.execute(task_rows.NAMES).all())
     names |= dict(connection.execute(select(starts.c.task_id, starts.c.task_name).where(planned())).all())
     return [task for task, name in names.items() if wanted in {task, name.casefold()}]
 

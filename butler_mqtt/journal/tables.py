@@ -35,7 +35,7 @@ sessions = Table(
 
 #: What a sender asked; `holds_id` is false where a repetition is a real retry. `reply` is for those who
 #: wait until it is decided, `final_reply` for those who wait until the executions ended. `tags` is the
-#: document's list of tags, for searching.
+#: document's list of tags, for searching; `rule` the rule that made the request of a message.
 requests = Table(
     "requests",
     metadata,
@@ -56,6 +56,7 @@ requests = Table(
     Column("reply", Text),
     Column("final_reply", Text),
     Column("tags", Text, Computed("json_extract(document, '$.tag')", persisted=True)),
+    Column("rule", Text),
 )
 # Two that share the requests: an index of all would be one more page to write with each.
 Index(
@@ -81,6 +82,7 @@ Index(
     sqlite_where=requests.c.closed_at.isnot(None),
 )
 Index("requests_by_tags", requests.c.tags, sqlite_where=requests.c.tags.isnot(None))
+Index("requests_by_rule", requests.c.rule, requests.c.id, sqlite_where=requests.c.rule.isnot(None))
 
 #: One stage of a request, numbered from 1. `not_found` is what its selectors did not find when they were
 #: resolved last, as in the reply. A request has rows here only if it has stages.
@@ -248,6 +250,65 @@ parameters = Table(
 )
 Index("parameters_by_key", parameters.c.namespace, parameters.c.key, unique=True)
 Index("parameters_expiring", parameters.c.expires_at, sqlite_where=parameters.c.expires_at.isnot(None))
+
+#: Topic filters of rules. The id is the Subscription Identifier, so that it is known to the broker for longer
+#: than a process lives, and is not used for another filter. `unwanted_at`: no rule has it any more, and the
+#: session has it still; without it any more the row is `gone_at`.
+rule_filters = Table(
+    "rule_filters",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("filter", Text, nullable=False),
+    Column("unwanted_at", Integer),
+    Column("gone_at", Integer),
+)
+
+#: The last messages that rules judged, with which a redelivery is compared: those of the session with the
+#: broker as it is now.
+rule_packets = Table(
+    "rule_packets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("packet_id", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+#: Messages of one rule and key that are to become one request. `settings` is the rule as it was when the
+#: first one came, `payload` to `received_at` are of the last; `first_moment` and `last_moment` are
+#: `clock.moment`s, which no clock that is set can shift, beside the times for after a reboot.
+rule_windows = Table(
+    "rule_windows",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("key", Text),
+    Column("settings", Text, nullable=False),
+    Column("first_at", Integer, nullable=False),
+    Column("last_at", Integer, nullable=False),
+    Column("first_moment", Integer, nullable=False),
+    Column("last_moment", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("topic", Text),
+    Column("properties", Text, nullable=False),
+    Column("received_at", Integer, nullable=False),
+)
+
+#: What became of the messages of each rule, since it was first seen.
+rule_counts = Table(
+    "rule_counts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("rule", Text, nullable=False, unique=True),
+    Column("started", Integer, nullable=False),
+    Column("unmatched", Integer, nullable=False),
+    Column("coalesced", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("error", Integer, nullable=False),
+    Column("last_at", Integer),
+    Column("matched_at", Integer),
+    Column("problem", Text),
+)
 
 #: One process start of the daemon on this journal.
 process_starts = Table(

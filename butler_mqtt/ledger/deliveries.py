@@ -41,7 +41,7 @@ class Deliveries:
     def delivered(self, row: int, arrival: Arrival, address: Address, wait: str) -> Delivery:
         """Record that the request *row* arrived, once more or for the first time."""
         identity = self._turn.new_id(tables.deliveries)
-        message = arrival.message
+        message, origin = arrival.message, arrival.origin
         correlation = message.correlation if message else None
         self._turn.unit.insert(
             tables.deliveries,
@@ -52,7 +52,7 @@ class Deliveries:
                 "principal": arrival.principal,
                 "received_at": arrival.received_at,
                 "payload": address.payload,
-                "topic": message.topic if message else None,
+                "topic": message.topic if message else origin.topic if origin else None,
                 "session": address.session if message else None,
                 "packet_id": message.packet_id if message else None,
                 "digest": address.digest,

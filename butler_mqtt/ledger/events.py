@@ -49,6 +49,7 @@ class Events:
             task,
             list(dict.fromkeys(start.request_id for start in starts)),
             execution_id=execution_id,
+            rule=next((start.rule for start in starts if start.rule is not None), None),
             **more,
         )
         first = starts[0]

@@ -75,9 +75,10 @@ class Incidents:
             self._turn.after(_log_execution, watch, ended, reason)
 
 
-def asked_by(door: str, sender: str | None) -> str:
-    """Name for people who sent a request, and the door it came through."""
-    return f"{sender}, {door}" if sender else door
+def asked_by(door: str, sender: str | None, rule: str | None = None) -> str:
+    """Name for people who sent a request, and the door it came through, or the rule that made it."""
+    came = f"{door} {rule}" if rule is not None else door
+    return f"{sender}, {came}" if sender else came
 
 
 def _log_decision(opened: OpenRequest, decision: Decision) -> None:
@@ -85,7 +86,7 @@ def _log_decision(opened: OpenRequest, decision: Decision) -> None:
         "request %s (%s)%s: selectors: %s; tasks to start: %s: %s; "
         "not allowed: %s; selectors that found none: %s",
         opened.request_id,
-        asked_by(opened.door, opened.request.sender),
+        asked_by(opened.door, opened.request.sender, opened.rule),
         ", a dry run" if opened.request.dry_run else "",
         len(opened.request.selectors),
         len(decision.tasks),
@@ -103,7 +104,7 @@ def _log_not_found(opened: OpenRequest, selectors: Sequence[Selector]) -> None:
     _log.warning(
         "request %s (%s): no task found for %s",
         opened.request_id,
-        asked_by(opened.door, opened.request.sender),
+        asked_by(opened.door, opened.request.sender, opened.rule),
         _some([_selector(one) for one in selectors], len(selectors)),
         extra={"action": "selector_not_found", "request_id": opened.request_id},
     )
@@ -113,7 +114,7 @@ def _log_denied(opened: OpenRequest, tasks: Sequence[Task]) -> None:
     _log.warning(
         "request %s (%s): not allowed by startTaskFilter.allowTask, or held back by allMustExist: %s",
         opened.request_id,
-        asked_by(opened.door, opened.request.sender),
+        asked_by(opened.door, opened.request.sender, opened.rule),
         _some([_task(one) for one in tasks], len(tasks)),
         extra={"action": "start_denied", "request_id": opened.request_id},
     )
@@ -153,7 +154,10 @@ def _log_execution(watch: Watch, ended: str, reason: str) -> None:
 
 
 def _requests(starts: Sequence[OpenStart]) -> str:
-    named = [f"{start.request_id} ({asked_by(start.door, start.sender)})" for start in starts[:MAX_NAMED]]
+    named = [
+        f"{start.request_id} ({asked_by(start.door, start.sender, start.rule)})"
+        for start in starts[:MAX_NAMED]
+    ]
     return f"request{'s' if len(starts) > 1 else ''} {_some(named, len(starts))}"
 
 

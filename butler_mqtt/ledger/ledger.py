@@ -11,6 +11,7 @@ from butler_mqtt.ledger.new_starts import NewStarts
 from butler_mqtt.ledger.notes import Notes
 from butler_mqtt.ledger.open_requests import OpenRequests
 from butler_mqtt.ledger.parameters import Parameters
+from butler_mqtt.ledger.rule_records import RuleRecords
 from butler_mqtt.ledger.runs import Runs
 from butler_mqtt.ledger.stage_records import StageRecords
 from butler_mqtt.ledger.starts import Starts
@@ -43,6 +44,7 @@ class Ledger:
         self.deliveries = Deliveries(turn, Callers(caller_seconds))
         self.notes = Notes(turn)
         self.parameters = Parameters(turn, max_keys)
+        self.rules = RuleRecords(turn)
         incidents = Incidents(turn)
         events = Events(self.deliveries, event_topic)
         new_starts = NewStarts(turn, if_running)

@@ -22,6 +22,7 @@ class Asked(Protocol):
     request_id: str
     request: Request
     door: str
+    rule: str | None
     expires_at: int | None
 
 
@@ -78,6 +79,7 @@ class NewStarts:
             door=asked.door,
             sender=asked.request.sender,
             stage=stage,
+            rule=asked.rule,
         )
         if owner is not None:
             owner.starts.append(start)

@@ -84,6 +84,7 @@ class OpenRequests:
             address.entered,
             expires_at,
             door=arrival.door,
+            rule=arrival.rule,
         )
         self.open[identity] = opened
         self.count += 1
@@ -100,8 +101,8 @@ class OpenRequests:
     ) -> Delivery:
         """Record a delivery that is refused on arrival, with its reply."""
         identity = self._turn.new_id(tables.requests)
-        answer = replies.encode(replies.refusal(request_id, error))
-        size = len(arrival.payload)
+        answer = replies.encode(replies.refusal(request_id, error, arrival.rule))
+        size = len(address.payload if arrival.origin is not None else arrival.payload)
         if size > BODY_BYTES:
             # Kept for finding the cause; a sender that goes wrong must not fill the disk.
             address = address._replace(payload=address.payload[:BODY_BYTES])
@@ -121,7 +122,8 @@ class OpenRequests:
             self._notes.cut(identity, size, BODY_BYTES)
         self._deliveries.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
-        self._report_refused(request_id, asked_by(arrival.door, request.sender if request else None), error)
+        by = asked_by(arrival.door, request.sender if request else None, arrival.rule)
+        self._report_refused(request_id, by, error)
         return delivery
 
     def repeated(
@@ -178,11 +180,12 @@ class OpenRequests:
         if isinstance(error, RefusedDecision):
             for task in error.decision.denied:
                 self._insert_start(opened, task, StartState.DENIED, error.decision)
-        answer = replies.encode(replies.refusal(opened.request_id, error))
+        answer = replies.encode(replies.refusal(opened.request_id, error, opened.rule))
         self._close(opened, answer, error.code)
         self._answer_all(opened, answer, error.code)
         self._let_go(opened)
-        self._report_refused(opened.request_id, asked_by(opened.door, opened.request.sender), error)
+        by = asked_by(opened.door, opened.request.sender, opened.rule)
+        self._report_refused(opened.request_id, by, error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
         """
@@ -231,14 +234,7 @@ class OpenRequests:
         opened.reply = replies.encode(answer)
         self._close(opened, opened.reply, None)
         self._answer_all(opened, opened.reply, str(answer["status"]), wait="started")
-        _log.info(
-            "request %s answered: %s, %s started of %s",
-            opened.request_id,
-            answer["status"],
-            answer["totalTasksStarted"],
-            len(opened.starts),
-            extra={"action": "request_answered", "request_id": opened.request_id},
-        )
+        self._turn.after(_log_answered, opened.request_id, answer, len(opened.starts))
         if opened.deliveries:
             self.finishing[opened.id] = opened
             self.finish_if_ended(opened)
@@ -275,7 +271,7 @@ class OpenRequests:
             return
         cancelled = replies.taken_back(opened)
         if cancelled is not None:
-            reply, status = replies.refusal(opened.request_id, cancelled), cancelled.code
+            reply, status = replies.refusal(opened.request_id, cancelled, opened.rule), cancelled.code
         else:
             reply = replies.reply(opened, at_the_end=True)
             status = str(reply["status"])
@@ -329,6 +325,8 @@ class OpenRequests:
                 "state": move(None, state, request_id),
                 "received_at": arrival.received_at,
                 "expires_at": expires_at,
+                # Without the column, so that a request without a rule costs no more than before.
+                **({} if arrival.rule is None else {"rule": arrival.rule}),
             },
         )
 
@@ -343,14 +341,7 @@ class OpenRequests:
         self._turn.unit.update(tables.requests, opened.id, state=state)
 
     def _report_refused(self, request_id: str, by: str, error: RequestError) -> None:
-        _log.warning(
-            "request %s (%s) refused: %s: %s",
-            request_id,
-            by,
-            error.code,
-            error.details,
-            extra={"action": "request_refused", "request_id": request_id},
-        )
+        self._turn.after(_log_refused, request_id, by, error)
         self._turn.alerting.refused(request_id, by, error.code, error.details)
 
 
@@ -368,3 +359,25 @@ def _bytes(answer: str, arrival: Arrival, address: Address, request: Request | N
     texts = (answer, document, address.payload, address.reply_topic or "")
     of_message = (message.topic, message.correlation or b"") if message is not None else ()
     return sum(map(len, texts)) + sum(map(len, of_message))
+
+
+def _log_answered(request_id: str, answer: Mapping[str, object], starts: int) -> None:
+    _log.info(
+        "request %s answered: %s, %s started of %s",
+        request_id,
+        answer["status"],
+        answer["totalTasksStarted"],
+        starts,
+        extra={"action": "request_answered", "request_id": request_id},
+    )
+
+
+def _log_refused(request_id: str, by: str, error: RequestError) -> None:
+    _log.warning(
+        "request %s (%s) refused: %s: %s",
+        request_id,
+        by,
+        error.code,
+        error.details,
+        extra={"action": "request_refused", "request_id": request_id},
+    )

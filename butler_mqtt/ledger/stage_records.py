@@ -81,6 +81,7 @@ class StageRecords:
             opened.door,
             opened.expires_at,
             to_ms(request.not_before),
+            rule=opened.rule,
         )
         opened.staged = staged
         at_once = not request.dry_run and (staged.not_before is None or staged.not_before <= now_ms())

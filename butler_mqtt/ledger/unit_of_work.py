@@ -30,6 +30,9 @@ class Counting(Protocol):
     def posted(self, seconds: float) -> None:
         """Count a POST that is submitted, *seconds* after its oldest request came."""
 
+    def rule_message(self, rule: str, outcome: str) -> None:
+        """Count what a rule made of a message."""
+
     def alert(self, target: str, outcome: str) -> None:
         """Count an alert that a target took or did not take."""
 
@@ -50,6 +53,9 @@ class NotCounting:
         """Do nothing."""
 
     def posted(self, seconds: float) -> None:
+        """Do nothing."""
+
+    def rule_message(self, rule: str, outcome: str) -> None:
         """Do nothing."""
 
     def alert(self, target: str, outcome: str) -> None:

@@ -29,7 +29,7 @@ from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.oversize import ProtocolError
 from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
 from butler_mqtt.mqtt.reconnect_pauses import MAX_BACKOFF_SECONDS, ReconnectPauses
-from butler_mqtt.repeated_lines import RepeatedLines
+from butler_mqtt.repeated_lines import RepeatedLines, end_of_outage
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 
@@ -282,7 +282,7 @@ class BrokerConnection:
             self.quiet = False
         session = f", {'resumed' if flags.session_present else 'new'} session" if self._keep_session else ""
         logger.log(
-            logging.DEBUG if self.quiet else logging.INFO,
+            (logging.DEBUG if self.quiet else logging.INFO) if gone is None else end_of_outage(gone),
             "Connected to %s as %s, MQTT %s%s%s",
             self.where,
             self.client_id,

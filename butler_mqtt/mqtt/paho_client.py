@@ -40,6 +40,7 @@ class BrokerLimits:
     retain_available: bool = True
     maximum_packet_size: int | None = None
     session_expiry_seconds: int | None = None
+    subscription_identifiers: bool = True
 
     @classmethod
     def of(cls, properties: Properties | None) -> BrokerLimits:
@@ -50,6 +51,7 @@ class BrokerLimits:
             retain_available=bool(getattr(properties, "RetainAvailable", 1)),
             maximum_packet_size=getattr(properties, "MaximumPacketSize", None),
             session_expiry_seconds=getattr(properties, "SessionExpiryInterval", None),
+            subscription_identifiers=bool(getattr(properties, "SubscriptionIdentifierAvailable", 1)),
         )
 
 

@@ -44,3 +44,13 @@ def stable_text(values: Mapping[str, Any]) -> str:
     lasting = {name: values[name] for name in _LASTING if name in values}
     # What the journal has of earlier messages was made of this text too: it must not change.
     return repr(lasting) if lasting else ""
+
+
+def identifiers_of(message: paho.MQTTMessage) -> tuple[int, ...]:
+    """Return the Subscription Identifiers of a message, none with MQTT 3.1.1."""
+    return tuple(getattr(message.properties, "SubscriptionIdentifier", ()))
+
+
+def user_properties_of(message: paho.MQTTMessage) -> tuple[tuple[str, str], ...]:
+    """Return the user properties of a message, in their order."""
+    return tuple((name, value) for name, value in getattr(message.properties, "UserProperty", ()))

@@ -148,7 +148,7 @@ class CancelRequests:
             starts = self._cancellation.open_starts(target.id)
         if opened.state is RequestState.DECIDED and target.row is not None:
             known = {start.id for start in starts}
-            more = {key: target.row[key] for key in ("request_id", "expires_at", "document", "door")}
+            more = {key: target.row[key] for key in ("request_id", "expires_at", "document", "door", "rule")}
             starts += [
                 self._stored.start({**row, **more}, None)
                 for row in queries.starts_covered(transaction, target.id, opened.id)

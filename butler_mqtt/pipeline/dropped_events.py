@@ -19,11 +19,13 @@ from butler_mqtt.domain.completions import (
     PublicationsLost,
     PublisherReady,
     Resolved,
+    RuleSessionBegan,
     SessionBegan,
 )
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline.held_arrivals import HeldArrivals
+from butler_mqtt.pipeline.rule_messages import RuleMessages
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
 
@@ -38,6 +40,7 @@ class DroppedEvents:
         outbox: Waits for confirmations.
         intake: Knows the session of each connection.
         held: Arrivals of earlier connections among them.
+        rules: Know the session of the connection of rules.
         alerts: Waits for what becomes of those that are being sent.
     """
 
@@ -48,6 +51,7 @@ class DroppedEvents:
         outbox: Outbox,
         intake: Intake,
         held: HeldArrivals,
+        rules: RuleMessages,
         alerts: Alerts,
     ) -> None:
         self._resolver = resolver
@@ -55,6 +59,7 @@ class DroppedEvents:
         self._outbox = outbox
         self._intake = intake
         self._held = held
+        self._rules = rules
         self._alerts = alerts
 
     def dropped(self, event: Completion) -> None:
@@ -67,19 +72,26 @@ class DroppedEvents:
                 self._resolver.dropped(event)
             case ExecutionsPolled():
                 self._dispatcher.tracker.polling = False
-            case PublicationConfirmed(identity):
-                self._outbox.dropped([identity])
-            case PublicationRefused():
-                self._outbox.dropped([event.id])
-            case PublicationsLost(identities):
-                self._outbox.dropped(identities, connection_ended=True)
             case AlertSent() | AlertNotSent():
                 self._alerts.dropped(event)
-            case PublisherReady():
-                self._outbox.connected()
+            case RuleSessionBegan():
+                self._rules.apply(event)
             case SessionBegan():
                 # In memory at least: without, nothing that comes again is recognised.
                 self._intake.session_changed(event.generation, event.present)
                 self._held.begin()
                 self._held.session_began(event)
                 self._held.commit()
+            case _:
+                self._of_publisher(event)
+
+    def _of_publisher(self, event: Completion) -> None:
+        match event:
+            case PublicationConfirmed(identity):
+                self._outbox.dropped([identity])
+            case PublicationRefused():
+                self._outbox.dropped([event.id])
+            case PublicationsLost(identities):
+                self._outbox.dropped(identities, connection_ended=True)
+            case PublisherReady():
+                self._outbox.connected()

@@ -10,6 +10,7 @@ from butler_mqtt.domain.completions import (
     Completion,
     PublicationConfirmed,
     PublisherReady,
+    RuleAcknowledgementsRead,
 )
 from butler_mqtt.domain.model import Arrival
 
@@ -19,7 +20,7 @@ MAX_EVENTS = 500
 LINGER_SECONDS = 0.01
 
 #: What nobody waits for, unless there is something to publish.
-_UNHURRIED = (AcknowledgementsRead, PublicationConfirmed, PublisherReady)
+_UNHURRIED = (AcknowledgementsRead, PublicationConfirmed, PublisherReady, RuleAcknowledgementsRead)
 
 
 class EventQueue:

@@ -20,10 +20,12 @@ from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.ledger.unit_of_work import Counting
 from butler_mqtt.pipeline.backlog import MAX_IN_MEMORY
+from butler_mqtt.pipeline.doorways import Acknowledging, RuleDoorway
 from butler_mqtt.pipeline.event_queue import EventQueue
 from butler_mqtt.pipeline.failed_turns import FailedTurns
 from butler_mqtt.pipeline.loop_timings import LoopTimings
-from butler_mqtt.pipeline.turns import Acknowledging, Turns
+from butler_mqtt.pipeline.rule_windows import WindowClock
+from butler_mqtt.pipeline.turns import Turns
 from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings
 
@@ -42,6 +44,7 @@ class Pipeline:
         timings: Pauses that no operator configures.
         qlik_timings: Those of the work with the Qlik server.
         in_memory: Requests kept in memory while their tasks are not known.
+        window_clock: The clock of coalesced messages; by default that of the machine since it was started.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Pipeline:
         timings: LoopTimings | None = None,
         qlik_timings: QlikTimings | None = None,
         in_memory: int = MAX_IN_MEMORY,
+        window_clock: WindowClock | None = None,
     ) -> None:
         self._journal = journal
         self._max_open = settings.start_task.max_open_requests
@@ -74,6 +78,7 @@ class Pipeline:
             timings=self._timings,
             qlik_timings=qlik_timings or QlikTimings(),
             in_memory=in_memory,
+            window_clock=window_clock,
         )
         self.resolver = self.turns.resolver
         self.dispatcher = self.turns.dispatcher
@@ -152,17 +157,18 @@ class Pipeline:
 
     # ---- the loop
 
-    def open(self, acknowledging: Acknowledging | None) -> None:
+    def open(self, acknowledging: Acknowledging | None, rule_door: RuleDoorway | None = None) -> None:
         """
         Open the journal and read what is open.
 
         Args:
             acknowledging: Sends the acknowledgements; None without MQTT.
+            rule_door: Sends those of messages for rules, and subscribes to their filters.
 
         Raises:
             JournalError: The journal cannot be used.
         """
-        self.turns.begin(acknowledging)
+        self.turns.begin(acknowledging, rule_door)
 
     def run(self) -> None:
         """
@@ -176,7 +182,9 @@ class Pipeline:
 
     def turn(self, timeout: float) -> None:
         """Take events from the queue, waiting at most *timeout* seconds for the first, and carry them out."""
-        happened = self._event_queue.take(timeout, linger=not self.turns.publishing)
+        due = self.turns.rules.next_due()
+        wait = timeout if due is None else max(0.0, min(timeout, due))
+        happened = self._event_queue.take(wait, linger=not self.turns.publishing)
         try:
             with logs.Together():
                 self.turns.carry_out(happened)

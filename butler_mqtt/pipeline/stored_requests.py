@@ -114,11 +114,17 @@ class StoredRequests:
             door=row["door"],
             sender=request.sender,
             skipped_result=row["skipped_result"],
+            rule=row["rule"],
         )
 
 
 def _of_request(opened: OpenRequest) -> dict[str, object]:
-    return {"request_id": opened.request_id, "expires_at": opened.expires_at, "door": opened.door}
+    return {
+        "request_id": opened.request_id,
+        "expires_at": opened.expires_at,
+        "door": opened.door,
+        "rule": opened.rule,
+    }
 
 
 def _staged_of(opened: OpenRequest) -> StagedRequest:
@@ -130,6 +136,7 @@ def _staged_of(opened: OpenRequest) -> StagedRequest:
         opened.door,
         opened.expires_at,
         to_ms(opened.request.not_before),
+        rule=opened.rule,
     )
     return opened.staged
 
@@ -138,7 +145,14 @@ def _staged(row: Row) -> StagedRequest:
     request = validation.reread(row["document"])
     not_before = to_ms(request.not_before)
     return StagedRequest(
-        row["id"], row["request_id"], request, None, row["door"], row["expires_at"], not_before
+        row["id"],
+        row["request_id"],
+        request,
+        None,
+        row["door"],
+        row["expires_at"],
+        not_before,
+        rule=row["rule"],
     )
 
 
@@ -155,6 +169,7 @@ def _request(row: Row) -> OpenRequest:
         row["reply"],
         door=row["door"],
         not_found=json.loads(row["not_found"] or "[]"),
+        rule=row["rule"],
     )
 
 

@@ -13,7 +13,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
 
 from butler_mqtt import __version__, clock
 from butler_mqtt.alerting.pipeline_alerts import Alerts
@@ -29,12 +28,11 @@ from butler_mqtt.domain.completions import (
     ParameterChange,
     Polled,
     Posted,
-    PublicationConfirmed,
-    PublicationRefused,
-    PublicationsLost,
-    PublisherReady,
     Reconfigured,
     Resolved,
+    RuleAcknowledgementsRead,
+    RuleFilterAnswered,
+    RuleSessionBegan,
     SessionBegan,
     StopAsked,
 )
@@ -45,18 +43,21 @@ from butler_mqtt.journal import held_requests, queries, tables
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.journal.transaction import Transaction
-from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
 from butler_mqtt.outbox.outbox import Outbox
+from butler_mqtt.pipeline import turn_parts
 from butler_mqtt.pipeline.backlog import Backlog
 from butler_mqtt.pipeline.cancel_requests import CancelRequests
 from butler_mqtt.pipeline.disk_guard import DiskGuard
+from butler_mqtt.pipeline.doorways import Acknowledging, RuleDoorway
 from butler_mqtt.pipeline.dropped_events import DroppedEvents
 from butler_mqtt.pipeline.expiry import Expiry
 from butler_mqtt.pipeline.held_arrivals import HeldArrivals
 from butler_mqtt.pipeline.journal_maintenance import JournalMaintenance
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.recovery import Recovery
+from butler_mqtt.pipeline.rule_messages import RuleMessages
+from butler_mqtt.pipeline.rule_windows import WindowClock
 from butler_mqtt.pipeline.stored_requests import StoredRequests
 from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.resolving.resolver import Resolver
@@ -65,13 +66,6 @@ from butler_mqtt.starting.dispatcher import Dispatcher
 from butler_mqtt.starting.stages import Stages
 
 _log = logging.getLogger("butler_mqtt.pipeline")
-
-
-class Acknowledging(Protocol):
-    """The side of the MQTT door that acknowledges messages."""
-
-    def acknowledge(self, packet_id: int, generation: int) -> None:
-        """Send the PUBACK of a message of the connection *generation*."""
 
 
 class Turns:
@@ -89,6 +83,7 @@ class Turns:
         timings: Pauses that no operator configures.
         qlik_timings: Pauses and intervals of the work with the Qlik server.
         in_memory: Requests kept in memory while their tasks are not known.
+        window_clock: The clock of coalesced messages.
     """
 
     def __init__(
@@ -104,11 +99,12 @@ class Turns:
         timings: LoopTimings,
         qlik_timings: QlikTimings,
         in_memory: int,
+        window_clock: WindowClock | None = None,
     ) -> None:
         self._max_open = settings.start_task.max_open_requests
         self._journal = journal
         self._rows = UnitOfWork(counting)
-        self._ledger = _ledger(settings, self._rows, refusals)
+        self._ledger = turn_parts.new_ledger(settings, self._rows, refusals)
         self.alerts = Alerts(settings.alerts, self._rows, emit, timings.alerts)
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
@@ -144,10 +140,11 @@ class Turns:
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = held = HeldArrivals(self._has_room)
-        self.dropped_events = DroppedEvents(
-            self.resolver, self.dispatcher, self._outbox, self._intake, held, self.alerts
-        )
-        self._acknowledge: Callable[[int, int], None] = lambda _packet_id, _generation: None
+        self.rules = RuleMessages(settings, self._rows, self._ledger, self._has_room, timer=window_clock)
+        waiting = (self._outbox, self._intake, held, self.rules, self.alerts)
+        self.dropped_events = DroppedEvents(self.resolver, self.dispatcher, *waiting)
+        self._acknowledge: turn_parts.Acknowledge = turn_parts.unacknowledged
+        self._acknowledge_rule: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._draining = False
         #: Set once every POST has its outcome on disk and every reply is with the broker, after `drain`.
         self.drained = threading.Event()
@@ -171,15 +168,22 @@ class Turns:
         """Start nothing new from now on."""
         self._draining = True
 
-    def begin(self, acknowledging: Acknowledging | None) -> None:
+    def begin(self, acknowledging: Acknowledging | None, rule_door: RuleDoorway | None = None) -> None:
         """
         Open the journal and read what is open.
+
+        Args:
+            acknowledging: Sends the acknowledgements of requests; None without MQTT.
+            rule_door: Sends those of messages for rules, and subscribes to their filters.
 
         Raises:
             JournalError: The journal cannot be used.
         """
         if acknowledging is not None:
             self._acknowledge = acknowledging.acknowledge
+        if rule_door is not None:
+            self._acknowledge_rule = rule_door.acknowledge
+            self.rules.begin(rule_door.subscribe)
         self._journal.open()
         self.reload(began=True)
 
@@ -216,6 +220,7 @@ class Turns:
                 self._intake.note_acknowledged()
             rows.unit.write(transaction)
         self._held.commit()
+        self.rules.commit()
         self.maintenance.commit()
         self.act(recorded)
 
@@ -223,17 +228,18 @@ class Turns:
         """Do what waited for the commit of the arrivals *recorded*; one fault must not stop the rest."""
         # POSTs first, for which somebody waits; the broker can wait for its PUBACKs.
         for effect in (*self._rows.urgent, *self._rows.effects):
-            _guarded(effect)
+            turn_parts.guarded(effect)
         for arrival in recorded:
             if arrival.message is not None:
-                _guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
+                turn_parts.guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
         self._intake.acknowledged(recorded)
+        turn_parts.guarded(self.rules.acknowledge, self._acknowledge_rule)
         self._outbox.add(self._rows.publications)
-        _guarded(self._outbox.publish)
+        turn_parts.guarded(self._outbox.publish)
         if not self._draining:
             # Last: begun beside the commit, such a read takes the time of the POST that waits for it.
-            _guarded(self.dispatcher.poll)
-            _guarded(self.resolver.renew)
+            turn_parts.guarded(self.dispatcher.poll)
+            turn_parts.guarded(self.resolver.renew)
 
     def reload(self, *, began: bool = False) -> None:
         """
@@ -256,6 +262,7 @@ class Turns:
             self._intake.load(transaction)
             self.alerts.load(transaction)
             self._recovery.load(transaction)
+            self.rules.load(transaction)
             self.maintenance.load(transaction)
             if began:
                 identity = self._rows.new_id(tables.process_starts)
@@ -297,8 +304,11 @@ class Turns:
             recorded.extend(arrivals)
             arrivals.clear()
 
+        self.rules.turn_begins(again=again)
         for one in happened:
-            if isinstance(one, Arrival):
+            if isinstance(one, Arrival) and one.door == "rule":
+                self.rules.add(one)
+            elif isinstance(one, Arrival):
                 if not held.holds(one, len(arrivals)):
                     arrivals.append(one)
             elif isinstance(one, (SessionBegan, AcknowledgementsRead)):
@@ -310,8 +320,18 @@ class Turns:
                 self._apply(one, transaction)
         if posted:
             self.dispatcher.posted(posted, transaction)
+        requests = bool(arrivals)
         receive()
+        if not self._draining:
+            self._judge(transaction, requests=requests, again=again)
         return recorded
+
+    def _judge(self, transaction: Transaction, *, requests: bool, again: bool) -> None:
+        """Judge messages for rules, behind the requests of the turn; record what they are made into."""
+        self.rules.step(transaction, requests=requests, again=again)
+        self._receive(transaction, self.rules.made, again=again)
+        for arrival, error in self.rules.refused:
+            self._intake.refuse(arrival, error)
 
     def _connection_event(self, event: SessionBegan | AcknowledgementsRead) -> None:
         """Apply what the door reports of its connection."""
@@ -333,25 +353,16 @@ class Turns:
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
                 self.stages.reconfigured(settings)
+                self.rules.reconfigured(settings)
                 self.alerts.reconfigured(settings.alerts, transaction)
+            case RuleSessionBegan() | RuleAcknowledgementsRead() | RuleFilterAnswered():
+                self.rules.apply(event)
             case AlertSent() | AlertNotSent() | AlertFactsRead():
                 self.alerts.apply(event)
             case ParameterChange():
                 self._ledger.parameters.apply(event)
             case _:
-                self._publisher_event(event)
-
-    def _publisher_event(self, event: Completion) -> None:
-        """Apply what the publisher reports."""
-        match event:
-            case PublicationConfirmed(identity):
-                self._outbox.confirmed(identity)
-            case PublicationRefused():
-                self._outbox.refused(event)
-            case PublicationsLost(identities, hung_up):
-                self._outbox.lost(identities, hung_up)
-            case PublisherReady():
-                self._outbox.connected()  # the turn itself publishes as much as there is room for
+                turn_parts.published(self._outbox, event)
 
     def _continue(self) -> None:
         if self._draining:
@@ -378,21 +389,3 @@ class Turns:
         if self._ledger.requests.count + coming >= self._max_open:
             return False
         return self.disk.has_room
-
-
-def _guarded(call: Callable[..., None], *arguments: object) -> None:
-    try:
-        call(*arguments)
-    except Exception:  # noqa: BLE001 -- what is on disk stays valid whatever a caller does with it
-        _log.exception("a call after the commit failed", extra={"action": "bug"})
-
-
-def _ledger(settings: Settings, rows: UnitOfWork, refusals: Refusals) -> Ledger:
-    return Ledger(
-        rows,
-        refusals=refusals,
-        event_topic=settings.mqtt.task_event_topic if settings.mqtt.enable else None,
-        if_running=settings.start_task.if_running,
-        caller_seconds=settings.rest.rest_wait_seconds,
-        max_keys=settings.key_value_store.max_keys_per_namespace,
-    )

@@ -109,6 +109,16 @@ class RepositoryConnection:
         """
         return self._lists.find(selectors)
 
+    def all_tasks(self) -> tuple[Task, ...] | None:
+        """
+        Read all tasks that the user sees; None where one list cannot be known to hold them whole.
+
+        Raises:
+            QlikUnavailable: The server could not be asked, retries included.
+            QlikRefused: The server refuses to answer.
+        """
+        return self._lists.whole()
+
     def start(self, task: Task) -> str | None:
         """
         Ask the server to run *task* once, now; one attempt.

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from butler_mqtt.qrs.answer_errors import PASSING, http_date, of_another, quoted
 from butler_mqtt.qrs.transport import HttpAnswer
-from butler_mqtt.repeated_lines import RepeatedLines
+from butler_mqtt.repeated_lines import LONG_OUTAGE_SECONDS, RepeatedLines, end_of_outage
 
 log = logging.getLogger("butler_mqtt.qrs")
 
@@ -73,6 +73,10 @@ class ServerState:
         """Remember that a call got no answer of the repository."""
         if self._reachable or self._unreachable_since is None:
             self._change(reachable=False, reason=reason)
+        elif not self._loud and self.monotonic() - self._unreachable_since >= LONG_OUTAGE_SECONDS:
+            # It began as one of many short ones, which are told once a minute, and goes on.
+            self._loud = True
+            self._log_unreachable(reason)
 
     def _change(self, *, reachable: bool, reason: str) -> None:
         with self._lock:
@@ -83,19 +87,22 @@ class ServerState:
         if not reachable:
             # One that comes and goes, as where only starts are answered with a page, must not fill the log.
             self._loud = self._lines.level(reason) > logging.DEBUG
-            log.log(
-                logging.WARNING if self._loud else logging.DEBUG,
-                "Qlik server %s is not reached: %s",
-                self.place,
-                reason,
-                extra={"action": "qrs_unreachable"},
-            )
+            self._log_unreachable(reason)
         elif since is not None:
             gone = self.monotonic() - since
             log.log(
-                logging.INFO if self._loud else logging.DEBUG,
+                end_of_outage(gone) if self._loud else logging.DEBUG,
                 "Qlik server %s is reached again after %.0f s",
                 self.place,
                 gone,
                 extra={"action": "qrs_reached"},
             )
+
+    def _log_unreachable(self, reason: str) -> None:
+        log.log(
+            logging.WARNING if self._loud else logging.DEBUG,
+            "Qlik server %s is not reached: %s",
+            self.place,
+            reason,
+            extra={"action": "qrs_unreachable"},
+        )

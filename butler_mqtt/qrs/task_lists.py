@@ -85,6 +85,25 @@ class TaskLists:
         tasks = {task.id: task for raw in entries if (task := json_fields.task(raw)) is not None}
         return {one: refused.get(one) or _matching(one, tasks) for one in wanted}
 
+    def whole(self) -> tuple[Task, ...] | None:
+        """
+        Read all tasks with one list; None where it may lack some, or something of them.
+
+        Raises:
+            QlikUnavailable: The server could not be asked.
+            QlikRefused: The server refuses to list tasks.
+        """
+        entries = json_fields.objects(self.read("/task/full"))
+        if not all(json_fields.shows_everything(raw) for raw in entries):
+            return None
+        try:
+            total = count_tasks(self.read)
+        except QlikRefused:
+            return None
+        if total is None or total > len(entries):
+            return None
+        return tuple(task for raw in entries if (task := json_fields.task(raw)) is not None)
+
     def _group(self, group: Sequence[Selector]) -> tuple[Entries, Refusals]:
         if self.form.concrete:
             # Kinds of tasks that are not in KINDS are seen in the common list only,

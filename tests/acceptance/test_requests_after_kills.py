@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from butler_mqtt.cli.requests_timeline import steps
+from butler_mqtt.audit.requests_timeline import steps
 from butler_mqtt.journal.search import Search
 from tests.acceptance.killing import MakeDaemon
 from tests.acceptance.relay import Relay

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import typer
 
-from butler_mqtt.cli import requests_command, requests_stages, requests_timeline
+from butler_mqtt.audit import requests_stages, requests_timeline
+from butler_mqtt.cli import requests_command
 from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES
 from tests.integration.requests.conftest import call, lines
 from tests.pipeline.harness import Harness

@@ -35,8 +35,8 @@ OURS = [
 BLOCKS = [block for page in OURS for block in blocks(page)]
 #: Commands of the contract, some with commands of their own.
 COMMANDS = {
-    *("run", "demo", "check", "health", "init", "start", "resolve", "requests", "simulate-qrs", "token"),
-    "alerts",
+    *("run", "demo", "check", "health", "init", "start", "resolve", "requests", "review", "simulate-qrs"),
+    *("token", "alerts"),
 }
 #: Names of the levels in `logging`.
 LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
@@ -96,9 +96,9 @@ def levels_in(node: ast.AST, modules: list[ast.Module]) -> set[str]:
         one.attr.lower() for one in ast.walk(node) if isinstance(one, ast.Attribute) and one.attr in LEVELS
     }
     called = {
-        one.func.attr
+        getattr(one.func, "attr", getattr(one.func, "id", None))
         for one in ast.walk(node)
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)
+        if isinstance(one, ast.Call)
     }
     # An attribute or an argument is what any module sets of its name.
     name = getattr(node, "attr", getattr(node, "id", None))

@@ -165,3 +165,32 @@ def test_a_decision_is_a_line_at_debug_only(harness: Harness, caplog: pytest.Log
         f"request b (erp, mqtt): selectors: 3; tasks to start: 1: task Sales ({task}) "
         "by taskName:0 and tag:2; not allowed: 0; selectors that found none: 1"
     )
+
+
+def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the ledger said became of requests, in order."""
+    said = [getattr(one, "action", "") for one in caplog.records if one.name == "butler_mqtt.ledger"]
+    return [one for one in said if one in {"request_answered", "request_refused", "stage_started"}]
+
+
+def test_a_stage_begins_before_the_request_is_answered(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "butler_mqtt")
+    # All in one turn, since the first stage has nothing to wait for.
+    harness.ask({"stages": [{"tag": "nothing"}, {"taskId": harness.site.add("Sales")}]})
+    assert actions(caplog) == ["stage_started", "request_answered"]
+
+
+@pytest.mark.parametrize("task_id", ["that", "abc"], ids=["answered", "refused"])
+def test_a_reply_that_had_to_be_written_again_is_logged_once(
+    harness: Harness, caplog: pytest.LogCaptureFixture, task_id: str
+) -> None:
+    caplog.set_level(logging.INFO, "butler_mqtt")
+    known = harness.site.add("Sales")
+    harness.turn()
+    harness.send({"requestId": "a", "taskId": known if task_id == "that" else task_id})
+    # Each transaction fails once.
+    harness.journal.faults.extend([("before", None), None] * 20)
+    harness.replied()
+    assert len(actions(caplog)) == 1

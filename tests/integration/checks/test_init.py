@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -214,23 +215,26 @@ TALK = {
 }
 
 
-def talk(folder: Path, answers: dict[str, str]) -> tuple[int, str]:
-    """Run it on a terminal; give the exit code and what it said."""
+def talk(folder: Path, answers: Mapping[str, str | Sequence[str]]) -> tuple[int, str]:
+    """Run it on a terminal; give the exit code and what it said. Several answers are given in turn."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         COMMAND, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     )
     os.close(theirs)
     said = ""
-    waiting = dict(answers)
+    waiting = [
+        (question, one)
+        for question, given in answers.items()
+        for one in ([given] if isinstance(given, str) else given)
+    ]
     try:
         # The end of a terminal is an error to whoever reads it.
         with contextlib.suppress(OSError):
             while part := os.read(ours, 4096).decode():
                 said += part
-                question = next(iter(waiting), None)
-                if question is not None and re.search(rf"{question}.*: $", said):
-                    os.write(ours, f"{waiting.pop(question)}\n".encode())
+                if waiting and re.search(rf"{waiting[0][0]}.*: $", said):
+                    os.write(ours, f"{waiting.pop(0)[1]}\n".encode())
         return process.wait(60), said
     finally:
         process.kill()
@@ -249,6 +253,42 @@ def test_a_terminal_is_asked_and_a_password_is_for_the_owner_only(tmp_path: Path
     assert written["configQRS"]["port"] == 9
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(
+    ("question", "answers", "why"),
+    [
+        ("Qlik Sense server", ["", "127.0.0.1:9"], "an answer is needed here"),
+        ("Qlik Sense server", [" ", "127.0.0.1:9"], "an answer is needed here"),
+        ("Qlik Sense server", ["sense:x", "127.0.0.1:9"], "'sense:x' is not HOST or HOST:PORT"),
+        ("Broker", ["broker:0", "127.0.0.1:9"], "'broker:0' is not HOST or HOST:PORT"),
+        ("Its password", ["", "s3cret"], "an answer is needed here"),
+        ("User at Qlik Sense", ["me", ""], "'me' is no user of Qlik Sense"),
+    ],
+)
+def test_a_question_that_is_asked_again_says_why(
+    tmp_path: Path, question: str, answers: list[str], why: str
+) -> None:
+    export(tmp_path)
+    code, said = talk(tmp_path, {**TALK, question: answers})
+    assert code == ExitCode.CONFIG, said
+    _, _, then = said.partition(why)
+    assert "; Ctrl-C ends this, and nothing is written" in then
+    assert re.search(rf"^{question}.*: ", then.replace("\r", ""), re.MULTILINE)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["Butler"]["configQRS"]["port"] == 9
+
+
+@pytest.mark.parametrize("options", [("--qlik-host", "127.0.0.1:9"), ("--from-butler", "butler.yaml")])
+def test_without_certificates_it_says_what_comes_next_and_promises_no_report(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "butler.yaml").write_text(BUTLER_8.format(broker=9, rest=9, host="127.0.0.1", port=9))
+    done = run(tmp_path, *options)
+    assert done.returncode == ExitCode.CONFIG
+    assert done.stdout.startswith("config.yaml is written")
+    assert "check reports" not in done.stdout
+    assert done.stderr.startswith("It cannot be used before this is mended; butler-mqtt check -c config.yaml")
+    assert "client.pem does not exist" in done.stderr
 
 
 def test_comments_and_all_other_lines_stay() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http import application
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
-from butler_mqtt.http.backend import Backend, Check, Listing, ListQuery
+from butler_mqtt.http.backend import Backend, Check, Listing, ListQuery, TaskListing, TaskQuery
 from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.http.server.listener import Listener
@@ -38,6 +38,7 @@ class Pipeline:
         self.bug: Exception | None = None
         self.checks = [Check("threads")]
         self.listing: Listing = lambda _query: []
+        self.tasks: TaskListing = lambda _query: []
 
     def emit(self, arrival: Arrival) -> None:
         """Store and answer, from another thread as the real one does."""
@@ -66,6 +67,9 @@ class Pipeline:
     def _list(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
         return self.listing(query)
 
+    def _task_list(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
+        return self.tasks(query)
+
     def core(self) -> Backend:
         """Return the callables the door is made with."""
         return Backend(
@@ -77,6 +81,7 @@ class Pipeline:
             readiness=lambda: self.checks,
             exposition=lambda: b"up 1\n",
             listing=self._list,
+            tasks=self._task_list,
         )
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
+import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from butler_mqtt.http.exposition import NUMBERS, STATES, Levels, exposition
 from butler_mqtt.http.metrics import Metrics
 from tests.integration.http.daemon_with_listeners import ListeningDaemon
+from tests.integration.http.grafana_schema import problems
 from tests.project import ROOT
 
 RULES = ROOT / "deploy/prometheus/alerts.yml"
@@ -121,13 +126,13 @@ def test_every_rule_is_documented_with_its_severity_and_no_other() -> None:
 
 def test_rules_and_dashboard_use_metrics_that_exist(tmp_path: Path) -> None:
     dashboard = json.loads(DASHBOARD.read_text())
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
-    used = set(re.findall(r"butler_mqtt_\w+", RULES.read_text() + " ".join(expressions)))
+    shown = expressions(dashboard)
+    used = set(re.findall(r"butler_mqtt_\w+", RULES.read_text() + " ".join(shown)))
     assert used <= names()
-    assert len(expressions) > 15
+    assert len(shown) > 15
     rules = [
         {"record": "checked", "expr": one.replace("$__rate_interval", "5m").replace("$instance", ".*")}
-        for one in expressions
+        for one in shown
     ]
     file = tmp_path / "rules.yml"
     file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
@@ -136,6 +141,55 @@ def test_rules_and_dashboard_use_metrics_that_exist(tmp_path: Path) -> None:
         ["promtool", "check", "rules", "--lint=none", str(file)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def expressions(dashboard: dict[str, Any]) -> list[str]:
+    """Return what the panels of a dashboard show."""
+    return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+
+
+def test_the_dashboard_shows_every_metric() -> None:
+    shown = " ".join(expressions(json.loads(DASHBOARD.read_text())))
+    families = {
+        family.name for family in text_string_to_metric_families(text()) if family.name.startswith("butler")
+    }
+    assert [name for name in sorted(families) if not re.search(rf"\b{name}(_total|_bucket)?\b", shown)] == []
+
+
+def test_no_two_panels_of_the_dashboard_have_one_id_or_one_place() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    places = [
+        (column, row)
+        for place in (panel["gridPos"] for panel in panels)
+        for column in range(place["x"], place["x"] + place["w"])
+        for row in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert len(set(places)) == len(places)
+    assert max(column for column, _ in places) < 24
+
+
+def test_grafana_knows_everything_of_the_dashboard() -> None:
+    assert problems(json.loads(DASHBOARD.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("panels", 1, "titel"), "x"),
+        (("panels", 1, "title"), 7),
+        (("panels", 1, "options", "colorMode"), "bright"),
+        (("panels", 1, "gridPos", "h"), "4"),
+        (("panels", 1, "fieldConfig", "defaults", "thresholds", "mode"), "relative"),
+        (("panels", 1, "targets", 0, "exp"), "up"),
+    ],
+    ids=lambda one: ".".join(map(str, one)) if isinstance(one, tuple) else str(one),
+)
+def test_a_mistake_in_a_dashboard_is_found(path: tuple[str | int, ...], value: object) -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    *way, last = path
+    reduce(getitem, way, dashboard)[last] = value
+    assert len(problems(dashboard)) == 1
 
 
 def test_every_metric_is_explained() -> None:

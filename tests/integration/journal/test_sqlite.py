@@ -203,6 +203,10 @@ def test_the_highest_id_of_each_table_is_returned(journal: Journal) -> None:
             "parameters": 0,
             "lives": 0,
             "notes": 0,
+            "rule_filters": 0,
+            "rule_packets": 0,
+            "rule_windows": 0,
+            "rule_counts": 0,
         }
 
 

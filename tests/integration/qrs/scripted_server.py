@@ -50,7 +50,8 @@ class Call:
 
     @property
     def filter(self) -> str:
-        raw = next(part for part in urlsplit(self.target).query.split("&") if part.startswith("filter="))
+        parts = urlsplit(self.target).query.split("&")
+        raw = next((part for part in parts if part.startswith("filter=")), "")
         return unquote(raw.removeprefix("filter="), errors="strict")
 
 

@@ -89,6 +89,8 @@ class Repository:
         kinds = {"reloadtask": {0, 3, 4}, "externalprogramtask": {1}, "usersynctask": {2}}
         if entity in kinds and task["taskType"] not in kinds[entity]:
             return False
+        if not text:
+            return True
         words = set(re.findall(r"'([^']*)'", text)) | set(re.findall(r"id eq ([0-9a-f-]{36})", text))
         if task["id"] in re.findall(r"id ne ([0-9a-f-]{36})", text):
             return False
@@ -153,6 +155,33 @@ def test_nothing_is_asked_for_nothing(server: Server, connection: RepositoryConn
     assert connection.find([]) == {}
     assert connection.find([tag("\ud800")]) == {tag("\ud800"): ()}
     assert server.calls == []
+
+
+def test_all_tasks_are_read_with_one_list_and_their_counts(
+    server: Server, connection: RepositoryConnection
+) -> None:
+    found = connection.all_tasks()
+    assert found is not None
+    assert ids(found) == [guid(1), guid(2), guid(3)]
+    assert [call.path for call in server.calls] == [
+        "/task/full",
+        "/reloadtask/count",
+        "/externalprogramtask/count",
+        "/usersynctask/count",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"limit": 2}, {"common_form": True}, {"has_concrete": False}],
+    ids=["cut", "without properties", "not counted"],
+)
+def test_a_list_that_may_lack_something_is_not_taken_for_all_tasks(
+    repository: Repository, connection: RepositoryConnection, changed: dict[str, object]
+) -> None:
+    for name, value in changed.items():
+        setattr(repository, name, value)
+    assert connection.all_tasks() is None
 
 
 def test_a_property_of_another_name_with_that_value_does_not_match(connection: RepositoryConnection) -> None:

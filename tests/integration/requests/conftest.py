@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from butler_mqtt.cli.daemon_commands import CommandLimits
 from butler_mqtt.cli.main import app
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.retention import PruningPace
+from butler_mqtt.pipeline.command_submission import CommandLimits
 from tests.acceptance.conftest import broker, make_daemon, qlik, qlik_server
 from tests.integration.requests.filling import fill
 from tests.pipeline.fixtures import MakeHarness, harness, making

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from butler_mqtt.audit.requests_again import retried
+from butler_mqtt.audit.requests_choice import Declined
 from butler_mqtt.checks import machine
-from butler_mqtt.cli.requests_choice import Declined
-from butler_mqtt.cli.requests_retry import FAILED, retried
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.daemon import service_status
@@ -29,7 +29,6 @@ from butler_mqtt.journal.sqlite import FORMAT, writing_engine
 from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.journal.upgrade import upgrade
 from butler_mqtt.pipeline.operator_commands import place
-from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, delivered, lines
 from tests.pipeline.harness import Harness
 from tests.pipeline.site_double import Crash, killed_after_effect
@@ -363,7 +362,7 @@ def test_what_is_held_is_neither_resent_nor_retried_nor_counted_as_dead_letter(
         assert done.exit_code == 1
         assert complaint in done.stderr
     with pytest.raises(Declined, match="request erp-2 is held"):
-        retried(MqttSettings(), harness.path, "erp-2", None, FAILED)
+        retried(harness.path, "erp-2")
     backlog = StatusReader(harness.path).backlog()
     assert (backlog.open_requests, backlog.outbox, backlog.dead_letters) == (0, 0, 0)
     assert "; held" in call("--journal", harness.path).stdout

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt.cli import requests_retry
-from butler_mqtt.cli.requests_choice import Declined
+from butler_mqtt.audit import requests_again
+from butler_mqtt.audit.requests_choice import Declined
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import tables
-from butler_mqtt.settings import MqttSettings
 from tests.integration.requests.conftest import call, lines, several
 from tests.pipeline.harness import Harness
 
@@ -64,12 +63,22 @@ def test_what_is_unknown_is_retried_only_on_demand(harness: Harness, tmp_path: P
     assert "mqttConfig.enable is false" in done.stderr
 
 
+def test_one_task_of_those_that_failed_can_be_asked_for_alone(harness: Harness) -> None:
+    both = [harness.site.add("Sales"), harness.site.add("Stock")]
+    harness.ask({"taskId": both, "requestId": "erp-1", "ifRunning": "skip"})
+    with harness.journal.transaction() as connection:
+        connection.execute(tables.starts.update().values(state="failed"))
+    assert requests_again.retried(harness.path, "erp-1")["taskId"] == both
+    again = requests_again.retried(harness.path, "erp-1", task_id=both[1])
+    assert (again["taskId"], again["ifRunning"]) == ([both[1]], "skip")
+
+
 # ---- an id that several requests had
 
 
 def retried(harness: Harness, number: int | None = None) -> Any:
     """Return the request that `retry erp-1` would send."""
-    return requests_retry.retried(MqttSettings(), harness.path, "erp-1", number, requests_retry.FAILED)
+    return requests_again.retried(harness.path, "erp-1", number)
 
 
 def test_after_a_conflict_a_retry_asks_which_request_is_meant(harness: Harness, tmp_path: Path) -> None:
@@ -147,7 +156,7 @@ def test_what_failed_in_stages_is_retried_in_stages(harness: Harness) -> None:
         harness.until(lambda task=task: harness.site.running(task))  # type: ignore[misc] # of now
         harness.site.end(task, status)
     harness.until(lambda: harness.rows(tables.starts)[2]["state"] == "notStarted")
-    again = requests_retry.retried(MqttSettings(), harness.path, "night", None, requests_retry.FAILED)
+    again = requests_again.retried(harness.path, "night")
     assert again["stages"] == [{"taskId": [tasks[1]]}, {"taskId": [tasks[2]], "name": "publish"}]
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from butler_mqtt.cli.requests_steps import Step
-from butler_mqtt.cli.requests_timeline import steps
+from butler_mqtt.audit.requests_steps import Step
+from butler_mqtt.audit.requests_timeline import steps
 from butler_mqtt.clock import now_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.request_rows import MAX_DELIVERIES, RequestRows
@@ -295,6 +295,26 @@ def test_an_id_that_nobody_used_ends_with_1_and_a_sentence(harness: Harness) -> 
     done = call("erp-9", "--journal", harness.path)
     assert (done.exit_code, done.stdout) == (1, "")
     assert "no request erp-9 is in " in done.stderr
+    assert "butler-mqtt requests lists the newest" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        (b'{"taskId":\n  "abc"}', '{"taskId": "abc"}'),
+        (b"start it \xff \x1b[2J", "start it \ufffd \\x1b[2J"),
+        (b"x" * 500, "x" * 399 + "\u2026"),
+        (b"", "nothing"),
+        (b"\n \n", "3 blanks"),
+    ],
+    ids=["an id that is none", "no JSON", "long", "empty", "blanks"],
+)
+def test_what_was_not_understood_is_shown_as_it_came(harness: Harness, payload: bytes, shown: str) -> None:
+    harness.send(payload)
+    harness.replied()
+    (row,) = harness.rows(tables.requests)
+    done = call(row["request_id"], "--journal", harness.path)
+    assert f"\n  received: {shown}\n" in done.stdout
 
 
 def test_names_cannot_forge_a_step_or_move_the_cursor(harness: Harness) -> None:

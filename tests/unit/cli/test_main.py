@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from butler_mqtt import __version__
 from butler_mqtt.cli.main import app
+from butler_mqtt.cli.service_places import SERVICE
 from butler_mqtt.contract import validation
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.settings import MqttSettings, RestSettings
@@ -36,7 +37,7 @@ def blocks(language: str) -> list[str]:
 def shell_lines() -> Iterator[list[str]]:
     for block in blocks("sh"):
         for line in block.splitlines():
-            yield [word for word in shlex.split(line) if word != "&"]
+            yield shlex.split(line)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,6 +78,7 @@ def test_where_there_is_no_configuration_the_way_to_one_is_named(
     assert "-c FILE" in done.stderr
     assert "butler-mqtt init" in done.stderr
     assert ("--journal FILE" in done.stderr) == (command == ["requests"])
+    assert (f"Nor does that of a service, {SERVICE.config}." in done.stderr) == (command != ["run"])
 
 
 def test_the_version_is_printed() -> None:
@@ -139,9 +141,9 @@ def test_the_readmes_shell_lines_are_real_commands() -> None:
             command.make_context(arguments[0], arguments[1:])
         elif program == "curl":
             assert arguments[2] == f"http://localhost:{RestSettings().server_port}/v4/reloadtask/-/start"
-        elif program in {"mosquitto_pub", "mosquitto_sub"}:
-            topic = arguments[arguments.index("-t") + 1]
-            assert topic in {MqttSettings().task_start_topic, MqttSettings().task_start_reply_topic}
+        elif program == "mosquitto_rr":
+            assert arguments[arguments.index("-t") + 1] == MqttSettings().task_start_topic
+            assert arguments[arguments.index("-e") + 1] == MqttSettings().task_start_reply_topic
     assert seen == {
         "make",
         "python3",
@@ -151,13 +153,16 @@ def test_the_readmes_shell_lines_are_real_commands() -> None:
         "sed",
         "butler-mqtt",
         "curl",
-        "mosquitto_pub",
-        "mosquitto_sub",
+        "mosquitto_rr",
     }
 
 
+def test_nothing_of_the_readme_is_left_running() -> None:
+    assert not re.search(r"&$", "".join(blocks("sh")), re.MULTILINE)
+
+
 def test_the_readmes_requests_are_valid() -> None:
-    options = {"mosquitto_pub": "-m", "curl": "-d"}
+    options = {"mosquitto_rr": "-m", "curl": "-d"}
     payloads = [line[line.index(options[line[0]]) + 1] for line in shell_lines() if line[0] in options]
     payloads += [block for block in blocks("json") if "status" not in json.loads(block)]
     assert len(payloads) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,28 @@ class TestSecrets:
         tokens = load(tmp_path, text).rest.tokens
         assert tokens == (Token("a", hashlib.sha256(b"hunter2").hexdigest()), Token("b", "ab" * 32))
         assert "hunter2" not in repr(tokens)
+
+    def test_a_token_has_a_role_and_may_end(self, tmp_path: Path) -> None:
+        entry = f"name: a, sha256: {'ab' * 32}, role: operator, expiresAt: 2031-01-31t08:00:00+01:00"
+        (token,) = load(tmp_path, f"restServerConfig: {{auth: {{tokens: [{{{entry}}}]}}}}").rest.tokens
+        assert token.role == "operator"
+        assert token.expires_at == datetime(2031, 1, 31, 7, tzinfo=UTC)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "fault"),
+        [
+            ("role", "admin", "allowed: sender, reader or operator"),
+            ("expiresAt", "2031-01-31", "allowed: a time with its offset"),
+            ("expiresAt", "2031-02-30T08:00:00Z", "which the calendar or the clock does not have"),
+        ],
+    )
+    def test_a_token_of_an_unknown_role_or_time_is_a_problem(
+        self, tmp_path: Path, key: str, value: str, fault: str
+    ) -> None:
+        tokens = f"[{{name: a, sha256: {'ab' * 32}, {key}: '{value}'}}]"
+        (problem,) = problems(tmp_path, f"restServerConfig: {{auth: {{tokens: {tokens}}}}}")
+        assert problem.startswith(f"line 3: Butler.restServerConfig.auth.tokens[0].{key}: is ")
+        assert fault in problem
 
     def test_no_problem_shows_a_secret(self, tmp_path: Path) -> None:
         text = """

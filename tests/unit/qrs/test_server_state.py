@@ -22,7 +22,7 @@ def test_an_outage_is_one_warning_and_its_end_one_line(caplog: pytest.LogCapture
         state.note_answer(HttpAnswer(200, b"{}"))
     assert [(one.levelname, getattr(one, "action", ""), one.getMessage()) for one in caplog.records] == [
         ("WARNING", "qrs_unreachable", "Qlik server sense:4242 is not reached: connection refused"),
-        ("INFO", "qrs_reached", "Qlik server sense:4242 is reached again after 60 s"),
+        ("WARNING", "qrs_reached", "Qlik server sense:4242 is reached again after 60 s"),
     ]
 
 
@@ -36,3 +36,32 @@ def test_a_server_that_comes_and_goes_is_one_warning_a_minute(caplog: pytest.Log
         now[0] += 5.0
     actions = [getattr(one, "action", "") for one in caplog.records]
     assert actions == ["qrs_unreachable", "qrs_reached"] * 2
+
+
+def test_an_outage_of_less_than_a_minute_ends_with_information(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "butler_mqtt")
+    now = [100.0]
+    state = ServerState("sense:4242", lambda: now[0])
+    state.note_failure("connection refused")
+    now[0] += 59.0
+    state.note_answer(HttpAnswer(200, b"{}"))
+    assert [one.levelname for one in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_an_outage_that_begins_as_one_of_many_short_ones_is_a_warning_once_it_lasts_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [100.0]
+    state = ServerState("sense:4242", lambda: now[0])
+    for _ in range(2):
+        state.note_answer(HttpAnswer(200, b"{}"))
+        state.note_failure("connection refused")
+    caplog.clear()
+    for _ in range(30):
+        now[0] += 10.0
+        state.note_failure("connection refused")
+    state.note_answer(HttpAnswer(200, b"{}"))
+    assert [(one.levelname, getattr(one, "action", "")) for one in caplog.records] == [
+        ("WARNING", "qrs_unreachable"),
+        ("WARNING", "qrs_reached"),
+    ]

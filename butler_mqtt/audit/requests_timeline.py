@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from butler_mqtt.cli import requests_stages
-from butler_mqtt.cli.requests_steps import Step
+from butler_mqtt.audit import requests_stages
+from butler_mqtt.audit.requests_steps import Step
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import held_requests
 from butler_mqtt.journal.request_rows import RequestRows

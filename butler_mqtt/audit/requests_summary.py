@@ -9,13 +9,15 @@ from typing import Any
 
 from butler_mqtt.contract import replies
 from butler_mqtt.domain.states import StartState
-from butler_mqtt.journal.request_rows import RequestRows
+from butler_mqtt.journal.request_rows import MAX_BEGIN, RequestRows
 from butler_mqtt.printable import counted
 
 Row = Mapping[str, Any]
 
 #: Names and selectors that are written out; of more only the number.
 _SHOWN = 2
+#: Characters that a list shows of what was not understood.
+_SHOWN_RECEIVED = 40
 #: Keys of a request that select tasks, in the order in which they are shown.
 _SELECTORS = ("taskId", "taskName", "tag", "customProperty")
 #: States of starts that nobody asked for.
@@ -36,10 +38,11 @@ _NOTHING = _WRONG - {StartState.FAILED, StartState.ABORTED, StartState.SKIPPED_B
 
 
 def origin(request_rows: RequestRows) -> str:
-    """Return the door, the token that was shown there, and what the sender calls itself."""
+    """Return the door with the rule if one made it, the token shown, and what the sender calls itself."""
     request = request_rows.request
     tokens = dict.fromkeys(row["principal"] for row in request_rows.deliveries if row["principal"])
-    parts = [request["door"], *(f"token {name}" for name in tokens)]
+    door = request["door"] if request["rule"] is None else f"{request['door']} {request['rule']}"
+    parts = [door, *(f"token {name}" for name in tokens)]
     return ", ".join([*parts, request["sender"]] if request["sender"] else parts)
 
 
@@ -54,8 +57,21 @@ def asked(request_rows: RequestRows, as_id: Callable[[str], str] = str) -> str:
         for value in _listed(holder.get(kind, []))
     ]
     if not selectors:
-        return "not readable" if not document else ", ".join(sorted(document))
+        return ", ".join(sorted(document)) or received(request_rows, _SHOWN_RECEIVED)
     return _some(selectors) + (" (dry run)" if document.get("dryRun") else "")
+
+
+def received(request_rows: RequestRows, length: int = MAX_BEGIN) -> str:
+    """Return what came in place of a request, as one line: the first *length* characters of it."""
+    if not request_rows.deliveries:
+        return "-"
+    first = request_rows.deliveries[0]
+    # SQLite has NULL for the beginning of an empty payload.
+    text = " ".join(bytes(first["begin"] or b"").decode(errors="replace").split())
+    if not text:
+        return "nothing" if not first["size"] else f"{first['size']} blanks"
+    whole = len(text) <= length and first["size"] <= MAX_BEGIN
+    return text if whole else text[: length - 1] + "…"
 
 
 def tasks(request_rows: RequestRows) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from butler_mqtt.cli.requests_steps import Step
+from butler_mqtt.audit.requests_steps import Step
 from butler_mqtt.journal.queries import Row
 from butler_mqtt.journal.request_rows import RequestRows
 

@@ -1,0 +1,400 @@
+"""
+Messages for rules, from arrival to requests.
+
+They are judged within a turn, behind its requests and for a limited time: a flood
+must not hold those up. What is made of one is on disk with the turn, before its PUBACK.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from butler_mqtt.clock import now_ms
+from butler_mqtt.contract import topics
+from butler_mqtt.contract.timestamps import stamp_ms
+from butler_mqtt.domain.completions import RuleAcknowledgementsRead, RuleFilterAnswered, RuleSessionBegan
+from butler_mqtt.domain.model import Arrival, RuleOrigin
+from butler_mqtt.errors import RequestError
+from butler_mqtt.journal import tables
+from butler_mqtt.journal.transaction import Transaction
+from butler_mqtt.ledger.ledger import Ledger
+from butler_mqtt.ledger.unit_of_work import UnitOfWork
+from butler_mqtt.pipeline import rule_judging
+from butler_mqtt.pipeline.rule_counts import RuleCounts
+from butler_mqtt.pipeline.rule_filters import RuleFilters
+from butler_mqtt.pipeline.rule_packets import RulePackets
+from butler_mqtt.pipeline.rule_queue import RuleQueue
+from butler_mqtt.pipeline.rule_windows import EndedWindow, RuleWindows, WindowClock
+from butler_mqtt.repeated_lines import RepeatedLines
+from butler_mqtt.settings import RuleSettings, Settings
+
+if TYPE_CHECKING:
+    from butler_mqtt.rules.message import DecodedMessage
+    from butler_mqtt.rules.rule import Rule
+    from butler_mqtt.rules.rule_set import RuleSet
+
+#: Seconds of one turn for which messages are judged.
+SLICE_SECONDS = 0.02
+#: While requests arrive: seconds of one turn, and how much of the time all turns may take for it.
+BUSY_SLICE_SECONDS = 0.001
+BUSY_SHARE = 0.05
+#: Seconds after the last request during which more are expected.
+BUSY_SECONDS = 0.25
+#: Windows that are ended in one turn.
+MAX_ENDED = 100
+#: Seconds between two warnings about one rule.
+WARN_SECONDS = 3600.0
+_MAX_WARNED = 1000
+
+_log = logging.getLogger("butler_mqtt.rules")
+
+
+class RuleMessages:
+    """
+    Judges messages, a turn's worth at a time.
+
+    Args:
+        settings: The whole configuration.
+        turn: Gathers the rows.
+        ledger: Writes them.
+        has_room: Whether there is room for one more request besides so many.
+        timer: The clock of windows.
+        monotonic: That of the time a turn may take, seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        turn: UnitOfWork,
+        ledger: Ledger,
+        has_room: Callable[[int], bool],
+        *,
+        timer: WindowClock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._turn = turn
+        self._has_room = has_room
+        self._monotonic = monotonic
+        self._rules = _rule_set(settings)
+        self._has_broker = settings.mqtt.enable
+        self._queue = RuleQueue()
+        self._calls: list[Arrival] = []
+        self._filters = RuleFilters(ledger.rules)
+        self._packets = RulePackets(ledger.rules, settings.mqtt.receive_maximum)
+        self._windows = RuleWindows(turn, ledger.rules, timer=timer)
+        self._counts = RuleCounts(turn, ledger.rules)
+        self._warned = RepeatedLines(monotonic, pause_seconds=WARN_SECONDS, most=_MAX_WARNED)
+        #: Until when requests are expected, and until when no message is judged beside them.
+        self._busy_until = float("-inf")
+        self._not_before = float("-inf")
+        self._subscribe: Callable[[Mapping[int, str], Mapping[int, str]], None] = lambda _wanted, _not: None
+        self.made: list[Arrival] = []
+        self.refused: list[tuple[Arrival, RequestError]] = []
+        self._judged: list[Arrival] = []
+        self.stale = 0  #: messages that arrived for filters which no rule has any more
+
+    # ---- what lasts
+
+    def begin(self, subscribe: Callable[[Mapping[int, str], Mapping[int, str]], None]) -> None:
+        """Have *subscribe* told which filters are wanted, and which not any more, whenever that changes."""
+        self._subscribe = subscribe
+
+    def load(self, transaction: Transaction) -> None:
+        """Read from the journal, in place of what is in memory; what waits to be judged stays."""
+        self._counts.load(transaction)
+        self._packets.load(transaction)
+        self._windows.load(transaction)
+        self._filters.load(transaction)
+        self._want()
+
+    def reconfigured(self, settings: Settings) -> None:
+        """Judge by other rules from now on; open windows go on under those they began with."""
+        self._rules = _rule_set(settings)
+        self._want()
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Return what is wrong with filters, by filter; may be read by any thread."""
+        wanted = self._filters.wanted
+        return {wanted[row]: text for row, text in list(self._filters.problems.items()) if row in wanted}
+
+    def next_due(self) -> float | None:
+        """Return in how many seconds there is something to do; None while only an arrival can bring it."""
+        ends = self._windows.next_end
+        if len(self._queue) and self._has_room(0):
+            waits = max(0.0, self._not_before - self._monotonic()) if self._is_busy() else 0.0
+            return waits if ends is None else min(waits, ends)
+        return ends
+
+    # ---- a turn
+
+    def turn_begins(self, *, again: bool) -> None:
+        """Forget what was made of messages in the last turn."""
+        self._queue.begin()
+        self._calls.clear()
+        self.made, self.refused, self._judged = [], [], []
+        self._packets.begin(self._turn.last_id(tables.rule_packets), again=again)
+
+    def add(self, arrival: Arrival) -> None:
+        """Have a message judged, in this turn or a later one; who calls a webhook need not wait."""
+        if arrival.webhook is not None and self._has_room(len(self._calls)):
+            self._calls.append(arrival)
+        else:
+            self._queue.add(arrival)
+
+    def apply(self, event: RuleSessionBegan | RuleAcknowledgementsRead | RuleFilterAnswered) -> None:
+        """Apply what the connection of rules reports."""
+        match event:
+            case RuleSessionBegan():
+                self._queue.session_began(event)
+                self._packets.session_began(event)
+            case RuleAcknowledgementsRead(generation, count):
+                self._packets.acknowledgements_read(generation, count)
+            case RuleFilterAnswered():
+                named: dict[str, list[str]] = {}
+                for topic_filter in self._filters.wanted.values():
+                    named[topic_filter] = [rule.name for rule in self._of_filter(topic_filter)]
+                self._filters.answered(event, named)
+
+    def step(self, transaction: Transaction, *, requests: bool, again: bool) -> None:
+        """
+        End windows and judge messages; what comes of it is in `made` and `refused`.
+
+        Args:
+            transaction: That of the turn.
+            requests: Requests arrived with this turn.
+            again: This turn was attempted before.
+        """
+        now = self._monotonic()
+        if requests:
+            self._busy_until = now + BUSY_SECONDS
+        if not (self._calls or len(self._queue) or len(self._windows)):
+            return
+        self._end_windows(transaction)
+        for call in self._calls:
+            self._judge(transaction, call, again=again)
+        busy = self._is_busy()
+        if len(self._queue) and not (busy and now < self._not_before):
+            began = self._monotonic()
+            until = began + (BUSY_SLICE_SECONDS if busy else SLICE_SECONDS)
+            while len(self._queue) and self._has_room(len(self.made)):
+                self._judge(transaction, self._queue.take(), again=again)
+                if self._monotonic() >= until:
+                    break
+            ended = self._monotonic()
+            self._not_before = ended + (ended - began) * (1 / BUSY_SHARE - 1)
+        self._counts.write()
+
+    def commit(self) -> None:
+        """Keep the changes of this turn."""
+        self._queue.commit()
+
+    def acknowledge(self, acknowledge: Callable[[int, int], None]) -> None:
+        """Have the messages acknowledged that were judged in this turn, which is on disk."""
+        messages = [one.message for one in self._judged if one.message is not None]
+        self._judged = []
+        for message in messages:
+            acknowledge(message.packet_id, message.generation)
+        self._packets.acknowledged(messages)
+
+    # ---- judging
+
+    def _is_busy(self) -> bool:
+        return self._monotonic() < self._busy_until
+
+    def _judge(self, transaction: Transaction, arrival: Arrival, *, again: bool) -> None:
+        """Judge one message by each of its rules."""
+        if arrival.given_up is not None and arrival.given_up():
+            return
+        self._judged.append(arrival)
+        message = arrival.message
+        if message is not None and message.retain:
+            # Seen with MQTT 3.1.1 only: it is old, and comes again with each subscription.
+            _log.log(
+                self._warned.level(f"retained {message.topic}"),
+                "a message retained on %s was acknowledged and not judged: rules are for live messages",
+                message.topic,
+                extra={"action": "rule_retained_ignored"},
+            )
+            return
+        if message is not None and not self._packets.is_new(message, again=again):
+            _log.info(
+                "packet %s for rules was delivered again by the broker; it was judged before",
+                message.packet_id,
+                extra={"action": "redelivery_recognised"},
+            )
+            return
+        rules = self._rules_for(arrival)
+        if not rules:
+            self._not_meant(arrival)
+            return
+        # Loaded already: there are rules.
+        from butler_mqtt.rules.message import DecodedMessage  # noqa: PLC0415 -- as above
+
+        decoded = DecodedMessage(rule_judging.message_of(arrival))
+        for rule in rules:
+            self._judge_by(transaction, rule, arrival, decoded)
+
+    def _judge_by(
+        self, transaction: Transaction, rule: Rule, arrival: Arrival, decoded: DecodedMessage
+    ) -> None:
+        judgement = rule_judging.judged(rule, decoded)
+        if isinstance(judgement, RequestError):
+            self._fail(rule.name, arrival, judgement)
+        elif judgement.outcome == "matched" and rule.settings.coalesce is not None:
+            self._coalesce(transaction, rule.settings, judgement.key, arrival, decoded)
+        elif judgement.outcome == "matched":
+            self._make(rule, arrival, decoded)
+        else:
+            problem = judgement.reason if judgement.outcome == "error" else None
+            self._counts.count(rule.name, str(judgement.outcome), problem)
+            if problem is not None:
+                self._warn(rule.name, problem)
+            self._answer(arrival, {"matched": False})
+
+    def _make(self, rule: Rule, arrival: Arrival, decoded: DecodedMessage) -> None:
+        """Make a request of a message that matches."""
+        body = rule_judging.rendered(rule, decoded, 1)
+        if isinstance(body, RequestError):
+            self._fail(rule.name, arrival, body)
+            return
+        self._counts.count(rule.name, "started")
+        self.made.append(
+            arrival._replace(payload=body, message=None, origin=rule_judging.origin_of(rule.name, arrival))
+        )
+
+    def _fail(self, rule: str, arrival: Arrival, error: RequestError) -> None:
+        self._counts.count(rule, "failed", error.details)
+        self.refused.append(
+            (arrival._replace(message=None, origin=rule_judging.origin_of(rule, arrival)), error)
+        )
+
+    def _coalesce(
+        self,
+        transaction: Transaction,
+        rule: RuleSettings,
+        key: str | None,
+        arrival: Arrival,
+        decoded: DecodedMessage,
+    ) -> None:
+        window, ended = self._windows.add(transaction, rule, key, decoded.message)
+        for one in ended:
+            self._make_of_window(one)
+        self._counts.count(rule.name, "coalesced")
+        self._answer(
+            arrival,
+            {
+                "matched": True,
+                "rule": rule.name,
+                "status": "coalesced",
+                "messages": window.count,
+                "startsAt": stamp_ms(self._windows.ends_at(window)),
+            },
+        )
+
+    def _end_windows(self, transaction: Transaction) -> None:
+        due = self._windows.due()
+        for _ in range(MAX_ENDED):
+            if not self._has_room(len(self.made)) or (window := next(due, None)) is None:
+                return
+            self._make_of_window(self._windows.end(transaction, window))
+
+    def _make_of_window(self, window: EndedWindow) -> None:
+        from butler_mqtt.rules.rule import Rule  # noqa: PLC0415 -- costly to load, and needed with rules only
+
+        settings, message = window.rule, window.message
+        origin = RuleOrigin(settings.name, message.payload, window.topic, window.messages)
+        arrival = Arrival("rule", b"", now_ms(), origin=origin)
+        body = rule_judging.rendered(Rule(settings), message, window.messages)
+        if isinstance(body, RequestError):
+            self._counts.count(settings.name, "failed", body.details)
+            self.refused.append((arrival, body))
+            return
+        self._counts.count(settings.name, "started")
+        self.made.append(arrival._replace(payload=body))
+
+    # ---- helpers
+
+    def _rules_for(self, arrival: Arrival) -> tuple[Rule, ...]:
+        """
+        Return the rules that judge this copy of a message.
+
+        Where several filters of one rule match its topic, the broker may send a
+        copy for each: that of the filter subscribed to first is judged.
+        """
+        if self._rules is None:
+            return ()
+        if arrival.webhook is not None:
+            rule = self._rules.of_webhook(arrival.webhook.rule)
+            return () if rule is None else (rule,)
+        message = arrival.message
+        if message is None or not message.filters:
+            return ()
+        wanted = self._filters.wanted
+        brought = [row for row in message.filters if row in wanted]
+        found = dict.fromkeys(rule for row in brought for rule in self._of_filter(wanted[row]))
+        if len(brought) == 1 and all(len(rule.settings.topics) == 1 for rule in found):
+            return tuple(found)
+        matching = [
+            row
+            for row, topic_filter in sorted(wanted.items())
+            if self._filters.working(row) and topics.matches(topic_filter, message.topic)
+        ]
+        return tuple(
+            rule
+            for rule in found
+            if next((row for row in matching if wanted[row] in rule.settings.topics), None)
+            in {*message.filters, None}
+        )
+
+    def _of_filter(self, topic_filter: str) -> tuple[Rule, ...]:
+        return () if self._rules is None else self._rules.of_filter(topic_filter)
+
+    def _not_meant(self, arrival: Arrival) -> None:
+        """Count a message for which there is no rule, or not on this copy of it."""
+        self._answer(arrival, {"matched": False})
+        message = arrival.message
+        if message is None or any(row in self._filters.wanted for row in message.filters or ()):
+            return
+        self.stale += 1
+        _log.log(
+            self._warned.level(f"stale {message.topic}"),
+            "a message on %s was acknowledged and not judged: no rule is for it any more",
+            message.topic,
+            extra={"action": "rule_message_stale"},
+        )
+
+    def _answer(self, arrival: Arrival, answer: Mapping[str, object]) -> None:
+        """Answer who called a webhook, once the turn is on disk."""
+        if arrival.on_stored is not None:
+            self._turn.after(arrival.on_stored, arrival.request_id)
+        if arrival.on_reply is not None:
+            self._turn.after(arrival.on_reply, json.dumps(answer))
+
+    def _warn(self, rule: str, problem: str) -> None:
+        if self._warned.level(f"error {rule}") == logging.DEBUG:
+            return
+        _log.warning(
+            "rule %s: when cannot be evaluated, so that the message does not match: %s; "
+            "butler-mqtt rules test shows it with a payload of yours",
+            rule,
+            problem,
+            extra={"action": "rule_error"},
+        )
+
+    def _want(self) -> None:
+        """Have the filters of the rules subscribed to once this turn is on disk."""
+        self._filters.want(self._rules.filters() if self._rules is not None and self._has_broker else ())
+        self._turn.after(self._subscribe, dict(self._filters.wanted), dict(self._filters.unwanted))
+
+
+def _rule_set(settings: Settings) -> RuleSet | None:
+    if not settings.rules:
+        return None
+    from butler_mqtt.rules.rule_set import RuleSet  # noqa: PLC0415 -- costly to load, and needed here only
+
+    return RuleSet(settings.rules)

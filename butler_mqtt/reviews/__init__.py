@@ -1,0 +1,1 @@
+"""Reviews: what senders ask for, held against what the Qlik server has; starts nothing."""
