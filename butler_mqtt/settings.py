@@ -45,6 +45,12 @@ class MqttSettings:
     reply_topic_allow: tuple[str, ...] = ("qliksense/#",)
     max_payload_bytes: int = 262144
     receive_maximum: int = 200
+    sender_topics: tuple[str, ...] = ()  #: those of `senders`
+
+    @property
+    def start_topics(self) -> tuple[str, ...]:
+        """The topics on which requests arrive, `task_start_topic` first."""
+        return (self.task_start_topic, *self.sender_topics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +181,38 @@ class RestSettings:
     tokens: tuple[Token, ...] = ()
 
 
+#: What a sender may do, unless `may` says less.
+ACTIONS = ("start", "cancel", "dryRun", "parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """
+    One entry of `senders`: where its requests come from, and what they may do.
+
+    `certificates` are common names of client certificates. `allow_task` is
+    enabled where it is there; None allows whatever `startTaskFilter` does.
+    """
+
+    name: str
+    topic: str | None = None
+    tokens: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    allow_task: StartTaskFilter | None = None
+    requests_per_minute: int | None = None
+    may: tuple[str, ...] = ACTIONS  #: of `ACTIONS`
+    sees_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WebPageSettings:
+    """Section `webPage`; `origins` are addresses as browsers have them, in lower case."""
+
+    enable: bool = False
+    origins: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class KeyValueStoreSettings:
     """Section `keyValueStore`; `endpoints` is Butler's `restServerEndpointsEnable.keyValueStore`."""
@@ -259,8 +297,8 @@ class Coalesce:
     its first. `key` is an expression; each of its values has a window of its own.
     """
 
-    quiet_seconds: float
-    max_seconds: float
+    quiet_seconds: float = 30.0
+    max_seconds: float = 300.0
     key: str | None = None
 
 
@@ -308,8 +346,11 @@ class Settings:
     start_task: StartTask = StartTask()
     journal: JournalSettings = JournalSettings()
     rest: RestSettings = RestSettings()
+    web_page: WebPageSettings = WebPageSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    senders: tuple[Sender, ...] = ()
+    unknown_senders: str = "allow"  #: "allow" or "deny"
     alerts: AlertSettings = AlertSettings()
     rules: tuple[RuleSettings, ...] = ()
     ignored: tuple[str, ...] = ()

@@ -93,9 +93,9 @@ def request_status(
 
 
 def _origin(request: Row) -> dict[str, object]:
-    """Return the door, the rule that made the request if one did, and what the sender calls itself."""
+    """Return the door, the rule that made the request if one did, and whose it is, or says it is."""
     made_by = {} if request.get("rule") is None else {"rule": request["rule"]}
-    return {"door": request["door"], **made_by, "sender": request["sender"]}
+    return {"door": request["door"], **made_by, "sender": request["identity"] or request["sender"]}
 
 
 def _have_open(stages: Sequence[Row]) -> bool:

@@ -36,6 +36,7 @@ from butler_mqtt.domain.completions import (
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Message, Publication
+from butler_mqtt.domain.senders import Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
@@ -312,10 +313,13 @@ class Daemon:
     def _apply(self, before: Settings, settings: Settings) -> None:
         if self._metrics is not None:
             self._metrics.know_rules(rule.name for rule in settings.rules)
-        if _told_to_the_pipeline(settings) != _told_to_the_pipeline(before):
-            self.pipeline.emit(Reconfigured(settings))
-        if self._metrics is not None:
             self._metrics.alert_targets(one.name for one in settings.alerts.targets)
+        judged = ("start_task_filter", "senders", "unknown_senders", "rules", "alerts")
+        if any(getattr(settings, name) != getattr(before, name) for name in judged):
+            # Before the door subscribes to topics of which the pipeline has to know.
+            self.pipeline.emit(Reconfigured(settings))
+        if self._door is not None and settings.mqtt != before.mqtt:
+            self._door.reconfigured(settings.mqtt)
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
         self._settings = settings
@@ -383,12 +387,7 @@ def _metrics(settings: Settings) -> Metrics | None:
         return None
     from butler_mqtt.http.metrics import Metrics  # noqa: PLC0415 -- loaded only where it is used
 
-    metrics = Metrics(rule.name for rule in settings.rules)
+    metrics = Metrics((rule.name for rule in settings.rules), Senders(settings).names)
     if settings.alerts.enable:
         metrics.alert_targets(one.name for one in settings.alerts.targets)
     return metrics
-
-
-def _told_to_the_pipeline(settings: Settings) -> tuple[object, ...]:
-    """Return the parts of the configuration that the pipeline takes over while it runs."""
-    return settings.start_task_filter, settings.rules, settings.alerts

@@ -13,12 +13,13 @@ from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.contract.task_status import task_status
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
+from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
 from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery, TaskQuery
 from butler_mqtt.http.certificate_expiry import files_of, remaining
 from butler_mqtt.http.exposition import Levels, exposition
-from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
@@ -97,6 +98,7 @@ class Listeners:
         self._sources = sources
         self._metrics = metrics
         self._status = StatusReader(journal)
+        self._senders = Senders(settings)
         self._journal = journal
         core = Backend(
             emit=sources.emit,
@@ -109,6 +111,7 @@ class Listeners:
             listing=self._listing,
             tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
+            senders=lambda: self._senders,
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
@@ -118,7 +121,8 @@ class Listeners:
 
                 def door(ending: asyncio.Event) -> Guard:
                     # As it was at the start: that decides whether it asks for tokens.
-                    guard = self._guard = application.rest(core, rest, ending)
+                    page = self._page(core, ending) if settings.web_page.enable else None
+                    guard = self._guard = application.rest(core, rest, ending, page=page)
                     guard.reconfigured(self._settings.rest)
                     return guard
 
@@ -148,8 +152,10 @@ class Listeners:
             listener.start()
 
     def reconfigured(self, settings: Settings) -> None:
-        """Judge callers by other tokens; certificates are read again anyway."""
+        """Judge callers by other tokens and senders; certificates are read again anyway."""
         self._settings = settings  # for an application that is still to be made
+        self._senders = Senders(settings)
+        self._metrics.know(self._senders.names)
         if self._guard is not None:
             self._guard.reconfigured(settings.rest)
 
@@ -157,6 +163,20 @@ class Listeners:
         """End; answers in progress have *timeout* seconds."""
         for listener in self._listeners:
             listener.stop(timeout)
+
+    def _page(self, core: Backend, ending: asyncio.Event) -> Page:
+        """Make the page for operators; what it needs is loaded only where it is on."""
+        from butler_mqtt.daemon.page_sources.page_sources import page_backend  # noqa: PLC0415 -- as above
+        from butler_mqtt.http.page.web_page import WebPage  # noqa: PLC0415 -- as above
+
+        backend = page_backend(
+            self._journal,
+            filters=_filters,
+            tasks=self._tasks,
+            levels=self._levels,
+            subscription=self._sources.subscription,
+        )
+        return WebPage(core, backend, self._settings, ending)
 
     # ---- what the pages show
 
@@ -166,27 +186,19 @@ class Listeners:
             return "the journal cannot be written"
         return None if self._sources.accepting() else "the disk is nearly full, or too many requests are open"
 
-    def _inquire(self, request_id: str) -> Mapping[str, object] | None:
+    def _inquire(self, request_id: str, caller: Caller = ANYBODY, /) -> Mapping[str, object] | None:
         rows = self._status.request(request_id)
-        if rows is None:
+        if rows is None or not caller.sees(rows.request["identity"]):
             return None
         return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
 
     def _listing(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
-        filters = Filters(
-            STATES.get(query.state or "", ()),
-            query.task,
-            query.tag,
-            since=query.since,
-            sender=query.sender,
-            code=query.code,
-        )
         return [
             (
                 (rows.request["received_at"], rows.request["id"]),
                 request_status(rows.request, rows.deliveries, rows.starts, held=rows.held),
             )
-            for rows in self._status.page(filters, query.limit + 1, query.before)
+            for rows in self._status.page(_filters(query), query.limit + 1, query.before)
         ]
 
     def _tasks(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
@@ -269,6 +281,18 @@ class Listeners:
             outbox=outbox,
             certificates=remaining(files_of(settings)),
         )
+
+
+def _filters(query: ListQuery) -> Filters:
+    return Filters(
+        STATES.get(query.state or "", ()),
+        query.task,
+        query.tag,
+        since=query.since,
+        sender=query.sender,
+        code=query.code,
+        owner=None if query.caller.sees_everything else query.caller.identity,
+    )
 
 
 def _key_values(settings: Settings, sources: Sources, journal: Path) -> KeyValueBackend | None:

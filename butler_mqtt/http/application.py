@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from butler_mqtt.contract import schema_errors
+from butler_mqtt.domain.senders import Caller
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api import description_page, interface_files, openapi_completion
 from butler_mqtt.http.api.key_values import KeyValueEndpoint
@@ -23,7 +24,7 @@ from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.api.task_list import TaskList
 from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
-from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.origins import OriginGuard
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.loopback import is_loopback
@@ -47,8 +48,9 @@ def rest(
     *,
     limit: RateLimit | None = None,
     start: StartEndpoint | None = None,
+    page: Page | None = None,
 ) -> Guard:
-    """Make the application of the REST listener; *limit* and *start* are made when absent."""
+    """Make the application of the REST listener, with *page*; *limit* and *start* are made when absent."""
     key_values = (
         KeyValueEndpoint(backend, backend.key_values, settings.max_body_bytes) if backend.key_values else None
     )
@@ -63,7 +65,8 @@ def rest(
 
     async def read(request: Request) -> Response:
         wait = _seconds(request.query_params.get("wait", "0"))
-        return await _state(backend, request.path_params["request_id"], wait, ending)
+        caller = backend.caller(request.scope["state"])
+        return await _state(backend, request.path_params["request_id"], caller, wait, ending)
 
     async def document(_request: Request) -> Response:
         return json_response(openapi_completion.document())
@@ -77,7 +80,7 @@ def rest(
     routes = [
         Route("/v4/reloadtask/start", start.__call__, methods=both),
         Route("/v4/reloadtask/{task_id}/start", start.__call__, methods=both),
-        Route("/v4/requests", RequestList(backend.listing).__call__, methods=["GET"]),
+        Route("/v4/requests", RequestList(backend).__call__, methods=["GET"]),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
         Route("/v4/requests/{request_id}/cancel", start.cancel, methods=both),
         Route("/v4/tasks", TaskList(backend.tasks).__call__, methods=["GET"]),
@@ -87,7 +90,8 @@ def rest(
         *interface_files.routes(),
         *_monitoring_routes(backend),
     ]
-    return Guard(_application(routes, backend.refused), settings, limit or RateLimit(), backend.refused)
+    app = _application(routes, backend.refused)
+    return Guard(app, settings, limit or RateLimit(), backend.refused, page=page)
 
 
 def monitoring(backend: Backend, settings: MonitoringSettings, max_body_bytes: int) -> ASGIApp:
@@ -145,12 +149,14 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
-async def _state(backend: Backend, request_id: str, wait: int, ending: asyncio.Event) -> Response:
+async def _state(
+    backend: Backend, request_id: str, caller: Caller, wait: int, ending: asyncio.Event
+) -> Response:
     """Return the state of a request; with *wait*, once it has finished or so many seconds are over."""
     end = asyncio.get_running_loop().time() + wait
     while True:
         try:
-            state = await asyncio.to_thread(backend.inquire, request_id)
+            state = await asyncio.to_thread(backend.inquire, request_id, caller)
         except JournalError as error:
             raise HttpRefusal("not_recorded", "Journal cannot be read", str(error)) from error
         if state is None:

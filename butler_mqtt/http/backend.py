@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
+from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
+from butler_mqtt.settings import Settings
+
+_NO_SENDERS = Senders(Settings())
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,9 @@ class ListQuery:
     Which requests a list shows; all that is given must hold.
 
     `state` is one of `request_list.STATES`, `task` an id or a name, `since` in
-    milliseconds since 1970. One more than `limit` is read. `before` is the time of arrival and
-    the row of the last request of the page before.
+    milliseconds since 1970. `caller` is who asks, and sees what it may. One more than
+    `limit` is read. `before` is the time of arrival and the row of the last request of
+    the page before.
     """
 
     limit: int
@@ -45,6 +51,14 @@ class ListQuery:
     code: str | None = None
     since: int | None = None
     before: tuple[int, int] | None = None
+    caller: Caller = ANYBODY
+
+
+class Inquiry(Protocol):
+    """Reads the present state of a request; raises JournalError."""
+
+    def __call__(self, request_id: str, caller: Caller = ANYBODY, /) -> Mapping[str, object] | None:
+        """Return the state, None for a request that is unknown or not shown to *caller*."""
 
 
 #: Reads requests, newest first, each with its time of arrival and row, and its state; raises JournalError.
@@ -94,16 +108,16 @@ class Backend:
 
     `emit` submits an arrival and never blocks. `obstacle` names why no request
     is accepted now, None while they are. `inquire` reads the present state of
-    a request from the journal (it may block for milliseconds), None for an
-    unknown one; raises JournalError. `refused` counts a request that the door
+    a request from the journal (it may block for milliseconds). `refused` counts a request that the door
     refused itself, by code. `health` and `readiness` return their checks,
     `exposition` the metrics as text in Prometheus' format (it may block).
-    `key_values` is None while there is no key-value store.
+    `key_values` is None while there is no key-value store. `senders` returns those of
+    the configuration as it is now.
     """
 
     emit: Callable[[Arrival], None]
     obstacle: Callable[[], str | None]
-    inquire: Callable[[str], Mapping[str, object] | None]
+    inquire: Inquiry
     refused: Callable[[str], None]
     health: Callable[[], Sequence[Check]]
     readiness: Callable[[], Sequence[Check]]
@@ -111,3 +125,10 @@ class Backend:
     listing: Listing
     tasks: TaskListing
     key_values: KeyValueBackend | None = None
+    senders: Callable[[], Senders] = lambda: _NO_SENDERS
+
+    def caller(self, state: Mapping[str, object]) -> Caller:
+        """Return who calls, by what the guard left in the `state` of the scope."""
+        principal, role = state.get("principal"), state.get("role", "sender")
+        name = principal if isinstance(principal, str) else None
+        return self.senders().of_caller(name, certified=bool(state.get("certified")), role=str(role))

@@ -35,7 +35,9 @@ sessions = Table(
 
 #: What a sender asked; `holds_id` is false where a repetition is a real retry. `reply` is for those who
 #: wait until it is decided, `final_reply` for those who wait until the executions ended. `tags` is the
-#: document's list of tags, for searching; `rule` the rule that made the request of a message.
+#: document's list of tags, for searching; `rule` the rule that made the request of a message. `sender` is
+#: what the body says; `identity` is where the request came from, NULL when no senders were configured
+#: (`domain.senders`).
 requests = Table(
     "requests",
     metadata,
@@ -56,6 +58,7 @@ requests = Table(
     Column("reply", Text),
     Column("final_reply", Text),
     Column("tags", Text, Computed("json_extract(document, '$.tag')", persisted=True)),
+    Column("identity", Text),
     Column("rule", Text),
 )
 # Two that share the requests: an index of all would be one more page to write with each.
@@ -74,7 +77,7 @@ Index(
 Index("requests_closed", requests.c.closed_at, sqlite_where=requests.c.closed_at.isnot(None))
 # All that lists are filtered by, so that a search reads a tenth of the file at most; in two, of which that of
 # open requests is short. The time of closing, so that SQLite need not read the row for the condition.
-_SEARCHED = ("received_at", "state", "door", "code", "sender", "closed_at")
+_SEARCHED = ("received_at", "state", "door", "code", "sender", "identity", "closed_at")
 Index("requests_open", *(requests.c[name] for name in _SEARCHED), sqlite_where=requests.c.closed_at.is_(None))
 Index(
     "requests_search",

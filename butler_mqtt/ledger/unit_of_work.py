@@ -30,6 +30,12 @@ class Counting(Protocol):
     def posted(self, seconds: float) -> None:
         """Count a POST that is submitted, *seconds* after its oldest request came."""
 
+    def asked(self, sender: str | None, outcome: str) -> None:
+        """Count a request of a sender: accepted, repeated, or why it was refused as it came."""
+
+    def denied(self, sender: str | None) -> None:
+        """Count a task that a request of a sender may not start."""
+
     def rule_message(self, rule: str, outcome: str) -> None:
         """Count what a rule made of a message."""
 
@@ -53,6 +59,12 @@ class NotCounting:
         """Do nothing."""
 
     def posted(self, seconds: float) -> None:
+        """Do nothing."""
+
+    def asked(self, sender: str | None, outcome: str) -> None:
+        """Do nothing."""
+
+    def denied(self, sender: str | None) -> None:
         """Do nothing."""
 
     def rule_message(self, rule: str, outcome: str) -> None:

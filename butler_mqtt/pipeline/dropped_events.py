@@ -83,9 +83,9 @@ class DroppedEvents:
                 self._held.session_began(event)
                 self._held.commit()
             case _:
-                self._of_publisher(event)
+                self._dropped_of_outbox(event)
 
-    def _of_publisher(self, event: Completion) -> None:
+    def _dropped_of_outbox(self, event: Completion) -> None:
         match event:
             case PublicationConfirmed(identity):
                 self._outbox.dropped([identity])

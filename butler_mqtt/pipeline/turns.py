@@ -113,12 +113,13 @@ class Turns:
             self._ledger,
             emit=emit,
             refresh=self.resolver.refresh,
+            gates=self.resolver.gates,
             timings=qlik_timings,
             server_time=server_time,
             our_user=settings.qrs.user_id,
         )
         pending, tracker = self.dispatcher.pending, self.dispatcher.tracker
-        self.stages = Stages(settings, self._ledger, pending, tracker, self.resolver.stage_questions)
+        self.stages = Stages(settings, self.resolver, self._ledger, pending, tracker)
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(settings.start_task.if_running)
@@ -127,22 +128,16 @@ class Turns:
         may_stop = settings.start_task.allow_stop
         self.cancels = CancelRequests(*parts, stored, self._intake.recorded, allow_stop=may_stop)
         self._recovery = Recovery(*parts, self.stages, stored, self.backlog, self.cancels)
-        self.expiry = Expiry(
-            self._ledger,
-            self.resolver,
-            self.dispatcher,
-            self.backlog,
-            server_time=server_time,
-            timings=timings,
-        )
+        self.expiry = Expiry(*parts, self.backlog, server_time=server_time, timings=timings)
         self.maintenance = JournalMaintenance(
             self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = held = HeldArrivals(self._has_room)
         self.rules = RuleMessages(settings, self._rows, self._ledger, self._has_room, timer=window_clock)
-        waiting = (self._outbox, self._intake, held, self.rules, self.alerts)
-        self.dropped_events = DroppedEvents(self.resolver, self.dispatcher, *waiting)
+        self.dropped_events = DroppedEvents(
+            *parts[1:], self._outbox, self._intake, held, self.rules, self.alerts
+        )
         self._acknowledge: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._acknowledge_rule: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._draining = False
@@ -352,7 +347,7 @@ class Turns:
                 self.dispatcher.apply(event)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
-                self.stages.reconfigured(settings)
+                self._intake.reconfigured(settings, transaction)
                 self.rules.reconfigured(settings)
                 self.alerts.reconfigured(settings.alerts, transaction)
             case RuleSessionBegan() | RuleAcknowledgementsRead() | RuleFilterAnswered():

@@ -82,7 +82,9 @@ def test_a_mail_has_the_first_line_as_its_subject_and_the_rest_as_its_text() -> 
     subject, _, text = block("alert").partition("\n\n")
     assert mail["Subject"] == subject
     plain = next(part for part in mail.walk() if part.get_content_type().startswith("text/"))
-    shown = re.sub(r"<[^>]+>", "\n", plain.get_payload(decode=True).decode())
+    content = plain.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    shown = re.sub(r"<[^>]+>", "\n", content.decode())
     assert [" ".join(line.split()) for line in shown.splitlines() if line.strip()] == [
         " ".join(line.split()) for line in text.splitlines()
     ]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from butler_mqtt.alerting.alert_timings import AlertTimings
+from butler_mqtt.domain.completions import Reconfigured
 from butler_mqtt.errors import OutcomeUnknown, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import AlertSettings, AlertTarget, Settings, StartTask
@@ -226,6 +227,47 @@ def test_a_target_that_never_answers_holds_up_neither_starts_nor_other_targets(
         assert silent.calls == 1
         (waiting, _sending) = [row for row in harness.rows(tables.alerts) if row["target"] == "slow"]
         assert waiting["sent_at"] is None
+
+
+def test_targets_that_change_in_the_turn_of_a_failure_lose_nothing_of_it(
+    make_harness: MakeHarness, hook: Webhook
+) -> None:
+    settings = alerting(hook.url)
+    harness = make_harness(settings, timings=QUICK)
+    task = harness.site.add("Sales")
+    harness.send({"requestId": "erp-1", "taskId": task})
+    harness.until(lambda: harness.site.running(task))
+    harness.site.end(task, 8)
+    more = (*settings.alerts.targets, AlertTarget("more", hook.url, on=()))
+    both = (settings, replace(settings, alerts=AlertSettings(True, more)))
+    for number in range(20):  # with each turn, so that it is that of the failure too
+        harness.pipeline.emit(Reconfigured(both[number % 2]))
+        harness.step()
+    harness.until(lambda: hook.came and not harness.rows(tables.alerts))
+    assert hook.titles() == ["butler-mqtt: task Sales failed"]
+
+
+def test_what_waits_for_a_target_that_is_taken_away_is_set_aside(make_harness: MakeHarness) -> None:
+    settings = alerting(f"json://127.0.0.1:{free_port()}/")
+    harness = make_harness(settings, timings=QUICK)
+    for name in ("Sales", "Orders"):
+        run(harness, harness.site.add(name), 8, f"erp-{name}")
+    other = AlertSettings(True, (AlertTarget("other", "json://127.0.0.1:9/"),))
+    harness.pipeline.emit(Reconfigured(replace(settings, alerts=other)))
+    harness.until(lambda: all(row["quarantined_at"] for row in harness.rows(tables.alerts)))
+    assert {row["reason"] for row in harness.rows(tables.alerts)} == {"the target is not configured any more"}
+
+
+def test_alerts_that_are_switched_on_again_go_on(make_harness: MakeHarness, hook: Webhook) -> None:
+    settings = alerting(f"json://127.0.0.1:{free_port()}/")
+    harness = make_harness(settings, timings=QUICK)
+    run(harness, harness.site.add("Sales"), 8, "erp-1")
+    harness.pipeline.emit(Reconfigured(Settings()))
+    harness.step()
+    assert [row["quarantined_at"] for row in harness.rows(tables.alerts)] == [None]
+    harness.pipeline.emit(Reconfigured(alerting(hook.url)))
+    harness.until(lambda: not harness.rows(tables.alerts))
+    assert hook.titles() == ["butler-mqtt: task Sales failed"]
 
 
 def test_while_alerts_are_off_nothing_is_written(harness: Harness) -> None:

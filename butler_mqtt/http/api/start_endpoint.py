@@ -118,6 +118,8 @@ class StartEndpoint:
                 extra={"action": "rest_key_values_ignored"},
             )
         elif self._store is not None and not await self._was_recorded(call.key):
+            if butler.key_values:
+                self._refuse_storing(request, starts=butler.request() is not None)
             for parameter, ttl_ms in butler.key_values:
                 await self._store(parameter, ttl_ms)
         if butler.unusable:
@@ -146,6 +148,14 @@ class StartEndpoint:
         state = await asyncio.to_thread(self._backend.inquire, request_id)
         return json_response(butler_form.answer(butler, state), headers=_location(request_id))
 
+    def _refuse_storing(self, request: Request, *, starts: bool) -> None:
+        """Refuse an array of which a sender may not do everything, before anything of it is stored."""
+        caller = self._backend.caller(request.scope["state"])
+        wanted = ["parameters", *(["start"] if starts else [])]
+        refusal = self._backend.senders().forbids(caller, *wanted)
+        if refusal is not None:
+            raise refusal
+
     async def _was_recorded(self, key: str | None) -> bool:
         """Return whether a request holds the id *key*: its repetition stores nothing again."""
         try:
@@ -168,6 +178,8 @@ class StartEndpoint:
                 # With an id from here, a transaction that is repeated finds the request it may have written.
                 request_id=call.key or str(uuid.uuid4()),
                 principal=request.scope["state"].get("principal"),
+                certified=request.scope["state"].get("certified", False),
+                role=request.scope["state"].get("role", "sender"),
                 on_stored=pending.on_stored,
                 on_reply=pending.on_reply,
                 given_up=pending.given_up,
