@@ -87,7 +87,7 @@ def _checked(settings: Settings) -> Iterator[Finding]:
     yield from machine.check(settings)
     yield from addresses.check(settings)
     if settings.mqtt.enable:
-        yield from broker.check(settings.mqtt, settings.start_task)
+        yield from broker.check(settings.mqtt, settings.start_task, settings.rules)
     yield from qlik.check(settings)
 
 

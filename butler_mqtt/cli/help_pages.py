@@ -27,6 +27,7 @@ ABOUT = {
     "requests": "audit.md",
     "review": "operations.md#Review",
     "alerts": "alerts.md",
+    "rules": "rules.md",
     "token": "rest.md#Who may ask",
 }
 #: The page about each exit code that an operator has to act on.

@@ -27,7 +27,7 @@ from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.parameter_rows import ParameterReader
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters
 from butler_mqtt.journal.status_rows import StatusReader
-from butler_mqtt.settings import Settings
+from butler_mqtt.settings import Settings, Webhook
 
 #: What the states of a list mean in the journal: of the request, or of one of its starts.
 STATES: Mapping[str, tuple[str, ...]] = {
@@ -112,6 +112,7 @@ class Listeners:
             tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
             senders=lambda: self._senders,
+            webhook=self._webhook,
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
@@ -178,6 +179,10 @@ class Listeners:
         )
         return WebPage(core, backend, self._settings, ending)
 
+    def _webhook(self, rule: str) -> Webhook | None:
+        """Return the webhook of an enabled rule, None without one."""
+        return next((one.webhook for one in self._settings.rules if one.name == rule and one.enable), None)
+
     # ---- what the pages show
 
     def _obstacle(self) -> str | None:
@@ -202,7 +207,13 @@ class Listeners:
         ]
 
     def _tasks(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
-        found = task_rows.page(self._journal, query.limit + 1, tag=query.tag, after=query.after)
+        found = task_rows.page(
+            self._journal,
+            query.limit + 1,
+            tag=query.tag,
+            after=query.after,
+            owner=_owner(query.caller),
+        )
         if found is None:
             return None
         return [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]
@@ -291,8 +302,13 @@ def _filters(query: ListQuery) -> Filters:
         since=query.since,
         sender=query.sender,
         code=query.code,
-        owner=None if query.caller.sees_everything else query.caller.identity,
+        owner=_owner(query.caller),
     )
+
+
+def _owner(caller: Caller) -> str | None:
+    """Return the identity whose requests alone a caller is shown, None for one that is shown all."""
+    return None if caller.sees_everything else caller.identity
 
 
 def _key_values(settings: Settings, sources: Sources, journal: Path) -> KeyValueBackend | None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp
 from butler_mqtt.contract import schema_errors
 from butler_mqtt.domain.senders import Caller
 from butler_mqtt.errors import JournalError, RequestError
-from butler_mqtt.http.api import description_page, interface_files, openapi_completion
+from butler_mqtt.http.api import description_page, interface_files, openapi_completion, webhook_call
 from butler_mqtt.http.api.key_values import KeyValueEndpoint
 from butler_mqtt.http.api.request_list import RequestList
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
@@ -83,15 +84,22 @@ def rest(
         Route("/v4/requests", RequestList(backend).__call__, methods=["GET"]),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
         Route("/v4/requests/{request_id}/cancel", start.cancel, methods=both),
-        Route("/v4/tasks", TaskList(backend.tasks).__call__, methods=["GET"]),
+        Route("/v4/rules/{rule}", start.webhook, methods=both),
+        Route("/v4/tasks", TaskList(backend).__call__, methods=["GET"]),
         *(key_values.routes() if key_values else ()),
         Route("/openapi.json", document, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
         *interface_files.routes(),
         *_monitoring_routes(backend),
     ]
-    app = _application(routes, backend.refused)
-    return Guard(app, settings, limit or RateLimit(), backend.refused, page=page)
+    return Guard(
+        _application(routes, backend.refused),
+        settings,
+        limit or RateLimit(),
+        backend.refused,
+        page=page,
+        signed=partial(webhook_call.is_signed, backend.webhook),
+    )
 
 
 def monitoring(backend: Backend, settings: MonitoringSettings, max_body_bytes: int) -> ASGIApp:

@@ -9,7 +9,7 @@ from typing import Protocol
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
-from butler_mqtt.settings import Settings
+from butler_mqtt.settings import Settings, Webhook
 
 _NO_SENDERS = Senders(Settings())
 
@@ -71,12 +71,14 @@ class TaskQuery:
     Which tasks a list shows, in the order of their names.
 
     `tag`: only those that a request selected by this tag, among their last starts. One more than
-    `limit` is read. `after` is the id of the last task of the page before.
+    `limit` is read. `after` is the id of the last task of the page before. Only what `caller` is
+    shown counts.
     """
 
     limit: int
     tag: str | None = None
     after: str | None = None
+    caller: Caller = ANYBODY
 
 
 #: Reads tasks, each with its id; None when there is no task `after`; raises JournalError.
@@ -111,8 +113,9 @@ class Backend:
     a request from the journal (it may block for milliseconds). `refused` counts a request that the door
     refused itself, by code. `health` and `readiness` return their checks,
     `exposition` the metrics as text in Prometheus' format (it may block).
-    `key_values` is None while there is no key-value store. `senders` returns those of
-    the configuration as it is now.
+    `webhook` returns that of the rule of a name, None without. `key_values` is None
+    while there is no key-value store. `senders` returns those of the configuration as
+    it is now.
     """
 
     emit: Callable[[Arrival], None]
@@ -125,6 +128,7 @@ class Backend:
     listing: Listing
     tasks: TaskListing
     key_values: KeyValueBackend | None = None
+    webhook: Callable[[str], Webhook | None] = lambda _rule: None
     senders: Callable[[], Senders] = lambda: _NO_SENDERS
 
     def caller(self, state: Mapping[str, object]) -> Caller:

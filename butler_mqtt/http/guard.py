@@ -74,6 +74,8 @@ class Guard:
         limit: How often each caller may send a request.
         refused: Counts refusals, by code.
         page: What answers at `/ui` and below, if anything does.
+        signed: Whether a path is that of a webhook whose callers sign the body: what is behind it checks
+            the signature, and no token is asked for.
     """
 
     #: Paths without authentication, so that a supervisor needs no token.
@@ -87,7 +89,9 @@ class Guard:
         refused: Callable[[str], None],
         *,
         page: Page | None = None,
+        signed: Callable[[str], bool] = lambda _path: False,
     ) -> None:
+        self._signed = signed
         self._app = app
         self._page = page
         self._tokens = rest.tokens
@@ -124,13 +128,14 @@ class Guard:
         request = HTTPConnection(scope)
         method: str = scope["method"]
         page = self._page if self._page is not None and _is_of_page(scope["path"]) else None
+        signed = method not in _SAFE and self._signed(scope["path"])
         try:
             principal, state = None, _NOBODY
-            if page is None and scope["path"] not in self.OPEN:
+            if not (signed or page is not None or scope["path"] in self.OPEN):
                 state = self._caller(request, method)
                 principal = state.principal
             self._check_rate(principal or f"address {_address(request)}")
-            if page is None:
+            if not (signed or page is not None):  # no page can make a browser sign
                 self._refuse_pages(request)
             if method in _SAFE:
                 refuse_long_body(request, self._max_body_bytes)

@@ -150,6 +150,11 @@ class Turns:
         return self._ledger.requests.count
 
     @property
+    def staged_requests(self) -> int:
+        """Count the requests of which a stage is not over, whether they have a reply or not."""
+        return len(self._ledger.stages.open)
+
+    @property
     def publishing(self) -> bool:
         """Return whether messages wait for room at the broker."""
         return self._outbox.pending
@@ -381,6 +386,7 @@ class Turns:
             self.cancels.receive(cancels, transaction)
 
     def _has_room(self, coming: int = 0) -> bool:
-        if self._ledger.requests.count + coming >= self._max_open:
+        # A request with stages is kept in memory beyond its reply, for hours.
+        if max(self.open_requests, self.staged_requests) + coming >= self._max_open:
             return False
         return self.disk.has_room

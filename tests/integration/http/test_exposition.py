@@ -34,6 +34,7 @@ def full() -> Metrics:
     metrics.start("started")
     metrics.ended("succeeded")
     metrics.posted(0.004)
+    metrics.alert_targets(["bi"])
     metrics.qrs_call("POST", "/task/a8b4c123-DEF4-5678-9abc-def012345678/start/synchronous", "201", 0.01)
     metrics.qrs_call("GET", "/task/full", "none", 5)
     return metrics

@@ -26,7 +26,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        (["ru"], ["run"]),
+        (["ru"], ["run", "rules"]),
         (["requests", "res"], ["resend", "restore", "resume"]),
         (["requests", "--st"], ["--state"]),
         (["start", "--if-running", ""], ["queue", "skip"]),

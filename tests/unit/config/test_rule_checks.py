@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -239,3 +241,26 @@ def test_a_rule_against_the_schema_does_not_hide_the_problems_of_another(tmp_pat
         "rules:\n  - {name: A, topic: a, start: {tag: x}}\n  - {name: b, topic: b, when: x, start: {tag: x}}"
     )
     assert [problem.split(": ")[0] for problem in problems(tmp_path, text)] == ["line 4", "line 5, column 33"]
+
+
+_LOADED = """
+import sys
+from pathlib import Path
+from butler_mqtt.config import loader
+loader.load(Path(sys.argv[1]), {})
+print([name for name in ("celpy", "lark", "re2") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "loaded"),
+    [("[]", []), ("[{name: a, topic: a, when: payload.a, start: {tag: x}}]", ["celpy", "lark", "re2"])],
+    ids=["no rules", "a rule"],
+)
+def test_the_language_of_rules_is_loaded_for_those_who_have_some(
+    tmp_path: Path, rules: str, loaded: list[str]
+) -> None:
+    load(tmp_path, f"rules: {rules}")
+    arguments = [sys.executable, "-c", _LOADED, str(tmp_path / "config.yaml")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(loaded)
