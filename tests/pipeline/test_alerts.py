@@ -17,7 +17,7 @@ from tests.integration.alerting.targets import Webhook, webhook
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import SHORT_LOOP, Harness
 
-QUICK = replace(SHORT_LOOP, alerts=AlertTimings(first_pause=0.01, most_pause=0.05, give_up=0.3))
+QUICK = replace(SHORT_LOOP, alerts=AlertTimings(first_pause=0.01, most_pause=0.05))
 
 
 @pytest.fixture
@@ -202,8 +202,7 @@ def test_a_target_that_comes_back_gets_what_waited_and_is_healthy_again(
     make_harness: MakeHarness, hook: Webhook
 ) -> None:
     hook.status = 503
-    timings = replace(QUICK, alerts=replace(QUICK.alerts, give_up=60.0))
-    harness = make_harness(alerting(hook.url), timings=timings)
+    harness = make_harness(alerting(hook.url), timings=QUICK)
     run(harness, harness.site.add("Sales"), 8, "erp-1")
     harness.until(lambda: hook.calls >= 2)
     hook.status = 200
