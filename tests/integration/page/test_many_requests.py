@@ -33,11 +33,9 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> PageBackend:
 
     def tasks(query: TaskQuery) -> list[tuple[str, Any]] | None:
         found = task_rows.page(journal, query.limit + 1, tag=query.tag, after=query.after)
-        return (
-            None
-            if found is None
-            else [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]
-        )
+        if found is None:
+            return None
+        return [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]
 
     def filters(query: ListQuery) -> Filters:
         return Filters((query.state,) if query.state else (), query.task, query.tag, sender=query.sender)
