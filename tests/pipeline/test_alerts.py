@@ -16,6 +16,8 @@ from tests.brokers import free_port, until
 from tests.integration.alerting.targets import Webhook, webhook
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import SHORT_LOOP, Harness
+from tests.pipeline.rule_fixtures import MakeRules
+from tests.pipeline.rule_harness import rule
 
 QUICK = replace(SHORT_LOOP, alerts=AlertTimings(first_pause=0.01, most_pause=0.05))
 
@@ -282,3 +284,12 @@ def test_a_dead_letter_is_told(make_harness: MakeHarness, hook: Webhook) -> None
     harness.until(lambda: hook.came)
     assert hook.titles() == ["butler-mqtt: a reply for qliksense/task/start/reply cannot be delivered"]
     assert "Requested by: erp-1" in hook.came[0]["message"]
+
+
+def test_a_message_that_a_rule_cannot_make_a_request_of_is_told_with_the_rule(
+    make_rules: MakeRules, hook: Webhook
+) -> None:
+    harness = make_rules(rule(payload="json"), alerts=alerting(hook.url, on=("ruleFailed",)).alerts)
+    harness.published("erp/orders", b"no JSON")
+    harness.until(lambda: hook.came)
+    assert hook.titles() == ["butler-mqtt: a message could not be made a request (rule orders)"]
