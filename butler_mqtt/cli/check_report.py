@@ -76,7 +76,7 @@ def _findings(settings: Settings, save: Path | None) -> Iterator[Finding]:
 
 def _checked(settings: Settings) -> Iterator[Finding]:
     # Loaded here: the other commands need none of it.
-    from butler_mqtt.checks import addresses, broker, machine, qlik  # noqa: PLC0415 -- see above
+    from butler_mqtt.checks import addresses, broker, machine, qlik, rest_tokens  # noqa: PLC0415 -- see above
 
     yield ok("configuration", "the file is valid")
     if not settings.mqtt.enable and not settings.rest.enable:
@@ -85,6 +85,7 @@ def _checked(settings: Settings) -> Iterator[Finding]:
         )
     yield from machine.check(settings)
     yield from addresses.check(settings)
+    yield from rest_tokens.check(settings.rest)
     if settings.mqtt.enable:
         yield from broker.check(settings.mqtt, settings.start_task)
     yield from qlik.check(settings)
