@@ -29,15 +29,18 @@ class Problem:
     One thing wrong in a configuration file.
 
     `line` counts from 1 and is None where no line can be named (a missing key
-    at the root, a value from the environment).
+    at the root, a value from the environment); `column` is that of a place
+    inside a value.
     """
 
     path: str
     message: str
     line: int | None = None
+    column: int | None = None
 
     def __str__(self) -> str:
-        place = f"line {self.line}: " if self.line else ""
+        column = f", column {self.column}" if self.column else ""
+        place = f"line {self.line}{column}: " if self.line else ""
         return f"{place}{self.path}: {self.message}"
 
 

@@ -94,6 +94,12 @@ class QrsSettings:
         return self.authentication != "certificates"
 
     @property
+    def user_id(self) -> str:
+        """The user id of the header `X-Qlik-User`, which sessions show after the directory; else empty."""
+        users = (value for name, value in self.headers if name.lower() == "x-qlik-user")
+        return next(users, "").rpartition("=")[2].strip()
+
+    @property
     def root(self) -> str:
         """The path of the repository's calls, without a slash at its end."""
         return f"/{self.virtual_proxy}/qrs" if self.virtual_proxy else "/qrs"
@@ -200,6 +206,14 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class WebPageSettings:
+    """Section `webPage`; `origins` are addresses as browsers have them, in lower case."""
+
+    enable: bool = False
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class KeyValueStoreSettings:
     """Section `keyValueStore`; `endpoints` is Butler's `restServerEndpointsEnable.keyValueStore`."""
 
@@ -283,8 +297,8 @@ class Coalesce:
     its first. `key` is an expression; each of its values has a window of its own.
     """
 
-    quiet_seconds: float
-    max_seconds: float
+    quiet_seconds: float = 30.0
+    max_seconds: float = 300.0
     key: str | None = None
 
 
@@ -331,6 +345,7 @@ class Settings:
     start_task: StartTask = StartTask()
     journal: JournalSettings = JournalSettings()
     rest: RestSettings = RestSettings()
+    web_page: WebPageSettings = WebPageSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
     senders: tuple[Sender, ...] = ()

@@ -84,9 +84,9 @@ def tasks(request_rows: RequestRows) -> str:
     return _some([start["task_name"] for start in request_rows.starts]) if request_rows.starts else "-"
 
 
-def state(request_rows: RequestRows) -> tuple[str, str]:
-    """Return what became of a request, and the colour for it."""
-    text, style = _state(request_rows)
+def state(request_rows: RequestRows, *, names: bool = True) -> tuple[str, str]:
+    """Return what became of a request, with *names* of the tasks that went wrong, and the colour for it."""
+    text, style = _state(request_rows, names=names)
     if request_rows.dead_letters:
         text += f"; {counted(len(request_rows.dead_letters), 'dead letter')}"
     return text + ("; held" if request_rows.held else ""), style
@@ -105,14 +105,14 @@ def outcome(request_rows: RequestRows) -> str | None:
     return replies.outcome(states, _missing(request))
 
 
-def _state(request_rows: RequestRows) -> tuple[str, str]:
+def _state(request_rows: RequestRows, *, names: bool) -> tuple[str, str]:
     request, parts = request_rows.request, []
     by_state: dict[str, list[Row]] = defaultdict(list)
     for start in request_rows.starts:
         by_state[start["state"]].append(start)
     for name, starts in by_state.items():
         failed = name in _WRONG
-        parts.append(f"{len(starts)} {name}" + (_which(starts) if failed else ""))
+        parts.append(f"{len(starts)} {name}" + (_which(starts, names=names) if failed else ""))
     missing = len(_missing(request))
     if missing:
         parts.append(f"{missing} not found")
@@ -128,10 +128,11 @@ def _state(request_rows: RequestRows) -> tuple[str, str]:
     return text, "green" if outcome(request_rows) else "yellow"
 
 
-def _which(starts: Sequence[Row]) -> str:
-    codes = {start["code"] for start in starts if start["code"]}
-    code = f"{', '.join(sorted(codes))}: " if codes else ""
-    return f" ({code}{_some([start['task_name'] for start in starts])})"
+def _which(starts: Sequence[Row], *, names: bool) -> str:
+    codes = ", ".join(sorted({start["code"] for start in starts if start["code"]}))
+    which = _some([start["task_name"] for start in starts]) if names else ""
+    shown = ": ".join(part for part in (codes, which) if part)
+    return f" ({shown})" if shown else ""
 
 
 def _missing(request: Row) -> list[Any]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from butler_mqtt.checks import broker_certificates, broker_limits, broker_login
+from butler_mqtt.checks import broker_certificates, broker_limits, broker_login, rule_topics
 from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.probe import SESSION_SECONDS, Probe, ProbeRefused
-from butler_mqtt.settings import MqttSettings, StartTask
+from butler_mqtt.settings import MqttSettings, RuleSettings, StartTask
 
 #: Without these no login can succeed.
 _NEEDED_TO_LOG_IN = frozenset({"broker.certificate", "broker.login"})
 
 
-def check(mqtt: MqttSettings, start_task: StartTask) -> Iterator[Finding]:
+def check(mqtt: MqttSettings, start_task: StartTask, rules: Sequence[RuleSettings] = ()) -> Iterator[Finding]:
     """Check everything the daemon does with the broker, on sessions of its own that are removed again."""
     if mqtt.tls.enable:
         yield from broker_certificates.files(mqtt)
@@ -36,6 +36,7 @@ def check(mqtt: MqttSettings, start_task: StartTask) -> Iterator[Finding]:
         is_small = is_small or (finding.name == "broker.packetSize" and finding.state is not State.OK)
     for topic in mqtt.start_topics:
         yield _subscription(probing, topic, client_id)
+    yield from rule_topics.check(probing, rules, client_id)
     kept = _kept(probing, client_id)
     yield kept
     if kept.state is State.OK and not is_small:

@@ -87,7 +87,7 @@ def _checked(settings: Settings) -> Iterator[Finding]:
     yield from addresses.check(settings)
     yield from rest_tokens.check(settings.rest)
     if settings.mqtt.enable:
-        yield from broker.check(settings.mqtt, settings.start_task)
+        yield from broker.check(settings.mqtt, settings.start_task, settings.rules)
     yield from qlik.check(settings)
 
 

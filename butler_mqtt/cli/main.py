@@ -18,6 +18,7 @@ from butler_mqtt.cli import (
     requests_command,
     resolve,
     review,
+    rules_command,
     run,
     simulate_qrs,
     start,
@@ -36,6 +37,11 @@ app = typer.Typer(
 )
 app.add_typer(
     requests_command.app, name="requests", epilog="Example: butler-mqtt requests --state failed --since 2h"
+)
+app.add_typer(
+    rules_command.app,
+    name="rules",
+    epilog="Example: butler-mqtt rules test --topic plc/7/count --payload 1000",
 )
 app.add_typer(alerts.app, name="alerts", epilog="Example: butler-mqtt alerts test bi-team")
 app.add_typer(tokens.app, name="token", epilog="Example: butler-mqtt token add erp")

@@ -68,7 +68,12 @@ def load(
     reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in, url_fault)
     values = replace(reading.values(ignored), older=older)
     cross_checks.check(values, document, butler, check_files=check_files)
-    sender_checks.check(values, document, butler)
+    sender_checks.check(values, document, butler, [rule.name for rule in values.rules])
+    if butler.get("rules"):
+        # The language of rules is read for those who have some.
+        from butler_mqtt.config import rule_checks  # noqa: PLC0415
+
+        rule_checks.check(values, document, butler)
     if document.problems:
         raise ConfigError(str(path), sorted(document.problems, key=lambda problem: problem.line or 0))
     return values
@@ -150,6 +155,7 @@ class _Reading:
     def values(self, ignored: tuple[str, ...]) -> settings.Settings:
         defaults = settings.Settings()
         level = self._butler.get("logLevel", defaults.log_level)
+        rules = [self._rule(item, index) for index, item in enumerate(self._butler.get("rules", ())) if item]
         return settings.Settings(
             log_level=_LOG_LEVELS.get(level, level),
             mqtt=self._mqtt(defaults.mqtt),
@@ -158,10 +164,12 @@ class _Reading:
             start_task=self._filled(defaults.start_task, self._butler["startTask"]),
             journal=self._journal(defaults.journal),
             rest=self._rest(defaults.rest),
+            web_page=self._web_page(defaults.web_page),
             key_value_store=self._key_value_store(defaults.key_value_store),
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
             senders=self._senders(),
             unknown_senders=self._butler.get("unknownSenders", defaults.unknown_senders),
+            rules=tuple(rules),
             alerts=self._alerts(),
             ignored=ignored,
         )
@@ -268,6 +276,11 @@ class _Reading:
             defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
         )
 
+    def _web_page(self, defaults: settings.WebPageSettings) -> settings.WebPageSettings:
+        section = self._butler["webPage"]
+        origins = tuple(origin.lower() for origin in section.get("origins", ()))
+        return self._filled(defaults, section, origins=origins)
+
     def _key_value_store(self, defaults: settings.KeyValueStoreSettings) -> settings.KeyValueStoreSettings:
         endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)
         return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
@@ -295,6 +308,32 @@ class _Reading:
                 (*place, "tokenFile"), f"file {self._folder / file} holds more than one word of ASCII"
             )
         return None
+
+    def _rule(self, item: Mapping[str, Any], index: int) -> settings.RuleSettings:
+        topics, when = item.get("topic", ()), item.get("when")
+        webhook, coalesce = item.get("webhook"), item.get("coalesce")
+        place: Place = ("Butler", "rules", index, "webhook")
+        if "webhook" in item:
+            webhook = self._webhook(webhook or {}, (*place, "secretFile"))
+        if coalesce is not None:
+            coalesce = self._filled(settings.Coalesce(), coalesce)
+        return self._filled(
+            settings.RuleSettings(name=item["name"]),
+            item,
+            topics=(topics,) if isinstance(topics, str) else tuple(topics),
+            webhook=webhook,
+            # `when: true` is a boolean of YAML's.
+            when=str(when).lower() if isinstance(when, bool) else when,
+            start=item["start"],
+            coalesce=coalesce,
+        )
+
+    def _webhook(self, section: Mapping[str, Any], place: Place) -> settings.Webhook:
+        secret, file = None, section.get("secretFile")
+        if file is not None:
+            # Without its file it is still a webhook whose callers sign.
+            secret = (self._secret(file, place) or "").encode() if self._check_files else b""
+        return self._filled(settings.Webhook(), section, secret=secret)
 
     def _time(self, text: str | None, place: Place) -> datetime | None:
         """Read a time of which the schema knows the form, but not whether the calendar has it."""

@@ -135,6 +135,9 @@ class _Preparation:
         return _with_sections(part, prepared) if place else prepared
 
     def _text(self, part: Mapping[str, Any], value: str, place: Place) -> Any:
+        if part.get("format") == "verbatim":
+            return value
+
         def fill(found: re.Match[str]) -> str:
             if found[0] == "$${":
                 return "${"
@@ -248,7 +251,14 @@ def _near(key: str, places: list[Place], cutoff: float) -> Place | None:
 
 
 def _drop(data: Any, place: Place) -> None:
-    """Remove the value at *place*; in a list, the whole list, since positions name places."""
+    """
+    Remove the value at *place*; in a list, the whole list, since positions name places.
+
+    Of the rules only the one is gone, and None in its place, so that the others are checked further.
+    """
+    if place[:2] == ("Butler", "rules") and len(place) > 2 and isinstance(place[2], int):
+        data["Butler"]["rules"][place[2]] = None
+        return
     first = next((index for index, step in enumerate(place) if isinstance(step, int)), len(place))
     *outer, key = place[:first] or ("Butler",)
     for step in outer:

@@ -15,10 +15,13 @@ from typing import Final, TypeAlias
 
 import yaml
 
+from butler_mqtt.config import scalar_places
 from butler_mqtt.errors import Problem
 
 #: The path of a value: keys of mappings and positions in lists.
 Place: TypeAlias = tuple[str | int, ...]
+#: Where a scalar begins and ends in the text, and PyYAML's name of how it is written.
+_Span: TypeAlias = tuple[int, int, str | None]
 
 _MAX_DEPTH: Final = 32
 _TOO_DEEP: Final = f"nested deeper than {_MAX_DEPTH} levels"
@@ -68,6 +71,8 @@ class Document:
     the text of each scalar. `problems` are those that did not stop the
     reading, and those added since with `add_problem`, whose places are in
     `invalid`. `names` holds the place in the text of a value that was moved.
+    `source` is the text, `spans` tells where each scalar stands in it and how
+    it is written.
     """
 
     value: object = None
@@ -76,10 +81,16 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     invalid: set[Place] = field(default_factory=set)
     names: dict[Place, Place] = field(default_factory=dict)
+    source: str = ""
+    spans: dict[Place, _Span] = field(default_factory=dict)
 
-    def add_problem(self, place: Place, message: str) -> None:
-        """Add a problem of the value at *place*."""
-        self.problems.append(Problem(dotted(self.names.get(place, place)), message, self.line(place)))
+    def add_problem(self, place: Place, message: str, offset: int | None = None) -> None:
+        """Add a problem of the value at *place*, of its character *offset* where one is named."""
+        line, column = self.line(place), None
+        if offset is not None and place in self.spans:
+            index = scalar_places.index_of(self.source, *self.spans[place], offset)
+            line, column = scalar_places.line_and_column(self.source, index)
+        self.problems.append(Problem(dotted(self.names.get(place, place)), message, line, column))
         self.invalid.add(place)
 
     def is_valid(self, *places: Place) -> bool:
@@ -102,6 +113,7 @@ class _Scalar:
     line: int
     text: str
     value: object
+    span: _Span
 
 
 @dataclass(slots=True)
@@ -140,7 +152,7 @@ def parse(text: str) -> Document:
             # libyaml has its own limit since 0.2.6, and reads ahead.
             raise _refused(_TOO_DEEP, error.problem_mark.line + 1) from None
         raise YamlError(_syntax(error, text)) from None  # the cause may quote a secret from the file
-    document = Document()
+    document = Document(source=text)
     if tree.root is not None:
         document.value = _Builder(document).build(tree.root, ())
     return document
@@ -180,7 +192,10 @@ class _Tree:
         elif isinstance(event, yaml.ScalarEvent):
             _check_tag(event.tag, "scalar", line)
             plain = event.tag is None and event.implicit[0]
-            self._add(_Scalar(line, event.value, scalar(event.value) if plain else event.value), event.anchor)
+            value = scalar(event.value) if plain else event.value
+            start, end = event.start_mark, event.end_mark
+            span = (start.index if start else 0), (end.index if end else 0), event.style
+            self._add(_Scalar(line, event.value, value, span), event.anchor)
         elif isinstance(event, yaml.SequenceStartEvent):
             _check_tag(event.tag, "list", line)
             self._begin(_List(line), event.anchor)
@@ -232,6 +247,7 @@ class _Builder:
         self._document.lines.setdefault(place, node.line)
         if isinstance(node, _Scalar):
             self._document.written[place] = node.text
+            self._document.spans[place] = node.span
             return node.value
         self._depth += 1
         value: object

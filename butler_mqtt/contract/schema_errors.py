@@ -91,7 +91,11 @@ def faults_beside(body: object, filled: Mapping[Path, bool]) -> list[tuple[Path,
         if place in filled and (filled[place] or fault.validator != "type"):
             continue
         schema: Any = fault.schema
-        if fault.validator == "pattern" and schema.get("format") == "uuid":
+        instance: Any = fault.instance
+        if fault.validator == "additionalProperties":
+            unknown = [key for key in instance if key not in schema["properties"]]
+            problems += [((*place, key), f"unknown key{_hint(key, schema['properties'])}") for key in unknown]
+        elif fault.validator == "pattern" and schema.get("format") == "uuid":
             problems.append((place, f"{_place(fault)} must be a GUID, is {shown(fault.instance)}"))
         else:
             problems += [(place, text) for text in _reported(fault)]

@@ -34,6 +34,22 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(wanted) == len(levels)
 
 
+def overlap(one: str, other: str) -> bool:
+    """Return whether there is a topic that both filters match; a topic name is a filter too."""
+    first, second = one.split("/"), other.split("/")
+    if (first[0] in {"+", "#"} and other.startswith("$")) or (
+        second[0] in {"+", "#"} and one.startswith("$")
+    ):
+        return False
+    for level, counterpart in zip(first, second, strict=False):
+        if "#" in {level, counterpart}:
+            return True
+        if level != counterpart and "+" not in {level, counterpart}:
+            return False
+    rest = first[len(second) :] or second[len(first) :]
+    return rest in ([], ["#"])
+
+
 def problem(topic: str) -> str | None:
     """Return why *topic* is no topic name that can be published to, None if it is one."""
     if "+" in topic or "#" in topic:

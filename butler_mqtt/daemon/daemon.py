@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from butler_mqtt import __version__
 from butler_mqtt.clock import now_ms
 from butler_mqtt.daemon import qrs_probe
+from butler_mqtt.daemon.alert_parts import AlertParts
 from butler_mqtt.daemon.broker_watch import BrokerWatch
 from butler_mqtt.daemon.daemon_timings import DaemonTimings
 from butler_mqtt.daemon.ending import Ending
@@ -114,6 +115,14 @@ class Daemon:
         )
         self._broker_watch = (
             BrokerWatch(self._door, settings.mqtt, self._timings.refused_seconds) if self._door else None
+        )
+        watch = self._broker_watch
+        self._alerts = AlertParts(
+            self.pipeline,
+            self._qrs,
+            lambda: watch.obstacle if watch is not None else None,
+            self._ending.stop,
+            self._call_qlik,
         )
         self._status = ServiceStatus(
             self._notify,
@@ -222,6 +231,7 @@ class Daemon:
         for number in range(self._settings.start_task.max_concurrent_starts):
             self._call_qlik(f"POST worker {number + 1}", pipeline.dispatcher.post_workers.work)
         self._call_qlik("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._ending.stop))
+        self._alerts.use(self._settings)
         if self._replies is not None:
             self._replies.start()
             self._supervisor.progress.watch(
@@ -255,7 +265,10 @@ class Daemon:
             subscription=lambda: None if self._door is None else str(self._door.state),
             reachable=lambda: self._qrs.reachable,
             held=lambda: self.pipeline.held_requests,
+            places=lambda: self.pipeline.dispatcher.pending.places,
             reached_at=lambda: self._qrs.reached_at,
+            alert_faults=self.pipeline.turns.alerts.faults,
+            rules=self._rules_problem,
         )
         try:
             self._listeners = Listeners(
@@ -266,6 +279,13 @@ class Daemon:
             self._ending.end(ExitCode.UNAVAILABLE)
         else:
             self._listeners.start()
+
+    def _rules_problem(self) -> str | None:
+        """Return which messages for rules do not arrive, None when all do."""
+        if self._rule_door is None or self._rule_door.connected is False:
+            return "not connected"
+        refused = sorted(self.pipeline.turns.rules.problems)
+        return f"not subscribed: {', '.join(refused)}" if refused else None
 
     def _call_qlik(self, name: str, work: Callable[[Any], None]) -> None:
         """Run *work* in a thread that has a connection to Qlik of its own."""
@@ -305,7 +325,8 @@ class Daemon:
     def _apply(self, before: Settings, settings: Settings) -> None:
         if self._metrics is not None:
             self._metrics.know_rules(rule.name for rule in settings.rules)
-        judged = ("start_task_filter", "senders", "unknown_senders", "rules")
+            self._metrics.alert_targets(one.name for one in settings.alerts.targets)
+        judged = ("start_task_filter", "senders", "unknown_senders", "rules", "alerts")
         if any(getattr(settings, name) != getattr(before, name) for name in judged):
             # Before the door subscribes to topics of which the pipeline has to know.
             self.pipeline.emit(Reconfigured(settings))
@@ -315,6 +336,7 @@ class Daemon:
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
         self._settings = settings
+        self._alerts.use(settings)
 
     def _journal_failed(self, error: JournalError) -> None:
         # What is queued is in a journal that perhaps nobody will read again.
@@ -348,6 +370,7 @@ class Daemon:
         if self._listeners is not None:
             self._listeners.stop(5.0)
         self.pipeline.stop()
+        self.pipeline.turns.alerts.stop()
         self.pipeline.resolver.stop()
         self.pipeline.dispatcher.reconciler.stop()
         self.pipeline.dispatcher.poller.stop()
@@ -377,4 +400,7 @@ def _metrics(settings: Settings) -> Metrics | None:
         return None
     from butler_mqtt.http.metrics import Metrics  # noqa: PLC0415 -- loaded only where it is used
 
-    return Metrics((rule.name for rule in settings.rules), Senders(settings).names)
+    metrics = Metrics((rule.name for rule in settings.rules), Senders(settings).names)
+    if settings.alerts.enable:
+        metrics.alert_targets(one.name for one in settings.alerts.targets)
+    return metrics

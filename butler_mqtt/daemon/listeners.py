@@ -18,9 +18,9 @@ from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
 from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery, TaskQuery
-from butler_mqtt.http.certificate_expiry import remaining
+from butler_mqtt.http.certificate_expiry import files_of, remaining
 from butler_mqtt.http.exposition import Levels, exposition
-from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
@@ -28,7 +28,7 @@ from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.parameter_rows import ParameterReader
 from butler_mqtt.journal.search import GOING_ON, OPEN, Filters
 from butler_mqtt.journal.status_rows import StatusReader
-from butler_mqtt.settings import Settings
+from butler_mqtt.settings import Settings, Webhook
 
 #: What the states of a list mean in the journal: of the request, or of one of its starts.
 STATES: Mapping[str, tuple[str, ...]] = {
@@ -55,7 +55,10 @@ class Sources:
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call. `held` counts requests held since a backup was restored.
+    the last call. `held` counts requests held since a backup was restored, `places` has those
+    in the queue for capacity by the ids of starts. `alert_faults`
+    names the targets that do not take alerts. `rules` says which messages for rules do not
+    arrive, None when all do.
     """
 
     emit: Callable[[Arrival | ParameterChange], None]
@@ -68,6 +71,9 @@ class Sources:
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
     held: Callable[[], int] = lambda: 0
+    places: Callable[[], Mapping[int, int]] = dict
+    alert_faults: Callable[[], Mapping[str, str]] = dict
+    rules: Callable[[], str | None] = lambda: None
 
 
 class Listeners:
@@ -111,6 +117,7 @@ class Listeners:
             tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
             senders=lambda: self._senders,
+            webhook=self._webhook,
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
@@ -120,7 +127,8 @@ class Listeners:
 
                 def door(ending: asyncio.Event) -> Guard:
                     # As it was at the start: that decides whether it asks for tokens.
-                    guard = self._guard = application.rest(core, rest, ending)
+                    page = self._page(core, ending) if settings.web_page.enable else None
+                    guard = self._guard = application.rest(core, rest, ending, page=page)
                     guard.reconfigured(self._settings.rest)
                     return guard
 
@@ -162,6 +170,24 @@ class Listeners:
         for listener in self._listeners:
             listener.stop(timeout)
 
+    def _page(self, core: Backend, ending: asyncio.Event) -> Page:
+        """Make the page for operators; what it needs is loaded only where it is on."""
+        from butler_mqtt.daemon.page_sources.page_sources import page_backend  # noqa: PLC0415 -- as above
+        from butler_mqtt.http.page.web_page import WebPage  # noqa: PLC0415 -- as above
+
+        backend = page_backend(
+            self._journal,
+            filters=_filters,
+            tasks=self._tasks,
+            levels=self._levels,
+            subscription=self._sources.subscription,
+        )
+        return WebPage(core, backend, self._settings, ending)
+
+    def _webhook(self, rule: str) -> Webhook | None:
+        """Return the webhook of an enabled rule, None without one."""
+        return next((one.webhook for one in self._settings.rules if one.name == rule and one.enable), None)
+
     # ---- what the pages show
 
     def _obstacle(self) -> str | None:
@@ -174,29 +200,33 @@ class Listeners:
         rows = self._status.request(request_id)
         if rows is None or not caller.sees(rows.request["identity"]):
             return None
-        return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
+        return request_status(
+            rows.request,
+            rows.deliveries,
+            rows.starts,
+            rows.stages,
+            held=rows.held,
+            places=self._sources.places(),
+        )
 
     def _listing(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
-        filters = Filters(
-            STATES.get(query.state or "", ()),
-            query.task,
-            query.tag,
-            since=query.since,
-            sender=query.sender,
-            code=query.code,
-            owner=None if query.caller.sees_everything else query.caller.identity,
-        )
+        places = self._sources.places()
         return [
             (
                 (rows.request["received_at"], rows.request["id"]),
-                request_status(rows.request, rows.deliveries, rows.starts, held=rows.held),
+                request_status(rows.request, rows.deliveries, rows.starts, held=rows.held, places=places),
             )
-            for rows in self._status.page(filters, query.limit + 1, query.before)
+            for rows in self._status.page(_filters(query), query.limit + 1, query.before)
         ]
 
     def _tasks(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
-        owner = None if query.caller.sees_everything else query.caller.identity
-        found = task_rows.page(self._journal, query.limit + 1, tag=query.tag, after=query.after, owner=owner)
+        found = task_rows.page(
+            self._journal,
+            query.limit + 1,
+            tag=query.tag,
+            after=query.after,
+            owner=_owner(query.caller),
+        )
         if found is None:
             return None
         return [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]
@@ -210,6 +240,9 @@ class Listeners:
         if subscription is not None:
             refused = subscription in {"refused", "taken_over", "given_up"}
             checks.append(Check("subscription", subscription.replace("_", " ") if refused else None))
+        # Their reasons may name hosts, and a daemon that works must not be restarted for them.
+        if failing := ", ".join(self._sources.alert_faults()):
+            checks.append(Check("alerts", f"not taken by: {failing}", advisory=True))
         return checks
 
     def _readiness(self) -> list[Check]:
@@ -222,6 +255,9 @@ class Listeners:
                 Check("subscription", None if subscription == "ready" else subscription.replace("_", " "))
             )
         checks.append(Check("qlik", self._qlik_fault()))
+        if any(one.enable and one.topics for one in self._settings.rules):
+            # No fault: requests arrive all the same.
+            checks.append(Check("rules", self._sources.rules(), advisory=True))
         return checks
 
     def _qlik_fault(self) -> str | None:
@@ -265,25 +301,31 @@ class Listeners:
                 "qrs_reachable": sources.reachable(),
                 "journal_writable": sources.fault() is None,
                 "accepting_requests": sources.accepting(),
-                "healthy": all(one.fault is None for one in self._health()),
-                "ready": all(one.fault is None for one in self._readiness()),
+                "healthy": all(one.passed for one in self._health()),
+                "ready": all(one.passed for one in self._readiness()),
             },
             numbers=numbers,
             outbox=outbox,
             tokens=token_watch.remaining(settings.rest.tokens if settings.rest.enable else ()),
-            certificates=remaining(
-                {
-                    "cert.clientCert": settings.qrs.client_cert if settings.qrs.use_ssl else None,
-                    "cert.clientCertCA": settings.qrs.client_cert_ca if settings.qrs.use_ssl else None,
-                    "mqttConfig.tls.certFile": settings.mqtt.tls.cert_file
-                    if settings.mqtt.tls.enable
-                    else None,
-                    "mqttConfig.tls.caFile": settings.mqtt.tls.ca_file if settings.mqtt.tls.enable else None,
-                    "restServerConfig.tls.cert": settings.rest.tls.cert if settings.rest.tls.enable else None,
-                    "restServerConfig.tls.ca": settings.rest.tls.ca if settings.rest.tls.enable else None,
-                }
-            ),
+            certificates=remaining(files_of(settings)),
         )
+
+
+def _filters(query: ListQuery) -> Filters:
+    return Filters(
+        STATES.get(query.state or "", ()),
+        query.task,
+        query.tag,
+        since=query.since,
+        sender=query.sender,
+        code=query.code,
+        owner=_owner(query.caller),
+    )
+
+
+def _owner(caller: Caller) -> str | None:
+    """Return the identity whose requests alone a caller is shown, None for one that is shown all."""
+    return None if caller.sees_everything else caller.identity
 
 
 def _key_values(settings: Settings, sources: Sources, journal: Path) -> KeyValueBackend | None:

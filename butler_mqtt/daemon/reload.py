@@ -18,6 +18,8 @@ _SECTIONS = {
     "start_task": "startTask",
     "start_task_filter": "startTaskFilter",
     "rest": "restServerConfig",
+    "key_value_store": "keyValueStore",
+    "web_page": "webPage",
 }
 _ELSEWHERE = {
     "configQRS.clientCert": "cert.clientCert",
@@ -26,6 +28,7 @@ _ELSEWHERE = {
     "configQRS.headers": "configQRS.headers.static",
     "configQRS.useSsl": "configQRS.useSSL",
     "restServerConfig.tokens": "restServerConfig.auth.tokens",
+    "keyValueStore.endpoints": "restServerEndpointsEnable.keyValueStore",
     "startTaskFilter.taskIds": "startTaskFilter.allowTask.taskId",
     "startTaskFilter.tags": "startTaskFilter.allowTask.tag",
     "startTaskFilter.customProperties": "startTaskFilter.allowTask.customProperty",
@@ -101,7 +104,7 @@ def _log_refused(error: ConfigError) -> None:
 
 
 def live(running: Settings, read: Settings) -> Settings:
-    """Return *running* with what may change while it runs: log level, allow-list, senders, tokens, rules."""
+    """Return *running* with what may change meanwhile: log level, gates, senders, tokens, rules, alerts."""
     return replace(
         running,
         log_level=read.log_level,
@@ -109,6 +112,7 @@ def live(running: Settings, read: Settings) -> Settings:
         senders=read.senders,
         unknown_senders=read.unknown_senders,
         mqtt=replace(running.mqtt, sender_topics=read.mqtt.sender_topics),
+        alerts=read.alerts,
         rest=replace(running.rest, tokens=read.rest.tokens),
         rules=read.rules,
         ignored=read.ignored,

@@ -150,7 +150,7 @@ class Task:
     the newest execution the server showed with the task; with `last_shown` and
     without `last` it has never run, without both nothing is known of that.
     `app_available` is None where the task has no app or the server does not say,
-    as is `app_id`.
+    as is `app_id`; `app_name` is empty then.
     """
 
     id: str
@@ -163,6 +163,7 @@ class Task:
     app_available: bool | None = None
     last_shown: bool = False
     app_id: str | None = None
+    app_name: str = ""
 
     @property
     def has_sessions(self) -> bool:

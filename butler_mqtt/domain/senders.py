@@ -180,6 +180,20 @@ class Senders:
             return None
         return forbidden(f"the sender {caller.sender.name} may not: {', '.join(lacks)} (senders, may)")
 
+    def forbids_webhook(self, caller: Caller, rule: str) -> RequestError | None:
+        """
+        Return why *caller* may not use the webhook of *rule*; None if it may.
+
+        What a rule starts is judged as its own sender's, so that the token of another
+        one would reach past its gate.
+        """
+        refusal = self.forbids(caller, "start")
+        if refusal is not None or caller.identity in {None, OPERATOR}:
+            return refusal
+        if self._by_rule.get(rule) is caller.sender:
+            return None
+        return forbidden(f"the rule {rule} is not one of the caller's sender (senders, rules)")
+
 
 def asked(request: Request) -> tuple[str, ...]:
     """Return what of `settings.ACTIONS` a request asks for."""

@@ -31,7 +31,7 @@ from butler_mqtt.expressions.nodes import (
     walk,
 )
 from butler_mqtt.expressions.parser import ExpressionError
-from butler_mqtt.expressions.values import EvaluationError, Fault, Scope, is_number, kind
+from butler_mqtt.expressions.values import EvaluationError, Scope, ValueFault, is_number, kind
 
 #: Variables that are no object, and what they are.
 _NO_FIELDS: Final = {
@@ -132,7 +132,7 @@ class Compilation:
                 )
             try:
                 prepared = (definition.prepare(constant.value),)
-            except Fault as fault:
+            except ValueFault as fault:
                 raise ExpressionError(f"the text of {name}() {fault}", constant.start) from None
             arguments = arguments[:1]
         parts = self._all(arguments, names)
@@ -141,7 +141,7 @@ class Compilation:
             values = [part(scope) for part in parts]
             try:
                 return call(scope, *values, *prepared)
-            except Fault as fault:
+            except ValueFault as fault:
                 raise EvaluationError(f"{name}() {fault}", place) from None
 
         return called
@@ -240,7 +240,7 @@ class Compilation:
                 other = operand(scope)
                 try:
                     value = calculate(value, other, scope)
-                except Fault as fault:
+                except ValueFault as fault:
                     raise EvaluationError(str(fault), place) from None
             return value
 
@@ -258,7 +258,7 @@ class Compilation:
         def relation(scope: Scope) -> Any:
             try:
                 return compare(one(scope), other(scope), scope)
-            except Fault as fault:
+            except ValueFault as fault:
                 raise EvaluationError(f"{shown}: {fault}", place) from None
 
         return relation
@@ -276,7 +276,7 @@ class Compilation:
             if negative and is_number(found):
                 try:
                     return operators.checked(-found)
-                except Fault as fault:
+                except ValueFault as fault:
                     raise EvaluationError(str(fault), place) from None
             if not negative and type(found) is bool:
                 return not found

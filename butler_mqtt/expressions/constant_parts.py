@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from butler_mqtt.contract import schema_errors, validation
 from butler_mqtt.errors import RequestError
-from butler_mqtt.expressions.template import Path, Template, TemplateProblem
+from butler_mqtt.expressions.template import Path, TemplateProblem
 
 #: What stands for an expression while the rest is judged: something valid, by its key.
 _STANDS_FOR: Final[Mapping[str, object]] = {
@@ -31,8 +31,8 @@ _STANDS_FOR: Final[Mapping[str, object]] = {
 }
 
 
-def problems(start: Mapping[str, object], template: Template) -> list[TemplateProblem]:
-    """Return what *template*, made of *start*, has wrong beside its expressions."""
+def problems(start: Mapping[str, object], filled: Mapping[Path, bool]) -> list[TemplateProblem]:
+    """Return what *start* has wrong beside its expressions, which fill the places in *filled*."""
     if "replyTopic" in start:
         message = "has no place in a rule, whose reply goes to mqttConfig.taskStartReplyTopic; remove it"
         return [TemplateProblem(("replyTopic",), message)]
@@ -40,13 +40,13 @@ def problems(start: Mapping[str, object], template: Template) -> list[TemplatePr
         return [
             TemplateProblem((), "is empty: it needs what a request needs, such as `tag: [daily-reports]`")
         ]
-    body = _probe(start, (), template.filled)
     found = [
-        TemplateProblem(place, message)
-        for place, message in schema_errors.faults_beside(dict(start), template.filled)
+        TemplateProblem(place, message) for place, message in schema_errors.faults_beside(dict(start), filled)
     ]
     if found:
-        return found
+        # What the template says of a key with an expression in it is told already.
+        return [one for one in found if not any("${{" in str(step) for step in one.path)]
+    body = _probe(start, (), filled)
     try:
         validation.parse(json.dumps(body).encode(), max_bytes=1_000_000, supported=validation.FEATURES)
     except RequestError as error:

@@ -10,7 +10,7 @@ from typing import Final
 from butler_mqtt.expressions.compilation import Compilation
 from butler_mqtt.expressions.expression import VARIABLES, Expression
 from butler_mqtt.expressions.nodes import ElementNode, FieldNode, LogicalNode, MacroNode, NameNode, Node
-from butler_mqtt.expressions.values import EvaluationError, Fault, Scope, TooMuchWorkError, as_json
+from butler_mqtt.expressions.values import EvaluationError, Scope, TooMuchWorkError, ValueFault, as_json
 
 #: Longest value shown, in characters; what is longer is cut.
 _LONGEST: Final = 60
@@ -114,6 +114,6 @@ def _short(value: object) -> str:
         text = json.dumps(as_json(value, Scope({}, 100_000)), ensure_ascii=False)
     except TooMuchWorkError:
         return "a long value"
-    except Fault as fault:
+    except ValueFault as fault:
         return str(fault)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

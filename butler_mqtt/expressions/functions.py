@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import re2
 
 from butler_mqtt.expressions.operators import checked
-from butler_mqtt.expressions.values import Fault, Scope, is_number, kind, text_of
+from butler_mqtt.expressions.values import Scope, ValueFault, is_number, kind, text_of
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?")
@@ -37,7 +37,7 @@ class FunctionDefinition:
 
     `counts` are how many arguments it takes, the value before the dot counted;
     `method` and `plain` tell whether `a.f(b)` and `f(a, b)` may be written.
-    `prepare` makes the second argument, then a constant, ready once; it raises Fault.
+    `prepare` makes the second argument, then a constant, ready once; it raises ValueFault.
     """
 
     call: Callable[..., Any]
@@ -49,20 +49,20 @@ class FunctionDefinition:
 
 def _text(value: object) -> str:
     if type(value) is not str:
-        raise Fault(f"takes a text, not {kind(value)}")
+        raise ValueFault(f"takes a text, not {kind(value)}")
     return value
 
 
 def _position(value: object, length: int) -> int:
     if type(value) is not int or not 0 <= value <= length:
-        raise Fault(f"takes a position from 0 to {length}, the length of the text")
+        raise ValueFault(f"takes a position from 0 to {length}, the length of the text")
     return value
 
 
 def _size(scope: Scope, value: Any) -> int:
     del scope
     if not isinstance(value, str | list | Mapping):
-        raise Fault(f"takes a text, a list or an object, not {kind(value)}")
+        raise ValueFault(f"takes a text, a list or an object, not {kind(value)}")
     return len(value)
 
 
@@ -89,7 +89,7 @@ def _pattern(value: object) -> object:
     except re2.error as error:
         reason = error.args[0] if error.args else "it cannot be read"
         shown = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise Fault(f"is no regular expression that RE2 knows: {shown}") from None
+        raise ValueFault(f"is no regular expression that RE2 knows: {shown}") from None
 
 
 def _changed(change: Callable[[str], str]) -> Callable[..., Any]:
@@ -111,7 +111,7 @@ def _ascii(change: Callable[[str], str]) -> Callable[[str], str]:
 def _split(scope: Scope, value: Any, separator: Any, limit: Any = -1) -> list[str]:
     text, between = _text(value), _text(separator)
     if type(limit) is not int:
-        raise Fault(f"takes a number of parts, not {kind(limit)}")
+        raise ValueFault(f"takes a number of parts, not {kind(limit)}")
     scope.charge(1 + (len(text) >> 2))
     if limit == 0:
         return []
@@ -137,7 +137,7 @@ def _replace(scope: Scope, value: Any, old: Any, new: Any) -> str:
 
 def _joined(scope: Scope, values: Any, separator: Any = "") -> str:
     if type(values) is not list:
-        raise Fault(f"takes a list, not {kind(values)}")
+        raise ValueFault(f"takes a list, not {kind(values)}")
     between = _text(separator)
     scope.charge(1 + len(values))
     scope.charge((sum(len(_text(one)) for one in values) + len(between) * len(values)) >> 4)
@@ -149,7 +149,7 @@ def _substring(scope: Scope, value: Any, start: Any, end: Any = None) -> str:
     first = _position(start, len(text))
     last = len(text) if end is None else _position(end, len(text))
     if last < first:
-        raise Fault("takes an end that is not before its start")
+        raise ValueFault("takes an end that is not before its start")
     scope.charge(1 + ((last - first) >> 4))
     return text[first:last]
 
@@ -177,7 +177,7 @@ def _int(scope: Scope, value: Any) -> Any:
     if isinstance(value, datetime):
         return (value - _EPOCH) // timedelta(seconds=1)
     shown = f"the text {value[:40]!r}" if type(value) is str else kind(value)
-    raise Fault(f"makes no integer of {shown}")
+    raise ValueFault(f"makes no integer of {shown}")
 
 
 def _double(scope: Scope, value: Any) -> Any:
@@ -188,9 +188,9 @@ def _double(scope: Scope, value: Any) -> Any:
         if type(value) is str and _DECIMAL.fullmatch(value):
             return checked(float(value))
     except OverflowError:
-        raise Fault("the result is too large a number") from None
+        raise ValueFault("the result is too large a number") from None
     shown = f"the text {value[:40]!r}" if type(value) is str else kind(value)
-    raise Fault(f"makes no number of {shown}")
+    raise ValueFault(f"makes no number of {shown}")
 
 
 def _bool(scope: Scope, value: Any) -> bool:
@@ -201,7 +201,7 @@ def _bool(scope: Scope, value: Any) -> bool:
         return True
     if value in {"false", "False", "FALSE", "f", "0"} if type(value) is str else False:
         return False
-    raise Fault(f"makes neither true nor false of {kind(value)}")
+    raise ValueFault(f"makes neither true nor false of {kind(value)}")
 
 
 def _timestamp(scope: Scope, value: Any) -> datetime:
@@ -216,7 +216,7 @@ def _timestamp(scope: Scope, value: Any) -> datetime:
     except (ValueError, OverflowError):
         pass
     shown = f"the text {value[:40]!r}" if type(value) is str else kind(value)
-    raise Fault(f"makes no time of {shown}; a time is written 2031-01-31T08:00:00+01:00")
+    raise ValueFault(f"makes no time of {shown}; a time is written 2031-01-31T08:00:00+01:00")
 
 
 def _duration(scope: Scope, value: Any) -> timedelta:
@@ -228,11 +228,11 @@ def _duration(scope: Scope, value: Any) -> timedelta:
     digits = text.removeprefix("-")
     parts = _PART.findall(digits)
     if not parts or "".join(number + unit for number, unit in parts) != digits:
-        raise Fault(f"makes no duration of {text[:40]!r}; one is written 1h30m or 2.5s")
+        raise ValueFault(f"makes no duration of {text[:40]!r}; one is written 1h30m or 2.5s")
     try:
         return timedelta(seconds=sign * sum(float(number) * _SECONDS[unit] for number, unit in parts))
     except OverflowError:
-        raise Fault("the duration is too long") from None
+        raise ValueFault("the duration is too long") from None
 
 
 def _zone(value: object) -> object:
@@ -243,11 +243,13 @@ def _zone(value: object) -> object:
         try:
             return timezone(-offset if found[1] == "-" else offset)
         except ValueError:
-            raise Fault(f"{name!r} is no offset from UTC") from None
+            raise ValueFault(f"{name!r} is no offset from UTC") from None
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise Fault(f"{name[:60]!r} is no time zone that this machine knows, such as Europe/Berlin") from None
+        raise ValueFault(
+            f"{name[:60]!r} is no time zone that this machine knows, such as Europe/Berlin"
+        ) from None
 
 
 def _of_time(part: Callable[[datetime], int], duration: int | None = None) -> FunctionDefinition:
@@ -261,11 +263,11 @@ def _of_time(part: Callable[[datetime], int], duration: int | None = None) -> Fu
                 whole = whole % 1_000_000 // 1000
             return -whole if value < timedelta() else whole
         if not isinstance(value, datetime):
-            raise Fault(f"takes a time, not {kind(value)}")
+            raise ValueFault(f"takes a time, not {kind(value)}")
         try:
             return part(value.astimezone(zone))
         except OverflowError:
-            raise Fault("the time is outside the years 1 to 9999") from None
+            raise ValueFault("the time is outside the years 1 to 9999") from None
 
     return FunctionDefinition(call, (1, 2), prepare=_zone)
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from butler_mqtt.expressions.values import Fault, Scope, equal, is_number, kind
+from butler_mqtt.expressions.values import Scope, ValueFault, equal, is_number, kind
 
-#: An operator on two values; raises Fault.
+#: An operator on two values; raises ValueFault.
 Operator = Callable[[Any, Any, Scope], Any]
 #: Beyond these an integer is too large for CEL to calculate with.
 _SMALLEST: Final = -(2**63)
@@ -25,17 +25,17 @@ _ORDERED: Final = frozenset({str, bool, datetime, timedelta})
 
 
 def checked(value: int | float) -> int | float:
-    """Return the result of a calculation; raises Fault when it is too large for CEL."""
+    """Return the result of a calculation; raises ValueFault when it is too large for CEL."""
     if type(value) is float:
         if math.isfinite(value):
             return value
     elif _SMALLEST <= value <= _LARGEST:
         return value
-    raise Fault("the result is too large a number")
+    raise ValueFault("the result is too large a number")
 
 
-def _no_such(sign: str, one: object, other: object) -> Fault:
-    return Fault(f"{kind(one)} {sign} {kind(other)} is not possible")
+def _no_such(sign: str, one: object, other: object) -> ValueFault:
+    return ValueFault(f"{kind(one)} {sign} {kind(other)} is not possible")
 
 
 def add(one: Any, other: Any, scope: Scope) -> Any:
@@ -52,7 +52,7 @@ def add(one: Any, other: Any, scope: Scope) -> Any:
         return _moved(operator.add, one, other, "+")
     fault = _no_such("+", one, other)
     if str in {type(one), type(other)}:
-        fault = Fault(f"{fault}; string(…) makes a text of a value")
+        fault = ValueFault(f"{fault}; string(…) makes a text of a value")
     raise fault
 
 
@@ -71,14 +71,14 @@ def _moved(calculate: Callable[[Any, Any], Any], one: Any, other: Any, sign: str
     except TypeError:
         raise _no_such(sign, one, other) from None
     except OverflowError:
-        raise Fault("the time is outside the years 1 to 9999") from None
+        raise ValueFault("the time is outside the years 1 to 9999") from None
 
 
 def _calculated(calculate: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
     try:
         return checked(calculate(one, other))
     except OverflowError:  # an integer too large for a decimal number
-        raise Fault("the result is too large a number") from None
+        raise ValueFault("the result is too large a number") from None
 
 
 def multiply(one: Any, other: Any, _: Scope) -> Any:
@@ -93,7 +93,7 @@ def divide(one: Any, other: Any, _: Scope) -> Any:
     if not (is_number(one) and is_number(other)):
         raise _no_such("/", one, other)
     if other == 0:
-        raise Fault("division by zero")
+        raise ValueFault("division by zero")
     if type(one) is int and type(other) is int:
         whole = abs(one) // abs(other)
         return checked(whole if (one < 0) == (other < 0) else -whole)
@@ -103,9 +103,11 @@ def divide(one: Any, other: Any, _: Scope) -> Any:
 def modulo(one: Any, other: Any, _: Scope) -> Any:
     """Return the rest of a division of integers, with the sign of the first."""
     if type(one) is not int or type(other) is not int:
-        raise Fault(f"% takes integers; {kind(one)} % {kind(other)} is not possible, perhaps write int(…)")
+        raise ValueFault(
+            f"% takes integers; {kind(one)} % {kind(other)} is not possible, perhaps write int(…)"
+        )
     if other == 0:
-        raise Fault("division by zero")
+        raise ValueFault("division by zero")
     rest = abs(one) % abs(other)
     return checked(-rest if one < 0 else rest)
 
@@ -132,7 +134,7 @@ def contained(one: Any, other: Any, scope: Scope) -> bool:
         return any(equal(one, item, scope) for item in other)
     if isinstance(other, Mapping):
         return type(one) is str and one in other
-    raise Fault(f"`in` takes a list or an object, not {kind(other)}")
+    raise ValueFault(f"`in` takes a list or an object, not {kind(other)}")
 
 
 RELATIONS: Final[Mapping[str, Operator]] = {

@@ -14,7 +14,14 @@ from typing import Any, Final, TypeAlias
 
 from butler_mqtt.expressions.expression import Expression
 from butler_mqtt.expressions.parser import ExpressionError
-from butler_mqtt.expressions.values import EvaluationError, Fault, Scope, TooMuchWorkError, as_json, text_of
+from butler_mqtt.expressions.values import (
+    EvaluationError,
+    Scope,
+    TooMuchWorkError,
+    ValueFault,
+    as_json,
+    text_of,
+)
 
 #: The path of a value below `start`.
 Path: TypeAlias = tuple[str | int, ...]
@@ -31,18 +38,19 @@ _Fill = Callable[[Scope], object]
 
 @dataclass(frozen=True, slots=True)
 class TemplateProblem:
-    """What is wrong at one place; `offset` counts characters of the text there, from 0."""
+    """What is wrong at one place; `offset` is that in the text there, from 0, None where it is the key."""
 
     path: Path
     message: str
-    offset: int = 0
+    offset: int | None = 0
 
 
 class TemplateError(ValueError):
-    """A template that cannot be used; `problems` names every fault found."""
+    """A template that cannot be used; `problems` names every fault found, `filled` is as in `Template`."""
 
-    def __init__(self, problems: list[TemplateProblem]) -> None:
+    def __init__(self, problems: list[TemplateProblem], filled: dict[Path, bool]) -> None:
         self.problems = problems
+        self.filled = filled
         super().__init__("; ".join(f"{dotted(one.path)}: {one.message}" for one in problems))
 
 
@@ -60,7 +68,8 @@ class Template:
     The value of `start`, ready to be filled.
 
     `filled` tells the places that expressions fill, and whether they fill the
-    whole text there, so that its value may be of any type.
+    whole text there, so that its value may be of any type; `expressions` are
+    these, each with its place and the offset in the text there.
 
     Raises:
         TemplateError: An expression that cannot be used, or one in a key.
@@ -68,10 +77,11 @@ class Template:
 
     def __init__(self, start: Mapping[str, object]) -> None:
         self.filled: dict[Path, bool] = {}
+        self.expressions: list[tuple[Path, int, Expression]] = []
         self._problems: list[TemplateProblem] = []
         self._fill = self._compiled(dict(start), ())
         if self._problems:
-            raise TemplateError(self._problems)
+            raise TemplateError(self._problems, self.filled)
 
     def render(self, scope: Scope) -> Any:
         """
@@ -88,7 +98,9 @@ class Template:
                 if _OPEN in str(key):
                     self._problems.append(
                         TemplateProblem(
-                            (*path, key), f"an expression ({_OPEN} … }}}}) stands in a value, not in a key"
+                            (*path, key),
+                            f"an expression ({_OPEN} … }}}}) stands in a value, not in a key",
+                            None,
                         )
                     )
             parts = {key: self._compiled(item, (*path, key)) for key, item in value.items()}
@@ -108,7 +120,9 @@ class Template:
                     parts.append(part)
                     continue
                 try:
-                    parts.append(Expression(part))
+                    expression = Expression(part)
+                    parts.append(expression)
+                    self.expressions.append((path, offset, expression))
                 except ExpressionError as error:
                     self._problems.append(TemplateProblem(path, error.message, offset + error.offset))
         except ExpressionError as error:
@@ -144,7 +158,7 @@ def _as_text(value: object, scope: Scope) -> str:
 def _evaluated(expression: Expression, path: Path, scope: Scope, made: Callable[[object, Scope], Any]) -> Any:
     try:
         return made(expression.evaluate(scope), scope)
-    except (EvaluationError, Fault) as error:
+    except (EvaluationError, ValueFault) as error:
         raise RenderError(path, f"{_OPEN} {expression.text} }}}}: {error}") from None
     except TooMuchWorkError:
         raise RenderError(path, f"{_OPEN} {expression.text} }}}} makes the request too long") from None

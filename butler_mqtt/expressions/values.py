@@ -64,7 +64,7 @@ class Scope:
             raise TooMuchWorkError
 
 
-class Fault(Exception):
+class ValueFault(Exception):
     """What an operator or a function says of its values; it does not know its place."""
 
 
@@ -109,7 +109,7 @@ def text_of(value: object) -> str:
     Return the text of a single value.
 
     Raises:
-        Fault: It is a list, an object or null, or a number without digits.
+        ValueFault: It is a list, an object or null, or a number without digits.
     """
     if type(value) is str:
         return value
@@ -119,20 +119,20 @@ def text_of(value: object) -> str:
         return _digits(value)
     if type(value) is float:
         if not math.isfinite(value):
-            raise Fault("the number is too large")
+            raise ValueFault("the number is too large")
         return str(whole(value))
     if isinstance(value, datetime):
         return time_text(value)
     if isinstance(value, timedelta):
         return f"{whole(value.total_seconds())}s"
-    raise Fault(f"{kind(value)} has no text")
+    raise ValueFault(f"{kind(value)} has no text")
 
 
 def _digits(value: int) -> str:
     try:
         return str(value)
     except ValueError:  # Python's own limit of 4300 digits, or a lower one it was started with
-        raise Fault("the number has too many digits") from None
+        raise ValueFault("the number has too many digits") from None
 
 
 def time_text(time: datetime) -> str:
@@ -146,7 +146,7 @@ def as_json(value: object, scope: Scope) -> object:
     Return *value* as plain JSON of a request, each text and element charged as it is written out.
 
     Raises:
-        Fault: It holds a number without digits.
+        ValueFault: It holds a number without digits.
         TooMuchWorkError: It would be longer than the scope allows.
     """
     if isinstance(value, str):
@@ -163,6 +163,6 @@ def as_json(value: object, scope: Scope) -> object:
         return value
     if type(value) is float:
         if not math.isfinite(value):
-            raise Fault("the number is too large")
+            raise ValueFault("the number is too large")
         return whole(value)
     return text_of(value) if isinstance(value, datetime | timedelta) else value

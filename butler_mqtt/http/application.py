@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,14 +18,14 @@ from starlette.types import ASGIApp
 from butler_mqtt.contract import schema_errors
 from butler_mqtt.domain.senders import Caller
 from butler_mqtt.errors import JournalError, RequestError
-from butler_mqtt.http.api import description_page, interface_files, openapi_completion
+from butler_mqtt.http.api import description_page, interface_files, openapi_completion, webhook_call
 from butler_mqtt.http.api.key_values import KeyValueEndpoint
 from butler_mqtt.http.api.request_list import RequestList
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.api.task_list import TaskList
 from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
-from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.origins import OriginGuard
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.loopback import is_loopback
@@ -48,8 +49,9 @@ def rest(
     *,
     limit: RateLimit | None = None,
     start: StartEndpoint | None = None,
+    page: Page | None = None,
 ) -> Guard:
-    """Make the application of the REST listener; *limit* and *start* are made when absent."""
+    """Make the application of the REST listener, with *page*; *limit* and *start* are made when absent."""
     key_values = (
         KeyValueEndpoint(backend, backend.key_values, settings.max_body_bytes) if backend.key_values else None
     )
@@ -82,6 +84,7 @@ def rest(
         Route("/v4/requests", RequestList(backend).__call__, methods=["GET"]),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
         Route("/v4/requests/{request_id}/cancel", start.cancel, methods=both),
+        Route("/v4/rules/{rule}", start.webhook, methods=["POST"]),
         Route("/v4/tasks", TaskList(backend).__call__, methods=["GET"]),
         *(key_values.routes() if key_values else ()),
         Route("/openapi.json", document, methods=["GET"]),
@@ -89,7 +92,14 @@ def rest(
         *interface_files.routes(),
         *_monitoring_routes(backend),
     ]
-    return Guard(_application(routes, backend.refused), settings, limit or RateLimit(), backend.refused)
+    return Guard(
+        _application(routes, backend.refused),
+        settings,
+        limit or RateLimit(),
+        backend.refused,
+        page=page,
+        signed=partial(webhook_call.is_signed, backend.webhook),
+    )
 
 
 def monitoring(backend: Backend, settings: MonitoringSettings, max_body_bytes: int) -> ASGIApp:
@@ -187,9 +197,11 @@ def _monitoring_routes(backend: Backend) -> list[Route]:
 
 
 def _checked(checks: Sequence[Check]) -> Response:
-    healthy = all(check.fault is None for check in checks)
-    content = {
+    healthy = all(check.passed for check in checks)
+    content: dict[str, object] = {
         "status": "ok" if healthy else "failed",
-        "checks": {one.name: one.fault or "ok" for one in checks},
+        "checks": {one.name: one.fault or "ok" for one in checks if not one.advisory},
     }
+    if warnings := {one.name: one.fault for one in checks if one.advisory and one.fault}:
+        content["warnings"] = warnings
     return json_response(content, 200 if healthy else 503)

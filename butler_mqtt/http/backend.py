@@ -9,17 +9,27 @@ from typing import Protocol
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
-from butler_mqtt.settings import Settings
+from butler_mqtt.settings import Settings, Webhook
 
 _NO_SENDERS = Senders(Settings())
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check; `fault` names in a few words, without names of hosts, what is wrong."""
+    """
+    One health check; `fault` names in a few words, without names of hosts, what is wrong.
+
+    One that is `advisory` is shown while something is wrong and fails nothing.
+    """
 
     name: str
     fault: str | None = None
+    advisory: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Return whether it keeps nobody from calling the daemon healthy."""
+        return self.advisory or self.fault is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +71,8 @@ class TaskQuery:
     Which tasks a list shows, in the order of their names.
 
     `tag`: only those that a request selected by this tag, among their last starts. One more than
-    `limit` is read. `after` is the id of the last task of the page before. `caller` is who asks,
-    and sees the tasks of the requests that it may see.
+    `limit` is read. `after` is the id of the last task of the page before. Only what `caller` is
+    shown counts.
     """
 
     limit: int
@@ -103,8 +113,9 @@ class Backend:
     a request from the journal (it may block for milliseconds). `refused` counts a request that the door
     refused itself, by code. `health` and `readiness` return their checks,
     `exposition` the metrics as text in Prometheus' format (it may block).
-    `key_values` is None while there is no key-value store. `senders` returns those of
-    the configuration as it is now.
+    `webhook` returns that of the rule of a name, None without. `key_values` is None
+    while there is no key-value store. `senders` returns those of the configuration as
+    it is now.
     """
 
     emit: Callable[[Arrival], None]
@@ -117,6 +128,7 @@ class Backend:
     listing: Listing
     tasks: TaskListing
     key_values: KeyValueBackend | None = None
+    webhook: Callable[[str], Webhook | None] = lambda _rule: None
     senders: Callable[[], Senders] = lambda: _NO_SENDERS
 
     def caller(self, state: Mapping[str, object]) -> Caller:

@@ -8,7 +8,7 @@ import hmac
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -51,6 +51,16 @@ class _Authenticated(NamedTuple):
 _NOBODY = _Authenticated(None)
 
 
+class Page(Protocol):
+    """The page for operators: an application that lets in by sessions of its own."""
+
+    def reconfigured(self, rest: RestSettings) -> None:
+        """Let in with other tokens."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call."""
+
+
 class Guard:
     """
     Passes requests on, with the name of the caller in `scope["state"]["principal"]`.
@@ -63,15 +73,27 @@ class Guard:
         rest: Tokens, and whether client certificates count.
         limit: How often each caller may send a request.
         refused: Counts refusals, by code.
+        page: What answers at `/ui` and below, if anything does.
+        signed: Whether a path is that of a webhook whose callers sign the body: what is behind it checks
+            the signature, and no token is asked for.
     """
 
     #: Paths without authentication, so that a supervisor needs no token.
     OPEN = frozenset({"/healthz", "/readyz"})
 
     def __init__(
-        self, app: ASGIApp, rest: RestSettings, limit: RateLimit, refused: Callable[[str], None]
+        self,
+        app: ASGIApp,
+        rest: RestSettings,
+        limit: RateLimit,
+        refused: Callable[[str], None],
+        *,
+        page: Page | None = None,
+        signed: Callable[[str], bool] = lambda _path: False,
     ) -> None:
+        self._signed = signed
         self._app = app
+        self._page = page
         self._tokens = rest.tokens
         self._certificates = rest.tls.enable and rest.tls.ca is not None
         #: Once true, always true: a reload never opens a listener.
@@ -96,6 +118,8 @@ class Guard:
             )
         self._authenticates = self._authenticates or bool(rest.tokens)
         self._tokens = rest.tokens
+        if self._page is not None:
+            self._page.reconfigured(rest)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, 403, 413 or 429, or pass the request on."""
@@ -103,13 +127,16 @@ class Guard:
             return
         request = HTTPConnection(scope)
         method: str = scope["method"]
+        page = self._page if self._page is not None and _is_of_page(scope["path"]) else None
+        signed = method not in _SAFE and self._signed(scope["path"])
         try:
             principal, state = None, _NOBODY
-            if scope["path"] not in self.OPEN:
+            if not (signed or page is not None or scope["path"] in self.OPEN):
                 state = self._caller(request, method)
                 principal = state.principal
             self._check_rate(principal or f"address {_address(request)}")
-            self._refuse_pages(request)
+            if not (signed or page is not None):  # no page can make a browser sign
+                self._refuse_pages(request)
             if method in _SAFE:
                 refuse_long_body(request, self._max_body_bytes)
         except RequestError as refusal:
@@ -117,7 +144,7 @@ class Guard:
             await refusal_response(refusal)(scope, receive, send)
             return
         scope.setdefault("state", {}).update(state._asdict())
-        await self._app(scope, receive, send)
+        await (page or self._app)(scope, receive, send)
 
     def _caller(self, request: HTTPConnection, method: str) -> _Authenticated:
         """Return who calls, nobody where nobody need say; raises RequestError `unauthorized`."""
@@ -172,6 +199,10 @@ class Guard:
                 f"more than {RATE:.0f} requests a second; try again later",
                 headers={"Retry-After": str(max(1, round(seconds)))},
             )
+
+
+def _is_of_page(path: str) -> bool:
+    return path == "/ui" or path.startswith("/ui/")
 
 
 def _is_bearer(request: HTTPConnection) -> bool:

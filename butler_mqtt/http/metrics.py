@@ -78,6 +78,8 @@ ASKED = ("accepted", "repeated", "rate_limited", "forbidden", "refused")
 #: What may become of a message that a rule judges.
 RULE_OUTCOMES = ("started", "unmatched", "coalesced", "failed", "error")
 RESULTS = tuple(sorted({state for state, _ in ENDS.values()} | {StartState.UNKNOWN}))
+#: What becomes of an attempt to send an alert: it is set aside when no further one follows.
+ALERT_OUTCOMES = ("sent", "failed", "set_aside")
 
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: As bounds were always written: `1`, where prometheus-client writes `1.0`, which is another series.
@@ -130,6 +132,12 @@ class Metrics:
             "Time of one call of the Qlik server; status none: no answer.",
             ["method", "endpoint", "status"],
             buckets=BOUNDS,
+            registry=None,
+        )
+        self._alerts = Counter(
+            _name("alerts"),
+            "Alerts by their target and what became of them.",
+            ["target", "outcome"],
             registry=None,
         )
         self._asked = Counter(
@@ -209,6 +217,15 @@ class Metrics:
         """Count a task that a request of a sender may not start."""
         self._denied.labels(sender or UNKNOWN).inc()
 
+    def alert(self, target: str, outcome: str) -> None:
+        """Count an attempt to send an alert to a target."""
+        self._alerts.labels(target, outcome).inc()
+
+    def alert_targets(self, names: Iterable[str]) -> None:
+        """Show the series of these targets from now on."""
+        for name, outcome in product(names, ALERT_OUTCOMES):
+            self._alerts.labels(name, outcome)
+
     def qrs_call(self, method: str, path: str, status: str, seconds: float) -> None:
         """Count a call of the Qlik server; *status* is its HTTP status, or `none` when no answer came."""
         self._calls.labels(method, _ID.sub("{id}", path), status).observe(_positive(seconds))
@@ -220,6 +237,7 @@ class Metrics:
             self._answered,
             self._starts,
             self._ended,
+            self._alerts,
             self._to_post,
             self._to_reply,
             self._calls,

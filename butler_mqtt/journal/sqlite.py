@@ -31,7 +31,7 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import WriteBatch
 
 #: The newest format; `migrations/versions` holds the way to it.
-FORMAT = "0009"
+FORMAT = "0010"
 
 #: The first with UPDATE … FROM.
 OLDEST_SQLITE = (3, 33)

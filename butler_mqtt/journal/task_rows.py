@@ -14,12 +14,15 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, select, text
 
-from butler_mqtt.journal.queries import NOT_PLANNED, Row, owned_by, read_rows
+from butler_mqtt.domain.senders import owns
+from butler_mqtt.journal.queries import NOT_PLANNED, Row, read_rows
 from butler_mqtt.journal.sqlite import reading
 from butler_mqtt.journal.tables import requests, runs, starts
 
 #: Starts of a task that are read: those that a tag is looked for in, and that say what is usual.
 LAST_STARTS = 20
+#: Starts of a task among which those of one sender are looked for, so that a page costs the same for all.
+OWN_AMONG = 200
 
 #: Distinct tasks by jumping from one to the next, each with the name that it had when it was seen last.
 NAMES = text(
@@ -55,17 +58,17 @@ def page(
         limit: How many at most.
         tag: Only those that a request which named this tag selected, among their last starts.
         after: Only those behind the task of this id.
-        owner: Only those of requests of this identity; None: of all.
+        owner: Only what requests of this identity started, among the last 200 starts of each task.
 
     Returns:
-        None when no task has the id *after*.
+        None when no such task has the id *after*.
 
     Raises:
         JournalError: The journal cannot be read.
     """
     with reading(path) as connection:
         names: dict[str, str] = dict(connection.execute(NAMES).all())
-        if after is not None and after not in names:
+        if after is not None and (after not in names or not _last_starts(connection, after, owner)):
             return None
         ordered = sorted(names, key=lambda task: _place(task, names))
         if after is not None:
@@ -119,16 +122,18 @@ def _last_starts(connection: Connection, task_id: str, owner: str | None = None)
             requests.c.received_at,
             func.coalesce(requests.c.identity, requests.c.sender).label("sender"),
             requests.c.tags,
+            requests.c.identity,
         )
         .join(requests, requests.c.id == starts.c.request)
         .outerjoin(runs, runs.c.id == starts.c.run)
         .where(starts.c.task_id == task_id, NOT_PLANNED)
         .order_by(starts.c.request.desc())
-        .limit(LAST_STARTS)
+        .limit(LAST_STARTS if owner is None else OWN_AMONG)
     )
+    rows = read_rows(connection, query)
     if owner is not None:
-        query = query.where(owned_by(owner))
-    return tuple(read_rows(connection, query))
+        rows = [row for row in rows if owns(owner, row["identity"])][:LAST_STARTS]
+    return tuple(rows)
 
 
 def _names_tag(start: Row, tag: str) -> bool:

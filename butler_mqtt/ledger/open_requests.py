@@ -126,7 +126,8 @@ class OpenRequests:
         self._deliveries.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
         sender = address.identity or (request.sender if request else None)
-        self._turn.after(_log_refused, request_id, asked_by(arrival.door, sender, arrival.rule), error)
+        by = asked_by(arrival.door, sender, arrival.rule)
+        self._report_refused(request_id, by, error)
         return delivery
 
     def repeated(
@@ -188,7 +189,7 @@ class OpenRequests:
         self._answer_all(opened, answer, error.code)
         self._let_go(opened)
         by = asked_by(opened.door, opened.sender, opened.rule)
-        self._turn.after(_log_refused, opened.request_id, by, error)
+        self._report_refused(opened.request_id, by, error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
         """
@@ -344,6 +345,10 @@ class OpenRequests:
     def _move(self, opened: OpenRequest, state: RequestState) -> None:
         opened.state = move(opened.state, state, opened.request_id)
         self._turn.unit.update(tables.requests, opened.id, state=state)
+
+    def _report_refused(self, request_id: str, by: str, error: RequestError) -> None:
+        self._turn.after(_log_refused, request_id, by, error)
+        self._turn.alerting.refused(request_id, by, error.code, error.details)
 
 
 def _goes_on(opened: OpenRequest) -> bool:

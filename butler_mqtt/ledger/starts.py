@@ -151,6 +151,7 @@ class Starts:
             )
         if state in NOT_STARTED:
             self._incidents.moved(waiting)
+            self._turn.alerting.not_started(waiting, state)
         self._settle(starts)
         for owner in {start.owner.id: start.owner for start in starts if start.owner is not None}.values():
             self._requests.reply_if_decided(owner)

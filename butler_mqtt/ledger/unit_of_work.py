@@ -9,6 +9,7 @@ from typing import Protocol
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import Table, WriteBatch
+from butler_mqtt.ledger.alert_hooks import AlertHooks, NoAlerts
 
 
 class Counting(Protocol):
@@ -38,6 +39,9 @@ class Counting(Protocol):
     def rule_message(self, rule: str, outcome: str) -> None:
         """Count what a rule made of a message."""
 
+    def alert(self, target: str, outcome: str) -> None:
+        """Count an alert that a target took or did not take."""
+
 
 class NotCounting:
     """Counts nothing."""
@@ -66,6 +70,9 @@ class NotCounting:
     def rule_message(self, rule: str, outcome: str) -> None:
         """Do nothing."""
 
+    def alert(self, target: str, outcome: str) -> None:
+        """Do nothing."""
+
 
 class UnitOfWork:
     """
@@ -78,6 +85,8 @@ class UnitOfWork:
 
     def __init__(self, counting: Counting | None = None) -> None:
         self.counting = counting or NotCounting()
+        #: Told what may be worth an alert.
+        self.alerting: AlertHooks = NoAlerts()
         self._last: dict[str, int] = {}
         #: That of the turn, for what is read or written at once.
         self.transaction: Transaction

@@ -68,8 +68,9 @@ class RuleSubscriptions:
         self._plan: tuple[Mapping[int, str], Mapping[int, str]] = ({}, {})
         self._with_identifiers = False
         self._step: _Step | None = None
-        #: Identifiers that need nothing more on this connection, and when refused ones are tried again.
-        self._done: set[int] = set()
+        #: What needs nothing more on this connection: identifiers, each with whether it was subscribed to.
+        self._done: set[tuple[int, bool]] = set()
+        #: When refused ones are tried again, and how often the broker closed the connection on them.
         self._again: dict[int, float] = {}
         self._hangups: dict[int, int] = {}
 
@@ -139,7 +140,7 @@ class RuleSubscriptions:
                 f"the broker's ACL must let {login_name(self._mqtt)} read it at QoS 1",
             )
             return
-        self._done.add(step.row)
+        self._done.add((step.row, True))
         problem = None
         if reason.value != 1:
             problem = f"{step.topic_filter} was granted with QoS {reason.value} instead of 1"
@@ -151,7 +152,7 @@ class RuleSubscriptions:
         if step is None or step.packet_id != packet_id or step.subscribes:
             return
         self._step = None
-        self._done.add(step.row)
+        self._done.add((step.row, False))
         if any(reason.value >= 0x80 for reason in reasons):
             self._tell(
                 step.row, f"UNSUBSCRIBE from {step.topic_filter} was answered with {named(reasons[0])}"
@@ -165,11 +166,11 @@ class RuleSubscriptions:
         self, client: paho.Client, wanted: Mapping[int, str], unwanted: Mapping[int, str]
     ) -> bool:
         for row, topic_filter in sorted(unwanted.items()):
-            if not self._is_due(row):
+            if not self._is_due(row, subscribes=False):
                 continue
             if topic_filter in wanted.values():
                 # The subscription is that of the wanted row now, which replaces its identifier.
-                self._done.add(row)
+                self._done.add((row, False))
                 self._on_answer(RuleFilterAnswered(row, subscribed=False))
                 continue
             result, packet_id = client.unsubscribe(topic_filter)
@@ -179,10 +180,10 @@ class RuleSubscriptions:
 
     def _subscribe_next(self, client: paho.Client, wanted: Mapping[int, str]) -> bool:
         for row, topic_filter in sorted(wanted.items()):
-            if not self._is_due(row):
+            if not self._is_due(row, subscribes=True):
                 continue
             if not self._with_identifiers and (other := self._overlapped(row, wanted)) is not None:
-                self._done.add(row)
+                self._done.add((row, True))
                 self._tell(
                     row,
                     f"the broker has no Subscription Identifiers, and {topic_filter} overlaps with {other}; "
@@ -219,8 +220,8 @@ class RuleSubscriptions:
             None,
         )
 
-    def _is_due(self, row: int) -> bool:
-        return row not in self._done and self._monotonic() >= self._again.get(row, 0.0)
+    def _is_due(self, row: int, *, subscribes: bool) -> bool:
+        return (row, subscribes) not in self._done and self._monotonic() >= self._again.get(row, 0.0)
 
     def _sent(
         self, row: int, topic_filter: str, result: int, packet_id: int | None, *, subscribes: bool

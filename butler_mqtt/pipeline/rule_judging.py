@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from butler_mqtt.domain.model import Arrival, RuleOrigin
 from butler_mqtt.errors import RequestError
+from butler_mqtt.settings import RuleSettings
 
 if TYPE_CHECKING:
     from butler_mqtt.rules.message import DecodedMessage, RuleMessage
@@ -59,6 +60,17 @@ def rendered(rule: Rule, message: RuleMessage | DecodedMessage, count: int) -> b
         return error
     except Exception:  # noqa: BLE001 -- as in `judged`
         return _bug(rule.name)
+
+
+def rendered_by(settings: RuleSettings, message: RuleMessage, count: int) -> bytes | RequestError:
+    """Render the request by a rule as it was when a window began, which this version may refuse."""
+    from butler_mqtt.rules.rule import Rule, RuleError  # noqa: PLC0415 -- costly to load, needed with rules only
+
+    try:
+        rule = Rule(settings)
+    except RuleError as error:
+        return RequestError("rule_failed", "Rule failed", str(error))
+    return rendered(rule, message, count)
 
 
 def _bug(rule: str) -> RequestError:

@@ -304,12 +304,10 @@ class RuleMessages:
             self._make_of_window(self._windows.end(transaction, window))
 
     def _make_of_window(self, window: EndedWindow) -> None:
-        from butler_mqtt.rules.rule import Rule  # noqa: PLC0415 -- costly to load, and needed with rules only
-
         settings, message = window.rule, window.message
         origin = RuleOrigin(settings.name, message.payload, window.topic, window.messages)
         arrival = Arrival("rule", b"", now_ms(), origin=origin)
-        body = rule_judging.rendered(Rule(settings), message, window.messages)
+        body = rule_judging.rendered_by(settings, message, window.messages)
         if isinstance(body, RequestError):
             self._counts.count(settings.name, "failed", body.details)
             self.refused.append((arrival, body))

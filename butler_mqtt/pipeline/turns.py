@@ -15,9 +15,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from butler_mqtt import __version__, clock
+from butler_mqtt.alerting.pipeline_alerts import Alerts
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
+    AlertFactsRead,
+    AlertNotSent,
+    AlertSent,
     CapacityRead,
     Completion,
     ExecutionsPolled,
@@ -105,6 +109,7 @@ class Turns:
         self._journal = journal
         self._rows = UnitOfWork(counting)
         self._ledger = turn_parts.new_ledger(settings, self._rows, refusals)
+        self.alerts = Alerts(settings.alerts, self._rows, emit, timings.alerts)
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
             settings.start_task,
@@ -115,7 +120,7 @@ class Turns:
             gates=self.resolver.gates,
             timings=qlik_timings,
             server_time=server_time,
-            our_user=turn_parts.user_id(settings),
+            our_user=settings.qrs.user_id,
         )
         pending, tracker = self.dispatcher.pending, self.dispatcher.tracker
         self.stages = Stages(settings, self.resolver, self._ledger, pending, tracker)
@@ -134,8 +139,9 @@ class Turns:
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = held = HeldArrivals(self._has_room)
         self.rules = RuleMessages(settings, self._rows, self._ledger, self._has_room, timer=window_clock)
-        waiting = (self._outbox, self._intake, held, self.rules)
-        self.dropped_events = DroppedEvents(self.resolver, self.dispatcher, *waiting)
+        self.dropped_events = DroppedEvents(
+            *parts[1:], self._outbox, self._intake, held, self.rules, self.alerts
+        )
         self._acknowledge: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._acknowledge_rule: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._draining = False
@@ -146,6 +152,11 @@ class Turns:
     def open_requests(self) -> int:
         """Count the requests without a reply."""
         return self._ledger.requests.count
+
+    @property
+    def staged_requests(self) -> int:
+        """Count the requests of which a stage is not over, whether they have a reply or not."""
+        return len(self._ledger.stages.open)
 
     @property
     def publishing(self) -> bool:
@@ -205,6 +216,7 @@ class Turns:
             if self.expiry.due(hurried=hurried):
                 self.expiry.step(transaction)
                 self.maintenance.tidy(transaction)
+                self.alerts.step(disk_has_room=self.disk.has_room)
             recorded = self._apply_all(happened, transaction, again=again)
             self.cancels.step()
             self._continue()
@@ -252,6 +264,7 @@ class Turns:
                     held_requests.hold(transaction, now_ms())
             self._rows.number_from(highest_ids(transaction))
             self._intake.load(transaction)
+            self.alerts.load(transaction)
             self._recovery.load(transaction)
             self.rules.load(transaction)
             self.maintenance.load(transaction)
@@ -345,8 +358,11 @@ class Turns:
                 self.resolver.reconfigured(settings)
                 self._intake.reconfigured(settings, transaction)
                 self.rules.reconfigured(settings)
+                self.alerts.reconfigured(settings.alerts, transaction)
             case RuleSessionBegan() | RuleAcknowledgementsRead() | RuleFilterAnswered():
                 self.rules.apply(event)
+            case AlertSent() | AlertNotSent() | AlertFactsRead():
+                self.alerts.apply(event)
             case ParameterChange():
                 self._ledger.parameters.apply(event)
             case _:
@@ -386,6 +402,7 @@ class Turns:
             self.cancels.receive(cancels, transaction)
 
     def _has_room(self, coming: int = 0) -> bool:
-        if self._ledger.requests.count + coming >= self._max_open:
+        # A request with stages is kept in memory beyond its reply, for hours.
+        if max(self.open_requests, self.staged_requests) + coming >= self._max_open:
             return False
         return self.disk.has_room

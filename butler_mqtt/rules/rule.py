@@ -14,7 +14,7 @@ from butler_mqtt.expressions.explanation import explain
 from butler_mqtt.expressions.expression import Expression
 from butler_mqtt.expressions.parser import ExpressionError
 from butler_mqtt.expressions.template import RenderError, Template, TemplateError, dotted
-from butler_mqtt.expressions.values import EvaluationError, Fault, Scope, text_of
+from butler_mqtt.expressions.values import EvaluationError, Scope, ValueFault, text_of
 from butler_mqtt.rules.message import DecodedMessage, PayloadError, RuleMessage, decoded
 from butler_mqtt.settings import RuleSettings
 
@@ -103,8 +103,8 @@ class Rule:
         try:
             key = text_of(expression.evaluate(scope))
             if len(key) > MAX_KEY:
-                raise Fault(f"has {len(key)} characters, {MAX_KEY} are allowed")
-        except (EvaluationError, Fault) as error:
+                raise ValueFault(f"has {len(key)} characters, {MAX_KEY} are allowed")
+        except (EvaluationError, ValueFault) as error:
             return Judgement(RuleOutcome.FAILED, f"coalesce.key: {error}")
         return Judgement(RuleOutcome.MATCHED, key=key)
 

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from butler_mqtt.contract import schema_errors, shell_quoting, strict_json
+from butler_mqtt.domain.model import WebhookCall
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.api import butler_form
 from butler_mqtt.http.api.butler_form import ButlerRequest
@@ -29,7 +30,7 @@ class StartCall:
 
     `path_task_id` is None for `-` and for a path without one, `key` the id in
     `Idempotency-Key`. `respond_async` stands for `Prefer: respond-async`.
-    `butler` is the body where it is Butler's array.
+    `butler` is the body where it is Butler's array, `webhook` what came with it where a rule is to judge it.
     """
 
     body: bytes
@@ -37,6 +38,7 @@ class StartCall:
     key: str | None
     respond_async: bool
     butler: ButlerRequest | None = None
+    webhook: WebhookCall | None = None
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -69,7 +71,7 @@ async def read(request: Request, key: str | None, max_body_bytes: int) -> StartC
         RequestError: The call contradicts itself, its body is too long, incomplete or encoded, or Butler's
             array is invalid.
     """
-    _refuse_encoding(request)
+    refuse_encoding(request)
     path_task_id = request.path_params.get("task_id")
     path_task_id = None if path_task_id == "-" else path_task_id
     body = await read_body(request, max_body_bytes)
@@ -88,7 +90,7 @@ async def read(request: Request, key: str | None, max_body_bytes: int) -> StartC
         )
     elif key is not None and b'"requestId"' in body:
         _check_same_id(body, key)
-    return StartCall(body, path_task_id, key, _prefers_async(request), butler)
+    return StartCall(body, path_task_id, key, prefers_async(request), butler)
 
 
 async def read_cancel(request: Request, key: str | None, max_body_bytes: int) -> StartCall:
@@ -98,7 +100,7 @@ async def read_cancel(request: Request, key: str | None, max_body_bytes: int) ->
     Raises:
         RequestError: As `read`; `unknown_request`: what the path names is no request id.
     """
-    _refuse_encoding(request)
+    refuse_encoding(request)
     cancelled = request.path_params["request_id"]
     if not schema_errors.REQUEST_ID.match(cancelled):
         details = f"no request {schema_errors.shown(cancelled)} is known: that is no request id"
@@ -122,7 +124,7 @@ async def read_cancel(request: Request, key: str | None, max_body_bytes: int) ->
     if key is not None:
         _check_same_id(body, key)
     text = json.dumps({**asked, "cancel": cancelled}).encode()
-    return StartCall(text, None, key, _prefers_async(request))
+    return StartCall(text, None, key, prefers_async(request))
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -184,7 +186,8 @@ def _begins_with(body: bytes, sign: bytes) -> bool:
     return body.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(sign)
 
 
-def _prefers_async(request: Request) -> bool:
+def prefers_async(request: Request) -> bool:
+    """Return whether the caller wants no more than to know that the request is recorded."""
     wishes = ",".join(request.headers.getlist("prefer"))
     return any(wish.strip().lower() == "respond-async" for wish in wishes.replace(";", ",").split(","))
 
@@ -201,7 +204,8 @@ def _flag(value: str | None) -> bool:
     )
 
 
-def _refuse_encoding(request: Request) -> None:
+def refuse_encoding(request: Request) -> None:
+    """Refuse a body that is compressed; raises HttpRefusal `unsupported_media_type`."""
     for value in request.headers.getlist("content-encoding"):
         for coding in value.split(","):
             if coding.strip().lower() not in {"", "identity"}:

@@ -15,7 +15,7 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.contract import strict_json
 from butler_mqtt.domain.model import Arrival, Parameter
 from butler_mqtt.errors import JournalError, RequestError
-from butler_mqtt.http.api import butler_form, start_call
+from butler_mqtt.http.api import butler_form, start_call, webhook_call
 from butler_mqtt.http.api.butler_form import ButlerRequest
 from butler_mqtt.http.api.pending_response import PendingResponse
 from butler_mqtt.http.api.start_call import StartCall
@@ -49,7 +49,7 @@ _log = logging.getLogger("butler_mqtt.http")
 
 class StartEndpoint:
     """
-    What the three start paths do, and the one that cancels.
+    What the three start paths do, the one that cancels, and the webhooks of rules.
 
     Args:
         backend: The pipeline and the journal.
@@ -86,6 +86,20 @@ class StartEndpoint:
         """Answer a call that cancels the request of its path; raises as `__call__`."""
         return await self._answer(request, start_call.read_cancel)
 
+    async def webhook(self, request: Request) -> Response:
+        """Answer a call of the webhook of a rule; raises as `__call__`."""
+
+        async def read(request: Request, key: str | None, max_body_bytes: int) -> StartCall:
+            call = await webhook_call.read(request, self._backend.webhook, key, max_body_bytes)
+            if not webhook_call.is_signed(self._backend.webhook, request.scope["path"]):
+                caller = self._backend.caller(request.scope["state"])
+                refusal = self._backend.senders().forbids_webhook(caller, request.path_params["rule"])
+                if refusal is not None:
+                    raise refusal
+            return call
+
+        return await self._answer(request, read)
+
     async def _answer(self, request: Request, read: _Read) -> Response:
         began = time.monotonic()
         received_at = now_ms()
@@ -99,6 +113,8 @@ class StartEndpoint:
             request_id, reply = await self._submit(request, call, call.body, received_at, began)
             if reply is None:
                 return _accepted(request_id, call)
+            if call.webhook is not None and (judged := _without_request(reply)) is not None:
+                return judged
             return reply_response(reply, _location(request_id))
         except RequestError as refusal:
             refusal.request_id = refusal.request_id or key or str(uuid.uuid4())
@@ -171,7 +187,7 @@ class StartEndpoint:
         pending = PendingResponse()
         self._backend.emit(
             Arrival(
-                "rest",
+                "rest" if call.webhook is None else "rule",
                 body,
                 received_at,
                 path_task_id=None if call.butler is not None else call.path_task_id,
@@ -183,6 +199,7 @@ class StartEndpoint:
                 on_stored=pending.on_stored,
                 on_reply=pending.on_reply,
                 given_up=pending.given_up,
+                webhook=call.webhook,
             )
         )
         request_id = await pending.stored(self._store_seconds)
@@ -210,7 +227,17 @@ class StartEndpoint:
 def _was_decided(reply: str) -> bool:
     """Return whether the request got as far as a decision: how fast that came must not choose the status."""
     read = strict_json.loads(reply)
-    return isinstance(read, dict) and (status_of(read) == 200 or read["code"] in _DECIDED)
+    if not isinstance(read, dict) or "matched" in read:
+        return False  # a rule made no request of it
+    return status_of(read) == 200 or read["code"] in _DECIDED
+
+
+def _without_request(reply: str) -> Response | None:
+    """Return the response for a message that became no request, or none yet: a rule says `matched`."""
+    read = strict_json.loads(reply)
+    if not isinstance(read, dict) or "matched" not in read:
+        return None
+    return json_response(reply, 202 if read["matched"] else 200)
 
 
 def _location(request_id: str) -> Mapping[str, str]:

@@ -30,8 +30,12 @@ class TaskList:
     async def __call__(self, request: Request) -> Response:
         """Answer one call; raises RequestError `invalid_request` for a parameter that is none."""
         parameters = ListParameters(request.query_params, _NAMES)
-        caller = self._backend.caller(request.scope["state"])
-        query = TaskQuery(parameters.limit(), parameters.text("tag"), parameters.text("after"), caller)
+        query = TaskQuery(
+            parameters.limit(),
+            parameters.text("tag"),
+            parameters.text("after"),
+            self._backend.caller(request.scope["state"]),
+        )
         try:
             found = await asyncio.to_thread(self._backend.tasks, query)
         except JournalError as error:

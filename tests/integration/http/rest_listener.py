@@ -18,7 +18,7 @@ from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
-from butler_mqtt.settings import MonitoringSettings, RestSettings
+from butler_mqtt.settings import MonitoringSettings, RestSettings, Webhook
 from tests.integration.http.hostile_client import HostileClient
 
 
@@ -40,6 +40,7 @@ class Pipeline:
         self.checks = [Check("threads")]
         self.listing: Listing = lambda _query: []
         self.tasks: TaskListing = lambda _query: []
+        self.webhooks: dict[str, Webhook] = {}
 
     def emit(self, arrival: Arrival) -> None:
         """Store and answer, from another thread as the real one does."""
@@ -83,6 +84,7 @@ class Pipeline:
             exposition=lambda: b"up 1\n",
             listing=self._list,
             tasks=self._task_list,
+            webhook=self.webhooks.get,
         )
 
 

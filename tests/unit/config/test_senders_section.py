@@ -36,6 +36,8 @@ def test_a_sender_has_what_the_file_gives_it(tmp_path: Path) -> None:
     may: [start, dryRun]
     seesAll: true
 unknownSenders: deny
+rules:
+  - {name: orders-closed, topic: [erp/closed], payload: none, start: {tag: daily}}
 """
     )
     loaded = load(tmp_path, text)
@@ -122,7 +124,8 @@ def test_without_senders_there_is_one_start_topic(tmp_path: Path) -> None:
 def test_a_fault_is_named_with_its_line_and_its_value(
     tmp_path: Path, senders: str, place: str, fault: str
 ) -> None:
-    (problem,) = problems(tmp_path, f"{TOKENS}senders: {senders}\n")
+    rules = "rules: [{name: x, topic: [erp/x], payload: none, start: {tag: daily}}]\n"
+    (problem,) = problems(tmp_path, f"{TOKENS}senders: {senders}\n{rules}")
     assert problem.startswith(f"line 8: Butler.senders{place}: ")
     assert fault in problem
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
 from butler_mqtt import settings
-from butler_mqtt.contract.topics import filter_problem, matches, may_reply, problem
+from butler_mqtt.contract.topics import filter_problem, matches, may_reply, overlap, problem
 
 LEVELS = st.sampled_from(["", "a", "b", "qliksense", "$SYS", "+"])
 TOPICS = st.lists(st.sampled_from(["", "a", "b", "qliksense", "$SYS"]), min_size=1, max_size=5).map("/".join)
@@ -112,3 +112,29 @@ def test_the_topic_of_all_replies_needs_no_allowance() -> None:
 
 def test_a_wide_allowance_does_not_open_the_broker_topics() -> None:
     assert may_reply(settings.MqttSettings(reply_topic_allow=("#", "$SYS/#")), "$SYS/broker")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("a/b", "a/b", True),
+        ("a/+", "a/b", True),
+        ("a/+", "+/b", True),
+        ("a/#", "a", True),
+        ("a/#", "a/b/c", True),
+        ("#", "a", True),
+        ("+/+", "a/#", True),
+        ("a/b/#", "a/+/c/d", True),
+        ("a/+/c", "a/b/#", True),
+        ("a/b", "a/c", False),
+        ("a/+", "a/b/c", False),
+        ("a/b/#", "a/c/#", False),
+        ("+", "a/b", False),
+        ("#", "$SYS/a", False),
+        ("+/a", "$SYS/a", False),
+        ("$SYS/#", "$SYS/a", True),
+    ],
+)
+def test_two_filters_overlap_when_a_topic_matches_both(one: str, other: str, expected: bool) -> None:
+    assert overlap(one, other) is expected
+    assert overlap(other, one) is expected

@@ -23,6 +23,34 @@ def published(topic: str, body: bytes = b"{}") -> Arrival:
 
 
 @pytest.mark.parametrize(
+    ("caller", "rule", "may"),
+    [
+        (SENDERS.of_caller("erp-token", certified=False, role="sender"), "orders", True),
+        (SENDERS.of_caller("erp-token", certified=False, role="sender"), "invoices", False),
+        (SENDERS.of_caller("somebody", certified=False, role="sender"), "orders", False),
+        (SENDERS.of_caller("somebody", certified=False, role="sender"), "invoices", True),
+        (SENDERS.of_caller("anna", certified=False, role="operator"), "orders", True),
+        (SENDERS.of_caller("rita", certified=False, role="reader"), "invoices", False),
+    ],
+    ids=["own", "of nobody", "of another", "nobody of nobody", "operator", "reader"],
+)
+def test_a_webhook_is_for_callers_of_the_sender_of_its_rule(caller: Caller, rule: str, may: bool) -> None:
+    assert (SENDERS.forbids_webhook(caller, rule) is None) is may
+
+
+def test_no_unknown_caller_uses_a_webhook_where_those_are_turned_away() -> None:
+    caller = CLOSED.of_caller("somebody", certified=False, role="sender")
+    assert CLOSED.forbids_webhook(caller, "invoices") is not None
+
+
+def test_every_token_but_a_reader_s_opens_webhooks_where_there_are_no_senders() -> None:
+    everybody = Senders(Settings())
+    for role, may in [("sender", True), ("operator", True), ("reader", False)]:
+        caller = everybody.of_caller("anna", certified=False, role=role)
+        assert (everybody.forbids_webhook(caller, "orders") is None) is may
+
+
+@pytest.mark.parametrize(
     ("arrival", "identity"),
     [
         (published("start/erp", b'{"sender": "crm"}'), "erp"),
