@@ -76,8 +76,14 @@ def _findings(settings: Settings, save: Path | None) -> Iterator[Finding]:
 
 def _checked(settings: Settings) -> Iterator[Finding]:
     # Loaded here: the other commands need none of it.
-    from butler_mqtt.checks import addresses, broker, butler_notifications  # noqa: PLC0415 -- see above
-    from butler_mqtt.checks import machine, qlik, rest_tokens  # noqa: PLC0415 -- see above
+    from butler_mqtt.checks import (  # noqa: PLC0415 -- see above
+        addresses,
+        broker,
+        butler_notifications,
+        machine,
+        qlik,
+        rest_tokens,
+    )
 
     yield ok("configuration", "the file is valid")
     if not settings.mqtt.enable and not settings.rest.enable:
