@@ -266,6 +266,7 @@ class Daemon:
             places=lambda: self.pipeline.dispatcher.pending.places,
             reached_at=lambda: self._qrs.reached_at,
             alert_faults=self.pipeline.turns.alerts.faults,
+            rules=self._rules_problem,
         )
         try:
             self._listeners = Listeners(
@@ -276,6 +277,13 @@ class Daemon:
             self._ending.end(ExitCode.UNAVAILABLE)
         else:
             self._listeners.start()
+
+    def _rules_problem(self) -> str | None:
+        """Return which messages for rules do not arrive, None when all do."""
+        if self._rule_door is None or self._rule_door.connected is False:
+            return "not connected"
+        refused = sorted(self.pipeline.turns.rules.problems)
+        return f"not subscribed: {', '.join(refused)}" if refused else None
 
     def _call_qlik(self, name: str, work: Callable[[Any], None]) -> None:
         """Run *work* in a thread that has a connection to Qlik of its own."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
 from butler_mqtt.domain.senders import owns
 from butler_mqtt.journal.queries import NOT_PLANNED, Row, read_rows
@@ -120,7 +120,7 @@ def _last_starts(connection: Connection, task_id: str, owner: str | None = None)
             runs.c.ended_at,
             requests.c.request_id,
             requests.c.received_at,
-            requests.c.sender,
+            func.coalesce(requests.c.identity, requests.c.sender).label("sender"),
             requests.c.tags,
             requests.c.identity,
         )
