@@ -183,6 +183,7 @@ class Daemon:
             on_state=lambda _state: self._ending.wake(),
             on_read=lambda generation, count: self.pipeline.emit(AcknowledgementsRead(generation, count)),
             on_fatal=self._ending.fatal,
+            stay_away_seconds=self._timings.stay_away_seconds,
             outages=outages,
             qrs_unreachable=lambda: self._qrs.unreachable_since is not None,
         )
@@ -252,7 +253,8 @@ class Daemon:
         if self._metrics is None:
             return
         # Loaded here only: a web server costs a fifth of the daemon's memory.
-        from butler_mqtt.daemon.listeners import Listeners, Sources  # noqa: PLC0415 -- as above
+        from butler_mqtt.daemon.listeners import Listeners  # noqa: PLC0415 -- as above
+        from butler_mqtt.daemon.readiness import Sources  # noqa: PLC0415 -- as above
         from butler_mqtt.http.server.listener import ListenerError  # noqa: PLC0415
 
         sources = Sources(

@@ -11,6 +11,8 @@ class DaemonTimings:
 
     #: For which a broker may refuse us before the process ends: an operator has to act.
     refused_seconds: float = 60.0
+    #: For which we stay away from the broker when another daemon uses our client id, before the process ends.
+    stay_away_seconds: float = 60.0
     #: For work in hand when stopping, and for everything until the end; `TimeoutStopSec=` is longer.
     drain_seconds: float = 20.0
     stop_seconds: float = 35.0

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.contract.task_status import task_status
-from butler_mqtt.daemon import token_watch
-from butler_mqtt.domain.completions import ParameterChange
-from butler_mqtt.domain.model import Arrival
+from butler_mqtt.daemon import readiness, token_watch
+from butler_mqtt.daemon.readiness import Sources
 from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
-from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery, TaskQuery
+from butler_mqtt.http.backend import Backend, KeyValueBackend, ListQuery, TaskQuery
 from butler_mqtt.http.certificate_expiry import files_of, remaining
 from butler_mqtt.http.exposition import Levels, exposition
 from butler_mqtt.http.guard import Guard, Page
@@ -38,42 +36,8 @@ STATES: Mapping[str, tuple[str, ...]] = {
     "refused": ("refused",),
     "cancelled": ("cancelled",),
 }
-#: Seconds without an answer of Qlik after which readiness is lost; after one minute it is probed.
-QLIK_SECONDS = 180.0
 #: Connections of the monitoring listener; a few scrapers and supervisors.
 MONITORING_CONNECTIONS = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """
-    What the daemon's parts show of themselves; called from the listeners' threads.
-
-    `stuck` names threads without progress. `fault` is why the journal
-    cannot be written, `accepting` whether new requests are accepted, `progress`
-    is the monotonic time of the last turn. `broker_connected` and `subscription`
-    are None without MQTT; the latter is `ready` or the
-    state that the door is in instead. `reached_at` is the
-    monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call. `held` counts requests held since a backup was restored, `places` has those
-    in the queue for capacity by the ids of starts. `alert_faults`
-    names the targets that do not take alerts. `rules` says which messages for rules do not
-    arrive, None when all do.
-    """
-
-    emit: Callable[[Arrival | ParameterChange], None]
-    stuck: Callable[[], tuple[str, ...]]
-    fault: Callable[[], str | None]
-    accepting: Callable[[], bool]
-    progress: Callable[[], float]
-    broker_connected: Callable[[], bool | None]
-    subscription: Callable[[], str | None]
-    reachable: Callable[[], bool]
-    reached_at: Callable[[], float | None]
-    held: Callable[[], int] = lambda: 0
-    places: Callable[[], Mapping[int, int]] = dict
-    alert_faults: Callable[[], Mapping[str, str]] = dict
-    rules: Callable[[], str | None] = lambda: None
 
 
 class Listeners:
@@ -110,8 +74,8 @@ class Listeners:
             obstacle=self._obstacle,
             inquire=self._inquire,
             refused=lambda code: metrics.refused("rest", code),
-            health=self._health,
-            readiness=self._readiness,
+            health=lambda: readiness.health(sources),
+            readiness=lambda: readiness.readiness(sources, self._settings),
             exposition=self._exposition,
             listing=self._listing,
             tasks=self._tasks,
@@ -233,43 +197,6 @@ class Listeners:
             return None
         return [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]
 
-    def _health(self) -> list[Check]:
-        checks = [
-            Check("threads", "hung: " + ", ".join(stuck) if (stuck := self._sources.stuck()) else None),
-            Check("journal", "cannot be written" if self._sources.fault() is not None else None),
-        ]
-        subscription = self._sources.subscription()
-        if subscription is not None:
-            refused = subscription in {"refused", "taken_over", "given_up"}
-            checks.append(Check("subscription", subscription.replace("_", " ") if refused else None))
-        # Their reasons may name hosts, and a daemon that works must not be restarted for them.
-        if failing := ", ".join(self._sources.alert_faults()):
-            checks.append(Check("alerts", f"not taken by: {failing}", advisory=True))
-        return checks
-
-    def _readiness(self) -> list[Check]:
-        checks = [one for one in self._health() if one.name != "subscription"]
-        if not self._sources.accepting():
-            checks.append(Check("intake", "no room for new requests"))
-        subscription = self._sources.subscription()
-        if subscription is not None:
-            checks.append(
-                Check("subscription", None if subscription == "ready" else subscription.replace("_", " "))
-            )
-        checks.append(Check("qlik", self._qlik_fault()))
-        if any(one.enable and one.topics for one in self._settings.rules):
-            # No fault: requests arrive all the same.
-            checks.append(Check("rules", self._sources.rules(), advisory=True))
-        return checks
-
-    def _qlik_fault(self) -> str | None:
-        reached_at = self._sources.reached_at()
-        if reached_at is None:
-            return "not reached yet"
-        if not self._sources.reachable() or time.monotonic() - reached_at > QLIK_SECONDS:
-            return f"not reached for {time.monotonic() - reached_at:.0f} s"
-        return None
-
     def _exposition(self) -> bytes:
         return exposition(self._metrics, self._levels())
 
@@ -303,8 +230,8 @@ class Listeners:
                 "qrs_reachable": sources.reachable(),
                 "journal_writable": sources.fault() is None,
                 "accepting_requests": sources.accepting(),
-                "healthy": all(one.passed for one in self._health()),
-                "ready": all(one.passed for one in self._readiness()),
+                "healthy": all(one.passed for one in readiness.health(sources)),
+                "ready": all(one.passed for one in readiness.readiness(sources, settings)),
             },
             numbers=numbers,
             outbox=outbox,

@@ -22,10 +22,10 @@ from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.domain.senders import Caller
 from butler_mqtt.errors import RequestError
 from butler_mqtt.intake import duplicates
-from butler_mqtt.intake.admission import Admission
 from butler_mqtt.intake.body_cache import BodyCache
 from butler_mqtt.intake.duplicates import Holder, Holders
 from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets, digest_of
+from butler_mqtt.intake.sender_limits import Admission
 from butler_mqtt.journal import queries, tables
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import WriteBatch

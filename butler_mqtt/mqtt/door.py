@@ -79,7 +79,7 @@ class Door:
         on_fatal: Callable[[BaseException], None],
         on_read: Callable[[int, int], None] = lambda _generation, _count: None,
         instance: str | None = None,
-        stay_away_seconds: float = 60.0,
+        stay_away_seconds: float,
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
         outages: Outages | None = None,
         qrs_unreachable: Callable[[], bool] = lambda: False,

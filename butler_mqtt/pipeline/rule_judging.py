@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from butler_mqtt.rules.message import DecodedMessage, RuleMessage
     from butler_mqtt.rules.rule import Judgement, Rule
 
+#: Seconds between two warnings about one rule, as that its `when` cannot be evaluated.
+WARN_SECONDS = 3600.0
+
 _log = logging.getLogger("butler_mqtt.rules")
 
 

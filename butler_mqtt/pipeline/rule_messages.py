@@ -46,8 +46,6 @@ BUSY_SHARE = 0.05
 BUSY_SECONDS = 0.25
 #: Windows that are ended in one turn.
 MAX_ENDED = 100
-#: Seconds between two warnings about one rule.
-WARN_SECONDS = 3600.0
 _MAX_WARNED = 1000
 
 _log = logging.getLogger("butler_mqtt.rules")
@@ -87,7 +85,7 @@ class RuleMessages:
         self._packets = RulePackets(ledger.rules, settings.mqtt.receive_maximum)
         self._windows = RuleWindows(turn, ledger.rules, timer=timer)
         self._counts = RuleCounts(turn, ledger.rules)
-        self._warned = RepeatedLines(monotonic, pause_seconds=WARN_SECONDS, most=_MAX_WARNED)
+        self._warned = RepeatedLines(monotonic, pause_seconds=rule_judging.WARN_SECONDS, most=_MAX_WARNED)
         #: Until when requests are expected, and until when no message is judged beside them.
         self._busy_until = float("-inf")
         self._not_before = float("-inf")

@@ -31,6 +31,10 @@ from butler_mqtt.qrs.answer_limits import Meter
 from butler_mqtt.qrs.tls_context import HandshakeSocket, tls_context
 from butler_mqtt.settings import QrsSettings as Settings
 
+#: A connection idle for longer is not used again: the server or a firewall may be dropping it right now,
+#: and a start written into it would be in doubt.
+MAX_IDLE_SECONDS = 30.0
+
 #: Close with a reset (`{l_onoff, l_linger}`): what the peer has not acknowledged is dropped. Without, the
 #: kernel goes on sending a POST after `close` or the end of the process, and a start that is repeated since
 #: nothing of it shows would be a second one.

@@ -15,12 +15,8 @@ from requests.structures import CaseInsensitiveDict
 from butler_mqtt.errors import ButlerError, QlikUnavailable
 from butler_mqtt.qrs.answer_limits import Limits, Meter
 from butler_mqtt.qrs.explanations import RAISED, explain
-from butler_mqtt.qrs.http_connection import Adapter
+from butler_mqtt.qrs.http_connection import MAX_IDLE_SECONDS, Adapter
 from butler_mqtt.settings import QrsSettings as Settings
-
-#: A connection idle for longer is not used again: the server or a firewall may be dropping it right now,
-#: and a start written into it would be in doubt.
-MAX_IDLE_SECONDS = 30.0
 
 #: Bytes of a body that are read at a time.
 _PIECE = 1 << 16

@@ -12,6 +12,7 @@ from butler_mqtt.audit import requests_choice, requests_summary
 from butler_mqtt.audit.requests_again import FAILED
 from butler_mqtt.audit.requests_timeline import SCRIPT_LOG, steps
 from butler_mqtt.daemon.page_sources.going_on import origin
+from butler_mqtt.http.page.failure_views import FAILURES
 from butler_mqtt.http.page.page_backend import (
     FailedRequest,
     Place,
@@ -27,8 +28,6 @@ from butler_mqtt.journal.search import Filters, Search
 from butler_mqtt.journal.sqlite import reading
 from butler_mqtt.journal.task_rows import TaskRows
 
-#: What counts as a failure: of a start, of a request without starts, and refusals as a whole.
-FAILURES = Filters(("failed", "aborted", "skippedByQlik", "notStarted", "unknown", "denied", "refused"))
 #: Requests with one id that are shown, the newest; and repetitions that are named.
 MAX_SHOWN = 20
 MAX_RETRIES = 5
@@ -64,7 +63,7 @@ def whole(journal: Path, request_id: str) -> list[RequestPage]:
 def failures(journal: Path, limit: int, before: Place | None) -> list[tuple[Place, FailedRequest]]:
     """Read the newest requests of which something failed; raises JournalError."""
     with Search(journal) as search:
-        rows = search.requests_rows(search.find(FAILURES, limit, before=before))
+        rows = search.requests_rows(search.find(Filters(FAILURES), limit, before=before))
     retried = _retries(journal, rows, ())
     wrong = {start["task_id"] for one in rows for start in one.starts if _is_wrong(start)}
     with reading(journal) as connection:

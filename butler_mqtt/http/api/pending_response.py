@@ -9,6 +9,13 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Literal
 
+from starlette.responses import Response
+
+from butler_mqtt.http.error_responses import json_response
+
+#: After which a caller that got 202 may look again.
+RETRY_AFTER_SECONDS = 1
+
 
 class _Progress(Enum):
     #: Submitted; the pipeline has not read it yet.
@@ -94,3 +101,11 @@ async def _within(future: asyncio.Future[str], seconds: float) -> str | None:
 def _resolve(future: asyncio.Future[str], value: str) -> None:
     if not future.done():
         future.set_result(value)
+
+
+def accepted(request_id: str, *, respond_async: bool) -> Response:
+    """Return the response to a caller that waits no longer: where its request stands, and when to look."""
+    headers = {"Location": f"/v4/requests/{request_id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
+    if respond_async:
+        headers["Preference-Applied"] = "respond-async"
+    return json_response({"requestId": request_id, "status": "accepted"}, 202, headers)

@@ -17,7 +17,7 @@ from butler_mqtt.domain.model import Arrival, Parameter
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api import butler_form, start_call, webhook_call
 from butler_mqtt.http.api.butler_form import ButlerRequest
-from butler_mqtt.http.api.pending_response import PendingResponse
+from butler_mqtt.http.api.pending_response import PendingResponse, accepted
 from butler_mqtt.http.api.start_call import StartCall
 from butler_mqtt.http.backend import Backend
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, reply_response, status_of
@@ -112,7 +112,7 @@ class StartEndpoint:
                 return await self._answer_butler(request, call, call.butler, received_at, began)
             request_id, reply = await self._submit(request, call, call.body, received_at, began)
             if reply is None:
-                return _accepted(request_id, call)
+                return accepted(request_id, respond_async=call.respond_async)
             if call.webhook is not None and (judged := _without_request(reply)) is not None:
                 return judged
             return reply_response(reply, _location(request_id))
@@ -155,7 +155,7 @@ class StartEndpoint:
             return json_response(butler_form.answer(butler, None))
         request_id, reply = await self._submit(request, call, body.encode(), received_at, began)
         if reply is None:
-            return _accepted(request_id, call)
+            return accepted(request_id, respond_async=call.respond_async)
         read = strict_json.loads(reply)
         if not isinstance(read, dict) or (
             status_of(read) != 200 and read["code"] not in {"all_denied", "all_must_exist"}
@@ -242,13 +242,6 @@ def _without_request(reply: str) -> Response | None:
 
 def _location(request_id: str) -> Mapping[str, str]:
     return {"Content-Location": f"/v4/requests/{request_id}"}
-
-
-def _accepted(request_id: str, call: StartCall) -> Response:
-    headers = {"Location": f"/v4/requests/{request_id}", "Retry-After": "1"}
-    if call.respond_async:
-        headers["Preference-Applied"] = "respond-async"
-    return json_response({"requestId": request_id, "status": "accepted"}, 202, headers)
 
 
 def _not_recorded(seconds: float, *, certain: bool) -> HttpRefusal:

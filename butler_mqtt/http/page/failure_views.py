@@ -9,6 +9,8 @@ from butler_mqtt.http.api.request_list import read_query, written_place
 from butler_mqtt.http.page.page_backend import PageBackend
 from butler_mqtt.http.page.view import PageView, ViewCall
 
+#: What counts as a failure: of a start, of a request without starts, and refusals as a whole.
+FAILURES = ("failed", "aborted", "skippedByQlik", "notStarted", "unknown", "denied", "refused")
 #: Requests of a page.
 _LIMIT = 25
 

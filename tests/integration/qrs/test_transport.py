@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from butler_mqtt.domain.model import EMPTY_GUID, Task
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
+from butler_mqtt.qrs.http_connection import MAX_IDLE_SECONDS
 from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
-from butler_mqtt.qrs.transport import MAX_IDLE_SECONDS
 from butler_mqtt.settings import Retry
 from tests.integration.qrs.scripted_server import (
     CUT,
