@@ -55,7 +55,7 @@ def add(
         typer.Option("--expires-at", metavar="TIME", help="Refused from then on (RFC 3339 with an offset)."),
     ] = None,
 ) -> None:
-    """Make a token and print it, once, with the lines for the configuration."""
+    """Make a token; print it, once, with the lines it needs."""
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         echo(f"NAME has 1 to {MAX_NAME} printable characters", err=True)
         raise typer.Exit(ExitCode.USAGE)

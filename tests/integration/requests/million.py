@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from butler_mqtt.clock import now_ms
 from butler_mqtt.journal.search import Filters, Search
+from butler_mqtt.journal.usage import UsageReader
 from tests.integration.requests import turn_times
-from tests.integration.requests.filling import fill
+from tests.integration.requests.filling import DAY, fill
 from tests.integration.requests.test_listing import SEARCHES
 
 
@@ -33,6 +35,7 @@ def main() -> None:
         print(f"{count} requests, {whole.stat().st_size / 1e6:.0f} MB")  # noqa: T201 -- its purpose
         for filters in [*SEARCHES, Filters(states=("succeeded",))]:
             print(f"{_search(whole, filters):7.3f} s  {_named(filters)}")  # noqa: T201 -- its purpose
+        print(f"{_review(whole):7.3f} s  review of 30 days, without the Qlik server")  # noqa: T201 -- its purpose
         place = Path(name) / "copy"
         place.mkdir()
         shutil.copy(whole, place / "journal.sqlite")
@@ -53,6 +56,13 @@ def _search(file: Path, filters: Filters) -> float:
         return time.perf_counter() - began
 
     return min(once() for _ in range(3))
+
+
+def _review(file: Path) -> float:
+    began = time.perf_counter()
+    with UsageReader(file) as reader:
+        reader.usage(now_ms() - 30 * DAY)
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":
