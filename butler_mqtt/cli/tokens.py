@@ -55,7 +55,7 @@ def add(
         typer.Option("--expires-at", metavar="TIME", help="Refused from then on (RFC 3339 with an offset)."),
     ] = None,
 ) -> None:
-    """Make a token and print it, once, with the lines for the configuration."""
+    """Make a token; print it once, with its lines for the configuration."""
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         echo(f"NAME has 1 to {MAX_NAME} printable characters", err=True)
         raise typer.Exit(ExitCode.USAGE)
@@ -80,7 +80,7 @@ def add(
 
 @app.command("list", epilog="Example: butler-mqtt token list -c config.yaml")
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show the tokens of the configuration, whose they are, when they end."""
+    """Show the tokens that there are, whose they are and when they end."""
     from butler_mqtt.cli import printing  # noqa: PLC0415 -- `add` needs none of this
     from butler_mqtt.cli.result_table import Cell, ResultTable  # noqa: PLC0415
     from butler_mqtt.config import loader  # noqa: PLC0415

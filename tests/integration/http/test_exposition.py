@@ -51,6 +51,7 @@ def text() -> str:
         numbers=dict.fromkeys(NUMBERS, 1.0),
         outbox={"waiting": 1, "quarantined": 0},
         certificates={"cert.clientCert": 86400.0},
+        tokens={"erp": 86400.0},
     )
     return exposition(full(), levels).decode()
 
