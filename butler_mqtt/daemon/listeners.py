@@ -181,6 +181,8 @@ class Listeners:
             tasks=self._tasks,
             levels=self._levels,
             subscription=self._sources.subscription,
+            alert_faults=self._sources.alert_faults,
+            rules=lambda: self._settings.rules,
         )
         return WebPage(core, backend, self._settings, ending)
 

@@ -148,6 +148,24 @@ class FailedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleLine:
+    """
+    One rule: where its messages come from, its condition, and what became of them by outcome.
+
+    `windows` of messages are open; `problem` is the last one.
+    """
+
+    name: str
+    enable: bool
+    sources: Sequence[str]
+    when: str
+    counts: Mapping[str, int]
+    windows: int
+    matched_at: int | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class HealthFact:
     """One thing about the daemon; `tone` is `good`, `busy` or `bad`, `advice` what to do about it."""
 
@@ -166,7 +184,8 @@ class PageBackend:
     Reads raise JournalError. `version` is a number that changes whenever the journal was written.
     `requests` reads one more than the limit. `again` makes the request that asks again for what
     failed of one, or of one of its tasks; `discard` discards its dead letters and returns how many
-    they were; both raise ActionDeclined. `sessions` is the file in which sign-ins outlive a restart.
+    they were; both raise ActionDeclined. `owner` is whose a request is that `again` took.
+    `sessions` is the file in which sign-ins outlive a restart.
     """
 
     version: Callable[[], int]
@@ -176,6 +195,8 @@ class PageBackend:
     tasks: TaskListing
     failures: Callable[[int, Place | None], list[tuple[Place, FailedRequest]]]
     health: Callable[[], list[HealthFact]]
+    rules: Callable[[], list[RuleLine]]
     again: Callable[[str, str | None], Mapping[str, object]]
+    owner: Callable[[str], str | None]
     discard: Callable[[str], int]
     sessions: Path
