@@ -80,7 +80,7 @@ def add(
 
 @app.command("list", epilog="Example: butler-mqtt token list -c config.yaml")
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show the tokens of the configuration, whose they are, when they end."""
+    """Show the tokens that there are, whose they are and when they end."""
     from butler_mqtt.cli import printing  # noqa: PLC0415 -- `add` needs none of this
     from butler_mqtt.cli.result_table import Cell, ResultTable  # noqa: PLC0415
     from butler_mqtt.config import loader  # noqa: PLC0415

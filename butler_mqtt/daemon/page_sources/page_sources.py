@@ -54,6 +54,7 @@ def page_backend(
         health=lambda: health_facts.facts(levels(), journal, subscription(), alert_faults()),
         rules=lambda: rule_lines.read(journal, rules()),
         again=lambda request_id, task_id: _again(journal, request_id, task_id),
+        owner=lambda request_id: requests_again.owner(journal, request_id),
         discard=lambda request_id: _discard(journal, request_id),
         sessions=Path(f"{journal}.sessions"),
     )

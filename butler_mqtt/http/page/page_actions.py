@@ -132,7 +132,8 @@ class PageActions:
         request_id = form.get("request_id", "")
         if not schema_errors.REQUEST_ID.match(request_id):
             raise HttpRefusal("invalid_request", "Form not understood", "it holds no request id")
-        return await self._sent(session, {**document, "requestId": request_id}, "retried")
+        owner = await asyncio.to_thread(self._backend.owner, page.line.request_id)
+        return await self._sent(session, {**document, "requestId": request_id}, "retried", owner)
 
     async def cancel_form(self, request: Request) -> Response:
         """Show what taking a request back means."""
@@ -194,8 +195,10 @@ class PageActions:
 
     # ---- helpers
 
-    async def _sent(self, session: PageSession, document: Mapping[str, object], notice: str) -> Response:
-        sent = await page_requests.send(self._core, document, session.name, self._ending)
+    async def _sent(
+        self, session: PageSession, document: Mapping[str, object], notice: str, owner: str | None = None
+    ) -> Response:
+        sent = await page_requests.send(self._core, document, session.name, self._ending, on_behalf_of=owner)
         return _to_request(sent.request_id, notice if sent.reply is None or _is_ok(sent.reply) else "")
 
     async def _page(self, request: Request) -> RequestPage:

@@ -184,7 +184,8 @@ class PageBackend:
     Reads raise JournalError. `version` is a number that changes whenever the journal was written.
     `requests` reads one more than the limit. `again` makes the request that asks again for what
     failed of one, or of one of its tasks; `discard` discards its dead letters and returns how many
-    they were; both raise ActionDeclined. `sessions` is the file in which sign-ins outlive a restart.
+    they were; both raise ActionDeclined. `owner` is whose a request is that `again` took.
+    `sessions` is the file in which sign-ins outlive a restart.
     """
 
     version: Callable[[], int]
@@ -196,5 +197,6 @@ class PageBackend:
     health: Callable[[], list[HealthFact]]
     rules: Callable[[], list[RuleLine]]
     again: Callable[[str, str | None], Mapping[str, object]]
+    owner: Callable[[str], str | None]
     discard: Callable[[str], int]
     sessions: Path

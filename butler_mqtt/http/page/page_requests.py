@@ -34,10 +34,17 @@ def new_id() -> str:
 
 
 async def send(
-    backend: Backend, document: Mapping[str, object], principal: str, ending: asyncio.Event
+    backend: Backend,
+    document: Mapping[str, object],
+    principal: str,
+    ending: asyncio.Event,
+    *,
+    on_behalf_of: str | None = None,
 ) -> Sent:
     """
     Send a request in the name of the token *principal*, and wait for its reply.
+
+    *on_behalf_of*: whose request it repeats, whose gate judges it.
 
     Raises:
         HttpRefusal: It cannot be recorded.
@@ -54,6 +61,7 @@ async def send(
             request_id=str(document["requestId"]),
             principal=principal,
             role="operator",
+            on_behalf_of=on_behalf_of,
             on_stored=pending.on_stored,
             on_reply=pending.on_reply,
             given_up=pending.given_up,
