@@ -118,6 +118,7 @@ def live(running: Settings, read: Settings) -> Settings:
         rest=replace(running.rest, tokens=read.rest.tokens),
         rules=read.rules,
         ignored=read.ignored,
+        notifications=read.notifications,
         older=read.older,
     )
 

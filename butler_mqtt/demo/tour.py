@@ -72,6 +72,7 @@ class _Tour:
         self._bare_id()
         self._to_the_end()
         self._stages()
+        self._alert()
         self._rule()
         for chapter in FAILURES:
             self._one_request(chapter)
@@ -118,6 +119,20 @@ class _Tour:
         document = {"requestId": "night-1-again", "wait": "finished", "stages": NIGHTLY[1:]}
         self._expect_stages(document, ["succeeded", "succeeded"])
         self._narration.right("A kill in the middle would have changed nothing but the time.")
+
+    def _alert(self) -> None:
+        webhook = self._processes.webhook
+        if webhook is None:
+            return  # Apprise is an extra
+        self._chapter(
+            "Somebody is called",
+            "The transformation that failed just now is worth an alert: by mail, in Teams or Slack, or to a "
+            "webhook, as here.",
+        )
+        ((title, text),) = until(lambda: list(webhook.came), "the alert reaches the webhook")
+        for line in (title, *text.splitlines()):
+            self._narration.action(line)
+        self._narration.right("Once, however often the target or the daemon is restarted meanwhile.")
 
     def _rule(self) -> None:
         self._chapter(
