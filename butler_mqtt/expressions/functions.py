@@ -119,11 +119,8 @@ def _split(scope: Scope, value: Any, separator: Any, limit: Any = -1) -> list[st
     if limit == 1:
         return [text]
     if not between:
-        return (
-            list(text)
-            if limit < 0
-            else [*text[: limit - 1], *([text[limit - 1 :]] if text[limit - 1 :] else [])]
-        )
+        parts = list(text) or [text]
+        return parts if limit < 0 or limit >= len(parts) else [*parts[: limit - 1], text[limit - 1 :]]
     return text.split(between, limit - 1 if limit > 0 else -1)
 
 

@@ -135,10 +135,10 @@ def _syntax_error(text: str, error: CELParseError) -> ExpressionError:
 
 
 def _refuse_nested_macros(root: Node) -> None:
-    """Refuse a macro in what another one works on or does: their steps would multiply."""
+    """Refuse a macro in what another one does for each element: their steps would multiply."""
     for node in walk(root):
         if isinstance(node, MacroNode):
-            inner = (one for child in node.children for one in walk(child))
+            inner = (one for body in node.bodies for one in walk(body))
             for one in inner:
                 if isinstance(one, MacroNode):
                     raise ExpressionError(

@@ -8,7 +8,7 @@ from typing import Any
 from butler_mqtt.expressions.expression import Expression
 from butler_mqtt.expressions.values import MAX_STEPS, Scope
 
-RECEIVED = datetime(2026, 11, 30, 15, 8, 30, 910_000, tzinfo=UTC)
+RECEIVED = datetime(2026, 11, 30, 15, 8, 30, 910_123, tzinfo=UTC)
 
 
 def variables(payload: object = None, text: str = "") -> dict[str, Any]:

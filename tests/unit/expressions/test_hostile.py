@@ -30,6 +30,9 @@ BEYOND = {
     "texts joined": "payload.items.map(i, payload.big).join('').size() > 0",
     "a wide body": f"payload.items.all(i, {' && '.join(['i == 1'] * 300)})",
     "upper and lower": "payload.items.map(i, text.upperAscii().lowerAscii()).size() > 0",
+    "texts doubled": f"[text]{'.map(x, x + x)' * 25}.size() > 0",
+    "lists doubled": f"[payload.items]{'.map(x, x + x)' * 25}.size() > 0",
+    "a list of two, of two, of two": f"[text]{'.map(x, [x, x])' * 25} == [text]{'.map(x, [x, x])' * 25}",
     "substrings": "payload.items.map(i, text.substring(i)).size() > 0",
     "last place": "payload.items.map(i, text.lastIndexOf('b')).size() > 0",
 }

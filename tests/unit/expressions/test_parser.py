@@ -40,7 +40,7 @@ from butler_mqtt.expressions.parser import MAX_BYTES, MAX_DEPTH, ExpressionError
         ("payload.exists(1, true)", 16, "the first argument of exists() is a name for each element"),
         ("payload.map(x)", 9, "map() takes a variable and what is done with it"),
         ("payload.map(x, x.map(y, y))", 18, "map() stands inside map(); one level of macros is allowed"),
-        ("payload.map(x, x).map(y, y)", 9, "map() stands inside map(); one level of macros is allowed"),
+        ("a.map(x, x).filter(y, y.exists(z, z))", 25, "exists() stands inside filter(); one level of macros"),
         ("1u", 1, "1u is unsigned; numbers have no such letter here: 1"),
         ("b'x'", 1, 'bytes (b"…") are not supported; write a text'),
         (r"'\q'", 1, r"a text has an escape that CEL does not know: \q; a backslash itself is \\"),
