@@ -46,6 +46,7 @@ class MqttSettings:
     max_payload_bytes: int = 262144
     receive_maximum: int = 200
     sender_topics: tuple[str, ...] = ()  #: those of `senders`
+    rule_filters: tuple[str, ...] = ()  #: those of `rules` that are on
 
     @property
     def start_topics(self) -> tuple[str, ...]:

@@ -173,7 +173,10 @@ class _Reading:
         rules = [self._rule(item, index) for index, item in enumerate(self._butler.get("rules", ())) if item]
         return settings.Settings(
             log_level=_LOG_LEVELS.get(level, level),
-            mqtt=self._mqtt(defaults.mqtt),
+            mqtt=replace(
+                self._mqtt(defaults.mqtt),
+                rule_filters=tuple(one for rule in rules if rule.enable for one in rule.topics),
+            ),
             qrs=self._qrs(defaults.qrs),
             start_task_filter=self._filter(defaults.start_task_filter),
             start_task=self._filled(defaults.start_task, self._butler["startTask"]),

@@ -11,6 +11,7 @@ from pathlib import Path
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.contract.task_status import task_status
+from butler_mqtt.daemon import token_watch
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
@@ -180,6 +181,8 @@ class Listeners:
             tasks=self._tasks,
             levels=self._levels,
             subscription=self._sources.subscription,
+            alert_faults=self._sources.alert_faults,
+            rules=lambda: self._settings.rules,
         )
         return WebPage(core, backend, self._settings, ending)
 
@@ -305,6 +308,7 @@ class Listeners:
             },
             numbers=numbers,
             outbox=outbox,
+            tokens=token_watch.remaining(settings.rest.tokens if settings.rest.enable else ()),
             certificates=remaining(files_of(settings)),
         )
 

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -141,11 +141,15 @@ class Processes:
         folder: An empty folder.
         broker: `mosquitto`, `embedded`, or `auto` for whichever is there.
         allow: The section `startTaskFilter.allowTask`.
+        rule: The one entry of `rules`.
     """
 
-    def __init__(self, folder: Path, broker: str, allow: dict[str, object]) -> None:
+    def __init__(
+        self, folder: Path, broker: str, allow: dict[str, object], rule: Mapping[str, object]
+    ) -> None:
         self._folder = folder
         self._allow = allow
+        self._rule = rule
         self._programs: list[Program] = []
         self.broker, self._broker_command = _choose(broker)
         self._daemon: Program | None = None
@@ -238,6 +242,7 @@ class Processes:
                 "clientCertCA": "certificates/root.pem",
             },
             "startTaskFilter": {"enable": True, "allowTask": self._allow},
+            "rules": [dict(self._rule)],
         }
         if self.webhook is not None:
             target = {"name": "webhook", "url": self.webhook.url, "on": ["executionFailed"]}
