@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from butler_mqtt.alerting.alert_timings import AlertTimings
+from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import Reconfigured
 from butler_mqtt.errors import OutcomeUnknown, QlikUnavailable
-from butler_mqtt.journal import tables
+from butler_mqtt.journal import held_requests, tables
 from butler_mqtt.settings import AlertSettings, AlertTarget, Settings, StartTask
 from tests.brokers import free_port, until
 from tests.integration.alerting.targets import Webhook, webhook
@@ -293,3 +294,21 @@ def test_a_message_that_a_rule_cannot_make_a_request_of_is_told_with_the_rule(
     harness.published("erp/orders", b"no JSON")
     harness.until(lambda: hook.came)
     assert hook.titles() == ["butler-mqtt: a message could not be made a request (rule orders)"]
+
+
+def test_what_was_not_sent_when_a_backup_was_made_is_set_aside_in_it(
+    make_harness: MakeHarness, hook: Webhook
+) -> None:
+    harness = make_harness(alerting(f"json://127.0.0.1:{free_port()}/"), timings=QUICK)
+    run(harness, harness.site.add("Sales"), 8, "erp-1")
+    harness.crash()
+    with harness.journal_file() as copy:
+        held_requests.hold(copy, now_ms())
+    harness.settings = alerting(hook.url)
+    harness.start()
+    run(harness, harness.site.add("Orders"), 8, "erp-2")
+    harness.until(lambda: hook.came)
+    assert hook.titles() == ["butler-mqtt: task Orders failed"]
+    assert [row["reason"] for row in harness.rows(tables.alerts) if row["quarantined_at"] is not None] == [
+        "a backup was restored: it may have been sent already"
+    ]

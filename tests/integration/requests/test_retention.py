@@ -382,3 +382,24 @@ def _rows(journal: Journal) -> int:
 def _pragma(file: Path, name: str) -> int:
     with closing(sqlite3.connect(file)) as connection:
         return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def test_alerts_that_were_set_aside_are_kept_as_long(harness: Harness) -> None:
+    columns = {
+        "target": "bi",
+        "kind": "diskLow",
+        "subject": "disk",
+        "content": "{}",
+        "due_at": 0,
+        "attempts": 1,
+    }
+    harness.crash()
+    with harness.journal_file() as connection:
+        for identity, quarantined_at in ((1, now_ms()), (2, None)):
+            row = {"id": identity, "created_at": 0, "quarantined_at": quarantined_at, **columns}
+            connection.execute(tables.alerts.insert().values(row))
+    harness.start()
+    sweep(harness.journal, later=29 * DAY)
+    assert counts(harness)["alerts"] == 2
+    sweep(harness.journal, later=31 * DAY)
+    assert [row["id"] for row in harness.rows(tables.alerts)] == [2]
