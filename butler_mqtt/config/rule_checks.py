@@ -140,13 +140,14 @@ def _filter(
         return
     if rule.enable and not mqtt.enable:
         document.add_problem(place, "needs mqttConfig.enable: true")
-    own = {
-        "taskStartTopic": mqtt.task_start_topic,
-        "taskStartReplyTopic": mqtt.task_start_reply_topic,
-        "statusTopic": mqtt.status_topic,
-        "taskEventTopic": f"{mqtt.task_event_topic}/#",
-    }
-    for key, topic in own.items():
+    own = [
+        ("taskStartTopic", mqtt.task_start_topic),
+        *(("the topic of a sender", topic) for topic in mqtt.sender_topics if not topics.problem(topic)),
+        ("taskStartReplyTopic", mqtt.task_start_reply_topic),
+        ("statusTopic", mqtt.status_topic),
+        ("taskEventTopic", f"{mqtt.task_event_topic}/#"),
+    ]
+    for key, topic in own:
         if topics.overlap(topic_filter, topic):
             document.add_problem(
                 place,

@@ -11,6 +11,7 @@ from pathlib import Path
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.contract.task_status import task_status
+from butler_mqtt.daemon import token_watch
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
@@ -56,7 +57,8 @@ class Sources:
     monotonic time at which Qlik answered last, `reachable` whether it answered
     the last call. `held` counts requests held since a backup was restored, `places` has those
     in the queue for capacity by the ids of starts. `alert_faults`
-    names the targets that do not take alerts.
+    names the targets that do not take alerts. `rules` says which messages for rules do not
+    arrive, None when all do.
     """
 
     emit: Callable[[Arrival | ParameterChange], None]
@@ -71,6 +73,7 @@ class Sources:
     held: Callable[[], int] = lambda: 0
     places: Callable[[], Mapping[int, int]] = dict
     alert_faults: Callable[[], Mapping[str, str]] = dict
+    rules: Callable[[], str | None] = lambda: None
 
 
 class Listeners:
@@ -254,6 +257,9 @@ class Listeners:
                 Check("subscription", None if subscription == "ready" else subscription.replace("_", " "))
             )
         checks.append(Check("qlik", self._qlik_fault()))
+        if any(one.enable and one.topics for one in self._settings.rules):
+            # No fault: requests arrive all the same.
+            checks.append(Check("rules", self._sources.rules(), advisory=True))
         return checks
 
     def _qlik_fault(self) -> str | None:
@@ -302,6 +308,7 @@ class Listeners:
             },
             numbers=numbers,
             outbox=outbox,
+            tokens=token_watch.remaining(settings.rest.tokens if settings.rest.enable else ()),
             certificates=remaining(files_of(settings)),
         )
 

@@ -1,4 +1,4 @@
-"""REST and monitoring cost nothing while they are off."""
+"""REST, monitoring and websockets cost nothing while they are off."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from butler_mqtt.settings import JournalSettings, MonitoringSettings, Settings
 
 journal = JournalSettings("sqlite:///journal.sqlite")
 Daemon(Settings(journal=journal, monitoring=MonitoringSettings(enable={on})))
-names = ("starlette", "uvicorn", "prometheus_client", "cryptography")
+names = ("starlette", "uvicorn", "prometheus_client", "cryptography", "wsproto", "h11")
 print([name for name in names if name in sys.modules])
 """
 

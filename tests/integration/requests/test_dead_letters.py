@@ -142,7 +142,7 @@ def test_a_command_of_another_operator_is_not_overwritten(harness: Harness) -> N
     refuse_replies(harness, "erp-1")
     first = Command(Action.DISCARD, (12345,)).encode()
     place(harness.path).write_text(first)
-    assert call("resend", "erp-1", "--journal", harness.path).exit_code == 1
+    assert call("resend", "erp-1", "--journal", harness.path, limits=IMPATIENT).exit_code == 1
     assert place(harness.path).read_text() == first
 
 
