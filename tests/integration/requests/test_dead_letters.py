@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
 
 from butler_mqtt.alerting.alert_timings import AlertTimings
+from butler_mqtt.daemon.page_sources.page_sources import page_backend
+from butler_mqtt.http.exposition import Levels
 from butler_mqtt.journal import tables
+from butler_mqtt.journal.search import Filters
 from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
 from butler_mqtt.settings import AlertSettings, AlertTarget, Settings
 from tests.integration.alerting.targets import webhook
@@ -80,6 +84,26 @@ def test_a_running_daemon_discards_and_the_timeline_says_so(harness: Harness) ->
     assert (done.exit_code, done.stdout) == (0, "1 of 1 message: discarded\n")
     assert dead_letters_of(harness) == ["erp-1"]
     assert "the reply was discarded by an operator" in call("erp-2", "--journal", harness.path).stdout
+
+
+def test_the_page_discards_those_of_one_request(harness: Harness) -> None:
+    refuse_replies(harness, "erp-1", "erp-2")
+    backend = page_backend(
+        harness.path,
+        filters=lambda _: Filters(),
+        tasks=lambda _: [],
+        levels=Levels,
+        subscription=lambda: None,
+    )
+    (shown,) = backend.request("erp-1")
+    assert shown.dead_letters == ["reply for qliksense/task/start/reply: not authorized"]
+    done: list[int] = []
+    thread = threading.Thread(target=lambda: done.append(backend.discard("erp-1")))
+    thread.start()
+    harness.until(lambda: not thread.is_alive(), 20)
+    assert done == [1]
+    assert dead_letters_of(harness) == ["erp-2"]
+    assert backend.request("erp-1")[0].dead_letters == []
 
 
 def test_all_messages_go_in_commands_of_bounded_size(harness: Harness) -> None:
