@@ -46,6 +46,7 @@ class MqttSettings:
     max_payload_bytes: int = 262144
     receive_maximum: int = 200
     sender_topics: tuple[str, ...] = ()  #: those of `senders`
+    rule_filters: tuple[str, ...] = ()  #: those of `rules` that are on
 
     @property
     def start_topics(self) -> tuple[str, ...]:
@@ -334,8 +335,9 @@ class Settings:
     """
     The whole file.
 
-    `ignored` names Butler's sections and keys that mean nothing here, `older`
-    says what of a file for an older Butler was understood, and how.
+    `ignored` names Butler's sections and keys that mean nothing here, `notifications`
+    those of them that call somebody and are on, `older` says what of a file for an
+    older Butler was understood, and how.
     """
 
     log_level: str = "info"
@@ -353,4 +355,5 @@ class Settings:
     alerts: AlertSettings = AlertSettings()
     rules: tuple[RuleSettings, ...] = ()
     ignored: tuple[str, ...] = ()
+    notifications: tuple[str, ...] = ()
     older: tuple[str, ...] = ()

@@ -29,6 +29,8 @@ from butler_mqtt.settings import AlertTarget
 MAX_WAITING: Final = 200
 #: Refusals after which an alert is set aside that its target hardly takes.
 MAX_REFUSALS: Final = 5
+#: Why an alert is set aside whose target is gone.
+_GONE: Final = "the target is not configured any more"
 #: Subject of the alert that counts what is more.
 _MORE: Final = "more"
 #: Seconds between two looks for rows that are not needed any more.
@@ -103,7 +105,7 @@ class AlertBook:
         return found
 
     def configure(self, targets: Iterable[AlertTarget]) -> None:
-        """Send to these targets from now on; to be followed by `load`."""
+        """Send to these targets from now on; what waits for others is set aside."""
         before = self._states
         self._states = {}
         for target in targets:
@@ -111,12 +113,23 @@ class AlertBook:
             state = self._states[target.name] = old or _State(target, {}, {})
             if state.target != target:
                 state.target, state.failures, state.resume_at, state.fault = target, 0, 0.0, ""
+        for name in before.keys() - self._states.keys():
+            for one in before[name].waiting.values():
+                self._set_aside(one.row, name, _GONE)
+            for row, _ in before[name].sent.values():
+                self._turn.unit.delete(tables.alerts, row)
         self._sender.keep([state.target for state in self._states.values()])
 
-    def load(self, transaction: Transaction) -> None:
-        """Replace what is in memory by what is in the journal; what a thread is sending stays with it."""
+    def pause(self) -> None:
+        """Send nothing any more; what waits stays in the journal."""
+        self._states = {}
+        self._sender.keep(())
+
+    def load(self, transaction: Transaction, targets: Iterable[AlertTarget]) -> None:
+        """Send to *targets* what is in the journal; what a thread is sending stays with it."""
         for state in self._states.values():
             state.waiting, state.sent = {}, {}
+        self.configure(targets)
         self._handing_over = False
         for row in alert_rows.kept(transaction):
             state_of = self._states.get(row["target"])
@@ -127,7 +140,7 @@ class AlertBook:
                 else:
                     state_of.sent[key] = (row["id"], row["sent_at"])
             elif state_of is None:
-                self._set_aside(row["id"], row["target"], "the target is not configured any more")
+                self._set_aside(row["id"], row["target"], _GONE)
             elif state_of.sending is None or state_of.sending.row != row["id"]:
                 one = _Waiting(row["id"], decode(row["content"]), row["due_at"], row["attempts"])
                 self._wait(state_of, key, one)
@@ -181,7 +194,11 @@ class AlertBook:
     def not_sent(self, event: AlertNotSent) -> None:
         """Record that a target did not take an alert: again later, or set aside."""
         state, one = self._of(event)
-        if state is None or one is None:
+        if state is None:
+            if self._states:
+                self._set_aside(event.row, event.target, _GONE)
+            return
+        if one is None:
             return
         one.attempts += 1
         state.failures += 1

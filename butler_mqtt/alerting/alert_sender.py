@@ -10,10 +10,13 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Final, Protocol
 
 from butler_mqtt.domain.completions import AlertNotSent, AlertSent
 from butler_mqtt.settings import AlertTarget
+
+#: How the names of the threads begin.
+THREAD: Final = "alerts "
 
 
 class TargetRefused(Exception):
@@ -72,7 +75,7 @@ class AlertSender:
             queue = self._queues[target] = SimpleQueue()
             # Not supervised: one that waits for its target must neither end nor restart the process.
             threading.Thread(
-                target=self._work, args=(target, queue), name=f"alerts {target.name}", daemon=True
+                target=self._work, args=(target, queue), name=f"{THREAD}{target.name}", daemon=True
             ).start()
         queue.put(letter)
 

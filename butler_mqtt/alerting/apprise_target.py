@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import warnings
 from typing import Final
 from urllib.parse import unquote
@@ -16,7 +17,7 @@ from urllib.parse import unquote
 import apprise
 from apprise import AppriseAsset, NotifyFormat, NotifyType
 
-from butler_mqtt.alerting.alert_sender import TargetRefused
+from butler_mqtt.alerting.alert_sender import THREAD, TargetRefused
 
 #: Characters of a reason that are kept.
 MAX_REASON: Final = 300
@@ -33,6 +34,15 @@ with warnings.catch_warnings():
 # It would log what it sends, and where; its reasons are read from its results.
 logging.getLogger(apprise.LOGGER_NAME).propagate = False
 logging.getLogger(apprise.LOGGER_NAME).addHandler(logging.NullHandler())
+
+
+def _is_not_of_alerts(_record: logging.LogRecord) -> bool:
+    return not threading.current_thread().name.startswith(THREAD)
+
+
+# They name the URL of an answer whose head they cannot parse, where tokens of Slack and Teams are.
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_is_not_of_alerts)
 
 
 class AppriseTarget:

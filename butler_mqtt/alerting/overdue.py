@@ -59,12 +59,21 @@ class OverdueTasks:
         self._named_empty: set[str] = set()
 
     def configure(self, entries: Iterable[OverdueEntry]) -> None:
-        """Judge by these entries from now on; to be followed by `load`."""
+        """Judge by these entries from now on: others are forgotten, new ones count from now."""
         self._entries = {key(one): one for one in entries}
+        for gone in [one for one in self._counted if one[0] not in self._entries]:
+            self._turn.unit.delete(tables.overdue_tasks, self._counted.pop(gone).row)
+        self._count_new()
 
-    def load(self, transaction: Transaction) -> None:
-        """Replace what is in memory by what is in the journal; a new entry counts from now."""
+    def pause(self) -> None:
+        """Judge nothing any more; what was counted stays in the journal."""
+        self._entries = {}
         self._counted.clear()
+
+    def load(self, transaction: Transaction, entries: Iterable[OverdueEntry]) -> None:
+        """Judge by *entries*, and go on with what is in the journal."""
+        self._counted.clear()
+        self._entries = {key(one): one for one in entries}
         for row in alert_rows.overdue(transaction):
             if row["entry"] in self._entries:
                 self._counted[row["entry"], row["task_id"]] = _Counted(
@@ -72,9 +81,7 @@ class OverdueTasks:
                 )
             else:
                 self._turn.unit.delete(tables.overdue_tasks, row["id"])
-        for entry in self._entries:
-            if (entry, _ENTRY) not in self._counted:
-                self._count(entry, _ENTRY, self._now())
+        self._count_new()
 
     def succeeded(self, task: Task) -> None:
         """Note that an execution of ours has succeeded."""
@@ -138,6 +145,11 @@ class OverdueTasks:
         )
         counted = self._counted[entry, task_id] = _Counted(row, since)
         return counted
+
+    def _count_new(self) -> None:
+        for entry in self._entries:
+            if (entry, _ENTRY) not in self._counted:
+                self._count(entry, _ENTRY, self._now())
 
     def _forget(self, entry: str, there: set[str]) -> None:
         """Forget tasks that an entry does not mean any more."""

@@ -46,12 +46,7 @@ class Alerts:
         self._overdue = OverdueTasks(turn, self._tasks)
         self._tasks.on_success = self._overdue.succeeded
         self._neighbours = NeighbourAlerts(self._book, self._conditions, timings)
-        self._configure(settings)
-
-    def _configure(self, settings: AlertSettings) -> None:
         self._settings = settings
-        self._book.configure(settings.targets if settings.enable else ())
-        self._overdue.configure(settings.overdue if settings.enable else ())
         self._turn.alerting = self._tasks if settings.enable else NoAlerts()
 
     def join(self, neighbours: Neighbours) -> None:
@@ -59,19 +54,30 @@ class Alerts:
         self._neighbours.neighbours = neighbours
 
     def reconfigured(self, settings: AlertSettings, transaction: Transaction) -> None:
-        """Use other targets from now on."""
-        if settings != self._settings:
-            self._configure(settings)
+        """Use other targets and entries from now on."""
+        before, self._settings = self._settings, settings
+        if settings == before:
+            return
+        if not settings.enable:
+            self._turn.alerting = NoAlerts()
+            self._book.pause()
+            self._overdue.pause()
+        elif before.enable:
+            # Not from the journal: what this turn has recorded is not there yet.
+            self._book.configure(settings.targets)
+            self._overdue.configure(settings.overdue)
+        else:
+            self._turn.alerting = self._tasks
             self.load(transaction)
 
     def load(self, transaction: Transaction) -> None:
-        """Replace what is in memory by what is in the journal."""
+        """Replace what is in memory by what is in the journal; of this turn nothing may be recorded yet."""
         if not self._settings.enable:
             return
-        self._book.load(transaction)
+        self._book.load(transaction, self._settings.targets)
         self._conditions.load(transaction)
         self._facts.load(transaction)
-        self._overdue.load(transaction)
+        self._overdue.load(transaction, self._settings.overdue)
 
     def faults(self) -> dict[str, str]:
         """Return why targets do not take alerts at present, by name; for any thread."""

@@ -125,10 +125,13 @@ class TaskAlerts:
         kind = _REFUSED.get(code)
         if kind is None:
             return
+        of_rule = kind == "ruleFailed"
         alert = Alert(
             kind=kind,
-            subject=f"{code} {by}" if kind == "ruleFailed" else code,
-            title=f"a request was refused: {code}",
+            subject=by if of_rule else code,
+            title=f"a message could not be made a request ({by})"
+            if of_rule
+            else f"a request was refused: {code}",
             at=self._now(),
             reason=details,
             requests=((request_id, by),),
@@ -195,7 +198,9 @@ class TaskAlerts:
             node=node,
             seconds=seconds,
             reason=reason,
-            requests=tuple((start.request_id, asked_by(start.door, start.sender)) for start in named),
+            requests=tuple(
+                (start.request_id, asked_by(start.door, start.sender, start.rule)) for start in named
+            ),
             more_requests=len(starts) - len(named),
             in_a_row=in_a_row,
             since=since,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from butler_mqtt.contract import replies
@@ -39,10 +39,13 @@ _NOTHING = _WRONG - {StartState.FAILED, StartState.ABORTED, StartState.SKIPPED_B
 
 def origin(request_rows: RequestRows) -> str:
     """Return the door with the rule if one made it, the token shown, whose it is, what it calls itself."""
-    request = request_rows.request
-    tokens = dict.fromkeys(row["principal"] for row in request_rows.deliveries if row["principal"])
+    return origin_of(request_rows.request, (row["principal"] for row in request_rows.deliveries))
+
+
+def origin_of(request: Row, tokens: Iterable[str | None]) -> str:
+    """Return the same of a request's row and the names of the *tokens* shown, None where none was."""
     door = request["door"] if request["rule"] is None else f"{request['door']} {request['rule']}"
-    parts = [door, *(f"token {name}" for name in tokens)]
+    parts = [door, *(f"token {name}" for name in dict.fromkeys(tokens) if name)]
     identity, stated = request["identity"], request["sender"]
     if identity:
         parts.append(identity)

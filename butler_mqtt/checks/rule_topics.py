@@ -8,7 +8,7 @@ from itertools import combinations
 from butler_mqtt.checks.finding import Finding, ok, wrong
 from butler_mqtt.contract import topics
 from butler_mqtt.errors import BrokerError
-from butler_mqtt.mqtt.probe import Probe, ProbeRefused
+from butler_mqtt.mqtt.probe import Probe
 from butler_mqtt.settings import MqttSettings, RuleSettings
 
 _NAME = "broker.rule"
@@ -19,21 +19,24 @@ def check(mqtt: MqttSettings, rules: Sequence[RuleSettings], client_id: str) -> 
     if not any(rule.enable and rule.topics for rule in rules):
         yield from map(_quiet, rules)
         return
+    name = f"{client_id}-rules"
+    for rule in rules:
+        yield _granted(mqtt, rule, name) if rule.enable and rule.topics else _quiet(rule)
     try:
-        with Probe(mqtt, f"{client_id}-rules", keep_session=False) as probe:
-            for rule in rules:
-                yield _granted(probe, rule) if rule.enable and rule.topics else _quiet(rule)
+        with Probe(mqtt, name, keep_session=False) as probe:
             if not probe.limits.subscription_identifiers:
                 yield from _overlaps(rules)
     except BrokerError as error:
         yield wrong(_NAME, f"subscribing for rules failed: {error}", "see the lines above")
 
 
-def _granted(probe: Probe, rule: RuleSettings) -> Finding:
+def _granted(mqtt: MqttSettings, rule: RuleSettings, client_id: str) -> Finding:
     for topic_filter in rule.topics:
         try:
-            probe.subscribe(topic_filter)
-        except ProbeRefused as error:
+            # A connection each: a broker may close it on what it does not grant.
+            with Probe(mqtt, client_id, keep_session=False) as probe:
+                probe.subscribe(topic_filter)
+        except BrokerError as error:
             return wrong(
                 _NAME,
                 f"rule {rule.name}: subscribing to {topic_filter} at QoS 1 is answered with: {error}",

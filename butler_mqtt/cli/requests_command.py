@@ -170,10 +170,10 @@ def retry(
     from butler_mqtt.cli import requests_retry  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json)
-    mqtt = common.settings(log_in=True).mqtt
+    settings = common.settings(log_in=True)
     end_with(
         lambda file: requests_retry.retry(
-            mqtt,
+            settings,
             file,
             request_id,
             number=number,

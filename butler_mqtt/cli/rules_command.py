@@ -43,8 +43,8 @@ def rules(
 
 @app.command(
     "test",
-    epilog="\b\nExample: butler-mqtt rules test --topic erp/fin/orders/closed --payload '{\"total\": 1500}'\n"
-    "Example: butler-mqtt rules test --webhook deployed --payload-file push.json --resolve\n"
+    epilog="\b\nExample: butler-mqtt rules test --topic erp/orders --payload '{\"total\": 1500}'\n"
+    "Example: butler-mqtt rules test --webhook deployed --payload-file push.json\n"
     "Example: butler-mqtt rules test --listen --seconds 60",
 )
 def try_message(

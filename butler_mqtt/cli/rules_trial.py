@@ -142,6 +142,8 @@ class Trial:
             return record | {"reasons": [judgement.reason]}
         if judgement.key is not None:
             record["key"] = judgement.key
+        if "${{" not in str(rule.settings.start.get("requestId", "${{")):
+            record["constantId"] = True
         try:
             record["request"] = json.loads(rule.render(decoded, count))
             if self._resolve and "cancel" not in record["request"]:
@@ -180,3 +182,5 @@ def _made(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"messages with the key {record['key']!r} wait for one another"
     if "request" in record:
         yield f"makes the request {json.dumps(record['request'], ensure_ascii=False)}"
+    if record.get("constantId"):
+        yield "which is the same requestId for every message: all but the first start nothing"

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 _MAX_FILE_BYTES: Final = 1_048_576
 _MAX_SECRET_BYTES: Final = 65_536
 _JOURNAL_FILE: Final = "butler-mqtt.sqlite"
+#: Butler's sections that call somebody; alerts do that here.
+_NOTIFICATIONS: Final = (
+    *("emailNotification", "slackNotification", "teamsNotification", "webhookNotification"),
+    "incidentTool",
+)
 #: Where a Qlik proxy listens.
 _PROXY_PORT: Final = 443
 _TOKENS: Final = ("Butler", "restServerConfig", "auth", "tokens")
@@ -116,6 +121,16 @@ def _bytes(path: Path, limit: int) -> bytes:
     return content
 
 
+def _is_on(section: object) -> bool:
+    """Return whether a section of Butler's is on: by its own switch, else by that of one of its parts."""
+    if not isinstance(section, dict):
+        return False
+    if "enable" in section:
+        return section["enable"] is not False
+    switches = [part["enable"] for part in section.values() if isinstance(part, dict) and "enable" in part]
+    return any(switch is not False for switch in switches) if switches else bool(section)
+
+
 def _snake(key: str) -> str:
     """Return the name of the setting for a key: `client_cert_ca` for `clientCertCA`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
@@ -158,7 +173,10 @@ class _Reading:
         rules = [self._rule(item, index) for index, item in enumerate(self._butler.get("rules", ())) if item]
         return settings.Settings(
             log_level=_LOG_LEVELS.get(level, level),
-            mqtt=self._mqtt(defaults.mqtt),
+            mqtt=replace(
+                self._mqtt(defaults.mqtt),
+                rule_filters=tuple(one for rule in rules if rule.enable for one in rule.topics),
+            ),
             qrs=self._qrs(defaults.qrs),
             start_task_filter=self._filter(defaults.start_task_filter),
             start_task=self._filled(defaults.start_task, self._butler["startTask"]),
@@ -172,6 +190,7 @@ class _Reading:
             rules=tuple(rules),
             alerts=self._alerts(),
             ignored=ignored,
+            notifications=self._notifications(),
         )
 
     def _filled(self, defaults: Values, section: Mapping[str, Any], **made: object) -> Values:
@@ -284,6 +303,13 @@ class _Reading:
     def _key_value_store(self, defaults: settings.KeyValueStoreSettings) -> settings.KeyValueStoreSettings:
         endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)
         return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
+
+    def _notifications(self) -> tuple[str, ...]:
+        """Return Butler's sections that call somebody and are not switched off."""
+        root = self._document.value
+        whole = root.get("Butler") if isinstance(root, dict) else None
+        sections = whole if isinstance(whole, dict) else {}
+        return tuple(name for name in _NOTIFICATIONS if _is_on(sections.get(name)))
 
     def _alerts(self) -> settings.AlertSettings:
         return AlertSection(

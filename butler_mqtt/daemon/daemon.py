@@ -23,6 +23,7 @@ from butler_mqtt.daemon.reload import Reload
 from butler_mqtt.daemon.service_status import ServiceStatus
 from butler_mqtt.daemon.supervisor import Supervisor
 from butler_mqtt.daemon.systemd import Notify
+from butler_mqtt.daemon.token_watch import TokenWatch
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
     PublicationConfirmed,
@@ -131,6 +132,7 @@ class Daemon:
             self._qrs,
             self._timings.extend_seconds,
         )
+        self._token_watch = TokenWatch(settings.rest)
         self._reload = Reload(settings, reread, self._apply) if reread is not None else None
 
     def run(self) -> ExitCode:
@@ -263,8 +265,10 @@ class Daemon:
             subscription=lambda: None if self._door is None else str(self._door.state),
             reachable=lambda: self._qrs.reachable,
             held=lambda: self.pipeline.held_requests,
+            places=lambda: self.pipeline.dispatcher.pending.places,
             reached_at=lambda: self._qrs.reached_at,
             alert_faults=self.pipeline.turns.alerts.faults,
+            rules=self._rules_problem,
         )
         try:
             self._listeners = Listeners(
@@ -275,6 +279,13 @@ class Daemon:
             self._ending.end(ExitCode.UNAVAILABLE)
         else:
             self._listeners.start()
+
+    def _rules_problem(self) -> str | None:
+        """Return which messages for rules do not arrive, None when all do."""
+        if self._rule_door is None or self._rule_door.connected is False:
+            return "not connected"
+        refused = sorted(self.pipeline.turns.rules.problems)
+        return f"not subscribed: {', '.join(refused)}" if refused else None
 
     def _call_qlik(self, name: str, work: Callable[[Any], None]) -> None:
         """Run *work* in a thread that has a connection to Qlik of its own."""
@@ -295,6 +306,7 @@ class Daemon:
                 self._reread()
             if self._broker_watch is not None and (code := self._broker_watch.check()) is not None:
                 self._ending.end(code)
+            self._token_watch.check()
             self._supervisor.check()
             self._status.feed_watchdog()
             if not self._ending.stop.is_set():
@@ -320,6 +332,7 @@ class Daemon:
             self.pipeline.emit(Reconfigured(settings))
         if self._door is not None and settings.mqtt != before.mqtt:
             self._door.reconfigured(settings.mqtt)
+        self._token_watch.reconfigured(settings.rest)
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
         self._settings = settings

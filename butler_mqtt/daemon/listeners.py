@@ -11,6 +11,7 @@ from pathlib import Path
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.contract.task_status import task_status
+from butler_mqtt.daemon import token_watch
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
@@ -54,8 +55,10 @@ class Sources:
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call. `held` counts requests held since a backup was restored. `alert_faults`
-    names the targets that do not take alerts.
+    the last call. `held` counts requests held since a backup was restored, `places` has those
+    in the queue for capacity by the ids of starts. `alert_faults`
+    names the targets that do not take alerts. `rules` says which messages for rules do not
+    arrive, None when all do.
     """
 
     emit: Callable[[Arrival | ParameterChange], None]
@@ -68,7 +71,9 @@ class Sources:
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
     held: Callable[[], int] = lambda: 0
+    places: Callable[[], Mapping[int, int]] = dict
     alert_faults: Callable[[], Mapping[str, str]] = dict
+    rules: Callable[[], str | None] = lambda: None
 
 
 class Listeners:
@@ -176,6 +181,8 @@ class Listeners:
             tasks=self._tasks,
             levels=self._levels,
             subscription=self._sources.subscription,
+            alert_faults=self._sources.alert_faults,
+            rules=lambda: self._settings.rules,
         )
         return WebPage(core, backend, self._settings, ending)
 
@@ -195,13 +202,21 @@ class Listeners:
         rows = self._status.request(request_id)
         if rows is None or not caller.sees(rows.request["identity"]):
             return None
-        return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
+        return request_status(
+            rows.request,
+            rows.deliveries,
+            rows.starts,
+            rows.stages,
+            held=rows.held,
+            places=self._sources.places(),
+        )
 
     def _listing(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
+        places = self._sources.places()
         return [
             (
                 (rows.request["received_at"], rows.request["id"]),
-                request_status(rows.request, rows.deliveries, rows.starts, held=rows.held),
+                request_status(rows.request, rows.deliveries, rows.starts, held=rows.held, places=places),
             )
             for rows in self._status.page(_filters(query), query.limit + 1, query.before)
         ]
@@ -242,6 +257,9 @@ class Listeners:
                 Check("subscription", None if subscription == "ready" else subscription.replace("_", " "))
             )
         checks.append(Check("qlik", self._qlik_fault()))
+        if any(one.enable and one.topics for one in self._settings.rules):
+            # No fault: requests arrive all the same.
+            checks.append(Check("rules", self._sources.rules(), advisory=True))
         return checks
 
     def _qlik_fault(self) -> str | None:
@@ -290,6 +308,7 @@ class Listeners:
             },
             numbers=numbers,
             outbox=outbox,
+            tokens=token_watch.remaining(settings.rest.tokens if settings.rest.enable else ()),
             certificates=remaining(files_of(settings)),
         )
 

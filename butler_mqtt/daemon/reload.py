@@ -35,7 +35,7 @@ _ELSEWHERE = {
 }
 
 #: Settings that follow from others, which are named.
-_DERIVED = frozenset({"mqttConfig.senderTopics"})
+_DERIVED = frozenset({"mqttConfig.senderTopics", "mqttConfig.ruleFilters"})
 
 #: Problems of a refused file that are logged.
 MAX_PROBLEMS = 20
@@ -111,11 +111,14 @@ def live(running: Settings, read: Settings) -> Settings:
         start_task_filter=read.start_task_filter,
         senders=read.senders,
         unknown_senders=read.unknown_senders,
-        mqtt=replace(running.mqtt, sender_topics=read.mqtt.sender_topics),
+        mqtt=replace(
+            running.mqtt, sender_topics=read.mqtt.sender_topics, rule_filters=read.mqtt.rule_filters
+        ),
         alerts=read.alerts,
         rest=replace(running.rest, tokens=read.rest.tokens),
         rules=read.rules,
         ignored=read.ignored,
+        notifications=read.notifications,
         older=read.older,
     )
 

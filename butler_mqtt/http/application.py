@@ -84,7 +84,7 @@ def rest(
         Route("/v4/requests", RequestList(backend).__call__, methods=["GET"]),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
         Route("/v4/requests/{request_id}/cancel", start.cancel, methods=both),
-        Route("/v4/rules/{rule}", start.webhook, methods=both),
+        Route("/v4/rules/{rule}", start.webhook, methods=["POST"]),
         Route("/v4/tasks", TaskList(backend).__call__, methods=["GET"]),
         *(key_values.routes() if key_values else ()),
         Route("/openapi.json", document, methods=["GET"]),

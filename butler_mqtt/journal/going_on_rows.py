@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, text
 
 from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.held_requests import not_held
-from butler_mqtt.journal.queries import IS_OPEN, NOT_PLANNED, Row, read_rows
+from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, Row, read_rows
 from butler_mqtt.journal.sqlite import reading
 from butler_mqtt.journal.tables import deliveries, requests, runs, starts
 from butler_mqtt.journal.task_rows import TaskRows
@@ -39,7 +39,10 @@ class GoingOnRows:
     behind: dict[str, tuple[str, str]]
 
 
-_OF_REQUEST = (requests.c.request_id, requests.c.sender, requests.c.received_at, requests.c.document)
+_OF_REQUEST = tuple(
+    requests.c[name]
+    for name in ("request_id", "sender", "identity", "rule", "door", "received_at", "document")
+)
 _PRINCIPAL = (
     select(deliveries.c.principal)
     .where(deliveries.c.request == requests.c.id)
@@ -59,7 +62,7 @@ def read(path: Path) -> GoingOnRows:
         waiting = _waiting(connection)
         opened = read_rows(
             connection,
-            select(requests, _PRINCIPAL).where(IS_OPEN, not_held()).order_by(requests.c.id).limit(MOST),
+            select(requests, _PRINCIPAL).where(IS_OPEN, not_held()).order_by(BY_ID).limit(MOST),
         )
         executing, waiting_count, undecided = (
             connection.execute(select(func.count()).select_from(table).where(*conditions)).scalar_one()
@@ -84,7 +87,7 @@ def read(path: Path) -> GoingOnRows:
 def _running(connection: Connection) -> list[Row]:
     executing = select(runs.c.id).where(_EXECUTING).order_by(runs.c.id).limit(MOST)
     query = (
-        select(starts, runs.c.started_at, runs.c.intended_at, *_OF_REQUEST, requests.c.door, _PRINCIPAL)
+        select(starts, runs.c.started_at, runs.c.intended_at, *_OF_REQUEST, _PRINCIPAL)
         .join(requests, requests.c.id == starts.c.request)
         .join(runs, runs.c.id == starts.c.run)
         .where(NOT_PLANNED, starts.c.run.in_(executing), starts.c.state == "running")
@@ -98,7 +101,7 @@ def _waiting(connection: Connection) -> list[Row]:
         select(starts, *_OF_REQUEST)
         .join(requests, requests.c.id == starts.c.request)
         .where(_WAITING)
-        .order_by(starts.c.id)
+        .order_by(text("+starts.id"))
         .limit(MOST)
     )
     return read_rows(connection, query)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, func, select, text
 
 from butler_mqtt.domain.states import RUN_OPEN, RunState, move
-from butler_mqtt.journal.tables import alerts, notes, outbox, requests
+from butler_mqtt.journal.tables import alerts, notes, outbox, requests, rule_windows
 
 #: `PRAGMA user_version` of a copy made by `requests backup`; that of a journal in use is 0.
 COPY_MARK = 1
@@ -132,6 +132,8 @@ def hold(connection: Connection, now: int) -> int:
         .where(alerts.c.sent_at.is_(None), alerts.c.quarantined_at.is_(None))
         .values(quarantined_at=now, reason=RESTORED_ALERT)
     )
+    # Messages that waited to become one request: most likely they did so after the backup.
+    connection.execute(rule_windows.delete())
     connection.exec_driver_sql("PRAGMA user_version = 0")
     return count(connection)
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from butler_mqtt.domain.senders import UNKNOWN
 from butler_mqtt.journal.held_requests import is_dead_letter, not_held
 from butler_mqtt.journal.tables import deliveries, outbox, process_starts, requests, runs, sessions, starts
 
@@ -65,6 +66,12 @@ def has_id(request_id: str) -> ColumnElement[bool]:
     """Return the condition that a request has that id, holding it or not, as the two indexes have it."""
     named = requests.c.request_id == request_id
     return or_(and_(named, requests.c.holds_id.is_(True)), and_(named, requests.c.holds_id.is_(False)))
+
+
+def owned_by(identity: str) -> ColumnElement[bool]:
+    """Return the condition that a request is one of a sender's own; see `domain.senders.owns`."""
+    own = requests.c.identity == identity
+    return or_(own, requests.c.identity.is_(None)) if identity == UNKNOWN else own
 
 
 def newest_time(connection: Connection) -> int | None:

@@ -28,10 +28,9 @@ from sqlalchemy import (
     union_all,
 )
 
-from butler_mqtt.domain.senders import UNKNOWN
 from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.held_requests import is_dead_letter, is_held
-from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
+from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, owned_by, planned
 from butler_mqtt.journal.read_only import ReadOnlyJournal
 from butler_mqtt.journal.request_rows import RequestRows, read
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
@@ -275,9 +274,7 @@ def _of_the_request(filters: Filters) -> list[ColumnElement[bool] | TextClause]:
     if filters.stated is not None:
         conditions.append(requests.c.sender == filters.stated)
     if filters.owner is not None:
-        own = requests.c.identity == filters.owner
-        # Those from before there were senders are nobody's.
-        conditions.append(or_(own, requests.c.identity.is_(None)) if filters.owner == UNKNOWN else own)
+        conditions.append(owned_by(filters.owner))
     if filters.door is not None:
         conditions.append(requests.c.door == filters.door)
     if filters.rule is not None:

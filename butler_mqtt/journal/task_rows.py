@@ -24,6 +24,8 @@ LAST_STARTS = 20
 #: Starts of a task among which those of one sender are looked for, so that a page costs the same for all.
 OWN_AMONG = 200
 
+_OF_START = ("request", "task_name", "kinds", "state", "run", "execution_id", "code")
+
 #: Distinct tasks by jumping from one to the next, each with the name that it had when it was seen last.
 NAMES = text(
     "WITH RECURSIVE each(id) AS (SELECT min(task_id) FROM starts WHERE state <> 'planned' UNION ALL "
@@ -108,9 +110,8 @@ def _each(
 def _last_starts(connection: Connection, task_id: str, owner: str | None = None) -> tuple[Row, ...]:
     query = (
         select(
-            starts,
+            *(starts.c[name] for name in _OF_START),
             runs.c.state.label("run_state"),
-            runs.c.intended_at,
             runs.c.result,
             runs.c.node,
             runs.c.started_at,
@@ -120,7 +121,6 @@ def _last_starts(connection: Connection, task_id: str, owner: str | None = None)
             runs.c.ended_at,
             requests.c.request_id,
             requests.c.received_at,
-            requests.c.sender,
             requests.c.tags,
             requests.c.identity,
         )

@@ -26,8 +26,10 @@ MOST = 20_000
 CLOSED = "closed_at IS NOT NULL"
 _BOTH = ("closed_at IS NULL", CLOSED)
 _FIRST = "SELECT min(id) FROM requests WHERE {} AND received_at >= ?"
+# A sender is where a request came from; where that is no sender of the configuration, what it says of itself.
 _SENDERS = """
-    SELECT sender, received_at / 86400000, count(*), min(received_at), max(received_at)
+    SELECT coalesce(nullif(identity, 'unknown'), sender), received_at / 86400000,
+        count(*), min(received_at), max(received_at)
     FROM requests WHERE {} AND received_at >= ? GROUP BY 1, 2
 """
 _TAGS = """
@@ -58,7 +60,7 @@ _RULES = """
     SELECT rule, started + unmatched + coalesced + failed + error, error + failed, matched_at FROM rule_counts
 """
 _LAST_USES = """
-    SELECT id, request_id, received_at, sender, door FROM requests
+    SELECT id, request_id, received_at, coalesce(nullif(identity, 'unknown'), sender), door FROM requests
     WHERE id IN (SELECT value FROM json_each(?))
 """
 

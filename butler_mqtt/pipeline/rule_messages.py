@@ -333,7 +333,9 @@ class RuleMessages:
         if message is None or not message.filters:
             return ()
         wanted = self._filters.wanted
-        brought = [row for row in message.filters if row in wanted]
+        # A restored journal may give an identifier again that the broker knows as another filter's.
+        known = (row for row in message.filters if row in wanted)
+        brought = [row for row in known if topics.matches(wanted[row], message.topic)]
         found = dict.fromkeys(rule for row in brought for rule in self._of_filter(wanted[row]))
         if len(brought) == 1 and all(len(rule.settings.topics) == 1 for rule in found):
             return tuple(found)

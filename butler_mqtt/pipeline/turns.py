@@ -28,10 +28,6 @@ from butler_mqtt.domain.completions import (
     ParameterChange,
     Polled,
     Posted,
-    PublicationConfirmed,
-    PublicationRefused,
-    PublicationsLost,
-    PublisherReady,
     Reconfigured,
     Resolved,
     RuleAcknowledgementsRead,
@@ -366,19 +362,7 @@ class Turns:
             case ParameterChange():
                 self._ledger.parameters.apply(event)
             case _:
-                self._publisher_event(event)
-
-    def _publisher_event(self, event: Completion) -> None:
-        """Apply what the publisher reports."""
-        match event:
-            case PublicationConfirmed(identity):
-                self._outbox.confirmed(identity)
-            case PublicationRefused():
-                self._outbox.refused(event)
-            case PublicationsLost(identities, hung_up):
-                self._outbox.lost(identities, hung_up)
-            case PublisherReady():
-                self._outbox.connected()  # the turn itself publishes as much as there is room for
+                turn_parts.published(self._outbox, event)
 
     def _continue(self) -> None:
         if self._draining:

@@ -21,6 +21,9 @@ def entries(settings: Settings) -> Iterator[tuple[str, Selector]]:
     """Give each selector that is in force in the configuration, with its place there."""
     if settings.start_task_filter.enable:
         yield from _of_list("startTaskFilter.allowTask", settings.start_task_filter)
+    for sender in settings.senders:
+        if sender.allow_task is not None:
+            yield from _of_list(f"senders, {sender.name}, allowTask", sender.allow_task)
     for rule in settings.rules:
         if rule.enable:
             for holder in (rule.start, *_holders(rule.start.get("stages"))):

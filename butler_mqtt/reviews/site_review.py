@@ -62,7 +62,7 @@ def _remarks(
     if site is not None:
         yield from configured_entries.without_task(settings, site)
     yield from configured_entries.unmatched(settings, usage, until)
-    yield from tasks_and_senders.silent(usage, until)
+    yield from tasks_and_senders.silent(usage, until, [one.name for one in settings.senders])
 
 
 def _ask(settings: Settings, usage: Usage, names: dict[str, str]) -> tuple[SiteTasks | None, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.journal.usage import SenderUse, TaskUse, Usage
@@ -65,8 +65,22 @@ def _wrong(use: TaskUse) -> dict[StartState, int]:
     return dict(sorted(((state, n) for state, n in counts.items() if n), key=lambda one: -one[1]))
 
 
-def silent(usage: Usage, until: int) -> Iterator[Remark]:
-    """Give a line for each sender not heard of for long, compared with what is usual for it."""
+def silent(usage: Usage, until: int, configured: Iterable[str] = ()) -> Iterator[Remark]:
+    """
+    Give a line for each sender not heard of for long, compared with what is usual for it.
+
+    Args:
+        usage: Of the journal.
+        until: Now, milliseconds since 1970.
+        configured: The names of `senders`, which should all be heard of.
+    """
+    for sender in sorted(set(configured) - usage.senders.keys()):
+        yield Remark(
+            Topic.SILENT,
+            f"sender {sender}: not heard of in {counted((until - usage.since) // _DAY, 'day')}",
+            "ask its owner whether it is still in use; if not, remove it from senders, with its tokens",
+            {"sender": sender, "requests": 0, "silentSeconds": None},
+        )
     for sender, use in sorted(usage.senders.items(), key=lambda one: one[1].last):
         usual = _usual(use)
         for_ms = until - use.last

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from butler_mqtt.alerting.alert_timings import AlertTimings
+from butler_mqtt.domain.completions import Reconfigured
 from butler_mqtt.errors import OutcomeUnknown, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import AlertSettings, AlertTarget, Settings, StartTask
@@ -15,8 +16,10 @@ from tests.brokers import free_port, until
 from tests.integration.alerting.targets import Webhook, webhook
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import SHORT_LOOP, Harness
+from tests.pipeline.rule_fixtures import MakeRules
+from tests.pipeline.rule_harness import rule
 
-QUICK = replace(SHORT_LOOP, alerts=AlertTimings(first_pause=0.01, most_pause=0.05, give_up=0.3))
+QUICK = replace(SHORT_LOOP, alerts=AlertTimings(first_pause=0.01, most_pause=0.05))
 
 
 @pytest.fixture
@@ -201,8 +204,7 @@ def test_a_target_that_comes_back_gets_what_waited_and_is_healthy_again(
     make_harness: MakeHarness, hook: Webhook
 ) -> None:
     hook.status = 503
-    timings = replace(QUICK, alerts=replace(QUICK.alerts, give_up=60.0))
-    harness = make_harness(alerting(hook.url), timings=timings)
+    harness = make_harness(alerting(hook.url), timings=QUICK)
     run(harness, harness.site.add("Sales"), 8, "erp-1")
     harness.until(lambda: hook.calls >= 2)
     hook.status = 200
@@ -228,6 +230,47 @@ def test_a_target_that_never_answers_holds_up_neither_starts_nor_other_targets(
         assert waiting["sent_at"] is None
 
 
+def test_targets_that_change_in_the_turn_of_a_failure_lose_nothing_of_it(
+    make_harness: MakeHarness, hook: Webhook
+) -> None:
+    settings = alerting(hook.url)
+    harness = make_harness(settings, timings=QUICK)
+    task = harness.site.add("Sales")
+    harness.send({"requestId": "erp-1", "taskId": task})
+    harness.until(lambda: harness.site.running(task))
+    harness.site.end(task, 8)
+    more = (*settings.alerts.targets, AlertTarget("more", hook.url, on=()))
+    both = (settings, replace(settings, alerts=AlertSettings(True, more)))
+    for number in range(20):  # with each turn, so that it is that of the failure too
+        harness.pipeline.emit(Reconfigured(both[number % 2]))
+        harness.step()
+    harness.until(lambda: hook.came and not harness.rows(tables.alerts))
+    assert hook.titles() == ["butler-mqtt: task Sales failed"]
+
+
+def test_what_waits_for_a_target_that_is_taken_away_is_set_aside(make_harness: MakeHarness) -> None:
+    settings = alerting(f"json://127.0.0.1:{free_port()}/")
+    harness = make_harness(settings, timings=QUICK)
+    for name in ("Sales", "Orders"):
+        run(harness, harness.site.add(name), 8, f"erp-{name}")
+    other = AlertSettings(True, (AlertTarget("other", "json://127.0.0.1:9/"),))
+    harness.pipeline.emit(Reconfigured(replace(settings, alerts=other)))
+    harness.until(lambda: all(row["quarantined_at"] for row in harness.rows(tables.alerts)))
+    assert {row["reason"] for row in harness.rows(tables.alerts)} == {"the target is not configured any more"}
+
+
+def test_alerts_that_are_switched_on_again_go_on(make_harness: MakeHarness, hook: Webhook) -> None:
+    settings = alerting(f"json://127.0.0.1:{free_port()}/")
+    harness = make_harness(settings, timings=QUICK)
+    run(harness, harness.site.add("Sales"), 8, "erp-1")
+    harness.pipeline.emit(Reconfigured(Settings()))
+    harness.step()
+    assert [row["quarantined_at"] for row in harness.rows(tables.alerts)] == [None]
+    harness.pipeline.emit(Reconfigured(alerting(hook.url)))
+    harness.until(lambda: not harness.rows(tables.alerts))
+    assert hook.titles() == ["butler-mqtt: task Sales failed"]
+
+
 def test_while_alerts_are_off_nothing_is_written(harness: Harness) -> None:
     run(harness, harness.site.add("Sales"), 8, "erp-1")
     for table in (tables.alerts, tables.alert_conditions, tables.alert_tasks):
@@ -241,3 +284,12 @@ def test_a_dead_letter_is_told(make_harness: MakeHarness, hook: Webhook) -> None
     harness.until(lambda: hook.came)
     assert hook.titles() == ["butler-mqtt: a reply for qliksense/task/start/reply cannot be delivered"]
     assert "Requested by: erp-1" in hook.came[0]["message"]
+
+
+def test_a_message_that_a_rule_cannot_make_a_request_of_is_told_with_the_rule(
+    make_rules: MakeRules, hook: Webhook
+) -> None:
+    harness = make_rules(rule(payload="json"), alerts=alerting(hook.url, on=("ruleFailed",)).alerts)
+    harness.published("erp/orders", b"no JSON")
+    harness.until(lambda: hook.came)
+    assert hook.titles() == ["butler-mqtt: a message could not be made a request (rule orders)"]

@@ -235,6 +235,14 @@ def test_without_rules_nothing_is_subscribed_to_and_nothing_counted(make_rules: 
     assert harness.rows(tables.rule_counts) == []
 
 
+def test_an_identifier_that_the_broker_knows_as_another_filters_is_not_trusted(make_rules: MakeRules) -> None:
+    harness = make_rules(rule("one"))
+    harness.published("mes/line", "closed", filters=(1,))
+    harness.turn()
+    assert harness.rows(tables.requests) == []
+    assert len(harness.rule_broker.acknowledged) == 1
+
+
 # ---- webhooks
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import Reconfigured
-from butler_mqtt.journal import tables
+from butler_mqtt.journal import held_requests, tables
+from butler_mqtt.pipeline.rule_windows import MAX_WINDOWS
 from butler_mqtt.settings import Coalesce, Settings, StartTask, Webhook
 from tests.pipeline.rule_fixtures import MakeRules
 from tests.pipeline.rule_harness import TASK, RuleHarness, rule
@@ -146,3 +148,26 @@ def test_the_journal_does_not_have_the_secret_of_a_webhook(make_rules: MakeRules
     harness.published("erp/orders", b"one")
     harness.turn()
     assert "sesame" not in json.dumps(harness.rows(tables.rule_windows)[0]["settings"])
+
+
+def test_a_window_of_a_restored_backup_becomes_nothing(make_rules: MakeRules) -> None:
+    """Most likely it became a request after the backup was made."""
+    harness = make_rules(ORDERS)
+    harness.published("erp/orders", b"one")
+    harness.turn()
+    harness.crash()
+    with harness.journal_file() as connection:
+        held_requests.hold(connection, now_ms())
+    harness.start()
+    harness.window_clock.now += 30
+    harness.turn()
+    assert harness.rows(tables.requests) == []
+
+
+def test_a_window_more_than_there_may_be_ends_that_which_would_end_first(make_rules: MakeRules) -> None:
+    harness = make_rules(rule(payload="text", coalesce=Coalesce(30, 300, "payload")))
+    for number in range(MAX_WINDOWS + 1):
+        harness.published("erp/orders", b"%04d" % number)
+    harness.until(lambda: len(harness.rule_broker.acknowledged) > MAX_WINDOWS)
+    harness.replied()
+    assert payloads(harness) == [b"0000"]

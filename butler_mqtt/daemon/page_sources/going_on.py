@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from butler_mqtt.audit.requests_summary import origin_of
 from butler_mqtt.contract.task_status import usual_duration_ms
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.http.page.page_backend import GoingOn, RunningTask, UndecidedRequest, WaitingTask
@@ -45,16 +46,17 @@ def _running(rows: GoingOnRows) -> list[RunningTask]:
                 first["intended_at"],
                 usual_duration_ms(of_task.starts) if of_task else None,
                 tuple(dict.fromkeys(start["request_id"] for start in starts)),
-                origin(first["door"], [first["principal"]], first["sender"]),
+                origin(first, [first["principal"]]),
             )
         )
     return shown
 
 
-def origin(door: str, principals: Iterable[str | None], sender: str | None) -> str:
-    """Write where a request is from: the door, the tokens shown there, and what the sender calls itself."""
-    tokens = [f"token {name}" for name in dict.fromkeys(principals) if name]
-    return ", ".join([door.upper() if door in {"mqtt", "rest"} else door, *tokens, *filter(None, [sender])])
+def origin(request: Row, tokens: Iterable[str | None]) -> str:
+    """Write where a request is from, with the door as people write it."""
+    door = request["door"]
+    shown = door.upper() if door in {"mqtt", "rest"} else door
+    return origin_of({**request, "door": shown}, tokens)
 
 
 def _waiting(rows: GoingOnRows, start: Row) -> WaitingTask:

@@ -19,7 +19,9 @@ LOW_BYTES = 1 << 30
 _DAY = 86_400
 
 
-def facts(levels: Levels, journal: Path, subscription: str | None) -> list[HealthFact]:
+def facts(
+    levels: Levels, journal: Path, subscription: str | None, alert_faults: Mapping[str, str]
+) -> list[HealthFact]:
     """
     Return what an operator wants to know, the most important first.
 
@@ -27,6 +29,7 @@ def facts(levels: Levels, journal: Path, subscription: str | None) -> list[Healt
         levels: As the metrics show them.
         journal: Its file; its size and its disk are read.
         subscription: The state of the MQTT door, None without MQTT.
+        alert_faults: The targets that do not take alerts, each with the reason.
     """
     states, numbers = levels.states, levels.numbers
     return [
@@ -37,6 +40,12 @@ def facts(levels: Levels, journal: Path, subscription: str | None) -> list[Healt
         _disk(states, journal),
         _backlog(numbers),
         _messages(levels.outbox),
+        *(
+            HealthFact(
+                f"Alerts to {target}", "not taken", "bad", reason, f"Try it: butler-mqtt alerts test {target}"
+            )
+            for target, reason in sorted(alert_faults.items())
+        ),
         *_held(numbers),
         *(_certificate(name, seconds) for name, seconds in sorted(levels.certificates.items())),
     ]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from butler_mqtt.audit import requests_again
 from butler_mqtt.audit.requests_choice import Declined
-from butler_mqtt.daemon.page_sources import going_on, health_facts, request_pages
+from butler_mqtt.daemon.page_sources import going_on, health_facts, request_pages, rule_lines
 from butler_mqtt.http.backend import ListQuery, TaskListing
 from butler_mqtt.http.exposition import Levels
 from butler_mqtt.http.page.page_backend import ActionDeclined, PageBackend, Place, RequestLine
 from butler_mqtt.journal.search import Filters, Search
 from butler_mqtt.pipeline.command_submission import CommandLimits, submit
 from butler_mqtt.pipeline.operator_commands import Action, Command
+from butler_mqtt.settings import RuleSettings
 
 
 def page_backend(
@@ -24,6 +25,8 @@ def page_backend(
     tasks: TaskListing,
     levels: Callable[[], Levels],
     subscription: Callable[[], str | None],
+    alert_faults: Callable[[], Mapping[str, str]] = dict,
+    rules: Callable[[], Sequence[RuleSettings]] = tuple,
 ) -> PageBackend:
     """
     Return what stands behind the page.
@@ -34,6 +37,8 @@ def page_backend(
         tasks: Reads tasks.
         levels: The state of the daemon, as the metrics show it.
         subscription: The state of the MQTT door, None without MQTT.
+        alert_faults: The targets that do not take alerts, each with the reason.
+        rules: Those of the configuration.
     """
 
     def lines(query: ListQuery) -> list[tuple[Place, RequestLine]]:
@@ -46,7 +51,8 @@ def page_backend(
         request=lambda request_id: request_pages.whole(journal, request_id),
         tasks=tasks,
         failures=lambda limit, before: request_pages.failures(journal, limit + 1, before),
-        health=lambda: health_facts.facts(levels(), journal, subscription()),
+        health=lambda: health_facts.facts(levels(), journal, subscription(), alert_faults()),
+        rules=lambda: rule_lines.read(journal, rules()),
         again=lambda request_id, task_id: _again(journal, request_id, task_id),
         discard=lambda request_id: _discard(journal, request_id),
         sessions=Path(f"{journal}.sessions"),

@@ -20,7 +20,7 @@ from butler_mqtt.http.page.page_backend import (
     TaskOutcome,
     TimelineStep,
 )
-from butler_mqtt.journal import task_rows
+from butler_mqtt.journal import retry_rows, task_rows
 from butler_mqtt.journal.queries import Row
 from butler_mqtt.journal.request_rows import RequestRows
 from butler_mqtt.journal.search import Filters, Search
@@ -54,17 +54,18 @@ def whole(journal: Path, request_id: str) -> list[RequestPage]:
     """Read the requests with an id, the newest first; raises JournalError."""
     with Search(journal) as search:
         named = search.requests_rows(search.named(request_id))
-        return [
-            _page(number, one, _retries(search, one, named))
-            for number, one in reversed([*enumerate(named, 1)][-MAX_SHOWN:])
-        ]
+    retries = _retries(journal, named, named)
+    return [
+        _page(number, one, retries[one.request["id"]])
+        for number, one in reversed([*enumerate(named, 1)][-MAX_SHOWN:])
+    ]
 
 
 def failures(journal: Path, limit: int, before: Place | None) -> list[tuple[Place, FailedRequest]]:
     """Read the newest requests of which something failed; raises JournalError."""
     with Search(journal) as search:
         rows = search.requests_rows(search.find(FAILURES, limit, before=before))
-        retried = {one.request["id"]: _retries(search, one, [one]) for one in rows}
+    retried = _retries(journal, rows, ())
     wrong = {start["task_id"] for one in rows for start in one.starts if _is_wrong(start)}
     with reading(journal) as connection:
         known = task_rows.of_tasks(connection, sorted(wrong))
@@ -84,11 +85,7 @@ def _line(one: RequestRows) -> RequestLine:
     return RequestLine(
         one.request["request_id"],
         one.request["received_at"],
-        origin(
-            one.request["door"],
-            (row["principal"] for row in one.deliveries if row["principal"]),
-            one.request["sender"],
-        ),
+        origin(one.request, (row["principal"] for row in one.deliveries)),
         requests_summary.asked(one),
         requests_summary.tasks(one),
         state,
@@ -200,8 +197,13 @@ def _refusal(one: RequestRows) -> str:
     return ": ".join(part for part in (reply.get("error", ""), reply.get("details", "")) if part)
 
 
-def _retries(search: Search, one: RequestRows, named: Sequence[RequestRows]) -> list[str]:
-    """Return the ids of the requests that asked for it again, the newest first."""
-    sender = requests_choice.retry_sender(one, named)
-    rows = search.requests_rows(search.find(Filters(stated=sender), MAX_RETRIES))
-    return [again.request["request_id"] for again in _newest_first(rows)]
+def _retries(
+    journal: Path, rows: Sequence[RequestRows], named: Sequence[RequestRows]
+) -> dict[int, Sequence[str]]:
+    """Return the ids of the requests that asked again for each, by its row; *named* had the same id."""
+    if not rows:
+        return {}
+    senders = {one.request["id"]: requests_choice.retry_sender(one, named or [one]) for one in rows}
+    since = min(one.request["received_at"] for one in rows)
+    ids = retry_rows.by_sender(journal, set(senders.values()), since)
+    return {row: ids.get(sender, [])[:MAX_RETRIES] for row, sender in senders.items()}

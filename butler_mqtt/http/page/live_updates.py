@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Callable
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http.error_responses import HttpRefusal
 
-#: Seconds between two polls of the journal, and after which a page hears from here in any case.
+#: Seconds between two polls of the journal, the same after a change, since pages then read it again, and
+#: after which a page hears from here in any case.
 POLL_SECONDS = 1.0
+REST_SECONDS = 2.0
 TICK_SECONDS = 15.0
 #: Pages that are told; each holds a connection of the listener, whose other callers need some too.
 MOST_PAGES = 120
@@ -30,6 +32,7 @@ class LiveUpdates:
         version: A number that changes whenever the journal was written; called in a thread.
         ending: Set when the listener stops.
         poll_seconds: Between two polls.
+        rest_seconds: The same after a change.
         tick_seconds: After which a page hears in any case, since some things are not in the journal.
     """
 
@@ -39,11 +42,13 @@ class LiveUpdates:
         ending: asyncio.Event,
         *,
         poll_seconds: float = POLL_SECONDS,
+        rest_seconds: float = REST_SECONDS,
         tick_seconds: float = TICK_SECONDS,
     ) -> None:
         self._version = version
         self._ending = ending
         self._poll_seconds = poll_seconds
+        self._rest_seconds = rest_seconds
         self._tick_seconds = tick_seconds
         self._news = asyncio.Event()
         self._pages = 0
@@ -71,19 +76,21 @@ class LiveUpdates:
         if self._poller is None:
             self._poller = asyncio.create_task(self._poll())
         try:
-            yield f"retry: {RETRY_MS}\nevent: begin\ndata: {self.changes}\n\n"
+            seen = self.changes
+            yield f"retry: {RETRY_MS}\nevent: begin\ndata: {seen}\n\n"
             while not self._ending.is_set():
-                news, event = self._news, "change"
-                try:
-                    await asyncio.wait_for(news.wait(), self._tick_seconds)
-                except TimeoutError:
-                    event = "tick"
+                # It may have changed while a slow page took the last event in.
+                if self.changes == seen:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._news.wait(), self._tick_seconds)
+                event = "tick" if self.changes == seen else "change"
+                seen = self.changes
                 if self._ending.is_set():
                     return
                 if not goes_on():
                     yield "event: end\ndata: 0\n\n"
                     return
-                yield f"event: {event}\ndata: {self.changes}\n\n"
+                yield f"event: {event}\ndata: {seen}\n\n"
         finally:
             self._pages -= 1
             if not self._pages and self._poller is not None:
@@ -97,15 +104,16 @@ class LiveUpdates:
                 version = await asyncio.to_thread(self._version)
             except JournalError:
                 version = -1  # the pages say so themselves
-            if version != seen:
-                self._tell(new=seen is not None)
-                seen = version
+            changed = seen not in {None, version}
+            seen = version
+            if changed:
+                self._tell()
+            pause = self._rest_seconds if changed else self._poll_seconds
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), self._poll_seconds)
-        self._tell(new=True)
+                await asyncio.wait_for(self._ending.wait(), pause)
+        self._tell()
 
-    def _tell(self, *, new: bool) -> None:
-        if new:
-            self.changes += 1
-            self._news.set()
-            self._news = asyncio.Event()
+    def _tell(self) -> None:
+        self.changes += 1
+        self._news.set()
+        self._news = asyncio.Event()

@@ -148,6 +148,24 @@ class FailedRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleLine:
+    """
+    One rule: where its messages come from, its condition, and what became of them by outcome.
+
+    `windows` of messages are open; `problem` is the last one.
+    """
+
+    name: str
+    enable: bool
+    sources: Sequence[str]
+    when: str
+    counts: Mapping[str, int]
+    windows: int
+    matched_at: int | None
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class HealthFact:
     """One thing about the daemon; `tone` is `good`, `busy` or `bad`, `advice` what to do about it."""
 
@@ -176,6 +194,7 @@ class PageBackend:
     tasks: TaskListing
     failures: Callable[[int, Place | None], list[tuple[Place, FailedRequest]]]
     health: Callable[[], list[HealthFact]]
+    rules: Callable[[], list[RuleLine]]
     again: Callable[[str, str | None], Mapping[str, object]]
     discard: Callable[[str], int]
     sessions: Path

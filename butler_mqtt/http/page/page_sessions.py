@@ -35,11 +35,16 @@ _log = logging.getLogger("butler_mqtt.http")
 
 @dataclass(frozen=True, slots=True)
 class PageSession:
-    """Somebody who is signed in: the token's name, its role now, and what forms have to bring along."""
+    """
+    Somebody who is signed in: the token's name, its role now, and what forms have to bring along.
+
+    `parts` are the names of the parts of the page that there are.
+    """
 
     name: str
     role: str
     csrf: str
+    parts: Sequence[str]
 
     @property
     def operates(self) -> bool:
@@ -63,11 +68,20 @@ class PageSessions:
     Args:
         file: Where they outlive a restart.
         tokens: Those of the configuration.
+        parts: The parts of the page that there are.
         now: The present time in milliseconds since 1970.
     """
 
-    def __init__(self, file: Path, tokens: Sequence[Token], now: Callable[[], int] = now_ms) -> None:
+    def __init__(
+        self,
+        file: Path,
+        tokens: Sequence[Token],
+        parts: Sequence[str] = (),
+        *,
+        now: Callable[[], int] = now_ms,
+    ) -> None:
         self._file = file
+        self._parts = parts
         self._tokens = tokens
         self._now = now
         self._kept = self._read()
@@ -98,7 +112,7 @@ class PageSessions:
             if token.name == kept.name and hmac.compare_digest(_mark(token), kept.mark):
                 if not self._may_sign_in(token, self._now()):
                     return None
-                return PageSession(token.name, token.role, _digest(f"csrf {secret}"))
+                return PageSession(token.name, token.role, _digest(f"csrf {secret}"), self._parts)
         return None
 
     def end(self, secret: str | None) -> None:

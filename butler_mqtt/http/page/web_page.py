@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.backend import Backend
 from butler_mqtt.http.error_responses import RETRY_AFTER, STATUS, HttpRefusal
-from butler_mqtt.http.page import failure_views, health_view, now_view, request_views, task_views
+from butler_mqtt.http.page import failure_views, health_view, now_view, request_views, rule_views, task_views
 from butler_mqtt.http.page.live_updates import LiveUpdates
 from butler_mqtt.http.page.page_actions import PageActions
 from butler_mqtt.http.page.page_addresses import PageAddresses
@@ -36,8 +36,8 @@ from butler_mqtt.settings import RestSettings, Settings
 _STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 #: A script asks for the part that changes by this header.
 _LIVE_PART = "x-live-part"
-#: Seconds for which what one page got is good enough for the next: without polls, and with them.
-_SHARED_SECONDS, _UNCHANGED_SECONDS = 1.0, 10.0
+#: Seconds for which what one page got is good for the others, unless the journal has changed since.
+_SHARED_SECONDS = 10.0
 #: Parts that are kept for others.
 _MOST_PARTS = 200
 
@@ -71,7 +71,8 @@ class WebPage:
         self, core: Backend, backend: PageBackend, settings: Settings, ending: asyncio.Event
     ) -> None:
         self._addresses = PageAddresses(settings.web_page.origins)
-        self._sessions = PageSessions(backend.sessions, settings.rest.tokens)
+        parts = ["now", "requests", "tasks", "failures", *(["rules"] if settings.rules else ()), "health"]
+        self._sessions = PageSessions(backend.sessions, settings.rest.tokens, parts)
         self._live = LiveUpdates(backend.version, ending)
         self._refused = core.refused
         self._parts: dict[tuple[bool, str], _Part] = {}
@@ -81,7 +82,7 @@ class WebPage:
         sign_in = SignIn(self._sessions, self._addresses, core.refused)
         views = [
             view
-            for module in (now_view, request_views, task_views, failure_views, health_view)
+            for module in (now_view, request_views, task_views, failure_views, rule_views, health_view)
             for view in module.views(backend)
         ]
         of_request = "/ui/requests/{request_id}"
@@ -167,14 +168,12 @@ class WebPage:
 
     def _shared(self, key: tuple[bool, str]) -> _Part | None:
         part = self._parts.get(key)
-        if part is None:
+        if part is None or not self._live.watching or part.changes != self._live.changes:
             return None
-        age = time.monotonic() - part.made_at
-        unchanged = self._live.watching and part.changes == self._live.changes
-        return part if age < (_UNCHANGED_SECONDS if unchanged else _SHARED_SECONDS) else None
+        return part if time.monotonic() - part.made_at < _SHARED_SECONDS else None
 
     async def _made(self, view: PageView, call: ViewCall, key: tuple[bool, str]) -> _Part:
-        changes = self._live.changes
+        changes = self._live.changes  # before it is read: what is written meanwhile is told later
         made_at = time.monotonic()
         part = _Part(await asyncio.to_thread(_rendered_part, view, call), made_at, changes)
         self._parts.pop(key, None)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
 
-from butler_mqtt.alerting.alert_sender import TargetRefused
+from butler_mqtt.alerting.alert_sender import AlertSender, Letter, TargetRefused
 from butler_mqtt.alerting.apprise_target import AppriseTarget, fault, secrets
-from tests.brokers import free_port
+from butler_mqtt.domain.completions import AlertSent
+from butler_mqtt.settings import AlertTarget
+from tests.brokers import free_port, until
 from tests.integration.alerting.targets import mailbox, webhook
 
 
@@ -52,6 +57,24 @@ def test_a_slow_target_is_given_up_after_its_own_time() -> None:
         hook.gate.clear()
         with pytest.raises(TargetRefused):
             AppriseTarget(f"{hook.url}?rto=0.2").send("title", "body", good=False)
+
+
+def test_an_answer_that_cannot_be_parsed_puts_no_url_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        told: list[object] = []
+        sender = AlertSender(told.append)
+        target = AlertTarget("bi", f"json://127.0.0.1:{listener.getsockname()[1]}/s3cret-path")
+        sender.send(target, Letter(1, "title", "body", good=False))
+        assert until(lambda: told) == [AlertSent("bi", 1)]
+    assert "s3cret" not in caplog.text
 
 
 def test_what_apprise_does_not_understand_is_told_without_the_url() -> None:

@@ -382,3 +382,21 @@ def test_the_will_of_a_check_is_never_published(broker: Mosquitto) -> None:
         while not seen or seen[-1] != b"last":
             seen.append(bytes(client.take().payload))
     assert not [payload for payload in seen if b"offline" in payload]
+
+
+def test_each_rule_is_shown_with_what_it_subscribes_to_and_whether_that_is_granted(tmp_path: Path) -> None:
+    rules = [
+        settings.RuleSettings("orders", topics=("erp/+/orders",)),
+        settings.RuleSettings("secrets", topics=("erp/#", "secret/#")),
+        settings.RuleSettings("off", enable=False, topics=("mes/#",)),
+    ]
+    with Mosquitto(tmp_path, refused_subscriptions=("secret/#",)) as broker:
+        found = [
+            (one.state, one.text)
+            for one in trial.check(broker.settings(), settings.StartTask(), rules)
+            if one.name == "broker.rule"
+        ]
+    assert [state for state, _ in found] == [State.OK, State.WRONG]
+    assert "orders: erp/+/orders" in found[0][1]
+    assert "secret/#" in found[1][1]
+    assert "erp/#" not in found[1][1]

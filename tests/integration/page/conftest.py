@@ -15,6 +15,7 @@ from tests.integration.http.daemon_with_listeners import ListeningDaemon
 from tests.integration.simulator.running import running
 
 CHROMIUM = "/usr/bin/chromium"
+RULE = {"name": "orders-closed", "topic": ["erp/+/orders/closed"], "start": {"tag": "finance"}}
 #: Tokens by their names; each is the token itself too.
 ROLES = {"night-operator": "operator", "wall-display": "reader", "erp": "sender"}
 
@@ -42,6 +43,8 @@ def paged(site: Qlik, tmp_path_factory: pytest.TempPathFactory) -> Iterator[List
     with Mosquitto(folder / "broker") as broker:
         daemon = Daemon(folder / "daemon", site, broker, webPage={"enable": True})
         listening = ListeningDaemon(daemon, site, broker=broker, rest={"auth": {"tokens": tokens(*ROLES)}})
+        daemon.config["rules"] = [RULE]  # type: ignore[assignment] # a list, unlike the other sections
+        daemon.configure()
         listening.session.headers["Authorization"] = "Bearer erp"
         listening.start()
         yield listening

@@ -14,7 +14,7 @@ from tests.brokers import until
 from tests.integration.http.daemon_with_listeners import ListeningDaemon
 from tests.integration.page.contrast import poor_contrasts
 
-VIEWS = ("/ui/", "/ui/requests", "/ui/tasks", "/ui/failures", "/ui/health")
+VIEWS = ("/ui/", "/ui/requests", "/ui/tasks", "/ui/failures", "/ui/rules", "/ui/health")
 HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b> & "quoted"'
 RIGHT_TO_LEFT = "\u062a\u0642\u0631\u064a\u0631 \u202e \u0627\u0644\u0645\u0628\u064a\u0639\u0627\u062a"
 LOG = ["Execution started.", "Error: ORA-01017: invalid username/password", "Execution Failed"]
@@ -232,6 +232,14 @@ def reach(tab: Page, identity: str) -> None:
             assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
             return
     raise AssertionError(f"{identity} cannot be reached")
+
+
+def test_rules_are_a_part_where_there_are_some(opened: Open) -> None:
+    tab = opened("wall-display")
+    tab.get_by_role("link", name="Rules").click()
+    rule = tab.get_by_role("listitem").filter(has_text="orders-closed")
+    expect(rule).to_contain_text("erp/+/orders/closed")
+    expect(rule).to_contain_text("never matched")
 
 
 def test_without_scripts_all_is_there_but_the_updates(opened: Open, paged: ListeningDaemon) -> None:

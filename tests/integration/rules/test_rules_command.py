@@ -167,6 +167,12 @@ def test_a_rule_that_is_off_alone_makes_no_request(tmp_path: Path) -> None:
     )
 
 
+def test_a_request_id_that_is_the_same_for_every_message_is_remarked(tmp_path: Path) -> None:
+    file = config(tmp_path, ORDERS | {"start": {"tag": "x", "requestId": "always"}})
+    shown = run(file, "test", "--topic", "erp/orders", "--payload", GOOD).stdout
+    assert "which is the same requestId for every message: all but the first start nothing" in shown
+
+
 def test_a_call_of_a_webhook_is_tried_with_its_headers(tmp_path: Path) -> None:
     file = config(tmp_path)
     found = tried(file, "--webhook", "hook", "--payload", "{}", "--property", "X-Kind=push")

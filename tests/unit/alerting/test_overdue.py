@@ -37,8 +37,7 @@ class Watched:
         facts = TaskFacts(turn)
         alerts = TaskAlerts(book, Conditions(turn), facts, lambda: round(1000 * self.turning.now))
         self.overdue = OverdueTasks(turn, alerts, lambda: round(1000 * self.turning.now))
-        self.overdue.configure(self.entries)
-        self.turning.do(self.overdue.load)
+        self.turning.do(lambda transaction: self.overdue.load(transaction, self.entries))
 
     def restart(self) -> None:
         self.turning.crash()

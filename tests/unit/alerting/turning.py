@@ -47,10 +47,9 @@ class Turning:
         self.book = AlertBook(
             self.turn, self.desk, AlertTimings(), lambda: self.now, lambda: round(1000 * self.now)
         )
-        self.book.configure([self.target])
         with self.journal.transaction() as transaction:
             self.turn.number_from(highest_ids(transaction))
-        self.do(self.book.load)
+        self.do(lambda transaction: self.book.load(transaction, [self.target]))
 
     def do(self, call: Callable[[Transaction], None]) -> None:
         """Make one turn of a call, and of what waits for its commit."""

@@ -27,6 +27,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("words", "completed"),
     [
         (["ru"], ["run", "rules"]),
+        (["rev"], ["review"]),
         (["requests", "res"], ["resend", "restore", "resume"]),
         (["requests", "--st"], ["--state"]),
         (["start", "--if-running", ""], ["queue", "skip"]),

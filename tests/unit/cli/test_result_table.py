@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -135,3 +136,10 @@ def test_a_line_with_characters_of_two_columns_fits_the_terminal(monkeypatch: py
 def test_the_id_of_a_task_that_was_not_found_is_cut_as_any_other() -> None:
     text = [printing.selector({"taskId": GUID}, way) for way in (str, cut_id)]
     assert text == [f"taskId {GUID}", "taskId a8b4c123…"]
+
+
+def test_a_long_complaint_about_an_argument_is_broken_at_words() -> None:
+    command = [sys.executable, "-m", "butler_mqtt", "requests", "--state", "nix", "--journal", "x"]
+    shown = on_terminal(["sh", "-c", f"{shlex.join(command)} 2>&1"])
+    assert "Error: Invalid value for --state: \n'nix' is none of received, decided" in shown
+    assert max(map(len, shown.splitlines())) <= 80

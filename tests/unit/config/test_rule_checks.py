@@ -215,6 +215,30 @@ def test_a_rule_that_cannot_work_is_a_problem(tmp_path: Path, rule: str, beside:
     assert any(one.split(": ", 2)[2].startswith(problem) for one in found), found
 
 
+@pytest.mark.parametrize("payload", ["text", "none"])
+def test_a_payload_that_is_no_json_has_no_fields(tmp_path: Path, payload: str) -> None:
+    keys = (
+        "when: text == '' || payload.a == 1\nstart: {tag: 'x${{ payload.a }}'}\ncoalesce:\n  key: payload[0]"
+    )
+    found = of_rule(tmp_path, f"name: a\ntopic: a\npayload: {payload}\n{keys}")
+    assert [one.split(": ", 2)[0::2] for one in found] == [
+        [place, f"with payload: {payload} there are no fields in it; write payload: json"]
+        for place in ("line 7, column 25", "line 8, column 24", "line 10, column 12")
+    ]
+
+
+def test_the_topic_of_a_sender_is_the_daemons_own(tmp_path: Path) -> None:
+    (found,) = of_rule(
+        tmp_path, "name: a\ntopic: erp/#\nstart: {tag: x}", "senders: [{name: e, topic: erp/in}]"
+    )
+    assert found.endswith("'erp/#' meets the topic of a sender (erp/in), which is this daemon's own")
+
+
+def test_no_reply_may_go_where_a_rule_that_is_on_listens(tmp_path: Path) -> None:
+    rules = "[{name: a, topic: a/+, start: {tag: x}}, {name: b, enable: false, topic: b, start: {tag: x}}]"
+    assert load(tmp_path, f"rules: {rules}").mqtt.rule_filters == ("a/+",)
+
+
 def test_names_are_unique(tmp_path: Path) -> None:
     text = "rules:\n  - {name: a, topic: a, start: {tag: x}}\n  - {name: a, topic: b, start: {tag: x}}"
     assert problems(tmp_path, text) == [

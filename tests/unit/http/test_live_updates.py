@@ -33,7 +33,11 @@ def name(event: str) -> str:
 def run(check: Callable[[Journal, LiveUpdates, asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         journal, ending = Journal(), asyncio.Event()
-        await check(journal, LiveUpdates(journal, ending, poll_seconds=0.01, tick_seconds=30), ending)
+        await check(
+            journal,
+            LiveUpdates(journal, ending, poll_seconds=0.01, rest_seconds=0.01, tick_seconds=30),
+            ending,
+        )
 
     asyncio.run(asyncio.wait_for(main(), 20))
 
@@ -66,6 +70,19 @@ def test_a_change_is_told_to_every_page_with_one_poll() -> None:
         assert live.changes == 1
         for page in pages:
             await closed(page)
+
+    run(check)
+
+
+def test_a_page_that_is_slow_misses_no_change() -> None:
+    async def check(journal: Journal, live: LiveUpdates, _ending: asyncio.Event) -> None:
+        page = await begun(live)
+        await polled(journal, 1)
+        journal.version = 2
+        while not live.changes:
+            await asyncio.sleep(0.001)
+        assert name(await anext(page)) == "change"
+        await closed(page)
 
     run(check)
 

@@ -35,7 +35,7 @@ def clock() -> Clock:
 @pytest.fixture
 def sessions(tmp_path: Path, clock: Clock) -> PageSessions:
     known = [token("maria"), token("wall", "reader"), token("erp", "sender")]
-    return PageSessions(tmp_path / "sessions", known, clock)
+    return PageSessions(tmp_path / "sessions", known, now=clock)
 
 
 def test_a_session_has_the_role_that_its_token_has_now(sessions: PageSessions) -> None:
@@ -66,7 +66,7 @@ def test_a_session_lasts_eight_hours_at_most(sessions: PageSessions, clock: Cloc
 
 def test_a_session_ends_when_its_token_does(tmp_path: Path, clock: Clock) -> None:
     end = datetime.fromtimestamp(BEGIN / 1000 + 60, UTC)
-    sessions = PageSessions(tmp_path / "sessions", [replace(token("maria"), expires_at=end)], clock)
+    sessions = PageSessions(tmp_path / "sessions", [replace(token("maria"), expires_at=end)], now=clock)
     secret = sessions.begin("maria")
     assert sessions.of(secret) is not None
     clock.now += 60_000
@@ -85,7 +85,7 @@ def test_a_restart_keeps_sessions_and_their_secrets_are_nowhere(
 ) -> None:
     secret, ended = sessions.begin("maria"), sessions.begin("wall")
     sessions.end(ended)
-    again = PageSessions(tmp_path / "sessions", [token("maria"), token("wall", "reader")], clock)
+    again = PageSessions(tmp_path / "sessions", [token("maria"), token("wall", "reader")], now=clock)
     assert again.of(secret) == sessions.of(secret)
     assert again.of(ended) is None
     assert secret is not None
@@ -96,7 +96,7 @@ def test_a_restart_keeps_sessions_and_their_secrets_are_nowhere(
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": [1]}', "\x00"])
 def test_a_file_that_cannot_be_read_signs_everybody_out(tmp_path: Path, text: str, clock: Clock) -> None:
     (tmp_path / "sessions").write_text(text)
-    sessions = PageSessions(tmp_path / "sessions", [token("maria")], clock)
+    sessions = PageSessions(tmp_path / "sessions", [token("maria")], now=clock)
     assert sessions.of("a") is None
     assert sessions.of(sessions.begin("maria")) is not None
 
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_read_signs_everybody_out(tmp_path: Path, text: st
 def test_where_nothing_can_be_written_sessions_last_as_long_as_the_daemon(
     tmp_path: Path, clock: Clock
 ) -> None:
-    sessions = PageSessions(tmp_path / "none" / "sessions", [token("maria")], clock)
+    sessions = PageSessions(tmp_path / "none" / "sessions", [token("maria")], now=clock)
     assert sessions.of(sessions.begin("maria")) is not None
 
 

@@ -13,6 +13,7 @@ from butler_mqtt.settings import (
     AlertTarget,
     OverdueEntry,
     RuleSettings,
+    Sender,
     Settings,
     StartTaskFilter,
 )
@@ -63,6 +64,13 @@ def test_what_a_rule_asks_for_whatever_the_message_is_reviewed_in_its_stages_too
         "rules, a: tag wekly matches no task",
         "rules, a: Group=a matches no task",
         f"rules, b: taskId {GONE} matches no task",
+    ]
+
+
+def test_the_allow_list_of_a_sender_is_reviewed_where_it_has_one() -> None:
+    erp = Sender("erp", allow_task=StartTaskFilter(enable=True, tags=("daily", "gone")))
+    assert [text for text, _ in without_task(Settings(senders=(erp, Sender("gateway"))))] == [
+        "senders, erp, allowTask: tag gone matches no task"
     ]
 
 

@@ -50,3 +50,9 @@ def test_a_silent_sender_says_since_when_and_how_often_it_was_heard() -> None:
     use = SenderUse(100, 11, 0, 10 * DAY)
     (line,) = tasks_and_senders.silent(Usage(0, senders={"erp": use}), 30 * DAY)
     assert line.text == "sender erp: silent for 20 days; before that it was heard every day"
+
+
+def test_a_sender_of_the_configuration_that_was_not_heard_of_is_told() -> None:
+    usage = Usage(0, senders={"erp": SenderUse(1, 1, 29 * DAY, 29 * DAY)})
+    (line,) = tasks_and_senders.silent(usage, 30 * DAY, ["erp", "gateway"])
+    assert line.text == "sender gateway: not heard of in 30 days"

@@ -5,7 +5,7 @@
   const live = document.getElementById("live");
   const said = document.getElementById("live-state");
   const source = document.body.dataset.live;
-  const LEAST_MS = 2000; // between two refreshes
+  const LEAST_MS = 1000; // between two refreshes
   const AGAIN_MS = 4000; // after a connection that the browser gave up
   let last = 0;
   let pending = 0;
