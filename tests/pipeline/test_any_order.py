@@ -16,77 +16,56 @@ well again, and then:
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, rule
 from sqlalchemy import select
 
 from butler_mqtt import clock
-from butler_mqtt.domain.model import Message, Task
+from butler_mqtt.domain.model import Task
 from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.settings import MqttSettings, Settings
-from tests.pipeline.harness import Harness
+from tests.pipeline.any_order import AnythingHappens
 from tests.pipeline.site_double import (
     DATE_AGES,
     NODE_CLOCKS,
     OUR_USER,
-    Crash,
-    cut_after_effect,
-    cut_before_effect,
-    killed_after_effect,
+    Site,
 )
 
 TASKS = ["Sales", "Stock", "Staff"]
 WISHES = [{"taskName": "Sales"}, {"tag": "nightly"}, {"taskName": ["Stock", "None such"]}]
-FAULTS = st.sampled_from(
-    [
-        cut_after_effect,
-        cut_before_effect,
-        killed_after_effect,
-        QlikUnavailable("connection refused"),
-    ]
-)
 
 
-class AnyOrder(RuleBasedStateMachine):
+class AnyOrder(AnythingHappens):
     """What can happen, and at the end what must be so."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # Fewer than the broker may have left unread.
+        super().__init__(Site(), Settings(mqtt=MqttSettings(receive_maximum=2)))
         #: Milliseconds by which the clock of the daemon's machine is ahead.
         self.clock_ahead = 0
         self.new_life()
-        self.temporary = TemporaryDirectory()
-        # Fewer than the broker may have left unread.
-        self.harness = Harness(Path(self.temporary.name), Settings(mqtt=MqttSettings(receive_maximum=2)))
         self.harness.broker.on_acknowledge = self.is_on_disk
-        self.harness.site.on_start = self.is_intended
+        self.site.on_start = self.is_intended
         for name in TASKS:
-            self.harness.site.add(name, tags=("nightly",) if name != "Staff" else ())
+            self.site.add(name, tags=("nightly",) if name != "Staff" else ())
         self.engine = reading_engine(self.harness.path)
-        #: Messages the broker holds for the daemon, by packet id, and those it does not hold any more.
-        self.held: dict[int, Message] = {}
         self.correlations: dict[int, bytes] = {}
-        #: What went against a promise at the instant it did.
-        self.broken: list[str] = []
         self.sent: set[bytes] = set()
         self.lost: set[bytes] = set()
         self.numbers = 0
 
     @initialize(clocks=NODE_CLOCKS, age=DATE_AGES)
     def begin(self, clocks: tuple[float, ...], age: float) -> None:
-        self.harness.site.node_clocks = clocks
-        self.harness.site.date_age = age
+        self.site.node_clocks = clocks
+        self.site.date_age = age
         self.harness.start()
 
     def new_life(self) -> None:
@@ -120,11 +99,10 @@ class AnyOrder(RuleBasedStateMachine):
     def send(self, wish: dict[str, Any], request_id: str | None, expiry: int | None) -> None:
         self.numbers += 1
         body = wish if request_id is None else {**wish, "requestId": request_id}
-        message = self.harness.message(body, correlation=str(self.numbers).encode(), expiry_seconds=expiry)
-        self.held[message.packet_id] = message
-        self.sent.add(message.correlation or b"")
-        self.correlations[message.packet_id] = message.correlation or b""
-        self.harness.deliver(message)
+        name = str(self.numbers)
+        self.sent.add(name.encode())
+        message = self.publish(body, name, expiry_seconds=expiry)
+        self.correlations[message.packet_id] = name.encode()
 
     @rule()
     def reconnect(self) -> None:
@@ -152,27 +130,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.harness.broker.read()
 
     def taken_back(self) -> None:
-        """Forget what was acknowledged in time; what was sent on an older connection, or not read, is not."""
         if not self.harness.broker.reads:
             self.harness.broker.acknowledged.clear()
-        for packet_id, generation in self.harness.broker.acknowledged:
-            if generation == self.harness.generation:
-                self.held.pop(packet_id, None)
-        self.harness.broker.acknowledged.clear()
-
-    def redeliver(self) -> None:
-        for packet_id, message in self.held.items():
-            self.harness.send(
-                json.loads(message.payload),
-                packet_id=packet_id,
-                dup=True,
-                correlation=message.correlation,
-                expiry_seconds=message.expiry_seconds,
-            )
-
-    @rule()
-    def confirm(self) -> None:
-        self.harness.broker.confirm()
+        super().taken_back()
 
     @rule()
     def confirm_one(self) -> None:
@@ -190,43 +150,19 @@ class AnyOrder(RuleBasedStateMachine):
 
     # ---- the server
 
-    @rule(fault=FAULTS)
-    def next_start(self, fault: Any) -> None:
-        self.harness.site.script.append(fault)
-
     @rule()
     def find_fails(self) -> None:
-        self.harness.site.resolve_errors.append(QlikUnavailable("connection refused"))
+        self.site.resolve_errors.append(QlikUnavailable("connection refused"))
 
     @rule()
     def look_fails(self) -> None:
-        self.harness.site.snapshot_errors.append(QlikUnavailable("connection refused"))
+        self.site.snapshot_errors.append(QlikUnavailable("connection refused"))
 
-    @rule(seconds=st.integers(1, 5))
-    def time_passes(self, seconds: int) -> None:
-        self.harness.site.pass_time(seconds)
-
-    @rule(task=st.integers(0, 2))
-    def execution_ends(self, task: int) -> None:
-        task_id = list(self.harness.site.tasks)[task]
-        if self.harness.site.running(task_id):
-            self.harness.site.end(task_id)
-
-    @rule(task=st.integers(0, 2))
-    def somebody_starts(self, task: int) -> None:
-        task_id = list(self.harness.site.tasks)[task]
-        if not self.harness.site.running(task_id):
-            self.harness.site.begin(task_id)
+    @rule(data=st.data())
+    def execution_ends(self, data: st.DataObject) -> None:
+        self.end(data.draw(st.sampled_from(self.tasks)))
 
     # ---- the daemon
-
-    @rule(
-        where=st.sampled_from(["before", "after", "reading"]),
-        error=st.sampled_from([None, None, Crash()]),
-    )
-    @precondition(lambda self: not self.harness.journal.faults)
-    def journal_fails(self, where: str, error: BaseException | None) -> None:
-        self.harness.journal.fail(where, error)
 
     @rule(days=st.sampled_from([-20_000, -40, 0, 0, 40]))
     def clock_is_set(self, days: int) -> None:
@@ -235,74 +171,21 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        self.taken_back()
         self.new_life()
-        self.harness.restart()
-        self.redeliver()
-
-    @rule()
-    def turn(self) -> None:
-        self.survive(self.harness.turn)
-
-    @rule()
-    def find(self) -> None:
-        self.survive(self.harness.find)
-
-    @rule()
-    def post(self) -> None:
-        self.survive(self.harness.post)
-
-    @rule()
-    def snapshot(self) -> None:
-        self.survive(self.harness.snapshot)
-
-    @rule()
-    def step(self) -> None:
-        self.survive(self.harness.step)
-
-    def survive(self, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except Crash:
-            self.crash()
+        super().crash()
 
     # ---- when everything is well again
 
-    def teardown(self) -> None:
-        try:
-            if self.harness.generation:
-                self.all_is_well()
-        finally:
-            if self.harness.generation:
-                self.harness.crash()
-            self.temporary.cleanup()
-
     def all_is_well(self) -> None:
-        harness, site = self.harness, self.harness.site
-        harness.journal.faults.clear()
         self.clock_ahead = 0
-        for faults in (site.script, site.resolve_errors, site.snapshot_errors):
-            faults.clear()
         self.reconnect()
         self.broker_reads()
-        for _ in range(2000):
-            harness.step()
-            harness.broker.confirm()
-            site.pass_time(1)
-            for task_id in site.tasks:
-                if site.running(task_id):
-                    site.end(task_id)
-            if not harness.open_rows() and not harness.rows(tables.outbox) and self.starts_have_ended():
-                break
+        self.settle(lambda: not self.what_is_open())
         self.taken_back()
         assert not self.held, "not acknowledged"
         assert not self.broken
         self.check_deliveries()
         self.check_executions()
-
-    def starts_have_ended(self) -> bool:
-        states = {row["state"] for row in self.harness.rows(tables.starts)}
-        return not states & {"planned", "waiting", "running"}
 
     def check_deliveries(self) -> None:
         harness = self.harness
@@ -334,7 +217,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert len({(row["request"], row["task_id"]) for row in starts}) == len(starts)
         known = Counter(row["execution_id"] for row in runs if row["execution_id"] is not None)
         assert set(known.values()) <= {1}, "an execution belongs to two runs"
-        for task_id, executions in harness.site.history.items():
+        for task_id, executions in self.site.history.items():
             ours = [one.id for one in executions if one.user == OUR_USER]
             assert set(ours) <= set(known), "an execution of ours is unknown"
             asked = {row["request"] for row in starts if row["task_id"] == task_id}

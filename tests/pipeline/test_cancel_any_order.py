@@ -13,28 +13,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
-from butler_mqtt.domain.model import Message, Task
+from butler_mqtt.domain.model import Task
 from butler_mqtt.errors import OutcomeUnknown, QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
-from tests.pipeline.harness import Harness
-from tests.pipeline.site_double import OUR_USER, Site, cut_after_effect, cut_before_effect
+from tests.pipeline.any_order import AnythingHappens
+from tests.pipeline.site_double import OUR_USER, Crash, Site
 
 NAMES = ["Sales", "Stock", "Staff"]
-
-
-def killed_after_effect(site: Site, task: Task) -> str | None:
-    """Start the task; the answer is lost with the process."""
-    site.start_now(task)
-    raise KeyboardInterrupt
 
 
 def stopped_and_cut(site: Site, task: Task) -> None:
@@ -46,7 +38,7 @@ def stopped_and_cut(site: Site, task: Task) -> None:
 def stopped_and_killed(site: Site, task: Task) -> None:
     """Stop the task; the answer is lost with the process."""
     site.stop_now(task.id)
-    raise KeyboardInterrupt
+    raise Crash
 
 
 class WatchedSite(Site):
@@ -63,21 +55,18 @@ class WatchedSite(Site):
         super().stop_now(task_id)
 
 
-class CancelAnyOrder(RuleBasedStateMachine):
+class CancelAnyOrder(AnythingHappens):
     """What can happen, and at the end what must be so."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.temporary = TemporaryDirectory()
-        self.site = WatchedSite()
-        self.harness = Harness(Path(self.temporary.name), site=self.site)
-        self.tasks = [self.site.add(name, tags=("all",)) for name in NAMES]
-        self.site.on_start = self.is_wanted
-        self.site.on_stop = self.may_be_stopped
+        site = WatchedSite()
+        super().__init__(site)
+        for name in NAMES:
+            site.add(name, tags=("all",))
+        site.on_start = self.is_wanted
+        site.on_stop = self.may_be_stopped
         self.requests: list[str] = []
         self.cancels: list[str] = []
-        self.held: dict[int, Message] = {}
-        self.broken: list[str] = []
 
     @initialize(slots=st.sampled_from([0, 0, 1]))
     def begin(self, slots: int) -> None:
@@ -117,11 +106,6 @@ class CancelAnyOrder(RuleBasedStateMachine):
 
     # ---- what happens
 
-    def send(self, body: dict[str, Any], name: str) -> None:
-        message = self.harness.message(body, correlation=name.encode())
-        self.held[message.packet_id] = message
-        self.harness.deliver(message)
-
     @rule(
         which=st.sampled_from([*NAMES, "all"]),
         wait=st.sampled_from(["started", "finished"]),
@@ -131,100 +115,28 @@ class CancelAnyOrder(RuleBasedStateMachine):
         name = f"r{len(self.requests)}"
         self.requests.append(name)
         wish = {"tag": "all"} if which == "all" else {"taskName": which}
-        self.send({"requestId": name, "wait": wait, **wish, **more}, name)
+        self.publish({"requestId": name, "wait": wait, **wish, **more}, name)
 
     @rule(data=st.data(), stop=st.booleans())
     def cancel(self, data: st.DataObject, stop: bool) -> None:
         target = data.draw(st.sampled_from([*self.requests[-3:], "nobody"]))
         name = f"c{len(self.cancels)}"
         self.cancels.append(name)
-        self.send({"requestId": name, "cancel": target, "stopRunning": stop}, name)
-
-    @rule(task=st.integers(0, 2), status=st.sampled_from([7, 8]))
-    def execution_ends(self, task: int, status: int) -> None:
-        if self.site.running(self.tasks[task]) is not None:
-            self.site.end(self.tasks[task], status)
-
-    @rule(task=st.integers(0, 2))
-    def somebody_starts(self, task: int) -> None:
-        if self.site.running(self.tasks[task]) is None:
-            self.site.begin(self.tasks[task])
-
-    @rule(
-        fault=st.sampled_from(
-            [cut_after_effect, cut_before_effect, killed_after_effect, QlikUnavailable("refused")]
-        )
-    )
-    def next_start(self, fault: Any) -> None:
-        self.site.script.append(fault)
+        self.publish({"requestId": name, "cancel": target, "stopRunning": stop}, name)
 
     @rule(fault=st.sampled_from([stopped_and_cut, stopped_and_killed, QlikUnavailable("refused")]))
     def next_stop(self, fault: Any) -> None:
         self.site.stop_script.append(fault)
 
-    @rule()
-    def kill(self) -> None:
-        self.taken_back()
-        self.harness.restart()
-        for packet_id, message in self.held.items():
-            self.harness.send(
-                json.loads(message.payload), packet_id=packet_id, dup=True, correlation=message.correlation
-            )
-
-    @rule(where=st.sampled_from(["before", "after"]))
-    def journal_fails(self, where: str) -> None:
-        if not self.harness.journal.faults:
-            self.harness.journal.fail(where)
-
-    @rule(part=st.sampled_from(["turn", "turn", "find", "post", "snapshot", "follow", "step", "step"]))
-    def move(self, part: str) -> None:
-        try:
-            getattr(self.harness, part)()
-        except KeyboardInterrupt:
-            self.kill()
-
-    def taken_back(self) -> None:
-        for packet_id, generation in self.harness.broker.acknowledged:
-            if generation == self.harness.generation:
-                self.held.pop(packet_id, None)
-        self.harness.broker.acknowledged.clear()
-
     # ---- when everything is well again
 
-    def teardown(self) -> None:
-        try:
-            if self.harness.generation:
-                self.all_is_well()
-        finally:
-            if self.harness.generation:
-                self.harness.crash()
-            self.temporary.cleanup()
-
     def all_is_well(self) -> None:
-        self.site.script.clear()
-        self.site.stop_script.clear()
-        self.harness.journal.faults.clear()
         for name in list(self.requests):
-            self.send({"requestId": f"end of {name}".replace(" ", "-"), "cancel": name}, f"end of {name}")
-        for _ in range(2000):
-            self.harness.step()
-            self.harness.broker.confirm()
-            self.site.pass_time(0.7)
-            for task_id in self.tasks:
-                if self.site.running(task_id) is not None:
-                    self.site.end(task_id)
-            if not self.what_is_open():
-                break
-        assert not self.what_is_open()
+            self.publish({"requestId": f"end-of-{name}", "cancel": name}, f"end of {name}")
+        self.settle(lambda: not self.what_is_open(), 0.7)
         assert not self.broken
         self.check_deliveries()
         self.check_executions()
-
-    def what_is_open(self) -> list[Any]:
-        going_on = {"planned", "waiting", "running"}
-        starts = [row for row in self.harness.rows(tables.starts) if row["state"] in going_on]
-        deliveries = [row for row in self.harness.rows(tables.deliveries) if row["answered_at"] is None]
-        return [*self.harness.open_rows(), *starts, *deliveries, *self.harness.rows(tables.outbox)]
 
     def check_deliveries(self) -> None:
         answered: dict[Any, set[bytes]] = defaultdict(set)

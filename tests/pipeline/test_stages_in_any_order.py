@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import rule
 from sqlalchemy import select
 
 from butler_mqtt.domain.model import Task
@@ -30,8 +27,8 @@ from butler_mqtt.errors import QlikUnavailable
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.settings import Settings, StartTask
-from tests.pipeline.harness import Harness
-from tests.pipeline.site_double import Crash, cut_after_effect, cut_before_effect, killed_after_effect
+from tests.pipeline.any_order import AnythingHappens
+from tests.pipeline.site_double import Site
 
 TAGS = ["extract", "transform", "publish"]
 #: Tasks by their tags: one is in two stages.
@@ -43,25 +40,18 @@ STAGES = st.lists(
     min_size=1,
     max_size=4,
 )
-FAULTS = st.sampled_from(
-    [cut_after_effect, cut_before_effect, killed_after_effect, QlikUnavailable("connection refused")]
-)
 
 
-class StagesInAnyOrder(RuleBasedStateMachine):
+class StagesInAnyOrder(AnythingHappens):
     """What can happen, and at the end what must be so."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.temporary = TemporaryDirectory()
-        self.harness = Harness(
-            Path(self.temporary.name), Settings(start_task=StartTask(max_concurrent_reloads=3))
-        )
-        self.harness.site.on_start = self.is_in_turn
-        self.ids = {name: self.harness.site.add(name, tags=tuple(tags)) for name, tags in TASKS}
+        super().__init__(Site(), Settings(start_task=StartTask(max_concurrent_reloads=3)))
+        self.site.on_start = self.is_in_turn
+        for name, tags in TASKS:
+            self.site.add(name, tags=tuple(tags))
         self.harness.start()
         self.engine = reading_engine(self.harness.path)
-        self.broken: list[str] = []
         self.sent = 0
         self.cancelled: set[str] = set()
 
@@ -110,92 +100,18 @@ class StagesInAnyOrder(RuleBasedStateMachine):
 
     # ---- the server
 
-    @rule(fault=FAULTS)
-    def next_start(self, fault: Any) -> None:
-        self.harness.site.script.append(fault)
-
     @rule()
     def find_fails(self) -> None:
-        self.harness.site.resolve_errors.append(QlikUnavailable("connection refused"))
-
-    @rule(task=st.sampled_from([name for name, _ in TASKS]), status=st.sampled_from([7, 7, 7, 8, 6]))
-    def execution_ends(self, task: str, status: int) -> None:
-        if self.harness.site.running(self.ids[task]):
-            self.harness.site.end(self.ids[task], status)
-
-    @rule(task=st.sampled_from([name for name, _ in TASKS]))
-    def somebody_starts(self, task: str) -> None:
-        if not self.harness.site.running(self.ids[task]):
-            self.harness.site.begin(self.ids[task])
-
-    @rule(seconds=st.integers(1, 5))
-    def time_passes(self, seconds: int) -> None:
-        self.harness.site.pass_time(seconds)
-
-    # ---- the daemon
-
-    @rule(where=st.sampled_from(["before", "after", "reading"]), error=st.sampled_from([None, None, Crash()]))
-    @precondition(lambda self: not self.harness.journal.faults)
-    def journal_fails(self, where: str, error: BaseException | None) -> None:
-        self.harness.journal.fail(where, error)
-
-    @rule()
-    def crash(self) -> None:
-        self.harness.restart()
-
-    @rule()
-    def step(self) -> None:
-        self.survive(self.harness.step)
-
-    @rule()
-    def turn(self) -> None:
-        self.survive(self.harness.turn)
-
-    @rule()
-    def find(self) -> None:
-        self.survive(self.harness.find)
-
-    @rule()
-    def post(self) -> None:
-        self.survive(self.harness.post)
-
-    @rule()
-    def follow(self) -> None:
-        self.survive(self.harness.follow)
-
-    def survive(self, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except Crash:
-            self.crash()
+        self.site.resolve_errors.append(QlikUnavailable("connection refused"))
 
     # ---- when everything is well again
 
-    def teardown(self) -> None:
-        try:
-            self.all_is_well()
-        finally:
-            self.engine.dispose()
-            self.harness.crash()
-            self.temporary.cleanup()
-
     def all_is_well(self) -> None:
-        harness, site = self.harness, self.harness.site
-        for faults in (harness.journal.faults, site.script, site.resolve_errors):
-            faults.clear()
-        for _ in range(2000):
-            harness.step()
-            harness.broker.confirm()
-            site.pass_time(1)
-            for task_id in site.tasks:
-                if site.running(task_id):
-                    site.end(task_id)
-            if self.over():
-                break
+        self.settle(self.over)
         assert not self.broken
-        assert self.over(), [dict(row) for row in harness.rows(tables.stages)]
         self.check_replies()
         self.check_stages()
+        self.engine.dispose()
 
     def over(self) -> bool:
         harness = self.harness
