@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -101,7 +101,13 @@ class Daemon:
     """The installed daemon with a configuration and a journal of its own."""
 
     def __init__(
-        self, folder: Path, broker_port: int, server: Server, **sections: Mapping[str, object]
+        self,
+        folder: Path,
+        broker_port: int,
+        server: Server,
+        *,
+        rules: Sequence[Mapping[str, object]] = (),
+        **sections: Mapping[str, object],
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -123,7 +129,7 @@ class Daemon:
         }
         for name, changes in sections.items():
             config.setdefault(name, {}).update(changes)
-        self._config.write_text(yaml.safe_dump({"Butler": config}))
+        self._config.write_text(yaml.safe_dump({"Butler": {**config, "rules": list(rules)}}))
 
     @property
     def running(self) -> bool:
@@ -246,13 +252,13 @@ class Place:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def daemon(self, **sections: Mapping[str, object]) -> Daemon:
+    def daemon(self, rules: Sequence[Mapping[str, object]] = (), **sections: Mapping[str, object]) -> Daemon:
         """Make a daemon with an empty journal; it ends with the place."""
         self._number += 1
         name = f"daemon-{self._number}"
         # A session of its own each, so that none finds what another left.
         sections = {**sections, "mqttConfig": {"clientId": name, **sections.get("mqttConfig", {})}}
-        daemon = Daemon(self.folder / name, self.broker.port, self.server, **sections)
+        daemon = Daemon(self.folder / name, self.broker.port, self.server, rules=rules, **sections)
         self._stack.callback(daemon.kill)
         return daemon
 
