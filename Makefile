@@ -17,6 +17,10 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 # Debian keeps mosquitto where only root has it on the PATH.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin
 
+# Where it is set, as in many containers, each of the hundreds of programs that the tests start would be
+# compiled anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test check bench chaos deb clean tools
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile

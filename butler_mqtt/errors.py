@@ -60,10 +60,11 @@ class RequestError(ButlerError):
     A request refused as a whole; `code` is one of the documented reply codes.
 
     `request_id` and `reply_topic` are the sender's own where they could be
-    read from the request.
+    read from the request. `retry_after` is in seconds, where a repetition may help.
     """
 
     reply_topic: str | None = None
+    retry_after: int | None = None
 
     def __init__(self, code: str, error: str, details: str, request_id: str | None = None) -> None:
         self.code = code

@@ -12,7 +12,12 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
+import unicodedata
 from typing import TextIO
+
+#: Stands behind a character that a terminal shows two columns wide, so that `len` counts it twice; it is
+#: not printable, and so never in a text that is wrapped.
+_SECOND_COLUMN = "\ue000"
 
 
 def escaped(text: str) -> str:
@@ -61,7 +66,7 @@ def wrapped(text: str, stream: TextIO, hanging: int | None = None) -> str:
         return text
     width = shutil.get_terminal_size().columns
     broken = []
-    for line in text.split("\n"):
+    for line in map(_measured, text.split("\n")):
         before = len(line) - len(line.lstrip(" "))
         indent = before if hanging is None else hanging
         broken += textwrap.wrap(
@@ -73,4 +78,11 @@ def wrapped(text: str, stream: TextIO, hanging: int | None = None) -> str:
             break_on_hyphens=False,
             replace_whitespace=False,
         ) or [""]
-    return "\n".join(broken)
+    return "\n".join(broken).replace(_SECOND_COLUMN, "")
+
+
+def _measured(line: str) -> str:
+    """Write *line* with as many characters as it takes columns."""
+    if line.isascii():
+        return line
+    return "".join(one + _SECOND_COLUMN * (unicodedata.east_asian_width(one) in "WF") for one in line)

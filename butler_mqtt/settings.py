@@ -45,6 +45,13 @@ class MqttSettings:
     reply_topic_allow: tuple[str, ...] = ("qliksense/#",)
     max_payload_bytes: int = 262144
     receive_maximum: int = 200
+    sender_topics: tuple[str, ...] = ()  #: those of `senders`
+    rule_filters: tuple[str, ...] = ()  #: those of `rules` that are on
+
+    @property
+    def start_topics(self) -> tuple[str, ...]:
+        """The topics on which requests arrive, `task_start_topic` first."""
+        return (self.task_start_topic, *self.sender_topics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,12 @@ class QrsSettings:
     def through_proxy(self) -> bool:
         """Whether the calls go through a Qlik proxy, which keeps a session."""
         return self.authentication != "certificates"
+
+    @property
+    def user_id(self) -> str:
+        """The user id of the header `X-Qlik-User`, which sessions show after the directory; else empty."""
+        users = (value for name, value in self.headers if name.lower() == "x-qlik-user")
+        return next(users, "").rpartition("=")[2].strip()
 
     @property
     def root(self) -> str:
@@ -167,6 +180,38 @@ class RestSettings:
     allow_unauthenticated: bool = False
     tls: RestTls = RestTls()
     tokens: tuple[Token, ...] = ()
+
+
+#: What a sender may do, unless `may` says less.
+ACTIONS = ("start", "cancel", "dryRun", "parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """
+    One entry of `senders`: where its requests come from, and what they may do.
+
+    `certificates` are common names of client certificates. `allow_task` is
+    enabled where it is there; None allows whatever `startTaskFilter` does.
+    """
+
+    name: str
+    topic: str | None = None
+    tokens: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    allow_task: StartTaskFilter | None = None
+    requests_per_minute: int | None = None
+    may: tuple[str, ...] = ACTIONS  #: of `ACTIONS`
+    sees_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WebPageSettings:
+    """Section `webPage`; `origins` are addresses as browsers have them, in lower case."""
+
+    enable: bool = False
+    origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +335,9 @@ class Settings:
     """
     The whole file.
 
-    `ignored` names Butler's sections and keys that mean nothing here, `older`
-    says what of a file for an older Butler was understood, and how.
+    `ignored` names Butler's sections and keys that mean nothing here, `notifications`
+    those of them that call somebody and are on, `older` says what of a file for an
+    older Butler was understood, and how.
     """
 
     log_level: str = "info"
@@ -301,9 +347,13 @@ class Settings:
     start_task: StartTask = StartTask()
     journal: JournalSettings = JournalSettings()
     rest: RestSettings = RestSettings()
+    web_page: WebPageSettings = WebPageSettings()
     key_value_store: KeyValueStoreSettings = KeyValueStoreSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    senders: tuple[Sender, ...] = ()
+    unknown_senders: str = "allow"  #: "allow" or "deny"
     alerts: AlertSettings = AlertSettings()
     rules: tuple[RuleSettings, ...] = ()
     ignored: tuple[str, ...] = ()
+    notifications: tuple[str, ...] = ()
     older: tuple[str, ...] = ()

@@ -39,15 +39,21 @@ _T = TypeVar("_T")
 
 
 def until(fact: Callable[[], _T], *, seconds: float = 60.0, what: str = "") -> _T:
-    """Wait until *fact* gives something true and return that; AssertionError after *seconds*."""
-    deadline = time.monotonic() + seconds
+    """
+    Wait until *fact* gives something true and return that; AssertionError after *seconds*.
+
+    It is asked for often at first and then, as many ask a program over HTTP, less
+    often: what takes long may be noticed a twentieth of that later.
+    """
+    began = time.monotonic()
+    deadline = began + seconds
     while True:
         value = fact()
         if value:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or fact}")
-        time.sleep(0.01)
+        time.sleep(min(0.05, 0.01 + (time.monotonic() - began) / 20))
 
 
 def free_port() -> int:

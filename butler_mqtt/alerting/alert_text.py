@@ -86,8 +86,11 @@ def _known(alert: Alert) -> list[tuple[str, str]]:
         ("How long", "" if alert.seconds is None else duration(alert.seconds)),
         ("Reason", alert.reason),
         ("Requested by", ", ".join(asked)),
-        ("In a row", f"{again} failure since {_moment(alert.since)}" if again and alert.since else ""),
-        ("Since", _moment(alert.since) if alert.since and not alert.in_a_row else ""),
+        (
+            "In a row",
+            f"{again} failure since {_moment(alert.since)}" if again and alert.since is not None else "",
+        ),
+        ("Since", "" if alert.since is None or alert.in_a_row else _moment(alert.since)),
         ("Count", f"{alert.count} times since the last alert about it" if alert.count > 1 else ""),
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import warnings
 from typing import Final
 from urllib.parse import unquote
@@ -16,8 +17,12 @@ from urllib.parse import unquote
 import apprise
 from apprise import AppriseAsset, NotifyFormat, NotifyType
 
+from butler_mqtt.alerting.alert_sender import THREAD, TargetRefused
+
 #: Characters of a reason that are kept.
 MAX_REASON: Final = 300
+#: How Apprise writes a status by which a target says that the same will be refused again.
+_FINAL: Final = re.compile(r"error=4(?!08|29)\d\d\b")
 #: Shorter parts of a URL are words, such as a port.
 _LEAST_SECRET: Final = 6
 
@@ -31,8 +36,13 @@ logging.getLogger(apprise.LOGGER_NAME).propagate = False
 logging.getLogger(apprise.LOGGER_NAME).addHandler(logging.NullHandler())
 
 
-class AlertRefused(Exception):
-    """A target did not take an alert, for a reason that holds no part of its URL."""
+def _is_not_of_alerts(_record: logging.LogRecord) -> bool:
+    return not threading.current_thread().name.startswith(THREAD)
+
+
+# They name the URL of an answer whose head they cannot parse, where tokens of Slack and Teams are.
+for _name in ("urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_is_not_of_alerts)
 
 
 class AppriseTarget:
@@ -71,7 +81,7 @@ class AppriseTarget:
         Send a text; *good*: something is well again. Takes as long as the target does.
 
         Raises:
-            AlertRefused: It did not take it, or was not reached.
+            TargetRefused: It did not take it, or was not reached, for a reason without parts of its URL.
         """
         kind = NotifyType.SUCCESS if good else NotifyType.FAILURE
         try:
@@ -83,11 +93,12 @@ class AppriseTarget:
                 log_level=logging.WARNING,
             )
         except Exception as error:  # noqa: BLE001 -- a plugin may raise whatever its library does
-            raise AlertRefused(self._reason(f"{type(error).__name__}: {error}")) from None
+            raise TargetRefused(self._reason(f"{type(error).__name__}: {error}")) from None
         with result:
             lines = [] if result else [str(entry.message) for entry in result.logs()]
             if not result:
-                raise AlertRefused(self._reason("; ".join(dict.fromkeys(lines))))
+                reason = self._reason("; ".join(dict.fromkeys(lines)))
+                raise TargetRefused(reason, final=bool(_FINAL.search(reason)))
 
     def _reason(self, text: str) -> str:
         """Return what Apprise says without parts of the URL, in which secrets may be anywhere."""

@@ -9,11 +9,12 @@ from importlib.util import find_spec
 MISSING = "alerts.enable: true needs Apprise, which is not installed: pip install 'butler-mqtt[alerts]'"
 
 
-def _installed() -> bool:
+def apprise_installed() -> bool:
+    """Return whether alerts can be sent."""
     return find_spec("apprise") is not None
 
 
-def url_fault(url: str, *, installed: Callable[[], bool] = _installed) -> str | None:
+def url_fault(url: str, *, installed: Callable[[], bool] = apprise_installed) -> str | None:
     """Return what is wrong with the URL of a target, without quoting it; None where nothing is."""
     if not installed():
         return MISSING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,7 @@ def retried(
         Declined: There is nothing to ask for again.
         JournalError: The journal cannot be read.
     """
-    with Search(journal) as search:
-        requests_rows = search.requests_rows(search.named(request_id))
-    if not requests_rows:
-        raise Declined(f"no request {request_id} is in {journal}")
-    those = requests_rows if number is None else [requests_choice.numbered(request_id, requests_rows, number)]
-    understood = [one for one in those if one.request["document"] is not None]
-    if not understood:
-        raise Declined(f"request {request_id} was never understood; send a new one")
-    request_rows = requests_choice.choose(request_id, requests_rows, understood)
+    requests_rows, request_rows = _meant(journal, request_id, number)
     if request_rows.held:
         raise Declined(f"request {request_id} is held: butler-mqtt requests resume {request_id}")
     if request_rows.request["state"] in OPEN:
@@ -61,6 +54,30 @@ def retried(
         "requestId": f"retry-{secrets.token_hex(8)}",
         "sender": requests_choice.retry_sender(request_rows, requests_rows),
     }
+
+
+def owner(journal: Path, request_id: str, number: int | None = None) -> str | None:
+    """
+    Return whose the old request is, as `domain.senders` has it; who asks for it again acts for that sender.
+
+    Raises:
+        Declined, JournalError: As `retried`.
+    """
+    identity: str | None = _meant(journal, request_id, number)[1].request["identity"]
+    return identity
+
+
+def _meant(journal: Path, request_id: str, number: int | None) -> tuple[Sequence[RequestRows], RequestRows]:
+    """Return all requests that had an id, and the one of them that is meant."""
+    with Search(journal) as search:
+        requests_rows = search.requests_rows(search.named(request_id))
+    if not requests_rows:
+        raise Declined(f"no request {request_id} is in {journal}")
+    those = requests_rows if number is None else [requests_choice.numbered(request_id, requests_rows, number)]
+    understood = [one for one in those if one.request["document"] is not None]
+    if not understood:
+        raise Declined(f"request {request_id} was never understood; send a new one")
+    return requests_rows, requests_choice.choose(request_id, requests_rows, understood)
 
 
 def _again(request_rows: RequestRows, states: frozenset[str], task_id: str | None) -> dict[str, Any] | None:

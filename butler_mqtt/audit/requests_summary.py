@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from butler_mqtt.contract import replies
@@ -38,12 +38,20 @@ _NOTHING = _WRONG - {StartState.FAILED, StartState.ABORTED, StartState.SKIPPED_B
 
 
 def origin(request_rows: RequestRows) -> str:
-    """Return the door with the rule if one made it, the token shown, and what the sender calls itself."""
-    request = request_rows.request
-    tokens = dict.fromkeys(row["principal"] for row in request_rows.deliveries if row["principal"])
+    """Return the door with the rule if one made it, the token shown, whose it is, what it calls itself."""
+    return origin_of(request_rows.request, (row["principal"] for row in request_rows.deliveries))
+
+
+def origin_of(request: Row, tokens: Iterable[str | None]) -> str:
+    """Return the same of a request's row and the names of the *tokens* shown, None where none was."""
     door = request["door"] if request["rule"] is None else f"{request['door']} {request['rule']}"
-    parts = [door, *(f"token {name}" for name in tokens)]
-    return ", ".join([*parts, request["sender"]] if request["sender"] else parts)
+    parts = [door, *(f"token {name}" for name in dict.fromkeys(tokens) if name)]
+    identity, stated = request["identity"], request["sender"]
+    if identity:
+        parts.append(identity)
+    if stated and stated != identity:
+        parts.append(f"calls itself {stated}" if identity else stated)
+    return ", ".join(parts)
 
 
 def asked(request_rows: RequestRows, as_id: Callable[[str], str] = str) -> str:
@@ -79,9 +87,9 @@ def tasks(request_rows: RequestRows) -> str:
     return _some([start["task_name"] for start in request_rows.starts]) if request_rows.starts else "-"
 
 
-def state(request_rows: RequestRows) -> tuple[str, str]:
-    """Return what became of a request, and the colour for it."""
-    text, style = _state(request_rows)
+def state(request_rows: RequestRows, *, names: bool = True) -> tuple[str, str]:
+    """Return what became of a request, with *names* of the tasks that went wrong, and the colour for it."""
+    text, style = _state(request_rows, names=names)
     if request_rows.dead_letters:
         text += f"; {counted(len(request_rows.dead_letters), 'dead letter')}"
     return text + ("; held" if request_rows.held else ""), style
@@ -100,14 +108,14 @@ def outcome(request_rows: RequestRows) -> str | None:
     return replies.outcome(states, _missing(request))
 
 
-def _state(request_rows: RequestRows) -> tuple[str, str]:
+def _state(request_rows: RequestRows, *, names: bool) -> tuple[str, str]:
     request, parts = request_rows.request, []
     by_state: dict[str, list[Row]] = defaultdict(list)
     for start in request_rows.starts:
         by_state[start["state"]].append(start)
     for name, starts in by_state.items():
         failed = name in _WRONG
-        parts.append(f"{len(starts)} {name}" + (_which(starts) if failed else ""))
+        parts.append(f"{len(starts)} {name}" + (_which(starts, names=names) if failed else ""))
     missing = len(_missing(request))
     if missing:
         parts.append(f"{missing} not found")
@@ -123,10 +131,11 @@ def _state(request_rows: RequestRows) -> tuple[str, str]:
     return text, "green" if outcome(request_rows) else "yellow"
 
 
-def _which(starts: Sequence[Row]) -> str:
-    codes = {start["code"] for start in starts if start["code"]}
-    code = f"{', '.join(sorted(codes))}: " if codes else ""
-    return f" ({code}{_some([start['task_name'] for start in starts])})"
+def _which(starts: Sequence[Row], *, names: bool) -> str:
+    codes = ", ".join(sorted({start["code"] for start in starts if start["code"]}))
+    which = _some([start["task_name"] for start in starts]) if names else ""
+    shown = ": ".join(part for part in (codes, which) if part)
+    return f" ({shown})" if shown else ""
 
 
 def _missing(request: Row) -> list[Any]:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from butler_mqtt.checks import broker_certificates, broker_limits, broker_login, broker_rules
+from butler_mqtt.checks import broker_certificates, broker_limits, broker_login, rule_topics
 from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.probe import SESSION_SECONDS, Probe, ProbeRefused
@@ -34,8 +34,9 @@ def check(mqtt: MqttSettings, start_task: StartTask, rules: Sequence[RuleSetting
         if finding.name == "broker.login" and finding.state is not State.OK:
             return
         is_small = is_small or (finding.name == "broker.packetSize" and finding.state is not State.OK)
-    yield _subscription(probing, client_id)
-    yield from broker_rules.check(probing, rules, client_id)
+    for topic in mqtt.start_topics:
+        yield _subscription(probing, topic, client_id)
+    yield from rule_topics.check(probing, rules, client_id)
     kept = _kept(probing, client_id)
     yield kept
     if kept.state is State.OK and not is_small:
@@ -43,8 +44,7 @@ def check(mqtt: MqttSettings, start_task: StartTask, rules: Sequence[RuleSetting
     yield _reply(probing, client_id)
 
 
-def _subscription(mqtt: MqttSettings, client_id: str) -> Finding:
-    topic = mqtt.task_start_topic
+def _subscription(mqtt: MqttSettings, topic: str, client_id: str) -> Finding:
     try:
         with Probe(mqtt, f"{client_id}-subscribe", keep_session=False) as probe:
             probe.subscribe(topic)

@@ -9,6 +9,7 @@ import typer
 from butler_mqtt.cli.options import (
     ConfigOption,
     JsonOption,
+    OfSenderOption,
     TimeoutOption,
     end,
     read_settings,
@@ -25,6 +26,7 @@ def cancel(
         str | None, typer.Option("--request-id", help="The id of the cancel itself; again, it has its reply.")
     ] = None,
     sender: Annotated[str | None, typer.Option("--sender", help="Free text for the daemon's audit.")] = None,
+    of_sender: OfSenderOption = None,
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -37,5 +39,9 @@ def cancel(
         document["stopRunning"] = True
     more = {"requestId": request_id, "sender": sender}
     document |= {key: value for key, value in more.items() if value is not None}
-    mqtt = read_settings(config, check_files=False).mqtt
+    settings = read_settings(config, check_files=False)
+    try:
+        mqtt = start_request.on_topic_of(settings, of_sender)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--of-sender") from None
     end(start_request.start(mqtt, document, timeout=timeout, as_json=as_json))

@@ -76,15 +76,24 @@ def _findings(settings: Settings, save: Path | None) -> Iterator[Finding]:
 
 def _checked(settings: Settings) -> Iterator[Finding]:
     # Loaded here: the other commands need none of it.
-    from butler_mqtt.checks import addresses, broker, machine, qlik  # noqa: PLC0415 -- see above
+    from butler_mqtt.checks import (  # noqa: PLC0415 -- see above
+        addresses,
+        broker,
+        butler_notifications,
+        machine,
+        qlik,
+        rest_tokens,
+    )
 
     yield ok("configuration", "the file is valid")
     if not settings.mqtt.enable and not settings.rest.enable:
         yield wrong(
             "configuration", "neither MQTT nor REST is enabled", "enable mqttConfig or restServerConfig"
         )
+    yield from butler_notifications.check(settings)
     yield from machine.check(settings)
     yield from addresses.check(settings)
+    yield from rest_tokens.check(settings.rest)
     if settings.mqtt.enable:
         yield from broker.check(settings.mqtt, settings.start_task, settings.rules)
     yield from qlik.check(settings)

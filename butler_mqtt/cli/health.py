@@ -93,9 +93,10 @@ def _judged(status: int, body: bytes) -> tuple[bool, str]:
     try:
         answer = json.loads(body)
         checks: dict[str, str] = {str(name): str(fault) for name, fault in answer["checks"].items()}
+        warnings = "".join(f"; {name}: {fault}" for name, fault in answer.get("warnings", {}).items())
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return False, f"not healthy: {status} without the answer of a butler-mqtt; is it another program?"
     faults = {name: fault for name, fault in checks.items() if fault != "ok"}
     if status == 200 and not faults:
-        return True, f"healthy: {', '.join(checks)}"
+        return True, f"healthy: {', '.join(checks)}{warnings}"
     return False, f"not healthy: {'; '.join(f'{name}: {fault}' for name, fault in faults.items()) or status}"

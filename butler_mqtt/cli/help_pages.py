@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
+from butler_mqtt.printable import wrapped
 
+#: Columns of the lines behind the options, on a terminal of 80: two before them, two left free.
+HELP_WIDTH = 76
 #: The page about each command, and the heading on it; commands of a group are on the group's page.
 ABOUT = {
     "": "install.md",
@@ -23,6 +27,7 @@ ABOUT = {
     "requests": "audit.md",
     "review": "operations.md#Review",
     "alerts": "alerts.md",
+    "rules": "rules.md",
     "token": "rest.md#Who may ask",
 }
 #: The page about each exit code that an operator has to act on.
@@ -54,7 +59,7 @@ def print_advice(code: int) -> None:
     """Print that line, if there is one, to standard error."""
     line = advice(code)
     if line is not None:
-        echo(line, err=True)
+        echo(wrapped(line, sys.stderr), err=True)
 
 
 def add_to_help(command: Any, page: str = "") -> None:
@@ -69,7 +74,10 @@ def add_to_help(command: Any, page: str = "") -> None:
     page = page or ABOUT.get("" if name == "butler-mqtt" else name, "")
     # \b keeps the lines as they are: a path must not be broken at its hyphens.
     example = f"{command.epilog}\n\n" if command.epilog else ""
-    command.epilog = f"{example}\b\nRead more: {where(page)}"
+    lines = textwrap.wrap(
+        f"Read more: {where(page)}", HELP_WIDTH, break_long_words=False, break_on_hyphens=False
+    )
+    command.epilog = "\n".join([f"{example}\b", *lines])
     for one in getattr(command, "commands", {}).values():
         if not one.add_help_option:
             continue  # it reads its arguments itself

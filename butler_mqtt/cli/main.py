@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from butler_mqtt import __version__
 from butler_mqtt.cli import (
@@ -18,6 +20,7 @@ from butler_mqtt.cli import (
     requests_command,
     resolve,
     review,
+    rules_command,
     run,
     simulate_qrs,
     start,
@@ -25,9 +28,29 @@ from butler_mqtt.cli import (
 )
 from butler_mqtt.cli.terminal import echo, fit_streams
 from butler_mqtt.exit_codes import ExitCode
+from butler_mqtt.printable import wrapped
+
+#: Columns of a message behind "Error: ", on a terminal of 80.
+MESSAGE_WIDTH = 72
+
+
+class Commands(TyperGroup):
+    """The commands; what is wrong with their arguments is broken at words on a terminal."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run one."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            # Behind the name of the option it would fit no line.
+            if sys.stderr.isatty() and len(error.format_message()) > MESSAGE_WIDTH:
+                error.message = "\n" + wrapped(error.message, sys.stderr)
+            raise
+
 
 app = typer.Typer(
     name="butler-mqtt",
+    cls=Commands,
     help="Start Qlik Sense tasks when other systems ask over MQTT, once, and report what happened.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -36,6 +59,11 @@ app = typer.Typer(
 )
 app.add_typer(
     requests_command.app, name="requests", epilog="Example: butler-mqtt requests --state failed --since 2h"
+)
+app.add_typer(
+    rules_command.app,
+    name="rules",
+    epilog="Example: butler-mqtt rules test --topic plc/7/count --payload 1000",
 )
 app.add_typer(alerts.app, name="alerts", epilog="Example: butler-mqtt alerts test bi-team")
 app.add_typer(tokens.app, name="token", epilog="Example: butler-mqtt token add erp")

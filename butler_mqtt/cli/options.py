@@ -41,6 +41,10 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of a table.")]
 LongOption = Annotated[bool, typer.Option("--long", "-l", help="Ids and times whole on any terminal.")]
+OfSenderOption = Annotated[
+    str | None,
+    typer.Option("--of-sender", metavar="NAME", help="On the topic of this one of `senders`."),
+]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the reply.")]
 
 

@@ -105,19 +105,28 @@ def print_json(value: object, indent: int | None = None) -> None:
     echo_json(value, indent)
 
 
-def selector(entry: Mapping[str, Any]) -> str:
-    """Return a selector of `tasksNotFound` as text."""
+def selector(entry: Mapping[str, Any], as_id: Callable[[str], str] = str) -> str:
+    """Return a selector of `tasksNotFound` as text, a task id as *as_id* writes it."""
     (kind, value), *_ = entry.items()
     if isinstance(value, dict):
         value = f"{value['name']}={value['value']}"
-    return f"{kind} {value}"
+    return f"{kind} {as_id(value) if kind == 'taskId' else value}"
 
 
 def _rows(key: str, entries: list[dict[str, Any]]) -> list[tuple[int, tuple[Cell, Cell, Cell, Cell]]]:
     """Return the rows of one list of a reply, each with the number of its stage, 0 without."""
     if key == "tasksNotFound":
         return [
-            (0, (Cell(selector(entry)), Cell("not found", "red"), Cell(""), Cell(""))) for entry in entries
+            (
+                0,
+                (
+                    Cell(selector(entry), short=selector(entry, cut_id)),
+                    Cell("not found", "red"),
+                    Cell(""),
+                    Cell(""),
+                ),
+            )
+            for entry in entries
         ]
     return [
         (

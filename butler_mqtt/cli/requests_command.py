@@ -170,10 +170,10 @@ def retry(
     from butler_mqtt.cli import requests_retry  # noqa: PLC0415 -- as above
 
     common = context.obj.joined(config, journal, as_json)
-    mqtt = common.settings(log_in=True).mqtt
+    settings = common.settings(log_in=True)
     end_with(
         lambda file: requests_retry.retry(
-            mqtt,
+            settings,
             file,
             request_id,
             number=number,
@@ -215,8 +215,8 @@ def _on_dead_letters(action: str) -> Callable[..., None]:
 
 
 for _action, _help in (
-    ("resend", "Publish replies and events again that the broker refused."),
-    ("discard", "Discard replies and events that the broker refused."),
+    ("resend", "Send again what the broker refused, and with --all alerts."),
+    ("discard", "Discard what the broker refused, and with --all alerts."),
 ):
     app.command(
         _action, help=_help, epilog=f"Example: butler-mqtt requests {_action} erp-4711 -c config.yaml"

@@ -25,6 +25,7 @@ def record(request_rows: RequestRows) -> dict[str, object]:
         "door": request["door"],
         "rule": request["rule"],
         "sender": request["sender"],
+        "identity": request["identity"],
         "principals": sorted({row["principal"] for row in request_rows.deliveries if row["principal"]}),
         "request": json.loads(request["document"]) if request["document"] else None,
         "state": request["state"],

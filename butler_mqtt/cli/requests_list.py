@@ -99,7 +99,7 @@ def timeline(journal: Path, request_id: str, *, as_json: bool, follow: bool) -> 
         printed: set[Step] = set()
         _print_steps(requests_rows, printed)
         for sender in senders:
-            for retried in search.requests_rows(search.find(Filters(sender=sender), 10)):
+            for retried in search.requests_rows(search.find(Filters(stated=sender), 10)):
                 printing.print_line(f"retried by request {retried.request['request_id']}, {sender}")
         version = search.version()
         while follow:

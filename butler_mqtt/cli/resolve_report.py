@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from contextlib import closing
+from typing import Any
 
 from butler_mqtt.cli import printing
 from butler_mqtt.contract import replies, validation
@@ -27,20 +28,8 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
         OK when there are tasks that the request may start, FAILED when there
         are none or it would be refused, UNAVAILABLE without an answer.
     """
-    # The error at the end says the same: it is not logged too.
-    logging.getLogger("butler_mqtt").addHandler(logging.NullHandler())
-    limits = settings.start_task
     try:
-        request = validation.parse(
-            json.dumps(document).encode(),
-            max_bytes=settings.mqtt.max_payload_bytes,
-            max_selectors=limits.max_tasks_per_request,
-        )
-        qrs = RepositoryClient(settings.qrs, threading.Event())
-        with closing(qrs.connection()) as connection, printing.progress() as progress:
-            progress.add_task(f"asking {settings.qrs.host}:{settings.qrs.port}")
-            decision = _decide(request, connection, settings)
-            tasks = [_of_stage(decision, task) | _status(task, connection) for task in decision.tasks]
+        answer = ask(settings, document)
     except RequestError as error:
         answer = replies.refusal("", error)
         del answer["requestId"]
@@ -49,12 +38,37 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
     except QlikError as error:
         printing.print_error(str(error))
         return ExitCode.UNAVAILABLE
+    printing.show(answer, as_json=as_json, long=long)
+    return ExitCode.OK if answer["tasks"] else ExitCode.FAILED
+
+
+def ask(
+    settings: Settings, document: Mapping[str, object], supported: frozenset[str] = validation.SUPPORTED
+) -> dict[str, Any]:
+    """
+    Return which tasks the request *document* means, which of them are denied, and what was not found.
+
+    Raises:
+        RequestError: The request would be refused.
+        QlikError: The server does not answer, or refuses to.
+    """
+    # The error at the end says the same: it is not logged too.
+    logging.getLogger("butler_mqtt").addHandler(logging.NullHandler())
+    request = validation.parse(
+        json.dumps(document).encode(),
+        max_bytes=settings.mqtt.max_payload_bytes,
+        max_selectors=settings.start_task.max_tasks_per_request,
+        supported=supported,
+    )
+    qrs = RepositoryClient(settings.qrs, threading.Event())
+    with closing(qrs.connection()) as connection, printing.progress() as progress:
+        progress.add_task(f"asking {settings.qrs.host}:{settings.qrs.port}")
+        decision = _decide(request, connection, settings)
+        tasks = [_of_stage(decision, task) | _status(task, connection) for task in decision.tasks]
     missing = replies.not_found(decision.not_found)
     denied = [replies.denied(task) | _of_stage(decision, task) for task in decision.denied]
     status = "failed" if not tasks else "partial" if missing or denied else "ok"
-    answer = {"status": status, "tasks": tasks, "tasksDenied": denied, "tasksNotFound": missing}
-    printing.show(answer, as_json=as_json, long=long)
-    return ExitCode.OK if tasks else ExitCode.FAILED
+    return {"status": status, "tasks": tasks, "tasksDenied": denied, "tasksNotFound": missing}
 
 
 def _decide(request: Request, connection: RepositoryConnection, settings: Settings) -> Decision:

@@ -17,9 +17,11 @@ def review(
     config: ConfigOption = None,
 ) -> None:
     """
-    Say what to clean up: selectors, tasks, allow-lists, senders.
+    Say what has gone stale, and what to do about it.
 
-    It reads the journal and asks the Qlik server, and starts nothing.
+    Selectors that find nothing, tasks that are gone or fail, entries of the
+    configuration without a task, rules that never match, senders that are
+    silent. It reads the journal and asks the Qlik server, and starts nothing.
     """
     from butler_mqtt.cli import review_report  # noqa: PLC0415 -- the other commands need none of this
 

@@ -28,7 +28,8 @@ _HEADINGS = {
     Topic.GONE: "Tasks that are gone",
     Topic.ASKED: "Tags and values in use",
     Topic.FAILING: "Tasks that fail or are skipped",
-    Topic.NO_MATCH: "Allow-list entries without a task",
+    Topic.NO_MATCH: "Entries of the configuration without a task",
+    Topic.UNMATCHED: "Rules that match no message",
     Topic.SILENT: "Senders not heard of for long",
 }
 

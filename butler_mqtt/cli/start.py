@@ -11,6 +11,7 @@ from butler_mqtt.cli.options import (
     ConfigOption,
     JsonOption,
     LongOption,
+    OfSenderOption,
     TimeoutOption,
     end,
     read_settings,
@@ -59,6 +60,7 @@ def start(
         bool,
         typer.Option("--wait", help="Show the tasks' progress until all have ended; 0 if all succeeded."),
     ] = False,
+    of_sender: OfSenderOption = None,
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
     long: LongOption = False,
@@ -77,5 +79,9 @@ def start(
     more = {"ifRunning": if_running, "requestId": request_id, "sender": sender, "expiresAt": expires_at}
     document |= {key: value for key, value in more.items() if value is not None}
     # The files of `cert` are the daemon's: a sender on another machine has none.
-    mqtt = read_settings(config, check_files=False).mqtt
+    settings = read_settings(config, check_files=False)
+    try:
+        mqtt = start_request.on_topic_of(settings, of_sender)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--of-sender") from None
     end(start_request.start(mqtt, document, timeout=timeout, as_json=as_json, wait=wait, long=long))

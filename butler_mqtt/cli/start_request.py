@@ -6,13 +6,32 @@ import json
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from butler_mqtt.cli import printing, start_wait
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.requester import Requester
-from butler_mqtt.settings import MqttSettings
+from butler_mqtt.settings import MqttSettings, Settings
+
+
+def on_topic_of(settings: Settings, sender: str | None) -> MqttSettings:
+    """
+    Return the broker with the topic of a sender as the one to publish on; None: the common one.
+
+    Raises:
+        ValueError: There is no such sender, or it has no topic; the text says what to do.
+    """
+    if sender is None:
+        return settings.mqtt
+    known = {one.name: one for one in settings.senders}
+    if sender not in known:
+        raise ValueError(f"the configuration has no sender {sender}; it has: {', '.join(known) or 'none'}")
+    topic = known[sender].topic
+    if topic is None:
+        raise ValueError(f"the sender {sender} has no topic: send the request over REST with its token")
+    return replace(settings.mqtt, task_start_topic=topic)
 
 
 def start(

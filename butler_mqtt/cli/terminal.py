@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 
 from butler_mqtt.printable import json_text
@@ -33,8 +34,13 @@ def echo_json(value: object, indent: int | None = None) -> None:
 
 
 def as_json(value: object, indent: int | None = None) -> str:
-    """Write *value* as JSON for standard output, in ASCII unless that is UTF-8."""
-    return json_text(value, indent, ascii_only=not _is_utf8(sys.stdout))
+    """
+    Write *value* as JSON for standard output, in ASCII unless that is UTF-8.
+
+    With LC_ALL=C Python writes UTF-8 all the same (PEP 540), which whoever set it did not ask for.
+    """
+    plain = os.environ.get("LC_ALL") in {"C", "POSIX"}
+    return json_text(value, indent, ascii_only=plain or not _is_utf8(sys.stdout))
 
 
 def _is_utf8(stream: object) -> bool:

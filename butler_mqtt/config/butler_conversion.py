@@ -57,7 +57,7 @@ _INSTEAD: Final[dict[str, str]] = {
             *("slackConfig", "slackNotification", "teamsConfig", "teamsNotification", "emailNotification"),
             *("webhookNotification", "incidentTool"),
         ),
-        "here: events over MQTT for the tasks started here, docs/executions.md",
+        "here: alerts, docs/alerts.md, and events over MQTT, docs/executions.md",
     ),
     **dict.fromkeys(
         ("heartbeat", "uptimeMonitor", "influxDb", "dockerHealthCheck"),

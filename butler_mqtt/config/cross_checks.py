@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from butler_mqtt import pem_files
+from butler_mqtt.config import web_page_checks
 from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import EMPTY_GUID
@@ -63,6 +64,7 @@ def check(values: Settings, document: Document, butler: dict[str, Any], *, check
             section = butler["restServerConfig"]["tls"]
             _required(document, (*_REST, "tls"), ("cert", "key"), section, "tls.enable: true")
         _listeners(values, document)
+    web_page_checks.check(values, document, butler)
     if check_files:
         for place, file in _files(values):
             if document.is_valid(place) and (fault := _pem_fault(place, file)):

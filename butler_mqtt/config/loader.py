@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from butler_mqtt import settings
-from butler_mqtt.config import cross_checks, older_butler, schema, yaml_file
+from butler_mqtt.config import cross_checks, older_butler, schema, sender_checks, yaml_file
 from butler_mqtt.config.alert_section import AlertSection
 from butler_mqtt.config.yaml_file import Document, Place
 from butler_mqtt.errors import ConfigError, Problem
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 _MAX_FILE_BYTES: Final = 1_048_576
 _MAX_SECRET_BYTES: Final = 65_536
 _JOURNAL_FILE: Final = "butler-mqtt.sqlite"
+#: Butler's sections that call somebody; alerts do that here.
+_NOTIFICATIONS: Final = (
+    *("emailNotification", "slackNotification", "teamsNotification", "webhookNotification"),
+    "incidentTool",
+)
 #: Where a Qlik proxy listens.
 _PROXY_PORT: Final = 443
 _TOKENS: Final = ("Butler", "restServerConfig", "auth", "tokens")
@@ -68,6 +73,7 @@ def load(
     reading = _Reading(document, butler, path.absolute().parent, environ, check_files, log_in, url_fault)
     values = replace(reading.values(ignored), older=older)
     cross_checks.check(values, document, butler, check_files=check_files)
+    sender_checks.check(values, document, butler, [rule.name for rule in values.rules])
     if butler.get("rules"):
         # The language of rules is read for those who have some.
         from butler_mqtt.config import rule_checks  # noqa: PLC0415
@@ -115,9 +121,29 @@ def _bytes(path: Path, limit: int) -> bytes:
     return content
 
 
+def _is_on(section: object) -> bool:
+    """Return whether a section of Butler's is on: by its own switch, else by that of one of its parts."""
+    if not isinstance(section, dict):
+        return False
+    if "enable" in section:
+        return section["enable"] is not False
+    switches = [part["enable"] for part in section.values() if isinstance(part, dict) and "enable" in part]
+    return any(switch is not False for switch in switches) if switches else bool(section)
+
+
 def _snake(key: str) -> str:
     """Return the name of the setting for a key: `client_cert_ca` for `clientCertCA`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
+
+
+def _allowing(lists: Mapping[str, Any], *, enable: bool) -> settings.StartTaskFilter:
+    """Return the filter of an `allowTask`."""
+    return settings.StartTaskFilter(
+        enable,
+        frozenset(task_id.lower() for task_id in lists.get("taskId", ())),
+        tuple(lists.get("tag", ())),
+        tuple((pair["name"], pair["value"]) for pair in lists.get("customProperty", ())),
+    )
 
 
 class _Reading:
@@ -147,17 +173,24 @@ class _Reading:
         rules = [self._rule(item, index) for index, item in enumerate(self._butler.get("rules", ())) if item]
         return settings.Settings(
             log_level=_LOG_LEVELS.get(level, level),
-            mqtt=self._mqtt(defaults.mqtt),
+            mqtt=replace(
+                self._mqtt(defaults.mqtt),
+                rule_filters=tuple(one for rule in rules if rule.enable for one in rule.topics),
+            ),
             qrs=self._qrs(defaults.qrs),
             start_task_filter=self._filter(defaults.start_task_filter),
             start_task=self._filled(defaults.start_task, self._butler["startTask"]),
             journal=self._journal(defaults.journal),
             rest=self._rest(defaults.rest),
+            web_page=self._web_page(defaults.web_page),
             key_value_store=self._key_value_store(defaults.key_value_store),
             monitoring=self._filled(defaults.monitoring, self._butler["monitoring"]),
+            senders=self._senders(),
+            unknown_senders=self._butler.get("unknownSenders", defaults.unknown_senders),
             rules=tuple(rules),
             alerts=self._alerts(),
             ignored=ignored,
+            notifications=self._notifications(),
         )
 
     def _filled(self, defaults: Values, section: Mapping[str, Any], **made: object) -> Values:
@@ -190,7 +223,8 @@ class _Reading:
         if file is not None and password is None and enabled:
             password = self._secret(file, ("Butler", "mqttConfig", "passwordFile"))
         tls = self._filled(defaults.tls, section["tls"])
-        return self._filled(defaults, section, tls=tls, password=password)
+        topics = tuple(sender.topic for sender in self._senders() if sender.topic is not None)
+        return self._filled(defaults, section, tls=tls, password=password, sender_topics=topics)
 
     def _qrs(self, defaults: settings.QrsSettings) -> settings.QrsSettings:
         section = self._butler["configQRS"] | self._butler["cert"]
@@ -210,15 +244,17 @@ class _Reading:
 
     def _filter(self, defaults: settings.StartTaskFilter) -> settings.StartTaskFilter:
         section = self._butler["startTaskFilter"]
-        allowed = section["allowTask"]
-        return self._filled(
-            defaults,
-            section,
-            task_ids=frozenset(task_id.lower() for task_id in allowed.get("taskId", ())),
-            tags=tuple(allowed.get("tag", ())),
-            custom_properties=tuple(
-                (pair["name"], pair["value"]) for pair in allowed.get("customProperty", ())
-            ),
+        return _allowing(section["allowTask"], enable=section.get("enable", defaults.enable))
+
+    def _senders(self) -> tuple[settings.Sender, ...]:
+        return tuple(
+            self._filled(
+                settings.Sender(item["name"]),
+                item,
+                # One without lists lets nothing through, one that is not there everything.
+                allow_task=_allowing(item["allowTask"], enable=True) if "allowTask" in item else None,
+            )
+            for item in self._butler.get("senders", ())
         )
 
     def _journal(self, defaults: settings.JournalSettings) -> settings.JournalSettings:
@@ -259,9 +295,21 @@ class _Reading:
             defaults, section, tls=self._filled(defaults.tls, section["tls"]), tokens=tuple(tokens)
         )
 
+    def _web_page(self, defaults: settings.WebPageSettings) -> settings.WebPageSettings:
+        section = self._butler["webPage"]
+        origins = tuple(origin.lower() for origin in section.get("origins", ()))
+        return self._filled(defaults, section, origins=origins)
+
     def _key_value_store(self, defaults: settings.KeyValueStoreSettings) -> settings.KeyValueStoreSettings:
         endpoints = self._butler["restServerEndpointsEnable"].get("keyValueStore", defaults.endpoints)
         return self._filled(defaults, self._butler["keyValueStore"], endpoints=endpoints)
+
+    def _notifications(self) -> tuple[str, ...]:
+        """Return Butler's sections that call somebody and are not switched off."""
+        root = self._document.value
+        whole = root.get("Butler") if isinstance(root, dict) else None
+        sections = whole if isinstance(whole, dict) else {}
+        return tuple(name for name in _NOTIFICATIONS if _is_on(sections.get(name)))
 
     def _alerts(self) -> settings.AlertSettings:
         return AlertSection(

@@ -27,8 +27,9 @@ def check(values: Settings, document: Document, butler: dict[str, Any]) -> None:
     rules = list(zip(values.rules, places, sections, strict=True))
     _names(rules, document)
     for rule, place, section in rules:
-        _expression(rule.when, (*place, "when"), document)
-        _expression(rule.coalesce and rule.coalesce.key, (*place, "coalesce", "key"), document)
+        _expression(rule.when, rule.payload, (*place, "when"), document)
+        key = rule.coalesce.key if rule.coalesce else None
+        _expression(key, rule.payload, (*place, "coalesce", "key"), document)
         _start(values, rule, place, document)
         _ways_in(values, rule, place, section, document)
     filters = list(_filters(rules))
@@ -52,21 +53,38 @@ def _names(rules: _Rules, document: Document) -> None:
         first.setdefault(rule.name, place)
 
 
-def _expression(text: str | None, place: Place, document: Document) -> None:
+def _expression(text: str | None, payload: str, place: Place, document: Document) -> None:
     if text is None:
         return
     try:
-        Expression(text)
+        expression = Expression(text)
     except ExpressionError as error:
         document.add_problem(place, error.message, error.offset)
+        return
+    if (offset := _field_of_nothing(expression, payload)) is not None:
+        document.add_problem(place, _no_fields(payload), offset)
+
+
+def _field_of_nothing(expression: Expression, payload: str) -> int | None:
+    """Return where a field is taken of a payload that has none."""
+    return None if payload == "json" else expression.field_of("payload")
+
+
+def _no_fields(payload: str) -> str:
+    return f"with payload: {payload} there are no fields in it; write payload: json"
 
 
 def _start(values: Settings, rule: RuleSettings, place: Place, document: Document) -> None:
     faults: list[TemplateProblem] = []
     try:
-        filled = Template(rule.start).filled
+        template = Template(rule.start)
     except TemplateError as error:
         filled, faults = error.filled, error.problems
+    else:
+        filled = template.filled
+        for path, start, expression in template.expressions:
+            if (offset := _field_of_nothing(expression, rule.payload)) is not None:
+                faults.append(TemplateProblem(path, _no_fields(rule.payload), start + offset))
     faults += constant_parts.problems(rule.start, filled)
     if "parameters" in rule.start and not values.key_value_store.enable:
         faults.append(TemplateProblem(("parameters",), "needs keyValueStore.enable: true"))
@@ -122,13 +140,14 @@ def _filter(
         return
     if rule.enable and not mqtt.enable:
         document.add_problem(place, "needs mqttConfig.enable: true")
-    own = {
-        "taskStartTopic": mqtt.task_start_topic,
-        "taskStartReplyTopic": mqtt.task_start_reply_topic,
-        "statusTopic": mqtt.status_topic,
-        "taskEventTopic": f"{mqtt.task_event_topic}/#",
-    }
-    for key, topic in own.items():
+    own = [
+        ("taskStartTopic", mqtt.task_start_topic),
+        *(("the topic of a sender", topic) for topic in mqtt.sender_topics if not topics.problem(topic)),
+        ("taskStartReplyTopic", mqtt.task_start_reply_topic),
+        ("statusTopic", mqtt.status_topic),
+        ("taskEventTopic", f"{mqtt.task_event_topic}/#"),
+    ]
+    for key, topic in own:
         if topics.overlap(topic_filter, topic):
             document.add_problem(
                 place,

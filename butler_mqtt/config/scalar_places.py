@@ -63,15 +63,16 @@ def _block(source: str, start: int, end: int, style: str | None) -> Iterator[int
     lines = source[first:end].split("\n") if first else []
     indents = [len(line) - len(line.lstrip(" ")) for line in lines if line.strip()]
     indent = min(indents, default=0)
-    position, breaks = first, 0
+    position, breaks, before = first, 0, ""
     for line in lines:
         content = line.rstrip("\r")[indent:]
-        if style == ">" and content and breaks:
-            yield from [position - 1] * max(1, breaks - 1)
-            breaks = 0
+        if style == ">" and content:
+            # Lines that stand further in keep the breaks around them; others lose one.
+            kept = (before + " ")[0] in " \t" or content[0] in " \t"
+            yield from [position - 1] * (breaks if kept or breaks == 0 else max(1, breaks - 1))
+            breaks, before = 0, content
         yield from range(position + indent, position + indent + len(content))
         if style == "|":
             yield position + len(line)
-        else:
-            breaks += bool(breaks) or bool(content)
+        breaks += 1
         position += len(line) + 1

@@ -193,7 +193,8 @@ class _Tree:
             _check_tag(event.tag, "scalar", line)
             plain = event.tag is None and event.implicit[0]
             value = scalar(event.value) if plain else event.value
-            span = event.start_mark.index, event.end_mark.index, event.style
+            start, end = event.start_mark, event.end_mark
+            span = (start.index if start else 0), (end.index if end else 0), event.style
             self._add(_Scalar(line, event.value, value, span), event.anchor)
         elif isinstance(event, yaml.SequenceStartEvent):
             _check_tag(event.tag, "list", line)

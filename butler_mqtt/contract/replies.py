@@ -161,6 +161,8 @@ def refusal(request_id: str, error: RequestError, rule: str | None = None) -> di
         "details": error.details,
         "code": error.code,
     }
+    if error.retry_after is not None:
+        answer["retryAfterSeconds"] = error.retry_after
     if isinstance(error, RefusedDecision):
         answer["tasksNotFound"] = not_found(error.decision.not_found)
         stages = error.decision.stages

@@ -38,6 +38,7 @@ def request_status(
     stages: Sequence[Row] = (),
     *,
     held: bool = False,
+    places: Mapping[int, int] | None = None,
 ) -> dict[str, object]:
     """
     Return the present state of a request.
@@ -45,10 +46,10 @@ def request_status(
     Args:
         request: Its row in `journal.tables.requests`.
         deliveries: Its deliveries, oldest first.
-        starts: Its starts in the order decided, each with the columns of its run
-            that say how the execution ended.
+        starts: Its starts as decided, each with the columns of its run that say how that ended.
         stages: Its stages in their order, if it has any.
         held: Nothing of it goes on until an operator resumes it, since a backup was restored.
+        places: Of starts that wait for capacity, by their ids: those that come first have 1.
 
     Returns:
         The reply (docs/replies.md) as it would be now, and with it `state` (of
@@ -59,7 +60,7 @@ def request_status(
         `held` is there, and true, for a request that is held.
     """
     state = request["state"]
-    lists = _lists(request, starts)
+    lists = _lists(request, starts, places or {})
     missing = json.loads(request["not_found"]) if request["not_found"] else []
     answer: dict[str, object] = {"requestId": request["request_id"]}
     if state == RequestState.REFUSED and request["reply"]:
@@ -93,9 +94,9 @@ def request_status(
 
 
 def _origin(request: Row) -> dict[str, object]:
-    """Return the door, the rule that made the request if one did, and what the sender calls itself."""
+    """Return the door, the rule that made the request if one did, and whose it is, or says it is."""
     made_by = {} if request.get("rule") is None else {"rule": request["rule"]}
-    return {"door": request["door"], **made_by, "sender": request["sender"]}
+    return {"door": request["door"], **made_by, "sender": request["identity"] or request["sender"]}
 
 
 def _have_open(stages: Sequence[Row]) -> bool:
@@ -128,13 +129,16 @@ def _cancel_reply(request: Row) -> dict[str, Any]:
     return reply
 
 
-def _lists(request: Row, starts: Sequence[Row]) -> replies.Lists:
+def _lists(request: Row, starts: Sequence[Row], places: Mapping[int, int]) -> replies.Lists:
     document = request["document"]
     selectors = validation.reread(document).selectors if document else ()
     lists: replies.Lists = {"tasksStarted": []}
     for start in starts:
         name, status = replies.place(start["state"])
-        lists.setdefault(name, []).append(_entry(start, status, selectors))
+        entry = _entry(start, status, selectors)
+        if start["state"] == StartState.WAITING and start["reason"] == "capacity" and start["id"] in places:
+            entry["place"] = places[start["id"]]
+        lists.setdefault(name, []).append(entry)
     return lists
 
 

@@ -71,14 +71,16 @@ def may_reply(mqtt: settings.MqttSettings, topic: str) -> str | None:
     """
     Return why a sender may not have replies at *topic*, None if it may.
 
-    A reply must not come back to us as a request or as a daemon's status, nor
-    look like an event; `taskStartReplyTopic` itself is not judged by
+    A reply must not come back to us as a request, as a message for a rule or as
+    a daemon's status, nor look like an event; `taskStartReplyTopic` itself is not judged by
     `replyTopicAllow`.
     """
     if reason := problem(topic) or ("begins with $, the broker's own" if topic.startswith("$") else None):
         return reason
-    if topic in {mqtt.task_start_topic, mqtt.status_topic}:
+    if topic in mqtt.start_topics or topic == mqtt.status_topic:
         return "is a topic this daemon listens to"
+    if any(matches(one, topic) for one in mqtt.rule_filters):
+        return "is a topic of a rule"
     if topic == mqtt.task_event_topic or topic.startswith(f"{mqtt.task_event_topic}/"):
         return f"lies under taskEventTopic {mqtt.task_event_topic}"
     allowed = topic == mqtt.task_start_reply_topic or any(

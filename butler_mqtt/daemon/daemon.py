@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from butler_mqtt import __version__
 from butler_mqtt.clock import now_ms
 from butler_mqtt.daemon import qrs_probe
+from butler_mqtt.daemon.alert_parts import AlertParts
 from butler_mqtt.daemon.broker_watch import BrokerWatch
 from butler_mqtt.daemon.daemon_timings import DaemonTimings
 from butler_mqtt.daemon.ending import Ending
@@ -22,6 +23,7 @@ from butler_mqtt.daemon.reload import Reload
 from butler_mqtt.daemon.service_status import ServiceStatus
 from butler_mqtt.daemon.supervisor import Supervisor
 from butler_mqtt.daemon.systemd import Notify
+from butler_mqtt.daemon.token_watch import TokenWatch
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
     PublicationConfirmed,
@@ -35,6 +37,7 @@ from butler_mqtt.domain.completions import (
     SessionBegan,
 )
 from butler_mqtt.domain.model import Arrival, Message, Publication
+from butler_mqtt.domain.senders import Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
@@ -113,6 +116,14 @@ class Daemon:
         self._broker_watch = (
             BrokerWatch(self._door, settings.mqtt, self._timings.refused_seconds) if self._door else None
         )
+        watch = self._broker_watch
+        self._alerts = AlertParts(
+            self.pipeline,
+            self._qrs,
+            lambda: watch.obstacle if watch is not None else None,
+            self._ending.stop,
+            self._call_qlik,
+        )
         self._status = ServiceStatus(
             self._notify,
             self._supervisor,
@@ -121,6 +132,7 @@ class Daemon:
             self._qrs,
             self._timings.extend_seconds,
         )
+        self._token_watch = TokenWatch(settings.rest)
         self._reload = Reload(settings, reread, self._apply) if reread is not None else None
 
     def run(self) -> ExitCode:
@@ -219,6 +231,7 @@ class Daemon:
         for number in range(self._settings.start_task.max_concurrent_starts):
             self._call_qlik(f"POST worker {number + 1}", pipeline.dispatcher.post_workers.work)
         self._call_qlik("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._ending.stop))
+        self._alerts.use(self._settings)
         if self._replies is not None:
             self._replies.start()
             self._supervisor.progress.watch(
@@ -252,7 +265,9 @@ class Daemon:
             subscription=lambda: None if self._door is None else str(self._door.state),
             reachable=lambda: self._qrs.reachable,
             held=lambda: self.pipeline.held_requests,
+            places=lambda: self.pipeline.dispatcher.pending.places,
             reached_at=lambda: self._qrs.reached_at,
+            alert_faults=self.pipeline.turns.alerts.faults,
             rules=self._rules_problem,
         )
         try:
@@ -291,6 +306,7 @@ class Daemon:
                 self._reread()
             if self._broker_watch is not None and (code := self._broker_watch.check()) is not None:
                 self._ending.end(code)
+            self._token_watch.check()
             self._supervisor.check()
             self._status.feed_watchdog()
             if not self._ending.stop.is_set():
@@ -309,11 +325,18 @@ class Daemon:
     def _apply(self, before: Settings, settings: Settings) -> None:
         if self._metrics is not None:
             self._metrics.know_rules(rule.name for rule in settings.rules)
-        if (settings.start_task_filter, settings.rules) != (before.start_task_filter, before.rules):
+            self._metrics.alert_targets(one.name for one in settings.alerts.targets)
+        judged = ("start_task_filter", "senders", "unknown_senders", "rules", "alerts")
+        if any(getattr(settings, name) != getattr(before, name) for name in judged):
+            # Before the door subscribes to topics of which the pipeline has to know.
             self.pipeline.emit(Reconfigured(settings))
+        if self._door is not None and settings.mqtt != before.mqtt:
+            self._door.reconfigured(settings.mqtt)
+        self._token_watch.reconfigured(settings.rest)
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
         self._settings = settings
+        self._alerts.use(settings)
 
     def _journal_failed(self, error: JournalError) -> None:
         # What is queued is in a journal that perhaps nobody will read again.
@@ -347,6 +370,7 @@ class Daemon:
         if self._listeners is not None:
             self._listeners.stop(5.0)
         self.pipeline.stop()
+        self.pipeline.turns.alerts.stop()
         self.pipeline.resolver.stop()
         self.pipeline.dispatcher.reconciler.stop()
         self.pipeline.dispatcher.poller.stop()
@@ -376,4 +400,7 @@ def _metrics(settings: Settings) -> Metrics | None:
         return None
     from butler_mqtt.http.metrics import Metrics  # noqa: PLC0415 -- loaded only where it is used
 
-    return Metrics(rule.name for rule in settings.rules)
+    metrics = Metrics((rule.name for rule in settings.rules), Senders(settings).names)
+    if settings.alerts.enable:
+        metrics.alert_targets(one.name for one in settings.alerts.targets)
+    return metrics

@@ -11,14 +11,16 @@ from pathlib import Path
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.contract.task_status import task_status
+from butler_mqtt.daemon import token_watch
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
+from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http import application
 from butler_mqtt.http.backend import Backend, Check, KeyValueBackend, ListQuery, TaskQuery
-from butler_mqtt.http.certificate_expiry import remaining
+from butler_mqtt.http.certificate_expiry import files_of, remaining
 from butler_mqtt.http.exposition import Levels, exposition
-from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
@@ -53,8 +55,10 @@ class Sources:
     are None without MQTT; the latter is `ready` or the
     state that the door is in instead. `reached_at` is the
     monotonic time at which Qlik answered last, `reachable` whether it answered
-    the last call. `held` counts requests held since a backup was restored. `rules` says which messages for
-    rules do not arrive, None when all do.
+    the last call. `held` counts requests held since a backup was restored, `places` has those
+    in the queue for capacity by the ids of starts. `alert_faults`
+    names the targets that do not take alerts. `rules` says which messages for rules do not
+    arrive, None when all do.
     """
 
     emit: Callable[[Arrival | ParameterChange], None]
@@ -67,6 +71,8 @@ class Sources:
     reachable: Callable[[], bool]
     reached_at: Callable[[], float | None]
     held: Callable[[], int] = lambda: 0
+    places: Callable[[], Mapping[int, int]] = dict
+    alert_faults: Callable[[], Mapping[str, str]] = dict
     rules: Callable[[], str | None] = lambda: None
 
 
@@ -97,6 +103,7 @@ class Listeners:
         self._sources = sources
         self._metrics = metrics
         self._status = StatusReader(journal)
+        self._senders = Senders(settings)
         self._journal = journal
         core = Backend(
             emit=sources.emit,
@@ -109,6 +116,7 @@ class Listeners:
             listing=self._listing,
             tasks=self._tasks,
             key_values=_key_values(settings, sources, journal),
+            senders=lambda: self._senders,
             webhook=self._webhook,
         )
         self._listeners: list[Listener] = []
@@ -119,7 +127,8 @@ class Listeners:
 
                 def door(ending: asyncio.Event) -> Guard:
                     # As it was at the start: that decides whether it asks for tokens.
-                    guard = self._guard = application.rest(core, rest, ending)
+                    page = self._page(core, ending) if settings.web_page.enable else None
+                    guard = self._guard = application.rest(core, rest, ending, page=page)
                     guard.reconfigured(self._settings.rest)
                     return guard
 
@@ -149,8 +158,10 @@ class Listeners:
             listener.start()
 
     def reconfigured(self, settings: Settings) -> None:
-        """Judge callers by other tokens; certificates are read again anyway."""
+        """Judge callers by other tokens and senders; certificates are read again anyway."""
         self._settings = settings  # for an application that is still to be made
+        self._senders = Senders(settings)
+        self._metrics.know(self._senders.names)
         if self._guard is not None:
             self._guard.reconfigured(settings.rest)
 
@@ -158,6 +169,22 @@ class Listeners:
         """End; answers in progress have *timeout* seconds."""
         for listener in self._listeners:
             listener.stop(timeout)
+
+    def _page(self, core: Backend, ending: asyncio.Event) -> Page:
+        """Make the page for operators; what it needs is loaded only where it is on."""
+        from butler_mqtt.daemon.page_sources.page_sources import page_backend  # noqa: PLC0415 -- as above
+        from butler_mqtt.http.page.web_page import WebPage  # noqa: PLC0415 -- as above
+
+        backend = page_backend(
+            self._journal,
+            filters=_filters,
+            tasks=self._tasks,
+            levels=self._levels,
+            subscription=self._sources.subscription,
+            alert_faults=self._sources.alert_faults,
+            rules=lambda: self._settings.rules,
+        )
+        return WebPage(core, backend, self._settings, ending)
 
     def _webhook(self, rule: str) -> Webhook | None:
         """Return the webhook of an enabled rule, None without one."""
@@ -171,31 +198,37 @@ class Listeners:
             return "the journal cannot be written"
         return None if self._sources.accepting() else "the disk is nearly full, or too many requests are open"
 
-    def _inquire(self, request_id: str) -> Mapping[str, object] | None:
+    def _inquire(self, request_id: str, caller: Caller = ANYBODY, /) -> Mapping[str, object] | None:
         rows = self._status.request(request_id)
-        if rows is None:
+        if rows is None or not caller.sees(rows.request["identity"]):
             return None
-        return request_status(rows.request, rows.deliveries, rows.starts, rows.stages, held=rows.held)
+        return request_status(
+            rows.request,
+            rows.deliveries,
+            rows.starts,
+            rows.stages,
+            held=rows.held,
+            places=self._sources.places(),
+        )
 
     def _listing(self, query: ListQuery) -> list[tuple[tuple[int, int], Mapping[str, object]]]:
-        filters = Filters(
-            STATES.get(query.state or "", ()),
-            query.task,
-            query.tag,
-            since=query.since,
-            sender=query.sender,
-            code=query.code,
-        )
+        places = self._sources.places()
         return [
             (
                 (rows.request["received_at"], rows.request["id"]),
-                request_status(rows.request, rows.deliveries, rows.starts, held=rows.held),
+                request_status(rows.request, rows.deliveries, rows.starts, held=rows.held, places=places),
             )
-            for rows in self._status.page(filters, query.limit + 1, query.before)
+            for rows in self._status.page(_filters(query), query.limit + 1, query.before)
         ]
 
     def _tasks(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
-        found = task_rows.page(self._journal, query.limit + 1, tag=query.tag, after=query.after)
+        found = task_rows.page(
+            self._journal,
+            query.limit + 1,
+            tag=query.tag,
+            after=query.after,
+            owner=_owner(query.caller),
+        )
         if found is None:
             return None
         return [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]
@@ -209,6 +242,9 @@ class Listeners:
         if subscription is not None:
             refused = subscription in {"refused", "taken_over", "given_up"}
             checks.append(Check("subscription", subscription.replace("_", " ") if refused else None))
+        # Their reasons may name hosts, and a daemon that works must not be restarted for them.
+        if failing := ", ".join(self._sources.alert_faults()):
+            checks.append(Check("alerts", f"not taken by: {failing}", advisory=True))
         return checks
 
     def _readiness(self) -> list[Check]:
@@ -223,7 +259,7 @@ class Listeners:
         checks.append(Check("qlik", self._qlik_fault()))
         if any(one.enable and one.topics for one in self._settings.rules):
             # No fault: requests arrive all the same.
-            checks.append(Check("rules", note=self._sources.rules()))
+            checks.append(Check("rules", self._sources.rules(), advisory=True))
         return checks
 
     def _qlik_fault(self) -> str | None:
@@ -267,24 +303,31 @@ class Listeners:
                 "qrs_reachable": sources.reachable(),
                 "journal_writable": sources.fault() is None,
                 "accepting_requests": sources.accepting(),
-                "healthy": all(one.fault is None for one in self._health()),
-                "ready": all(one.fault is None for one in self._readiness()),
+                "healthy": all(one.passed for one in self._health()),
+                "ready": all(one.passed for one in self._readiness()),
             },
             numbers=numbers,
             outbox=outbox,
-            certificates=remaining(
-                {
-                    "cert.clientCert": settings.qrs.client_cert if settings.qrs.use_ssl else None,
-                    "cert.clientCertCA": settings.qrs.client_cert_ca if settings.qrs.use_ssl else None,
-                    "mqttConfig.tls.certFile": settings.mqtt.tls.cert_file
-                    if settings.mqtt.tls.enable
-                    else None,
-                    "mqttConfig.tls.caFile": settings.mqtt.tls.ca_file if settings.mqtt.tls.enable else None,
-                    "restServerConfig.tls.cert": settings.rest.tls.cert if settings.rest.tls.enable else None,
-                    "restServerConfig.tls.ca": settings.rest.tls.ca if settings.rest.tls.enable else None,
-                }
-            ),
+            tokens=token_watch.remaining(settings.rest.tokens if settings.rest.enable else ()),
+            certificates=remaining(files_of(settings)),
         )
+
+
+def _filters(query: ListQuery) -> Filters:
+    return Filters(
+        STATES.get(query.state or "", ()),
+        query.task,
+        query.tag,
+        since=query.since,
+        sender=query.sender,
+        code=query.code,
+        owner=_owner(query.caller),
+    )
+
+
+def _owner(caller: Caller) -> str | None:
+    """Return the identity whose requests alone a caller is shown, None for one that is shown all."""
+    return None if caller.sees_everything else caller.identity
 
 
 def _key_values(settings: Settings, sources: Sources, journal: Path) -> KeyValueBackend | None:

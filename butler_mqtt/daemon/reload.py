@@ -18,6 +18,8 @@ _SECTIONS = {
     "start_task": "startTask",
     "start_task_filter": "startTaskFilter",
     "rest": "restServerConfig",
+    "key_value_store": "keyValueStore",
+    "web_page": "webPage",
 }
 _ELSEWHERE = {
     "configQRS.clientCert": "cert.clientCert",
@@ -26,10 +28,14 @@ _ELSEWHERE = {
     "configQRS.headers": "configQRS.headers.static",
     "configQRS.useSsl": "configQRS.useSSL",
     "restServerConfig.tokens": "restServerConfig.auth.tokens",
+    "keyValueStore.endpoints": "restServerEndpointsEnable.keyValueStore",
     "startTaskFilter.taskIds": "startTaskFilter.allowTask.taskId",
     "startTaskFilter.tags": "startTaskFilter.allowTask.tag",
     "startTaskFilter.customProperties": "startTaskFilter.allowTask.customProperty",
 }
+
+#: Settings that follow from others, which are named.
+_DERIVED = frozenset({"mqttConfig.senderTopics", "mqttConfig.ruleFilters"})
 
 #: Problems of a refused file that are logged.
 MAX_PROBLEMS = 20
@@ -98,14 +104,21 @@ def _log_refused(error: ConfigError) -> None:
 
 
 def live(running: Settings, read: Settings) -> Settings:
-    """Return *running* with what may change while it runs: log level, allow-list, tokens, rules."""
+    """Return *running* with what may change meanwhile: log level, gates, senders, tokens, rules, alerts."""
     return replace(
         running,
         log_level=read.log_level,
         start_task_filter=read.start_task_filter,
+        senders=read.senders,
+        unknown_senders=read.unknown_senders,
+        mqtt=replace(
+            running.mqtt, sender_topics=read.mqtt.sender_topics, rule_filters=read.mqtt.rule_filters
+        ),
+        alerts=read.alerts,
         rest=replace(running.rest, tokens=read.rest.tokens),
         rules=read.rules,
         ignored=read.ignored,
+        notifications=read.notifications,
         older=read.older,
     )
 
@@ -116,7 +129,7 @@ def differences(running: object, read: object, path: str = "") -> Iterator[str]:
         for field in fields(running):
             here = _path(path, field.name)
             yield from differences(getattr(running, field.name), getattr(read, field.name), here)
-    elif running != read:
+    elif running != read and path not in _DERIVED:
         yield path
 
 

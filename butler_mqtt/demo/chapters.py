@@ -18,6 +18,13 @@ ALLOW: dict[str, object] = {
 }
 
 
+#: The rule of the tour: each full thousand of a press starts its report once.
+RULE: Mapping[str, object] = {
+    "name": "press-thousand",
+    "topic": "plc/+/parts",
+    "when": "payload >= 1000",
+    "start": {"taskId": SALES, "requestId": "${{ levels[1] }}-${{ int(payload) / 1000 }}"},
+}
 #: Stages of the nightly chain.
 NIGHTLY = tuple({"name": name, "tag": f"nightly-{name}"} for name in ("extract", "transform", "publish"))
 

@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from butler_mqtt.alerting.target_urls import apprise_installed
 from butler_mqtt.config import yaml_file
+from butler_mqtt.demo.webhook import AlertWebhook
 from butler_mqtt.errors import ButlerError
 from butler_mqtt.settings import MqttSettings
 
@@ -139,14 +141,20 @@ class Processes:
         folder: An empty folder.
         broker: `mosquitto`, `embedded`, or `auto` for whichever is there.
         allow: The section `startTaskFilter.allowTask`.
+        rule: The one entry of `rules`.
     """
 
-    def __init__(self, folder: Path, broker: str, allow: dict[str, object]) -> None:
+    def __init__(
+        self, folder: Path, broker: str, allow: dict[str, object], rule: Mapping[str, object]
+    ) -> None:
         self._folder = folder
         self._allow = allow
+        self._rule = rule
         self._programs: list[Program] = []
         self.broker, self._broker_command = _choose(broker)
         self._daemon: Program | None = None
+        #: Where alerts go; None where Apprise is not installed.
+        self.webhook: AlertWebhook | None = None
 
     @property
     def broker_keeps(self) -> bool:
@@ -171,6 +179,9 @@ class Processes:
             broker.await_port(port)
             self.qlik = Qlik(self._folder)
             self._programs.append(self.qlik.program)
+            if apprise_installed():
+                self.webhook = AlertWebhook()
+                undo.callback(self.webhook.close)
             version = "5" if self.broker == "mosquitto" else "3.1.1"
             self.mqtt = MqttSettings(broker_host="127.0.0.1", broker_port=port, protocol_version=version)
             self._write_configuration()
@@ -181,6 +192,8 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         """End all, the daemon first."""
         self._end()
+        if self.webhook is not None:
+            self.webhook.close()
 
     def start_daemon(self) -> None:
         """Start the daemon; it is ready when its status is `online`."""
@@ -216,7 +229,7 @@ class Processes:
         return ["-c", "mosquitto.conf"] if self.broker == "mosquitto" else [str(port)]
 
     def _write_configuration(self) -> None:
-        document = {
+        document: dict[str, object] = {
             "mqttConfig": {
                 "brokerHost": self.mqtt.broker_host,
                 "brokerPort": self.mqtt.broker_port,
@@ -229,7 +242,11 @@ class Processes:
                 "clientCertCA": "certificates/root.pem",
             },
             "startTaskFilter": {"enable": True, "allowTask": self._allow},
+            "rules": [dict(self._rule)],
         }
+        if self.webhook is not None:
+            target = {"name": "webhook", "url": self.webhook.url, "on": ["executionFailed"]}
+            document["alerts"] = {"enable": True, "targets": [target]}
         (self._folder / "config.yaml").write_text(yaml_file.text_of({"Butler": document}))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from butler_mqtt.demo.chapters import ALLOW, FAILURES, FINANCE, NIGHTLY, SALES, SELECTORS, Chapter
+from butler_mqtt.demo.chapters import ALLOW, FAILURES, FINANCE, NIGHTLY, RULE, SALES, SELECTORS, Chapter
 from butler_mqtt.demo.narration import Narration
 from butler_mqtt.demo.processes import PATIENCE_SECONDS, ProcessError, Processes, until
 from butler_mqtt.demo.tally import Tally, gist
@@ -40,7 +40,7 @@ def demo(broker: str) -> ExitCode:
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix="butler-mqtt-demo-") as folder:
         try:
-            processes = Processes(Path(folder), broker, ALLOW)
+            processes = Processes(Path(folder), broker, ALLOW, RULE)
         except ProcessError as error:
             narration.wrong(str(error))
             return ExitCode.UNAVAILABLE
@@ -72,6 +72,8 @@ class _Tour:
         self._bare_id()
         self._to_the_end()
         self._stages()
+        self._alert()
+        self._rule()
         for chapter in FAILURES:
             self._one_request(chapter)
         self._twice()
@@ -117,6 +119,37 @@ class _Tour:
         document = {"requestId": "night-1-again", "wait": "finished", "stages": NIGHTLY[1:]}
         self._expect_stages(document, ["succeeded", "succeeded"])
         self._narration.right("A kill in the middle would have changed nothing but the time.")
+
+    def _alert(self) -> None:
+        webhook = self._processes.webhook
+        if webhook is None:
+            return  # Apprise is an extra
+        self._chapter(
+            "Somebody is called",
+            "The transformation that failed just now is worth an alert: by mail, in Teams or Slack, or to a "
+            "webhook, as here.",
+        )
+        ((title, text),) = until(lambda: list(webhook.came), "the alert reaches the webhook")
+        for line in (title, *text.splitlines()):
+            self._narration.action(line)
+        self._narration.right("Once, however often the target or the daemon is restarted meanwhile.")
+
+    def _rule(self) -> None:
+        self._chapter(
+            "A device that knows nothing of requests",
+            "A press publishes how many parts it has made, a bare number. A rule of the configuration says: "
+            "with each full thousand, reload the report, once.",
+        )
+        for parts in ("998", "2003"):
+            self._narration.published("plc/press-7/parts", parts)
+            self._sender.publish(parts.encode(), topic="plc/press-7/parts")
+        self._tally.sent += 1
+        reply = self._receive(OTHERS, time.monotonic())
+        self._expect(reply, {"status": "ok", "started": ["Sales Report Update"]})
+        self._require(reply["requestId"] == "press-7-2", "the rule made another request")
+        self._narration.right(
+            "One of the two was meant; docs/rules.md has rules for SAP, Kafka, files and more."
+        )
 
     def _expect_stages(self, document: Mapping[str, object], expected: list[str]) -> None:
         reply = self._answered(lambda: self._ask(document))

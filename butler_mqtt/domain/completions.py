@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum, StrEnum
 
 from butler_mqtt.domain.model import Execution, Selector, Task, TaskSnapshot
@@ -206,6 +207,38 @@ class ParameterChange:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSent:
+    """A target has taken the alert of this row."""
+
+    target: str
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertNotSent:
+    """A target did not take the alert of this row; `final` when trying again can hardly help."""
+
+    target: str
+    row: int
+    reason: str
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFactsRead:
+    """
+    What alerts are about and nobody tells of.
+
+    `tasks` are those of the selectors of `alerts.overdue` that could be read, at
+    `server_time`; `certificates` are the seconds until each expires, by its key.
+    """
+
+    tasks: Mapping[Selector, tuple[Task, ...]] = field(default_factory=dict)
+    server_time: datetime | None = None
+    certificates: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Reconfigured:
     """An operator changed the file and asked for it to be read again."""
 
@@ -230,4 +263,7 @@ Completion = (
     | PublicationRefused
     | PublicationsLost
     | PublisherReady
+    | AlertSent
+    | AlertNotSent
+    | AlertFactsRead
 )

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
+from typing import NamedTuple
 
 from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind, Task
 from butler_mqtt.errors import RequestError
@@ -34,6 +35,13 @@ class Decision:
     matched_by: Mapping[str, tuple[str, ...]]
     stages: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[int, tuple[Selector, ...]] = field(default_factory=dict)
+
+
+class SenderGate(NamedTuple):
+    """The second gate: what the sender of a request may start; `sender` names it for people."""
+
+    sender: str
+    allow: StartTaskFilter
 
 
 class RefusedDecision(RequestError):
@@ -62,32 +70,39 @@ def allowed(task: Task, allow: StartTaskFilter) -> bool:
     return any(selector.matches(task) for selector in selectors)
 
 
+def passes(task: Task, allow: StartTaskFilter, own: SenderGate | None) -> bool:
+    """Return whether both gates let *task* through: the allow-list, and that of the sender."""
+    return allowed(task, allow) and (own is None or allowed(task, own.allow))
+
+
 def decide(
     request: Request,
     answers: Mapping[Selector, tuple[Task, ...]],
     *,
     allow: StartTaskFilter,
     max_tasks: int,
+    own: SenderGate | None = None,
 ) -> Decision:
     """
-    Join the answers as the request says, and let the gate judge every task.
+    Join the answers as the request says, and let the gates judge every task.
 
     Args:
         request: A validated request with at least one selector.
         answers: The tasks of each of its selectors.
         allow: The allow-list.
         max_tasks: Largest number of different tasks one request may mean.
+        own: The gate of its sender; None: that lets everything through.
 
     Raises:
         RequestError: `ambiguous_task_name`, `too_many_tasks`.
         RefusedDecision: `all_must_exist`, `all_denied`.
     """
     if request.stages:
-        return _judge(request, _stages_joined(request, answers), allow, max_tasks)
+        return _judge(request, _stages_joined(request, answers), allow, max_tasks, own)
     _refuse_ambiguous_names(request, answers)
     matched, not_found = _join(request, answers)
     found = Decision(tuple(matched), (), not_found, _matched_by(matched, request, answers))
-    return _judge(request, found, allow, max_tasks)
+    return _judge(request, found, allow, max_tasks, own)
 
 
 def decide_stage(
@@ -99,6 +114,7 @@ def decide_stage(
     others: Collection[str],
     allow: StartTaskFilter,
     max_tasks: int,
+    own: SenderGate | None = None,
 ) -> Decision:
     """
     Decide what a stage starts whose turn has come, by what its selectors mean now.
@@ -111,6 +127,7 @@ def decide_stage(
         others: Ids of the tasks of all other stages, for the limit.
         allow: The allow-list.
         max_tasks: Largest number of tasks of all stages together.
+        own: The gate of the sender.
 
     Raises:
         RequestError, RefusedDecision: As `decide`.
@@ -128,7 +145,7 @@ def decide_stage(
         {number: not_found},
     )
     elsewhere = set(others).difference(task.id for task in matched)
-    return _judge(request, found, allow, max_tasks, elsewhere=len(elsewhere))
+    return _judge(request, found, allow, max_tasks, own, elsewhere=len(elsewhere))
 
 
 def _stages_joined(request: Request, answers: Mapping[Selector, tuple[Task, ...]]) -> Decision:
@@ -149,9 +166,15 @@ def _stages_joined(request: Request, answers: Mapping[Selector, tuple[Task, ...]
 
 
 def _judge(
-    request: Request, found: Decision, allow: StartTaskFilter, max_tasks: int, *, elsewhere: int = 0
+    request: Request,
+    found: Decision,
+    allow: StartTaskFilter,
+    max_tasks: int,
+    own: SenderGate | None,
+    *,
+    elsewhere: int = 0,
 ) -> Decision:
-    """Apply the limit (with tasks *elsewhere*), the allow-list and `allMustExist` to all that was *found*."""
+    """Apply the limit (with tasks *elsewhere*), both gates and `allMustExist` to all that was *found*."""
     matched, not_found = found.tasks, found.not_found
     if len(matched) + elsewhere > max_tasks:
         raise RequestError(
@@ -160,7 +183,7 @@ def _judge(
             f"the request means {len(matched) + elsewhere} tasks; startTask.maxTasksPerRequest allows "
             f"{max_tasks}",
         )
-    judged = [(task, allowed(task, allow)) for task in matched]
+    judged = [(task, passes(task, allow, own)) for task in matched]
     tasks = tuple([task for task, may in judged if may])
     denied = tuple([task for task, may in judged if not may])
     decision = Decision(tasks, denied, not_found, found.matched_by, found.stages, found.missing)
@@ -179,11 +202,18 @@ def _judge(
         raise RefusedDecision(
             "all_denied",
             "No matching task may be started",
-            "startTaskFilter.allowTask allows none of the matching tasks: "
+            f"{gates_named(own)} allows none of the matching tasks: "
             + ", ".join(f"{task.name} ({task.id})" for task in denied[:5]),
             decision=decision,
         )
     return decision
+
+
+def gates_named(own: SenderGate | None) -> str:
+    """Name the gates that a task has to pass, for people."""
+    if own is None:
+        return "startTaskFilter.allowTask"
+    return f"startTaskFilter.allowTask with that of {own.sender} (senders)"
 
 
 def _hold_back_ids(decision: Decision) -> Decision:

@@ -150,7 +150,7 @@ class Task:
     the newest execution the server showed with the task; with `last_shown` and
     without `last` it has never run, without both nothing is known of that.
     `app_available` is None where the task has no app or the server does not say,
-    as is `app_id`.
+    as is `app_id`; `app_name` is empty then.
     """
 
     id: str
@@ -163,6 +163,7 @@ class Task:
     app_available: bool | None = None
     last_shown: bool = False
     app_id: str | None = None
+    app_name: str = ""
 
     @property
     def has_sessions(self) -> bool:
@@ -340,7 +341,9 @@ class Arrival(NamedTuple):
     the name of the caller's token, `on_stored` is called with the request id
     once the request is on disk, `on_reply` with the reply's JSON text.
     `given_up` returns whether the caller has been answered that nothing was
-    accepted. `received_at` is milliseconds since 1970.
+    accepted. `received_at` is milliseconds since 1970. `certified`: the principal is
+    the common name of a client certificate; `role` is that of the token. An operator
+    may ask `on_behalf_of` the sender of an earlier request.
 
     Through the door `rule` come messages that rules judge, with `message` or
     `webhook`; a request that a rule made has `origin` instead.
@@ -356,6 +359,9 @@ class Arrival(NamedTuple):
     on_stored: Callable[[str], None] | None = None
     on_reply: Callable[[str], None] | None = None
     given_up: Callable[[], bool] | None = None
+    certified: bool = False
+    role: str = "sender"
+    on_behalf_of: str | None = None
     webhook: WebhookCall | None = None
     origin: RuleOrigin | None = None
 

@@ -62,7 +62,8 @@ class StagedRequest:
     A request with stages of which not all are over, or that has no reply yet.
 
     `id` is the row of the request, `owner` the open request, None once it has its
-    reply and nobody waits for the end. `expires_at` and `not_before` are milliseconds since 1970.
+    reply and nobody waits for the end. `expires_at` and `not_before` are milliseconds since 1970,
+    `identity` is where the request came from.
     """
 
     id: int
@@ -73,6 +74,7 @@ class StagedRequest:
     expires_at: int | None = None
     not_before: int | None = None
     stages: list[OpenStage] = field(default_factory=list)
+    identity: str | None = None
     rule: str | None = None
 
     @property

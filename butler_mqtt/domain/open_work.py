@@ -21,7 +21,7 @@ class Address(NamedTuple):
 
     `payload` is as sent, cut where it was too large. `digest` compares
     redeliveries within `session`. `entered` is monotonic. `expires_at` comes
-    from MQTT 5 Message Expiry.
+    from MQTT 5 Message Expiry. `identity` is whose it is, as the journal keeps it.
     """
 
     payload: bytes
@@ -30,6 +30,7 @@ class Address(NamedTuple):
     session: int | None = None
     reply_topic: str | None = None
     expires_at: int | None = None
+    identity: str | None = None
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class OpenRequest:
     for those read again, so that a restart does not make it younger. `reply` is
     JSON text; `door` is where it came in first, `rule` what made it of a message;
     `not_found` has the entries of `tasksNotFound`; `staged` its stages, if it has any.
+    `identity` is where it came from, None while no senders are configured.
     """
 
     id: int
@@ -75,6 +77,12 @@ class OpenRequest:
     not_found: list[Mapping[str, object]] = field(default_factory=list)
     staged: StagedRequest | None = None
     rule: str | None = None
+    identity: str | None = None
+
+    @property
+    def sender(self) -> str | None:
+        """Whose it is, for people: where it came from, else what its body says."""
+        return self.identity or self.request.sender
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +107,8 @@ class OpenStart:
     is its place among those that wait for capacity, as last reported. `running_task`
     is the task whose execution it was skipped for, where that is another one of its
     app. `cancelled_by` is the row of the cancel that took it back, or had its
-    execution stopped.
+    execution stopped. `identity` is that of its request; `judged` is the
+    number of the configuration by which the gates let it through, None where that is not known.
     """
 
     id: int
@@ -132,6 +141,8 @@ class OpenStart:
     place: int | None = None
     running_task: str | None = None
     cancelled_by: int | None = None
+    identity: str | None = None
+    judged: int | None = None
     rule: str | None = None
 
 

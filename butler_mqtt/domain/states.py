@@ -58,7 +58,7 @@ class StartState(StrEnum):
     ABORTED = "aborted"
     #: The scheduler decided not to run the execution.
     SKIPPED_BY_QLIK = "skippedByQlik"
-    #: The allow-list does not let this task be started.
+    #: The allow-list, or that of its sender, does not let this task be started.
     DENIED = "denied"
     #: It ran already and the sender asked to leave it then.
     SKIPPED = "skipped"
@@ -111,7 +111,10 @@ STAGE_MOVES: Mapping[StageState | None, frozenset[StageState]] = {
 START_MOVES: Mapping[StartState | None, frozenset[StartState]] = {
     None: frozenset({_S.PLANNED, _S.WAITING, _S.DENIED, _S.WOULD_START}),
     _S.PLANNED: frozenset(
-        {_S.WAITING, _S.RUNNING, _S.SKIPPED, _S.NOT_STARTED, _S.EXPIRED, _S.CANCELLED, _S.UNKNOWN}
+        {
+            *(_S.WAITING, _S.RUNNING, _S.SKIPPED, _S.DENIED, _S.NOT_STARTED, _S.EXPIRED, _S.CANCELLED),
+            _S.UNKNOWN,
+        }
     ),
     _S.WAITING: frozenset(
         {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from butler_mqtt.expressions.compilation import Compilation
+from butler_mqtt.expressions.nodes import ElementNode, FieldNode, NameNode, walk
 from butler_mqtt.expressions.parser import parse
 from butler_mqtt.expressions.values import EvaluationError, Scope, TooMuchWorkError, kind
 
@@ -44,3 +45,14 @@ class Expression:
         if value is True or value is False:
             return bool(value)
         raise EvaluationError(f"is {kind(value)}, neither true nor false", 0)
+
+    def field_of(self, variable: str) -> int | None:
+        """Return where the expression first takes a field or an element of *variable*, None if nowhere."""
+        places = (
+            node.start
+            for node in walk(self.root)
+            if isinstance(node, FieldNode | ElementNode)
+            and isinstance(node.target, NameNode)
+            and node.target.name == variable
+        )
+        return min(places, default=None)

@@ -68,7 +68,8 @@ class Template:
     The value of `start`, ready to be filled.
 
     `filled` tells the places that expressions fill, and whether they fill the
-    whole text there, so that its value may be of any type.
+    whole text there, so that its value may be of any type; `expressions` are
+    these, each with its place and the offset in the text there.
 
     Raises:
         TemplateError: An expression that cannot be used, or one in a key.
@@ -76,6 +77,7 @@ class Template:
 
     def __init__(self, start: Mapping[str, object]) -> None:
         self.filled: dict[Path, bool] = {}
+        self.expressions: list[tuple[Path, int, Expression]] = []
         self._problems: list[TemplateProblem] = []
         self._fill = self._compiled(dict(start), ())
         if self._problems:
@@ -118,7 +120,9 @@ class Template:
                     parts.append(part)
                     continue
                 try:
-                    parts.append(Expression(part))
+                    expression = Expression(part)
+                    parts.append(expression)
+                    self.expressions.append((path, offset, expression))
                 except ExpressionError as error:
                     self._problems.append(TemplateProblem(path, error.message, offset + error.offset))
         except ExpressionError as error:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from butler_mqtt.contract import schema_errors
+from butler_mqtt.domain.senders import Caller
 from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api import description_page, interface_files, openapi_completion, webhook_call
 from butler_mqtt.http.api.key_values import KeyValueEndpoint
@@ -24,7 +25,7 @@ from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.api.task_list import TaskList
 from butler_mqtt.http.backend import Backend, Check
 from butler_mqtt.http.error_responses import HttpRefusal, json_response, refusal_response
-from butler_mqtt.http.guard import Guard
+from butler_mqtt.http.guard import Guard, Page
 from butler_mqtt.http.origins import OriginGuard
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.loopback import is_loopback
@@ -48,8 +49,9 @@ def rest(
     *,
     limit: RateLimit | None = None,
     start: StartEndpoint | None = None,
+    page: Page | None = None,
 ) -> Guard:
-    """Make the application of the REST listener; *limit* and *start* are made when absent."""
+    """Make the application of the REST listener, with *page*; *limit* and *start* are made when absent."""
     key_values = (
         KeyValueEndpoint(backend, backend.key_values, settings.max_body_bytes) if backend.key_values else None
     )
@@ -64,7 +66,8 @@ def rest(
 
     async def read(request: Request) -> Response:
         wait = _seconds(request.query_params.get("wait", "0"))
-        return await _state(backend, request.path_params["request_id"], wait, ending)
+        caller = backend.caller(request.scope["state"])
+        return await _state(backend, request.path_params["request_id"], caller, wait, ending)
 
     async def document(_request: Request) -> Response:
         return json_response(openapi_completion.document())
@@ -78,11 +81,11 @@ def rest(
     routes = [
         Route("/v4/reloadtask/start", start.__call__, methods=both),
         Route("/v4/reloadtask/{task_id}/start", start.__call__, methods=both),
-        Route("/v4/requests", RequestList(backend.listing).__call__, methods=["GET"]),
+        Route("/v4/requests", RequestList(backend).__call__, methods=["GET"]),
         Route("/v4/requests/{request_id}", read, methods=["GET"]),
         Route("/v4/requests/{request_id}/cancel", start.cancel, methods=both),
         Route("/v4/rules/{rule}", start.webhook, methods=["POST"]),
-        Route("/v4/tasks", TaskList(backend.tasks).__call__, methods=["GET"]),
+        Route("/v4/tasks", TaskList(backend).__call__, methods=["GET"]),
         *(key_values.routes() if key_values else ()),
         Route("/openapi.json", document, methods=["GET"]),
         Route("/docs", docs, methods=["GET"]),
@@ -94,6 +97,7 @@ def rest(
         settings,
         limit or RateLimit(),
         backend.refused,
+        page=page,
         signed=partial(webhook_call.is_signed, backend.webhook),
     )
 
@@ -153,12 +157,14 @@ def _seconds(text: str) -> int:
     return int(text)
 
 
-async def _state(backend: Backend, request_id: str, wait: int, ending: asyncio.Event) -> Response:
+async def _state(
+    backend: Backend, request_id: str, caller: Caller, wait: int, ending: asyncio.Event
+) -> Response:
     """Return the state of a request; with *wait*, once it has finished or so many seconds are over."""
     end = asyncio.get_running_loop().time() + wait
     while True:
         try:
-            state = await asyncio.to_thread(backend.inquire, request_id)
+            state = await asyncio.to_thread(backend.inquire, request_id, caller)
         except JournalError as error:
             raise HttpRefusal("not_recorded", "Journal cannot be read", str(error)) from error
         if state is None:
@@ -191,9 +197,11 @@ def _monitoring_routes(backend: Backend) -> list[Route]:
 
 
 def _checked(checks: Sequence[Check]) -> Response:
-    healthy = all(check.fault is None for check in checks)
-    content = {
+    healthy = all(check.passed for check in checks)
+    content: dict[str, object] = {
         "status": "ok" if healthy else "failed",
-        "checks": {one.name: one.fault or one.note or "ok" for one in checks},
+        "checks": {one.name: one.fault or "ok" for one in checks if not one.advisory},
     }
+    if warnings := {one.name: one.fault for one in checks if one.advisory and one.fault}:
+        content["warnings"] = warnings
     return json_response(content, 200 if healthy else 503)

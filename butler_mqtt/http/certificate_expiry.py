@@ -8,6 +8,21 @@ from pathlib import Path
 
 from cryptography import x509
 
+from butler_mqtt.settings import Settings
+
+
+def files_of(settings: Settings) -> dict[str, Path | None]:
+    """Return the certificates that are used, by the keys that name them; None where one is not."""
+    qrs, mqtt, rest = settings.qrs, settings.mqtt.tls, settings.rest.tls
+    return {
+        "cert.clientCert": qrs.client_cert if qrs.use_ssl else None,
+        "cert.clientCertCA": qrs.client_cert_ca if qrs.use_ssl else None,
+        "mqttConfig.tls.certFile": mqtt.cert_file if mqtt.enable else None,
+        "mqttConfig.tls.caFile": mqtt.ca_file if mqtt.enable else None,
+        "restServerConfig.tls.cert": rest.cert if rest.enable else None,
+        "restServerConfig.tls.ca": rest.ca if rest.enable else None,
+    }
+
 
 def remaining(files: Mapping[str, Path | None]) -> dict[str, float]:
     """

@@ -89,7 +89,8 @@ def reply_response(reply: str, headers: Mapping[str, str]) -> Response:
     """Return a response with the pipeline's reply *reply*, unchanged."""
     read = json.loads(reply)
     code = read.get("code")
-    extra = {"Retry-After": str(RETRY_AFTER[code])} if code in RETRY_AFTER else {}
+    seconds = read.get("retryAfterSeconds", RETRY_AFTER.get(code))
+    extra = {} if seconds is None else {"Retry-After": str(seconds)}
     return json_response(reply, status_of(read), {**headers, **extra})
 
 

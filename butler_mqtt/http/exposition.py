@@ -27,13 +27,15 @@ class Levels:
 
     `states` are yes or no, by metric name; `numbers` are by metric name.
     `certificates` holds the seconds until each expires, by the key of the
-    configuration that names it. `outbox` counts messages by state.
+    configuration that names it. `outbox` counts messages by state. `tokens` holds those until
+    bearer tokens end, by their names.
     """
 
     states: Mapping[str, bool | None] = field(default_factory=dict)
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     outbox: Mapping[str, int] = field(default_factory=dict)
     certificates: Mapping[str, float] = field(default_factory=dict)
+    tokens: Mapping[str, float] = field(default_factory=dict)
 
 
 #: The help text of each yes-or-no gauge, by metric name.
@@ -99,3 +101,11 @@ def _levels(levels: Levels) -> Iterator[Metric]:
     for key, seconds in levels.certificates.items():
         certificates.add_metric([key], seconds)
     yield certificates
+    tokens = GaugeMetricFamily(
+        f"{_PREFIX}_token_remaining_seconds",
+        "Time until a bearer token with expiresAt ends, by its name.",
+        labels=["token"],
+    )
+    for name, seconds in levels.tokens.items():
+        tokens.add_metric([name], seconds)
+    yield tokens

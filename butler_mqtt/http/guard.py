@@ -7,6 +7,8 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,25 +25,55 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _log = logging.getLogger("butler_mqtt.http")
 
 
-def token_name(token: str, known: Sequence[Token]) -> str | None:
-    """Return the name of a token, None for an unknown one; takes equally long for all unknown ones."""
+def known_token(token: str, known: Sequence[Token]) -> Token | None:
+    """Return the one of *known* that *token* is, None for an unknown one; takes equally long for all."""
     digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
     found = None
     for one in known:
         if hmac.compare_digest(digest, one.sha256):
-            found = one.name
+            found = one
     return found
+
+
+def has_expired(token: Token, now: datetime | None = None) -> bool:
+    """Return whether a token is refused from *now* on, by default the present."""
+    return token.expires_at is not None and token.expires_at <= (now or datetime.now(UTC))
+
+
+class _Authenticated(NamedTuple):
+    """Who calls: the name of a token with its role, or that of a client certificate; None: nobody said."""
+
+    principal: str | None
+    certified: bool = False
+    role: str = "sender"
+
+
+_NOBODY = _Authenticated(None)
+
+
+class Page(Protocol):
+    """The page for operators: an application that lets in by sessions of its own."""
+
+    def reconfigured(self, rest: RestSettings) -> None:
+        """Let in with other tokens."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call."""
 
 
 class Guard:
     """
     Passes requests on, with the name of the caller in `scope["state"]["principal"]`.
 
+    `certified` beside it says whether that is the common name of a client
+    certificate, `role` which role the token has.
+
     Args:
         app: The application behind it.
         rest: Tokens, and whether client certificates count.
         limit: How often each caller may send a request.
         refused: Counts refusals, by code.
+        page: What answers at `/ui` and below, if anything does.
         signed: Whether a path is that of a webhook whose callers sign the body: what is behind it checks
             the signature, and no token is asked for.
     """
@@ -56,10 +88,12 @@ class Guard:
         limit: RateLimit,
         refused: Callable[[str], None],
         *,
+        page: Page | None = None,
         signed: Callable[[str], bool] = lambda _path: False,
     ) -> None:
         self._signed = signed
         self._app = app
+        self._page = page
         self._tokens = rest.tokens
         self._certificates = rest.tls.enable and rest.tls.ca is not None
         #: Once true, always true: a reload never opens a listener.
@@ -84,6 +118,8 @@ class Guard:
             )
         self._authenticates = self._authenticates or bool(rest.tokens)
         self._tokens = rest.tokens
+        if self._page is not None:
+            self._page.reconfigured(rest)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, 403, 413 or 429, or pass the request on."""
@@ -91,12 +127,15 @@ class Guard:
             return
         request = HTTPConnection(scope)
         method: str = scope["method"]
+        page = self._page if self._page is not None and _is_of_page(scope["path"]) else None
         signed = method not in _SAFE and self._signed(scope["path"])
         try:
-            is_open = signed or scope["path"] in self.OPEN
-            principal = None if is_open else self._caller(request, method)
+            principal, state = None, _NOBODY
+            if not (signed or page is not None or scope["path"] in self.OPEN):
+                state = self._caller(request, method)
+                principal = state.principal
             self._check_rate(principal or f"address {_address(request)}")
-            if not signed:  # no page can make a browser sign
+            if not (signed or page is not None):  # no page can make a browser sign
                 self._refuse_pages(request)
             if method in _SAFE:
                 refuse_long_body(request, self._max_body_bytes)
@@ -104,37 +143,36 @@ class Guard:
             self._refused(refusal.code)
             await refusal_response(refusal)(scope, receive, send)
             return
-        scope.setdefault("state", {})["principal"] = principal
-        await self._app(scope, receive, send)
+        scope.setdefault("state", {}).update(state._asdict())
+        await (page or self._app)(scope, receive, send)
 
-    def _caller(self, request: HTTPConnection, method: str) -> str | None:
-        """Return the caller's name, None where none is needed; raises RequestError `unauthorized`."""
+    def _caller(self, request: HTTPConnection, method: str) -> _Authenticated:
+        """Return who calls, nobody where nobody need say; raises RequestError `unauthorized`."""
         tls = request.scope.get("extensions", {}).get("tls", {})
         certified = tls.get("client_cert_name")
         if self._certificates and isinstance(certified, str):
-            return certified
+            return _Authenticated(certified, certified=True)
         if not self._authenticates:
-            return None
+            return _NOBODY
         token = _token(request.headers.get("authorization", ""), method)
-        name = None if token is None else token_name(token, self._tokens)
-        if name is not None:
-            return name
+        known = None if token is None else known_token(token, self._tokens)
+        if known is not None and not has_expired(known):
+            return _Authenticated(known.name, role=known.role)
         self._check_rate(f"address {_address(request)}")
+        if known is not None:
+            why, details = f"the token {known.name} has expired", "the token has expired"
+        elif token:
+            why, details = "its token is unknown", "the token is not one of restServerConfig.auth.tokens"
+        else:
+            why, details = "it sent no token", "send the header 'Authorization: Bearer <token>'"
+            details += " or a client certificate" if self._certificates else ""
         _log.warning(
             "a caller from %s was refused: %s",
             _address(request),
-            "its token is unknown" if token else "it sent no token",
+            why,
             extra={"action": "rest_unauthorized"},
         )
-        raise HttpRefusal(
-            "unauthorized",
-            "Unauthorized",
-            "the token is not one of restServerConfig.auth.tokens"
-            if token
-            else "send the header 'Authorization: Bearer <token>'"
-            + (" or a client certificate" if self._certificates else ""),
-            challenges=_challenges(method),
-        )
+        raise HttpRefusal("unauthorized", "Unauthorized", details, challenges=_challenges(method))
 
     def _refuse_pages(self, request: HTTPConnection) -> None:
         """Refuse what a foreign page may have made a browser send; none sends a bearer token by itself."""
@@ -161,6 +199,10 @@ class Guard:
                 f"more than {RATE:.0f} requests a second; try again later",
                 headers={"Retry-After": str(max(1, round(seconds)))},
             )
+
+
+def _is_of_page(path: str) -> bool:
+    return path == "/ui" or path.startswith("/ui/")
 
 
 def _is_bearer(request: HTTPConnection) -> bool:

@@ -17,6 +17,7 @@ from prometheus_client import Counter, Histogram, Metric
 from prometheus_client.registry import Collector
 
 from butler_mqtt.contract.task_events import ENDS
+from butler_mqtt.domain.senders import UNKNOWN
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.http.error_responses import STATUS
 
@@ -50,7 +51,6 @@ ONLY_REST = frozenset(
         "method_not_allowed",
         "not_found",
         "not_recorded",
-        "rate_limited",
         "request_timeout",
         "shutting_down",
         "unauthorized",
@@ -73,9 +73,13 @@ OUTCOMES = (
         }
     ),
 )
+#: What becomes of a request of a sender as it comes.
+ASKED = ("accepted", "repeated", "rate_limited", "forbidden", "refused")
 #: What may become of a message that a rule judges.
 RULE_OUTCOMES = ("started", "unmatched", "coalesced", "failed", "error")
 RESULTS = tuple(sorted({state for state, _ in ENDS.values()} | {StartState.UNKNOWN}))
+#: What becomes of an attempt to send an alert: it is set aside when no further one follows.
+ALERT_OUTCOMES = ("sent", "failed", "set_aside")
 
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: As bounds were always written: `1`, where prometheus-client writes `1.0`, which is another series.
@@ -88,9 +92,10 @@ class Metrics:
 
     Args:
         rules: The names of the rules.
+        senders: The senders there are, by the identities that the journal keeps.
     """
 
-    def __init__(self, rules: Iterable[str] = ()) -> None:
+    def __init__(self, rules: Iterable[str] = (), senders: Iterable[str] = (UNKNOWN,)) -> None:
         self._rule_messages = Counter(
             _name("rule_messages"), "Messages that a rule judged.", ["rule", "outcome"], registry=None
         )
@@ -129,6 +134,29 @@ class Metrics:
             buckets=BOUNDS,
             registry=None,
         )
+        self._alerts = Counter(
+            _name("alerts"),
+            "Alerts by their target and what became of them.",
+            ["target", "outcome"],
+            registry=None,
+        )
+        self._asked = Counter(
+            _name("sender_requests"),
+            "Requests of each sender as they came: accepted, repeated, rate_limited, forbidden or refused.",
+            ["sender", "outcome"],
+            registry=None,
+        )
+        self._denied = Counter(
+            _name("denied"),
+            "Tasks that requests of each sender named and may not start.",
+            ["sender"],
+            registry=None,
+        )
+        self.know(senders)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Make the series whose labels are known beforehand."""
         for door in DOORS:
             self._received.labels(door)
             self._to_reply.labels(door)
@@ -174,6 +202,30 @@ class Metrics:
         """Count a POST about to leave, *seconds* after the receipt of the oldest request behind it."""
         self._to_post.observe(_positive(seconds))
 
+    def know(self, senders: Iterable[str]) -> None:
+        """Begin to count at zero for *senders* that are new."""
+        for sender in senders:
+            self._denied.labels(sender)
+            for outcome in ASKED:
+                self._asked.labels(sender, outcome)
+
+    def asked(self, sender: str | None, outcome: str) -> None:
+        """Count a request of a sender; *outcome* is one of `ASKED`, or the code of a refusal."""
+        self._asked.labels(sender or UNKNOWN, outcome if outcome in ASKED else "refused").inc()
+
+    def denied(self, sender: str | None) -> None:
+        """Count a task that a request of a sender may not start."""
+        self._denied.labels(sender or UNKNOWN).inc()
+
+    def alert(self, target: str, outcome: str) -> None:
+        """Count an attempt to send an alert to a target."""
+        self._alerts.labels(target, outcome).inc()
+
+    def alert_targets(self, names: Iterable[str]) -> None:
+        """Show the series of these targets from now on."""
+        for name, outcome in product(names, ALERT_OUTCOMES):
+            self._alerts.labels(name, outcome)
+
     def qrs_call(self, method: str, path: str, status: str, seconds: float) -> None:
         """Count a call of the Qlik server; *status* is its HTTP status, or `none` when no answer came."""
         self._calls.labels(method, _ID.sub("{id}", path), status).observe(_positive(seconds))
@@ -185,9 +237,12 @@ class Metrics:
             self._answered,
             self._starts,
             self._ended,
+            self._alerts,
             self._to_post,
             self._to_reply,
             self._calls,
+            self._asked,
+            self._denied,
             self._rule_messages,
         )
         for metric in (metric for one in counted for metric in one.collect()):

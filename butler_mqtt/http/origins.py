@@ -36,7 +36,7 @@ def refuse_foreign_host(request: HTTPConnection) -> None:
         HttpRefusal: `forbidden`.
     """
     for host in request.headers.getlist("host"):
-        if not _names_loopback(host):
+        if not names_loopback(host):
             raise HttpRefusal(
                 "forbidden",
                 "Host not served",
@@ -115,7 +115,8 @@ class OriginGuard:
         await self._app(scope, receive, send)
 
 
-def _names_loopback(host: str) -> bool:
+def names_loopback(host: str) -> bool:
+    """Return whether a `Host` is a name of this machine alone, with a port or without."""
     found = _HOST.fullmatch(host)
     if found is None:
         return False

@@ -48,6 +48,13 @@ class RateLimit:
 
     def wait(self, caller: str) -> float:
         """Count one request of *caller*; return the seconds until the next is allowed, 0 when this one is."""
+        seconds = self.ahead(caller)
+        if not seconds:
+            self._buckets[caller].tokens -= 1
+        return seconds
+
+    def ahead(self, caller: str) -> float:
+        """Return what `wait` would, without counting anything."""
         now = self._monotonic()
         bucket = self._buckets.setdefault(caller, _Bucket(self._burst, now))
         self._buckets.move_to_end(caller)
@@ -56,6 +63,5 @@ class RateLimit:
         bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.filled_at) * self._rate)
         bucket.filled_at = now
         if bucket.tokens >= 1:
-            bucket.tokens -= 1
             return 0.0
         return (1 - bucket.tokens) / self._rate

@@ -19,10 +19,12 @@ from butler_mqtt.clock import from_ms, now_ms
 from butler_mqtt.contract import topics, validation
 from butler_mqtt.domain.model import Arrival, Message, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
+from butler_mqtt.domain.senders import Caller
 from butler_mqtt.errors import RequestError
 from butler_mqtt.intake import duplicates
+from butler_mqtt.intake.admission import Admission
 from butler_mqtt.intake.body_cache import BodyCache
-from butler_mqtt.intake.duplicates import Holders
+from butler_mqtt.intake.duplicates import Holder, Holders
 from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets, digest_of
 from butler_mqtt.journal import queries, tables
 from butler_mqtt.journal.transaction import Transaction
@@ -43,6 +45,7 @@ class _Parsed(NamedTuple):
     """What an arrival holds; `given`: its id came with it, `packet`: what a redelivery is compared with."""
 
     arrival: Arrival
+    caller: Caller
     packet: Packet | None
     address: Address
     request_id: str
@@ -62,6 +65,7 @@ class Intake:
         if settings.key_value_store.enable:
             supported |= validation.PARAMETERS
         self._bodies = BodyCache(settings.start_task.max_tasks_per_request, supported)
+        self._admission = Admission(settings)
         self._turn = turn
         self._ledger = ledger
         #: The newest session with the broker, and that of each connection of this process with whether
@@ -90,7 +94,14 @@ class Intake:
         }
         self._packets.clear()
         self._recorded.clear()
+        self._admission.load(transaction)
         self._noted = self._packets_of(transaction, self._session).read_up_to
+
+    def reconfigured(self, settings: Settings, transaction: Transaction) -> None:
+        """Take requests from other senders, and other topics, from now on."""
+        self._settings = settings
+        self._may_reply = lru_cache(maxsize=64)(partial(topics.may_reply, settings.mqtt))
+        self._admission.reconfigured(settings, transaction)
 
     def session_changed(self, generation: int, present: bool) -> None:
         """Record that a connection with the broker began, with or without the old session."""
@@ -182,7 +193,8 @@ class Intake:
     def refuse(self, arrival: Arrival, error: RequestError) -> None:
         """Record an arrival as refused with *error*, whatever it holds; one of a rule that is judged, too."""
         digest = None if arrival.message is None else digest_of(arrival.message)
-        address = self._address(arrival, digest, None, self._settings.mqtt.max_payload_bytes)
+        limit = self._settings.mqtt.max_payload_bytes
+        address = self._address(arrival, self._admission.caller(arrival), digest, None, limit)
         request_id = arrival.request_id or _new_id()
         self._ledger.requests.malformed(arrival, error, request_id, address)
         if arrival.on_stored is not None:
@@ -262,12 +274,15 @@ class Intake:
                 f"rule {arrival.rule} made a request that is not valid: {error.details}",
             )
         request_id = given or _new_id()
-        address = self._address(arrival, digest, request, limit, error.reply_topic if error else None)
-        return _Parsed(arrival, packet, address, request_id, given is not None, request, error)
+        caller = self._admission.caller(arrival)
+        reply_topic = error.reply_topic if error else None
+        address = self._address(arrival, caller, digest, request, limit, reply_topic)
+        return _Parsed(arrival, caller, packet, address, request_id, given is not None, request, error)
 
     def _address(
         self,
         arrival: Arrival,
+        caller: Caller,
         digest: bytes | None,
         request: Request | None,
         limit: int,
@@ -278,9 +293,15 @@ class Intake:
         if origin is not None:
             # Who calls a webhook waits for the reply; else the message was not meant for us.
             topic = self._settings.mqtt.task_start_reply_topic if arrival.on_reply is None else None
-            return Address(origin.payload, entered, reply_topic=topic, expires_at=origin.expires_at)
+            return Address(
+                origin.payload,
+                entered,
+                reply_topic=topic,
+                expires_at=origin.expires_at,
+                identity=caller.identity,
+            )
         if message is None:
-            return Address(arrival.payload[:limit], entered)
+            return Address(arrival.payload[:limit], entered, identity=caller.identity)
         session, _ = self._connections.get(message.generation, (self._session, False))
         expires_at = None
         if message.expiry_seconds is not None:
@@ -293,6 +314,7 @@ class Intake:
             session,
             self._reply_topic([topic for topic in asked if topic]),
             expires_at,
+            caller.identity,
         )
 
     def _reply_topic(self, asked: Iterable[str]) -> str:
@@ -310,44 +332,61 @@ class Intake:
         return self._settings.mqtt.task_start_reply_topic
 
     def _record(self, one: _Parsed, holders: Holders) -> OpenRequest | None:
-        ledger = self._ledger
-        request = one.request
-        if request is None:
-            error = one.error or RequestError("internal_error", "Internal error", "the request was not read")
-            self._place(one, ledger.requests.malformed(one.arrival, error, one.request_id, one.address))
+        ledger, request = self._ledger, one.request
+        holder = holders.of(one.request_id) if request is not None else None
+        refusal = self._admission.turned_away(one.caller)
+        if refusal is None and request is not None and holder is not None and _repeats(one, request, holder):
+            self._repeat(one, request, holder)
             return None
-        holder = holders.of(one.request_id)
-        if holder is not None and holder.fingerprint != request.fingerprint:
-            conflict = duplicates.conflict(one.request_id)
-            delivery = ledger.requests.malformed(one.arrival, conflict, one.request_id, one.address, request)
+        refusal = refusal or self._refusal(one, holder)
+        if refusal is not None or request is None:
+            error = refusal or RequestError("internal_error", "Internal error", "the request was not read")
+            delivery = ledger.requests.malformed(one.arrival, error, one.request_id, one.address, request)
             self._place(one, delivery)
-            return None
-        if holder is not None:
-            # A repetition gets the reply of the request it repeats, at the end only if that waits for it.
-            wait = request.wait if holder.waits else "started"
-            delivery = ledger.requests.repeated(
-                one.arrival,
-                holder.row,
-                one.request_id,
-                one.address,
-                wait,
-                wants_decision=holder.waits and wait == "started",
-            )
-            self._place(one, delivery)
-            answer = holder.final_answer or (holder.answer if wait == "started" else None)
-            opened = ledger.requests.open.get(holder.row) or ledger.requests.finishing.get(holder.row)
-            if answer is not None:
-                ledger.deliveries.answer(delivery, holder.row, one.request_id, answer, "repeated")
-            elif opened is not None:
-                opened.deliveries.append(delivery)
+            self._count(one, error.code)
             return None
         opened = ledger.requests.received(one.arrival, request, one.request_id, one.address)
         self._place(one, opened.deliveries[-1])
+        self._count(one, "accepted")
         late = self._too_late(opened, request)
         if late is not None:
             ledger.requests.refused(opened, late)
         holders.add(opened, request.fingerprint)
         return None if late is not None else opened
+
+    def _refusal(self, one: _Parsed, holder: Holder | None) -> RequestError | None:
+        """Return why a request that is none from before is refused as it comes; None if it is not."""
+        refusal = self._admission.counted(one.caller, one.arrival.received_at)
+        if refusal is None and holder is not None:
+            refusal = duplicates.conflict(one.request_id)
+        if refusal is not None or one.request is None:
+            return refusal or one.error
+        return self._admission.forbids(one.caller, one.request)
+
+    def _repeat(self, one: _Parsed, request: Request, holder: Holder) -> None:
+        """Record a repetition: it gets the reply of what it repeats, at the end only if that waits for it."""
+        ledger = self._ledger
+        wait = request.wait if holder.waits else "started"
+        delivery = ledger.requests.repeated(
+            one.arrival,
+            holder.row,
+            one.request_id,
+            one.address,
+            wait,
+            wants_decision=holder.waits and wait == "started",
+        )
+        self._place(one, delivery)
+        self._count(one, "repeated")
+        answer = holder.final_answer or (holder.answer if wait == "started" else None)
+        opened = ledger.requests.open.get(holder.row) or ledger.requests.finishing.get(holder.row)
+        if answer is not None:
+            ledger.deliveries.answer(delivery, holder.row, one.request_id, answer, "repeated")
+        elif opened is not None:
+            opened.deliveries.append(delivery)
+
+    def _count(self, one: _Parsed, outcome: str) -> None:
+        if one.caller.identity is not None:
+            self._turn.after(self._turn.counting.asked, one.caller.identity, outcome)
 
     def _place(self, one: _Parsed, delivery: Delivery) -> None:
         packets = self._packets.get(one.address.session or 0)
@@ -369,6 +408,12 @@ class Intake:
         if opened.expires_at is not None and opened.expires_at <= opened.received_at:
             return RequestError("expired", "Request expired", "expiresAt had passed when the request arrived")
         return None
+
+
+def _repeats(one: _Parsed, request: Request, holder: Holder) -> bool:
+    """Return whether a request is the one that holds its id; another sender's is another one."""
+    ours = holder.identity is None or one.caller.owns(holder.identity)
+    return ours and holder.fingerprint == request.fingerprint
 
 
 def _new_id() -> str:

@@ -13,7 +13,7 @@ from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 
 def conflict(request_id: str) -> RequestError:
-    """Return the refusal of a request whose id another one holds that means something else."""
+    """Return the refusal of a request whose id another one holds, of another content or sender."""
     return RequestError(
         "request_id_conflict",
         "Request id already used",
@@ -32,6 +32,7 @@ class Holder:
         waits: Whether it asked for a reply at the end of the executions.
         answer: Its reply, None while there is none.
         final_answer: Its reply at the end, None while there is none.
+        identity: Whose request it is; None: nobody was told apart when it came.
     """
 
     row: int
@@ -39,6 +40,7 @@ class Holder:
     waits: bool
     answer: str | None = None
     final_answer: str | None = None
+    identity: str | None = None
 
 
 class Holders:
@@ -67,12 +69,13 @@ class Holders:
         """Return the request that holds *request_id*, None if there is none."""
         if request_id in self._new:
             opened, fingerprint = self._new[request_id]
-            holder = Holder(opened.id, fingerprint, opened.request.wait == "finished")
+            waits = opened.request.wait == "finished"
+            holder = Holder(opened.id, fingerprint, waits, identity=opened.identity)
         elif request_id in self._rows:
             row = self._rows[request_id]
             final = row["reply"] if row["state"] == "refused" else row["final_reply"]
             waits = validation.reread(row["document"]).wait == "finished"
-            holder = Holder(row["id"], row["fingerprint"], waits, row["reply"], final)
+            holder = Holder(row["id"], row["fingerprint"], waits, row["reply"], final, row["identity"])
         else:
             return None
         # It may have been answered, or have released its id, earlier in this turn.

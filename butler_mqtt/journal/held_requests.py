@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, func, select, text
 
 from butler_mqtt.domain.states import RUN_OPEN, RunState, move
-from butler_mqtt.journal.tables import notes, outbox, requests, rule_windows
+from butler_mqtt.journal.tables import alerts, notes, outbox, requests, rule_windows
 
 #: `PRAGMA user_version` of a copy made by `requests backup`; that of a journal in use is 0.
 COPY_MARK = 1
@@ -35,6 +35,7 @@ KINDS = frozenset({HELD, WAS_HELD, CANCELLING})
 
 #: Reason for which the messages of held requests are not published.
 RESTORED = "a backup was restored: it may have been published already"
+RESTORED_ALERT = "a backup was restored: it may have been sent already"
 #: Details of a run that was between intent and outcome.
 IN_DOUBT = (
     "a backup was restored that was made between the start and its outcome: see the task in the QMC, "
@@ -125,6 +126,11 @@ def hold(connection: Connection, now: int) -> int:
         connection.execute(text(_GIVE_UP), values)
     connection.execute(
         outbox.update().where(outbox.c.quarantined_at.is_(None)).values(quarantined_at=now, reason=RESTORED)
+    )
+    connection.execute(
+        alerts.update()
+        .where(alerts.c.sent_at.is_(None), alerts.c.quarantined_at.is_(None))
+        .values(quarantined_at=now, reason=RESTORED_ALERT)
     )
     # Messages that waited to become one request: most likely they did so after the backup.
     connection.execute(rule_windows.delete())

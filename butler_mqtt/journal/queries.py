@@ -6,8 +6,21 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, literal_column, or_, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    union_all,
+)
 
+from butler_mqtt.domain.senders import UNKNOWN
 from butler_mqtt.journal.held_requests import is_dead_letter, not_held
 from butler_mqtt.journal.tables import deliveries, outbox, process_starts, requests, runs, sessions, starts
 
@@ -27,7 +40,7 @@ def read_rows(connection: Connection, query: Select[Any]) -> list[Row]:
 # compiled again each time, which costs more than the query. One value alone needs no array, which is
 # twice as quick.
 _HOLDERS = """
-    SELECT id, request_id, fingerprint, document, state, reply, final_reply FROM requests
+    SELECT id, request_id, fingerprint, document, state, reply, final_reply, identity FROM requests
     WHERE request_id {} AND holds_id IS 1
 """
 _KNOWN_EXECUTIONS = """
@@ -53,6 +66,12 @@ def has_id(request_id: str) -> ColumnElement[bool]:
     """Return the condition that a request has that id, holding it or not, as the two indexes have it."""
     named = requests.c.request_id == request_id
     return or_(and_(named, requests.c.holds_id.is_(True)), and_(named, requests.c.holds_id.is_(False)))
+
+
+def owned_by(identity: str) -> ColumnElement[bool]:
+    """Return the condition that a request is one of a sender's own; see `domain.senders.owns`."""
+    own = requests.c.identity == identity
+    return or_(own, requests.c.identity.is_(None)) if identity == UNKNOWN else own
 
 
 def newest_time(connection: Connection) -> int | None:
@@ -198,8 +217,8 @@ def starts_served(connection: Connection) -> Sequence[Row]:
 
 def starts_with_requests() -> Select[Any]:
     """Return the query for starts, in the order decided, each with what it needs of its request."""
-    columns = tuple(requests.c[name] for name in ("request_id", "expires_at", "document", "door", "rule"))
-    query = select(starts, *columns)
+    of_request = ("request_id", "expires_at", "document", "door", "rule", "identity")
+    query = select(starts, *(requests.c[name] for name in of_request))
     return query.join(requests, requests.c.id == starts.c.request).where(not_held()).order_by(starts.c.id)
 
 
@@ -224,6 +243,23 @@ def known_executions(connection: Connection, execution_ids: Collection[str]) -> 
     """Return the run of each of these executions that the journal knows."""
     rows = _listed(connection, _KNOWN_EXECUTIONS, execution_ids)
     return {row["execution_id"]: row["id"] for row in rows}
+
+
+def times_of(connection: Connection, identity: str, *, since: int, limit: int) -> list[int]:
+    """Return when the last requests of a sender came, oldest first, without those refused as too many."""
+    query = union_all(
+        *(
+            select(requests.c.received_at).where(
+                part,
+                requests.c.received_at > since,
+                requests.c.identity == identity,
+                func.coalesce(requests.c.code, "") != "rate_limited",
+            )
+            for part in (IS_OPEN, requests.c.closed_at.isnot(None))
+        )
+    )
+    newest = query.order_by(query.selected_columns.received_at.desc()).limit(limit)
+    return list(connection.execute(newest).scalars())[::-1]
 
 
 def newest_session(connection: Connection) -> int:

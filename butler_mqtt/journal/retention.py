@@ -89,6 +89,11 @@ DELETE FROM lives WHERE id IN (
   SELECT id FROM lives WHERE began_at < ? AND id < (SELECT max(id) FROM lives) LIMIT ?)
 """
 
+_DELETE_ALERTS = """
+DELETE FROM alerts WHERE id IN (
+  SELECT id FROM alerts WHERE quarantined_at < ? AND quarantined_at IS NOT NULL LIMIT ?)
+"""
+
 _log = logging.getLogger("butler_mqtt.retention")
 
 
@@ -202,6 +207,7 @@ class Retention:
                 return True
         step.delete(_DELETE_SESSIONS, cutoff, MAX_DELETED)
         step.delete(_DELETE_PROCESS_STARTS, cutoff, MAX_DELETED)
+        step.delete(_DELETE_ALERTS, cutoff, MAX_DELETED)
         self._end_sweep()
         self._due = began + self._pace.between_sweeps_seconds
         return False

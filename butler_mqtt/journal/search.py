@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from butler_mqtt.journal import task_rows
 from butler_mqtt.journal.held_requests import is_dead_letter, is_held
-from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, planned
+from butler_mqtt.journal.queries import BY_ID, IS_OPEN, NOT_PLANNED, has_id, owned_by, planned
 from butler_mqtt.journal.read_only import ReadOnlyJournal
 from butler_mqtt.journal.request_rows import RequestRows, read
 from butler_mqtt.journal.tables import outbox, requests, runs, starts
@@ -80,7 +80,9 @@ class Filters:
     which nothing began. `task` is an id or a name
     without regard to case, `tag` one the sender asked for. `since` (inclusive)
     and `until` (exclusive) are milliseconds since 1970 of the arrival. `code`
-    is that of the request or of one of its starts. `rule` made the request.
+    is that of the request or of one of its starts. `sender` is where it came from, or
+    what its body says where nobody was told apart; `stated` is what its body says in any
+    case. `owner` is the identity whose requests alone are shown. `rule` made the request.
     """
 
     states: tuple[str, ...] = ()
@@ -93,6 +95,8 @@ class Filters:
     code: str | None = None
     dead_letters: bool = False
     held: bool = False
+    stated: str | None = None
+    owner: str | None = None
     rule: str | None = None
 
 
@@ -265,7 +269,12 @@ def _of_the_request(filters: Filters) -> list[ColumnElement[bool] | TextClause]:
     if filters.until is not None:
         conditions.append(requests.c.received_at < filters.until)
     if filters.sender is not None:
-        conditions.append(requests.c.sender == filters.sender)
+        stated = and_(requests.c.identity.is_(None), requests.c.sender == filters.sender)
+        conditions.append(or_(requests.c.identity == filters.sender, stated))
+    if filters.stated is not None:
+        conditions.append(requests.c.sender == filters.stated)
+    if filters.owner is not None:
+        conditions.append(owned_by(filters.owner))
     if filters.door is not None:
         conditions.append(requests.c.door == filters.door)
     if filters.rule is not None:

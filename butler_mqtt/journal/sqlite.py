@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,7 +32,7 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import WriteBatch
 
 #: The newest format; `migrations/versions` holds the way to it.
-FORMAT = "0009"
+FORMAT = "0010"
 
 #: The first with UPDATE … FROM.
 OLDEST_SQLITE = (3, 33)
@@ -358,8 +359,14 @@ def writing_engine(path: Path, log: LogSizes | None = None) -> Engine:
     return engine
 
 
+@lru_cache(maxsize=8)
 def reading_engine(path: Path) -> Engine:
-    """Return an engine that reads the journal at *path*, also while a daemon writes it."""
+    """
+    Return an engine that reads the journal at *path*, also while a daemon writes it.
+
+    One for each path: it keeps no connection, but its queries as they were compiled, which takes longer
+    than most of them.
+    """
     return create_engine(
         URL.create("sqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"}),
         poolclass=NullPool,
@@ -370,14 +377,11 @@ def reading_engine(path: Path) -> Engine:
 @contextmanager
 def reading(path: Path) -> Iterator[Transaction]:
     """Read the journal at *path*, also while it is being written; raises JournalError."""
-    engine = reading_engine(path)
     try:
-        with engine.connect() as transaction:
+        with reading_engine(path).connect() as transaction:
             yield transaction
     except DBAPIError as error:
         raise journal_error(path, error) from error
-    finally:
-        engine.dispose()
 
 
 def highest_ids(connection: Connection) -> dict[str, int]:

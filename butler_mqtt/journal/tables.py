@@ -35,7 +35,9 @@ sessions = Table(
 
 #: What a sender asked; `holds_id` is false where a repetition is a real retry. `reply` is for those who
 #: wait until it is decided, `final_reply` for those who wait until the executions ended. `tags` is the
-#: document's list of tags, for searching; `rule` the rule that made the request of a message.
+#: document's list of tags, for searching; `rule` the rule that made the request of a message. `sender` is
+#: what the body says; `identity` is where the request came from, NULL when no senders were configured
+#: (`domain.senders`).
 requests = Table(
     "requests",
     metadata,
@@ -56,6 +58,7 @@ requests = Table(
     Column("reply", Text),
     Column("final_reply", Text),
     Column("tags", Text, Computed("json_extract(document, '$.tag')", persisted=True)),
+    Column("identity", Text),
     Column("rule", Text),
 )
 # Two that share the requests: an index of all would be one more page to write with each.
@@ -74,7 +77,7 @@ Index(
 Index("requests_closed", requests.c.closed_at, sqlite_where=requests.c.closed_at.isnot(None))
 # All that lists are filtered by, so that a search reads a tenth of the file at most; in two, of which that of
 # open requests is short. The time of closing, so that SQLite need not read the row for the condition.
-_SEARCHED = ("received_at", "state", "door", "code", "sender", "closed_at")
+_SEARCHED = ("received_at", "state", "door", "code", "sender", "identity", "closed_at")
 Index("requests_open", *(requests.c[name] for name in _SEARCHED), sqlite_where=requests.c.closed_at.is_(None))
 Index(
     "requests_search",
@@ -334,3 +337,53 @@ notes = Table(
 )
 Index("notes_by_request", notes.c.request, sqlite_where=notes.c.request.isnot(None))
 Index("notes_by_run", notes.c.run, sqlite_where=notes.c.run.isnot(None))
+
+#: Alerts, one row for each target. One with `sent_at` stays until another one about the same may be sent, one
+#: with `quarantined_at` was set aside for `reason`. `content` is a `domain.alert.Alert`.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("due_at", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text),
+    Column("sent_at", Integer),
+    Column("quarantined_at", Integer),
+)
+Index("alerts_set_aside", alerts.c.quarantined_at, sqlite_where=alerts.c.quarantined_at.isnot(None))
+
+#: What is wrong at present and has been alerted: a task that fails, by its id, a neighbour out of reach.
+alert_conditions = Table(
+    "alert_conditions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("subject", Text, nullable=False, unique=True),
+    Column("since", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+)
+
+#: What alerts say of a task, and select it by, as it was read last: executions that go on do not show it.
+alert_tasks = Table(
+    "alert_tasks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("task_id", Text, nullable=False, unique=True),
+    Column("content", Text, nullable=False),
+)
+
+#: Tasks of `alerts.overdue`: since when each has not succeeded, and since when that has been too long.
+overdue_tasks = Table(
+    "overdue_tasks",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("entry", Text, nullable=False),
+    Column("task_id", Text, nullable=False),
+    Column("counted_from", Integer, nullable=False),
+    Column("overdue_at", Integer),
+)
+Index("overdue_tasks_by_entry", overdue_tasks.c.entry, overdue_tasks.c.task_id, unique=True)

@@ -14,12 +14,17 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select, text
 
+from butler_mqtt.domain.senders import owns
 from butler_mqtt.journal.queries import NOT_PLANNED, Row, read_rows
 from butler_mqtt.journal.sqlite import reading
 from butler_mqtt.journal.tables import requests, runs, starts
 
 #: Starts of a task that are read: those that a tag is looked for in, and that say what is usual.
 LAST_STARTS = 20
+#: Starts of a task among which those of one sender are looked for, so that a page costs the same for all.
+OWN_AMONG = 200
+
+_OF_START = ("request", "task_name", "kinds", "state", "run", "execution_id", "code")
 
 #: Distinct tasks by jumping from one to the next, each with the name that it had when it was seen last.
 NAMES = text(
@@ -44,7 +49,9 @@ class TaskRows:
     starts: tuple[Row, ...]
 
 
-def page(path: Path, limit: int, *, tag: str | None, after: str | None) -> list[TaskRows] | None:
+def page(
+    path: Path, limit: int, *, tag: str | None, after: str | None, owner: str | None = None
+) -> list[TaskRows] | None:
     """
     Return tasks in the order of their names.
 
@@ -53,24 +60,27 @@ def page(path: Path, limit: int, *, tag: str | None, after: str | None) -> list[
         limit: How many at most.
         tag: Only those that a request which named this tag selected, among their last starts.
         after: Only those behind the task of this id.
+        owner: Only what requests of this identity started, among the last 200 starts of each task.
 
     Returns:
-        None when no task has the id *after*.
+        None when no such task has the id *after*.
 
     Raises:
         JournalError: The journal cannot be read.
     """
     with reading(path) as connection:
         names: dict[str, str] = dict(connection.execute(NAMES).all())
-        if after is not None and after not in names:
+        if after is not None and (after not in names or not _last_starts(connection, after, owner)):
             return None
         ordered = sorted(names, key=lambda task: _place(task, names))
         if after is not None:
             ordered = ordered[ordered.index(after) + 1 :]
         found: list[TaskRows] = []
-        for rows in _each(connection, ordered, names):
+        for rows in _each(connection, ordered, names, owner):
             if len(found) == limit:
                 break
+            if owner is not None and not rows.starts:
+                continue
             if tag is None or any(_names_tag(start, tag) for start in rows.starts):
                 found.append(rows)
         return found
@@ -90,17 +100,18 @@ def _place(task: str, names: dict[str, str]) -> tuple[str, str]:
     return names[task].casefold(), task
 
 
-def _each(connection: Connection, tasks: Sequence[str], names: dict[str, str]) -> Iterator[TaskRows]:
+def _each(
+    connection: Connection, tasks: Sequence[str], names: dict[str, str], owner: str | None
+) -> Iterator[TaskRows]:
     for task in tasks:
-        yield TaskRows(task, names[task], _last_starts(connection, task))
+        yield TaskRows(task, names[task], _last_starts(connection, task, owner))
 
 
-def _last_starts(connection: Connection, task_id: str) -> tuple[Row, ...]:
+def _last_starts(connection: Connection, task_id: str, owner: str | None = None) -> tuple[Row, ...]:
     query = (
         select(
-            starts,
+            *(starts.c[name] for name in _OF_START),
             runs.c.state.label("run_state"),
-            runs.c.intended_at,
             runs.c.result,
             runs.c.node,
             runs.c.started_at,
@@ -110,16 +121,19 @@ def _last_starts(connection: Connection, task_id: str) -> tuple[Row, ...]:
             runs.c.ended_at,
             requests.c.request_id,
             requests.c.received_at,
-            requests.c.sender,
             requests.c.tags,
+            requests.c.identity,
         )
         .join(requests, requests.c.id == starts.c.request)
         .outerjoin(runs, runs.c.id == starts.c.run)
         .where(starts.c.task_id == task_id, NOT_PLANNED)
         .order_by(starts.c.request.desc())
-        .limit(LAST_STARTS)
+        .limit(LAST_STARTS if owner is None else OWN_AMONG)
     )
-    return tuple(read_rows(connection, query))
+    rows = read_rows(connection, query)
+    if owner is not None:
+        rows = [row for row in rows if owns(owner, row["identity"])][:LAST_STARTS]
+    return tuple(rows)
 
 
 def _names_tag(start: Row, tag: str) -> bool:

@@ -26,8 +26,10 @@ MOST = 20_000
 CLOSED = "closed_at IS NOT NULL"
 _BOTH = ("closed_at IS NULL", CLOSED)
 _FIRST = "SELECT min(id) FROM requests WHERE {} AND received_at >= ?"
+# A sender is where a request came from; where that is no sender of the configuration, what it says of itself.
 _SENDERS = """
-    SELECT sender, received_at / 86400000, count(*), min(received_at), max(received_at)
+    SELECT coalesce(nullif(identity, 'unknown'), sender), received_at / 86400000,
+        count(*), min(received_at), max(received_at)
     FROM requests WHERE {} AND received_at >= ? GROUP BY 1, 2
 """
 _TAGS = """
@@ -54,8 +56,11 @@ _NAMES = """
     SELECT value, (SELECT task_name FROM starts WHERE task_id = value AND state <> 'planned'
     ORDER BY request DESC LIMIT 1) FROM json_each(?)
 """
+_RULES = """
+    SELECT rule, started + unmatched + coalesced + failed + error, error + failed, matched_at FROM rule_counts
+"""
 _LAST_USES = """
-    SELECT id, request_id, received_at, sender, door FROM requests
+    SELECT id, request_id, received_at, coalesce(nullif(identity, 'unknown'), sender), door FROM requests
     WHERE id IN (SELECT value FROM json_each(?))
 """
 
@@ -100,6 +105,15 @@ class SenderUse:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleUse:
+    """Since a rule was first seen: messages judged, those that could not be, and the last match, if any."""
+
+    messages: int
+    errors: int
+    matched_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class LastUse:
     """The request that used something last: its id, when it arrived, its sender and door."""
 
@@ -115,7 +129,8 @@ class Usage:
     What requests used since `since` (milliseconds since 1970).
 
     `asked` are the tags and values of custom properties of requests and stages,
-    `not_found` the selectors that found nothing. `dropped`: so many of these were
+    `not_found` the selectors that found nothing; `rules` are counted from when they were
+    first seen. `dropped`: so many of these were
     too many to keep, those used longest ago.
     """
 
@@ -125,6 +140,7 @@ class Usage:
     not_found: list[SelectorUse] = field(default_factory=list)
     tasks: dict[str, TaskUse] = field(default_factory=dict)
     senders: dict[str, SenderUse] = field(default_factory=dict)
+    rules: dict[str, RuleUse] = field(default_factory=dict)
     dropped: int = 0
 
 
@@ -147,6 +163,7 @@ class UsageReader(ReadOnlyJournal):
                 _add_senders(connection, usage)
                 _add_selectors(connection, usage, first, most)
                 _add_starts(connection, usage, first)
+            usage.rules = {name: RuleUse(*more) for name, *more in _rows(connection, _RULES)}
         return usage
 
     def last_uses(self, rows: Sequence[int]) -> dict[int, LastUse]:

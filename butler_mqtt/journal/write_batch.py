@@ -42,6 +42,10 @@ _ORDER: Sequence[Table] = (
     tables.rule_packets,
     tables.rule_windows,
     tables.rule_counts,
+    tables.alerts,
+    tables.alert_conditions,
+    tables.alert_tasks,
+    tables.overdue_tasks,
 )
 
 #: Rows of one statement, of which some may be empty; few sizes, so that the driver's cache holds all.

@@ -133,6 +133,7 @@ class Deliveries:
     def dead_letter(self, publication: Publication, reason: str) -> None:
         """Record that a message is a dead letter: the broker does not take it, for *reason*."""
         self._turn.unit.update(tables.outbox, publication.id, quarantined_at=now_ms(), reason=reason)
+        self._turn.alerting.undeliverable(publication, reason)
         _log.error(
             "request %s: a message for %s cannot be published: %s; it is a dead letter now: fix the cause, "
             "then butler-mqtt requests resend",

@@ -49,6 +49,11 @@ class Incidents:
         if decision.denied:
             self._turn.after(_log_denied, opened, decision.denied)
 
+    def denied(self, starts: Sequence[OpenStart]) -> None:
+        """Report that *starts* may not begin any more, when their turn has come."""
+        for start in starts:
+            self._turn.after(_log_denied_late, start)
+
     def moved(self, starts: Sequence[OpenStart]) -> None:
         """Report *starts* that came to nothing after the reply to their request; for others `closed` does."""
         self._gather(
@@ -86,7 +91,7 @@ def _log_decision(opened: OpenRequest, decision: Decision) -> None:
         "request %s (%s)%s: selectors: %s; tasks to start: %s: %s; "
         "not allowed: %s; selectors that found none: %s",
         opened.request_id,
-        asked_by(opened.door, opened.request.sender, opened.rule),
+        asked_by(opened.door, opened.sender, opened.rule),
         ", a dry run" if opened.request.dry_run else "",
         len(opened.request.selectors),
         len(decision.tasks),
@@ -104,7 +109,7 @@ def _log_not_found(opened: OpenRequest, selectors: Sequence[Selector]) -> None:
     _log.warning(
         "request %s (%s): no task found for %s",
         opened.request_id,
-        asked_by(opened.door, opened.request.sender, opened.rule),
+        asked_by(opened.door, opened.sender, opened.rule),
         _some([_selector(one) for one in selectors], len(selectors)),
         extra={"action": "selector_not_found", "request_id": opened.request_id},
     )
@@ -112,11 +117,22 @@ def _log_not_found(opened: OpenRequest, selectors: Sequence[Selector]) -> None:
 
 def _log_denied(opened: OpenRequest, tasks: Sequence[Task]) -> None:
     _log.warning(
-        "request %s (%s): not allowed by startTaskFilter.allowTask, or held back by allMustExist: %s",
+        "request %s (%s): not allowed by startTaskFilter.allowTask or by that of its sender, or held back by "
+        "allMustExist: %s",
         opened.request_id,
-        asked_by(opened.door, opened.request.sender, opened.rule),
+        asked_by(opened.door, opened.sender, opened.rule),
         _some([_task(one) for one in tasks], len(tasks)),
         extra={"action": "start_denied", "request_id": opened.request_id},
+    )
+
+
+def _log_denied_late(start: OpenStart) -> None:
+    _log.warning(
+        "request %s (%s): not allowed any more by startTaskFilter, or by what its sender may start: %s",
+        start.request_id,
+        asked_by(start.door, start.sender),
+        _task(start.task),
+        extra={"action": "start_denied", "request_id": start.request_id},
     )
 
 

@@ -24,6 +24,7 @@ class Asked(Protocol):
     door: str
     rule: str | None
     expires_at: int | None
+    identity: str | None
 
 
 class NewStarts:
@@ -77,14 +78,14 @@ class NewStarts:
             skip_if_running=self._skips(asked.request),
             reason=reason,
             door=asked.door,
-            sender=asked.request.sender,
+            sender=asked.identity or asked.request.sender,
             stage=stage,
+            identity=asked.identity,
             rule=asked.rule,
         )
         if owner is not None:
             owner.starts.append(start)
-        if state is not StartState.PLANNED:
-            self._turn.after(self._turn.counting.start, state.value)
+        self._count(start)
         row: dict[str, Value] = {
             "id": start.id,
             "request": asked.id,
@@ -99,6 +100,12 @@ class NewStarts:
             row |= {"stage": stage.number, "reason": reason}
         self._turn.unit.insert(tables.starts, row)
         return start
+
+    def _count(self, start: OpenStart) -> None:
+        if start.state is not StartState.PLANNED:
+            self._turn.after(self._turn.counting.start, start.state.value)
+        if start.state is StartState.DENIED:
+            self._turn.after(self._turn.counting.denied, start.identity)
 
     def _skips(self, request: Request) -> bool:
         return self._skip_if_running if request.if_running is None else request.if_running == "skip"

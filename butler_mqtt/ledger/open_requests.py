@@ -74,7 +74,9 @@ class OpenRequests:
         expires_at = to_ms(request.expires_at)
         if address.expires_at is not None:
             expires_at = address.expires_at if expires_at is None else min(expires_at, address.expires_at)
-        self._insert_request(identity, arrival, request_id, request, RequestState.RECEIVED, expires_at)
+        self._insert_request(
+            identity, arrival, request_id, request, RequestState.RECEIVED, address.identity, expires_at
+        )
         opened = OpenRequest(
             identity,
             request_id,
@@ -84,6 +86,7 @@ class OpenRequests:
             address.entered,
             expires_at,
             door=arrival.door,
+            identity=address.identity,
             rule=arrival.rule,
         )
         self.open[identity] = opened
@@ -107,7 +110,7 @@ class OpenRequests:
             # Kept for finding the cause; a sender that goes wrong must not fill the disk.
             address = address._replace(payload=address.payload[:BODY_BYTES])
             request = None
-        self._insert_request(identity, arrival, request_id, request, RequestState.REFUSED)
+        self._insert_request(identity, arrival, request_id, request, RequestState.REFUSED, address.identity)
         self._turn.unit.update(
             tables.requests,
             identity,
@@ -122,8 +125,9 @@ class OpenRequests:
             self._notes.cut(identity, size, BODY_BYTES)
         self._deliveries.answer(delivery, identity, request_id, answer, error.code)
         self._turn.after(self._refusals.recorded, identity, _bytes(answer, arrival, address, request))
-        by = asked_by(arrival.door, request.sender if request else None, arrival.rule)
-        self._turn.after(_log_refused, request_id, by, error)
+        sender = address.identity or (request.sender if request else None)
+        by = asked_by(arrival.door, sender, arrival.rule)
+        self._report_refused(request_id, by, error)
         return delivery
 
     def repeated(
@@ -184,8 +188,8 @@ class OpenRequests:
         self._close(opened, answer, error.code)
         self._answer_all(opened, answer, error.code)
         self._let_go(opened)
-        by = asked_by(opened.door, opened.request.sender, opened.rule)
-        self._turn.after(_log_refused, opened.request_id, by, error)
+        by = asked_by(opened.door, opened.sender, opened.rule)
+        self._report_refused(opened.request_id, by, error)
 
     def decided(self, opened: OpenRequest, decision: Decision) -> list[OpenStart]:
         """
@@ -310,12 +314,14 @@ class OpenRequests:
         request_id: str,
         request: Request | None,
         state: RequestState,
+        owner: str | None,
         expires_at: int | None = None,
     ) -> None:
         self._turn.unit.insert(
             tables.requests,
             {
                 "id": identity,
+                "identity": owner,
                 "request_id": request_id,
                 "holds_id": True,
                 "fingerprint": request.fingerprint if request else None,
@@ -339,6 +345,10 @@ class OpenRequests:
     def _move(self, opened: OpenRequest, state: RequestState) -> None:
         opened.state = move(opened.state, state, opened.request_id)
         self._turn.unit.update(tables.requests, opened.id, state=state)
+
+    def _report_refused(self, request_id: str, by: str, error: RequestError) -> None:
+        self._turn.after(_log_refused, request_id, by, error)
+        self._turn.alerting.refused(request_id, by, error.code, error.details)
 
 
 def _goes_on(opened: OpenRequest) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from butler_mqtt.clock import moment, now_ms, to_ms
 from butler_mqtt.contract import task_events
@@ -62,6 +62,7 @@ class Runs:
                 "server_date": to_ms(baseline.server_date),
             },
         )
+        self._turn.alerting.intended(task)
         for start in starts:
             start.run = identity
             self._turn.unit.update(tables.starts, start.id, run=identity)
@@ -172,7 +173,10 @@ class Runs:
         self._events.publish(
             kind, watch.task, watch.starts, watch.execution_id, **published, scriptLog=list(script_log)
         )
-        self._report(watch, state, published)
+        reason = ": ".join(str(published[name]) for name in ("reason", "message") if published.get(name))
+        if state in _NOT_WELL:
+            self._incidents.execution_failed(watch, _NOT_WELL[state], reason)
+        self._turn.alerting.execution_ended(watch, execution, state, reason, script_log)
         for start in watch.starts:
             start.outcome = execution if start.owner is not None else None
         if state is StartState.UNKNOWN:
@@ -180,13 +184,6 @@ class Runs:
             self._starts.move(watch.starts, state, "outcome_unknown", details)
         else:
             self._starts.move(watch.starts, state)
-
-    def _report(self, watch: Watch, state: StartState, outcome: Mapping[str, object]) -> None:
-        """Have an execution that did not succeed logged; *outcome* as in its event."""
-        how = _NOT_WELL.get(state)
-        if how is not None:
-            reasons = [str(outcome[name]) for name in ("reason", "message") if outcome.get(name)]
-            self._incidents.execution_failed(watch, how, ": ".join(reasons))
 
     def _move(self, run: Run, state: RunState) -> None:
         run.state = move(run.state, state, run.id)

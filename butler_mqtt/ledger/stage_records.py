@@ -81,6 +81,7 @@ class StageRecords:
             opened.door,
             opened.expires_at,
             to_ms(request.not_before),
+            identity=opened.identity,
             rule=opened.rule,
         )
         opened.staged = staged

@@ -83,11 +83,14 @@ class Starts:
             self._turn.unit.update(tables.starts, start.id, cancelled_by=cancel)
 
     def denied(self, starts: Sequence[OpenStart]) -> None:
-        """Record that the allow-list does not let *starts* be started any more, when their stage begins."""
+        """Record that the gates do not let *starts* begin any more, when their turn has come."""
         for start in starts:
-            message = "the allow-list does not let the task be started any more"
-            self._events.publish("failed", start.task, [start], code="all_denied", message=message)
+            if start.state is StartState.WAITING:  # else the reply says it
+                message = "startTaskFilter, or what its sender may start, does not allow the task any more"
+                self._events.publish("failed", start.task, [start], code="all_denied", message=message)
+            self._turn.after(self._turn.counting.denied, start.identity)
         if starts:
+            self._incidents.denied(starts)
             self.move(starts, StartState.DENIED)
 
     def skipped_ended(self, starts: Sequence[OpenStart], state: StartState) -> None:
@@ -148,6 +151,7 @@ class Starts:
             )
         if state in NOT_STARTED:
             self._incidents.moved(waiting)
+            self._turn.alerting.not_started(waiting, state)
         self._settle(starts)
         for owner in {start.owner.id: start.owner for start in starts if start.owner is not None}.values():
             self._requests.reply_if_decided(owner)

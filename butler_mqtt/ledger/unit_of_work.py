@@ -9,6 +9,7 @@ from typing import Protocol
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import Table, WriteBatch
+from butler_mqtt.ledger.alert_hooks import AlertHooks, NoAlerts
 
 
 class Counting(Protocol):
@@ -29,8 +30,17 @@ class Counting(Protocol):
     def posted(self, seconds: float) -> None:
         """Count a POST that is submitted, *seconds* after its oldest request came."""
 
+    def asked(self, sender: str | None, outcome: str) -> None:
+        """Count a request of a sender: accepted, repeated, or why it was refused as it came."""
+
+    def denied(self, sender: str | None) -> None:
+        """Count a task that a request of a sender may not start."""
+
     def rule_message(self, rule: str, outcome: str) -> None:
         """Count what a rule made of a message."""
+
+    def alert(self, target: str, outcome: str) -> None:
+        """Count an alert that a target took or did not take."""
 
 
 class NotCounting:
@@ -51,7 +61,16 @@ class NotCounting:
     def posted(self, seconds: float) -> None:
         """Do nothing."""
 
+    def asked(self, sender: str | None, outcome: str) -> None:
+        """Do nothing."""
+
+    def denied(self, sender: str | None) -> None:
+        """Do nothing."""
+
     def rule_message(self, rule: str, outcome: str) -> None:
+        """Do nothing."""
+
+    def alert(self, target: str, outcome: str) -> None:
         """Do nothing."""
 
 
@@ -66,6 +85,8 @@ class UnitOfWork:
 
     def __init__(self, counting: Counting | None = None) -> None:
         self.counting = counting or NotCounting()
+        #: Told what may be worth an alert.
+        self.alerting: AlertHooks = NoAlerts()
         self._last: dict[str, int] = {}
         #: That of the turn, for what is read or written at once.
         self.transaction: Transaction

@@ -48,7 +48,7 @@ class _Session:
 
 class Door:
     """
-    The subscription to `taskStartTopic`.
+    The subscription to `taskStartTopic` and to the topics of senders.
 
     All callables are called on the network thread (`on_state(STOPPED)` on the
     caller's of `stop`), must return at once and should not raise.
@@ -149,6 +149,10 @@ class Door:
             session.client.ack(packet_id, 1)
             session.proof.acknowledged()
 
+    def reconfigured(self, mqtt: settings.MqttSettings) -> None:
+        """Let requests arrive on other topics, without a new connection; called from another thread."""
+        self._subscription.reconfigured(mqtt)
+
     def stop(self, timeout: float = 5.0) -> None:
         """
         Publish `offline`, disconnect and end the thread, within *timeout* seconds.
@@ -204,6 +208,8 @@ class Door:
             sent = self._presence.refresh(self._session.client) if self.ready else None
             if sent is not None:
                 self._hangups.sent(sent)
+            if self.ready and self._subscription.outdated:
+                self._hangups.sent(self._subscription.send(self._session.client, with_status=False))
         if self._subscription.overdue:
             self._subscription.end()
             self._connection.leave(f"the broker did not answer SUBSCRIBE within {SUBACK_SECONDS:.0f} s")
@@ -256,6 +262,8 @@ class Door:
         if refusal is not None:
             self._connection.leave(refusal, refused=True)
             return
+        if self.ready:
+            return  # of other topics than before
         if not self._subscription.sees_status(reasons):
             self._status_wait.hurry()
         if not self._status_wait.going_on:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from butler_mqtt.mqtt.connack import ConnackForm
 from butler_mqtt.mqtt.oversize import PacketFilter, PacketLimit, ProtocolError
-from butler_mqtt.mqtt.websocket import LATER, Place, WebSocket
+from butler_mqtt.mqtt.websocket_place import Place
+
+if TYPE_CHECKING:
+    from butler_mqtt.mqtt.websocket import WebSocket
 
 #: Bytes asked of the system at once; paho asks for a byte or two at a time.
 READ_AHEAD = 1 << 16
+#: Nothing can be read, or written, now.
+LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class PacketSocket:
@@ -51,8 +56,10 @@ class PacketSocket:
     def do_handshake(self) -> None:
         """Shake hands where TLS or websockets need it; close the socket if that fails: paho does not."""
         try:
-            if isinstance(self._sock, WebSocket | ssl.SSLSocket):
-                self._sock.do_handshake()
+            # A plain socket has none.
+            shake_hands = getattr(self._sock, "do_handshake", None)
+            if shake_hands is not None:
+                shake_hands()
         except BaseException:
             self._sock.close()
             raise
@@ -180,4 +187,9 @@ class SocketContext(ssl.SSLContext):
         """Wrap the connected *sock*; the handshake is left to `PacketSocket.do_handshake`."""
         if self._tls is not None:
             sock = self._tls.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
-        return PacketSocket(sock if self._place is None else WebSocket(sock, self._place), self._limit)
+        if self._place is None:
+            return PacketSocket(sock, self._limit)
+        # wsproto is a tenth of what the daemon loads at its start, and seldom needed.
+        from butler_mqtt.mqtt.websocket import WebSocket  # noqa: PLC0415
+
+        return PacketSocket(WebSocket(sock, self._place), self._limit)

@@ -21,7 +21,7 @@ from butler_mqtt import settings
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.oversize import MAX_PACKET, PacketLimit, ProtocolError
 from butler_mqtt.mqtt.packet_socket import PacketSocket, SocketContext
-from butler_mqtt.mqtt.websocket import Place
+from butler_mqtt.mqtt.websocket_place import Place
 
 logger = logging.getLogger("butler_mqtt.mqtt")
 

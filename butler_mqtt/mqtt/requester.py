@@ -142,14 +142,14 @@ class Requester:
         self.publish(json.dumps(document).encode(), properties)
         return ticket
 
-    def publish(self, payload: bytes, properties: Properties | None = None) -> None:
+    def publish(self, payload: bytes, properties: Properties | None = None, topic: str | None = None) -> None:
         """
-        Publish *payload* as it is on `taskStartTopic`, and wait until the broker has it.
+        Publish *payload* as it is on *topic*, else `taskStartTopic`, and wait until the broker has it.
 
         Raises:
             BrokerError: The broker refuses it, is lost, or has no subscriber for it.
         """
-        topic = self._mqtt.task_start_topic
+        topic = topic or self._mqtt.task_start_topic
         packet = self._client.publish(topic, payload, qos=1, properties=properties).mid
         self._turn_until(lambda: packet in self._confirmed, "PUBLISH")
         reason = self._confirmed.pop(packet)

@@ -20,15 +20,26 @@ SUBACK_SECONDS = 10.0
 
 class RequestSubscription:
     """
-    The subscription to `taskStartTopic` at QoS 1 and, beside it, to `statusTopic`.
+    The subscription to the topics of requests at QoS 1 and, beside them, to `statusTopic`.
 
-    For the network thread.
+    For the network thread, but for `reconfigured`.
     """
 
     def __init__(self, mqtt: settings.MqttSettings) -> None:
         self._mqtt = mqtt
+        #: Topics of requests as last subscribed to.
+        self._topics: tuple[str, ...] = ()
         self._with_status = False
         self._until: float | None = None
+
+    @property
+    def outdated(self) -> bool:
+        """Whether requests arrive on other topics than when `send` was called last."""
+        return self._topics != self._mqtt.start_topics
+
+    def reconfigured(self, mqtt: settings.MqttSettings) -> None:
+        """Use other topics from the next `send` on; called from another thread."""
+        self._mqtt = mqtt
 
     @property
     def overdue(self) -> bool:
@@ -39,24 +50,27 @@ class RequestSubscription:
         """
         Subscribe, whatever the session holds: it may be that of other settings.
 
+        Topics that were subscribed to before and are not any more are unsubscribed.
+
         Returns:
             What was sent, for people.
         """
-        task, status = self._mqtt.task_start_topic, self._mqtt.status_topic
-        self._with_status = with_status
+        mqtt = self._mqtt
+        gone = [topic for topic in self._topics if topic not in mqtt.start_topics]
+        self._topics, self._with_status = mqtt.start_topics, with_status
         self._until = time.monotonic() + SUBACK_SECONDS
-        both = 2 if with_status else 1
-        if self._mqtt.protocol_version != "5":
-            client.subscribe([(task, 1), (status, 0)][:both])
+        if gone:
+            client.unsubscribe(gone)
+        topics = [*self._topics, *([mqtt.status_topic] if with_status else [])]
+        if mqtt.protocol_version != "5":
+            client.subscribe([(topic, int(topic != mqtt.status_topic)) for topic in topics])
         else:
             # Without No Local for the status: brokers apply it by client id, so it would hide the very
             # daemon that is to be recognised.
-            wanted = [
-                (task, SubscribeOptions(1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)),
-                (status, SubscribeOptions(0, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE)),
-            ]
-            client.subscribe(wanted[:both])
-        return f"SUBSCRIBE to {' and '.join((task, status)[:both])}"
+            requests = SubscribeOptions(1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            status = SubscribeOptions(0, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE)
+            client.subscribe([(one, status if one == mqtt.status_topic else requests) for one in topics])
+        return f"SUBSCRIBE to {' and '.join(topics)}"
 
     def end(self) -> None:
         """Wait for no answer any more."""
@@ -71,17 +85,17 @@ class RequestSubscription:
             quiet: Say that they can at `debug` only.
         """
         self._until = None
-        topic = self._mqtt.task_start_topic
-        if reasons[0].value != 1:
-            granted = named(reasons[0]) if reasons[0].is_failure else f"QoS {reasons[0].value} instead of 1"
-            return (
-                f"the subscription to {topic} was answered with {granted}; "
-                f"the broker's ACL must let {login_name(self._mqtt)} read it at QoS 1"
-            )
+        for topic, reason in zip(self._topics, reasons, strict=False):
+            if reason.value != 1:
+                granted = named(reason) if reason.is_failure else f"QoS {reason.value} instead of 1"
+                return (
+                    f"the subscription to {topic} was answered with {granted}; "
+                    f"the broker's ACL must let {login_name(self._mqtt)} read it at QoS 1"
+                )
         logger.log(
             logging.DEBUG if quiet else logging.INFO,
             "Subscribed to %s at QoS 1",
-            topic,
+            ", ".join(self._topics),
             extra={"action": "mqtt_subscribed"},
         )
         return None
@@ -90,12 +104,12 @@ class RequestSubscription:
         """Return whether `statusTopic` was subscribed to; a refusal is logged."""
         if not self._with_status:
             return False
-        if reasons[1].is_failure:
+        if reasons[-1].is_failure:
             logger.warning(
                 "The broker refused the subscription to %s (%s): allow %s to read it, "
                 "else a second daemon with this client id is recognised late",
                 self._mqtt.status_topic,
-                named(reasons[1]),
+                named(reasons[-1]),
                 login_name(self._mqtt),
                 extra={"action": "mqtt_status_refused"},
             )

@@ -6,37 +6,21 @@ import contextlib
 import socket
 import ssl
 import time
-from dataclasses import dataclass
 
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Request, TextMessage
 from wsproto.utilities import ProtocolError
 
+from butler_mqtt.mqtt.packet_socket import LATER
+from butler_mqtt.mqtt.websocket_place import Place
+
 #: Seconds for the whole handshake.
 HANDSHAKE_SECONDS = 10.0
 _READ = 1 << 16
-#: Nothing can be read, or written, now.
-LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class WebSocketError(OSError):
     """The other side does not speak websockets, or not with us."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the other side is; `secure` with TLS."""
-
-    host: str
-    port: int
-    path: str
-    secure: bool
-
-    @property
-    def authority(self) -> str:
-        """Return host and port as in a URL."""
-        default = 443 if self.secure else 80
-        return self.host if self.port == default else f"{self.host}:{self.port}"
 
 
 class WebSocket:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from butler_mqtt.contract import cancel_replies, validation
+from butler_mqtt.domain import senders
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.domain.states import RequestState
 from butler_mqtt.errors import RequestError
@@ -26,6 +27,7 @@ class _Target(NamedTuple):
     is_cancel: bool
     opened: OpenRequest | None
     row: Row | None
+    identity: str | None
 
 
 class CancelRequests:
@@ -100,7 +102,8 @@ class CancelRequests:
         """Take back the request that *opened* means; *nothing_new*: nothing was recorded in this turn."""
         wanted = opened.request.cancel or ""
         target = self._target(opened, wanted, transaction)
-        if target is None:
+        if target is None or not senders.may_cancel(opened.identity, target.identity):
+            # Another sender's request is none that this one can know of.
             self._refuse(opened, cancel_replies.unknown(wanted))
         elif target.is_cancel:
             self._refuse(opened, cancel_replies.of_a_cancel(wanted))
@@ -129,7 +132,7 @@ class CancelRequests:
         new = self._recorded(wanted)
         # Of this turn; one that came after the cancel is not meant.
         if new is not None and new.id <= opened.id:
-            return _Target(new.id, new.state, new.request.cancel is not None, new, None)
+            return _Target(new.id, new.state, new.request.cancel is not None, new, None, new.identity)
         row = queries.newest_with_id(transaction, wanted)
         if row is None or row["id"] > opened.id:
             return None
@@ -138,7 +141,7 @@ class CancelRequests:
         state = kept.state if kept is not None else requests.present_state(row["id"], row["state"])
         # A request that could not be read has no document.
         is_cancel = row["document"] is not None and validation.reread(row["document"]).cancel is not None
-        return _Target(row["id"], state, is_cancel, kept, row)
+        return _Target(row["id"], state, is_cancel, kept, row, row["identity"])
 
     def _starts(self, opened: OpenRequest, target: _Target, transaction: Transaction) -> list[OpenStart]:
         """Return the open starts of a request, and those that this cancel took hold of before a restart."""
@@ -148,7 +151,8 @@ class CancelRequests:
             starts = self._cancellation.open_starts(target.id)
         if opened.state is RequestState.DECIDED and target.row is not None:
             known = {start.id for start in starts}
-            more = {key: target.row[key] for key in ("request_id", "expires_at", "document", "door", "rule")}
+            of_request = ("request_id", "expires_at", "document", "door", "rule", "identity")
+            more = {key: target.row[key] for key in of_request}
             starts += [
                 self._stored.start({**row, **more}, None)
                 for row in queries.starts_covered(transaction, target.id, opened.id)

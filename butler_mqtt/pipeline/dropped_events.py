@@ -7,7 +7,10 @@ they come. That wait ends here, and the journal is read again after it.
 
 from __future__ import annotations
 
+from butler_mqtt.alerting.pipeline_alerts import Alerts
 from butler_mqtt.domain.completions import (
+    AlertNotSent,
+    AlertSent,
     Completion,
     ExecutionsPolled,
     Posted,
@@ -38,6 +41,7 @@ class DroppedEvents:
         intake: Knows the session of each connection.
         held: Arrivals of earlier connections among them.
         rules: Know the session of the connection of rules.
+        alerts: Waits for what becomes of those that are being sent.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class DroppedEvents:
         intake: Intake,
         held: HeldArrivals,
         rules: RuleMessages,
+        alerts: Alerts,
     ) -> None:
         self._resolver = resolver
         self._dispatcher = dispatcher
@@ -55,6 +60,7 @@ class DroppedEvents:
         self._intake = intake
         self._held = held
         self._rules = rules
+        self._alerts = alerts
 
     def dropped(self, event: Completion) -> None:
         """Have what *event* would have told asked again."""
@@ -66,14 +72,8 @@ class DroppedEvents:
                 self._resolver.dropped(event)
             case ExecutionsPolled():
                 self._dispatcher.tracker.polling = False
-            case PublicationConfirmed(identity):
-                self._outbox.dropped([identity])
-            case PublicationRefused():
-                self._outbox.dropped([event.id])
-            case PublicationsLost(identities):
-                self._outbox.dropped(identities, connection_ended=True)
-            case PublisherReady():
-                self._outbox.connected()
+            case AlertSent() | AlertNotSent():
+                self._alerts.dropped(event)
             case RuleSessionBegan():
                 self._rules.apply(event)
             case SessionBegan():
@@ -82,3 +82,16 @@ class DroppedEvents:
                 self._held.begin()
                 self._held.session_began(event)
                 self._held.commit()
+            case _:
+                self._dropped_of_outbox(event)
+
+    def _dropped_of_outbox(self, event: Completion) -> None:
+        match event:
+            case PublicationConfirmed(identity):
+                self._outbox.dropped([identity])
+            case PublicationRefused():
+                self._outbox.dropped([event.id])
+            case PublicationsLost(identities):
+                self._outbox.dropped(identities, connection_ended=True)
+            case PublisherReady():
+                self._outbox.connected()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from butler_mqtt.alerting.alert_timings import AlertTimings
 from butler_mqtt.journal.retention import PruningPace
 from butler_mqtt.outbox.outbox import FIRST_PAUSE_SECONDS
 
@@ -25,3 +26,5 @@ class LoopTimings:
     publish_pause_seconds: float = FIRST_PAUSE_SECONDS
     #: Of what is old in the journal.
     pruning: PruningPace = field(default_factory=PruningPace)
+    #: Of alerts.
+    alerts: AlertTimings = field(default_factory=AlertTimings)

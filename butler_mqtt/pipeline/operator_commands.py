@@ -18,10 +18,11 @@ from pathlib import Path
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.journal import held_requests, queries, tables
+from butler_mqtt.journal import alert_rows, held_requests, queries, tables
 from butler_mqtt.journal.pruning import Order, Pruning
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
+from butler_mqtt.printable import counted
 
 #: Messages in one command, so that no turn is held up.
 MAX_MESSAGES = 200
@@ -58,16 +59,19 @@ class Command:
         messages: Dead letters by their rows in the outbox; for held requests the
             rows of the requests, none for all that are held.
         order: Which requests are deleted, with `Action.PRUNE` only.
+        alerts: Alerts that were set aside, by their rows.
     """
 
     action: Action
     messages: tuple[int, ...]
     order: Order | None = None
+    alerts: tuple[int, ...] = ()
 
     def encode(self) -> str:
         """Write it as JSON text."""
         order = asdict(self.order) if self.order is not None else None
-        return json.dumps({"action": self.action, "messages": self.messages, "order": order})
+        document = {"action": self.action, "messages": self.messages, "order": order}
+        return json.dumps(document | ({"alerts": self.alerts} if self.alerts else {}))
 
 
 def place(journal: Path) -> Path:
@@ -86,6 +90,7 @@ def parse(text: bytes) -> Command:
             action,
             tuple(int(row) for row in document["messages"]),
             order and Order(int(order["before"]), bool(order["refused"]), int(order["last"])),
+            tuple(int(row) for row in document.get("alerts", ())),
         )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("no command") from error
@@ -99,11 +104,12 @@ def apply(turn: UnitOfWork, transaction: Transaction, command: Command) -> int:
     that it is published like any other.
 
     Returns:
-        The number of dead letters sent again or discarded, or of held requests
-        released.
+        The number of dead letters and alerts sent again or discarded, or of held
+        requests released.
     """
     if command.action.of_held:
         return _release(turn, transaction, command)
+    alerts = _alerts(turn, transaction, command)
     rows = queries.dead_letters(transaction, command.messages)
     for row in rows:
         turn.unit.delete(tables.outbox, row["id"])
@@ -128,6 +134,25 @@ def apply(turn: UnitOfWork, transaction: Transaction, command: Command) -> int:
             row["topic"],
             row["reason"],
             extra={"action": f"message_{command.action}", "request_id": row["request_id"]},
+        )
+    return len(rows) + alerts
+
+
+def _alerts(turn: UnitOfWork, transaction: Transaction, command: Command) -> int:
+    """Have alerts sent again that were set aside, or discard them."""
+    rows = alert_rows.set_aside(transaction, command.alerts) if command.alerts else ()
+    for row in rows:
+        if command.action is Action.RESEND:
+            fresh = {"due_at": now_ms(), "attempts": 0, "quarantined_at": None, "reason": None}
+            turn.unit.update(tables.alerts, row["id"], **fresh)
+        else:
+            turn.unit.delete(tables.alerts, row["id"])
+    if rows:
+        _log.warning(
+            "an operator %s %s",
+            "discarded" if command.action is Action.DISCARD else "sends again",
+            counted(len(rows), "alert that its target had not taken", "alerts that targets had not taken"),
+            extra={"action": f"alert_{command.action}"},
         )
     return len(rows)
 
@@ -202,8 +227,9 @@ class OperatorCommands:
         else:
             if command.order is not None:
                 self._pruning.begin(command.order)
-            done = apply(self._turn, transaction, Command(command.action, _first(command.messages)))
-            if command.action.of_held and done:
+            some = Command(command.action, _first(command.messages), alerts=_first(command.alerts))
+            done = apply(self._turn, transaction, some)
+            if (command.action.of_held or command.alerts) and done:
                 self._turn.after(self._read_again)
         self._turn.after(self._remove)
 

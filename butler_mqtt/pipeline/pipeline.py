@@ -111,10 +111,10 @@ class Pipeline:
     def obstacle(self) -> str | None:
         """Return why requests are not accepted now, None while they are."""
         problem = self._failed.fault or self.turns.disk.obstacle
-        if problem is None and self.turns.open_requests >= self._max_open:
+        if problem is None and max(self.turns.open_requests, self.turns.staged_requests) >= self._max_open:
             return (
-                f"{self._max_open} requests are open, which is startTask.maxOpenRequests: "
-                "nothing is acknowledged"
+                f"{self._max_open} requests are open, or have stages to come, which is "
+                "startTask.maxOpenRequests: nothing is acknowledged"
             )
         return problem
 

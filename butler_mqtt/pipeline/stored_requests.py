@@ -112,7 +112,8 @@ class StoredRequests:
             # Only its names are in the journal: what ran last is read again before it is started.
             unread=True,
             door=row["door"],
-            sender=request.sender,
+            sender=row["identity"] or request.sender,
+            identity=row["identity"],
             skipped_result=row["skipped_result"],
             rule=row["rule"],
         )
@@ -123,6 +124,7 @@ def _of_request(opened: OpenRequest) -> dict[str, object]:
         "request_id": opened.request_id,
         "expires_at": opened.expires_at,
         "door": opened.door,
+        "identity": opened.identity,
         "rule": opened.rule,
     }
 
@@ -136,6 +138,7 @@ def _staged_of(opened: OpenRequest) -> StagedRequest:
         opened.door,
         opened.expires_at,
         to_ms(opened.request.not_before),
+        identity=opened.identity,
         rule=opened.rule,
     )
     return opened.staged
@@ -152,6 +155,7 @@ def _staged(row: Row) -> StagedRequest:
         row["door"],
         row["expires_at"],
         not_before,
+        identity=row["identity"],
         rule=row["rule"],
     )
 
@@ -169,6 +173,7 @@ def _request(row: Row) -> OpenRequest:
         row["reply"],
         door=row["door"],
         not_found=json.loads(row["not_found"] or "[]"),
+        identity=row["identity"],
         rule=row["rule"],
     )
 

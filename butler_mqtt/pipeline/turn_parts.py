@@ -5,9 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from butler_mqtt.domain.completions import (
+    Completion,
+    PublicationConfirmed,
+    PublicationRefused,
+    PublicationsLost,
+    PublisherReady,
+)
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
+from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.settings import Settings
 
 #: Sends the PUBACK of a packet, by its id and the generation of its connection.
@@ -28,12 +36,17 @@ def new_ledger(settings: Settings, rows: UnitOfWork, refusals: Refusals) -> Ledg
     )
 
 
-def user_id(settings: Settings) -> str:
-    """Return the user id of the `X-Qlik-User` header, which sessions show after the directory."""
-    for name, value in settings.qrs.headers:
-        if name.lower() == "x-qlik-user":
-            return value.rpartition("=")[2].strip()
-    return ""
+def published(outbox: Outbox, event: Completion) -> None:
+    """Apply what the publisher reports to the outbox."""
+    match event:
+        case PublicationConfirmed(identity):
+            outbox.confirmed(identity)
+        case PublicationRefused():
+            outbox.refused(event)
+        case PublicationsLost(identities, hung_up):
+            outbox.lost(identities, hung_up)
+        case PublisherReady():
+            outbox.connected()  # the turn itself publishes as much as there is room for
 
 
 def unacknowledged(_packet_id: int, _generation: int) -> None:

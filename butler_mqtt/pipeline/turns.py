@@ -15,19 +15,19 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from butler_mqtt import __version__, clock
+from butler_mqtt.alerting.pipeline_alerts import Alerts
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import (
     AcknowledgementsRead,
+    AlertFactsRead,
+    AlertNotSent,
+    AlertSent,
     CapacityRead,
     Completion,
     ExecutionsPolled,
     ParameterChange,
     Polled,
     Posted,
-    PublicationConfirmed,
-    PublicationRefused,
-    PublicationsLost,
-    PublisherReady,
     Reconfigured,
     Resolved,
     RuleAcknowledgementsRead,
@@ -105,6 +105,7 @@ class Turns:
         self._journal = journal
         self._rows = UnitOfWork(counting)
         self._ledger = turn_parts.new_ledger(settings, self._rows, refusals)
+        self.alerts = Alerts(settings.alerts, self._rows, emit, timings.alerts)
         self.resolver = Resolver(settings, self._ledger, emit, qlik_timings)
         self.dispatcher = Dispatcher(
             settings.start_task,
@@ -112,12 +113,13 @@ class Turns:
             self._ledger,
             emit=emit,
             refresh=self.resolver.refresh,
+            gates=self.resolver.gates,
             timings=qlik_timings,
             server_time=server_time,
-            our_user=turn_parts.user_id(settings),
+            our_user=settings.qrs.user_id,
         )
         pending, tracker = self.dispatcher.pending, self.dispatcher.tracker
-        self.stages = Stages(settings, self._ledger, pending, tracker, self.resolver.stage_questions)
+        self.stages = Stages(settings, self.resolver, self._ledger, pending, tracker)
         self._intake = Intake(settings, self._rows, self._ledger)
         self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
         stored = StoredRequests(settings.start_task.if_running)
@@ -126,21 +128,16 @@ class Turns:
         may_stop = settings.start_task.allow_stop
         self.cancels = CancelRequests(*parts, stored, self._intake.recorded, allow_stop=may_stop)
         self._recovery = Recovery(*parts, self.stages, stored, self.backlog, self.cancels)
-        self.expiry = Expiry(
-            self._ledger,
-            self.resolver,
-            self.dispatcher,
-            self.backlog,
-            server_time=server_time,
-            timings=timings,
-        )
+        self.expiry = Expiry(*parts, self.backlog, server_time=server_time, timings=timings)
         self.maintenance = JournalMaintenance(
             self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
         )
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = held = HeldArrivals(self._has_room)
         self.rules = RuleMessages(settings, self._rows, self._ledger, self._has_room, timer=window_clock)
-        self.dropped_events = DroppedEvents(*parts[1:], self._outbox, self._intake, held, self.rules)
+        self.dropped_events = DroppedEvents(
+            *parts[1:], self._outbox, self._intake, held, self.rules, self.alerts
+        )
         self._acknowledge: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._acknowledge_rule: turn_parts.Acknowledge = turn_parts.unacknowledged
         self._draining = False
@@ -151,6 +148,11 @@ class Turns:
     def open_requests(self) -> int:
         """Count the requests without a reply."""
         return self._ledger.requests.count
+
+    @property
+    def staged_requests(self) -> int:
+        """Count the requests of which a stage is not over, whether they have a reply or not."""
+        return len(self._ledger.stages.open)
 
     @property
     def publishing(self) -> bool:
@@ -210,6 +212,7 @@ class Turns:
             if self.expiry.due(hurried=hurried):
                 self.expiry.step(transaction)
                 self.maintenance.tidy(transaction)
+                self.alerts.step(disk_has_room=self.disk.has_room)
             recorded = self._apply_all(happened, transaction, again=again)
             self.cancels.step()
             self._continue()
@@ -257,6 +260,7 @@ class Turns:
                     held_requests.hold(transaction, now_ms())
             self._rows.number_from(highest_ids(transaction))
             self._intake.load(transaction)
+            self.alerts.load(transaction)
             self._recovery.load(transaction)
             self.rules.load(transaction)
             self.maintenance.load(transaction)
@@ -348,26 +352,17 @@ class Turns:
                 self.dispatcher.apply(event)
             case Reconfigured(settings):
                 self.resolver.reconfigured(settings)
-                self.stages.reconfigured(settings)
+                self._intake.reconfigured(settings, transaction)
                 self.rules.reconfigured(settings)
+                self.alerts.reconfigured(settings.alerts, transaction)
             case RuleSessionBegan() | RuleAcknowledgementsRead() | RuleFilterAnswered():
                 self.rules.apply(event)
+            case AlertSent() | AlertNotSent() | AlertFactsRead():
+                self.alerts.apply(event)
             case ParameterChange():
                 self._ledger.parameters.apply(event)
             case _:
-                self._publisher_event(event)
-
-    def _publisher_event(self, event: Completion) -> None:
-        """Apply what the publisher reports."""
-        match event:
-            case PublicationConfirmed(identity):
-                self._outbox.confirmed(identity)
-            case PublicationRefused():
-                self._outbox.refused(event)
-            case PublicationsLost(identities, hung_up):
-                self._outbox.lost(identities, hung_up)
-            case PublisherReady():
-                self._outbox.connected()  # the turn itself publishes as much as there is room for
+                turn_parts.published(self._outbox, event)
 
     def _continue(self) -> None:
         if self._draining:
@@ -391,6 +386,7 @@ class Turns:
             self.cancels.receive(cancels, transaction)
 
     def _has_room(self, coming: int = 0) -> bool:
-        if self._ledger.requests.count + coming >= self._max_open:
+        # A request with stages is kept in memory beyond its reply, for hours.
+        if max(self.open_requests, self.staged_requests) + coming >= self._max_open:
             return False
         return self.disk.has_room

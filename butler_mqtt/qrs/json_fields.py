@@ -108,6 +108,7 @@ def task(raw: Mapping[str, object]) -> Task | None:
         app_available=_app_available(raw, kind),
         last_shown=isinstance(part(raw, "operational", "lastExecutionResult"), dict),
         app_id=reference(part(raw, "app", "id")),
+        app_name=text(part(raw, "app", "name")),
     )
 
 

@@ -28,6 +28,8 @@ class ServerState:
         self._reachable = False
         self._unreachable_since: float | None = None
         self._reached_at: float | None = None
+        #: Why it did not answer last; empty while it does.
+        self.fault = ""
 
     @property
     def reachable(self) -> bool:
@@ -81,7 +83,7 @@ class ServerState:
             if reachable == self._reachable and (reachable or self._unreachable_since is not None):
                 return
             since, self._unreachable_since = self._unreachable_since, None if reachable else self.monotonic()
-            self._reachable = reachable
+            self._reachable, self.fault = reachable, reason
         if not reachable:
             # One that comes and goes, as where only starts are answered with a page, must not fill the log.
             self._loud = self._lines.level(reason) > logging.DEBUG

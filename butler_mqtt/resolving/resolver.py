@@ -27,6 +27,7 @@ from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.answer_cache import AnswerCache
+from butler_mqtt.resolving.gates import Gates
 from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.stage_questions import StageQuestions, selectors_of
 from butler_mqtt.settings import Settings
@@ -89,6 +90,7 @@ class Resolver:
         self._decided: list[OpenStart] = []
         #: What stages mean whose turn has come.
         self.stage_questions = StageQuestions()
+        self.gates = Gates(settings)
         #: Requests, by row, whose decision a fault of ours kept from being recorded.
         self._unrecordable: set[int] = set()
 
@@ -142,8 +144,9 @@ class Resolver:
             self._job = None
 
     def reconfigured(self, settings: Settings) -> None:
-        """Decide from now on with another allow-list."""
+        """Decide from now on with another allow-list, and other senders."""
         self._settings = settings
+        self.gates.reconfigured(settings)
 
     def resolved(self, event: Resolved) -> Mapping[str, Task | None]:
         """
@@ -272,8 +275,9 @@ class Resolver:
             decision = decisions.decide(
                 opened.request,
                 without_refusals({selector: answers[selector] for selector in opened.request.selectors}),
-                allow=self._settings.start_task_filter,
+                allow=self.gates.allow,
                 max_tasks=self._settings.start_task.max_tasks_per_request,
+                own=self.gates.own(opened.identity, dry_run=opened.request.dry_run),
             )
         except RequestError as error:
             self._ledger.requests.refused(opened, error)
@@ -284,7 +288,9 @@ class Resolver:
             return []
         try:
             self._ledger.parameters.store(opened.request)
-            return self._ledger.requests.decided(opened, decision)
+            starts = self._ledger.requests.decided(opened, decision)
+            self.gates.let_through(starts)
+            return starts
         except RequestError as error:
             self._ledger.requests.refused(opened, error)
             return []

@@ -17,6 +17,7 @@ class Topic(StrEnum):
     ASKED = "selectorInUse"
     FAILING = "taskFails"
     NO_MATCH = "entryWithoutTask"
+    UNMATCHED = "ruleUnmatched"
     SILENT = "senderSilent"
 
 

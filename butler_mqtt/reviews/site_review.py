@@ -12,7 +12,7 @@ from butler_mqtt.domain.model import Selector, SelectorKind
 from butler_mqtt.errors import QlikError
 from butler_mqtt.journal.usage import Usage, UsageReader
 from butler_mqtt.qrs.repository import RepositoryClient
-from butler_mqtt.reviews import selectors_in_use, site_tasks, tasks_and_senders
+from butler_mqtt.reviews import configured_entries, selectors_in_use, site_tasks, tasks_and_senders
 from butler_mqtt.reviews.remark import Remark, Review, Topic
 from butler_mqtt.reviews.site_tasks import SiteTasks
 from butler_mqtt.settings import Retry, Settings
@@ -60,8 +60,9 @@ def _remarks(
     yield from selectors_in_use.asked(usage, site, settings)
     yield from tasks_and_senders.failing(usage)
     if site is not None:
-        yield from tasks_and_senders.without_task(tasks_and_senders.allow_lists(settings), site)
-    yield from tasks_and_senders.silent(usage, until)
+        yield from configured_entries.without_task(settings, site)
+    yield from configured_entries.unmatched(settings, usage, until)
+    yield from tasks_and_senders.silent(usage, until, [one.name for one in settings.senders])
 
 
 def _ask(settings: Settings, usage: Usage, names: dict[str, str]) -> tuple[SiteTasks | None, str | None]:
@@ -79,12 +80,11 @@ def _ask(settings: Settings, usage: Usage, names: dict[str, str]) -> tuple[SiteT
 def _wanted(settings: Settings, usage: Usage) -> list[Selector]:
     """Return what is looked up, for a server that does not list its tasks whole."""
     by_id = [Selector(SelectorKind.TASK_ID, task) for task, use in usage.tasks.items() if use.by_id]
-    lists = [allow for _, allow in tasks_and_senders.allow_lists(settings)]
     return [
         *(use.selector for use in usage.not_found[:MOST]),
         *(use.selector for use in usage.asked[:MOST]),
         *by_id,
-        *(selector for allow in lists for selector in tasks_and_senders.entries(allow)),
+        *(selector for _, selector in configured_entries.entries(settings)),
     ]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Protocol
 
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.errors import QlikRefused
 
-#: How alike a tag has to be to one that is not there, 1.0 is the same.
-ALIKE = 0.8
+#: Characters in one place by which a misspelling differs, and those that have to be the same.
+MISSPELT = 2
+SAME = 4
 
 
 class Repository(Protocol):
@@ -67,14 +67,19 @@ class SiteTasks:
         return self._by_key.get((selector.kind, selector.name.casefold(), selector.value.casefold()), [])
 
     def alike(self, selector: Selector) -> str | None:
-        """Return the value of the same kind that most looks like that of *selector*, None for none."""
-        values = [
-            value
-            for kind, name, value in self._by_key
-            if kind == selector.kind and name == selector.name.casefold()
-        ]
-        found = get_close_matches(selector.value.casefold(), values, 1, ALIKE)
-        return self._as_written(selector, found[0]) if found else None
+        """Return the value of that kind of which that of *selector* may be a misspelling, None for none."""
+        wanted = selector.value.casefold()
+        found = min(
+            (
+                (wrong, value)
+                for kind, name, value in self._by_key
+                if kind == selector.kind
+                and name == selector.name.casefold()
+                and (wrong := _misspelt(wanted, value)) is not None
+            ),
+            default=None,
+        )
+        return self._as_written(selector, found[1]) if found is not None else None
 
     def _as_written(self, selector: Selector, value: str) -> str:
         task = self._by_key[selector.kind, selector.name.casefold(), value][0]
@@ -84,6 +89,23 @@ class SiteTasks:
             SelectorKind.CUSTOM_PROPERTY: tuple(one for _, one in task.custom_properties),
         }.get(selector.kind, ())
         return next((one for one in written if one.casefold() == value), value)
+
+
+def _misspelt(one: str, other: str) -> int | None:
+    """Return by how many characters two texts differ in one place; None where they differ by more."""
+    longest = max(len(one), len(other))
+    if longest - min(len(one), len(other)) > MISSPELT:
+        return None
+    begin = _same(one, other)
+    end = _same(one[begin:][::-1], other[begin:][::-1])
+    wrong = longest - begin - end
+    return wrong if wrong <= MISSPELT and begin + end >= SAME else None
+
+
+def _same(one: str, other: str) -> int:
+    """Return with how many equal characters two texts begin."""
+    unlike = (number for number, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
+    return next(unlike, min(len(one), len(other)))
 
 
 def read(

@@ -1,17 +1,13 @@
-"""Lines about tasks that fail, entries of allow-lists without a task, and senders that are silent. Pure."""
+"""Lines about tasks that fail, and senders that are silent. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from butler_mqtt.domain.model import Selector, SelectorKind
 from butler_mqtt.domain.states import StartState
 from butler_mqtt.journal.usage import SenderUse, TaskUse, Usage
 from butler_mqtt.printable import counted
 from butler_mqtt.reviews.remark import Remark, Topic
-from butler_mqtt.reviews.selectors_in_use import written
-from butler_mqtt.reviews.site_tasks import SiteTasks
-from butler_mqtt.settings import Settings, StartTaskFilter
 
 #: States of starts that a review counts, with their words, and what to do about the most frequent one.
 _STATES = {
@@ -69,39 +65,22 @@ def _wrong(use: TaskUse) -> dict[StartState, int]:
     return dict(sorted(((state, n) for state, n in counts.items() if n), key=lambda one: -one[1]))
 
 
-def allow_lists(settings: Settings) -> Iterator[tuple[str, StartTaskFilter]]:
-    """Give each allow-list that is in force, with its place in the configuration."""
-    if settings.start_task_filter.enable:
-        yield "startTaskFilter.allowTask", settings.start_task_filter
+def silent(usage: Usage, until: int, configured: Iterable[str] = ()) -> Iterator[Remark]:
+    """
+    Give a line for each sender not heard of for long, compared with what is usual for it.
 
-
-def entries(allow: StartTaskFilter) -> list[Selector]:
-    """Return the entries of an allow-list."""
-    return [
-        *(Selector(SelectorKind.TASK_ID, task_id) for task_id in sorted(allow.task_ids)),
-        *(Selector(SelectorKind.TAG, tag) for tag in allow.tags),
-        *(Selector(SelectorKind.CUSTOM_PROPERTY, value, name) for name, value in allow.custom_properties),
-    ]
-
-
-def without_task(lists: Iterable[tuple[str, StartTaskFilter]], site: SiteTasks) -> Iterator[Remark]:
-    """Give a line for each entry of an allow-list that matches no task."""
-    for place, allow in lists:
-        for selector in entries(allow):
-            if site.means(selector) == []:
-                alike = site.alike(selector)
-                yield Remark(
-                    Topic.NO_MATCH,
-                    f"{place}: {written(selector)} matches no task",
-                    f"correct it: {alike} is there, a misspelling of it?"
-                    if alike is not None
-                    else "remove the entry, or correct it",
-                    {"place": place, "selector": selector.as_json()},
-                )
-
-
-def silent(usage: Usage, until: int) -> Iterator[Remark]:
-    """Give a line for each sender not heard of for long, compared with what is usual for it."""
+    Args:
+        usage: Of the journal.
+        until: Now, milliseconds since 1970.
+        configured: The names of `senders`, which should all be heard of.
+    """
+    for sender in sorted(set(configured) - usage.senders.keys()):
+        yield Remark(
+            Topic.SILENT,
+            f"sender {sender}: not heard of in {counted((until - usage.since) // _DAY, 'day')}",
+            "ask its owner whether it is still in use; if not, remove it from senders, with its tokens",
+            {"sender": sender, "requests": 0, "silentSeconds": None},
+        )
     for sender, use in sorted(usage.senders.items(), key=lambda one: one[1].last):
         usual = _usual(use)
         for_ms = until - use.last

@@ -184,6 +184,9 @@ class BlockedStarts:
             self._expiring = {
                 known: one for known, one in self._expiring.items() if one.state is StartState.WAITING
             }
-            self._expiries = [entry for entry in self._expiries if entry[1] in self._expiring]
+            # Made anew: one that left and came again has an entry for each time.
+            self._expiries = [
+                (one.expires_at, known) for known, one in self._expiring.items() if one.expires_at is not None
+            ]
             heapq.heapify(self._expiries)
             self._tidy_at = max(TIDY_AT, 2 * len(self._expiries))

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from butler_mqtt.domain.completions import CapacityRead, Completion, ExecutionsPolled, Posted, StopAsked
-from butler_mqtt.domain.open_work import Run
+from butler_mqtt.domain.model import Task
+from butler_mqtt.domain.open_work import OpenStart, Run
 from butler_mqtt.errors import QlikError
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.qlik_timings import QlikTimings
+from butler_mqtt.resolving.gates import Gates
 from butler_mqtt.resolving.outage_backoff import Backoff
 from butler_mqtt.resolving.refresh import TaskRefresh
 from butler_mqtt.settings import StartTask
@@ -51,6 +53,7 @@ class Dispatcher:
         ledger: Where intents and outcomes are recorded.
         emit: Submits an event to the pipeline; called from the threads.
         refresh: Has a task, by id, read once more; it comes back through `refresh.read`.
+        gates: What may be started, when the configuration has changed since that was decided.
         server_time: The server's clock as last seen.
         timings: Pauses and intervals.
         our_user: User id under which we start.
@@ -64,6 +67,7 @@ class Dispatcher:
         *,
         emit: Callable[[Completion], None],
         refresh: Callable[[str], None],
+        gates: Gates,
         server_time: Callable[[], datetime | None],
         timings: QlikTimings,
         our_user: str = "",
@@ -71,6 +75,8 @@ class Dispatcher:
         blocked, clocks = BlockedStarts(timings.blind_retry), NodeClocks()
         deadline = settings.request_deadline_seconds
         self._rows = rows
+        self._ledger = ledger
+        self._gates = gates
         self._deadlines = Deadlines(deadline)
         self._backoff = Backoff(timings.longest_pause)
         self._window = PostWindow(settings.max_concurrent_starts)
@@ -170,11 +176,19 @@ class Dispatcher:
         while len(self._posting) < limit:
             if self.runs.repeat:
                 run = self.runs.repeat.popleft()
+                shut = self._shut_out(run.starts, run.task)
+                if shut and not self.runs.leave_out(run, shut):
+                    continue
             elif starts := self.refresh.take():  # room was kept for them
-                run = self.runs.intend(starts)
+                task = starts[0].task
+                shut = self._shut_out(starts, task)
+                if len(shut) == len(starts):
+                    self.pending.queues.release(task.id)
+                    continue
+                run = self.runs.intend([start for start in starts if start not in shut] if shut else starts)
             elif room > 0 and (starts := self.pending.take()):
                 room -= 1
-                if self._id_trust.needs_refresh(starts):
+                if self._id_trust.needs_refresh(starts) or self._gates.changed(starts):
                     self.refresh.hold(starts)
                     continue
                 run = self.runs.intend(starts)
@@ -190,6 +204,13 @@ class Dispatcher:
         self.tracker.poll(busy=self.pending.queues.fresh >= MANY_PLANNED)
 
     # ---- helpers
+
+    def _shut_out(self, starts: Sequence[OpenStart], task: Task) -> list[OpenStart]:
+        """Deny those of *starts* that the gates do not let through any more, and return them."""
+        shut = self._gates.shut_out(starts, task)
+        if shut:
+            self._ledger.starts.denied(shut)
+        return shut
 
     def _room_for_reloads(self) -> int:
         """Return how many more executions of ours may begin; record which starts wait for that."""

@@ -121,6 +121,21 @@ class OpenRuns:
                 self._pending.queues.release(run.task.id)
         return stay
 
+    def leave_out(self, run: Run, starts: Sequence[OpenStart]) -> bool:
+        """
+        Take *starts*, which are not to begin any more, out of a run that is to be posted again.
+
+        Returns:
+            Whether it serves others; else it has ended.
+        """
+        run.starts = [start for start in run.starts if start not in starts]
+        if run.starts:
+            return True
+        self._ledger.runs.began_nothing(run)
+        self._runs.pop(run.id)
+        self._pending.queues.release(run.task.id)
+        return False
+
     def intend(self, starts: list[OpenStart]) -> Run:
         """Record the intent to post one run for *starts*, all of one task."""
         baseline = Baseline.of(starts[0].task, self._server_time())

@@ -3,7 +3,7 @@ Begins each stage of a request when the one before it is over.
 
 That it is over, and what follows from that, is recorded by the ledger with the
 last start of the stage. Here the next stage's selectors are resolved again, the
-allow-list judges its tasks, and its starts join all others.
+gates judge its tasks, and its starts join all others.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from butler_mqtt.domain.states import StageState, StartState
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal.sqlite_errors import is_of_the_journal
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.resolving.resolver import without_refusals
-from butler_mqtt.resolving.stage_questions import StageAnswer, StageQuestions
+from butler_mqtt.resolving.resolver import Resolver, without_refusals
+from butler_mqtt.resolving.stage_questions import StageAnswer
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.conclusions import EXPIRED
 from butler_mqtt.starting.execution_tracker import ExecutionTracker
@@ -37,26 +37,27 @@ class Stages:
     Has the stages resolved whose turn has come, and begins them.
 
     Args:
-        settings: The allow-list and limits.
+        settings: Limits.
+        resolver: Has selectors resolved, and knows what may be started.
         ledger: Where it is recorded; knows whose turn has come.
         pending: Gets the starts.
         tracker: Tracks the executions for which starts were skipped.
-        questions: Has selectors resolved.
     """
 
     def __init__(
         self,
         settings: Settings,
+        resolver: Resolver,
         ledger: Ledger,
         pending: PendingStarts,
         tracker: ExecutionTracker,
-        questions: StageQuestions,
     ) -> None:
-        self._settings = settings
+        self._max_tasks = settings.start_task.max_tasks_per_request
+        self._gates = resolver.gates
         self._ledger = ledger
         self._pending = pending
         self._tracker = tracker
-        self._questions = questions
+        self._questions = resolver.stage_questions
         #: The questions asked, by number and by request.
         self._asked: dict[int, StagedRequest] = {}
         self._waiting: set[int] = set()
@@ -70,10 +71,6 @@ class Stages:
         self._asked.clear()
         self._waiting.clear()
         self._due_at = 0
-
-    def reconfigured(self, settings: Settings) -> None:
-        """Decide from now on with another allow-list."""
-        self._settings = settings
 
     def restore(self, staged: StagedRequest, *, discarded: str | None) -> None:
         """
@@ -162,6 +159,7 @@ class Stages:
         stage, (ready, denied, left_out) = staged.current, self._ledger.stages.begin(staged, decision)
         self._ledger.starts.denied(denied)
         self._leave_out(left_out, decision)
+        self._gates.let_through(ready)
         self._pending.enter(ready)
         if stage is not None and not stage.goes_on:
             self._ledger.starts.settle(staged)
@@ -178,8 +176,9 @@ class Stages:
             without_refusals(answer),
             taken={start.task.id for start in starts if start.state is not StartState.WAITING},
             others={start.task.id for start in starts if start.stage is not stage},
-            allow=self._settings.start_task_filter,
-            max_tasks=self._settings.start_task.max_tasks_per_request,
+            allow=self._gates.allow,
+            max_tasks=self._max_tasks,
+            own=self._gates.own(staged.identity),
         )
 
     def _leave_out(self, starts: list[OpenStart], decision: Decision) -> None:

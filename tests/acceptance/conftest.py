@@ -114,10 +114,13 @@ def make_daemon(qlik: Qlik, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     with ExitStack() as stack:
         count = 0
 
-        def make(broker: Mosquitto | int, **sections: dict[str, object]) -> Daemon:
+        def make(
+            broker: Mosquitto | int, *, makes_journal: bool = False, **sections: dict[str, object]
+        ) -> Daemon:
             nonlocal count
             count += 1
-            daemon = Daemon(tmp_path / f"daemon-{count}", qlik, broker, **sections)
+            folder = tmp_path / f"daemon-{count}"
+            daemon = Daemon(folder, qlik, broker, makes_journal=makes_journal, **sections)
             stack.callback(daemon.close)
             return daemon
 

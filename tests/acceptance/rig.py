@@ -20,6 +20,7 @@ import yaml
 
 from tests.brokers import Mosquitto, until
 from tests.integration.simulator.running import Client, Running
+from tests.journals import put_empty
 
 READY = "ready: requests are taken from"
 
@@ -136,11 +137,18 @@ class Daemon:
         folder: Holds configuration, journal and log; created when missing.
         qlik: The server it starts tasks on.
         broker: The broker, or a port of 127.0.0.1 that leads to it.
+        makes_journal: Let it make its journal itself, in place of finding one without content.
         sections: Parts of the configuration that differ, by section, merged into it.
     """
 
     def __init__(
-        self, folder: Path, qlik: Qlik, broker: Mosquitto | int, **sections: Mapping[str, object]
+        self,
+        folder: Path,
+        qlik: Qlik,
+        broker: Mosquitto | int,
+        *,
+        makes_journal: bool = False,
+        **sections: Mapping[str, object],
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,6 +173,7 @@ class Daemon:
             "journal": {"url": f"sqlite:///{self.journal}"},
         }
         self.log_level = "info"
+        self._makes_journal = makes_journal
         self.configure(**sections)
         self.lines: list[str] = []
         self._begun = 0
@@ -196,16 +205,21 @@ class Daemon:
         """Run it and, with *ready*, wait until requests are taken."""
         assert self._process is None, "it runs already"
         # What the machine has set for a service must not reach the one under test.
-        ours = {
+        inherited = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("BUTLER_", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET"))
         }
         self._begun = len(self.lines)
+        ours = self.config["journal"]["url"] == f"sqlite:///{self.journal}"
+        if ours and not self._makes_journal and not self.journal.exists():
+            put_empty(self.journal)
+        # One that is not there any more was taken away by a test.
+        self._makes_journal = True
         self._process = subprocess.Popen(
             [sys.executable, "-m", "butler_mqtt", "run", "-c", str(self.config_file)],
             cwd=self.folder,
-            env={**ours, "PYTHONUNBUFFERED": "1", **environment},
+            env={**inherited, "PYTHONUNBUFFERED": "1", **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

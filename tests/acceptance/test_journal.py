@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from butler_mqtt.journal.sqlite import FORMAT
 from tests.acceptance.rig import READY, Daemon, Qlik
 from tests.acceptance.sender import REPLY, Sender
 from tests.brokers import Mosquitto, until
@@ -223,6 +224,11 @@ def test_a_disk_that_runs_low_withholds_acknowledgements_and_finishes_what_is_op
         filler.unlink()
         assert sender.answer(late)["totalTasksStarted"] == 1
     assert daemon.runs()
+
+
+def test_the_first_start_makes_the_journal(make_daemon: MakeDaemon, broker: Mosquitto) -> None:
+    daemon = make_daemon(broker, makes_journal=True).start()
+    assert daemon.logged(f"journal {daemon.journal} made, in format {FORMAT}") == 1
 
 
 # ---- what cannot be mended ends with 73

@@ -12,7 +12,7 @@ from tests.project import ROOT
 PAGE = (ROOT / "docs" / "check.md").read_text("utf-8")
 #: Where lines are made.
 SOURCES = [*(ROOT / "butler_mqtt" / "checks").glob("*.py"), ROOT / "butler_mqtt" / "cli" / "check_report.py"]
-NAME = re.compile(r"(journal|rest|monitoring|broker|qlik|site)\.[a-zA-Z]+|configuration|filter|saved")
+NAME = re.compile(r"(alerts|journal|rest|monitoring|broker|qlik|site)\.[a-zA-Z]+|configuration|filter|saved")
 
 
 def names() -> set[str]:

@@ -36,7 +36,7 @@ BLOCKS = [block for page in OURS for block in blocks(page)]
 #: Commands of the contract, some with commands of their own.
 COMMANDS = {
     *("run", "demo", "check", "health", "init", "start", "resolve", "requests", "review", "simulate-qrs"),
-    *("token", "alerts"),
+    *("token", "alerts", "rules"),
 }
 #: Names of the levels in `logging`.
 LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}

@@ -45,7 +45,8 @@ def wheels(wheel: Path, python: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "-qqq", "--disable-pip-version-check"]
         subprocess.run(
-            [*pip, "--only-binary=:all:", "--python-version", python, "--dest", folder, wheel], check=True
+            [*pip, "--only-binary=:all:", "--python-version", python, "--dest", folder, f"{wheel}[alerts]"],
+            check=True,
         )
         with tarfile.open(fileobj=archive, mode="w") as tar:
             tar.add(folder, "wheels")

@@ -10,6 +10,7 @@ import pytest
 
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.settings import Settings
+from tests.journals import put_empty
 from tests.pipeline.harness import Harness
 
 MakeHarness = Callable[..., Harness]
@@ -47,6 +48,7 @@ def harness(make_harness: MakeHarness) -> Harness:
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
     """Give an open journal without content."""
+    put_empty(tmp_path / "journal.sqlite")
     opened = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
     opened.open()
     yield opened

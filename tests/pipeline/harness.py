@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Engine, Table, select
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Arrival, Message
@@ -28,6 +29,7 @@ from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.settings import Settings
+from tests.journals import put_empty
 from tests.pipeline.broker_double import Broker
 from tests.pipeline.faulty_journal import FaultyJournal
 from tests.pipeline.site_double import Site
@@ -71,6 +73,8 @@ class Harness:
     def start(self, *, session_present: bool | None = None) -> None:
         """Start the daemon; by default the broker keeps the session except the first time."""
         present = self.generation > 0 if session_present is None else session_present
+        if not self.generation and not self.path.exists():
+            put_empty(self.path)
         self.journal = FaultyJournal(f"sqlite:///{self.path}")
         self.pipeline = Pipeline(
             self.settings,
@@ -204,10 +208,14 @@ class Harness:
         """Return all published events in order, repetitions too."""
         return [json.loads(one.payload) for one in self.broker.published if one.delivery is None]
 
+    @cached_property
+    def _reader(self) -> Engine:
+        # One, since each compiles its queries anew; a connection is opened each time all the same.
+        return reading_engine(self.path)
+
     def rows(self, table: Table) -> list[Mapping[str, Any]]:
         """Read a table of the journal as another process would."""
-        engine = reading_engine(self.path)
-        with engine.connect() as connection:
+        with self._reader.connect() as connection:
             return [dict(row) for row in connection.execute(select(table).order_by(table.c.id)).mappings()]
 
     def open_rows(self) -> list[Mapping[str, Any]]:

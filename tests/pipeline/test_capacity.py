@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.journal import tables
+from butler_mqtt.journal.status_rows import StatusReader
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import Harness
@@ -67,3 +69,24 @@ def test_one_that_began_after_the_request_and_still_runs_serves_it(make_harness:
     harness.site.end(first)
     harness.until(lambda: execution_of(harness, 1))
     assert (harness.site.posts, execution_of(harness, 1)) == ([first], began)
+
+
+def test_a_request_shows_its_present_place_in_the_queue_for_capacity(make_harness: MakeHarness) -> None:
+    harness = make_harness(ONE_AT_A_TIME)
+    first, _ = waiting(harness)
+    last = harness.site.add("Last")
+    harness.ask({"requestId": "last", "taskId": last})
+
+    def place() -> object:
+        reader = StatusReader(harness.path)
+        rows = reader.request("last")
+        assert rows is not None
+        places = harness.pipeline.dispatcher.pending.places
+        status = request_status(rows.request, rows.deliveries, rows.starts, places=places)
+        queued = status["tasksQueued"]
+        assert isinstance(queued, list)
+        return queued[0].get("place")
+
+    harness.until(lambda: place() == 2)
+    harness.site.end(first)
+    harness.until(lambda: place() == 1)

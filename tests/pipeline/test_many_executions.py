@@ -191,6 +191,19 @@ def test_starts_that_began_are_not_kept_until_they_would_have_expired() -> None:
     assert len(blocked._expiries) <= blocked_starts.TIDY_AT
 
 
+def test_starts_that_have_their_turn_and_wait_again_do_not_fill_the_memory() -> None:
+    blocked = BlockedStarts(blind_retry=10.0)
+    task = Task(guid(1, 0xAAAA), "Sales", 0)
+    start = OpenStart(1, None, 1, "r", task, StartState.WAITING, expires_at=10**14)
+    for _ in range(3 * blocked_starts.TIDY_AT):
+        blocked.block(task, "x")
+        blocked.add(start)
+        blocked.free(task.id, "x")
+        blocked.take(lambda _task_id: False)
+        blocked.leave(start)
+    assert len(blocked._expiries) <= blocked_starts.TIDY_AT
+
+
 def test_a_start_that_waits_again_and_again_is_kept_once() -> None:
     blocked = BlockedStarts(blind_retry=10.0)
     task = Task(guid(1, 0xAAAA), "Sales", 0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from butler_mqtt.clock import now_ms
+from butler_mqtt.clock import now_ms, to_ms
 from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.domain.model import TaskType
 from butler_mqtt.errors import QlikRefused, QlikUnavailable
@@ -446,6 +447,25 @@ def test_nothing_begins_before_its_time(harness: Harness) -> None:
     posted(harness, first, second)
 
 
+def test_requests_that_wait_for_their_time_begin_in_its_order_and_are_looked_at_only_then(
+    harness: Harness,
+) -> None:
+    tasks = dict(zip(NAMES, chain(harness), strict=True))
+    begin = datetime.now(UTC) + timedelta(seconds=1.5)
+    times = {
+        name: begin + timedelta(seconds=later)
+        for name, later in (("publish", 0.3), ("extract", 0.0), ("transform", 0.15))
+    }
+    for name, time in times.items():
+        harness.ask({"notBefore": time.isoformat(), "stages": [{"tag": name}]})
+    harness.step()
+    assert harness.pipeline.turns.stages._due_at == to_ms(begin)
+    for name in NAMES:
+        harness.until(partial(harness.site.posts.__contains__, tasks[name]))
+        assert datetime.now(UTC) >= times[name]
+    assert harness.site.posts == list(tasks.values())
+
+
 def test_a_rehearsal_names_the_tasks_of_all_stages(harness: Harness) -> None:
     chain(harness)
     reply = harness.ask(TO_THE_END | {"dryRun": True})
@@ -459,6 +479,23 @@ def test_a_rehearsal_names_the_tasks_of_all_stages(harness: Harness) -> None:
     for _ in range(3):
         harness.step()
     assert (harness.site.posts, told(harness)) == ([], [])
+
+
+def test_requests_with_stages_to_come_are_bounded_though_they_have_their_reply(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(Settings(start_task=StartTask(max_open_requests=2)))
+    tasks = [harness.site.add(f"a{number}") for number in range(2)]
+    for number in range(2):
+        harness.ask({"stages": [{"taskName": f"a{number}"}, {"tag": "none"}]})
+    harness.send({"tag": "later"})
+    for _ in range(3):
+        harness.step()
+    assert len(harness.broker.acknowledged) == 2
+    assert "stages to come" in (harness.pipeline.obstacle or "")
+    ends(harness, tasks[0])
+    harness.until(lambda: len(harness.broker.acknowledged) == 3)
+    assert harness.pipeline.obstacle is None
 
 
 def test_capacity_holds_inside_stages(make_harness: MakeHarness) -> None:

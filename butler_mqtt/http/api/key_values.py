@@ -99,6 +99,11 @@ class KeyValueEndpoint:
     async def values(self, request: Request) -> Response:
         """Read, store or delete."""
         names = _names(request, "/v4/keyvalues/", 2)
+        if request.method in {"POST", "DELETE"}:
+            caller = self._backend.caller(request.scope["state"])
+            refusal = self._backend.senders().forbids(caller, "parameters")
+            if refusal is not None:
+                raise refusal
         try:
             if request.method == "POST" and len(names) == 1:
                 return await self._post(request, names[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from butler_mqtt.contract.timestamps import FILTER_TIMES, filter_time
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http.api.list_parameters import ListParameters
-from butler_mqtt.http.backend import Listing, ListQuery
+from butler_mqtt.http.backend import Backend, ListQuery
 from butler_mqtt.http.error_responses import HttpRefusal, json_response
 
 #: Values of `state`.
@@ -27,17 +28,18 @@ class RequestList:
     Answers with a page.
 
     Args:
-        listing: Reads it from the journal.
+        backend: Reads it from the journal, and knows who sees what.
     """
 
-    def __init__(self, listing: Listing) -> None:
-        self._listing = listing
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     async def __call__(self, request: Request) -> Response:
         """Answer one call; raises RequestError `invalid_request` for a filter that is none."""
-        query = read_query(request.query_params)
+        caller = self._backend.caller(request.scope["state"])
+        query = replace(read_query(request.query_params), caller=caller)
         try:
-            found = await asyncio.to_thread(self._listing, query)
+            found = await asyncio.to_thread(self._backend.listing, query)
         except JournalError as error:
             raise HttpRefusal("not_recorded", "Journal cannot be read", str(error)) from error
         # One more than asked for tells whether there are more.

@@ -90,7 +90,13 @@ class StartEndpoint:
         """Answer a call of the webhook of a rule; raises as `__call__`."""
 
         async def read(request: Request, key: str | None, max_body_bytes: int) -> StartCall:
-            return await webhook_call.read(request, self._backend.webhook, key, max_body_bytes)
+            call = await webhook_call.read(request, self._backend.webhook, key, max_body_bytes)
+            if not webhook_call.is_signed(self._backend.webhook, request.scope["path"]):
+                caller = self._backend.caller(request.scope["state"])
+                refusal = self._backend.senders().forbids_webhook(caller, request.path_params["rule"])
+                if refusal is not None:
+                    raise refusal
+            return call
 
         return await self._answer(request, read)
 
@@ -128,6 +134,8 @@ class StartEndpoint:
                 extra={"action": "rest_key_values_ignored"},
             )
         elif self._store is not None and not await self._was_recorded(call.key):
+            if butler.key_values:
+                self._refuse_storing(request, starts=butler.request() is not None)
             for parameter, ttl_ms in butler.key_values:
                 await self._store(parameter, ttl_ms)
         if butler.unusable:
@@ -156,6 +164,14 @@ class StartEndpoint:
         state = await asyncio.to_thread(self._backend.inquire, request_id)
         return json_response(butler_form.answer(butler, state), headers=_location(request_id))
 
+    def _refuse_storing(self, request: Request, *, starts: bool) -> None:
+        """Refuse an array of which a sender may not do everything, before anything of it is stored."""
+        caller = self._backend.caller(request.scope["state"])
+        wanted = ["parameters", *(["start"] if starts else [])]
+        refusal = self._backend.senders().forbids(caller, *wanted)
+        if refusal is not None:
+            raise refusal
+
     async def _was_recorded(self, key: str | None) -> bool:
         """Return whether a request holds the id *key*: its repetition stores nothing again."""
         try:
@@ -178,6 +194,8 @@ class StartEndpoint:
                 # With an id from here, a transaction that is repeated finds the request it may have written.
                 request_id=call.key or str(uuid.uuid4()),
                 principal=request.scope["state"].get("principal"),
+                certified=request.scope["state"].get("certified", False),
+                role=request.scope["state"].get("role", "sender"),
                 on_stored=pending.on_stored,
                 on_reply=pending.on_reply,
                 given_up=pending.given_up,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from butler_mqtt.contract import schema_errors
 from butler_mqtt.errors import JournalError
 from butler_mqtt.http.api.list_parameters import ListParameters, invalid
-from butler_mqtt.http.backend import TaskListing, TaskQuery
+from butler_mqtt.http.backend import Backend, TaskQuery
 from butler_mqtt.http.error_responses import HttpRefusal, json_response
 
 _NAMES = ("tag", "limit", "after")
@@ -21,18 +21,23 @@ class TaskList:
     Answers with a page.
 
     Args:
-        listing: Reads it from the journal.
+        backend: Reads it from the journal, and knows who sees what.
     """
 
-    def __init__(self, listing: TaskListing) -> None:
-        self._listing = listing
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     async def __call__(self, request: Request) -> Response:
         """Answer one call; raises RequestError `invalid_request` for a parameter that is none."""
         parameters = ListParameters(request.query_params, _NAMES)
-        query = TaskQuery(parameters.limit(), parameters.text("tag"), parameters.text("after"))
+        query = TaskQuery(
+            parameters.limit(),
+            parameters.text("tag"),
+            parameters.text("after"),
+            self._backend.caller(request.scope["state"]),
+        )
         try:
-            found = await asyncio.to_thread(self._listing, query)
+            found = await asyncio.to_thread(self._backend.tasks, query)
         except JournalError as error:
             raise HttpRefusal("not_recorded", "Journal cannot be read", str(error)) from error
         if found is None:

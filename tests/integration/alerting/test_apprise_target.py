@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
 
-from butler_mqtt.alerting.apprise_target import AlertRefused, AppriseTarget, fault, secrets
-from tests.brokers import free_port
+from butler_mqtt.alerting.alert_sender import AlertSender, Letter, TargetRefused
+from butler_mqtt.alerting.apprise_target import AppriseTarget, fault, secrets
+from butler_mqtt.domain.completions import AlertSent
+from butler_mqtt.settings import AlertTarget
+from tests.brokers import free_port, until
 from tests.integration.alerting.targets import mailbox, webhook
 
 
@@ -34,14 +40,14 @@ def test_a_mail_has_the_title_as_its_subject_and_every_line_of_the_text() -> Non
 @pytest.mark.parametrize("status", [404, 500])
 def test_a_target_that_refuses_is_one_call_and_a_reason(status: int) -> None:
     with webhook(status) as hook:
-        with pytest.raises(AlertRefused, match=f"error={status}"):
+        with pytest.raises(TargetRefused, match=f"error={status}"):
             AppriseTarget(hook.url).send("title", "body", good=False)
         assert hook.calls == 1
 
 
 def test_a_target_that_is_not_there_is_a_reason_without_its_secrets() -> None:
     url = f"json://user:s3cret-word@127.0.0.1:{free_port()}/s3cret-path?cto=1"
-    with pytest.raises(AlertRefused, match=r"127\.0\.0\.1") as caught:
+    with pytest.raises(TargetRefused, match=r"127\.0\.0\.1") as caught:
         AppriseTarget(url).send("title", "body", good=False)
     assert "s3cret" not in str(caught.value)
 
@@ -49,8 +55,26 @@ def test_a_target_that_is_not_there_is_a_reason_without_its_secrets() -> None:
 def test_a_slow_target_is_given_up_after_its_own_time() -> None:
     with webhook() as hook:
         hook.gate.clear()
-        with pytest.raises(AlertRefused):
+        with pytest.raises(TargetRefused):
             AppriseTarget(f"{hook.url}?rto=0.2").send("title", "body", good=False)
+
+
+def test_an_answer_that_cannot_be_parsed_puts_no_url_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: 0\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        told: list[object] = []
+        sender = AlertSender(told.append)
+        target = AlertTarget("bi", f"json://127.0.0.1:{listener.getsockname()[1]}/s3cret-path")
+        sender.send(target, Letter(1, "title", "body", good=False))
+        assert until(lambda: told) == [AlertSent("bi", 1)]
+    assert "s3cret" not in caplog.text
 
 
 def test_what_apprise_does_not_understand_is_told_without_the_url() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from butler_mqtt.domain.model import Arrival
+from butler_mqtt.domain.senders import ANYBODY, Caller
 from butler_mqtt.http import application
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.backend import Backend, Check, Listing, ListQuery, TaskListing, TaskQuery
@@ -60,7 +61,7 @@ class Pipeline:
         if self.answer is not None:
             arrival.on_reply(json.dumps({"requestId": request_id, **self.answer}))
 
-    def _inquire(self, request_id: str) -> Mapping[str, object] | None:
+    def _inquire(self, request_id: str, _caller: Caller = ANYBODY, /) -> Mapping[str, object] | None:
         if self.bug is not None:
             raise self.bug
         return self.states.get(request_id)

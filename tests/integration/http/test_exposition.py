@@ -34,8 +34,14 @@ def full() -> Metrics:
     metrics.start("started")
     metrics.ended("succeeded")
     metrics.posted(0.004)
+    metrics.alert("bi-team", "sent")
+    metrics.rule_message("orders-closed", "started")
+    metrics.asked("erp", "accepted")
+    metrics.denied("erp")
     metrics.qrs_call("POST", "/task/a8b4c123-DEF4-5678-9abc-def012345678/start/synchronous", "201", 0.01)
     metrics.qrs_call("GET", "/task/full", "none", 5)
+    metrics.alert("bi-team", "sent")
+    metrics.rule_message("orders-closed", "started")
     return metrics
 
 

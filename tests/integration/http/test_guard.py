@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
@@ -122,3 +123,27 @@ def test_a_caller_beyond_its_rate_gets_429_and_when_to_come_back() -> None:
         assert int(answer.headers["Retry-After"]) > 0
         other = {"Authorization": "Bearer secret-2"}
         assert requests.post(one.start, json={"tag": "x"}, headers=other, timeout=10).status_code == 200
+
+
+def test_a_token_that_has_expired_is_unauthorized_and_one_that_will_is_not() -> None:
+    over = replace(KNOWN[0], expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    ahead = replace(KNOWN[1], expires_at=datetime.now(UTC) + timedelta(hours=1), role="operator")
+    with door(replace(GUARDED, tokens=(over, ahead))) as one:
+
+        def ask(secret: str) -> requests.Response:
+            return requests.post(
+                one.start, json={}, headers={"Authorization": f"Bearer {secret}"}, timeout=10
+            )
+
+        answer = ask("secret-1")
+        assert (answer.status_code, answer.json()["details"]) == (401, "the token has expired")
+        assert ask("secret-2").status_code == 200
+        assert [(one.principal, one.role) for one in one.pipeline.arrivals] == [("gateway", "operator")]
+
+
+def test_a_request_of_too_many_says_when_the_next_is_taken() -> None:
+    with door(GUARDED) as one:
+        one.pipeline.answer = {"error": "x", "details": "y", "code": "rate_limited", "retryAfterSeconds": 17}
+        headers = {"Authorization": "Bearer secret-1"}
+        answer = requests.post(one.start, json={}, headers=headers, timeout=10)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "17")

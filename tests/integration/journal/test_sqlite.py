@@ -207,6 +207,10 @@ def test_the_highest_id_of_each_table_is_returned(journal: Journal) -> None:
             "rule_packets": 0,
             "rule_windows": 0,
             "rule_counts": 0,
+            "alerts": 0,
+            "alert_conditions": 0,
+            "alert_tasks": 0,
+            "overdue_tasks": 0,
         }
 
 

@@ -6,6 +6,7 @@ import json
 import queue
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -283,3 +284,23 @@ def test_a_burst_acknowledged_from_another_thread_does_not_come_again(tmp_path: 
         with doorkeeper(mqtt) as second:
             second.open()
             assert nothing_more(second.messages)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_requests_arrive_on_the_topics_of_senders_and_on_others_after_a_change(
+    broker: Mosquitto, version: str
+) -> None:
+    mqtt = broker.settings(protocol_version=version, sender_topics=("start/erp", "start/crm"))
+    with doorkeeper(mqtt) as keeper, plain_client(broker) as sender:
+        keeper.open()
+        sender.publish("start/erp", b"1")
+        sender.publish("start/crm", b"2")
+        assert [keeper.take().payload for _ in range(2)] == [b"1", b"2"]
+        keeper.door.reconfigured(replace(mqtt, sender_topics=("start/crm", "start/new")))
+        until(lambda: "start/new (QoS 1)" in broker.log(), what="the new topic is subscribed to")
+        until(lambda: "Received UNSUBSCRIBE" in broker.log(), what="the old topic is unsubscribed")
+        sender.publish("start/erp", b"3")
+        sender.publish("start/new", b"4")
+        sender.publish("start/crm", b"5")
+        assert [keeper.take().payload for _ in range(2)] == [b"4", b"5"]
+        assert keeper.states == [DoorState.READY]

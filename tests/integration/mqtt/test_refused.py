@@ -185,3 +185,15 @@ def test_replies_at_qos_0_only_are_not_sent(tmp_path: Path, caplog: pytest.LogCa
         until(lambda: "QoS 0 only" in caplog.text, what="refused")
         assert not sender.publish(1)
         assert sender.rooms.empty()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_refused_subscription_to_the_topic_of_a_sender_is_refused_likewise(
+    tmp_path: Path, version: str
+) -> None:
+    mqtt = {"protocol_version": version, "sender_topics": ("start/erp",)}
+    with (
+        Mosquitto(tmp_path / "broker", refused_subscriptions=("start/erp",)) as broker,
+        doorkeeper(broker.settings(**mqtt)) as keeper,
+    ):
+        assert refused(keeper).startswith("the subscription to start/erp was answered with 0x")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.journal.sqlite import Journal
+from tests.journals import put_empty
 
 DAY = 86_400_000
 #: The task of every thousandth request; the others have one of `TASKS`.
@@ -31,9 +31,8 @@ def fill(file: Path, count: int, *, days: float, seed: int = 1) -> None:
 
     Of a thousand one is for the rare task, one failed, two were refused; a quarter ask for a tag.
     """
-    journal = Journal(f"sqlite:///{file}")
-    journal.open()
-    journal.close()
+    if not file.exists():
+        put_empty(file)
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("PRAGMA cache_size=-200000")

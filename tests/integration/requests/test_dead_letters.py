@@ -7,10 +7,21 @@ from dataclasses import replace
 
 import pytest
 
+from butler_mqtt.alerting.alert_timings import AlertTimings
 from butler_mqtt.journal import tables
 from butler_mqtt.pipeline.operator_commands import Action, Command, parse, place
-from tests.integration.requests.conftest import IMPATIENT, SHORT, beside, call, delivered, several
-from tests.pipeline.harness import Harness
+from butler_mqtt.settings import AlertSettings, AlertTarget, Settings
+from tests.integration.alerting.targets import webhook
+from tests.integration.requests.conftest import (
+    IMPATIENT,
+    SHORT,
+    MakeHarness,
+    beside,
+    call,
+    delivered,
+    several,
+)
+from tests.pipeline.harness import SHORT_LOOP, Harness
 
 
 def refuse_replies(harness: Harness, *request_ids: str) -> None:
@@ -107,7 +118,7 @@ def test_a_command_of_another_operator_is_not_overwritten(harness: Harness) -> N
     refuse_replies(harness, "erp-1")
     first = Command(Action.DISCARD, (12345,)).encode()
     place(harness.path).write_text(first)
-    assert call("resend", "erp-1", "--journal", harness.path).exit_code == 1
+    assert call("resend", "erp-1", "--journal", harness.path, limits=IMPATIENT).exit_code == 1
     assert place(harness.path).read_text() == first
 
 
@@ -184,3 +195,19 @@ def test_messages_of_different_requests_with_one_id_are_named_by_number(
 
 def test_a_number_is_for_one_request(harness: Harness) -> None:
     assert call("resend", "--all", "--number", "1", "--journal", harness.path).exit_code == 2
+
+
+@pytest.mark.parametrize(("action", "left"), [("resend", 1), ("discard", 0)])
+def test_alerts_that_were_set_aside_go_with_all(make_harness: MakeHarness, action: str, left: int) -> None:
+    with webhook(404) as hook:
+        target = AlertTarget("bi", hook.url, min_interval_seconds=0.0)
+        timings = replace(SHORT_LOOP, alerts=AlertTimings(first_pause=0.01, most_pause=0.01))
+        harness = make_harness(Settings(alerts=AlertSettings(True, (target,))), timings=timings)
+        harness.ask({"taskId": harness.site.add("Sales", enabled=False)})
+        harness.until(lambda: [one for one in harness.rows(tables.alerts) if one["quarantined_at"]])
+        hook.status = 200
+        done = beside(harness, action, "--all")
+        assert done.exit_code == 0
+        assert done.stdout.startswith("1 alert: ")
+        harness.until(lambda: not harness.rows(tables.alerts))
+        assert len(hook.came) == left

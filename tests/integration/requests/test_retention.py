@@ -76,6 +76,14 @@ def test_a_request_is_forgotten_with_all_that_belongs_to_it(harness: Harness) ->
         "parameter_namespaces": 0,
         "parameters": 0,
         "stages": 0,
+        "alerts": 0,
+        "alert_conditions": 0,
+        "alert_tasks": 0,
+        "overdue_tasks": 0,
+        "rule_counts": 0,
+        "rule_filters": 0,
+        "rule_packets": 0,
+        "rule_windows": 0,
     }
 
 

@@ -11,8 +11,10 @@ import pytest
 
 from butler_mqtt.audit import requests_again
 from butler_mqtt.audit.requests_choice import Declined
+from butler_mqtt.cli.start_request import on_topic_of
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal import tables
+from butler_mqtt.settings import MqttSettings, Sender, Settings
 from tests.integration.requests.conftest import call, lines, several
 from tests.pipeline.harness import Harness
 
@@ -164,3 +166,22 @@ def test_a_cancel_is_not_retried(harness: Harness) -> None:
     harness.ask({"requestId": "erp-1", "cancel": "nobody"})
     with pytest.raises(Declined, match="request erp-1 is a cancel"):
         retried(harness)
+
+
+def test_a_retry_goes_to_the_topic_of_the_sender_whose_request_it_repeats() -> None:
+    mqtt = MqttSettings()
+    settings = Settings(mqtt=mqtt, senders=(Sender("erp", "start/erp"), Sender("crm")))
+    assert on_topic_of(settings, None) == mqtt
+    assert on_topic_of(settings, "erp").task_start_topic == "start/erp"
+    with pytest.raises(ValueError, match="the sender crm has no topic"):
+        on_topic_of(settings, "crm")
+    with pytest.raises(ValueError, match="no sender former; it has: erp, crm"):
+        on_topic_of(settings, "former")
+
+
+def test_the_owner_of_a_request_is_the_one_of_the_request_that_is_meant(harness: Harness) -> None:
+    harness.ask({"taskId": harness.site.add("Sales"), "requestId": "erp-1"})
+    assert requests_again.owner(harness.path, "erp-1") is None
+    with harness.journal.transaction() as connection:
+        connection.execute(tables.requests.update().values(identity="erp"))
+    assert requests_again.owner(harness.path, "erp-1") == "erp"

@@ -100,7 +100,7 @@ def test_with_the_server_down_the_journal_is_reviewed_and_the_rest_is_named(
     done = run(config, journal)
     assert done.exit_code == ExitCode.UNAVAILABLE
     assert "tag nightli found nothing in 1 request" in done.stdout
-    assert "Allow-list entries without a task: not known" in done.stdout
+    assert "Entries of the configuration without a task: not known" in done.stdout
     assert "the Qlik server could not be asked: " in done.stderr
     document = json.loads(run(config, journal, "--json").stdout)
     assert document["tasks"] is None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Selector, SelectorKind
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.usage import MOST, SelectorUse, Usage, UsageReader
-from butler_mqtt.settings import Settings, StartTaskFilter
+from butler_mqtt.settings import Sender, Settings, StartTaskFilter
 from tests.pipeline.fixtures import MakeHarness
 from tests.pipeline.harness import Harness
 
@@ -106,3 +108,14 @@ def test_no_query_needs_an_index_that_is_not_there(large_journal: Path) -> None:
     assert found.requests == sum(use.requests for use in found.senders.values())
     assert len(found.senders) == 50
     assert Selector(SelectorKind.TAG, "tag 0") in {use.selector for use in found.asked}
+
+
+def test_a_sender_is_known_by_where_its_requests_came_from(make_harness: MakeHarness) -> None:
+    settings = Settings(senders=(Sender("erp", topic="start/erp"),))
+    harness = make_harness(settings)
+    harness.ask({"taskName": "gone", "sender": "says so"})
+    assert set(usage(harness).senders) == {"says so"}
+    with closing(sqlite3.connect(harness.path)) as connection:
+        connection.execute("UPDATE requests SET identity = 'erp'")
+        connection.commit()
+    assert set(usage(harness).senders) == {"erp"}

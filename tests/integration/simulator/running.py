@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 import requests
+
+from tests.brokers import until
 
 KEY = "0123456789abcdef"
 USER = "UserDirectory=INTERNAL; UserId=sa_repository"
@@ -81,11 +82,7 @@ def running(certs: Path, *arguments: str) -> Iterator[Running]:
 
 def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Ask until *condition* gives something true, and give that."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-    return found
+    return until(condition, seconds=seconds)
 
 
 class Client:

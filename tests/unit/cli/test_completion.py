@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,8 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        (["ru"], ["run"]),
+        (["ru"], ["run", "rules"]),
+        (["rev"], ["review"]),
         (["requests", "res"], ["resend", "restore", "resume"]),
         (["requests", "--st"], ["--state"]),
         (["start", "--if-running", ""], ["queue", "skip"]),
@@ -42,3 +44,11 @@ def test_bash_completes_commands_options_and_values(words: list[str], completed:
         check=False,
     )
     assert (done.stdout.splitlines(), done.stderr) == (completed, "")
+
+
+def test_the_wheel_installs_it_where_bash_completion_looks() -> None:
+    shared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"][
+        "wheel"
+    ]
+    places = shared["shared-data"]
+    assert places[str(SCRIPT.relative_to(ROOT))] == "share/bash-completion/completions/butler-mqtt"

@@ -154,7 +154,7 @@ def comment_above(lines: list[str], key: str) -> str:
 
 def meaning(settings: Settings) -> Settings:
     """Give the settings less what tells of the file they were read from."""
-    return replace(settings, ignored=(), older=())
+    return replace(settings, ignored=(), older=(), notifications=())
 
 
 @BY_VERSION

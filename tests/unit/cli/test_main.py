@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 from butler_mqtt import __version__
+from butler_mqtt.cli import help_pages
 from butler_mqtt.cli.main import app
 from butler_mqtt.cli.service_places import SERVICE
 from butler_mqtt.contract import validation
@@ -59,10 +61,34 @@ def test_the_readme_names_every_exit_code() -> None:
 
 @pytest.mark.parametrize("group", [[], ["requests"], ["token"]], ids=" ".join)
 def test_no_summary_of_a_command_is_cut_at_80_columns(group: list[str]) -> None:
-    done = CliRunner().invoke(app, [*group, "--help"], prog_name="butler-mqtt", terminal_width=80)
+    # Of 80 columns two are left free.
+    done = CliRunner().invoke(app, [*group, "--help"], prog_name="butler-mqtt", terminal_width=78)
     _, _, summaries = done.output.partition("Commands:\n")
     assert re.findall(r"^  [a-z-]+  +\S.*$", summaries, re.MULTILINE)
     assert "..." not in summaries
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Give the words of every command that prints its own help."""
+    yield path
+    for name, one in getattr(group, "commands", {}).items():
+        if one.add_help_option:
+            yield from commands(one, (*path, name))
+
+
+@pytest.mark.parametrize("command", list(commands(typer.main.get_command(app))), ids=" ".join)
+def test_the_help_of_every_command_fits_80_columns(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    group = typer.main.get_command(app)
+    help_pages.add_to_help(group)
+    with pytest.raises(SystemExit):
+        group([*command, "--help"], prog_name="butler-mqtt")
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("  Read more:") for line in lines)
+    # A word alone on its line stays whole: the path of a page.
+    assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
+from butler_mqtt.cli import printing
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
 from butler_mqtt.printable import wrapped
 from tests.terminals import on_terminal
@@ -120,3 +123,23 @@ def make_journal(file: Path) -> None:
     unit.insert(tables.requests, {**row, "state": "refused", "code": "invalid_json"})
     journal.write(unit)
     journal.close()
+
+
+def test_a_line_with_characters_of_two_columns_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "tasks: " + ", ".join(["日報", "Täglich", "月次レポート", "Sales"] * 8)
+    lines = wrapped(text, Terminal(), 2).split("\n")
+    assert max(cell_len(line) for line in lines) <= 40
+    assert " ".join(line.strip() for line in lines) == text
+
+
+def test_the_id_of_a_task_that_was_not_found_is_cut_as_any_other() -> None:
+    text = [printing.selector({"taskId": GUID}, way) for way in (str, cut_id)]
+    assert text == [f"taskId {GUID}", "taskId a8b4c123…"]
+
+
+def test_a_long_complaint_about_an_argument_is_broken_at_words() -> None:
+    command = [sys.executable, "-m", "butler_mqtt", "requests", "--state", "nix", "--journal", "x"]
+    shown = on_terminal(["sh", "-c", f"{shlex.join(command)} 2>&1"])
+    assert "Error: Invalid value for --state: \n'nix' is none of received, decided" in shown
+    assert max(map(len, shown.splitlines())) <= 80

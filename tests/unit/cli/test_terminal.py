@@ -47,4 +47,13 @@ def test_json_is_ascii_where_the_terminal_is_not_utf_8(
 
 
 def test_json_is_utf_8_where_the_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LC_ALL", raising=False)
     assert NAME.encode() in printed(monkeypatch, "utf-8", as_json=True)
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+def test_json_is_ascii_where_the_locale_is_c_though_python_writes_utf_8(
+    monkeypatch: pytest.MonkeyPatch, locale: str
+) -> None:
+    monkeypatch.setenv("LC_ALL", locale)
+    assert json.loads(printed(monkeypatch, "utf-8", as_json=True).decode("ascii")) == REPLY

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -213,6 +215,30 @@ def test_a_rule_that_cannot_work_is_a_problem(tmp_path: Path, rule: str, beside:
     assert any(one.split(": ", 2)[2].startswith(problem) for one in found), found
 
 
+@pytest.mark.parametrize("payload", ["text", "none"])
+def test_a_payload_that_is_no_json_has_no_fields(tmp_path: Path, payload: str) -> None:
+    keys = (
+        "when: text == '' || payload.a == 1\nstart: {tag: 'x${{ payload.a }}'}\ncoalesce:\n  key: payload[0]"
+    )
+    found = of_rule(tmp_path, f"name: a\ntopic: a\npayload: {payload}\n{keys}")
+    assert [one.split(": ", 2)[0::2] for one in found] == [
+        [place, f"with payload: {payload} there are no fields in it; write payload: json"]
+        for place in ("line 7, column 25", "line 8, column 24", "line 10, column 12")
+    ]
+
+
+def test_the_topic_of_a_sender_is_the_daemons_own(tmp_path: Path) -> None:
+    (found,) = of_rule(
+        tmp_path, "name: a\ntopic: erp/#\nstart: {tag: x}", "senders: [{name: e, topic: erp/in}]"
+    )
+    assert found.endswith("'erp/#' meets the topic of a sender (erp/in), which is this daemon's own")
+
+
+def test_no_reply_may_go_where_a_rule_that_is_on_listens(tmp_path: Path) -> None:
+    rules = "[{name: a, topic: a/+, start: {tag: x}}, {name: b, enable: false, topic: b, start: {tag: x}}]"
+    assert load(tmp_path, f"rules: {rules}").mqtt.rule_filters == ("a/+",)
+
+
 def test_names_are_unique(tmp_path: Path) -> None:
     text = "rules:\n  - {name: a, topic: a, start: {tag: x}}\n  - {name: a, topic: b, start: {tag: x}}"
     assert problems(tmp_path, text) == [
@@ -239,3 +265,26 @@ def test_a_rule_against_the_schema_does_not_hide_the_problems_of_another(tmp_pat
         "rules:\n  - {name: A, topic: a, start: {tag: x}}\n  - {name: b, topic: b, when: x, start: {tag: x}}"
     )
     assert [problem.split(": ")[0] for problem in problems(tmp_path, text)] == ["line 4", "line 5, column 33"]
+
+
+_LOADED = """
+import sys
+from pathlib import Path
+from butler_mqtt.config import loader
+loader.load(Path(sys.argv[1]), {})
+print([name for name in ("celpy", "lark", "re2") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "loaded"),
+    [("[]", []), ("[{name: a, topic: a, when: payload.a, start: {tag: x}}]", ["celpy", "lark", "re2"])],
+    ids=["no rules", "a rule"],
+)
+def test_the_language_of_rules_is_loaded_for_those_who_have_some(
+    tmp_path: Path, rules: str, loaded: list[str]
+) -> None:
+    load(tmp_path, f"rules: {rules}")
+    arguments = [sys.executable, "-c", _LOADED, str(tmp_path / "config.yaml")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(loaded)

@@ -108,7 +108,9 @@ def test_the_status_of_a_request_lists_each_start_as_its_reply_does(state: Start
         "adopted": False,
         "kinds": "",
     }
-    shown = request_status({**request, **times, "door": "mqtt", "sender": None}, (), (start,))
+    shown = request_status(
+        {**request, **times, "door": "mqtt", "sender": None, "identity": None}, (), (start,)
+    )
     for name in {*reply, *(name for name in shown if name.startswith("tasks"))} - {"status"}:
         entries = [shown[name], reply[name]]
         if name.startswith("tasks") and name != "tasksNotFound":
@@ -121,7 +123,7 @@ def test_the_status_of_a_request_lists_each_start_as_its_reply_does(state: Start
 
 def test_a_request_that_was_refused_has_no_outcome() -> None:
     columns = ("received_at", "expires_at", "decided_at", "closed_at", "not_found", "reply", "document")
-    request = {**dict.fromkeys(columns), "request_id": "r", "door": "mqtt", "sender": None}
+    request = {**dict.fromkeys(columns), "request_id": "r", "door": "mqtt", "sender": None, "identity": None}
     shown = request_status({**request, "state": "refused"}, (), ())
     assert shown["finished"] is True
     assert "outcome" not in shown

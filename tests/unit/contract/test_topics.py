@@ -110,6 +110,12 @@ def test_the_topic_of_all_replies_needs_no_allowance() -> None:
     assert may_reply(mqtt, "erp/1/2")
 
 
+def test_a_reply_must_not_be_a_message_for_a_rule() -> None:
+    wide = settings.MqttSettings(reply_topic_allow=("#",), rule_filters=("erp/+/orders",))
+    assert may_reply(wide, "erp/1/orders") == "is a topic of a rule"
+    assert may_reply(wide, "erp/1/replies") is None
+
+
 def test_a_wide_allowance_does_not_open_the_broker_topics() -> None:
     assert may_reply(settings.MqttSettings(reply_topic_allow=("#", "$SYS/#")), "$SYS/broker")
 

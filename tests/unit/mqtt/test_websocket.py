@@ -10,7 +10,8 @@ import pytest
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
 
-from butler_mqtt.mqtt.websocket import Place, WebSocket, WebSocketError
+from butler_mqtt.mqtt.websocket import WebSocket, WebSocketError
+from butler_mqtt.mqtt.websocket_place import Place
 
 PLACE = Place("broker.test", 8083, "/mqtt", secure=False)
 

@@ -79,9 +79,12 @@ def test_where_a_list_may_be_cut_each_selector_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("wanted", "alike"),
     [
-        (Selector(SelectorKind.TAG, "wekly-report"), "weekly-reports"),
+        (Selector(SelectorKind.TAG, "wekly-reports"), "weekly-reports"),
+        (Selector(SelectorKind.TAG, "weelky-reports"), "weekly-reports"),
+        (Selector(SelectorKind.TAG, "weekly-repo"), None),
         (Selector(SelectorKind.TAG, "finance"), None),
         (Selector(SelectorKind.TASK_NAME, "Stocks"), "STOCK"),
+        (Selector(SelectorKind.TASK_NAME, "Sax"), None),
         (Selector(SelectorKind.CUSTOM_PROPERTY, "nightli", "group"), "nightly"),
         (Selector(SelectorKind.CUSTOM_PROPERTY, "nightli", "Region"), None),
     ],

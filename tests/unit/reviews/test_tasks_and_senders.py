@@ -1,14 +1,11 @@
-"""What a review says of tasks that fail, of allow-lists and of senders."""
+"""What a review says of tasks that fail and of senders."""
 
 from __future__ import annotations
 
 import pytest
 
-from butler_mqtt.domain.model import Task
 from butler_mqtt.journal.usage import SenderUse, TaskUse, Usage
 from butler_mqtt.reviews import tasks_and_senders
-from butler_mqtt.reviews.site_tasks import SiteTasks
-from butler_mqtt.settings import Settings, StartTaskFilter
 
 DAY = 86_400_000
 
@@ -27,30 +24,6 @@ def test_the_task_with_the_most_failures_and_skips_stands_first() -> None:
     assert stock.advice.startswith("ask less often")
     assert sales.text == "task Sales (a): of 10 starts 1 failed"
     assert sales.advice == "see why: butler-mqtt requests --state failed --task a"
-
-
-def test_each_entry_of_the_allow_list_without_a_task_is_named_with_its_place() -> None:
-    allow = StartTaskFilter(
-        enable=True,
-        task_ids=frozenset({"11111111-0000-4000-8000-000000000009"}),
-        tags=("daily", "wekly"),
-        custom_properties=(("Group", "nightly"),),
-    )
-    site = SiteTasks([Task(id="x", name="Sales", tags=("Daily", "weekly"))])
-    lists = tasks_and_senders.allow_lists(Settings(start_task_filter=allow))
-    lines = [(one.text, one.advice) for one in tasks_and_senders.without_task(lists, site)]
-    place = "startTaskFilter.allowTask"
-    nothing = "remove the entry, or correct it"
-    assert lines == [
-        (f"{place}: taskId 11111111-0000-4000-8000-000000000009 matches no task", nothing),
-        (f"{place}: tag wekly matches no task", "correct it: weekly is there, a misspelling of it?"),
-        (f"{place}: Group=nightly matches no task", nothing),
-    ]
-
-
-def test_an_allow_list_that_is_off_is_not_reviewed() -> None:
-    allow = StartTaskFilter(enable=False, tags=("gone",))
-    assert list(tasks_and_senders.allow_lists(Settings(start_task_filter=allow))) == []
 
 
 @pytest.mark.parametrize(
@@ -77,3 +50,9 @@ def test_a_silent_sender_says_since_when_and_how_often_it_was_heard() -> None:
     use = SenderUse(100, 11, 0, 10 * DAY)
     (line,) = tasks_and_senders.silent(Usage(0, senders={"erp": use}), 30 * DAY)
     assert line.text == "sender erp: silent for 20 days; before that it was heard every day"
+
+
+def test_a_sender_of_the_configuration_that_was_not_heard_of_is_told() -> None:
+    usage = Usage(0, senders={"erp": SenderUse(1, 1, 29 * DAY, 29 * DAY)})
+    (line,) = tasks_and_senders.silent(usage, 30 * DAY, ["erp", "gateway"])
+    assert line.text == "sender gateway: not heard of in 30 days"

@@ -6,7 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from butler_mqtt.contract.validation import parse
 from butler_mqtt.errors import RequestError
 from butler_mqtt.rules.message import DecodedMessage
 from butler_mqtt.rules.rule import MAX_REQUEST_BYTES, RuleError, RuleOutcome
@@ -329,3 +332,42 @@ def test_an_explanation_names_the_part_that_is_false_and_what_the_message_holds(
 ) -> None:
     payload = {"total": 500, "status": "open", "rows": [1, 2], "head": {"date": "x"}}
     assert rule(when=when).explain(message(json.dumps(payload))) == reasons
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(value=st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0")))
+def test_no_text_changes_anything_but_its_own_place(value: str) -> None:
+    start = {"parameters": {"a": {"b": "${{ payload.v }}", "c": "<${{ payload.v }}>"}}, "tag": "x"}
+    assert rendered(start, {"v": value}) == {"parameters": {"a": {"b": value, "c": f"<{value}>"}}, "tag": "x"}
+
+
+@given(payload=JSON)
+def test_whatever_a_message_holds_a_rule_makes_a_valid_request_or_fails(payload: object) -> None:
+    start = {
+        "tag": "${{ payload }}",
+        "requestId": "a-${{ payload.size() }}",
+        "dryRun": "${{ payload == 1 }}",
+        "sender": "${{ string(payload) }}",
+    }
+    for key in ("tag", "requestId", "dryRun", "sender"):
+        one = rule(start={"taskName": "x", key: start[key]}, when="payload > 0 || payload.a == 'b'")
+        judged = one.judge(message(json.dumps(payload)))
+        assert judged.outcome in {RuleOutcome.MATCHED, RuleOutcome.UNMATCHED, RuleOutcome.ERROR}
+        code = "rule_failed"
+        try:
+            parse(one.render(message(json.dumps(payload))), max_bytes=MAX_REQUEST_BYTES)
+        except RequestError as error:
+            code = error.code
+        assert code == "rule_failed"
+
+
+@given(content=st.binary(max_size=200))
+def test_bytes_that_are_no_json_fail_and_nothing_else(content: bytes) -> None:
+    one = rule(when="payload == 1")
+    assert one.judge(message(content)).outcome in set(RuleOutcome)

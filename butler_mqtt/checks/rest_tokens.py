@@ -1,0 +1,31 @@
+"""Checks when the bearer tokens of the REST door end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from butler_mqtt.checks.finding import Finding, ok, warning, wrong
+from butler_mqtt.settings import RestSettings
+
+#: Days before the end of a token from which on there is a warning.
+WARN_DAYS = 14
+_NAME = "rest.tokens"
+_RENEW = "butler-mqtt token add makes a new one; put its line in place of the old one and reload the daemon"
+
+
+def check(rest: RestSettings, now: datetime | None = None) -> Iterator[Finding]:
+    """Check the tokens that end, while the listener is on; nothing where none does."""
+    now = now or datetime.now(UTC)
+    ending = [one for one in rest.tokens if one.expires_at is not None] if rest.enable else []
+    good = []
+    for token in ending:
+        days = ((token.expires_at or now) - now).total_seconds() / 86_400
+        if days <= 0:
+            yield wrong(_NAME, f"the token {token.name} has expired and is refused", _RENEW)
+        elif days <= WARN_DAYS:
+            yield warning(_NAME, f"the token {token.name} expires in {days:.1f} days", _RENEW)
+        else:
+            good.append(f"{token.name} in {days:.0f} days")
+    if good:
+        yield ok(_NAME, f"tokens expire: {', '.join(good)}")

@@ -1,0 +1,81 @@
+"""Times and durations as people read them, and texts of others without what no page should show."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime
+
+from markupsafe import Markup
+
+from butler_mqtt.clock import from_ms, now_ms
+
+#: Stands where there is no value.
+NOTHING = "-"
+
+
+def local(value: int | str) -> datetime:
+    """Return milliseconds since 1970, or a time in RFC 3339, as a time of this machine's zone."""
+    if isinstance(value, str):
+        return datetime.fromisoformat(value).astimezone()
+    moment = from_ms(value)
+    assert moment is not None  # noqa: S101 -- narrows the type
+    return moment.astimezone()
+
+
+def moment(value: int | str) -> str:
+    """Write a time: today and yesterday by name, this year without it."""
+    then, now = local(value), local(now_ms())
+    days = (now.date() - then.date()).days
+    clock = then.strftime("%H:%M:%S")
+    if days in {0, 1}:
+        return f"{'Today' if days == 0 else 'Yesterday'} {clock}"
+    day = f"{then.day} {then.strftime('%b')}" + ("" if then.year == now.year else f" {then.year}")
+    return f"{day} {clock}"
+
+
+def when(value: int | str | None) -> Markup | str:
+    """Write a time as an element that has it whole too."""
+    if value is None:
+        return NOTHING
+    then = local(value)
+    return Markup('<time datetime="{iso}" title="{whole}">{text}</time>').format(
+        iso=then.isoformat(timespec="milliseconds"),
+        whole=then.strftime("%Y-%m-%d %H:%M:%S %z"),
+        text=moment(value),
+    )
+
+
+def since(value: int) -> Markup:
+    """Write how long ago a time is, as an element that a script counts on."""
+    return Markup('<span class="number" data-since="{value}">{text}</span>').format(
+        value=value, text=duration(max(0, now_ms() - value))
+    )
+
+
+def duration(milliseconds: float | None) -> str:
+    """Write a duration: `0.8 s`, `41 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`."""
+    if milliseconds is None:
+        return NOTHING
+    if milliseconds < 9_950:
+        return f"{milliseconds / 1000:.1f} s"
+    seconds = round(milliseconds / 1000)
+    for size, name, smaller, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // smaller
+            return f"{seconds // size} {name}" + (f" {rest} {part}" if rest else "")
+    return f"{seconds} s"
+
+
+def words(state: str) -> str:
+    """Write a state as words: `not started` for `notStarted`; other texts stay as they are."""
+    return re.sub(r"(?<=[a-z])[A-Z](?=[a-z])", lambda found: f" {found[0].lower()}", state).replace(
+        "qlik", "Qlik"
+    )
+
+
+def zone() -> str:
+    """Return the time zone of this machine, as `CET, UTC+01:00`."""
+    offset = local(now_ms()).strftime("%z")
+    name = time.strftime("%Z")
+    return name if name == "UTC" else f"{name}, UTC{offset[:3]}:{offset[3:5]}"
