@@ -105,8 +105,6 @@ class Daemon:
         folder: Path,
         broker_port: int,
         server: Server,
-        *,
-        rules: Sequence[Mapping[str, object]] = (),
         **sections: Mapping[str, object],
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +127,14 @@ class Daemon:
         }
         for name, changes in sections.items():
             config.setdefault(name, {}).update(changes)
-        self._config.write_text(yaml.safe_dump({"Butler": {**config, "rules": list(rules)}}))
+        self._settings: dict[str, object] = {**config}
+        self._config.write_text(yaml.safe_dump({"Butler": self._settings}))
+
+    def rule(self, rules: Sequence[Mapping[str, object]]) -> Daemon:
+        """Have these rules in the configuration, from the next start on."""
+        self._settings["rules"] = list(rules)
+        self._config.write_text(yaml.safe_dump({"Butler": self._settings}))
+        return self
 
     @property
     def running(self) -> bool:
@@ -252,13 +257,13 @@ class Place:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def daemon(self, rules: Sequence[Mapping[str, object]] = (), **sections: Mapping[str, object]) -> Daemon:
+    def daemon(self, **sections: Mapping[str, object]) -> Daemon:
         """Make a daemon with an empty journal; it ends with the place."""
         self._number += 1
         name = f"daemon-{self._number}"
         # A session of its own each, so that none finds what another left.
         sections = {**sections, "mqttConfig": {"clientId": name, **sections.get("mqttConfig", {})}}
-        daemon = Daemon(self.folder / name, self.broker.port, self.server, rules=rules, **sections)
+        daemon = Daemon(self.folder / name, self.broker.port, self.server, **sections)
         self._stack.callback(daemon.kill)
         return daemon
 

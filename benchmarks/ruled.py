@@ -43,7 +43,7 @@ def lines(
     """Measure; *flood* messages are published at once."""
     yield _decision()
     tasks = place.tasks[:burst]
-    plain, ruled = place.daemon(), place.daemon(rules=rules(tasks[0]))
+    plain, ruled = place.daemon(), place.daemon().rule(rules(tasks[0]))
     seconds: dict[Daemon, list[float]] = {plain: [], ruled: []}
     for _ in range(rounds):
         for daemon in (plain, ruled):
