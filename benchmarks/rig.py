@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -101,7 +101,11 @@ class Daemon:
     """The installed daemon with a configuration and a journal of its own."""
 
     def __init__(
-        self, folder: Path, broker_port: int, server: Server, **sections: Mapping[str, object]
+        self,
+        folder: Path,
+        broker_port: int,
+        server: Server,
+        **sections: Mapping[str, object],
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -123,7 +127,14 @@ class Daemon:
         }
         for name, changes in sections.items():
             config.setdefault(name, {}).update(changes)
-        self._config.write_text(yaml.safe_dump({"Butler": config}))
+        self._settings: dict[str, object] = {**config}
+        self._config.write_text(yaml.safe_dump({"Butler": self._settings}))
+
+    def rule(self, rules: Sequence[Mapping[str, object]]) -> Daemon:
+        """Have these rules in the configuration, from the next start on."""
+        self._settings["rules"] = list(rules)
+        self._config.write_text(yaml.safe_dump({"Butler": self._settings}))
+        return self
 
     @property
     def running(self) -> bool:

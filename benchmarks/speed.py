@@ -1,7 +1,7 @@
 """
 `python -m benchmarks.speed`: how fast the daemon is, each number beside the bare client of the same run.
 
-Parts: burst, served, latency, memory, ready, journal, tags, rest. With `--quick` fewer
+Parts: burst, served, latency, memory, ready, journal, tags, rest, rules. With `--quick` fewer
 requests, for a first figure; the targets are meant for the whole run.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks import bare, callers, filling
+from benchmarks import bare, callers, filling, ruled
 from benchmarks import served as serving
 from benchmarks.flood import Flood
 from benchmarks.latency import Send, Way, bare_loop, delays, in_turns
@@ -53,9 +53,12 @@ class Scale:
     rounds: int = 3
     callers: int = 50
     calling: float = 30.0
+    flood: int = 10_000
 
 
-QUICK = Scale(500, (1000, 2000), 2000, (1000, 10_000), ((20, 5.0), (200, 2.0)), 10, 1, calling=5.0)
+QUICK = Scale(
+    500, (1000, 2000), 2000, (1000, 10_000), ((20, 5.0), (200, 2.0)), 10, 1, calling=5.0, flood=2000
+)
 
 
 def burst(place: Place, scale: Scale) -> Iterator[Line]:
@@ -286,6 +289,11 @@ def served(place: Place, scale: Scale) -> Iterator[Line]:
     yield from serving.lines(place, scale.burst, scale.rounds, quiet)
 
 
+def rules(place: Place, scale: Scale) -> Iterator[Line]:
+    """Measure starts beside 100 rules and beside a flood on their topics, and a rule's own decision."""
+    yield from ruled.lines(place, scale.burst, scale.rounds, scale.flood, quiet)
+
+
 PARTS: dict[str, Callable[[Place, Scale], Iterator[Line]]] = {
     "burst": burst,
     "served": served,
@@ -295,6 +303,7 @@ PARTS: dict[str, Callable[[Place, Scale], Iterator[Line]]] = {
     "journal": journal,
     "tags": tags,
     "rest": rest,
+    "rules": rules,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from butler_mqtt.domain.completions import RuleFilterAnswered
 from butler_mqtt.journal import rule_rows
@@ -55,13 +55,13 @@ class RuleFilters:
             if topic_filter not in known:
                 self.wanted[self._records.filter_added(topic_filter)] = topic_filter
 
-    def answered(self, event: RuleFilterAnswered, rules: Mapping[str, Collection[str]]) -> None:
+    def answered(self, event: RuleFilterAnswered, rules: Collection[str]) -> None:
         """
         Apply what the broker says of a filter.
 
         Args:
             event: The answer.
-            rules: The names of the rules of each filter, for the log.
+            rules: The names of the rules that have it, for the log.
         """
         row = event.row
         if row in self.unwanted:
@@ -73,7 +73,7 @@ class RuleFilters:
             return
         (self._refused.discard if event.subscribed else self._refused.add)(row)
         topic_filter = self.wanted[row]
-        names = ", ".join(sorted(rules.get(topic_filter, ()))) or "a rule"
+        names = ", ".join(sorted(rules)) or "a rule"
         if event.problem is not None and event.problem != self.problems.get(row):
             _log.warning(
                 "rules: %s: %s: messages on %s %s; other requests are not affected",

@@ -153,10 +153,8 @@ class RuleMessages:
             case RuleAcknowledgementsRead(generation, count):
                 self._packets.acknowledgements_read(generation, count)
             case RuleFilterAnswered():
-                named: dict[str, list[str]] = {}
-                for topic_filter in self._filters.wanted.values():
-                    named[topic_filter] = [rule.name for rule in self._of_filter(topic_filter)]
-                self._filters.answered(event, named)
+                rules = self._of_filter(self._filters.wanted.get(event.row, ""))
+                self._filters.answered(event, [rule.name for rule in rules])
 
     def step(self, transaction: Transaction, *, requests: bool, again: bool) -> None:
         """

@@ -177,6 +177,17 @@ def test_requests_of_the_same_turn_go_first(make_rules: MakeRules) -> None:
     assert harness.rows(tables.requests)[0]["request_id"] == "first"
 
 
+def test_a_flood_is_judged_little_by_little_while_requests_arrive(make_rules: MakeRules) -> None:
+    harness = make_rules(rule(payload="json", when="payload > 1000000"))
+    harness.send({"taskId": TASK})
+    for number in range(450):
+        harness.published("erp/orders", number)
+    harness.turn()
+    assert len(harness.rows(tables.requests)) == 1
+    assert 0 < len(harness.rule_broker.acknowledged) < 200
+    harness.until(lambda: len(harness.rule_broker.acknowledged) == 450)
+
+
 # ---- filters
 
 

@@ -152,16 +152,21 @@ def test_a_filter_that_is_refused_is_named_and_the_others_work(tmp_path: Path) -
 
 
 def test_messages_belong_to_the_other_daemon_while_that_has_our_client_id(broker: Mosquitto) -> None:
-    elsewhere = [False]
+    elsewhere, asked = [False], []
+
+    def taken_over() -> bool:
+        asked.append(elsewhere[0])
+        return elsewhere[0]
+
     with (
-        rule_doorkeeper(broker.settings(), taken_over=lambda: elsewhere[0]) as keeper,
+        rule_doorkeeper(broker.settings(), taken_over=taken_over) as keeper,
         plain_client(broker) as sender,
     ):
         keeper.subscribe({1: "erp/#"})
         elsewhere[0] = True
         sender.publish("erp/orders", b"lost")
         sender.publish("erp/orders", b"lost too")
-        until(lambda: "Sending PUBLISH to butler-mqtt-rules" in broker.log())
+        until(lambda: asked == [True, True], what="both have come")
         elsewhere[0] = False
         sender.publish("erp/orders", b"ours")
         assert keeper.take().payload == b"ours"
