@@ -99,9 +99,11 @@ def test_the_status_of_a_request_lists_each_start_as_its_reply_does(state: Start
     request = {"request_id": "r", "state": "closed", "not_found": None, "reply": None, "document": None}
     times = dict.fromkeys(("received_at", "expires_at", "decided_at", "closed_at"))
     start = {
+        "id": 1,
         "task_id": "id 0",
         "task_name": "task 0",
         "state": state,
+        "reason": None,
         "execution_id": None,
         "started_at": None,
         "stopped_at": None,
