@@ -1,4 +1,4 @@
-"""Chapters of the tour that are one request and one reply, and the allow-list of the tour."""
+"""Chapters of the tour that are one request and one reply, and its allow-list, rule and sender."""
 
 from __future__ import annotations
 
@@ -8,22 +8,29 @@ from dataclasses import dataclass
 FINANCE = "a8b4c123-def4-5678-9abc-def012345678"
 SALES = "b9c5d234-efe5-6789-abcd-ef0123456789"
 
-#: The section `startTaskFilter.allowTask` of the tour.
-ALLOW: dict[str, object] = {
+#: What may be started from outside.
+_ALLOW = {
     "tag": [
         *("financial-reports", "daily-reports", "daily-refresh", "data-refresh", "startTask1", "disabled"),
         *("nightly-extract", "nightly-transform", "nightly-publish"),
     ],
     "customProperty": [{"name": "taskGroup", "value": "operational-dashboards"}],
 }
-
-
-#: The rule of the tour: each full thousand of a press starts its report once.
-RULE: Mapping[str, object] = {
+#: Each full thousand of a press starts its report once.
+_RULE = {
     "name": "press-thousand",
     "topic": "plc/+/parts",
     "when": "payload >= 1000",
     "start": {"taskId": SALES, "requestId": "${{ levels[1] }}-${{ int(payload) / 1000 }}"},
+}
+#: Where the shop floor publishes, and what it may start.
+SHOP_FLOOR = "qliksense/task/start/shop-floor"
+_SENDER = {"name": "shop-floor", "topic": SHOP_FLOOR, "allowTask": {"tag": ["daily-refresh"]}}
+#: Sections of the tour's configuration.
+SECTIONS: Mapping[str, object] = {
+    "startTaskFilter": {"enable": True, "allowTask": _ALLOW},
+    "rules": [_RULE],
+    "senders": [_SENDER],
 }
 #: Stages of the nightly chain.
 NIGHTLY = tuple({"name": name, "tag": f"nightly-{name}"} for name in ("extract", "transform", "publish"))

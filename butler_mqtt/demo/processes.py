@@ -140,16 +140,12 @@ class Processes:
     Args:
         folder: An empty folder.
         broker: `mosquitto`, `embedded`, or `auto` for whichever is there.
-        allow: The section `startTaskFilter.allowTask`.
-        rule: The one entry of `rules`.
+        sections: Of the configuration, but for those about addresses and alerts.
     """
 
-    def __init__(
-        self, folder: Path, broker: str, allow: dict[str, object], rule: Mapping[str, object]
-    ) -> None:
+    def __init__(self, folder: Path, broker: str, sections: Mapping[str, object]) -> None:
         self._folder = folder
-        self._allow = allow
-        self._rule = rule
+        self._sections = sections
         self._programs: list[Program] = []
         self.broker, self._broker_command = _choose(broker)
         self._daemon: Program | None = None
@@ -241,8 +237,7 @@ class Processes:
                 "clientCertKey": "certificates/client_key.pem",
                 "clientCertCA": "certificates/root.pem",
             },
-            "startTaskFilter": {"enable": True, "allowTask": self._allow},
-            "rules": [dict(self._rule)],
+            **self._sections,
         }
         if self.webhook is not None:
             target = {"name": "webhook", "url": self.webhook.url, "on": ["executionFailed"]}

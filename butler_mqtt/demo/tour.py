@@ -11,7 +11,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from butler_mqtt.demo.chapters import ALLOW, FAILURES, FINANCE, NIGHTLY, RULE, SALES, SELECTORS, Chapter
+from butler_mqtt.demo.chapters import (
+    FAILURES,
+    FINANCE,
+    NIGHTLY,
+    SALES,
+    SECTIONS,
+    SELECTORS,
+    SHOP_FLOOR,
+    Chapter,
+)
 from butler_mqtt.demo.narration import Narration
 from butler_mqtt.demo.processes import PATIENCE_SECONDS, ProcessError, Processes, until
 from butler_mqtt.demo.tally import Tally, gist
@@ -40,7 +49,7 @@ def demo(broker: str) -> ExitCode:
     signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix="butler-mqtt-demo-") as folder:
         try:
-            processes = Processes(Path(folder), broker, ALLOW, RULE)
+            processes = Processes(Path(folder), broker, SECTIONS)
         except ProcessError as error:
             narration.wrong(str(error))
             return ExitCode.UNAVAILABLE
@@ -53,6 +62,9 @@ def demo(broker: str) -> ExitCode:
             narration.say("The last lines of the logs:")
             print(processes.logs())  # noqa: T201 -- as they are, neither wrapped nor coloured
             return ExitCode.FAILED
+
+
+_SALES_NAME = "Sales Report Update"
 
 
 class _Tour:
@@ -74,6 +86,7 @@ class _Tour:
         self._stages()
         self._alert()
         self._rule()
+        self._one_sender()
         for chapter in FAILURES:
             self._one_request(chapter)
         self._twice()
@@ -90,7 +103,7 @@ class _Tour:
             "unchanged, and the reply is published on a common topic.",
         )
         reply = self._answered(lambda: self._publish(f"{SALES}\n"))
-        self._expect(reply, {"status": "ok", "started": ["Sales Report Update"]})
+        self._expect(reply, {"status": "ok", "started": [_SALES_NAME]})
         self._narration.right(f"It can be read on {self._processes.mqtt.task_start_reply_topic}.")
 
     def _to_the_end(self) -> None:
@@ -145,11 +158,30 @@ class _Tour:
             self._sender.publish(parts.encode(), topic="plc/press-7/parts")
         self._tally.sent += 1
         reply = self._receive(OTHERS, time.monotonic())
-        self._expect(reply, {"status": "ok", "started": ["Sales Report Update"]})
+        self._expect(reply, {"status": "ok", "started": [_SALES_NAME]})
         self._require(reply["requestId"] == "press-7-2", "the rule made another request")
         self._narration.right(
             "One of the two was meant; docs/rules.md has rules for SAP, Kafka, files and more."
         )
+
+    def _one_sender(self) -> None:
+        self._chapter(
+            "A sender that may start one thing",
+            "The shop floor has a topic of its own, to which the broker lets nobody else write, and may "
+            "start what has the tag daily-refresh. First it asks for a report of finance, then for its own.",
+        )
+        expectations: list[tuple[str, Mapping[str, object]]] = [
+            (FINANCE, {"code": "all_denied"}),
+            (SALES, {"status": "ok", "started": [_SALES_NAME]}),
+        ]
+        for task, expected in expectations:
+            text = json.dumps({"taskId": task})
+            self._narration.published(SHOP_FLOOR, text)
+            self._tally.sent += 1
+            began = time.monotonic()
+            self._sender.publish(text.encode(), topic=SHOP_FLOOR)
+            self._expect(self._receive(OTHERS, began), expected)
+        self._narration.right("What it is shown and may cancel is its own, too: docs/senders.md.")
 
     def _expect_stages(self, document: Mapping[str, object], expected: list[str]) -> None:
         reply = self._answered(lambda: self._ask(document))
@@ -164,7 +196,7 @@ class _Tour:
         )
         document = {"requestId": "erp-10", "taskId": SALES}
         first = self._answered(lambda: self._ask(document))
-        self._expect(first, {"status": "ok", "started": ["Sales Report Update"]})
+        self._expect(first, {"status": "ok", "started": [_SALES_NAME]})
         before = len(self._processes.qlik.executions())
         again = self._answered(lambda: self._ask(document))
         self._require(again == first, "the second reply differs from the first")
@@ -214,7 +246,7 @@ class _Tour:
         reply = self._receive(in_flight, began)
         self._expect(reply, {"status": "ok", "started": ["Regulatory Report"]})
         if second is not None:
-            self._expect(self._receive(second, began), {"status": "ok", "started": ["Sales Report Update"]})
+            self._expect(self._receive(second, began), {"status": "ok", "started": [_SALES_NAME]})
         self._require(
             len(processes.qlik.executions()) == before + 1 + processes.broker_keeps,
             "a task was started twice",
