@@ -192,6 +192,7 @@ def test_asyncapi_names_the_topics_of_the_defaults() -> None:
     defaults = MqttSettings()
     assert channels == {
         "requests": defaults.task_start_topic,
+        "senderRequests": f"{defaults.task_start_topic}/{{sender}}",
         "replies": defaults.task_start_reply_topic,
         "ownReplies": None,
         "events": f"{defaults.task_event_topic}/{{taskId}}",
