@@ -50,6 +50,18 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Write a duration in its two largest units: `0.8 s`, `41 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {part}" if rest else "")
+    return f"{whole} s"
+
+
 def wrapped(text: str, stream: TextIO, hanging: int | None = None) -> str:
     """
     Break the lines of *text* at blanks where *stream* is a terminal that they do not fit.

@@ -13,15 +13,13 @@ from typing import Final
 
 from butler_mqtt.clock import from_ms, now_ms
 from butler_mqtt.domain.alert import Alert
+from butler_mqtt.printable import duration
 
 #: Characters of a title, of one value, of one line of a script log, and of a whole text.
 MAX_TITLE: Final = 200
 MAX_VALUE: Final = 1000
 MAX_LOG_LINE: Final = 300
 MAX_TEXT: Final = 6000
-
-#: Seconds of each unit of a duration, and of the one below it.
-_UNITS: Final = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 
 #: `@here`, `@channel`, `<@U…>`, but not the address `erp@example.com`.
 _MENTION: Final = re.compile(r"(?<![\w.+-])@(?=\w)|(?<=<)@")
@@ -53,18 +51,6 @@ def body(alert: Alert) -> str:
     if log:
         lines += ["Script log, last lines:", *log]
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Write a duration in its two largest units, as `2 h 5 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, smaller_size, smaller in _UNITS:
-        if whole >= size:
-            rest = whole % size // smaller_size
-            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{whole} s"
 
 
 def example() -> Alert:

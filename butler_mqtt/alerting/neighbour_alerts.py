@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from butler_mqtt.alerting.alert_book import AlertBook
-from butler_mqtt.alerting.alert_text import duration
 from butler_mqtt.alerting.alert_timings import AlertTimings
 from butler_mqtt.alerting.conditions import Conditions
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.alert import Alert
+from butler_mqtt.printable import duration
 
 #: Subjects of conditions; a certificate's is followed by its key in the configuration.
 _QRS: Final = "qrs"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from butler_mqtt.alerting.alert_text import duration
 from butler_mqtt.alerting.task_alerts import TaskAlerts
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.timestamps import stamp_ms
@@ -16,6 +15,7 @@ from butler_mqtt.domain.model import ExecutionStatus, Selector, SelectorKind, Ta
 from butler_mqtt.journal import alert_rows, tables
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
+from butler_mqtt.printable import duration
 from butler_mqtt.settings import OverdueEntry
 
 #: Task of the row that says since when an entry is known, and since when its tasks are.

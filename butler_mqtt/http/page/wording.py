@@ -8,6 +8,7 @@ from datetime import datetime
 
 from markupsafe import Markup
 
+from butler_mqtt import printable
 from butler_mqtt.clock import from_ms, now_ms
 
 #: Stands where there is no value.
@@ -54,17 +55,10 @@ def since(value: int) -> Markup:
 
 
 def duration(milliseconds: float | None) -> str:
-    """Write a duration: `0.8 s`, `41 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`."""
+    """Write a duration as `printable.duration` does, or that there is none."""
     if milliseconds is None:
         return NOTHING
-    if milliseconds < 9_950:
-        return f"{milliseconds / 1000:.1f} s"
-    seconds = round(milliseconds / 1000)
-    for size, name, smaller, part in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            rest = seconds % size // smaller
-            return f"{seconds // size} {name}" + (f" {rest} {part}" if rest else "")
-    return f"{seconds} s"
+    return printable.duration(milliseconds / 1000)
 
 
 def words(state: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from butler_mqtt.alerting.alert_text import MAX_TEXT, body, duration, neutral, title
+from butler_mqtt.alerting.alert_text import MAX_TEXT, body, neutral, title
 from butler_mqtt.domain.alert import Alert, decode
+from butler_mqtt.printable import duration
 
 WHOLE = Alert(
     kind="executionFailed",
