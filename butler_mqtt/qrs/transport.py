@@ -14,7 +14,7 @@ from requests.structures import CaseInsensitiveDict
 
 from butler_mqtt.errors import ButlerError, QlikUnavailable
 from butler_mqtt.qrs.answer_limits import Limits, Meter
-from butler_mqtt.qrs.explanations import RAISED, explain
+from butler_mqtt.qrs.call_errors import RAISED, explain
 from butler_mqtt.qrs.http_connection import MAX_IDLE_SECONDS, Adapter
 from butler_mqtt.settings import QrsSettings as Settings
 

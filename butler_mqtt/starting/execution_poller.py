@@ -9,22 +9,18 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from butler_mqtt.domain.completions import CapacityRead, Completion, ExecutionsPolled
-from butler_mqtt.domain.model import Execution, ExecutionStatus, Task, TaskType
-from butler_mqtt.errors import QlikError, QlikRefused
-
-_FAILED = frozenset({ExecutionStatus.FINISHED_FAIL, ExecutionStatus.ERROR})
+from butler_mqtt.domain.model import Execution, Task
+from butler_mqtt.errors import QlikError
+from butler_mqtt.starting.script_logs import ScriptLogReader, ScriptLogs
 
 _log = logging.getLogger("butler_mqtt.execution_poller")
 
 
-class ExecutionReader(Protocol):
+class ExecutionReader(ScriptLogReader, Protocol):
     """The side of the Qlik server that shows executions."""
 
     def executions(self, ids: Sequence[str]) -> Mapping[str, Execution | None]:
         """Read executions by id; raises QlikUnavailable or QlikRefused."""
-
-    def script_log(self, task_id: str, execution: Execution, lines: int) -> list[str] | None:
-        """Read the last lines of a script log, None while there is none; raises as `executions`."""
 
     def capacity(self) -> int:
         """Read how many reloads the site runs at one time; raises as `executions`."""
@@ -48,7 +44,8 @@ class ExecutionPoller:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._emit = emit
-        self._log_lines = log_lines
+        #: The script logs that are read with them.
+        self.logs = ScriptLogs(log_lines)
         self._monotonic = monotonic
         #: Executions with their tasks; an empty job reads the capacity, None is the end.
         self._jobs: SimpleQueue[Sequence[tuple[str, Task]] | None] = SimpleQueue()
@@ -64,15 +61,6 @@ class ExecutionPoller:
     def stop(self) -> None:
         """Let `work` end after the job in hand."""
         self._jobs.put(None)
-
-    def wants_log(self, task: Task, execution: Execution) -> bool:
-        """Tell whether an execution is a failed reload whose script log is to be read."""
-        return (
-            self._log_lines > 0
-            and task.task_type in {None, TaskType.RELOAD}
-            and not execution.active
-            and execution.status in _FAILED
-        )
 
     def work(self, qlik: ExecutionReader) -> None:
         """Read, job by job, until `stop`; runs in a thread of its own."""
@@ -92,7 +80,7 @@ class ExecutionPoller:
         failed = [
             (task, execution)
             for one, task in job
-            if (execution := shown.get(one)) is not None and self.wants_log(task, execution)
+            if (execution := shown.get(one)) is not None and self.logs.wanted(task, execution)
         ]
         without = {execution.id for _, execution in failed}
         self._emit(
@@ -102,25 +90,7 @@ class ExecutionPoller:
         )
         # One by one, so that many logs, or a slow one, delay nothing else.
         for task, execution in failed:
-            self._emit(self._with_script_log(qlik, task, execution))
-
-    def _with_script_log(self, qlik: ExecutionReader, task: Task, execution: Execution) -> ExecutionsPolled:
-        """Read the log of a failed reload; one that cannot be read costs nothing else."""
-        lines: list[str] | None
-        try:
-            lines = qlik.script_log(task.id, execution, self._log_lines)
-        except QlikError as error:
-            _log.info(
-                "the script log of task %s (%s) cannot be read: %s",
-                task.name,
-                task.id,
-                error,
-                extra={"action": "script_log_refused"},
-            )
-            # An unreachable server may return it at the next poll.
-            lines = [] if isinstance(error, QlikRefused) else None
-        execution_id = execution.id or ""
-        return ExecutionsPolled({execution_id: execution}, {} if lines is None else {execution_id: lines})
+            self._emit(self.logs.read(qlik, task, execution))
 
     def _read_capacity(self, qlik: ExecutionReader) -> None:
         try:

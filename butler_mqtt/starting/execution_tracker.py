@@ -197,7 +197,7 @@ class ExecutionTracker:
             if kind is not None:
                 self._ledger.runs.progressed(watch, kind)
             self._poll_in(None, watch)
-        elif self._poller.wants_log(watch.task, execution) and log is None and watch.logs_asked < LOG_TRIES:
+        elif self._poller.logs.wanted(watch.task, execution) and log is None and watch.logs_asked < LOG_TRIES:
             watch.logs_asked += 1
             self._free(watch)
             self._poll_in(self._timings.script_log_pause, watch)

@@ -12,7 +12,7 @@ from requests import exceptions as rx
 
 from butler_mqtt.errors import OutcomeUnknown, QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.qrs.answer_errors import PassingOutage, execution_of, quoted, retry_seconds, value_of
-from butler_mqtt.qrs.explanations import FAILURES, explain
+from butler_mqtt.qrs.call_errors import FAILURES, explain
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.transport import HttpAnswer
 from butler_mqtt.settings import QrsSettings as Settings
