@@ -71,7 +71,7 @@ _PARTS = (IS_OPEN, requests.c.closed_at.isnot(None))
 _OPEN_ONLY = frozenset({*OPEN, "planned"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
     """
     Which requests are meant; all that is given must hold.
