@@ -123,6 +123,15 @@ def test_filters_leave_what_fits_all_of_them(
     assert found(busy, *arguments) == expected
 
 
+def test_a_cancel_that_found_nothing_to_take_back_has_not_failed(harness: Harness) -> None:
+    harness.ask({"requestId": "erp-1", "taskId": harness.site.add("Sales")})
+    harness.ask({"requestId": "erp-2", "cancel": "erp-1"})
+    assert found(harness, "--state", "failed") == []
+    cancel = call("--journal", harness.path).stdout.splitlines()[2]
+    assert "cancel erp-1" in cancel
+    assert "0 cancelled, 1 went on" in cancel
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
