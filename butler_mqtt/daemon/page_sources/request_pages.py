@@ -160,7 +160,7 @@ def _outcome(
 
 def _reason(start: Row, run: Mapping[str, Any]) -> str:
     if start["state"] == "denied":
-        return "the allow-list does not let this task be started"
+        return "startTaskFilter, or allowTask of the sender, does not let this task be started"
     if run.get("message"):
         return str(run["message"])
     because = ": ".join(str(start[key]) for key in ("code", "details") if start[key])
