@@ -64,6 +64,8 @@ def asked(request_rows: RequestRows, as_id: Callable[[str], str] = str) -> str:
         for kind in _SELECTORS
         for value in _listed(holder.get(kind, []))
     ]
+    if "cancel" in document:
+        return f"cancel {as_id(document['cancel'])}"
     if not selectors:
         return ", ".join(sorted(document)) or received(request_rows, _SHOWN_RECEIVED)
     return _some(selectors) + (" (dry run)" if document.get("dryRun") else "")
@@ -124,11 +126,26 @@ def _state(request_rows: RequestRows, *, names: bool) -> tuple[str, str]:
         return f"refused: {request['code']}", "red"
     if request["state"] != "closed":
         return (f"open: {text}" if text else "open"), "yellow"
+    if not by_state and (cancelled := _cancelled(request)) is not None:
+        return cancelled, "green"
     if _NOTHING.issuperset(by_state):
         return f"failed: {text or 'no task'}", "red"
     if missing or _WRONG.intersection(by_state):
         return text, "red"
     return text, "green" if outcome(request_rows) else "yellow"
+
+
+def _cancelled(request: Row) -> str | None:
+    """Return what a cancel has done, by its reply; None where the request is none."""
+    reply: dict[str, Any] = json.loads(request["reply"] or "{}")
+    if "cancelled" not in reply:
+        return None
+    counts = [
+        f"{len(reply[key])} {word}"
+        for key, word in (("tasksStopped", "stopped"), ("tasksRunning", "went on"))
+        if reply.get(key)
+    ]
+    return ", ".join([f"{len(reply['tasksCancelled'])} cancelled", *counts])
 
 
 def _which(starts: Sequence[Row], *, names: bool) -> str:

@@ -43,7 +43,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON
 LongOption = Annotated[bool, typer.Option("--long", "-l", help="Ids and times whole on any terminal.")]
 OfSenderOption = Annotated[
     str | None,
-    typer.Option("--of-sender", metavar="NAME", help="On the topic of this one of `senders`."),
+    typer.Option(
+        "--of-sender",
+        metavar="NAME",
+        help="On the topic of this one of `senders`; needed where unknownSenders is deny.",
+    ),
 ]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the reply.")]
 

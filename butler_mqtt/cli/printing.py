@@ -40,6 +40,8 @@ def show(answer: Mapping[str, Any], *, as_json: bool, long: bool = False) -> Non
         if "cancelled" in answer:
             started = f", {len(answer['tasksCancelled'])} tasks of request {answer['cancelled']} cancelled"
         print_text(f"{request}: {answer['status']}{started}", "bold")
+        if "tasksRunning" in answer and "tasksStopped" not in answer:
+            print_text("what runs goes on; cancel --stop-running stops what that request alone began")
     for stage in answer.get("stages", ()):
         print_text(*stage_line(stage))
     lists = {

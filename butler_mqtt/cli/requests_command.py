@@ -103,17 +103,17 @@ def requests(
     from butler_mqtt.journal.search import Filters  # noqa: PLC0415 -- as above
 
     filters = Filters(
-        _states(state or (), opened=opened),
-        task,
-        tag,
-        point_in_time(since, "--since"),
-        point_in_time(until, "--until"),
-        sender,
-        door.value if door else None,
-        code,
-        quarantined,
-        held,
-        rule,
+        states=_states(state or (), opened=opened),
+        task=task,
+        tag=tag,
+        since=point_in_time(since, "--since"),
+        until=point_in_time(until, "--until"),
+        sender=sender,
+        door=door.value if door else None,
+        code=code,
+        dead_letters=quarantined,
+        held=held,
+        rule=rule,
     )
     end_with(
         lambda file: requests_list.listing(

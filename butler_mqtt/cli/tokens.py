@@ -71,10 +71,12 @@ def add(
     echo(f"Token: {token}")
     echo("It is shown only now and stored nowhere.")
     echo("The caller sends it in the header `Authorization: Bearer TOKEN`.")
-    echo("Add this to restServerConfig.auth.tokens in the configuration and reload the daemon:")
+    if role is not Role.SENDER:
+        echo("On the page, at /ui/, its holder signs in with it (webPage.enable: true).")
+    echo("Add this to restServerConfig.auth.tokens and reload the daemon:")
     echo(f"  - {{ {', '.join(parts)} }}")
     if sender is not None:
-        echo(f"Before that, add the name to the tokens of the sender {in_json(sender)} below `senders`:")
+        echo(f"Add the name to the sender {in_json(sender)} in `senders` too, before the reload:")
         echo(f"    tokens: [{in_json(name)}]")
 
 

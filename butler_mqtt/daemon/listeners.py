@@ -242,9 +242,9 @@ class Listeners:
 
 def _filters(query: ListQuery) -> Filters:
     return Filters(
-        STATES.get(query.state or "", ()),
-        query.task,
-        query.tag,
+        states=STATES.get(query.state or "", ()),
+        task=query.task,
+        tag=query.tag,
         since=query.since,
         sender=query.sender,
         code=query.code,

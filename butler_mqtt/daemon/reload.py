@@ -12,14 +12,9 @@ from butler_mqtt.settings import Settings
 
 #: Where the file has what the settings have elsewhere or under another name.
 _SECTIONS = {
-    "log_level": "logLevel",
     "mqtt": "mqttConfig",
     "qrs": "configQRS",
-    "start_task": "startTask",
-    "start_task_filter": "startTaskFilter",
     "rest": "restServerConfig",
-    "key_value_store": "keyValueStore",
-    "web_page": "webPage",
 }
 _ELSEWHERE = {
     "configQRS.clientCert": "cert.clientCert",
@@ -135,7 +130,11 @@ def differences(running: object, read: object, path: str = "") -> Iterator[str]:
 
 def _path(outer: str, name: str) -> str:
     if not outer:
-        return _SECTIONS.get(name, name)
-    first, *rest = name.split("_")
-    path = f"{outer}.{first}{''.join(word.capitalize() for word in rest)}"
+        return _SECTIONS.get(name, _key(name))
+    path = f"{outer}.{_key(name)}"
     return _ELSEWHERE.get(path, path)
+
+
+def _key(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

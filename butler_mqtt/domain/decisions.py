@@ -202,18 +202,19 @@ def _judge(
         raise RefusedDecision(
             "all_denied",
             "No matching task may be started",
-            f"{gates_named(own)} allows none of the matching tasks: "
+            f"{gates_named(allow, own)} allows none of the matching tasks: "
             + ", ".join(f"{task.name} ({task.id})" for task in denied[:5]),
             decision=decision,
         )
     return decision
 
 
-def gates_named(own: SenderGate | None) -> str:
-    """Name the gates that a task has to pass, for people."""
+def gates_named(allow: StartTaskFilter, own: SenderGate | None) -> str:
+    """Name the gates that a task has to pass, for people; one that is off is none."""
     if own is None:
         return "startTaskFilter.allowTask"
-    return f"startTaskFilter.allowTask with that of {own.sender} (senders)"
+    of_sender = f"allowTask of the sender {own.sender}"
+    return f"startTaskFilter.allowTask with {of_sender}" if allow.enable else of_sender
 
 
 def _hold_back_ids(decision: Decision) -> Decision:

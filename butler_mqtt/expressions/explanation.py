@@ -48,7 +48,8 @@ class _Explanation:
         try:
             value = self._value(node)
         except EvaluationError as error:
-            yield f"{shown} cannot be evaluated: {error.message}{self._instead(node)}"
+            message = error.message.removeprefix(f"{shown}: ")
+            yield f"{shown} cannot be evaluated: {message}{self._instead(node)}"
             return
         if value is not True:
             read = [

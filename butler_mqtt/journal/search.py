@@ -71,7 +71,7 @@ _PARTS = (IS_OPEN, requests.c.closed_at.isnot(None))
 _OPEN_ONLY = frozenset({*OPEN, "planned"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
     """
     Which requests are meant; all that is given must hold.
@@ -306,12 +306,20 @@ def _in_states(states: Sequence[str]) -> ColumnElement[bool]:
 
 
 def _began_nothing() -> ColumnElement[bool]:
-    """Return the condition that a request is closed and none of its starts began anything, or it has none."""
+    """Return the condition that a request, no cancel, is closed and none of its starts began anything."""
     others = select(starts.c.id).where(
         starts.c.request == requests.c.id, starts.c.state.not_in(BEGAN_NOTHING)
     )
     some = select(starts.c.request).where(_HAS_ENDED, starts.c.state.in_(BEGAN_NOTHING))
-    without = ~select(starts.c.id).where(starts.c.request == requests.c.id).exists()
+    # Apart, since the document is in no index: it is read where a request has no starts.
+    whole = requests.alias("whole")
+    cancel = select(whole.c.id).where(
+        whole.c.id == requests.c.id, func.json_extract(whole.c.document, "$.cancel").isnot(None)
+    )
+    without = and_(
+        ~select(starts.c.id).where(starts.c.request == requests.c.id).exists(),
+        ~cancel.exists(),
+    )
     return and_(requests.c.state == "closed", or_(without, and_(BY_ID.in_(some), ~others.exists())))
 
 

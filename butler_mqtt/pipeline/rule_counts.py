@@ -56,7 +56,8 @@ class RuleCounts:
         if outcome in {"started", "coalesced"}:
             counts.matched_at = now_ms()
         if problem is not None:
-            counts.problem = problem[:_MAX_PROBLEM]
+            # It is shown beside the name of the rule.
+            counts.problem = problem.removeprefix(f"rule {rule}: ")[:_MAX_PROBLEM]
         self._changed.add(rule)
         self._turn.after(self._turn.counting.rule_message, rule, outcome)
 

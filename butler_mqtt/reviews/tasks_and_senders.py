@@ -25,7 +25,10 @@ _STATES = {
         "see the reason: butler-mqtt requests --state notStarted --task {}",
     ),
     StartState.UNKNOWN: ("may have begun or not", "look at the task in the QMC, and at the network to it"),
-    StartState.DENIED: ("were denied", "allow the task in startTaskFilter, or take it out of the requests"),
+    StartState.DENIED: (
+        "were denied",
+        "allow the task in startTaskFilter and for the sender, or take it out of the requests",
+    ),
     StartState.EXPIRED: ("expired before they began", "ask with a later expiresAt, or fewer tasks at a time"),
     StartState.SKIPPED: (
         "were skipped since it ran already",

@@ -75,3 +75,10 @@ def test_the_tasks_file_in_the_documentation_can_be_read() -> None:
 
 def _nobody() -> AdminDoor:
     raise AssertionError("no endpoint is called here")
+
+
+def test_the_tags_that_are_named_are_in_the_sample() -> None:
+    (line,) = [line for line in _TEXT.splitlines() if line.startswith("The sample that it serves without")]
+    named = set(line.split("with these tags", 1)[1].split("`")[1::2])
+    assert named <= {tag for task in definitions.load(None).tasks for tag in task.tags}
+    assert "failing" in named

@@ -63,7 +63,7 @@ def whole(journal: Path, request_id: str) -> list[RequestPage]:
 def failures(journal: Path, limit: int, before: Place | None) -> list[tuple[Place, FailedRequest]]:
     """Read the newest requests of which something failed; raises JournalError."""
     with Search(journal) as search:
-        rows = search.requests_rows(search.find(Filters(FAILURES), limit, before=before))
+        rows = search.requests_rows(search.find(Filters(states=FAILURES), limit, before=before))
     retried = _retries(journal, rows, ())
     wrong = {start["task_id"] for one in rows for start in one.starts if _is_wrong(start)}
     with reading(journal) as connection:
@@ -160,7 +160,7 @@ def _outcome(
 
 def _reason(start: Row, run: Mapping[str, Any]) -> str:
     if start["state"] == "denied":
-        return "the allow-list does not let this task be started"
+        return "startTaskFilter, or allowTask of the sender, does not let this task be started"
     if run.get("message"):
         return str(run["message"])
     because = ": ".join(str(start[key]) for key in ("code", "details") if start[key])

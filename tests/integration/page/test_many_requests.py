@@ -38,7 +38,12 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> PageBackend:
         return [(one.task_id, task_status(one.task_id, one.name, one.starts)) for one in found]
 
     def filters(query: ListQuery) -> Filters:
-        return Filters((query.state,) if query.state else (), query.task, query.tag, sender=query.sender)
+        return Filters(
+            states=(query.state,) if query.state else (),
+            task=query.task,
+            tag=query.tag,
+            sender=query.sender,
+        )
 
     return page_backend(journal, filters=filters, tasks=tasks, levels=Levels, subscription=lambda: None)
 

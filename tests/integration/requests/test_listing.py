@@ -123,6 +123,41 @@ def test_filters_leave_what_fits_all_of_them(
     assert found(busy, *arguments) == expected
 
 
+def test_a_cancel_that_found_nothing_to_take_back_has_not_failed(harness: Harness) -> None:
+    harness.ask({"requestId": "erp-1", "taskId": harness.site.add("Sales")})
+    harness.ask({"requestId": "erp-2", "cancel": "erp-1"})
+    assert found(harness, "--state", "failed") == []
+    cancel = call("--journal", harness.path).stdout.splitlines()[2]
+    assert "cancel erp-1" in cancel
+    assert "0 cancelled, 1 went on" in cancel
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--rule", "orders-closed"], ["2"]),
+        (["--rule", "batch-done"], ["3"]),
+        (["--door", "rule"], ["3", "2"]),
+    ],
+)
+def test_requests_that_a_rule_made_are_found_by_its_name(
+    tmp_path: Path, arguments: list[str], expected: list[str]
+) -> None:
+    journal = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
+    journal.open()
+    unit = WriteBatch()
+    for number, rule in enumerate((None, "orders-closed", "batch-done"), 1):
+        row: dict[str, Value] = {"id": number, "request_id": str(number), "holds_id": True, "rule": rule}
+        door = "rule" if rule else "mqtt"
+        unit.insert(
+            tables.requests, {**row, "door": door, "state": "closed", "received_at": number, "closed_at": 9}
+        )
+    journal.write(unit)
+    journal.close()
+    done = call("--json", "--journal", journal.path, *arguments)
+    assert [one["requestId"] for one in lines(done)] == expected
+
+
 def test_open_requests_stand_among_the_others_in_the_order_of_arrival(tmp_path: Path) -> None:
     journal = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
     journal.open()

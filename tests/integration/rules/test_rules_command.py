@@ -89,6 +89,15 @@ def test_the_list_tells_the_last_problem_of_a_rule(tmp_path: Path, make_rules: M
     assert "orders: last problem: when: is a text, neither true nor false" in shown
 
 
+def test_the_last_problem_does_not_name_the_rule_again(tmp_path: Path, make_rules: MakeRules) -> None:
+    start = {"tag": "${{ payload.day }}"}
+    harness = make_rules(rule("orders", payload="json", start=start))
+    harness.published("erp/orders", {})
+    harness.until(lambda: harness.counts().get("failed"))
+    shown = run(config(tmp_path), "--journal", str(harness.path)).stdout
+    assert "orders: last problem: start.tag: ${{ payload.day }}: payload.day is not there" in shown
+
+
 def test_without_a_journal_the_list_has_no_counts(tmp_path: Path) -> None:
     done = run(config(tmp_path))
     assert done.exit_code == ExitCode.OK

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
-from butler_mqtt.daemon.reload import MAX_PROBLEMS, Reload
+from butler_mqtt.daemon.reload import MAX_PROBLEMS, Reload, differences
 from butler_mqtt.errors import ConfigError, Problem
 from butler_mqtt.logs import Formatter, LogFormat
-from butler_mqtt.settings import Settings
+from butler_mqtt.settings import Settings, StartTask
 
 
 def refused(problems: list[Problem]) -> Settings:
@@ -35,6 +36,13 @@ def test_each_problem_is_a_line_without_escapes(caplog: pytest.LogCaptureFixture
         f"{head}not reloaded: line 3: startTask: no such key{tail}",
         f"{head}not reloaded: line 4: logLevel: unknown{tail}",
     ]
+
+
+def test_what_changed_is_named_as_the_file_has_it() -> None:
+    changed = replace(
+        Settings(), unknown_senders="deny", log_level="debug", start_task=StartTask(allow_stop=True)
+    )
+    assert list(differences(Settings(), changed)) == ["logLevel", "startTask.allowStop", "unknownSenders"]
 
 
 def test_a_file_full_of_problems_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:

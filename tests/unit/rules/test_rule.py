@@ -317,6 +317,10 @@ def test_a_rule_that_cannot_be_used_names_its_place(settings: dict[str, Any], te
             "payload.head.x.y == 1",
             ["payload.head.x.y == 1 cannot be evaluated: payload.head.x is not there; payload.head has date"],
         ),
+        (
+            "payload.status > 5",
+            ["payload.status > 5 cannot be evaluated: a text > a number is not possible"],
+        ),
         ("levels[1] == 'hr'", ["levels[1] == 'hr' is false: levels[1] is \"fin\""]),
         (
             "payload.rows.exists(row, row > 3)",
