@@ -396,7 +396,8 @@ def test_each_rule_is_shown_with_what_it_subscribes_to_and_whether_that_is_grant
             for one in trial.check(broker.settings(), settings.StartTask(), rules)
             if one.name == "broker.rule"
         ]
-    assert [state for state, _ in found] == [State.OK, State.WRONG]
+    assert [state for state, _ in found] == [State.OK, State.WRONG, State.OK]
+    assert "off is off" in found[2][1]
     assert "orders: erp/+/orders" in found[0][1]
     assert "secret/#" in found[1][1]
     assert "erp/#" not in found[1][1]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_strings as strings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from butler_mqtt.expressions.expression import Expression
 from butler_mqtt.expressions.values import EvaluationError, Scope
 from tests.unit.expressions.evaluating import variables
-
-cel = pytest.importorskip("cel_expr_python.cel")
-strings = pytest.importorskip("cel_expr_python.ext.ext_strings")
 
 PAYLOAD: dict[str, Any] = {
     "i": 7,
