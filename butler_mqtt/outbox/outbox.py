@@ -80,6 +80,8 @@ class Outbox:
         self._pause_seconds = pause_seconds
         self._pending: deque[Publication] = deque()
         self._in_flight: dict[int, Publication] = {}
+        #: What this turn took out of `_in_flight`, until that is on disk: a failed turn is repeated.
+        self._taken: dict[int, Publication] = {}
         self._suspects = Suspects() if suspects is None else suspects
         self._refusals: dict[int, int] = {}
         self._again: list[tuple[float, int, Publication]] = []
@@ -124,6 +126,9 @@ class Outbox:
                 self._refusals[row["id"]] = row["refusals"]
             if row["reason"] is not None:
                 self._suspects.mark(row["id"])
+            if row["id"] in self._taken:
+                # Its outcome did not get on disk: the repeated turn has it again.
+                self._in_flight[row["id"]] = self._taken.pop(row["id"])
             if row["id"] in self._in_flight:
                 continue
             self._pending.append(
@@ -139,7 +144,8 @@ class Outbox:
         self._more = len(rows) == MAX_IN_MEMORY
 
     def add(self, publications: Iterable[Publication]) -> None:
-        """Add messages that are on disk now."""
+        """Add messages that are on disk now, with all else of the turn."""
+        self._taken.clear()
         for publication in publications:
             if self._more or len(self._pending) >= MAX_IN_MEMORY:
                 # They come after others that are only on disk; reading keeps the order.
@@ -173,14 +179,14 @@ class Outbox:
 
     def confirmed(self, identity: int) -> None:
         """Record that the broker has taken a message."""
-        publication = self._in_flight.pop(identity, None)
+        publication = self._take(identity)
         if publication is not None:
             self._records.published(publication)
             self._release(publication)
 
     def refused(self, event: PublicationRefused) -> None:
         """Record that the broker refused a message: publish it again later, or make it a dead letter."""
-        publication = self._in_flight.pop(event.id, None)
+        publication = self._take(event.id)
         if publication is None:
             return
         refusals = self._refusals.get(event.id, 0) + 1
@@ -202,7 +208,7 @@ class Outbox:
             hung_up: How the broker closed the connection, as in `events.Lost`.
         """
         alone = self._suspects.ended()
-        gone = [self._in_flight.pop(identity) for identity in identities if identity in self._in_flight]
+        gone = [one for identity in identities if (one := self._take(identity)) is not None]
         again = []
         for publication in sorted(gone, key=_place):
             if hung_up and publication.id == alone:
@@ -219,6 +225,14 @@ class Outbox:
             self._suspects.ended()
         for identity in identities:
             self._in_flight.pop(identity, None)
+            self._taken.pop(identity, None)
+
+    def _take(self, identity: int) -> Publication | None:
+        """Take a message out of those in flight, None when it is not among them."""
+        publication = self._in_flight.pop(identity, None)
+        if publication is not None:
+            self._taken[identity] = publication
+        return publication
 
     def _blamed(self, publication: Publication, hung_up: str) -> bool:
         """Count a connection that ended while this message was alone; False when it is a dead letter."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import pytest
+
 from butler_mqtt.domain.completions import Polled, PublicationConfirmed
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import SHORT_QLIK, Harness
+from tests.pipeline.harness import SHORT_LOOP, SHORT_QLIK, Harness
 from tests.pipeline.site_double import cut_after_effect, cut_before_effect
 
 #: Requests kept in memory where a test is about more.
@@ -195,3 +197,36 @@ def test_two_looks_are_apart_when_they_were_taken_and_not_when_they_are_taken_in
     harness.post()
     assert harness.site.posts == []
     harness.until(lambda: harness.site.posts == [task])
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_what_the_broker_took_is_not_published_again_after_a_failed_turn(
+    harness: Harness, where: str
+) -> None:
+    harness.ask({"taskId": harness.site.add("Sales")})
+    harness.broker.confirm()
+    harness.journal.fail(where)
+    harness.until(lambda: not any(row["delivery"] for row in harness.rows(tables.outbox)))
+    assert len(harness.replies()) == 1
+
+
+def test_what_a_lost_connection_left_open_is_published_once_after_a_failed_turn(harness: Harness) -> None:
+    harness.ask({"taskId": harness.site.add("Sales")})
+    harness.broker.lose()
+    harness.journal.fail("before")
+    harness.until(lambda: len(harness.replies()) > 1)
+    harness.step()
+    assert len(harness.replies()) == 2
+
+
+def test_a_message_that_is_refused_in_a_failed_turn_waits_for_its_next_attempt(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(timings=replace(SHORT_LOOP, publish_pause_seconds=60.0))
+    harness.ask({"taskId": harness.site.add("Sales")})
+    for identity in list(harness.broker.in_flight):
+        harness.broker.refuse(identity)
+    harness.journal.fail("before")
+    harness.step()
+    harness.step()
+    assert len(harness.replies()) == 1

@@ -109,6 +109,40 @@ def test_a_user_whose_name_holds_ours_is_somebody_else() -> None:
     assert reconcile(snapshot(theirs, first), BASELINE, (), "sa").execution == first
 
 
+def shown_with_task(newest: Execution, *older: Execution) -> TaskSnapshot:
+    """Return what a server shows that names the newest result with the task."""
+    last = replace(newest, id=None, session=False)
+    return snapshot(newest, *older, task=replace(TASK, last=last, last_shown=True))
+
+
+#: By the user alone: begun for us, and stamped by a node whose clock is behind.
+OURS_BY_USER = execution("ours", -30, user="INTERNAL\\sa_repository")
+
+
+def test_an_execution_of_our_user_is_adopted_before_a_newer_one_of_another() -> None:
+    shown = shown_with_task(execution("newest", 9), OURS_BY_USER, BEFORE)
+    assert reconcile(shown, BASELINE, (), "sa_repository").execution == OURS_BY_USER
+
+
+@pytest.mark.parametrize("claimed", [None, "ours"])
+def test_with_an_older_reading_our_user_decides_where_stamps_do_not(claimed: str | None) -> None:
+    shown = shown_with_task(OURS_BY_USER, BEFORE)
+    verdict = reconcile(shown, BASELINE, (), "sa_repository", claimed=claimed, read_before=True)
+    assert (verdict.kind, verdict.execution) == (VerdictKind.ADOPT, OURS_BY_USER)
+
+
+@pytest.mark.parametrize(
+    ("user", "kind"),
+    [("INTERNAL\\sa_repository", VerdictKind.UNCLEAR), ("LAB\\x", VerdictKind.RUNS_ALREADY)],
+)
+def test_where_stamps_leave_it_open_what_runs_may_be_ours_if_our_user_began_it(
+    user: str, kind: VerdictKind
+) -> None:
+    running = replace(OURS_BY_USER, user=user)
+    verdict = reconcile(snapshot(running), Baseline(None, None, INTENT), (), "sa_repository")
+    assert (verdict.kind, verdict.execution) == (kind, running)
+
+
 def test_an_execution_from_before_that_still_runs_is_named() -> None:
     running = execution("old", -100)
     verdict = reconcile(snapshot(running), Baseline("result old", running.began, INTENT), ())
