@@ -23,8 +23,11 @@ MAX_TEXT: Final = 6000
 #: Seconds of each unit of a duration, and of the one below it.
 _UNITS: Final = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 
-#: `@here`, `@channel`, `<@U…>`, but not the address `erp@example.com`.
-_MENTION: Final = re.compile(r"(?<![\w.+-])@(?=\w)|(?<=<)@")
+#: Every `@` but that of an address such as `erp@example.com`: Apprise and some chats find mentions within
+#: words too, as in `x@everyone` and `x@4711`.
+_MENTION: Final = re.compile(
+    r"(?<![\w.+-])@|@(?!(?!everyone|here|channel|all)[a-z][\w-]*(?:\.[\w-]+)+)", re.IGNORECASE
+)
 #: `<!channel>`, `<#C…>`, `<https://…|text>` and tags of HTML as Teams has them for mentions.
 _MARK: Final = re.compile("<(?=[!@\uff20#/A-Za-z])")
 
