@@ -472,3 +472,15 @@ def test_senders_cost_a_start_no_further_reading_of_its_task(make_harness: MakeH
     task = harness.site.add("Sales", tags=("daily",))
     ask(harness, "start/erp", taskId=task)
     assert len(harness.site.asked) == 1
+
+
+def test_a_clock_that_is_set_back_locks_no_sender_out(make_harness: MakeHarness) -> None:
+    harness = make_harness(settings_of(replace(LIMITED, requests_per_minute=1)))
+    task = harness.site.add("Sales", tags=("daily",))
+    codes: list[str | None] = []
+    now = now_ms()
+    for number, at in enumerate((now + 3_600_000, now, now + 1_000)):
+        message = harness.message({"requestId": f"r{number}", "taskId": task})._replace(topic="start/erp")
+        harness.pipeline.emit(Arrival("mqtt", message.payload, at, message))
+        codes.append(harness.replied(number + 1)[-1].get("code"))
+    assert codes == [None, None, "rate_limited"]
