@@ -38,10 +38,6 @@ class Caller(NamedTuple):
     role: str = "sender"
     stray: bool = False
 
-    def sees(self, owner: str | None) -> bool:
-        """Return whether it is shown the requests of *owner*, an identity of the journal."""
-        return self.sees_everything or self.owns(owner)
-
     @property
     def sees_everything(self) -> bool:
         """Whether it is shown the requests of all."""
