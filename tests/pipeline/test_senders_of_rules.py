@@ -39,6 +39,24 @@ def test_messages_of_rules_and_requests_of_their_sender_count_together(make_rule
     assert harness.replied(2)[1]["code"] == "rate_limited"
 
 
+@pytest.mark.parametrize("restarted", [False, True], ids=["running on", "restarted"])
+def test_messages_of_which_a_rule_can_make_no_request_count_too(
+    make_rules: MakeRules, *, restarted: bool
+) -> None:
+    senders = (Sender("erp", rules=("orders",), requests_per_minute=1),)
+    harness = make_rules(rule("orders", payload="json"), senders=senders)
+    harness.published("erp/orders", b"no JSON")
+    assert harness.replied()[0]["code"] == "rule_failed"
+    if restarted:
+        harness.quiet()
+        harness.restart()
+        harness.turn()
+    harness.published("erp/orders", {})
+    # After the crash the first reply is published again.
+    harness.until(lambda: len({one["requestId"] for one in harness.replies()}) == 2)
+    assert harness.replies()[-1]["code"] == "rate_limited"
+
+
 @pytest.mark.parametrize("left", [(), (rule("orders", coalesce=Coalesce(10, 100)),)], ids=["rule", "sender"])
 @pytest.mark.parametrize("restarted", [False, True], ids=["reload", "restart"])
 def test_an_open_window_stays_its_sender_s_when_its_rule_is_taken_away(
