@@ -155,7 +155,7 @@ class AlertBook:
         """Send what is due, and forget what is not needed any more."""
         now, moment = self._monotonic(), self._now()
         if any(
-            state.sending is None and state.resume_at <= now and one.due_at <= moment
+            state.sending is None and state.resume_at <= now and _is_due(state, one, moment)
             for state in self._states.values()
             for one in state.waiting.values()
         ):
@@ -286,7 +286,11 @@ class AlertBook:
         for state in self._states.values():
             if state.sending is not None or state.resume_at > now:
                 continue
-            due = [(one.due_at, one.row, key) for key, one in state.waiting.items() if one.due_at <= moment]
+            due = [
+                (one.due_at, one.row, key)
+                for key, one in state.waiting.items()
+                if _is_due(state, one, moment)
+            ]
             if due:
                 one = state.sending = state.waiting.pop(min(due)[2])
                 state.sending_since = now
@@ -317,6 +321,11 @@ class AlertBook:
         self._turn.unit.update(tables.alerts, row, quarantined_at=self._now(), reason=reason, **made)
         self._turn.after(self._turn.counting.alert, target, "set_aside")
         self._turn.after(_log_set_aside, target, reason)
+
+
+def _is_due(state: _State, one: _Waiting, moment: int) -> bool:
+    """Return whether an alert may be sent: at once too where the clock was set back since."""
+    return not 0 < one.due_at - moment <= round(1000 * state.target.min_interval_seconds)
 
 
 def _log_well(target: str) -> None:

@@ -21,8 +21,11 @@ MAX_VALUE: Final = 1000
 MAX_LOG_LINE: Final = 300
 MAX_TEXT: Final = 6000
 
-#: `@here`, `@channel`, `<@U…>`, but not the address `erp@example.com`.
-_MENTION: Final = re.compile(r"(?<![\w.+-])@(?=\w)|(?<=<)@")
+#: Every `@` but that of an address such as `erp@example.com`: Apprise and some chats find mentions within
+#: words too, as in `x@everyone` and `x@4711`.
+_MENTION: Final = re.compile(
+    r"(?<![\w.+-])@|@(?!(?!everyone|here|channel|all)[a-z][\w-]*(?:\.[\w-]+)+)", re.IGNORECASE
+)
 #: `<!channel>`, `<#C…>`, `<https://…|text>` and tags of HTML as Teams has them for mentions.
 _MARK: Final = re.compile("<(?=[!@\uff20#/A-Za-z])")
 

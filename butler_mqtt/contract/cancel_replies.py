@@ -15,12 +15,13 @@ class GoesOn:
     """
     A start of the cancelled request that begun and goes on.
 
-    `shared_with` are the other requests that its execution serves, `why_not` the
-    code and details of why it was not stopped, or may run or not.
+    `shared_with` are the other requests that its execution serves, as far as they are
+    named to who cancels, None where there are none. `why_not` is the code and details of
+    why it was not stopped, or may run or not.
     """
 
     start: OpenStart
-    shared_with: Sequence[str]
+    shared_with: Sequence[str] | None
     why_not: tuple[str, str] | None = None
 
 
@@ -94,8 +95,8 @@ def _running(one: GoesOn) -> dict[str, object]:
     entry = _entry(one.start, "unknown" if one.start.state is StartState.UNKNOWN else "running")
     if one.start.adopted:
         entry["adopted"] = True
-    if one.start.adopted or one.shared_with:
-        entry["sharedWith"] = list(one.shared_with)
+    if one.start.adopted or one.shared_with is not None:
+        entry["sharedWith"] = list(one.shared_with or ())
     if one.why_not is not None:
         entry["code"], entry["details"] = one.why_not
     return entry

@@ -163,8 +163,8 @@ class Listeners:
         return None if self._sources.accepting() else "the disk is nearly full, or too many requests are open"
 
     def _inquire(self, request_id: str, caller: Caller = ANYBODY, /) -> Mapping[str, object] | None:
-        rows = self._status.request(request_id)
-        if rows is None or not caller.sees(rows.request["identity"]):
+        rows = self._status.request(request_id, _owner(caller))
+        if rows is None:
             return None
         return request_status(
             rows.request,

@@ -343,7 +343,8 @@ class Arrival(NamedTuple):
     `given_up` returns whether the caller has been answered that nothing was
     accepted. `received_at` is milliseconds since 1970. `certified`: the principal is
     the common name of a client certificate; `role` is that of the token. An operator
-    may ask `on_behalf_of` the sender of an earlier request.
+    may ask `on_behalf_of` the sender of an earlier request; so does a rule, of the one
+    whose it was when the messages came.
 
     Through the door `rule` come messages that rules judge, with `message` or
     `webhook`; a request that a rule made has `origin` instead.

@@ -38,10 +38,6 @@ class Caller(NamedTuple):
     role: str = "sender"
     stray: bool = False
 
-    def sees(self, owner: str | None) -> bool:
-        """Return whether it is shown the requests of *owner*, an identity of the journal."""
-        return self.sees_everything or self.owns(owner)
-
     @property
     def sees_everything(self) -> bool:
         """Whether it is shown the requests of all."""
@@ -100,7 +96,7 @@ class Senders:
     def of(self, arrival: Arrival) -> Caller:
         """Return who sent *arrival*."""
         if arrival.door == "rule":
-            return self.of_rule(arrival.rule or "")
+            return self.of_rule(arrival.rule or "", arrival.on_behalf_of)
         if arrival.message is not None:
             return self.of_topic(arrival.message.topic)
         caller = self.of_caller(arrival.principal, certified=arrival.certified, role=arrival.role)
@@ -134,10 +130,17 @@ class Senders:
         sender = (self._by_certificate if certified else self._by_token).get(principal or "")
         return Caller(sender.name, sender) if sender is not None else Caller(UNKNOWN, role=role)
 
-    def of_rule(self, name: str) -> Caller:
-        """Return whom a rule belongs to: one of no sender is the operator's own."""
+    def of_rule(self, name: str, owner: str | None = None) -> Caller:
+        """
+        Return whom a rule belongs to: one of no sender is the operator's own.
+
+        What it makes of messages that came while it was a sender's (*owner*) stays that
+        sender's, so that a rule taken away from it does not reach past its gate.
+        """
         if not self.configured:
             return ANYBODY
+        if owner is not None and owner not in RESERVED:
+            return Caller(owner, self._by_name.get(owner))
         sender = self._by_rule.get(name)
         return Caller(OPERATOR, role=OPERATOR) if sender is None else Caller(sender.name, sender)
 

@@ -194,8 +194,11 @@ class Intake:
         """Record an arrival as refused with *error*, whatever it holds; one of a rule that is judged, too."""
         digest = None if arrival.message is None else digest_of(arrival.message)
         limit = self._settings.mqtt.max_payload_bytes
-        address = self._address(arrival, self._admission.caller(arrival), digest, None, limit)
+        caller = self._admission.caller(arrival)
+        address = self._address(arrival, caller, digest, None, limit)
         request_id = arrival.request_id or _new_id()
+        # It is refused in any case; as after a restart, it is one of the last minute.
+        self._admission.counted(caller, arrival.received_at)
         self._ledger.requests.malformed(arrival, error, request_id, address)
         if arrival.on_stored is not None:
             self._turn.after(arrival.on_stored, request_id)

@@ -74,7 +74,8 @@ class Admission:
         if sender is None or sender not in self._limits or caller.role == OPERATOR:
             return None
         times, limit = self._last[sender], self._limits[sender]
-        if len(times) == limit and times[0] > received_at - WINDOW_MS:
+        # One of the time to come is from before the clock was set back.
+        if len(times) == limit and abs(received_at - times[0]) < WINDOW_MS:
             left = min(WINDOW_MS, times[0] + WINDOW_MS - received_at)
             return TooManyRequests(sender, limit, -(-left // 1000))
         times.append(received_at)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Select, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from butler_mqtt.journal import held_requests, stage_rows
-from butler_mqtt.journal.queries import IS_OPEN, Row, has_id, read_rows
+from butler_mqtt.journal.queries import IS_OPEN, Row, has_id, owned_by, read_rows
 from butler_mqtt.journal.search import Filters, Search
 from butler_mqtt.journal.sqlite import reading_engine
 from butler_mqtt.journal.sqlite_errors import journal_error
@@ -66,11 +66,15 @@ class StatusReader:
         self._path = path
         self._engine: Engine = reading_engine(path)
 
-    def request(self, request_id: str) -> StatusRows | None:
-        """Return the request that holds *request_id*, else the newest that was refused under it."""
+    def request(self, request_id: str, owner: str | None = None) -> StatusRows | None:
+        """
+        Return the request that holds *request_id*, else the newest that was refused under it.
+
+        Of those of the identity *owner* alone, so that no other sender's hides them; None: of all.
+        """
         try:
             with self._engine.connect() as connection:
-                return _status_rows(connection, request_id)
+                return _status_rows(connection, request_id, owner)
         except DBAPIError as error:
             raise journal_error(self._path, error) from error
 
@@ -95,10 +99,11 @@ class StatusReader:
             raise journal_error(self._path, error) from error
 
 
-def _status_rows(connection: Connection, request_id: str) -> StatusRows | None:
+def _status_rows(connection: Connection, request_id: str, owner: str | None) -> StatusRows | None:
+    own = [] if owner is None else [owned_by(owner)]
     newest = (
         select(requests)
-        .where(has_id(request_id))
+        .where(has_id(request_id), *own)
         .order_by(requests.c.holds_id.desc(), requests.c.id.desc())
         .limit(1)
     )

@@ -18,6 +18,7 @@ from butler_mqtt.contract import topics
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.domain.completions import RuleAcknowledgementsRead, RuleFilterAnswered, RuleSessionBegan
 from butler_mqtt.domain.model import Arrival, RuleOrigin
+from butler_mqtt.domain.senders import Senders
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.transaction import Transaction
@@ -78,6 +79,7 @@ class RuleMessages:
         self._has_room = has_room
         self._monotonic = monotonic
         self._rules = _rule_set(settings)
+        self._senders = Senders(settings)
         self._has_broker = settings.mqtt.enable
         self._queue = RuleQueue()
         self._calls: list[Arrival] = []
@@ -112,6 +114,7 @@ class RuleMessages:
     def reconfigured(self, settings: Settings) -> None:
         """Judge by other rules from now on; open windows go on under those they began with."""
         self._rules = _rule_set(settings)
+        self._senders = Senders(settings)
         self._want()
 
     @property
@@ -277,7 +280,8 @@ class RuleMessages:
         arrival: Arrival,
         decoded: DecodedMessage,
     ) -> None:
-        window, ended = self._windows.add(transaction, rule, key, decoded.message)
+        owner = self._senders.of_rule(rule.name).identity
+        window, ended = self._windows.add(transaction, rule, key, decoded.message, owner=owner)
         for one in ended:
             self._make_of_window(one)
         self._counts.count(rule.name, "coalesced")
@@ -302,7 +306,7 @@ class RuleMessages:
     def _make_of_window(self, window: EndedWindow) -> None:
         settings, message = window.rule, window.message
         origin = RuleOrigin(settings.name, message.payload, window.topic, window.messages)
-        arrival = Arrival("rule", b"", now_ms(), origin=origin)
+        arrival = Arrival("rule", b"", now_ms(), origin=origin, on_behalf_of=window.owner)
         body = rule_judging.rendered_by(settings, message, window.messages)
         if isinstance(body, RequestError):
             self._counts.count(settings.name, "failed", body.details)

@@ -70,12 +70,17 @@ class Window:
 
 
 class EndedWindow(NamedTuple):
-    """What a window has become: the rule under which it began, its last message, how many there were."""
+    """
+    What a window has become: the rule under which it began, its last message, how many there were.
+
+    `owner` is the identity whose rule it was then, None where nobody was told apart.
+    """
 
     rule: RuleSettings
     message: RuleMessage
     messages: int
     topic: str | None
+    owner: str | None
 
 
 class RuleWindows:
@@ -136,19 +141,25 @@ class RuleWindows:
             )
 
     def add(
-        self, transaction: Transaction, rule: RuleSettings, key: str | None, message: RuleMessage
+        self,
+        transaction: Transaction,
+        rule: RuleSettings,
+        key: str | None,
+        message: RuleMessage,
+        *,
+        owner: str | None = None,
     ) -> tuple[Window, list[EndedWindow]]:
         """
-        Add a message to the window of its rule and key.
+        Add a message to the window of its rule and key; *owner* is the identity whose rule it is.
 
         Returns:
             That window, and those that end for it: that of the same key under an
-            earlier text of the rule, so that the order of a key is kept, and that
-            of another key where too many are open.
+            earlier text or owner of the rule, so that the order of a key is kept, and
+            that of another key where too many are open.
         """
         ended: list[EndedWindow] = []
         key = _short(key)
-        text = _written(rule)
+        text = _written(rule, owner)
         windows = self._open.get(rule.name, {})
         window = windows.get(key)
         if window is not None and window.settings != text:
@@ -209,7 +220,8 @@ class RuleWindows:
             json.loads(values["properties"]),
             values["received_at"],
         )
-        return EndedWindow(_read(window.settings), message, window.count, message.topic or None)
+        owner = json.loads(window.settings).get("owner")
+        return EndedWindow(_read(window.settings), message, window.count, message.topic or None, owner)
 
     def ends_at(self, window: Window) -> int:
         """Return when a window ends without a further message, in milliseconds since 1970."""
@@ -227,11 +239,13 @@ def _short(key: str | None) -> str | None:
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _written(rule: RuleSettings) -> str:
+def _written(rule: RuleSettings, owner: str | None) -> str:
     """Write what a window needs of its rule; the secret of a webhook is not for the journal."""
     kept = ("name", "payload", "when", "start")
     values = {name: getattr(rule, name) for name in kept}
     values["coalesce"] = None if rule.coalesce is None else asdict(rule.coalesce)
+    if owner is not None:
+        values["owner"] = owner
     return json.dumps(values, ensure_ascii=False, sort_keys=True, default=_plain)
 
 

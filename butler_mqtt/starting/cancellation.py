@@ -17,6 +17,7 @@ from itertools import chain
 
 from butler_mqtt.contract import cancel_replies
 from butler_mqtt.contract.cancel_replies import GoesOn
+from butler_mqtt.domain import senders
 from butler_mqtt.domain.completions import StopAsked, StopOutcome
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.domain.states import StartState
@@ -213,7 +214,7 @@ class Cancellation:
     def _stop(self, cancel: _Cancel, start: OpenStart) -> None:
         """Ask the server to stop the task of *start*, where its request alone began what runs."""
         execution_id = start.execution_id or ""
-        if start.adopted or self._shared_with(cancel, start):
+        if start.adopted or self._others(cancel, start):
             return
         stop = cancel.stops.setdefault(execution_id, _Stop())
         if self._pending.may_share(start.task.id, cancel.target):
@@ -253,13 +254,19 @@ class Cancellation:
         if stop.done or stop.why_not is not None:
             return False
         # One that serves another request by now is left running.
-        return stop.in_flight or not (start.adopted or self._shared_with(cancel, start))
+        return stop.in_flight or not (start.adopted or self._others(cancel, start))
 
-    def _shared_with(self, cancel: _Cancel, start: OpenStart) -> list[str]:
-        """Return the other requests that the execution of *start* serves."""
+    def _others(self, cancel: _Cancel, start: OpenStart) -> list[OpenStart]:
+        """Return the starts of other requests that the execution of *start* serves."""
         watch = self._tracker.get(start.execution_id or "")
-        others = watch.starts if watch is not None else ()
-        return sorted({one.request_id for one in others if one.request_row != cancel.target})
+        return [one for one in (watch.starts if watch else ()) if one.request_row != cancel.target]
+
+    def _goes_on_with(self, cancel: _Cancel, start: OpenStart, stop: _Stop) -> GoesOn:
+        """Return what the reply says of *start*: requests of other senders are not named to this one."""
+        others = self._others(cancel, start)
+        identity = cancel.opened.identity
+        named = {one.request_id for one in others if senders.may_cancel(identity, one.identity)}
+        return GoesOn(start, sorted(named) if others else None, stop.why_not)
 
     def _answer(self, cancel: _Cancel) -> None:
         cancelled: list[OpenStart] = []
@@ -272,9 +279,9 @@ class Cancellation:
             elif stop.done or (stop.asked and start.state is StartState.ABORTED):
                 stopped.append(start)
             elif start.state is StartState.UNKNOWN and start.execution_id is None:
-                running.append(GoesOn(start, [], ("outcome_unknown", start.details or "")))
+                running.append(GoesOn(start, None, ("outcome_unknown", start.details or "")))
             elif _goes_on(start) and not stop.over:
-                running.append(GoesOn(start, self._shared_with(cancel, start), stop.why_not))
+                running.append(self._goes_on_with(cancel, start, stop))
         opened = cancel.opened
         answer = cancel_replies.reply(opened, cancelled, stopped, running)
         self._ledger.requests.answered(opened, answer)

@@ -156,7 +156,13 @@ def test_a_sender_who_may_start_one_tag_starts_sees_and_cancels_nothing_else(sit
     assert site.start({"requestId": "crm-1", "taskId": mine}).status_code == 409
     assert site.call("GET", "/v4/requests/crm-1", "crm").json()["state"] == "closed"
 
-    # A reader sees it and starts nothing; an operator cancels it.
+    # What was refused under an id stays visible whoever is refused under it next.
+    assert site.start({"requestId": "erp-1", "nonsense": 1}).status_code == 400
+    assert site.start({"requestId": "erp-1", "nonsense": 1}, "crm").status_code == 400
+    assert site.call("GET", "/v4/requests/erp-1").json()["sender"] == "erp"
+    assert site.call("GET", "/v4/requests/erp-1", "crm").json()["sender"] == "crm"
+
+    # A reader sees what crm asked for and starts nothing; an operator cancels it.
     assert site.call("GET", "/v4/requests/crm-1", "eve").json()["sender"] == "crm"
     assert site.start({"taskId": mine}, "eve").json()["code"] == "forbidden"
     done = site.call("POST", "/v4/requests/crm-1/cancel", "anna").json()

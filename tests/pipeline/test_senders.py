@@ -376,6 +376,26 @@ def test_a_request_is_cancelled_by_its_own_sender_and_by_an_operator(harness: Ha
     assert [one["taskId"] for one in reply["tasksCancelled"]] == [task]
 
 
+@pytest.mark.parametrize(
+    ("asker", "named"),
+    [({"principal": "erp-token"}, []), ({"principal": "anna", "role": "operator"}, ["theirs"])],
+    ids=["sender", "operator"],
+)
+def test_a_cancel_names_requests_of_other_senders_to_operators_alone(
+    make_harness: MakeHarness, asker: dict[str, Any], named: list[str]
+) -> None:
+    harness = make_harness(settings_of(ERP, CRM, start_task=StartTask(allow_stop=True)))
+    task = harness.site.add("Sales", tags=("daily",))
+    harness.site.begin(task)
+    ask(harness, "start/crm", requestId="theirs", taskId=task)
+    ask(harness, "start/erp", requestId="ours", taskId=task)
+    harness.site.end(task)
+    harness.until(lambda: states(harness) == ["running", "running"])
+    reply = call(harness, {"cancel": "ours", "stopRunning": True}, **asker)
+    assert [one["sharedWith"] for one in reply["tasksRunning"]] == [named]
+    assert harness.site.stops == []
+
+
 def test_a_cancel_needs_the_right_to(make_harness: MakeHarness) -> None:
     harness = make_harness(settings_of(replace(ERP, may=("start",))))
     waits(harness, "running")
@@ -453,3 +473,15 @@ def test_senders_cost_a_start_no_further_reading_of_its_task(make_harness: MakeH
     task = harness.site.add("Sales", tags=("daily",))
     ask(harness, "start/erp", taskId=task)
     assert len(harness.site.asked) == 1
+
+
+def test_a_clock_that_is_set_back_locks_no_sender_out(make_harness: MakeHarness) -> None:
+    harness = make_harness(settings_of(replace(LIMITED, requests_per_minute=1)))
+    task = harness.site.add("Sales", tags=("daily",))
+    codes: list[str | None] = []
+    now = now_ms()
+    for number, at in enumerate((now + 3_600_000, now, now + 1_000)):
+        message = harness.message({"requestId": f"r{number}", "taskId": task})._replace(topic="start/erp")
+        harness.pipeline.emit(Arrival("mqtt", message.payload, at, message))
+        codes.append(harness.replied(number + 1)[-1].get("code"))
+    assert codes == [None, None, "rate_limited"]

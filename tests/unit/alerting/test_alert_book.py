@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,6 +72,21 @@ def test_the_interval_outlives_a_restart(make: Make) -> None:
     turning.wait(299)
     assert not turning.desk.letters
     turning.wait(1)
+    assert len(turning.desk.letters) == 1
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["sent", "waiting"])
+def test_a_clock_that_is_set_back_keeps_no_alert_back(make: Make, *, waits: bool) -> None:
+    turning = make(GROUPED)
+    turning.wait(10_000)
+    turning.fail()
+    turning.take()
+    if waits:
+        turning.fail()
+    turning.now -= 9_000
+    if not waits:
+        turning.fail()
+    turning.wait(300)
     assert len(turning.desk.letters) == 1
 
 
