@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 from paho.mqtt import client as paho
@@ -52,9 +53,9 @@ def with_session(port: int, certs: Path, *, ask: bool = False) -> Post:
     session.verify = str(certs / "root.pem")
 
     def read(task_id: str) -> None:
-        wanted = {"xrfkey": KEY, "filter": f"id eq {task_id}"}
-        url = f"https://127.0.0.1:{port}/qrs/task/full"
-        (task,) = session.get(url, params=wanted, headers=HEADERS, timeout=10).json()
+        wanted = quote(f"id eq {task_id}")
+        url = f"https://127.0.0.1:{port}/qrs/task/full?xrfkey={KEY}&filter={wanted}"
+        (task,) = session.get(url, headers=HEADERS, timeout=10).json()
         assert task["id"] == task_id, task
 
     def post(task_id: str) -> None:
