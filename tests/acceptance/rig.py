@@ -114,16 +114,18 @@ class Qlik:
         return str(self.admin("POST", f"/tasks/{task_id}/start")["executionId"])
 
     def end(self, task_id: str) -> None:
-        """Abort what runs of a task and wait for the end."""
+        """Abort what runs of a task and wait for its end; what waits behind it may begin at once."""
+        running = self._active(task_id)
         self.admin("POST", f"/tasks/{task_id}/stop")
-        self.until_idle(task_id)
+        until(lambda: not running & self._active(task_id), what=f"task {task_id} has ended")
 
     def until_idle(self, task_id: str) -> None:
         """Wait until nothing of a task runs."""
-        until(
-            lambda: not self.admin("GET", f"/executions?taskId={task_id}&active=true"),
-            what=f"task {task_id} is idle",
-        )
+        until(lambda: not self._active(task_id), what=f"task {task_id} is idle")
+
+    def _active(self, task_id: str) -> set[str]:
+        found = self.admin("GET", f"/executions?taskId={task_id}&active=true")
+        return {str(one["executionID"]) for one in found}
 
     def _count(self, task_id: str, what: str) -> int:
         return int(self.admin("GET", "/starts")["tasks"].get(task_id, {}).get(what, 0))
