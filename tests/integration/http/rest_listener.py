@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from butler_mqtt.domain.model import Arrival
-from butler_mqtt.domain.senders import ANYBODY, Caller
+from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
 from butler_mqtt.http import application
 from butler_mqtt.http.api.start_endpoint import StartEndpoint
 from butler_mqtt.http.backend import Backend, Check, Listing, ListQuery, TaskListing, TaskQuery
@@ -18,7 +18,7 @@ from butler_mqtt.http.guard import Guard
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.http.server.listener import Listener
 from butler_mqtt.http.server.protocol import HttpLimits
-from butler_mqtt.settings import MonitoringSettings, RestSettings, Webhook
+from butler_mqtt.settings import MonitoringSettings, RestSettings, Settings, Webhook
 from tests.integration.http.hostile_client import HostileClient
 
 
@@ -41,6 +41,7 @@ class Pipeline:
         self.listing: Listing = lambda _query: []
         self.tasks: TaskListing = lambda _query: []
         self.webhooks: dict[str, Webhook] = {}
+        self.senders = Senders(Settings())
 
     def emit(self, arrival: Arrival) -> None:
         """Store and answer, from another thread as the real one does."""
@@ -85,6 +86,7 @@ class Pipeline:
             listing=self._list,
             tasks=self._task_list,
             webhook=self.webhooks.get,
+            senders=lambda: self.senders,
         )
 
 

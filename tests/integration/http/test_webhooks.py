@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 import pytest
 import requests
 
-from butler_mqtt.settings import RestSettings, Webhook
+from butler_mqtt.domain.senders import Senders
+from butler_mqtt.settings import RestSettings, Sender, Settings, Webhook
 from tests.integration.http.rest_listener import Door, door
 from tests.integration.http.test_guard import GUARDED
 
@@ -76,6 +77,20 @@ def test_a_signature_opens_its_own_path_only(guarded: Door) -> None:
 def test_another_webhook_takes_a_token(guarded: Door) -> None:
     assert call(guarded, "plain", {"Authorization": "Bearer secret-1"}).status_code == 200
     assert guarded.pipeline.arrivals[0].principal == "erp"
+
+
+def test_the_token_of_another_sender_than_the_rule_s_is_refused(guarded: Door) -> None:
+    erp, gateway = (
+        Sender("erp", tokens=("erp",), rules=("plain", "github")),
+        Sender("iot", tokens=("gateway",)),
+    )
+    guarded.pipeline.senders = Senders(Settings(senders=(erp, gateway)))
+    answer = call(guarded, "plain", {"Authorization": "Bearer secret-2"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert guarded.pipeline.arrivals == []
+    assert call(guarded, "plain", {"Authorization": "Bearer secret-1"}).status_code == 200
+    # Who signs needs no token, and so is nobody's.
+    assert call(guarded, "github", {"X-Hub-Signature-256": SIGNATURE}).status_code == 200
 
 
 def test_a_rule_without_a_webhook_is_not_found(guarded: Door) -> None:
