@@ -105,6 +105,8 @@ class RuleMessages:
 
     def load(self, transaction: Transaction) -> None:
         """Read from the journal, in place of what is in memory; what waits to be judged stays."""
+        # What a turn that failed has judged is not on disk, and must not be acknowledged.
+        self.made, self.refused, self._judged = [], [], []
         self._counts.load(transaction)
         self._packets.load(transaction)
         self._windows.load(transaction)

@@ -55,6 +55,14 @@ def test_a_message_is_acknowledged_once_what_it_became_is_on_disk(make_rules: Ma
     assert len(harness.rows(tables.requests)) == 1
 
 
+def test_a_message_is_acknowledged_by_no_turn_that_fails(make_rules: MakeRules) -> None:
+    harness = make_rules()
+    harness.published("erp/orders", "closed", 7)
+    harness.journal.fail("before")
+    harness.until(lambda: len(harness.rows(tables.requests)) == 1)
+    assert harness.rule_broker.acknowledged == [(7, harness.generation)]
+
+
 def test_each_rule_that_matches_makes_a_request(make_rules: MakeRules) -> None:
     harness = make_rules(rule("one", "erp/+"), rule("two", "erp/#"), rule("third", "mes/#"))
     harness.published("erp/orders", "closed")
