@@ -54,3 +54,11 @@ def test_any_time_is_kept_to_the_millisecond(moment: datetime) -> None:
     assert shown is not None
     # Beyond the calendar of UTC there is only its end.
     assert FIRST_MS <= kept <= LAST_MS or kept < FIRST_MS
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("moment", [FIRST_MS, 0, LAST_MS])
+def test_a_time_of_this_zone_is_the_same_moment_at_the_ends_of_the_calendar_too(moment: int) -> None:
+    when = from_ms(moment)
+    assert when is not None
+    assert clock.local(when) == when
