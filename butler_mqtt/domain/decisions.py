@@ -227,6 +227,13 @@ def gates_named(allow: StartTaskFilter, own: SenderGate | None) -> str:
     return f"startTaskFilter.allowTask with {of_sender}" if allow.enable else of_sender
 
 
+def shut_gate(task: Task, allow: StartTaskFilter, own: SenderGate | None) -> str | None:
+    """Name the gate that does not let *task* through, for people; None when both do."""
+    if not allowed(task, allow):
+        return gates_named(allow, None)
+    return None if own is None or allowed(task, own.allow) else f"allowTask of the sender {own.sender}"
+
+
 def _hold_back_ids(decision: Decision) -> Decision:
     """Where an id does not exist, start none of those that were asked for by id only (Butler's REST flag)."""
     if all(selector.kind is not SelectorKind.TASK_ID for selector in decision.not_found):
