@@ -36,7 +36,12 @@ from tests.pipeline.site_double import Site
 
 #: Pauses of the work with the Qlik server that a test can wait for.
 SHORT_QLIK = QlikTimings(
-    longest_pause=0.005, between_polls=0.01, least_poll=0.002, most_poll=0.01, script_log_pause=0.002
+    longest_pause=0.005,
+    between_polls=0.01,
+    least_poll=0.002,
+    most_poll=0.01,
+    most_blocking_poll=0.01,
+    script_log_pause=0.002,
 )
 #: Pauses of the loop that a test can wait for.
 SHORT_LOOP = LoopTimings(
