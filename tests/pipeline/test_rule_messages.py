@@ -30,6 +30,16 @@ def test_its_reply_goes_to_the_topic_of_replies_whatever_the_message_asks_for(ma
     )
 
 
+def test_the_reply_to_a_cancel_that_a_rule_asks_for_names_the_rule(make_rules: MakeRules) -> None:
+    start = {"cancel": "${{ text }}"}
+    harness = make_rules(rule("orders"), rule("taken-back", "erp/cancelled", start=start))
+    harness.published("erp/orders", "closed")
+    started = harness.replied()[0]
+    harness.published("erp/cancelled", str(started["requestId"]).encode())
+    reply = harness.replied(2)[1]
+    assert (reply["rule"], reply["cancelled"]) == ("taken-back", started["requestId"])
+
+
 def test_the_journal_has_the_message_and_the_request_it_became(make_rules: MakeRules) -> None:
     harness = make_rules()
     harness.published("erp/orders", b"as it came")
