@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from butler_mqtt.domain.completions import Reconfigured, RuleFilterAnswered
+from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask, Webhook
 from tests.pipeline.rule_fixtures import MakeRules
@@ -230,12 +231,13 @@ def test_a_filter_that_no_rule_has_any_more_is_unsubscribed_from(make_rules: Mak
 def test_what_still_arrives_for_it_is_acknowledged_and_not_acted_upon(make_rules: MakeRules) -> None:
     harness = make_rules(rule("one"), rule("two"))
     harness.settings = Settings(rules=(rule("two"),))
+    harness.metrics = Metrics()
     harness.restart()
     harness.published("erp/one", "closed", 5, filters=(1,))
     harness.turn()
     assert harness.rule_broker.acknowledged == [(5, harness.generation)]
     assert harness.rows(tables.requests) == []
-    assert harness.pipeline.turns.rules.stale == 1
+    assert harness.counted("butler_mqtt_rule_messages_stale_total") == 1
 
 
 def test_a_filter_that_comes_back_has_another_identifier(make_rules: MakeRules) -> None:
