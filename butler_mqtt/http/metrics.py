@@ -100,6 +100,11 @@ class Metrics:
             _name("rule_messages"), "Messages that a rule judged.", ["rule", "outcome"], registry=None
         )
         self.know_rules(rules)
+        self._stale_messages = Counter(
+            _name("rule_messages_stale"),
+            "Messages acknowledged and not judged, for filters that no rule has any more.",
+            registry=None,
+        )
         self._received = Counter(
             _name("deliveries_received"), "Deliveries recorded.", ["door"], registry=None
         )
@@ -194,6 +199,10 @@ class Metrics:
         """Count a message that a rule judged."""
         self._rule_messages.labels(rule, outcome).inc()
 
+    def stale_rule_message(self) -> None:
+        """Count a message for a filter that no rule has any more."""
+        self._stale_messages.inc()
+
     def ended(self, result: str) -> None:
         """Count an execution that was tracked to its end."""
         self._ended.labels(result).inc()
@@ -244,6 +253,7 @@ class Metrics:
             self._asked,
             self._denied,
             self._rule_messages,
+            self._stale_messages,
         )
         for metric in (metric for one in counted for metric in one.collect()):
             metric.samples = sorted(
