@@ -81,3 +81,12 @@ def test_messages_of_an_earlier_connection_are_forgotten(held: HeldArrivals, roo
     held.session_began(SessionBegan(2, True))
     room.room = 9
     assert held.release() == arrivals[1:]
+
+
+def test_messages_of_a_session_that_the_broker_has_lost_stay(held: HeldArrivals, room: Room) -> None:
+    arrivals = [mqtt(1, generation=1), rest(2)]
+    for one in arrivals:
+        held.holds(one, 0)
+    held.session_began(SessionBegan(2, False))
+    room.room = 9
+    assert held.release() == arrivals
