@@ -74,7 +74,7 @@ def test_what_a_restart_mends_is_unhealthy_and_what_only_delays_is_unready(
 def test_readiness_is_lost_when_qlik_did_not_answer_the_last_call_or_for_long(
     ago: float, reachable: bool, ready: bool
 ) -> None:
-    shown = {"reached_at": time.monotonic() - ago, "reachable": reachable}
+    shown: dict[str, object] = {"reached_at": time.monotonic() - ago, "reachable": reachable}
     assert ("qlik" not in faults(shown)[1]) is ready
 
 

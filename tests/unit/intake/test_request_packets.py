@@ -59,8 +59,10 @@ def rig(journal: Journal) -> Rig:
     return made
 
 
-def message(packet_id: int = 1, generation: int = 1, *, body: bytes = b"{}", **flags: bool) -> Message:
-    return Message("topic", body, packet_id, generation, **flags)
+def message(
+    packet_id: int = 1, generation: int = 1, *, body: bytes = b"{}", dup: bool = False, retain: bool = False
+) -> Message:
+    return Message("topic", body, packet_id, generation, dup, retain)
 
 
 def test_what_the_broker_brings_again_in_its_session_is_recognised(rig: Rig) -> None:

@@ -94,8 +94,8 @@ def test_a_server_without_a_list_of_sessions_shows_them_one_by_one() -> None:
 
 
 def test_any_other_refusal_is_one() -> None:
-    def refusing(_path: str, _query: str = "") -> object:
-        raise QlikRefused("no", 403)
+    def refusing(path: str, query: str = "") -> object:
+        raise QlikRefused(f"no {path} {query}", 403)
 
     with pytest.raises(QlikRefused):
         ExecutionLists(refusing).sessions_by_id([guid(1)])
