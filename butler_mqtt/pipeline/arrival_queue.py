@@ -9,7 +9,7 @@ from butler_mqtt.domain.completions import SessionBegan
 from butler_mqtt.domain.model import Arrival
 
 
-class HeldArrivals:
+class ArrivalQueue:
     """
     The arrivals that wait for room, oldest first.
 

@@ -7,14 +7,14 @@ from urllib.parse import urlencode
 import pytest
 from starlette.datastructures import QueryParams
 
-from butler_mqtt.http.api.list_parameters import LIMIT, MAX_LIMIT, ListParameters
+from butler_mqtt.http.api.query_parameters import LIMIT, MAX_LIMIT, QueryParameters
 from butler_mqtt.http.error_responses import HttpRefusal
 
 NAMES = ("state", "tag", "limit")
 
 
-def parameters(*pairs: tuple[str, str]) -> ListParameters:
-    return ListParameters(QueryParams(urlencode(pairs)), NAMES)
+def parameters(*pairs: tuple[str, str]) -> QueryParameters:
+    return QueryParameters(QueryParams(urlencode(pairs)), NAMES)
 
 
 @pytest.mark.parametrize(
