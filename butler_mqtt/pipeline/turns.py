@@ -318,9 +318,9 @@ class Turns:
                 self._connection_event(one)
             elif not isinstance(one, Posted):
                 self._apply(one, transaction)
+        requests = bool(arrivals or recorded) or self.dispatcher.runs.serve_doors(posted)
         if posted:
             self.dispatcher.posted(posted, transaction)
-        requests = bool(arrivals)
         receive()
         if not self._draining:
             self._judge(transaction, requests=requests, again=again)

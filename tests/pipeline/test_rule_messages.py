@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from butler_mqtt.domain.completions import Reconfigured, RuleFilterAnswered
+from butler_mqtt.domain.completions import Posted, Reconfigured, RuleFilterAnswered
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask, Webhook
 from tests.pipeline.rule_fixtures import MakeRules
@@ -194,6 +194,22 @@ def test_a_flood_is_judged_little_by_little_while_requests_arrive(make_rules: Ma
     assert len(harness.rows(tables.requests)) == 1
     assert 0 < len(harness.rule_broker.acknowledged) < 200
     harness.until(lambda: len(harness.rule_broker.acknowledged) == 450)
+
+
+def test_outcomes_for_requests_of_doors_hold_a_flood_back_and_those_of_its_own_do_not(
+    make_rules: MakeRules,
+) -> None:
+    harness = make_rules()
+    other = harness.site.add("Other")
+    harness.published("erp/orders", "closed")
+    harness.send({"taskId": other})
+    harness.until(lambda: len(harness.rows(tables.runs)) == 2)
+    runs = {row["task_id"]: Posted(row["id"], None) for row in harness.rows(tables.runs)}
+    serve_doors = harness.pipeline.dispatcher.runs.serve_doors
+    assert not serve_doors([runs[TASK]])
+    assert serve_doors([runs[TASK], runs[other]])
+    harness.replied(2)
+    assert not serve_doors([runs[other]])  # it is over
 
 
 # ---- filters
