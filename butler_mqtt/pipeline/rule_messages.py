@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from butler_mqtt.clock import now_ms
@@ -180,6 +180,10 @@ class RuleMessages:
     def commit(self) -> None:
         """Keep the changes of this turn."""
         self._queue.commit()
+
+    def refused_whole(self, arrivals: Iterable[Arrival]) -> None:
+        """Have those of *arrivals* acknowledged that are for rules: refused on disk after a fault."""
+        self._judged += [one for one in arrivals if one.door == "rule"]
 
     def acknowledge(self, acknowledge: Callable[[int, int], None]) -> None:
         """Have the messages acknowledged that were judged in this turn, which is on disk."""

@@ -229,10 +229,12 @@ class Turns:
         # POSTs first, for which somebody waits; the broker can wait for its PUBACKs.
         for effect in (*self._rows.urgent, *self._rows.effects):
             turn_parts.guarded(effect)
-        for arrival in recorded:
-            if arrival.message is not None:
-                turn_parts.guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
-        self._intake.acknowledged(recorded)
+        requests = [one for one in recorded if one.door != "rule"]
+        for one in requests:
+            if one.message is not None:
+                turn_parts.guarded(self._acknowledge, one.message.packet_id, one.message.generation)
+        self._intake.acknowledged(requests)
+        self.rules.refused_whole(recorded)
         turn_parts.guarded(self.rules.acknowledge, self._acknowledge_rule)
         self._outbox.add(self._rows.publications)
         turn_parts.guarded(self._outbox.publish)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from butler_mqtt.domain.completions import Posted, Reconfigured, RuleFilterAnswered
+from butler_mqtt.domain.model import Arrival
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask, Webhook
 from tests.pipeline.rule_fixtures import MakeRules
@@ -61,6 +62,16 @@ def test_a_message_is_acknowledged_by_no_turn_that_fails(make_rules: MakeRules) 
     harness.journal.fail("before")
     harness.until(lambda: len(harness.rows(tables.requests)) == 1)
     assert harness.rule_broker.acknowledged == [(7, harness.generation)]
+
+
+def test_a_message_that_is_refused_for_a_fault_is_acknowledged_on_its_own_connection(
+    make_rules: MakeRules,
+) -> None:
+    harness = make_rules()
+    message = harness.message("broken", 7)
+    harness.pipeline.turns.act([Arrival("rule", message.payload, 0, message)])
+    assert harness.rule_broker.acknowledged == [(7, message.generation)]
+    assert harness.broker.acknowledged == []
 
 
 def test_each_rule_that_matches_makes_a_request(make_rules: MakeRules) -> None:

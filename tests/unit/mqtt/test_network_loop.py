@@ -189,7 +189,7 @@ def test_what_must_not_be_read_yet_is_left_to_the_system_and_what_is_queued_is_w
     client.tls_set_context(SocketContext(LIMIT))
     came: list[bytes] = []
     most = [2]
-    client.on_message = lambda _client, _userdata, message: came.append(message.payload)
+    client.on_message = lambda _client, _userdata, message: came.append(bytes(message.payload))
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         NetworkLoop(client, may_read=lambda: len(came) < most[0]) as loop,
