@@ -145,7 +145,9 @@ def _http_fault(request: Request, error: Exception) -> Response:
         details = f"{request.method} is not allowed here; allowed: {allowed}"
         refusal = HttpRefusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
     else:
-        details = f"there is nothing at {schema_errors.shown(request.scope['path'])}; /docs lists all paths"
+        paths = [route.path for route in request.app.routes if isinstance(route, Route)]
+        listed = "/docs lists all paths" if "/docs" in paths else f"here are {', '.join(paths)}"
+        details = f"there is nothing at {schema_errors.shown(request.scope['path'])}; {listed}"
         refusal = HttpRefusal("not_found", "Not found", details)
     return refusal_response(refusal)
 
