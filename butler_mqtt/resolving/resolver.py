@@ -90,7 +90,7 @@ class Resolver:
         self._decided: list[OpenStart] = []
         #: What stages mean whose turn has come.
         self.stage_questions = StageQuestions()
-        self.gates = Gates(settings)
+        self.gates = Gates(settings, timings.cache_age)
         #: Requests, by row, whose decision a fault of ours kept from being recorded.
         self._unrecordable: set[int] = set()
 
