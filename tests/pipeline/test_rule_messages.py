@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from butler_mqtt.domain.completions import Posted, Reconfigured, RuleFilterAnswered
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http.metrics import Metrics
@@ -318,3 +320,16 @@ def test_an_unknown_webhook_matches_nothing(make_rules: MakeRules) -> None:
     answers = harness.webhook("gone", "closed")
     harness.until(lambda: answers)
     assert answers == [{"matched": False}]
+
+
+def test_the_log_says_once_what_is_wrong_with_a_condition(
+    make_rules: MakeRules, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = make_rules(rule(when="payload.total >= 5", payload="json"))
+    harness.published("erp/orders", {"total": "7"})
+    harness.until(lambda: harness.counts() == {"error": 1})
+    [line] = [one.getMessage() for one in caplog.records if vars(one).get("action") == "rule_error"]
+    assert line == (
+        "rule orders: when: payload.total >= 5: a text >= a number is not possible; write int(…) or "
+        "double(…) around the text; the message does not match (try one with butler-mqtt rules test)"
+    )
