@@ -141,7 +141,7 @@ class Guard:
                 refuse_long_body(request, self._max_body_bytes)
         except RequestError as refusal:
             self._refused(refusal.code)
-            await refusal_response(refusal)(scope, receive, send)
+            await refusal_response(refusal, scope["path"])(scope, receive, send)
             return
         scope.setdefault("state", {}).update(state._asdict())
         await (page or self._app)(scope, receive, send)

@@ -228,10 +228,11 @@ class Turns:
         # POSTs first, for which somebody waits; the broker can wait for its PUBACKs.
         for effect in (*self._rows.urgent, *self._rows.effects):
             turn_parts.guarded(effect)
-        messages = [arrival.message for arrival in recorded if arrival.message is not None]
+        messages = [one.message for one in recorded if one.message is not None and one.door != "rule"]
         for message in messages:
             turn_parts.guarded(self._acknowledge, message.packet_id, message.generation)
         self._intake.packets.acknowledged(messages)
+        self.rules.refused_whole(recorded)
         turn_parts.guarded(self.rules.acknowledge, self._acknowledge_rule)
         self._outbox.add(self._rows.publications)
         turn_parts.guarded(self._outbox.publish)
@@ -317,9 +318,9 @@ class Turns:
                 self._connection_event(one)
             elif not isinstance(one, Posted):
                 self._apply(one, transaction)
+        requests = bool(arrivals or recorded) or self.dispatcher.runs.serve_doors(posted)
         if posted:
             self.dispatcher.posted(posted, transaction)
-        requests = bool(arrivals)
         receive()
         if not self._draining:
             self._judge(transaction, requests=requests, again=again)
