@@ -108,7 +108,8 @@ class OpenStart:
     is the task whose execution it was skipped for, where that is another one of its
     app. `cancelled_by` is the row of the cancel that took it back, or had its
     execution stopped. `identity` is that of its request; `judged` is the
-    number of the configuration by which the gates let it through, None where that is not known.
+    number of the configuration by which the gates let it through, None where that is not known,
+    and `judged_at` when they did, in milliseconds since the machine was started.
     """
 
     id: int
@@ -143,6 +144,7 @@ class OpenStart:
     cancelled_by: int | None = None
     identity: str | None = None
     judged: int | None = None
+    judged_at: int = 0
     rule: str | None = None
 
 

@@ -2,7 +2,8 @@
 The two gates of every start: `startTaskFilter`, and what the sender of its request may start.
 
 They judge tasks when a request or a stage is decided, and once more before a POST
-if the configuration has changed since, or the daemon was started again.
+if the configuration has changed since, the daemon was started again, or the task
+may have changed: its tags decide, and a start may wait for hours.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from butler_mqtt.domain.model import Task
 from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.domain.senders import Senders
 from butler_mqtt.settings import Settings
+from butler_mqtt.steady_clock import elapsed_ms
 
 
 class Gates:
@@ -23,9 +25,11 @@ class Gates:
 
     Args:
         settings: With the allow-list and the senders.
+        longest: Seconds for which what they said of a start is good.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, longest: float) -> None:
+        self._longest_ms = longest * 1000
         #: Counts the configurations of this process.
         self._number = 0
         self._use(settings)
@@ -41,12 +45,13 @@ class Gates:
 
     def let_through(self, starts: Iterable[OpenStart]) -> None:
         """Note that *starts* have just been judged."""
+        now = elapsed_ms()
         for start in starts:
-            start.judged = self._number
+            start.judged, start.judged_at = self._number, now
 
     def changed(self, starts: Iterable[OpenStart]) -> bool:
         """Return whether one of *starts* is to be judged again, by its task as it is now."""
-        return not self._open and any(start.judged != self._number for start in starts)
+        return not self._open and any(self._is_old(start) for start in starts)
 
     def shut_out(self, starts: Sequence[OpenStart], task: Task) -> list[OpenStart]:
         """Judge those of *starts* again that need it, and return those that may not go on."""
@@ -55,11 +60,13 @@ class Gates:
         shut = [
             start
             for start in starts
-            if start.judged != self._number
-            and not decisions.passes(task, self.allow, self.own(start.identity))
+            if self._is_old(start) and not decisions.passes(task, self.allow, self.own(start.identity))
         ]
         self.let_through(start for start in starts if start not in shut)
         return shut
+
+    def _is_old(self, start: OpenStart) -> bool:
+        return start.judged != self._number or elapsed_ms() - start.judged_at > self._longest_ms
 
     def _use(self, settings: Settings) -> None:
         self.allow = settings.start_task_filter

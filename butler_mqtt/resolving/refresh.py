@@ -56,6 +56,7 @@ class TaskRefresh:
             for start in held.starts:
                 start.task = task or start.task
                 start.unread = start.found_before = False
+                start.judged = None  # by what its task was before
             self._ready.append(held.starts)
 
     def starts(self) -> Iterator[OpenStart]:

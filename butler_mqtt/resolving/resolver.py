@@ -90,7 +90,7 @@ class Resolver:
         self._decided: list[OpenStart] = []
         #: What stages mean whose turn has come.
         self.stage_questions = StageQuestions()
-        self.gates = Gates(settings)
+        self.gates = Gates(settings, timings.cache_age)
         #: Requests, by row, whose decision a fault of ours kept from being recorded.
         self._unrecordable: set[int] = set()
 
@@ -287,7 +287,8 @@ class Resolver:
             self._ledger.requests.refused(opened, _internal_error())
             return []
         try:
-            self._ledger.parameters.store(opened.request)
+            if decisions.may_begin(opened.request, decision):
+                self._ledger.parameters.store(opened.request)
             starts = self._ledger.requests.decided(opened, decision)
             self.gates.let_through(starts)
             return starts

@@ -23,7 +23,7 @@ from butler_mqtt.settings import (
     StartTaskFilter,
 )
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import Harness
+from tests.pipeline.harness import SHORT_QLIK, Harness
 from tests.pipeline.site_double import cut_before_effect
 
 DAILY = StartTaskFilter(enable=True, tags=("daily",))
@@ -195,6 +195,20 @@ def test_what_waits_when_a_gate_is_tightened_is_judged_again_before_it_starts(
     harness.quiet()
     [event] = [one for one in task_events(harness) if one["taskId"] == task and one["event"] == "failed"]
     assert event["code"] == "all_denied"
+    assert states(harness)[-1] == "denied"
+
+
+@pytest.mark.parametrize("how", ["running", "notBefore", "stage"])
+def test_a_task_that_lost_its_tag_while_a_start_of_it_waited_is_not_started(
+    make_harness: MakeHarness, how: str
+) -> None:
+    timings = replace(SHORT_QLIK, cache_age=0.0, renewal_age=0.0)
+    harness = make_harness(settings_of(ERP), qlik_timings=timings)
+    task = waits(harness, how)
+    posts = list(harness.site.posts)
+    harness.site.change(task, tags=("retired",))
+    let_go(harness)
+    assert harness.site.posts == posts
     assert states(harness)[-1] == "denied"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from butler_mqtt.http.page import wording
@@ -28,6 +30,10 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+#: Control characters, and marks that turn the direction of all that follows in a line, our words too. Marks
+#: for one place (U+200E, U+200F) and joiners belong to how some languages are written.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 
 @cache
 def _environment() -> Environment:
@@ -35,6 +41,7 @@ def _environment() -> Environment:
         loader=FunctionLoader(_text),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_seen,
         auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -44,6 +51,7 @@ def _environment() -> Environment:
         "duration": wording.duration,
         "run_bars": run_bars,
         "since": wording.since,
+        "verbatim": _verbatim,
         "when": wording.when,
         "words": wording.words,
     }
@@ -59,6 +67,18 @@ def rendered(template: str, **values: object) -> str:
 def html(text: str, status: int = 200) -> HTMLResponse:
     """Return a response with a page, or a part of one."""
     return HTMLResponse(text, status, HEADERS)
+
+
+def _seen(value: object) -> object:
+    """Write what would not be seen, but show in what is beside it, as an escape; HTML made here has none."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+
+
+def _verbatim(value: object) -> Markup:
+    """Escape for HTML alone: for what stands in a field, or isolated by `bdi`."""
+    return escape(value)
 
 
 def _text(name: str) -> str:

@@ -17,6 +17,8 @@ from tests.integration.page.contrast import poor_contrasts
 VIEWS = ("/ui/", "/ui/requests", "/ui/tasks", "/ui/failures", "/ui/rules", "/ui/health")
 HOSTILE = '<img src=x onerror="document.title=1"><b>bold</b> & "quoted"'
 RIGHT_TO_LEFT = "\u062a\u0642\u0631\u064a\u0631 \u202e \u0627\u0644\u0645\u0628\u064a\u0639\u0627\u062a"
+#: What a sender may call itself, and a tag that it may ask for.
+WIDE, TURNED = "S" * 128, "\u202eend"
 LOG = ["Execution started.", "Error: ORA-01017: invalid username/password", "Execution Failed"]
 
 Open = Callable[..., Page]
@@ -61,7 +63,8 @@ def named(paged: ListeningDaemon) -> dict[str, str]:
     names = {"hostile": HOSTILE, "right to left": RIGHT_TO_LEFT, "long": "Long" * 50}
     for number, name in enumerate(names.values()):
         task = paged.qlik.task(name, result="fail", scriptLog=LOG)
-        paged.post({"taskId": task, "wait": "finished", "requestId": f"named-{number}"})
+        asked = {"taskId": task, "tag": TURNED, "sender": WIDE, "wait": "finished"}
+        paged.post({**asked, "requestId": f"named-{number}"})
     return names
 
 
@@ -185,7 +188,9 @@ def test_names_of_every_kind_are_shown_as_text(
     assert "1" not in tab.title()
     for path in (*VIEWS, "/ui/requests/named-0", "/ui/requests/named-2"):
         tab.goto(paged.url + path)
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 360, path
+        for width in (360, 1280):
+            tab.set_viewport_size({"width": width, "height": 700})
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -203,6 +208,20 @@ def test_every_text_stands_out_and_nothing_is_loaded_from_elsewhere(
         assert poor_contrasts(tab) == [], path
     assert asked
     assert [url for url in asked if not url.startswith(f"{paged.url}/")] == []
+
+
+def test_no_text_of_a_sender_turns_words_of_the_page_round(
+    opened: Open, paged: ListeningDaemon, named: dict[str, str]
+) -> None:
+    tab = opened("wall-display", "/ui/requests/named-0")
+    expect(tab.get_by_role("main")).to_contain_text(r"\u202eend")
+    for path in ("/ui/requests", "/ui/requests/named-2"):
+        tab.goto(paged.url + path)
+        assert "\u202e" not in tab.get_by_role("main").inner_text(), path
+    # What is searched for stays what was typed.
+    tab.goto(f"{paged.url}/ui/requests?tag=%E2%80%AEend")
+    expect(tab.get_by_label("Tag asked for")).to_have_value(TURNED)
+    expect(tab.get_by_role("row")).to_have_count(len(named) + 1)
 
 
 def test_the_keyboard_is_enough(opened: Open, paged: ListeningDaemon) -> None:

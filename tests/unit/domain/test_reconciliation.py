@@ -183,18 +183,19 @@ def test_while_the_newest_result_has_no_execution_nothing_is_proved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "kind"),
+    ("task", "kind"),
     [
-        ({}, VerdictKind.RUNS_ALREADY),
-        ({"enabled": False}, VerdictKind.NOTHING),
-        ({"app_available": False}, VerdictKind.NOTHING),
+        (TASK, VerdictKind.RUNS_ALREADY),
+        (replace(TASK, enabled=False), VerdictKind.NOTHING),
+        (replace(TASK, app_available=False), VerdictKind.NOTHING),
     ],
+    ids=["enabled", "disabled", "without an app"],
 )
 def test_an_active_result_without_a_session_runs_only_where_the_task_can(
-    fields: dict[str, bool], kind: VerdictKind
+    task: Task, kind: VerdictKind
 ) -> None:
     lost = replace(BEFORE, id=None, status=2, session=False)
-    task = replace(TASK, last=lost, last_shown=True, **fields)
+    task = replace(task, last=lost, last_shown=True)
     assert reconcile(snapshot(task=task), BASELINE, ()).kind is kind
 
 
