@@ -305,3 +305,11 @@ def test_an_unknown_webhook_matches_nothing(make_rules: MakeRules) -> None:
     answers = harness.webhook("gone", "closed")
     harness.until(lambda: answers)
     assert answers == [{"matched": False}]
+
+
+def test_a_call_of_a_webhook_that_was_given_up_is_not_judged(make_rules: MakeRules) -> None:
+    harness = make_rules(rule(webhook=Webhook()))
+    harness.webhook("orders", "closed", given_up=lambda: True)
+    answers = harness.webhook("orders", "closed")
+    harness.until(lambda: answers)
+    assert harness.counts() == {"started": 1}
