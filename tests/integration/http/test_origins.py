@@ -108,6 +108,12 @@ def test_a_bearer_token_does_for_every_name_and_site() -> None:
         assert requests.post(one.start, json={"tag": "x"}, headers=headers, timeout=10).ok
 
 
+def test_where_no_token_is_asked_for_one_does_for_no_other_site() -> None:
+    headers = {"Origin": "https://portal.example.com", "Authorization": "Bearer anything"}
+    with door() as one:
+        assert requests.post(one.start, json={"tag": "x"}, headers=headers, timeout=10).status_code == 403
+
+
 def test_where_tokens_are_asked_for_every_name_is_served_and_no_other_site() -> None:
     with door(GUARDED) as one:
         assert requests.get(f"{one.url}/healthz", headers={"Host": "a.example"}, timeout=10).ok
