@@ -93,6 +93,15 @@ def test_what_a_page_of_another_site_asks_is_refused(kind: str, method: str, ori
         assert one.pipeline.arrivals == []
 
 
+def test_one_foreign_site_among_two_is_refused() -> None:
+    with door() as one:
+        ended = one.hostile.send(
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n",
+            b"Origin: http://evil.example\r\nConnection: close\r\n\r\n",
+        )
+        assert ended.status == 403
+
+
 def test_our_own_page_may_ask() -> None:
     with door() as one:
         assert requests.post(one.start, json={"tag": "x"}, headers={"Origin": one.url}, timeout=10).ok
