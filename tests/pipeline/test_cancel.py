@@ -628,3 +628,15 @@ def test_a_start_that_is_taken_back_from_the_threads_leaves_its_place_to_another
     assert harness.pipeline.dispatcher.in_hand == 0
     assert harness.ask({"requestId": "last", "taskName": "Task 0"})["requestId"] == "last"
     assert len(harness.site.posts) == 1
+
+
+def test_a_cancel_in_the_turn_of_the_decision_lets_nothing_begin(harness: Harness) -> None:
+    task = harness.site.add("Sales")
+    harness.send({"requestId": "a", "taskId": task})
+    harness.turn()
+    harness.find()
+    harness.send({"requestId": "c", "cancel": "a"})
+    harness.replied(2)
+    harness.quiet()
+    assert [one["taskId"] for one in reply_to(harness, "c")["tasksCancelled"]] == [task]
+    assert harness.site.posts == []
