@@ -125,6 +125,12 @@ def test_a_caller_beyond_its_rate_gets_429_and_when_to_come_back() -> None:
         assert requests.post(one.start, json={"tag": "x"}, headers=other, timeout=10).status_code == 200
 
 
+def test_who_guesses_tokens_is_slowed_down_and_callers_with_a_token_are_not() -> None:
+    with door(GUARDED, limit=RateLimit(rate=0.001, burst=2)) as one:
+        assert [status(one, f"guess-{number}") for number in range(3)] == [401, 401, 429]
+        assert status(one, "secret-1") == 200
+
+
 def test_a_token_that_has_expired_is_unauthorized_and_one_that_will_is_not() -> None:
     over = replace(KNOWN[0], expires_at=datetime.now(UTC) - timedelta(seconds=1))
     ahead = replace(KNOWN[1], expires_at=datetime.now(UTC) + timedelta(hours=1), role="operator")
