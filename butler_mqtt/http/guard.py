@@ -66,7 +66,8 @@ class Guard:
     Passes requests on, with the name of the caller in `scope["state"]["principal"]`.
 
     `certified` beside it says whether that is the common name of a client
-    certificate, `role` which role the token has.
+    certificate, `role` which role the token has, `signed` that nobody was asked who calls since the
+    body is to be signed.
 
     Args:
         app: The application behind it.
@@ -143,7 +144,8 @@ class Guard:
             self._refused(refusal.code)
             await refusal_response(refusal)(scope, receive, send)
             return
-        scope.setdefault("state", {}).update(state._asdict())
+        # A reload may change the webhook meanwhile: who was let in for a signature has to have one.
+        scope.setdefault("state", {}).update(state._asdict(), signed=signed)
         await (page or self._app)(scope, receive, send)
 
     def _caller(self, request: HTTPConnection, method: str) -> _Authenticated:
