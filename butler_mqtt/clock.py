@@ -33,6 +33,14 @@ def from_ms(moment: int | None) -> datetime | None:
     return None if moment is None else _EPOCH + timedelta(milliseconds=min(max(moment, FIRST_MS), LAST_MS))
 
 
+def local(moment: datetime) -> datetime:
+    """Return an aware datetime in the zone of this machine; as it is where that zone's calendar has ended."""
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError):
+        return moment
+
+
 # ---- moments that outlive the process, but not a boot of the machine
 
 #: Bits of a moment that hold its milliseconds: 278 years since the machine was started.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from butler_mqtt.clock import from_ms
+from butler_mqtt.clock import from_ms, local
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.journal.request_rows import RequestRows
 
@@ -69,7 +69,7 @@ def retry_sender(request_rows: RequestRows, requests_rows: Sequence[RequestRows]
 def _line(number: int, request_rows: RequestRows) -> str:
     request = request_rows.request
     arrived = from_ms(request["received_at"])
-    when = "" if arrived is None else arrived.astimezone().isoformat(" ", "milliseconds")
+    when = "" if arrived is None else local(arrived).isoformat(" ", "milliseconds")
     code = f", {request['code']}" if request["code"] else ""
     asked = request["document"] or "a body that could not be parsed"
     return f"  --number {number}  arrived {when}  {request['state']}{code}  asked: {asked[:200]}"

@@ -83,6 +83,7 @@ def _checked(settings: Settings) -> Iterator[Finding]:
         machine,
         qlik,
         rest_tokens,
+        sender_certificates,
     )
 
     yield ok("configuration", "the file is valid")
@@ -94,6 +95,7 @@ def _checked(settings: Settings) -> Iterator[Finding]:
     yield from machine.check(settings)
     yield from addresses.check(settings)
     yield from rest_tokens.check(settings.rest)
+    yield from sender_certificates.check(settings)
     if settings.mqtt.enable:
         yield from broker.check(settings.mqtt, settings.start_task, settings.rules)
     yield from qlik.check(settings)

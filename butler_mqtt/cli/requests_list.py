@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from butler_mqtt import clock
 from butler_mqtt.audit import requests_summary
 from butler_mqtt.audit.requests_choice import owner, retry_sender
 from butler_mqtt.audit.requests_steps import Step
@@ -17,7 +17,6 @@ from butler_mqtt.audit.requests_timeline import steps
 from butler_mqtt.cli import printing
 from butler_mqtt.cli.requests_export import record
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id
-from butler_mqtt.clock import from_ms
 from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal.request_rows import RequestRows
@@ -280,10 +279,6 @@ def _whole(request_id: str, requests_rows: Sequence[RequestRows]) -> dict[str, o
 
 
 def local(milliseconds: int) -> str:
-    """Write a time of the journal as local time; as UTC at the ends of the calendar."""
-    when = from_ms(milliseconds)
-    if when is None:
-        return ""
-    with contextlib.suppress(OverflowError, ValueError):  # at the ends of the calendar it stays UTC
-        when = when.astimezone()
-    return when.isoformat(" ", "milliseconds")
+    """Write a time of the journal as local time."""
+    when = clock.from_ms(milliseconds)
+    return "" if when is None else clock.local(when).isoformat(" ", "milliseconds")

@@ -12,8 +12,9 @@ from typing import Any
 from butler_mqtt.cli import printing
 from butler_mqtt.contract import replies, validation
 from butler_mqtt.domain import decisions
-from butler_mqtt.domain.decisions import Decision
+from butler_mqtt.domain.decisions import Decision, SenderGate
 from butler_mqtt.domain.model import Request, Task
+from butler_mqtt.domain.senders import ANYBODY, Caller, Senders, asked
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
@@ -31,8 +32,7 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
     try:
         answer = ask(settings, document)
     except RequestError as error:
-        answer = replies.refusal("", error)
-        del answer["requestId"]
+        answer = refused(error)
         printing.show(answer, as_json=as_json, long=long)
         return ExitCode.FAILED
     except QlikError as error:
@@ -42,11 +42,23 @@ def resolve(settings: Settings, document: Mapping[str, object], *, as_json: bool
     return ExitCode.OK if answer["tasks"] else ExitCode.FAILED
 
 
+def refused(error: RequestError) -> dict[str, Any]:
+    """Return what is printed of a request that would be refused."""
+    answer = replies.refusal("", error)
+    del answer["requestId"]
+    return answer
+
+
 def ask(
-    settings: Settings, document: Mapping[str, object], supported: frozenset[str] = validation.SUPPORTED
+    settings: Settings,
+    document: Mapping[str, object],
+    supported: frozenset[str] = validation.SUPPORTED,
+    caller: Caller = ANYBODY,
 ) -> dict[str, Any]:
     """
     Return which tasks the request *document* means, which of them are denied, and what was not found.
+
+    *caller* is whose gate judges it beside the allow-list, and a task that is denied tells which did.
 
     Raises:
         RequestError: The request would be refused.
@@ -60,18 +72,27 @@ def ask(
         max_selectors=settings.start_task.max_tasks_per_request,
         supported=supported,
     )
+    senders = Senders(settings)
+    if refusal := senders.forbids(caller, *asked(request)):
+        raise refusal
+    own = senders.gate(caller.identity, dry_run=request.dry_run)
     qrs = RepositoryClient(settings.qrs, threading.Event())
     with closing(qrs.connection()) as connection, printing.progress() as progress:
         progress.add_task(f"asking {settings.qrs.host}:{settings.qrs.port}")
-        decision = _decide(request, connection, settings)
+        decision = _decide(request, connection, settings, own)
         tasks = [_of_stage(decision, task) | _status(task, connection) for task in decision.tasks]
     missing = replies.not_found(decision.not_found)
-    denied = [replies.denied(task) | _of_stage(decision, task) for task in decision.denied]
+    denied = [
+        replies.denied(task) | _of_stage(decision, task) | _gate(task, settings, own)
+        for task in decision.denied
+    ]
     status = "failed" if not tasks else "partial" if missing or denied else "ok"
     return {"status": status, "tasks": tasks, "tasksDenied": denied, "tasksNotFound": missing}
 
 
-def _decide(request: Request, connection: RepositoryConnection, settings: Settings) -> Decision:
+def _decide(
+    request: Request, connection: RepositoryConnection, settings: Settings, own: SenderGate | None
+) -> Decision:
     answers = {}
     for selector, found in connection.find(request.selectors).items():
         if isinstance(found, QlikRefused):
@@ -82,7 +103,14 @@ def _decide(request: Request, connection: RepositoryConnection, settings: Settin
         answers,
         allow=settings.start_task_filter,
         max_tasks=settings.start_task.max_tasks_per_request,
+        own=own,
     )
+
+
+def _gate(task: Task, settings: Settings, own: SenderGate | None) -> dict[str, object]:
+    """Return which of two gates denies *task*; where there is one only, that is known."""
+    gate = decisions.shut_gate(task, settings.start_task_filter, own) if own is not None else None
+    return {} if gate is None else {"reason": gate}
 
 
 def _of_stage(decision: Decision, task: Task) -> dict[str, object]:

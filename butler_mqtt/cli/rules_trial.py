@@ -10,6 +10,7 @@ from typing import Any
 from butler_mqtt.cli import printing, resolve_report
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract import topics, validation
+from butler_mqtt.domain.senders import Senders
 from butler_mqtt.errors import BrokerError, QlikError, RequestError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.topic_listener import TopicListener
@@ -44,6 +45,7 @@ class Trial:
     def __init__(self, settings: Settings, *, as_json: bool, resolve: bool) -> None:
         self._settings = settings
         self._rules = RuleSet(settings.rules)
+        self._senders = Senders(settings)
         self._as_json = as_json
         self._resolve = resolve
 
@@ -63,8 +65,8 @@ class Trial:
         Print what the rules say of one message.
 
         Returns:
-            OK when a rule makes a request of it, FAILED when none does,
-            UNAVAILABLE when the Qlik server does not answer.
+            OK when a rule makes a request of it, FAILED when none does or the request
+            would be refused, UNAVAILABLE when the Qlik server does not answer.
         """
         if not self._rules:
             return printing.failed("the configuration has no rules; docs/rules.md tells how to write one")
@@ -127,7 +129,10 @@ class Trial:
             # Those that match come first.
             for record in sorted(records, key=lambda one: [*_WORDS].index(one["outcome"])):
                 self._print(record)
-        made = any("request" in record and record["enable"] for record in records)
+        made = any(
+            "request" in record and record["enable"] and "error" not in record.get("tasks", ())
+            for record in records
+        )
         return ExitCode.OK if made else ExitCode.FAILED
 
     def _record(self, rule: Rule, decoded: DecodedMessage, webhook: str | None, count: int) -> dict[str, Any]:
@@ -146,13 +151,19 @@ class Trial:
             record["constantId"] = True
         try:
             record["request"] = json.loads(rule.render(decoded, count))
-            if self._resolve and "cancel" not in record["request"]:
-                record["tasks"] = resolve_report.ask(
-                    self._settings, record["request"], supported=validation.FEATURES
-                )
         except RequestError as error:
             return record | {"outcome": RuleOutcome.FAILED.value, "reasons": [error.details]}
+        if self._resolve and "cancel" not in record["request"]:
+            record["tasks"] = self._resolved(rule, record["request"])
         return record
+
+    def _resolved(self, rule: Rule, request: Mapping[str, object]) -> dict[str, Any]:
+        """Return the tasks of a request as they would be judged for the sender of *rule*, or its refusal."""
+        caller = self._senders.of_rule(rule.name)
+        try:
+            return resolve_report.ask(self._settings, request, supported=validation.FEATURES, caller=caller)
+        except RequestError as error:
+            return resolve_report.refused(error)
 
     def _print(self, record: Mapping[str, Any]) -> None:
         off = "" if record["enable"] else ", but it is off (enable: false)"

@@ -69,6 +69,7 @@ def reply(
     """
     answer: dict[str, object] = {
         "requestId": opened.request_id,
+        **({} if opened.rule is None else {"rule": opened.rule}),
         "status": "partial" if any(one.why_not for one in running) else "ok",
         "cancelled": opened.request.cancel,
         "tasksCancelled": [_entry(start, "cancelled") for start in cancelled],

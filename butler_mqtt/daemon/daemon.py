@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from butler_mqtt import __version__
-from butler_mqtt.clock import now_ms
 from butler_mqtt.daemon import qrs_probe
 from butler_mqtt.daemon.alert_parts import AlertParts
+from butler_mqtt.daemon.broker_connections import BrokerConnections
 from butler_mqtt.daemon.broker_watch import BrokerWatch
 from butler_mqtt.daemon.daemon_timings import DaemonTimings
 from butler_mqtt.daemon.ending import Ending
@@ -24,29 +24,13 @@ from butler_mqtt.daemon.service_status import ServiceStatus
 from butler_mqtt.daemon.supervisor import Supervisor
 from butler_mqtt.daemon.systemd import Notify
 from butler_mqtt.daemon.token_watch import TokenWatch
-from butler_mqtt.domain.completions import (
-    AcknowledgementsRead,
-    PublicationConfirmed,
-    PublicationRefused,
-    PublicationsLost,
-    PublisherReady,
-    Reconfigured,
-    RuleAcknowledgementsRead,
-    RuleFilterAnswered,
-    RuleSessionBegan,
-    SessionBegan,
-)
-from butler_mqtt.domain.model import Arrival, Message, Publication
+from butler_mqtt.domain.completions import Completion, Reconfigured
+from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.domain.senders import Senders
 from butler_mqtt.errors import JournalError
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.journal import checkpoint
 from butler_mqtt.journal.sqlite import Journal
-from butler_mqtt.mqtt.door import Door
-from butler_mqtt.mqtt.door_state import DoorState
-from butler_mqtt.mqtt.outages import Outages
-from butler_mqtt.mqtt.publisher import ReplyPublisher
-from butler_mqtt.mqtt.rule_door import RuleDoor
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.printable import counted
 from butler_mqtt.qrs.repository import RepositoryClient
@@ -96,27 +80,24 @@ class Daemon:
         self._qrs = RepositoryClient(
             settings.qrs, self._ending.stop, on_call=self._metrics.qrs_call if self._metrics else None
         )
-        self._door: Door | None = None
-        self._rule_door: RuleDoor | None = None
-        self._replies: ReplyPublisher | None = None
-        if settings.mqtt.enable:
-            self._connect_mqtt()
+        self._broker = self._connections() if settings.mqtt.enable else None
         self._listeners: Listeners | None = None
         self._journal = Journal(settings.journal.url)
         self.pipeline = Pipeline(
             settings,
             self._journal,
-            publish=self._replies.publish if self._replies else _nowhere,
+            publish=self._broker.publisher.publish if self._broker else _nowhere,
             server_time=self._qrs.server_time,
             counting=self._metrics,
         )
         self._supervisor.progress.watch(
             "pipeline", lambda: self.pipeline.progress, self._timings.patience_seconds
         )
-        self._broker_watch = (
-            BrokerWatch(self._door, settings.mqtt, self._timings.refused_seconds) if self._door else None
+        self._broker_watch = watch = (
+            None
+            if self._broker is None
+            else BrokerWatch(self._broker.door, settings.mqtt, self._timings.refused_seconds)
         )
-        watch = self._broker_watch
         self._alerts = AlertParts(
             self.pipeline,
             self._qrs,
@@ -154,7 +135,10 @@ class Daemon:
         self._notify.extend(self._timings.opening_seconds)
         self._notify.status(f"opening the journal {settings.journal.url.removeprefix('sqlite:///')}")
         try:
-            self.pipeline.open(self._door, self._rule_door)
+            if self._broker is None:
+                self.pipeline.open(None)
+            else:
+                self.pipeline.open(self._broker.door, self._broker.rule_door)
         except JournalError as error:
             _log.critical("%s", error, extra={"action": "journal_failed"})
             self._notify.status(str(error))  # systemd shows it beside the failed unit
@@ -172,55 +156,18 @@ class Daemon:
 
     # ---- parts
 
-    def _connect_mqtt(self) -> None:
-        mqtt = self._settings.mqtt
-        outages = Outages()
-        self._door = Door(
-            mqtt,
-            version=__version__,
-            on_message=self._on_message,
-            on_session=lambda generation, present: self.pipeline.emit(SessionBegan(generation, present)),
-            on_state=lambda _state: self._ending.wake(),
-            on_read=lambda generation, count: self.pipeline.emit(AcknowledgementsRead(generation, count)),
+    def _connections(self) -> BrokerConnections:
+        return BrokerConnections(
+            self._settings.mqtt,
+            self._emit,
+            on_state=self._ending.wake,
             on_fatal=self._ending.fatal,
-            stay_away_seconds=self._timings.stay_away_seconds,
-            outages=outages,
             qrs_unreachable=lambda: self._qrs.unreachable_since is not None,
-        )
-        door = self._door
-        self._rule_door = RuleDoor(
-            mqtt,
-            on_message=self._on_rule_message,
-            on_session=lambda generation, present: self.pipeline.emit(RuleSessionBegan(generation, present)),
-            on_read=lambda generation, count: self.pipeline.emit(RuleAcknowledgementsRead(generation, count)),
-            on_answer=self._on_rule_answer,
-            on_fatal=self._ending.fatal,
-            taken_over=lambda: door.state in {DoorState.TAKEN_OVER, DoorState.GIVEN_UP},
-            outages=outages,
-        )
-        self._replies = ReplyPublisher(
-            mqtt,
-            on_confirmed=lambda identity: self.pipeline.emit(PublicationConfirmed(identity)),
-            on_refused=lambda identity, reason, final: self.pipeline.emit(
-                PublicationRefused(identity, reason, final)
-            ),
-            on_lost=lambda identities, hung_up: self.pipeline.emit(
-                PublicationsLost(tuple(identities), hung_up)
-            ),
-            on_room=lambda: self.pipeline.emit(PublisherReady()),
-            on_fatal=self._ending.fatal,
-            instance=self._door.instance,
-            outages=outages,
+            stay_away_seconds=self._timings.stay_away_seconds,
         )
 
-    def _on_message(self, message: Message) -> None:
-        self.pipeline.emit(Arrival("mqtt", message.payload, now_ms(), message))
-
-    def _on_rule_answer(self, answer: RuleFilterAnswered) -> None:
-        self.pipeline.emit(answer)
-
-    def _on_rule_message(self, message: Message) -> None:
-        self.pipeline.emit(Arrival("rule", message.payload, now_ms(), message))
+    def _emit(self, happened: Arrival | Completion) -> None:
+        self.pipeline.emit(happened)  # made after the connections, whose publisher it has
 
     def _start_threads(self) -> None:
         pipeline = self.pipeline
@@ -233,21 +180,8 @@ class Daemon:
             self._call_qlik(f"POST worker {number + 1}", pipeline.dispatcher.post_workers.work)
         self._call_qlik("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._ending.stop))
         self._alerts.use(self._settings)
-        if self._replies is not None:
-            self._replies.start()
-            self._supervisor.progress.watch(
-                "MQTT replies", self._replies.progress, self._timings.mqtt_patience_seconds
-            )
-        if self._door is not None:
-            self._door.start()
-            self._supervisor.progress.watch(
-                "MQTT door", self._door.progress, self._timings.mqtt_patience_seconds
-            )
-        if self._rule_door is not None:
-            self._rule_door.start()
-            self._supervisor.progress.watch(
-                "MQTT rules", self._rule_door.progress, self._timings.mqtt_patience_seconds
-            )
+        if self._broker is not None:
+            self._broker.start(self._supervisor.progress, self._timings.mqtt_patience_seconds)
 
     def _start_listeners(self) -> None:
         if self._metrics is None:
@@ -263,8 +197,8 @@ class Daemon:
             fault=lambda: self.pipeline.fault,
             accepting=lambda: not self._ending.begun and self.pipeline.accepting,
             progress=lambda: self.pipeline.progress,
-            broker_connected=lambda: None if self._replies is None else self._replies.connected,
-            subscription=lambda: None if self._door is None else str(self._door.state),
+            broker_connected=lambda: None if self._broker is None else self._broker.publisher.connected,
+            subscription=lambda: None if self._broker is None else str(self._broker.door.state),
             reachable=lambda: self._qrs.reachable,
             held=lambda: self.pipeline.held_requests,
             places=lambda: self.pipeline.dispatcher.pending.places,
@@ -284,7 +218,7 @@ class Daemon:
 
     def _rules_problem(self) -> str | None:
         """Return which messages for rules do not arrive, None when all do."""
-        if self._rule_door is None or self._rule_door.connected is False:
+        if self._broker is None or self._broker.rule_door.connected is False:
             return "not connected"
         refused = sorted(self.pipeline.turns.rules.problems)
         return f"not subscribed: {', '.join(refused)}" if refused else None
@@ -332,8 +266,8 @@ class Daemon:
         if any(getattr(settings, name) != getattr(before, name) for name in judged):
             # Before the door subscribes to topics of which the pipeline has to know.
             self.pipeline.emit(Reconfigured(settings))
-        if self._door is not None and settings.mqtt != before.mqtt:
-            self._door.reconfigured(settings.mqtt)
+        if self._broker is not None:
+            self._broker.reconfigured(settings.mqtt)
         self._token_watch.reconfigured(settings.rest)
         if self._listeners is not None:
             self._listeners.reconfigured(settings)
@@ -363,12 +297,8 @@ class Daemon:
             )
         # Nobody would record the outcome of a POST from now on.
         self.pipeline.dispatcher.post_workers.abandon()
-        if self._door is not None:
-            self._door.stop()
-        if self._rule_door is not None:
-            self._rule_door.stop()
-        if self._replies is not None:
-            self._replies.stop()
+        if self._broker is not None:
+            self._broker.stop()
         if self._listeners is not None:
             self._listeners.stop(5.0)
         self.pipeline.stop()

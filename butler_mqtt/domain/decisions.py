@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind, Task
+from butler_mqtt.domain.model import Match, OnFailure, Request, Selector, SelectorKind, Task
 from butler_mqtt.errors import RequestError
 from butler_mqtt.settings import StartTaskFilter
 
@@ -148,6 +148,16 @@ def decide_stage(
     return _judge(request, found, allow, max_tasks, own, elsewhere=len(elsewhere))
 
 
+def may_begin(request: Request, decision: Decision) -> bool:
+    """Return whether *request* can start something by its *decision*, now or when a stage has its turn."""
+    if not request.stages:
+        return bool(decision.tasks)
+    # The selectors of a stage are resolved again when its turn comes, those of the first after notBefore too.
+    goes_on = len(request.stages) > 1 and request.stages[0].on_failure is OnFailure.CONTINUE
+    later = goes_on or request.not_before is not None
+    return later or any(decision.stages[task.id] == 1 for task in decision.tasks)
+
+
 def _stages_joined(request: Request, answers: Mapping[Selector, tuple[Task, ...]]) -> Decision:
     """Return the tasks of all stages, each in the first that names it, none judged yet."""
     matched: dict[str, Task] = {}
@@ -215,6 +225,13 @@ def gates_named(allow: StartTaskFilter, own: SenderGate | None) -> str:
         return "startTaskFilter.allowTask"
     of_sender = f"allowTask of the sender {own.sender}"
     return f"startTaskFilter.allowTask with {of_sender}" if allow.enable else of_sender
+
+
+def shut_gate(task: Task, allow: StartTaskFilter, own: SenderGate | None) -> str | None:
+    """Name the gate that does not let *task* through, for people; None when both do."""
+    if not allowed(task, allow):
+        return gates_named(allow, None)
+    return None if own is None or allowed(task, own.allow) else f"allowTask of the sender {own.sender}"
 
 
 def _hold_back_ids(decision: Decision) -> Decision:

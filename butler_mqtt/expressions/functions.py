@@ -27,6 +27,8 @@ _TIME: Final = re.compile(
 _FRACTION: Final = re.compile(r"(\.[0-9]{6})[0-9]+")
 _PART: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,9})?)(h|ms|m|s|us|ns)")
 _SECONDS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+#: Characters of a duration.
+_MAX_DURATION: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -220,10 +222,11 @@ def _duration(scope: Scope, value: Any) -> timedelta:
     del scope
     if isinstance(value, timedelta):
         return value
-    text = _text(value)[:100]
+    text = _text(value)
     sign = -1 if text.startswith("-") else 1
     digits = text.removeprefix("-")
-    parts = _PART.findall(digits)
+    # None that is longer means anything; it is not read at all, so that no length costs time.
+    parts = _PART.findall(digits) if len(digits) <= _MAX_DURATION else []
     if not parts or "".join(number + unit for number, unit in parts) != digits:
         raise ValueFault(f"makes no duration of {text[:40]!r}; one is written 1h30m or 2.5s")
     try:

@@ -124,7 +124,7 @@ def text_of(value: object) -> str:
     if isinstance(value, datetime):
         return time_text(value)
     if isinstance(value, timedelta):
-        return f"{whole(value.total_seconds())}s"
+        return _duration_text(value)
     raise ValueFault(f"{kind(value)} has no text")
 
 
@@ -133,6 +133,13 @@ def _digits(value: int) -> str:
         return str(value)
     except ValueError:  # Python's own limit of 4300 digits, or a lower one it was started with
         raise ValueFault("the number has too many digits") from None
+
+
+def _duration_text(duration: timedelta) -> str:
+    """Write a duration in seconds, never with an exponent: `duration()` reads none."""
+    seconds, fraction = divmod(abs(duration) // timedelta(microseconds=1), 1_000_000)
+    text = f"{seconds}.{fraction:06}".rstrip("0").removesuffix(".")
+    return f"{'-' if duration < timedelta() else ''}{text}s"
 
 
 def time_text(time: datetime) -> str:

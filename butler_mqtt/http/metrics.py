@@ -10,7 +10,7 @@ Loaded only when a listener is on, since nobody could read it otherwise.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 
 from prometheus_client import Counter, Histogram, Metric
@@ -96,23 +96,20 @@ class Metrics:
     """
 
     def __init__(self, rules: Iterable[str] = (), senders: Iterable[str] = (UNKNOWN,)) -> None:
-        self._rule_messages = Counter(
-            _name("rule_messages"), "Messages that a rule judged.", ["rule", "outcome"], registry=None
-        )
+        self._rule_messages = _counter("rule_messages", "Messages that a rule judged.", ["rule", "outcome"])
         self.know_rules(rules)
-        self._received = Counter(
-            _name("deliveries_received"), "Deliveries recorded.", ["door"], registry=None
+        self._stale_messages = _counter(
+            "rule_messages_stale",
+            "Messages acknowledged and not judged, for filters that no rule has any more.",
         )
-        self._answered = Counter(
-            _name("deliveries_answered"),
+        self._received = _counter("deliveries_received", "Deliveries recorded.", ["door"])
+        self._answered = _counter(
+            "deliveries_answered",
             "Deliveries answered: ok, partial, failed, or the code of the refusal.",
             ["door", "code"],
-            registry=None,
         )
-        self._starts = Counter(_name("starts"), "Starts by their outcome.", ["outcome"], registry=None)
-        self._ended = Counter(
-            _name("executions_ended"), "Executions tracked to their end.", ["result"], registry=None
-        )
+        self._starts = _counter("starts", "Starts by their outcome.", ["outcome"])
+        self._ended = _counter("executions_ended", "Executions tracked to their end.", ["result"])
         self._to_post = Histogram(
             _name("receipt_to_post_seconds"),
             "Time from the receipt of a request to the POST that starts its task.",
@@ -134,23 +131,16 @@ class Metrics:
             buckets=BOUNDS,
             registry=None,
         )
-        self._alerts = Counter(
-            _name("alerts"),
-            "Alerts by their target and what became of them.",
-            ["target", "outcome"],
-            registry=None,
+        self._alerts = _counter(
+            "alerts", "Alerts by their target and what became of them.", ["target", "outcome"]
         )
-        self._asked = Counter(
-            _name("sender_requests"),
+        self._asked = _counter(
+            "sender_requests",
             "Requests of each sender as they came: accepted, repeated, rate_limited, forbidden or refused.",
             ["sender", "outcome"],
-            registry=None,
         )
-        self._denied = Counter(
-            _name("denied"),
-            "Tasks that requests of each sender named and may not start.",
-            ["sender"],
-            registry=None,
+        self._denied = _counter(
+            "denied", "Tasks that requests of each sender named and may not start.", ["sender"]
         )
         self.know(senders)
         self._begin_at_zero()
@@ -193,6 +183,10 @@ class Metrics:
     def rule_message(self, rule: str, outcome: str) -> None:
         """Count a message that a rule judged."""
         self._rule_messages.labels(rule, outcome).inc()
+
+    def stale_rule_message(self) -> None:
+        """Count a message for a filter that no rule has any more."""
+        self._stale_messages.inc()
 
     def ended(self, result: str) -> None:
         """Count an execution that was tracked to its end."""
@@ -244,6 +238,7 @@ class Metrics:
             self._asked,
             self._denied,
             self._rule_messages,
+            self._stale_messages,
         )
         for metric in (metric for one in counted for metric in one.collect()):
             metric.samples = sorted(
@@ -262,6 +257,11 @@ class Metrics:
 
 def _name(name: str) -> str:
     return f"butler_mqtt_{name}"
+
+
+def _counter(name: str, documentation: str, labels: Sequence[str] = ()) -> Counter:
+    """Make a counter outside of the library's registry of the whole process."""
+    return Counter(_name(name), documentation, labels, registry=None)
 
 
 def _positive(seconds: float) -> float:

@@ -17,24 +17,22 @@ from typing import NamedTuple
 
 from butler_mqtt.clock import from_ms, now_ms
 from butler_mqtt.contract import topics, validation
-from butler_mqtt.domain.model import Arrival, Message, Request
+from butler_mqtt.domain.model import Arrival, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.domain.senders import Caller
 from butler_mqtt.errors import RequestError
 from butler_mqtt.intake import duplicates
 from butler_mqtt.intake.body_cache import BodyCache
 from butler_mqtt.intake.duplicates import Holder, Holders
-from butler_mqtt.intake.redelivery import Acknowledgements, Packet, Packets, digest_of
+from butler_mqtt.intake.redelivery import Packet, digest_of
+from butler_mqtt.intake.request_packets import RequestPackets
 from butler_mqtt.intake.sender_limits import Admission
-from butler_mqtt.journal import queries, tables
+from butler_mqtt.journal import tables
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import WriteBatch
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.settings import Settings
-
-#: Connections of this process whose session is remembered.
-MAX_CONNECTIONS = 16
 
 _chance = random.Random()  # noqa: S311 -- an id is no secret; seeded by the system
 
@@ -68,82 +66,22 @@ class Intake:
         self._admission = Admission(settings)
         self._turn = turn
         self._ledger = ledger
-        #: The newest session with the broker, and that of each connection of this process with whether
-        #: the broker had kept it.
-        self._session = 0
-        self._connections: dict[int, tuple[int, bool]] = {}
-        #: What redeliveries are compared with: in the newest session, and in those a repeated turn asks for.
-        self._packets: dict[int, Packets] = {}
-        #: What was recorded or recognised and is not acknowledged yet, by connection and packet id.
-        self._recorded: dict[tuple[int, int], Packet] = {}
-        self._acknowledged = Acknowledgements(0)
-        self._noted = 0
-        #: The turn in hand, the requests it has recorded by their ids, and the newest delivery before the
-        #: first attempt at it: of a turn that is repeated only later ones can be on disk already.
+        #: Tells which messages of the broker are recorded already.
+        self.packets = RequestPackets(ledger.deliveries, ledger.notes, settings.mqtt.receive_maximum)
+        #: The turn in hand, and the requests it has recorded by their ids.
         self._unit: WriteBatch | None = None
         self._new: dict[str, tuple[OpenRequest, str]] = {}
-        self._before_attempt = 0
 
     def load(self, transaction: Transaction) -> None:
-        """Read the newest session; forget what belongs to a turn that failed."""
-        self._session = queries.newest_session(transaction)
-        self._connections = {
-            generation: (session, present)
-            for generation, (session, present) in self._connections.items()
-            if session <= self._session
-        }
-        self._packets.clear()
-        self._recorded.clear()
+        """Read what is on disk; forget what belongs to a turn that failed."""
+        self.packets.load(transaction)
         self._admission.load(transaction)
-        self._noted = self._packets_of(transaction, self._session).read_up_to
 
     def reconfigured(self, settings: Settings, transaction: Transaction) -> None:
         """Take requests from other senders, and other topics, from now on."""
         self._settings = settings
         self._may_reply = lru_cache(maxsize=64)(partial(topics.may_reply, settings.mqtt))
         self._admission.reconfigured(settings, transaction)
-
-    def session_changed(self, generation: int, present: bool) -> None:
-        """Record that a connection with the broker began, with or without the old session."""
-        if generation != self._acknowledged.generation:
-            self._acknowledged = Acknowledgements(generation)
-        if generation in self._connections:
-            return  # a turn that is repeated although it had been written
-        present = present and self._session > 0
-        if not present:
-            self._session = self._ledger.deliveries.session_began()
-            self._packets = {self._session: self._no_packets(self._session)}
-            self._noted = 0
-        self._connections[generation] = (self._session, present)
-        for old in sorted(self._connections)[:-MAX_CONNECTIONS]:
-            del self._connections[old]
-
-    def acknowledged(self, arrivals: Iterable[Arrival]) -> None:
-        """Record that the messages of *arrivals* were acknowledged, in this order."""
-        for arrival in arrivals:
-            message = arrival.message
-            if message is None or not message.packet_id:
-                continue
-            packet = self._recorded.pop((message.generation, message.packet_id), None)
-            if message.generation == self._acknowledged.generation:
-                self._acknowledged.sent(packet)
-
-    def acknowledgements_read(self, generation: int, count: int) -> None:
-        """Apply the proof that the broker has read the first *count* acknowledgements of a connection."""
-        packets = self._packets.get(self._session)
-        if packets is not None and generation == self._acknowledged.generation:
-            packets.read(self._acknowledged.read(count))
-
-    def note_acknowledged(self) -> None:
-        """Write what is proved with a turn that is written anyway; without it more is compared."""
-        packets = self._packets.get(self._session)
-        if packets is not None and packets.read_up_to > self._noted:
-            self._noted = packets.read_up_to
-            self._ledger.deliveries.acknowledgements_read(packets.session, packets.read_up_to)
-
-    def unread(self) -> Packets | None:
-        """Return what redeliveries in the newest session are compared with."""
-        return self._packets.get(self._session)
 
     def receive(
         self, transaction: Transaction, arrivals: Sequence[Arrival], *, again: bool = False
@@ -163,13 +101,13 @@ class Intake:
         if self._unit is not self._turn.unit:
             self._unit, self._new = self._turn.unit, {}
             if not again:
-                self._before_attempt = self._turn.last_id(tables.deliveries)
+                self.packets.begin_attempt(self._turn.last_id(tables.deliveries))
         parsed = []
         for arrival in arrivals:
             digest = None if arrival.message is None else digest_of(arrival.message)
             packet = None
             if arrival.message is not None and digest is not None:
-                is_new, packet = self._recognise(transaction, arrival.message, digest, again)
+                is_new, packet = self.packets.recognise(transaction, arrival.message, digest, again=again)
                 if not is_new:
                     continue
             elif arrival.given_up is not None and arrival.given_up():
@@ -202,57 +140,6 @@ class Intake:
         self._ledger.requests.malformed(arrival, error, request_id, address)
         if arrival.on_stored is not None:
             self._turn.after(arrival.on_stored, request_id)
-
-    def _recognise(
-        self, transaction: Transaction, message: Message, digest: bytes, again: bool
-    ) -> tuple[bool, Packet | None]:
-        """Return whether a message is to be recorded, and what a redelivery of it is compared with."""
-        if message.retain:
-            _log.warning(
-                "a message retained on %s was acknowledged and not acted upon: publish requests without "
-                "the retain flag, and clear it with an empty retained message",
-                message.topic,
-                extra={"action": "retained_ignored"},
-            )
-            return False, None
-        if not message.packet_id:
-            return True, None
-        session, present = self._connections.get(message.generation, (self._session, False))
-        packets = self._packets_of(transaction, session)
-        packet = None
-        if again or (message.dup and present):
-            packet = packets.find(message.packet_id, digest)
-            repeated = message.dup and present
-            if packet is not None and not repeated and packet.row <= self._before_attempt:
-                # An equal message from before, whose packet id is in use again.
-                packet = None
-        is_new = packet is None
-        if packet is None:
-            packet = packets.add(message.packet_id, digest)
-        else:
-            _log.info(
-                "packet %s was delivered again by the broker; it is recorded already",
-                message.packet_id,
-                extra={"action": "redelivery_recognised"},
-            )
-            self._ledger.notes.redelivered(queries.request_of(transaction, packet.row), message.packet_id)
-        self._recorded[message.generation, message.packet_id] = packet
-        return is_new, packet
-
-    def _packets_of(self, transaction: Transaction, session: int) -> Packets:
-        """Return what redeliveries in a session are compared with, read from the journal if need be."""
-        if session not in self._packets:
-            after = queries.read_up_to(transaction, session)
-            limit = self._settings.mqtt.receive_maximum
-            unread = queries.newest_packets(transaction, session=session, after=after)
-            recent = queries.last_packets(transaction, session=session, limit=limit)
-            self._packets[session] = Packets(
-                session, after, (Packet(*row) for row in unread), (Packet(*row) for row in recent), limit
-            )
-        return self._packets[session]
-
-    def _no_packets(self, session: int) -> Packets:
-        return Packets(session, 0, (), (), self._settings.mqtt.receive_maximum)
 
     def _parse(self, arrival: Arrival, digest: bytes | None, packet: Packet | None) -> _Parsed:
         request: Request | None = None
@@ -305,7 +192,6 @@ class Intake:
             )
         if message is None:
             return Address(arrival.payload[:limit], entered, identity=caller.identity)
-        session, _ = self._connections.get(message.generation, (self._session, False))
         expires_at = None
         if message.expiry_seconds is not None:
             expires_at = arrival.received_at + message.expiry_seconds * 1000
@@ -314,7 +200,7 @@ class Intake:
             arrival.payload[:limit],
             entered,
             digest,
-            session,
+            self.packets.session_of(message),
             self._reply_topic([topic for topic in asked if topic]),
             expires_at,
             caller.identity,
@@ -392,9 +278,8 @@ class Intake:
             self._turn.after(self._turn.counting.asked, one.caller.identity, outcome)
 
     def _place(self, one: _Parsed, delivery: Delivery) -> None:
-        packets = self._packets.get(one.address.session or 0)
-        if one.packet is not None and packets is not None:
-            packets.placed(one.packet, delivery.id)
+        if one.packet is not None:
+            self.packets.placed(one.packet, one.address.session, delivery.id)
 
     def _too_late(self, opened: OpenRequest, request: Request) -> RequestError | None:
         max_age = self._settings.start_task.max_age_seconds

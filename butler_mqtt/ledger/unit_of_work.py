@@ -39,6 +39,9 @@ class Counting(Protocol):
     def rule_message(self, rule: str, outcome: str) -> None:
         """Count what a rule made of a message."""
 
+    def stale_rule_message(self) -> None:
+        """Count a message for a filter that no rule has any more."""
+
     def alert(self, target: str, outcome: str) -> None:
         """Count an alert that a target took or did not take."""
 
@@ -68,6 +71,9 @@ class NotCounting:
         """Do nothing."""
 
     def rule_message(self, rule: str, outcome: str) -> None:
+        """Do nothing."""
+
+    def stale_rule_message(self) -> None:
         """Do nothing."""
 
     def alert(self, target: str, outcome: str) -> None:

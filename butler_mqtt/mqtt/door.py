@@ -198,6 +198,7 @@ class Door:
             self._presence.drop_retain()
         _warn_of_short_session(self._mqtt, limits)
         self._on_session(self._generation, session_present)
+        self._subscription.began()
         self._hangups.sent(self._subscription.send(client, with_status=self._presence.shown))
 
     @guarded
@@ -275,10 +276,12 @@ class Door:
             self._accept_status(client, message)
         elif self.state is DoorState.TAKEN_OVER:
             pass  # not acknowledged: it belongs to the other daemon
-        elif self._status_wait.going_on:
-            self._status_wait.hold(message)
         else:
-            self._on_message(message)
+            self._subscription.brought(client, message.topic)
+            if self._status_wait.going_on:
+                self._status_wait.hold(message)
+            else:
+                self._on_message(message)
 
     def _published(
         self,

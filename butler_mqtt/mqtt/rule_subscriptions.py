@@ -215,7 +215,7 @@ class RuleSubscriptions:
             (
                 wanted[other]
                 for other in sorted(wanted)
-                if other < row and overlap(wanted[other], wanted[row])
+                if other < row and topics.overlap(wanted[other], wanted[row])
             ),
             None,
         )
@@ -232,22 +232,3 @@ class RuleSubscriptions:
 
     def _tell(self, row: int, problem: str) -> None:
         self._on_answer(RuleFilterAnswered(row, subscribed=False, problem=problem))
-
-
-def overlap(one: str, other: str) -> bool:
-    """Return whether some topic matches both filters."""
-    left, right = one.split("/"), other.split("/")
-    for index in range(max(len(left), len(right))):
-        first = left[index] if index < len(left) else None
-        second = right[index] if index < len(right) else None
-        if "#" in {first, second}:
-            # It stands for the level above it too.
-            return not (
-                index == 0 and any(name is not None and name.startswith("$") for name in (first, second))
-            )
-        if first is None or second is None:
-            # `a/#` matches `a` too, which the loop has seen before it came here.
-            return False
-        if first != second and "+" not in {first, second}:
-            return False
-    return True

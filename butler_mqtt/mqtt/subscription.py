@@ -16,6 +16,8 @@ logger = logging.getLogger("butler_mqtt.mqtt")
 
 #: A broker that takes longer to answer SUBSCRIBE is left and tried again.
 SUBACK_SECONDS = 10.0
+#: Unsubscriptions on one connection from what its session has of before.
+MOST_LEFT = 1000
 
 
 class RequestSubscription:
@@ -29,6 +31,8 @@ class RequestSubscription:
         self._mqtt = mqtt
         #: Topics of requests as last subscribed to.
         self._topics: tuple[str, ...] = ()
+        #: Topics that this connection was not subscribed to, or is not any more.
+        self._left: set[str] = set()
         self._with_status = False
         self._until: float | None = None
 
@@ -46,11 +50,15 @@ class RequestSubscription:
         """Whether the broker has let the time for its answer pass."""
         return self._until is not None and time.monotonic() > self._until
 
+    def began(self) -> None:
+        """Begin with a connection: its session may hold any topic."""
+        self._left.clear()
+
     def send(self, client: paho.Client, *, with_status: bool) -> str:
         """
         Subscribe, whatever the session holds: it may be that of other settings.
 
-        Topics that were subscribed to before and are not any more are unsubscribed.
+        Topics that this process subscribed to before and does not any more are unsubscribed.
 
         Returns:
             What was sent, for people.
@@ -59,7 +67,9 @@ class RequestSubscription:
         gone = [topic for topic in self._topics if topic not in mqtt.start_topics]
         self._topics, self._with_status = mqtt.start_topics, with_status
         self._until = time.monotonic() + SUBACK_SECONDS
+        self._left.difference_update(self._topics)
         if gone:
+            self._left.update(gone)
             client.unsubscribe(gone)
         topics = [*self._topics, *([mqtt.status_topic] if with_status else [])]
         if mqtt.protocol_version != "5":
@@ -71,6 +81,23 @@ class RequestSubscription:
             status = SubscribeOptions(0, retainHandling=SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE)
             client.subscribe([(one, status if one == mqtt.status_topic else requests) for one in topics])
         return f"SUBSCRIBE to {' and '.join(topics)}"
+
+    def brought(self, client: paho.Client, topic: str) -> None:
+        """
+        Take that a message came on *topic*; unsubscribe when no requests are taken from it.
+
+        Then the session has it from settings of before, as of a sender that was removed while
+        the daemon was down. Topics of requests have no wildcards, so that this is the filter.
+        """
+        if topic in self._topics or topic in self._left or len(self._left) >= MOST_LEFT:
+            return
+        self._left.add(topic)
+        client.unsubscribe(topic)
+        logger.info(
+            "Unsubscribed from %s: the broker's session still had it, and no requests are taken there",
+            topic,
+            extra={"action": "mqtt_unsubscribed"},
+        )
 
     def end(self) -> None:
         """Wait for no answer any more."""

@@ -78,7 +78,7 @@ class DroppedEvents:
                 self._rules.apply(event)
             case SessionBegan():
                 # In memory at least: without, nothing that comes again is recognised.
-                self._intake.session_changed(event.generation, event.present)
+                self._intake.packets.session_began(event.generation, event.present)
                 self._held.begin()
                 self._held.session_began(event)
                 self._held.commit()

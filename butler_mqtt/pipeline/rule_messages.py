@@ -95,7 +95,6 @@ class RuleMessages:
         self.made: list[Arrival] = []
         self.refused: list[tuple[Arrival, RequestError]] = []
         self._judged: list[Arrival] = []
-        self.stale = 0  #: messages that arrived for filters which no rule has any more
 
     # ---- what lasts
 
@@ -362,7 +361,7 @@ class RuleMessages:
         message = arrival.message
         if message is None or any(row in self._filters.wanted for row in message.filters or ()):
             return
-        self.stale += 1
+        self._turn.after(self._turn.counting.stale_rule_message)
         _log.log(
             self._warned.level(f"stale {message.topic}"),
             "a message on %s was acknowledged and not judged: no rule is for it any more",

@@ -129,9 +129,8 @@ class Turns:
         self.cancels = CancelRequests(*parts, stored, self._intake.recorded, allow_stop=may_stop)
         self._recovery = Recovery(*parts, self.stages, stored, self.backlog, self.cancels)
         self.expiry = Expiry(*parts, self.backlog, server_time=server_time, timings=timings)
-        self.maintenance = JournalMaintenance(
-            self._rows, refusals, self._intake.unread, journal.path, settings.journal.retention_days, timings
-        )
+        unread, kept_days = self._intake.packets.unread, settings.journal.retention_days
+        self.maintenance = JournalMaintenance(self._rows, refusals, unread, journal.path, kept_days, timings)
         self.disk = DiskGuard(journal, timings.tidy_seconds)
         self._held = held = HeldArrivals(self._has_room)
         self.rules = RuleMessages(settings, self._rows, self._ledger, self._has_room, timer=window_clock)
@@ -217,7 +216,7 @@ class Turns:
             self.cancels.step()
             self._continue()
             if rows.unit:
-                self._intake.note_acknowledged()
+                self._intake.packets.note_acknowledged()
             rows.unit.write(transaction)
         self._held.commit()
         self.rules.commit()
@@ -229,10 +228,10 @@ class Turns:
         # POSTs first, for which somebody waits; the broker can wait for its PUBACKs.
         for effect in (*self._rows.urgent, *self._rows.effects):
             turn_parts.guarded(effect)
-        for arrival in recorded:
-            if arrival.message is not None:
-                turn_parts.guarded(self._acknowledge, arrival.message.packet_id, arrival.message.generation)
-        self._intake.acknowledged(recorded)
+        messages = [arrival.message for arrival in recorded if arrival.message is not None]
+        for message in messages:
+            turn_parts.guarded(self._acknowledge, message.packet_id, message.generation)
+        self._intake.packets.acknowledged(messages)
         turn_parts.guarded(self.rules.acknowledge, self._acknowledge_rule)
         self._outbox.add(self._rows.publications)
         turn_parts.guarded(self._outbox.publish)
@@ -336,11 +335,11 @@ class Turns:
     def _connection_event(self, event: SessionBegan | AcknowledgementsRead) -> None:
         """Apply what the door reports of its connection."""
         if isinstance(event, SessionBegan):
-            self._intake.session_changed(event.generation, event.present)
+            self._intake.packets.session_began(event.generation, event.present)
             self._held.session_began(event)
         elif not self._held:
             # What is held is not compared yet; the proof after its acknowledgement covers this one.
-            self._intake.acknowledgements_read(event.generation, event.count)
+            self._intake.packets.acknowledgements_read(event.generation, event.count)
 
     def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:

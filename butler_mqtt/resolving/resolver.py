@@ -287,7 +287,8 @@ class Resolver:
             self._ledger.requests.refused(opened, _internal_error())
             return []
         try:
-            self._ledger.parameters.store(opened.request)
+            if decisions.may_begin(opened.request, decision):
+                self._ledger.parameters.store(opened.request)
             starts = self._ledger.requests.decided(opened, decision)
             self.gates.let_through(starts)
             return starts

@@ -65,7 +65,7 @@ class ExecutionTracker:
         self._monotonic = monotonic
         self._watches: dict[str, Watch] = {}
         self._schedule = PollSchedule(timings)
-        self._backoff = Backoff(timings.most_poll)
+        self._backoff = Backoff(timings.most_blocking_poll)
         self._waiting_lines = RepeatedLines()
         #: Whether a poll is in flight.
         self.polling = False
@@ -229,8 +229,10 @@ class ExecutionTracker:
         watch.waited_for = set()
 
     def _failed(self, error: QlikError) -> None:
-        # A refusal is repeated as seldom as possible: only an operator can end it.
-        pause = self._backoff.failed(self._timings.most_poll if isinstance(error, QlikRefused) else None)
+        # A refusal is repeated as seldom as starts that wait behind an execution allow: only an operator can
+        # end it, and nothing tells when.
+        longest = self._timings.most_blocking_poll
+        pause = self._backoff.failed(longest if isinstance(error, QlikRefused) else None)
         _log.log(
             self._waiting_lines.level(str(error)),
             "%s executions cannot be polled: %s; next try in %.0f s",

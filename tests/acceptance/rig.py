@@ -21,6 +21,7 @@ import yaml
 from tests.brokers import Mosquitto, until
 from tests.integration.simulator.running import Client, Running
 from tests.journals import put_empty
+from tests.programs import Program
 
 READY = "ready: requests are taken from"
 
@@ -180,7 +181,7 @@ class Daemon:
         self.lines: list[str] = []
         self._begun = 0
         self._changed = threading.Condition()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Program | None = None
         self._reader: threading.Thread | None = None
 
     def configure(self, **sections: Mapping[str, object]) -> None:
@@ -218,13 +219,12 @@ class Daemon:
             put_empty(self.journal)
         # One that is not there any more was taken away by a test.
         self._makes_journal = True
-        self._process = subprocess.Popen(
+        self._process = Program(
             [sys.executable, "-m", "butler_mqtt", "run", "-c", str(self.config_file)],
             cwd=self.folder,
             env={**inherited, "PYTHONUNBUFFERED": "1", **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            text=True,
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
@@ -315,7 +315,7 @@ class Daemon:
         """Wait until a query of the journal gives something, and give its first row."""
         return until(lambda: self.rows(query), seconds=seconds, what=f"{query}:\n{self.log()}")[0]
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: Program) -> None:
         assert process.stderr is not None
         with (self.folder / "log").open("a", buffering=1) as copy:
             for line in process.stderr:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests import programs
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, free_port, until
@@ -32,13 +33,7 @@ def to(url: str, **keys: object) -> dict[str, Any]:
 
 
 def command(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "butler_mqtt", *arguments, "-c", str(daemon.config_file)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return programs.run([sys.executable, "-m", "butler_mqtt", *arguments, "-c", daemon.config_file])
 
 
 def test_a_failure_reaches_a_webhook_and_a_mailbox_once_and_once_when_it_is_over(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import programs
 from tests.acceptance.conftest import Place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import REPLY, Sender
@@ -148,21 +149,8 @@ def test_the_command_cancels_and_stops(stopping: Place, qlik: Qlik) -> None:
     stopping.sender.ask({"requestId": f"cli-{task}", "taskId": task})
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "butler_mqtt",
-                "cancel",
-                "-c",
-                str(stopping.daemon.config_file),
-                *arguments,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        command = [sys.executable, "-m", "butler_mqtt", "cancel", "-c"]
+        return programs.run([*command, stopping.daemon.config_file, *arguments])
 
     done = call(f"cli-{task}", "--stop-running")
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,6 +10,7 @@ from typing import Any
 
 from butler_mqtt.audit.requests_timeline import steps
 from butler_mqtt.journal.search import Search
+from tests import programs
 from tests.acceptance.killing import MakeDaemon
 from tests.acceptance.relay import Relay
 from tests.acceptance.rig import Daemon, Qlik, journal_rows
@@ -21,21 +22,8 @@ BURST = 500
 
 
 def requests(daemon: Daemon, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "butler_mqtt",
-            "requests",
-            "-c",
-            str(daemon.config_file),
-            *map(str, arguments),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [sys.executable, "-m", "butler_mqtt", "requests"]
+    return programs.run([*command, "-c", daemon.config_file, *arguments])
 
 
 def timeline(daemon: Daemon, request_id: str) -> dict[str, Any]:

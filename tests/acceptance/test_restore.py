@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import programs
 from tests.acceptance.killing import MakeDaemon
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import Sender
@@ -14,13 +15,8 @@ from tests.brokers import Mosquitto, until
 
 
 def requests(daemon: Daemon, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "butler_mqtt", "requests", "-c", daemon.config_file, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [sys.executable, "-m", "butler_mqtt", "requests"]
+    done = programs.run([*command, "-c", daemon.config_file, *arguments])
     assert done.returncode == 0, done
     return done
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import programs
 from tests.acceptance.conftest import Place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import REPLY, START, Sender
@@ -21,13 +22,8 @@ from tests.project import ROOT
 
 
 def call(daemon: Daemon, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "butler_mqtt", command, "-c", str(daemon.config_file), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    program = [sys.executable, "-m", "butler_mqtt", command]
+    return programs.run([*program, "-c", daemon.config_file, *arguments])
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> Any:

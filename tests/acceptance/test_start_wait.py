@@ -16,25 +16,24 @@ from typing import Any
 import pytest
 
 from butler_mqtt.cli.start_progress import Outcomes, succeeded
+from tests import programs
 from tests.acceptance.conftest import Place
 from tests.acceptance.relay import Relay
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.task_events import soon, until_begun
 from tests.brokers import Mosquitto, until
+from tests.programs import Program
 
 LOG = ["Loading", "Error: field not found", "Execution failed"]
 
 
 @contextmanager
-def started(
-    daemon: Daemon, *arguments: str, stderr: int = subprocess.PIPE
-) -> Iterator[subprocess.Popen[str]]:
+def started(daemon: Daemon, *arguments: str, stderr: int = subprocess.PIPE) -> Iterator[Program]:
     """Run the command beside the test."""
-    process = subprocess.Popen(
+    process = Program(
         [sys.executable, "-m", "butler_mqtt", "start", "--wait", "-c", str(daemon.config_file), *arguments],
         stdout=subprocess.PIPE,
         stderr=stderr,
-        text=True,
     )
     try:
         yield process
@@ -43,7 +42,7 @@ def started(
         process.communicate()
 
 
-def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def outcome(process: Program) -> tuple[int, str, str]:
     """Wait for the end; give exit code, standard output and standard error."""
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
@@ -317,5 +316,5 @@ def test_stages_can_be_rehearsed_and_resolved(daemon: Daemon, qlik: Qlik) -> Non
     assert code == 0
     assert "Extract, all" in out
     command = [sys.executable, "-m", "butler_mqtt", "resolve", "-c", str(daemon.config_file), "--json"]
-    answer = json.loads(subprocess.run([*command, *arguments], capture_output=True, check=True).stdout)
+    answer = json.loads(programs.run([*command, *arguments]).stdout)
     assert [(one["taskId"], one["stage"]) for one in answer["tasks"]] == [(first, 1), (second, 2)]

@@ -90,6 +90,7 @@ def test_the_seconds_are_those_of_the_program() -> None:
         timings.script_log_pause,
     ]
     text = PAGE.read_text()
+    assert f"repeated after {timings.most_blocking_poll:g} s at most" in text
     assert SHARE_OF_AGE == 0.1
     assert "a tenth of the execution's age" in text
     assert f"within {timings.result_lag:g} s" in text

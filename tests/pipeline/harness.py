@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, Table, select
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Arrival, Message
+from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal, reading_engine
@@ -36,7 +37,12 @@ from tests.pipeline.site_double import Site
 
 #: Pauses of the work with the Qlik server that a test can wait for.
 SHORT_QLIK = QlikTimings(
-    longest_pause=0.005, between_polls=0.01, least_poll=0.002, most_poll=0.01, script_log_pause=0.002
+    longest_pause=0.005,
+    between_polls=0.01,
+    least_poll=0.002,
+    most_poll=0.01,
+    most_blocking_poll=0.01,
+    script_log_pause=0.002,
 )
 #: Pauses of the loop that a test can wait for.
 SHORT_LOOP = LoopTimings(
@@ -62,6 +68,8 @@ class Harness:
     refusals: Refusals | None = None
     in_memory: int = MAX_IN_MEMORY
     generation: int = 0
+    #: What the daemon counts, where a test asks.
+    metrics: Metrics | None = None
     pipeline: Pipeline = field(init=False)
     journal: FaultyJournal = field(init=False)
     _packet_ids: Iterator[int] = field(default_factory=lambda: count(1))
@@ -85,10 +93,16 @@ class Harness:
             refusals=self.refusals,
             timings=self.timings,
             in_memory=self.in_memory,
+            counting=self.metrics,
         )
         self.pipeline.open(self.broker)
         self.broker.emit = self.pipeline.emit
         self.connect(present=present)
+
+    def counted(self, name: str) -> float:
+        """Return the value of the series *name*, which has no labels."""
+        assert self.metrics is not None
+        return sum(one.value for found in self.metrics.collect() for one in found.samples if one.name == name)
 
     def crash(self) -> None:
         """End the process: memory, threads, locks and connections are gone, the file stays."""

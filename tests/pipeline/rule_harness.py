@@ -92,6 +92,7 @@ class RuleHarness(Harness):
             timings=self.timings,
             in_memory=self.in_memory,
             window_clock=self.window_clock,
+            counting=self.metrics,
         )
         self.pipeline.open(self.broker, self.rule_broker)
         self.broker.emit = self.rule_broker.emit = self.pipeline.emit

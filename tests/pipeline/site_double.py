@@ -76,6 +76,7 @@ class Site:
         self.stops: list[str] = []
         self.stop_script: deque[QlikError | Callable[[Site, Task], None]] = deque()
         self.app_errors: deque[QlikError] = deque()
+        self.execution_errors: deque[QlikError] = deque()
         self.began_at: dict[str, datetime] = {}
         self._numbers = count(1)
 
@@ -225,6 +226,8 @@ class Site:
         return tuple(execution for one in of_app for execution in self.history[one])
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
+        if self.execution_errors:
+            raise self.execution_errors.popleft()
         everything = {one.id: one for many in self.history.values() for one in many}
         return {identity: everything.get(identity) for identity in ids}
 

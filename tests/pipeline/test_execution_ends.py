@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
+from butler_mqtt.errors import QlikRefused
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.fixtures import MakeHarness
 from tests.pipeline.harness import SHORT_QLIK, Harness
@@ -94,6 +95,19 @@ def test_a_repetition_while_another_waits_for_the_end_is_answered_once(harness: 
     steps(harness, 5)
     assert [len(answers(harness, one)) for one in (b"end", b"again")] == [1, 1]
     assert [answers(harness, one)[0].get("outcome") for one in (b"end", b"again")] == ["succeeded", None]
+
+
+def test_a_refused_poll_holds_a_waiting_start_no_longer_than_the_greatest_pause_of_one_that_waits(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, most_poll=3600.0))
+    task = harness.site.add("Sales")
+    harness.ask({"taskId": task})
+    harness.site.execution_errors.append(QlikRefused("403: inactive", 403))
+    harness.until(lambda: not harness.site.execution_errors)
+    harness.ask({"taskId": task})
+    harness.site.end(task)
+    harness.until(lambda: len(harness.site.posts) == 2 and harness.site.running(task))
 
 
 def test_an_execution_whose_result_is_gone_is_reported_with_code_and_details(

@@ -14,6 +14,7 @@ from butler_mqtt.settings import KeyValueStoreSettings, Settings, StartTaskFilte
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import Harness
 
+SALES = {"parameters": {"sales": {"a": "1"}}}
 STORING = Settings(key_value_store=KeyValueStoreSettings(enable=True, max_keys_per_namespace=3))
 
 
@@ -72,6 +73,32 @@ def test_the_latest_request_overwrites_a_value_and_leaves_the_others(harness: Ha
 def test_a_dry_run_stores_nothing(harness: Harness) -> None:
     harness.ask({"taskId": harness.site.add("Sales"), "dryRun": True, "parameters": {"sales": {"a": "1"}}})
     assert ParameterReader(harness.path).namespaces() == []
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"tag": "nobody-has-this"},
+        {"stages": [{"tag": "nobody-has-this"}, {"taskName": "Sales"}]},
+        {"stages": [{"tag": "nobody-has-this", "onFailure": "continue"}]},
+    ],
+    ids=["tag", "stage-that-stops", "last-stage"],
+)
+def test_a_request_that_starts_nothing_stores_nothing(harness: Harness, asked: dict[str, Any]) -> None:
+    harness.site.add("Sales")
+    reply = harness.ask(asked | SALES)
+    assert (reply["status"], reply["totalTasksStarted"]) == ("failed", 0)
+    assert ParameterReader(harness.path).namespaces() == []
+
+
+@pytest.mark.parametrize("later", [{"tag": "nobody-has-this"}, {"taskName": "Sales"}], ids=["none", "task"])
+def test_a_request_whose_later_stage_may_start_something_stores(
+    harness: Harness, later: dict[str, str]
+) -> None:
+    harness.site.add("Sales")
+    first = {"tag": "nobody-has-this", "onFailure": "continue"}
+    harness.ask({"stages": [first, later], **SALES})
+    assert stored(harness) == {"a": "1"}
 
 
 def test_a_refused_request_stores_nothing(make_harness: MakeHarness) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from butler_mqtt.domain.completions import Reconfigured, RuleFilterAnswered
+from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask, Webhook
 from tests.pipeline.rule_fixtures import MakeRules
@@ -28,6 +29,16 @@ def test_its_reply_goes_to_the_topic_of_replies_whatever_the_message_asks_for(ma
         harness.settings.mqtt.task_start_reply_topic,
         None,
     )
+
+
+def test_the_reply_to_a_cancel_that_a_rule_asks_for_names_the_rule(make_rules: MakeRules) -> None:
+    start = {"cancel": "${{ text }}"}
+    harness = make_rules(rule("orders"), rule("taken-back", "erp/cancelled", start=start))
+    harness.published("erp/orders", "closed")
+    started = harness.replied()[0]
+    harness.published("erp/cancelled", str(started["requestId"]).encode())
+    reply = harness.replied(2)[1]
+    assert (reply["rule"], reply["cancelled"]) == ("taken-back", started["requestId"])
 
 
 def test_the_journal_has_the_message_and_the_request_it_became(make_rules: MakeRules) -> None:
@@ -220,12 +231,13 @@ def test_a_filter_that_no_rule_has_any_more_is_unsubscribed_from(make_rules: Mak
 def test_what_still_arrives_for_it_is_acknowledged_and_not_acted_upon(make_rules: MakeRules) -> None:
     harness = make_rules(rule("one"), rule("two"))
     harness.settings = Settings(rules=(rule("two"),))
+    harness.metrics = Metrics()
     harness.restart()
     harness.published("erp/one", "closed", 5, filters=(1,))
     harness.turn()
     assert harness.rule_broker.acknowledged == [(5, harness.generation)]
     assert harness.rows(tables.requests) == []
-    assert harness.pipeline.turns.rules.stale == 1
+    assert harness.counted("butler_mqtt_rule_messages_stale_total") == 1
 
 
 def test_a_filter_that_comes_back_has_another_identifier(make_rules: MakeRules) -> None:

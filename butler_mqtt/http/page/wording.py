@@ -8,7 +8,7 @@ from datetime import datetime
 
 from markupsafe import Markup
 
-from butler_mqtt import printable
+from butler_mqtt import clock, printable
 from butler_mqtt.clock import from_ms, now_ms
 
 #: Stands where there is no value.
@@ -18,21 +18,21 @@ NOTHING = "-"
 def local(value: int | str) -> datetime:
     """Return milliseconds since 1970, or a time in RFC 3339, as a time of this machine's zone."""
     if isinstance(value, str):
-        return datetime.fromisoformat(value).astimezone()
+        return clock.local(datetime.fromisoformat(value))
     moment = from_ms(value)
     assert moment is not None  # noqa: S101 -- narrows the type
-    return moment.astimezone()
+    return clock.local(moment)
 
 
 def moment(value: int | str) -> str:
     """Write a time: today and yesterday by name, this year without it."""
     then, now = local(value), local(now_ms())
     days = (now.date() - then.date()).days
-    clock = then.strftime("%H:%M:%S")
+    time_of_day = then.strftime("%H:%M:%S")
     if days in {0, 1}:
-        return f"{'Today' if days == 0 else 'Yesterday'} {clock}"
+        return f"{'Today' if days == 0 else 'Yesterday'} {time_of_day}"
     day = f"{then.day} {then.strftime('%b')}" + ("" if then.year == now.year else f" {then.year}")
-    return f"{day} {clock}"
+    return f"{day} {time_of_day}"
 
 
 def when(value: int | str | None) -> Markup | str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,6 +178,81 @@ def test_a_reply_that_rabbitmq_forbids_is_set_aside_and_others_go(
         sender.publish({"taskId": denied, "replyTopic": "qliksense/denied"})
         assert "qliksense/denied" in daemon.wait_log("message_quarantined", seconds=180)
         assert sender.ask({"taskId": allowed}, seconds=120)["totalTasksStarted"] == 1
+
+
+# ---- rules, on brokers without Subscription Identifiers
+
+
+def ruled(daemon: Daemon, *rules: dict[str, Any]) -> Daemon:
+    """Start *daemon* with rules and wait until the broker has taken their filter."""
+    daemon.config["rules"] = list(rules)  # type: ignore[assignment] # a list, where others are sections
+    daemon.configure()
+    daemon.start().wait_log(f"subscribed to {rules[0]['topic']}")
+    return daemon
+
+
+def orders(place: str, task: str, **fields: Any) -> dict[str, Any]:
+    """Return a rule that starts *task* for large orders, each once by its number."""
+    start = {"taskId": task, "requestId": f"{place}-${{{{ payload.order }}}}"}
+    return {
+        "name": "orders",
+        "topic": f"{place}/+/orders",
+        "when": "payload.total > 100",
+        "start": start,
+    } | fields
+
+
+def client(place: str) -> dict[str, object]:
+    """Return the settings of a daemon with sessions of its own: the broker keeps those of other tests."""
+    return {**OLD, "clientId": place}
+
+
+def test_a_message_for_a_rule_starts_once_and_no_message_comes_again_after_a_kill(
+    counterpart: Program, make_daemon: MakeDaemon, sender: Sender, qlik: Qlik
+) -> None:
+    task, place = qlik.task(), "rule-once"
+    daemon = ruled(make_daemon(counterpart.port, mqttConfig=client(place)), orders(place, task))
+    sender.publish({"total": 99, "order": 1}, topic=f"{place}/berlin/orders")
+    sender.publish({"total": 101, "order": 2}, topic=f"{place}/berlin/orders")
+    daemon.wait_row("SELECT id FROM rule_counts WHERE (started, unmatched) = (1, 1)")
+    until(lambda: qlik.posts(task) == 1, what="the start")
+    daemon.kill()
+    sender.publish({"total": 102, "order": 3}, topic=f"{place}/paris/orders")
+    daemon.start()
+    daemon.wait_row("SELECT id FROM rule_counts WHERE started > 1")
+    # What was not acknowledged would have come before it.
+    assert daemon.rows("SELECT started, unmatched FROM rule_counts") == [(2, 1)]
+
+
+def test_a_message_for_a_rule_that_is_delivered_again_starts_nothing_twice(
+    counterpart: Program, make_daemon: MakeDaemon, sender: Sender, qlik: Qlik
+) -> None:
+    task, place = qlik.task(), "rule-again"
+    with Relay(counterpart.port) as relay:
+        daemon = ruled(make_daemon(relay.port, mqttConfig=client(place)), orders(place, task))
+        relay.hold_up()
+        sender.publish({"total": 101, "order": 1}, topic=f"{place}/berlin/orders")
+        until(lambda: qlik.posts(task) == 1, what="the start")
+        daemon.kill()
+        relay.cut()
+        relay.flow()
+        daemon.start()
+        sender.publish({"total": 101, "order": 2}, topic=f"{place}/berlin/orders")
+        until(lambda: qlik.posts(task) == 2, what="the start of the next")
+        sender.drain()
+    assert qlik.posts(task) == 2
+
+
+def test_a_message_on_a_filter_of_two_rules_is_for_both(
+    counterpart: Program, make_daemon: MakeDaemon, sender: Sender, qlik: Qlik
+) -> None:
+    first, second = qlik.tasks(2)
+    place = "rule-both"
+    daemon = make_daemon(counterpart.port, mqttConfig=client(place))
+    start = {"taskId": second, "requestId": "second-${{ payload.order }}"}
+    ruled(daemon, orders(place, first), orders(place, second, name="second", start=start))
+    sender.publish({"total": 101, "order": 1}, topic=f"{place}/berlin/orders")
+    until(lambda: (qlik.posts(first), qlik.posts(second)) == (1, 1), what="both starts")
 
 
 # ---- what only Aedes can be made to do

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from butler_mqtt import settings
 from butler_mqtt.checks.finding import Finding, State
+from tests import programs
 from tests.brokers import Mosquitto
 from tests.integration.simulator.running import Running
 
@@ -65,7 +66,7 @@ def proxy_settings(site: Running, token: Path) -> settings.Settings:
 def run(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the installed command."""
     command = [sys.executable, "-m", "butler_mqtt", "check", "-c", str(config), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return programs.run(command)
 
 
 def client_ids(broker: Mosquitto) -> set[str]:

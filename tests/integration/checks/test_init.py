@@ -22,6 +22,7 @@ from butler_mqtt.cli.first_configuration import Answers
 from butler_mqtt.cli.shipped_file import InitError
 from butler_mqtt.config import loader
 from butler_mqtt.exit_codes import ExitCode
+from tests import programs
 from tests.brokers import Mosquitto, free_port
 from tests.integration.simulator.running import Client
 from tests.project import ROOT
@@ -32,15 +33,7 @@ SHIPPED = (ROOT / "config.yaml").read_text("utf-8")
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run it in *folder* with nobody to ask."""
-    return subprocess.run(
-        [*COMMAND, *options],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return programs.run([*COMMAND, *options], cwd=folder, stdin=subprocess.DEVNULL)
 
 
 def export(folder: Path, *names: str) -> Path:

@@ -36,6 +36,7 @@ def full() -> Metrics:
     metrics.posted(0.004)
     metrics.alert("bi-team", "sent")
     metrics.rule_message("orders-closed", "started")
+    metrics.stale_rule_message()
     metrics.asked("erp", "accepted")
     metrics.denied("erp")
     metrics.qrs_call("POST", "/task/a8b4c123-DEF4-5678-9abc-def012345678/start/synchronous", "201", 0.01)

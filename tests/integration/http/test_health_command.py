@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from butler_mqtt.exit_codes import ExitCode
+from tests import programs
 from tests.brokers import free_port
 from tests.integration.http.daemon_with_listeners import ListeningDaemon
 
@@ -20,7 +21,7 @@ from tests.integration.http.daemon_with_listeners import ListeningDaemon
 def health(*options: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the installed command."""
     command = [sys.executable, "-m", "butler_mqtt", "health", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return programs.run(command, cwd=folder)
 
 
 class Scripted(HTTPServer):

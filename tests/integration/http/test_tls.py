@@ -18,6 +18,7 @@ import yaml
 
 from butler_mqtt.http.server.protocol import HttpLimits
 from butler_mqtt.settings import RestSettings, RestTls, Token
+from tests import programs
 from tests.brokers import until
 from tests.integration.http.daemon_with_listeners import ListeningDaemon, handshake
 from tests.integration.http.rest_listener import door
@@ -90,12 +91,8 @@ def answers(url: str, files: Files) -> bool:
 
 def add_token(name: str) -> tuple[str, dict[str, str]]:
     """Run `token add` and return the token and its entry for the configuration."""
-    done = subprocess.run(
-        [sys.executable, "-m", "butler_mqtt", "token", "add", name],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = programs.run([sys.executable, "-m", "butler_mqtt", "token", "add", name])
+    assert done.returncode == 0, done
     lines = done.stdout.splitlines()
     [entry] = yaml.safe_load(lines[-1])
     token = lines[0].removeprefix("Token: ")

@@ -304,3 +304,26 @@ def test_requests_arrive_on_the_topics_of_senders_and_on_others_after_a_change(
         sender.publish("start/crm", b"5")
         assert [keeper.take().payload for _ in range(2)] == [b"4", b"5"]
         assert keeper.states == [DoorState.READY]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_topic_that_was_removed_while_the_daemon_was_down_is_unsubscribed_with_its_first_message(
+    broker: Mosquitto, version: str
+) -> None:
+    mqtt = broker.settings(protocol_version=version, sender_topics=("start/erp",))
+    with doorkeeper(mqtt) as before:
+        before.open()
+    with doorkeeper(replace(mqtt, sender_topics=())) as keeper, plain_client(broker) as sender:
+        keeper.open()
+        sender.publish("start/erp", b"1")
+        sender.publish("start/erp", b"2")
+        until(lambda: "Received UNSUBSCRIBE" in broker.log(), what="UNSUBSCRIBE")
+        # Whoever sent it is told that it is too late.
+        assert keeper.take().payload == b"1"
+        sender.publish(TOPIC, b"3")
+        while keeper.take().payload != b"3":
+            pass
+        sender.publish("start/erp", b"4")
+        sender.publish(TOPIC, b"5")
+        assert keeper.take().payload == b"5"
+        assert broker.log().count("Received UNSUBSCRIBE") == 1

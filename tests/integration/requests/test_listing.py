@@ -31,6 +31,7 @@ from tests.integration.requests.conftest import MakeHarness, call, lines
 from tests.integration.requests.filling import RARE, TASKS
 from tests.pipeline.harness import Harness
 from tests.pipeline.site_double import guid
+from tests.programs import Program
 
 #: Everything is loaded before: the program itself may be where nobody can read.
 COUNT_AS_NOBODY = """
@@ -389,11 +390,8 @@ def test_following_shows_what_is_there_then_what_comes_and_changes_and_ends_well
     task = harness.site.add("Sales")
     harness.ask({"taskId": task, "requestId": "erp-1", "sender": "erp"})
     arguments = ["requests", "--follow", "--json", "--sender", "erp", "--journal", str(harness.path)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "butler_mqtt", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = Program(
+        [sys.executable, "-m", "butler_mqtt", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     read: list[Any] = []
     assert process.stdout is not None

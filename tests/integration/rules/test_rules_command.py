@@ -23,6 +23,7 @@ from tests.brokers import Mosquitto, free_port, until
 from tests.integration.simulator.running import Client
 from tests.pipeline.rule_fixtures import MakeRules
 from tests.pipeline.rule_harness import rule
+from tests.programs import Program
 from tests.terminals import on_terminal
 
 ORDERS = {
@@ -231,17 +232,51 @@ def test_resolve_shows_the_tasks_that_the_request_means(tmp_path: Path, site: Cl
     assert "wouldStart" in shown
 
 
+@pytest.mark.parametrize(
+    ("sender", "words"),
+    [
+        ({"allowTask": {"tag": ["Other"]}}, "allowTask of the sender erp allows none of the matching tasks"),
+        ({"may": ["cancel"]}, "the sender erp may not: start (senders, may)"),
+    ],
+    ids=["gate", "may"],
+)
+def test_resolve_says_that_the_start_would_be_refused_and_by_which_gate(
+    tmp_path: Path, site: Client, qrs: Settings, sender: dict[str, Any], words: str
+) -> None:
+    file = at_the_site(tmp_path, qrs, qrs.qrs.port, senders=[{"name": "erp", "rules": ["orders"], **sender}])
+    done = run(file, "test", "--resolve", "--topic", "erp/orders", "--payload", GOOD)
+    assert done.exit_code == ExitCode.FAILED
+    shown = " ".join(done.stdout.split())
+    assert "orders matches" in shown
+    assert words in shown
+
+
+def test_resolve_names_the_gate_of_each_task_that_is_denied(
+    tmp_path: Path, site: Client, qrs: Settings
+) -> None:
+    site.admin("POST", "/tasks", {"name": "Shut", "tags": ["Nightly"]})
+    site.admin("POST", "/tasks", {"name": "Open", "tags": ["Nightly", "Erp"]})
+    senders = [{"name": "erp", "rules": ["orders"], "allowTask": {"tag": ["Erp"]}}]
+    file = at_the_site(tmp_path, qrs, qrs.qrs.port, senders=senders)
+    done = run(file, "test", "--resolve", "--json", "--topic", "erp/orders", "--payload", GOOD)
+    assert done.exit_code == ExitCode.OK
+    (record,) = json.loads(done.stdout)["rules"]
+    denied = {task["taskName"]: task["reason"] for task in record["tasks"]["tasksDenied"]}
+    assert denied["Shut"] == "allowTask of the sender erp"
+    assert [task["taskName"] for task in record["tasks"]["tasks"]] == ["Open"]
+
+
 def test_resolve_without_an_answer_of_the_server_ends_with_69(tmp_path: Path, qrs: Settings) -> None:
     file = at_the_site(tmp_path, qrs, free_port())
     done = run(file, "test", "--resolve", "--topic", "erp/orders", "--payload", GOOD)
     assert done.exit_code == ExitCode.UNAVAILABLE
 
 
-def at_the_site(folder: Path, qrs: Settings, port: int) -> Path:
+def at_the_site(folder: Path, qrs: Settings, port: int, **sections: Any) -> Path:
     """Write a configuration for the simulated site."""
     files = {"clientCert": qrs.qrs.client_cert, "clientCertKey": qrs.qrs.client_cert_key}
     cert = {key: str(file) for key, file in (files | {"clientCertCA": qrs.qrs.client_cert_ca}).items()}
-    return config(folder, ORDERS, configQRS={"host": qrs.qrs.host, "port": port}, cert=cert)
+    return config(folder, ORDERS, configQRS={"host": qrs.qrs.host, "port": port}, cert=cert, **sections)
 
 
 def test_listen_shows_what_others_publish_and_leaves_it_to_the_daemon(
@@ -253,11 +288,8 @@ def test_listen_shows_what_others_publish_and_leaves_it_to_the_daemon(
     sender.loop_start()
     sender.publish("erp/orders", GOOD, qos=1, retain=True).wait_for_publish(10)
     arguments = ["rules", "test", "--listen", "--seconds", "20", "--json", "-c", str(file)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "butler_mqtt", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = Program(
+        [sys.executable, "-m", "butler_mqtt", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
     assert process.stderr is not None

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import requests
 
 from tests.brokers import until
+from tests.programs import Program
 
 KEY = "0123456789abcdef"
 USER = "UserDirectory=INTERNAL; UserId=sa_repository"
@@ -50,7 +51,7 @@ tasks:
 class Running:
     """A simulator that runs."""
 
-    process: subprocess.Popen[str]
+    process: Program
     url: str
     admin_url: str
     certs: Path
@@ -62,11 +63,8 @@ class Running:
 def running(certs: Path, *arguments: str) -> Iterator[Running]:
     """Run a simulator with an admin port until the block ends."""
     command = [sys.executable, "-m", "butler_mqtt.simulator", "--port", "0", "--admin-port", "0"]
-    process = subprocess.Popen(
-        [*command, "--certs", str(certs), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = Program(
+        [*command, "--certs", str(certs), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         assert process.stdout is not None

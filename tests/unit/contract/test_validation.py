@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import random
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from butler_mqtt.clock import from_ms, to_ms
 from butler_mqtt.contract import schema_errors
 from butler_mqtt.contract.validation import FEATURES, SUPPORTED, parse
 from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind
 from butler_mqtt.errors import RequestError
 from tests.project import ROOT
+from tests.unit.dates import STAMPS
 
 ONE = "a8b4c123-def4-5678-9abc-def012345678"
 TWO = "b9c5d234-efe5-6789-abcd-ef0123456789"
@@ -685,3 +687,25 @@ def test_the_examples_of_the_documentation_do_what_it_says(
         error = refusal(example.encode())
         shown = {"error": error.error, "details": error.details, "code": error.code}
         assert expected == ({"requestId": error.request_id} if error.request_id else {}) | shown
+
+
+@given(STAMPS)
+@example("9999-12-31T23:59:59-01:00")
+@example("0001-01-01T00:00:00+01:00")
+@example("9999-12-31T23:59:60Z")
+@example("9999-12-31T23:59:59.9999999Z")
+def test_any_time_in_a_request_is_taken_or_refused(stamp: str) -> None:
+    body = json.dumps({"tag": "x", "expiresAt": stamp, "issuedAt": stamp}).encode()
+    try:
+        request = parse(body, max_bytes=100_000, max_selectors=10)
+    except RequestError as refused:
+        refusal = refused
+    else:
+        assert request.expires_at is not None
+        assert request.expires_at.tzinfo is UTC
+        kept = from_ms(to_ms(request.expires_at))
+        assert kept is not None
+        assert abs(kept - request.expires_at) <= timedelta(milliseconds=1)
+        return
+    assert refusal.code == "invalid_request"
+    assert "expiresAt is" in refusal.details

@@ -14,6 +14,7 @@ from butler_mqtt.domain.reconciliation import (
     SERVER_CLOCK_SLACK,
     Baseline,
     VerdictKind,
+    ended_since,
     reason_not_started,
     reconcile,
 )
@@ -131,6 +132,73 @@ def test_with_an_older_reading_our_user_decides_where_stamps_do_not(claimed: str
     assert (verdict.kind, verdict.execution) == (VerdictKind.ADOPT, OURS_BY_USER)
 
 
+def test_what_another_began_is_not_taken_for_what_the_post_was_answered_with() -> None:
+    theirs, answered = execution("theirs", 9), execution("answered", -50, 7)
+    verdict = reconcile(snapshot(theirs, answered), BASELINE, {"answered"}, claimed="answered")
+    assert (verdict.kind, verdict.execution) == (VerdictKind.RUNS_ALREADY, theirs)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "user", "read_before", "kind"),
+    [
+        (-30, "LAB\\x", True, VerdictKind.RUNS_ALREADY),
+        (-30, "LAB\\x", False, VerdictKind.ADOPT),
+        (9, "LAB\\x", True, VerdictKind.ADOPT),
+        (-30, "", True, VerdictKind.ADOPT),
+    ],
+)
+def test_with_an_older_reading_an_id_is_anothers_where_user_and_stamps_say_so(
+    seconds: float, user: str, read_before: bool, kind: VerdictKind
+) -> None:
+    answered = execution("answered", seconds, user=user)
+    shown = shown_with_task(answered, BEFORE)
+    verdict = reconcile(shown, BASELINE, (), "sa_repository", claimed="answered", read_before=read_before)
+    assert (verdict.kind, verdict.execution) == (kind, answered)
+
+
+@pytest.mark.parametrize(
+    ("read_before", "kind"), [(True, VerdictKind.RUNS_ALREADY), (False, VerdictKind.ADOPT)]
+)
+def test_with_an_older_reading_what_another_began_counts_by_its_stamp(
+    read_before: bool, kind: VerdictKind
+) -> None:
+    theirs = execution("theirs", -30)
+    shown = shown_with_task(theirs, BEFORE)
+    verdict = reconcile(shown, BASELINE, (), "sa_repository", read_before=read_before)
+    assert (verdict.kind, verdict.execution) == (kind, theirs)
+
+
+def test_an_older_execution_of_our_user_that_is_over_counts_by_its_stamp() -> None:
+    newest = execution("newest", 9, 7)
+    ours = execution("ours from before", -200, 7, user="INTERNAL\\sa_repository")
+    shown = shown_with_task(newest, ours, BEFORE)
+    assert reconcile(shown, BASELINE, (), "sa_repository").execution == newest
+
+
+def test_while_the_newest_result_has_no_execution_nothing_is_proved() -> None:
+    last = replace(execution("newest", 9, 7), id=None)
+    shown = snapshot(BEFORE, task=replace(TASK, last=last, last_shown=True))
+    verdict = reconcile(shown, BASELINE, ())
+    assert (verdict.kind, verdict.proved) == (VerdictKind.NOTHING, False)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind"),
+    [
+        (TASK, VerdictKind.RUNS_ALREADY),
+        (replace(TASK, enabled=False), VerdictKind.NOTHING),
+        (replace(TASK, app_available=False), VerdictKind.NOTHING),
+    ],
+    ids=["enabled", "disabled", "without an app"],
+)
+def test_an_active_result_without_a_session_runs_only_where_the_task_can(
+    task: Task, kind: VerdictKind
+) -> None:
+    lost = replace(BEFORE, id=None, status=2, session=False)
+    task = replace(task, last=lost, last_shown=True)
+    assert reconcile(snapshot(task=task), BASELINE, ()).kind is kind
+
+
 @pytest.mark.parametrize(
     ("user", "kind"),
     [("INTERNAL\\sa_repository", VerdictKind.UNCLEAR), ("LAB\\x", VerdictKind.RUNS_ALREADY)],
@@ -171,6 +239,27 @@ def test_nothing_new_and_nothing_running_is_nothing() -> None:
 )
 def test_only_a_reason_the_server_shows_is_named(task: Task | None, code: str) -> None:
     assert reason_not_started(snapshot(task=task))[0] == code
+
+
+ENDED = replace(BEFORE, stopped=INTENT - timedelta(seconds=50))
+
+
+@pytest.mark.parametrize(
+    ("last", "before", "ended"),
+    [
+        (ENDED, ENDED, False),
+        (ENDED, replace(ENDED, status=2), True),
+        (execution("new", 1, 7), ENDED, True),
+        (replace(ENDED, stopped=INTENT - timedelta(seconds=2)), ENDED, True),
+        (replace(ENDED, stopped=INTENT - timedelta(seconds=2.001)), ENDED, False),
+    ],
+    ids=["long over", "ran before", "another since", "ended about then", "ended before"],
+)
+def test_what_kept_a_start_from_beginning_may_have_ended_since(
+    last: Execution, before: Execution, ended: bool
+) -> None:
+    task = replace(TASK, last=replace(last, id=None), last_shown=True)
+    assert ended_since(snapshot(last, task=task), BASELINE, before) is ended
 
 
 EXECUTIONS = st.lists(

@@ -7,12 +7,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from butler_mqtt.mqtt.connection import Ended
 from butler_mqtt.mqtt.presence import Presence, Status, parse, session_taken_over
 from butler_mqtt.settings import MqttSettings
+from tests.unit.dates import STAMPS
 
 NOW = datetime(2025, 1, 1, 12, tzinfo=UTC)
 OURS = Status("online", "ours", NOW, "1")
@@ -132,3 +135,13 @@ def test_nothing_is_told_while_the_qlik_server_answers(client: paho.Client) -> N
     shown.prepare(client, shown=True)
     shown.publish_birth(client)
     assert shown.refresh(client) is None
+
+
+@given(st.one_of(STAMPS, st.none(), st.integers(), st.lists(st.text())))
+@example("9999-12-31T23:59:59-01:00")
+@example("0001-01-01T00:00:00+01:00")
+def test_any_start_time_in_a_status_message_is_a_time_or_the_message_is_none(stamp: object) -> None:
+    read = parse(json.dumps({"status": "online", "instance": "x", "startedAt": stamp}).encode())
+    if read is not None:
+        assert read.started_at.tzinfo is UTC
+        assert parse(read.payload()) == read

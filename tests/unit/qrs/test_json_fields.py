@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from butler_mqtt.clock import from_ms, to_ms
 from butler_mqtt.domain.model import ExecutionStatus
 from butler_mqtt.qrs import json_fields
+from tests.unit.dates import STAMPS
 
 TASK = "fb0f317d-da91-4b86-aafa-0174ae1e8c8f"
 RUN = "9a7f2a40-1d7b-4c55-9b0a-2f1b7f1e0001"
@@ -157,3 +159,12 @@ def test_no_shape_of_json_raises(
     assert task is None or task.id == raw.get("id", TASK).lower()  # type: ignore[attr-defined] # a str where kept
     known = json_fields.executions([*sessions, raw], [*results, raw])
     assert len(known) <= len(results) + len(sessions) + 2
+
+
+@given(STAMPS)
+@example("1753-01-01T00:00:00.000Z")
+@example("9999-12-31T23:59:59.9999999Z")
+def test_any_stamp_of_the_server_is_a_time_or_none(stamp: str) -> None:
+    moment = json_fields.time(stamp)
+    assert moment is None or 1900 <= moment.year < 9999
+    assert from_ms(to_ms(moment)) is None or moment is not None

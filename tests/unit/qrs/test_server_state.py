@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time as clock_of_machine
+from datetime import timedelta
 
 import pytest
+from hypothesis import example, given
 
+from butler_mqtt.clock import from_ms, to_ms
+from butler_mqtt.domain.reconciliation import SERVER_CLOCK_SLACK
+from butler_mqtt.qrs.answer_errors import http_date, retry_seconds
 from butler_mqtt.qrs.server_state import ServerState
 from butler_mqtt.qrs.transport import HttpAnswer
+from tests.unit.dates import HTTP_DATES
 
 
 def test_an_outage_is_one_warning_and_its_end_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -65,3 +72,24 @@ def test_an_outage_that_begins_as_one_of_many_short_ones_is_a_warning_once_it_la
         ("WARNING", "qrs_unreachable"),
         ("WARNING", "qrs_reached"),
     ]
+
+
+def answer(date: str, retry_after: str = "") -> HttpAnswer:
+    return HttpAnswer(200, b"{}", date=date, retry_after=retry_after)
+
+
+@given(HTTP_DATES)
+@example("Fri, 31 Dec 9999 23:59:59 -0100")
+@example("Mon, 01 Jan 0001 00:00:00 +0100")
+@example("Fri, 31 Dec 9999 23:59:59 GMT")
+def test_any_date_of_the_server_leaves_a_clock_that_can_be_reckoned_with(date: str) -> None:
+    server = ServerState("qlik:4242", clock_of_machine.monotonic)
+    server.note_answer(answer(date, date))
+    assert server.reachable
+    shown = server.server_time()
+    if shown is not None:
+        assert shown - SERVER_CLOCK_SLACK < shown + timedelta(days=1)
+        assert from_ms(to_ms(shown)) is not None
+    moment = http_date(date)
+    assert moment is None or 1970 <= moment.year < 9999
+    assert (retry_seconds(answer(date, date)) or 0.0) >= 0.0

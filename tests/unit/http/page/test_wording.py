@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from butler_mqtt.clock import now_ms
+from butler_mqtt.clock import FIRST_MS, LAST_MS, now_ms
 from butler_mqtt.http.page.run_bars import run_bars
-from butler_mqtt.http.page.wording import duration, moment, words
+from butler_mqtt.http.page.wording import duration, moment, when, words
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,9 @@ def test_no_text_of_a_run_becomes_part_of_the_drawing() -> None:
     hostile = {"receivedAt": "2031-01-31T08:00:00Z", "state": '"><script>', "requestId": "x"}
     assert "<script" not in run_bars([hostile])
     assert "none" in run_bars([])
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("time", [FIRST_MS, LAST_MS, "9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00.000Z"])
+def test_the_ends_of_the_calendar_are_shown(time: int | str) -> None:
+    assert str(when(time)).startswith("<time datetime=")

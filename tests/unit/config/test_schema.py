@@ -1,4 +1,4 @@
-"""A configuration file made for Butler works as it is."""
+"""What the schema says of Butler's keys: a configuration file made for Butler works as it is."""
 
 from __future__ import annotations
 

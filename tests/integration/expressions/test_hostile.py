@@ -71,7 +71,7 @@ def test_no_alternative_makes_up_for_too_many_steps() -> None:
 _IN_A_PROCESS_OF_ITS_OWN = """
 import resource, sys
 from tests.unit.expressions.evaluating import variables
-from tests.unit.expressions.test_hostile import BEYOND, PAYLOAD, TEXT, WITHIN
+from tests.integration.expressions.test_hostile import BEYOND, PAYLOAD, TEXT, WITHIN
 from butler_mqtt.expressions.expression import Expression
 from butler_mqtt.expressions.values import EvaluationError, Scope
 before = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,0 +1,47 @@
+"""The copies that the tests run in place of new processes: they do what those do."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import programs
+from tests.programs import Program
+
+PROGRAM = [sys.executable, "-m", "butler_mqtt"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["requests", "--state", "nix"], ["check", "-c", "none.yaml"], ["run", "-c", "none.yaml"]],
+    ids=" ".join,
+)
+def test_a_copy_prints_and_ends_as_a_new_process_does(arguments: list[str], tmp_path: Path) -> None:
+    new = subprocess.run([*PROGRAM, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+    copy = programs.run([*PROGRAM, *arguments], cwd=tmp_path)
+    assert (copy.returncode, copy.stdout, copy.stderr) == (new.returncode, new.stdout, new.stderr)
+
+
+def test_a_copy_is_a_process_of_its_own_and_our_child(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "butler_mqtt.simulator", "--no-tls", "--port", "0"]
+    with Program(command, cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True) as copy:
+        assert copy.stdout is not None
+        assert "listening on" in copy.stdout.readline()
+        folder = Path(f"/proc/{copy.pid}")
+        parent, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[1:4]
+        assert (parent, session) == (str(Path("/proc/self").readlink()), str(copy.pid))
+        assert (folder / "cwd").readlink() == tmp_path
+        copy.send_signal(signal.SIGKILL)
+    assert copy.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("name", ["PYTHONIOENCODING", "LD_PRELOAD", "LC_ALL"])
+def test_what_takes_effect_before_a_programs_first_line_is_told_to_a_new_process(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "_server", lambda: pytest.fail("a copy was asked for"))
+    assert programs.run([*PROGRAM, "--version"], env={name: ""}).returncode == 0
