@@ -43,8 +43,9 @@ def test_a_refusal_may_say_when_by_itself() -> None:
 
 
 def test_each_challenge_is_a_line_of_its_own() -> None:
-    refusal = HttpRefusal("unauthorized", "No", "details", challenges=("Bearer", "Basic"))
-    response = refusal_response(refusal, PATH)
+    response = refusal_response(
+        HttpRefusal("unauthorized", "No", "details", challenges=("Bearer", "Basic")), PATH
+    )
     assert response.headers.getlist("www-authenticate") == ["Bearer", "Basic"]
 
 
