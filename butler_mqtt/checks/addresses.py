@@ -13,6 +13,8 @@ from butler_mqtt.checks.finding import Finding, ok, wrong
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.settings import Settings
 
+_NO_ADDRESS = "the host must be an address of this machine, or a name of one"
+
 
 def check(settings: Settings) -> Iterator[Finding]:
     """Check whether each listener that is enabled could be opened; nothing is listened on."""
@@ -38,6 +40,12 @@ def _address(name: str, key: str, host: str, port: int, running: bool) -> Findin
             # As the daemon does; an address that somebody listens on is taken all the same.
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind(address)
+    except UnicodeError:
+        return wrong(
+            name,
+            f"{place} cannot be listened on: a part of the host name is empty or too long",
+            _NO_ADDRESS,
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE and running:
             return ok(name, f"{place} is in use, as it should be while a daemon runs")
@@ -52,7 +60,7 @@ def _advice(error: OSError, key: str, port: int) -> str:
         return f"another program has the port (ss -ltnp sport = :{port} tells which): end it, or set {key}"
     if error.errno == errno.EACCES:
         return f"a port below 1024 needs CAP_NET_BIND_SERVICE in the unit (docs/install.md); else set {key}"
-    return "the host must be an address of this machine, or a name of one"
+    return _NO_ADDRESS
 
 
 def _daemon_runs(journal: Path) -> bool:

@@ -42,7 +42,7 @@ def health(
     base = _parsed(url)
     try:
         status, body = _asked(base, timeout)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, UnicodeError) as error:
         echo(f"not reached: {escaped(url)}: {escaped(str(error) or type(error).__name__)}", err=True)
         end(ExitCode.UNAVAILABLE)
     healthy, text = _judged(status, body)
@@ -77,6 +77,7 @@ def _asked(base: SplitResult, timeout: float) -> tuple[int, bytes]:
     Raises:
         OSError: It cannot be reached or does not answer in time.
         http.client.HTTPException: What answers does not speak HTTP.
+        UnicodeError: The host name cannot be one.
     """
     kind = HTTPSConnection if base.scheme == "https" else HTTPConnection
     connection = kind(str(base.hostname), base.port, timeout=timeout)

@@ -34,6 +34,19 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(wanted) == len(levels)
 
 
+def covers(one: str, other: str) -> bool:
+    """Return whether a subscription to the filter *one* receives all that one to *other* does."""
+    wanted, levels = one.split("/"), other.split("/")
+    if other.startswith("$") and wanted[0] in {"+", "#"}:
+        return False
+    for index, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if index == len(levels) or levels[index] == "#" or level not in {"+", levels[index]}:
+            return False
+    return len(wanted) == len(levels)
+
+
 def overlap(one: str, other: str) -> bool:
     """Return whether there is a topic that both filters match; a topic name is a filter too."""
     first, second = one.split("/"), other.split("/")

@@ -42,7 +42,7 @@ class TopicListener(Probe):
     def listen(self, filters: Sequence[str]) -> None:
         """Subscribe to *filters*, without those that others cover; raises ProbeRefused if one is refused."""
         for topic_filter in dict.fromkeys(filters):
-            if not any(other != topic_filter and topics.matches(other, topic_filter) for other in filters):
+            if not any(other != topic_filter and topics.covers(other, topic_filter) for other in filters):
                 self.subscribe(topic_filter)
 
     def next(self, seconds: float) -> Heard | None:

@@ -18,7 +18,7 @@ _GOOD, _BUSY = frozenset({"succeeded"}), frozenset({"planned", "waiting", "runni
 def run_bars(runs: Sequence[Mapping[str, Any]]) -> Markup:
     """Draw *runs*, entries of `lastRuns`, the newest first; the newest is drawn on the right."""
     shown = list(reversed(runs[:ROOM]))
-    longest = max((run.get("durationMs") or 0 for run in shown), default=0) or 1
+    longest = max(map(_took, shown), default=0) or 1
     left = (ROOM - len(shown)) * STEP
     bars = [_bar(run, left + number * STEP, longest) for number, run in enumerate(shown)]
     words = ", ".join(
@@ -38,10 +38,15 @@ def _outcome(run: Mapping[str, Any]) -> str:
     return str(run.get("result") or run["state"])
 
 
+def _took(run: Mapping[str, Any]) -> int:
+    """Return the milliseconds of a run; 0 where they are not known, or fewer by clocks that differ."""
+    return max(0, run.get("durationMs") or 0)
+
+
 def _bar(run: Mapping[str, Any], left: int, longest: int) -> str:
     outcome = _outcome(run)
     tone = "good" if outcome in _GOOD else "busy" if outcome in _BUSY else "bad"
-    took = run.get("durationMs") or 0
+    took = _took(run)
     height = max(_SHORTEST, round(TALLEST * took / longest))
     title = f"{moment(run['receivedAt'])}: {outcome}" + (f", {duration(took)}" if took else "")
     # The mark tells a failure from a success without its colour.

@@ -54,9 +54,12 @@ def listen(host: str, port: int, limit: int) -> LimitedSocket:
     Raises:
         OSError: The address is taken or is not one of this machine, or its name is unknown.
     """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except UnicodeError as error:
+        raise OSError("that is no host name: a part of it is empty or too long") from error
     listener = LimitedSocket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

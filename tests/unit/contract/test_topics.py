@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
 from butler_mqtt import settings
-from butler_mqtt.contract.topics import filter_problem, matches, may_reply, overlap, problem
+from butler_mqtt.contract.topics import covers, filter_problem, matches, may_reply, overlap, problem
 
 LEVELS = st.sampled_from(["", "a", "b", "qliksense", "$SYS", "+"])
 TOPICS = st.lists(st.sampled_from(["", "a", "b", "qliksense", "$SYS"]), min_size=1, max_size=5).map("/".join)
@@ -144,3 +144,34 @@ def test_a_wide_allowance_does_not_open_the_broker_topics() -> None:
 def test_two_filters_overlap_when_a_topic_matches_both(one: str, other: str, expected: bool) -> None:
     assert overlap(one, other) is expected
     assert overlap(other, one) is expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "all_of_it"),
+    [
+        ("a/#", "a/+", True),
+        ("a/+", "a/#", False),
+        ("+/+", "+/#", False),
+        ("+/#", "+/+", True),
+        ("a/#", "a", True),
+        ("a", "a/#", False),
+        ("#", "+/b", True),
+        ("#", "$SYS/#", False),
+        ("+/b", "a/+", False),
+        ("a/+", "a/b", True),
+    ],
+)
+def test_one_filter_covers_another_only_with_all_below(one: str, other: str, all_of_it: bool) -> None:
+    assert covers(one, other) is all_of_it
+
+
+@given(FILTERS, FILTERS, TOPICS)
+def test_a_filter_that_covers_another_matches_all_that_it_does(one: str, other: str, topic: str) -> None:
+    if covers(one, other) and matches(other, topic):
+        assert matches(one, topic)
+
+
+@given(FILTERS, FILTERS)
+def test_two_filters_that_cover_each_other_are_the_same(one: str, other: str) -> None:
+    if covers(one, other) and covers(other, one):
+        assert one == other

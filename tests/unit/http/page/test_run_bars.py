@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from butler_mqtt.http.page.run_bars import ROOM, STEP, TALLEST, run_bars
@@ -46,6 +46,7 @@ def test_texts_of_others_are_escaped() -> None:
 
 
 @given(st.lists(st.none() | st.integers(-(10**6), 10**12), max_size=2 * ROOM))
+@example([-1, -2])
 def test_no_bar_leaves_the_drawing(durations: list[int | None]) -> None:
     found = heights(run_bars([run(took=one) for one in durations]))
     assert len(found) == min(len(durations), ROOM)
