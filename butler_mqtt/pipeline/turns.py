@@ -46,13 +46,13 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline import turn_parts
+from butler_mqtt.pipeline.arrival_queue import ArrivalQueue
 from butler_mqtt.pipeline.backlog import Backlog
 from butler_mqtt.pipeline.cancel_requests import CancelRequests
 from butler_mqtt.pipeline.disk_guard import DiskGuard
 from butler_mqtt.pipeline.doorways import Acknowledging, RuleDoorway
 from butler_mqtt.pipeline.dropped_events import DroppedEvents
 from butler_mqtt.pipeline.expiry import Expiry
-from butler_mqtt.pipeline.held_arrivals import HeldArrivals
 from butler_mqtt.pipeline.journal_maintenance import JournalMaintenance
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.recovery import Recovery
@@ -132,7 +132,7 @@ class Turns:
         unread, kept_days = self._intake.packets.unread, settings.journal.retention_days
         self.maintenance = JournalMaintenance(self._rows, refusals, unread, journal.path, kept_days, timings)
         self.disk = DiskGuard(journal, timings.tidy_seconds)
-        self._held = held = HeldArrivals(self._has_room)
+        self._held = held = ArrivalQueue(self._has_room)
         self.rules = RuleMessages(settings, self._rows, self._ledger, self._has_room, timer=window_clock)
         self.dropped_events = DroppedEvents(
             *parts[1:], self._outbox, self._intake, held, self.rules, self.alerts
