@@ -261,8 +261,10 @@ class Place:
         """Make a daemon with an empty journal; it ends with the place."""
         self._number += 1
         name = f"daemon-{self._number}"
-        # A session of its own each, so that none finds what another left.
-        sections = {**sections, "mqttConfig": {"clientId": name, **sections.get("mqttConfig", {})}}
+        # A session of its own each, so that none finds what another left; one that lasted beyond its stop
+        # would get every request of the others, and have them to work off beside what is measured next.
+        ours = {"clientId": name, "sessionExpirySeconds": 1}
+        sections = {**sections, "mqttConfig": {**ours, **sections.get("mqttConfig", {})}}
         daemon = Daemon(self.folder / name, self.broker.port, self.server, **sections)
         self._stack.callback(daemon.kill)
         return daemon
