@@ -371,8 +371,7 @@ class RuleMessages:
         if self._warned.level(f"error {rule}") == logging.DEBUG:
             return
         _log.warning(
-            "rule %s: when cannot be evaluated, so that the message does not match: %s; "
-            "butler-mqtt rules test shows it with a payload of yours",
+            "rule %s: %s; the message does not match (try one with butler-mqtt rules test)",
             rule,
             problem,
             extra={"action": "rule_error"},

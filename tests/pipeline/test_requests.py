@@ -273,6 +273,20 @@ def test_a_request_refused_for_an_outage_can_be_sent_again(make_harness: MakeHar
     assert harness.site.posts == [task]
 
 
+def test_one_that_is_sent_again_in_the_turn_of_that_refusal_is_carried_out(make_harness: MakeHarness) -> None:
+    # That looks for what is too late although requests arrive.
+    timings = replace(SHORT_LOOP, latest_tidy_seconds=SHORT_LOOP.tidy_seconds)
+    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.05)), timings=timings)
+    body = {"requestId": "a", "taskId": harness.site.add("Sales")}
+    harness.send(body)
+    harness.turn()
+    over = time.monotonic() + 0.05
+    until(lambda: time.monotonic() > over)
+    harness.send(body)
+    first, second = harness.replied(2)
+    assert (first["code"], second["totalTasksStarted"]) == ("qrs_unavailable", 1)
+
+
 def test_an_expired_request_uses_its_id_up(harness: Harness) -> None:
     harness.site.add("Sales")
     body = {"requestId": "a", "taskName": "Sales", "expiresAt": "2020-01-01T00:00:00Z"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from butler_mqtt.domain.completions import Posted, Reconfigured, RuleFilterAnswered
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http.metrics import Metrics
@@ -199,6 +201,20 @@ def test_a_message_waits_for_room(make_rules: MakeRules) -> None:
     assert harness.rule_broker.acknowledged == [(1, harness.generation), (2, harness.generation)]
 
 
+def test_a_message_that_comes_while_the_daemon_ends_is_left_to_the_next_process(
+    make_rules: MakeRules,
+) -> None:
+    harness = make_rules()
+    harness.pipeline.drain(0.0)
+    message = harness.published("erp/orders", "closed", 7)
+    harness.turn()
+    assert (harness.rule_broker.acknowledged, harness.rows(tables.requests)) == ([], [])
+    harness.restart()
+    harness.bring_again(message)
+    harness.replied()
+    assert harness.counts() == {"started": 1}
+
+
 def test_requests_of_the_same_turn_go_first(make_rules: MakeRules) -> None:
     harness = make_rules()
     harness.published("erp/orders", "closed")
@@ -318,3 +334,24 @@ def test_an_unknown_webhook_matches_nothing(make_rules: MakeRules) -> None:
     answers = harness.webhook("gone", "closed")
     harness.until(lambda: answers)
     assert answers == [{"matched": False}]
+
+
+def test_the_log_says_once_what_is_wrong_with_a_condition(
+    make_rules: MakeRules, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = make_rules(rule(when="payload.total >= 5", payload="json"))
+    harness.published("erp/orders", {"total": "7"})
+    harness.until(lambda: harness.counts() == {"error": 1})
+    [line] = [one.getMessage() for one in caplog.records if vars(one).get("action") == "rule_error"]
+    assert line == (
+        "rule orders: when: payload.total >= 5: a text >= a number is not possible; write int(…) or "
+        "double(…) around the text; the message does not match (try one with butler-mqtt rules test)"
+    )
+
+
+def test_a_call_of_a_webhook_that_was_given_up_is_not_judged(make_rules: MakeRules) -> None:
+    harness = make_rules(rule(webhook=Webhook()))
+    harness.webhook("orders", "closed", given_up=lambda: True)
+    answers = harness.webhook("orders", "closed")
+    harness.until(lambda: answers)
+    assert harness.counts() == {"started": 1}

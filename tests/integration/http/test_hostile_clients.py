@@ -139,6 +139,9 @@ def test_a_client_that_does_not_read_the_answers_is_cut_off(kind: str) -> None:
     with BOTH[kind](limits=QUICK) as one, one.hostile.connect(receive_buffer=2048) as connection:
         connection.setblocking(False)
         until(lambda: _is_full(connection, (METRICS + b"\r\n") * 1000))
+        connection.setblocking(True)
+        # Else nothing may have been accepted yet, and nothing is given up.
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
         until(lambda: not one.listener.connections, seconds=20, what="the connection is given up")
 
 
@@ -154,6 +157,8 @@ def test_an_answer_that_is_left_unread_when_its_connection_was_closed_is_given_u
     with door(limits=QUICK) as one, one.hostile.connect(receive_buffer=2048) as connection:
         wanted = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n"
         connection.sendall((wanted + b"\r\n") * 400 + wanted + b"Connection: close\r\n\r\n")
+        # Else nothing may have been accepted yet, and nothing is given up.
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
         until(lambda: not one.listener.connections, seconds=20, what="the connection is given up")
 
 

@@ -15,6 +15,8 @@ from butler_mqtt.http.error_responses import (
     status_of,
 )
 
+PATH = "/v4/requests"
+
 
 @pytest.mark.parametrize(
     ("reply", "status"),
@@ -27,7 +29,7 @@ def test_a_reply_has_the_status_of_its_code(reply: dict[str, object], status: in
 
 @pytest.mark.parametrize("code", RETRY_AFTER)
 def test_what_may_be_tried_again_says_when(code: str) -> None:
-    refused = refusal_response(RequestError(code, "Refused", "details"))
+    refused = refusal_response(RequestError(code, "Refused", "details"), PATH)
     replied = reply_response(json.dumps({"code": code}), {})
     assert refused.headers["retry-after"] == replied.headers["retry-after"] == str(RETRY_AFTER[code])
 
@@ -37,16 +39,18 @@ def test_a_refusal_may_say_when_by_itself() -> None:
         reply_response('{"code": "rate_limited", "retryAfterSeconds": 42}', {}).headers["retry-after"] == "42"
     )
     refusal = HttpRefusal("rate_limited", "Too many", "details", headers={"Retry-After": "7"})
-    assert refusal_response(refusal).headers["retry-after"] == "7"
+    assert refusal_response(refusal, PATH).headers["retry-after"] == "7"
 
 
 def test_each_challenge_is_a_line_of_its_own() -> None:
-    response = refusal_response(HttpRefusal("unauthorized", "No", "details", challenges=("Bearer", "Basic")))
+    response = refusal_response(
+        HttpRefusal("unauthorized", "No", "details", challenges=("Bearer", "Basic")), PATH
+    )
     assert response.headers.getlist("www-authenticate") == ["Bearer", "Basic"]
 
 
 def test_a_refusal_names_the_request_where_it_is_known() -> None:
-    named = refusal_response(RequestError("expired", "Request expired", "details", "r-1"))
+    named = refusal_response(RequestError("expired", "Request expired", "details", "r-1"), PATH)
     assert json.loads(bytes(named.body)) == {
         "requestId": "r-1",
         "error": "Request expired",
