@@ -35,7 +35,15 @@ MOST_DELIVERED_AGAIN = 1000
 
 
 class ByIdOrCommand(TyperGroup):
-    """A group whose command `show` may be left out: what is no command is a request's id."""
+    """
+    A group that lists without a command, for which `list` may be written.
+
+    Its command `show` may be left out: what is no command is a request's id.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read `requests list …` as `requests …`."""
+        return super().parse_args(ctx, args[1:] if args[:1] == ["list"] else args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Read `requests ID` as `requests show ID`."""

@@ -193,6 +193,11 @@ def test_every_state_can_be_asked_for() -> None:
     assert {*GOING_ON, *ENDED} == {*StartState}
 
 
+def test_the_list_may_be_asked_for_by_its_name(busy: Harness) -> None:
+    options = ("--journal", busy.path, "--state", "failed", "--json")
+    assert call("list", *options).output == call(*options).output != ""
+
+
 def test_a_list_shows_who_asked_for_what_and_its_state(busy: Harness) -> None:
     done = call("--journal", busy.path)
     assert done.exit_code == 0, done.output
