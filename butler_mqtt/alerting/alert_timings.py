@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from butler_mqtt.domain import days_left
+
 
 @dataclass(frozen=True, slots=True)
 class AlertTimings:
@@ -21,6 +23,6 @@ class AlertTimings:
     most_overdue_poll: float = 300.0
     #: Between two readings of the certificates, and before whose end one is alerted.
     certificates: float = 3600.0
-    certificate_left: float = 14 * 86400.0
+    certificate_left: float = float(days_left.CERTIFICATE_ALERT * days_left.DAY)
     #: For which a target may be silent until its health says so.
     patience: float = 60.0

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from butler_mqtt.audit import requests_stages
 from butler_mqtt.audit.requests_steps import Step
+from butler_mqtt.contract import stage_plans
+from butler_mqtt.contract.selectors import selectors_of
 from butler_mqtt.contract.timestamps import stamp_ms
+from butler_mqtt.domain.model import Selector
 from butler_mqtt.journal import held_requests
 from butler_mqtt.journal.request_rows import RequestRows
 from butler_mqtt.printable import counted
 
 Row = Mapping[str, Any]
 
+#: What found a task where that is said by the task itself.
+_ITSELF = {"taskId": "by its id", "taskName": "by its name"}
 #: The kind of a note that has the last lines of a script log.
 SCRIPT_LOG = "scriptLog"
 
@@ -79,15 +85,38 @@ def _decision(request_rows: RequestRows) -> Iterator[Step]:
             text = f"decided: of request {cancelled} something is in doubt or being stopped; the reply waits"
             yield Step(at, "decided", text)
         return
+    found = partial(_found, _selectors(request) if request_rows.starts else ())
     if request["decided_at"] is not None:
-        names = ", ".join(f"{start['task_name']} ({start['kinds']})" for start in wanted) or "none"
+        names = ", ".join(f"{start['task_name']} ({found(start['kinds'])})" for start in wanted) or "none"
         yield Step(at, "decided", f"decided: tasks selected: {names}")
     for selector in json.loads(request["not_found"] or "[]"):
         yield Step(at, "notFound", f"not found: {json.dumps(selector, ensure_ascii=False)}")
     for start in request_rows.starts:
         if start["state"] == "denied":
-            text = f"denied: {start['task_name']} ({start['kinds']}): the allow-list does not let it start"
+            by = found(start["kinds"])
+            text = f"denied: {start['task_name']} ({by}): the allow-list does not let it start"
             yield Step(at, "denied", text, start["task_id"])
+
+
+def _selectors(request: Row) -> Sequence[Selector]:
+    """Return the selectors of a request, by whose places its starts say what found them."""
+    document = json.loads(request["document"] or "{}")
+    return selectors_of(document) or stage_plans.selectors(stage_plans.read(document.get("stages", ())))
+
+
+def _found(selectors: Sequence[Selector], kinds: str) -> str:
+    """Write in words what found a task, of places as `tag:0,taskId:2`."""
+    words = []
+    for one in kinds.split(","):
+        kind, _, place = one.partition(":")
+        if kind in _ITSELF:
+            words.append(_ITSELF[kind])
+        elif place.isdigit() and int(place) < len(selectors):
+            selector = selectors[int(place)]
+            words.append(f"{selector.name}={selector.value}" if selector.name else f"{kind} {selector.value}")
+        else:
+            words.append(one)
+    return ", ".join(dict.fromkeys(words))
 
 
 def _start(request_rows: RequestRows, start: Row) -> Iterator[Step]:

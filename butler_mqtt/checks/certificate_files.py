@@ -12,10 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from butler_mqtt import pem_files
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
+from butler_mqtt.domain import days_left
 from butler_mqtt.printable import counted
 
-#: Days before the end of a certificate from which on there is a warning.
-SOON_DAYS = 30
 #: OpenSSL's X509_V_ERR_* (https://docs.openssl.org/3.0/man3/X509_STORE_CTX_get_error/).
 OUT_OF_TIME = frozenset({9, 10})
 OTHER_NAME = frozenset({62, 64})
@@ -60,7 +59,7 @@ def judged(name: str, what: str, certificate: x509.Certificate, renew: str) -> F
         return wrong(name, f"{what} is not valid before {begins}", "check this machine's clock")
     if days < 0:
         return wrong(name, f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}", renew)
-    if days < SOON_DAYS:
+    if days < days_left.CERTIFICATE:
         return warning(name, f"{what} expires in {counted(days, 'day')}", f"{renew} in time")
     return ok(name, f"{what} is valid for {counted(days, 'more day')}")
 

@@ -16,12 +16,10 @@ from butler_mqtt import posix
 from butler_mqtt.checks.finding import Finding, State, ok, warning, wrong
 from butler_mqtt.journal.held_requests import COPY_MARK, HELD
 from butler_mqtt.journal.sqlite import FORMAT, Journal
-from butler_mqtt.pipeline.disk_guard import LOW_DISK_BYTES
+from butler_mqtt.pipeline.disk_guard import LITTLE_DISK_BYTES, LOW_DISK_BYTES
 from butler_mqtt.printable import counted
 from butler_mqtt.settings import Settings
 
-#: Less free space than this is a warning, bytes.
-LITTLE_BYTES = 1024 * 1024 * 1024
 MOUNTS = Path("/proc/mounts")
 #: Types of file systems that a power cut empties, and beginnings of those on other machines.
 IN_MEMORY = frozenset({"tmpfs", "ramfs"})
@@ -145,8 +143,9 @@ def kind_of(folder: Path, mounts: str) -> str:
 def _space(folder: Path, free: int) -> Finding:
     text = f"{free // (1024 * 1024)} MB are free in {folder}"
     if free < LOW_DISK_BYTES:
-        return wrong("journal.space", text, "free some: nothing new is acknowledged below 32 MB")
-    if free < LITTLE_BYTES:
+        least = LOW_DISK_BYTES // (1024 * 1024)
+        return wrong("journal.space", text, f"free some: nothing new is acknowledged below {least} MB")
+    if free < LITTLE_DISK_BYTES:
         return warning(
             "journal.space", text, "a backlog during an outage needs about 2 MB per 1,000 requests"
         )

@@ -7,10 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
+from butler_mqtt.domain import days_left
 from butler_mqtt.qrs import jwt_file
 
-#: Days before the end of a token from which on there is a warning.
-SOON_DAYS = 14
 #: Claims that name the user, as in Qlik's own example of a virtual proxy; a site may choose other names.
 USER_CLAIMS = ("userId", "userDirectory")
 _NAME = "qlik.token"
@@ -49,6 +48,6 @@ def _judged(path: Path, claims: jwt_file.Claims) -> Finding:
     if claims.expires <= now:
         return wrong(_NAME, f"{path} expired on {claims.expires:%Y-%m-%d %H:%M} UTC", _RENEW)
     days = (claims.expires - now).days
-    if days < SOON_DAYS:
+    if days < days_left.TOKEN:
         return warning(_NAME, f"{path} expires in {days} days", f"{_RENEW}, in time")
     return ok(_NAME, f"{path} is valid for {days} more days")

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from butler_mqtt.checks.finding import Finding, ok, warning, wrong
+from butler_mqtt.domain import days_left
 from butler_mqtt.settings import RestSettings
 
-#: Days before the end of a token from which on there is a warning.
-WARN_DAYS = 14
 _NAME = "rest.tokens"
 _RENEW = "butler-mqtt token add makes a new one; put its line in place of the old one and reload the daemon"
 
@@ -20,10 +19,10 @@ def check(rest: RestSettings, now: datetime | None = None) -> Iterator[Finding]:
     ending = [one for one in rest.tokens if one.expires_at is not None] if rest.enable else []
     good = []
     for token in ending:
-        days = ((token.expires_at or now) - now).total_seconds() / 86_400
+        days = ((token.expires_at or now) - now).total_seconds() / days_left.DAY
         if days <= 0:
             yield wrong(_NAME, f"the token {token.name} has expired and is refused", _RENEW)
-        elif days <= WARN_DAYS:
+        elif days <= days_left.TOKEN:
             yield warning(_NAME, f"the token {token.name} expires in {days:.1f} days", _RENEW)
         else:
             good.append(f"{token.name} in {days:.0f} days")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from butler_mqtt.cli import printing
@@ -75,9 +76,11 @@ def _print(found: Review, days: int) -> None:
 
 
 def _print_part(remarks: Sequence[Remark], left_out: int) -> None:
-    for remark in remarks[:SHOWN]:
-        echo(wrapped(f"  {escaped(remark.text)}{_last(remark)}", sys.stdout, hanging=4))
-        echo(wrapped(f"    → {escaped(remark.advice)}", sys.stdout, hanging=6))
+    for advice, those in groupby(remarks[:SHOWN], key=lambda one: one.advice):
+        for remark in those:
+            echo(wrapped(f"  {escaped(remark.text)}{_last(remark)}", sys.stdout, hanging=4))
+        # Once for all in a row that it is for.
+        echo(wrapped(f"    → {escaped(advice)}", sys.stdout, hanging=6))
     more = len(remarks) - SHOWN + left_out
     if more > 0:
         echo(f"  and {more} more: --json")

@@ -9,7 +9,10 @@ from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.mqtt.door import Door
 from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.repeated_lines import RepeatedLines
-from butler_mqtt.settings import MqttSettings
+from butler_mqtt.settings import Settings
+
+#: Topics named in the line that says that requests are taken.
+MOST_TOPICS = 5
 
 _log = logging.getLogger("butler_mqtt.daemon")
 
@@ -20,11 +23,11 @@ class BrokerWatch:
 
     Args:
         door: The connection on which requests arrive.
-        settings: Of the broker, for the texts.
+        settings: For the texts.
         refused_seconds: For which the broker may refuse us.
     """
 
-    def __init__(self, door: Door, settings: MqttSettings, refused_seconds: float) -> None:
+    def __init__(self, door: Door, settings: Settings, refused_seconds: float) -> None:
         self._door = door
         self._settings = settings
         self._refused_seconds = refused_seconds
@@ -38,8 +41,12 @@ class BrokerWatch:
         if self._door.ready:
             return None
         state = self._door.state.replace("_", " ")
-        broker = f"{self._settings.broker_host}:{self._settings.broker_port}"
-        return f"{state}, broker {broker}: {self._door.reason}"
+        mqtt = self._settings.mqtt
+        return f"{state}, broker {mqtt.broker_host}:{mqtt.broker_port}: {self._door.reason}"
+
+    def reconfigured(self, settings: Settings) -> None:
+        """Name what is configured now."""
+        self._settings = settings
 
     def check(self) -> ExitCode | None:
         """Read the state of the door and log a change; return the exit code if the process is to end."""
@@ -47,10 +54,8 @@ class BrokerWatch:
         if door.ready and not self._was_ready:
             _log.log(
                 self._ready_lines.level("ready"),
-                "ready: requests are taken from %s on %s:%s",
-                self._settings.task_start_topic,
-                self._settings.broker_host,
-                self._settings.broker_port,
+                "ready: requests are taken from %s",
+                taken_from(self._settings),
                 extra={"action": "ready"},
             )
         self._was_ready = door.ready
@@ -70,3 +75,18 @@ class BrokerWatch:
             extra={"action": "mqtt_refused"},
         )
         return ExitCode.UNAVAILABLE
+
+
+def taken_from(settings: Settings) -> str:
+    """Return where requests arrive, and where the page is if it is on, for people."""
+    mqtt, rest = settings.mqtt, settings.rest
+    topics = list(mqtt.start_topics)
+    if len(topics) > MOST_TOPICS:
+        topics[MOST_TOPICS:] = [f"{len(topics) - MOST_TOPICS} more"]
+    text = f"{', '.join(topics)} on {mqtt.broker_host}:{mqtt.broker_port}"
+    if not (settings.web_page.enable and rest.enable):
+        return text
+    host = f"[{rest.server_host}]" if ":" in rest.server_host else rest.server_host
+    own = f"{'https' if rest.tls.enable else 'http'}://{host}:{rest.server_port}"
+    # As browsers have it, where there is a proxy or a name.
+    return f"{text}; the page is at {next(iter(settings.web_page.origins), own)}/ui/"

@@ -96,7 +96,7 @@ class Daemon:
         self._broker_watch = watch = (
             None
             if self._broker is None
-            else BrokerWatch(self._broker.door, settings.mqtt, self._timings.refused_seconds)
+            else BrokerWatch(self._broker.door, settings, self._timings.refused_seconds)
         )
         self._alerts = AlertParts(
             self.pipeline,
@@ -268,6 +268,8 @@ class Daemon:
             self.pipeline.emit(Reconfigured(settings))
         if self._broker is not None:
             self._broker.reconfigured(settings.mqtt)
+        if self._broker_watch is not None:
+            self._broker_watch.reconfigured(settings)
         self._token_watch.reconfigured(settings.rest)
         if self._listeners is not None:
             self._listeners.reconfigured(settings)

@@ -147,6 +147,7 @@ class Listeners:
             subscription=self._sources.subscription,
             alert_faults=self._sources.alert_faults,
             rules=lambda: self._settings.rules,
+            senders=lambda: self._senders,
         )
         return WebPage(core, backend, self._settings, ending)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+from butler_mqtt.domain import days_left
 from butler_mqtt.settings import RestSettings, Token
 
-#: Before its end from which on a token is warned of.
-BEFORE = timedelta(days=14)
-EVERY_SECONDS = 86_400.0
+EVERY_SECONDS = float(days_left.DAY)
 
 _log = logging.getLogger("butler_mqtt.daemon")
 
@@ -50,10 +49,10 @@ class TokenWatch:
                     name,
                     extra={"action": "token_expiring"},
                 )
-            elif seconds <= BEFORE.total_seconds():
+            elif seconds <= days_left.TOKEN * days_left.DAY:
                 _log.warning(
                     "the token %s expires in %.1f days: butler-mqtt token add makes a new one",
                     name,
-                    seconds / 86_400,
+                    seconds / days_left.DAY,
                     extra={"action": "token_expiring"},
                 )

@@ -160,6 +160,17 @@ class Senders:
             return SenderGate(identity or "", _NOTHING)
         return None if sender.allow_task is None else SenderGate(sender.name, sender.allow_task)
 
+    def bars_again(self, owner: str | None) -> str | None:
+        """Return why nothing that *owner* asked for can be asked for again, for people; None if it can."""
+        if not self.configured or owner in {None, OPERATOR}:
+            return None
+        if owner == UNKNOWN:
+            return "it came from no sender, and unknownSenders is deny" if self._denies else None
+        sender = self._by_name.get(owner or "")
+        if sender is None:
+            return f"its sender {owner} is not configured any more (senders)"
+        return None if "start" in sender.may else f"its sender {owner} may not start any more (senders, may)"
+
     def refusal(self, caller: Caller) -> RequestError | None:
         """Return why nothing is taken from *caller*; None if its requests are judged each for itself."""
         if caller.role == "reader":

@@ -9,6 +9,8 @@ from butler_mqtt.journal.sqlite import Journal
 
 #: Free bytes below which requests are left at the broker: room to finish what is open.
 LOW_DISK_BYTES = 32 * 1024 * 1024
+#: Free bytes below which `check` and the page say that there is little.
+LITTLE_DISK_BYTES = 1024 * 1024 * 1024
 
 _log = logging.getLogger("butler_mqtt.pipeline")
 

@@ -8,15 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from butler_mqtt import __version__
+from butler_mqtt.domain import days_left
 from butler_mqtt.http.exposition import Levels
 from butler_mqtt.http.page.page_backend import HealthFact
+from butler_mqtt.pipeline.disk_guard import LITTLE_DISK_BYTES
 from butler_mqtt.printable import counted
-
-#: Days before the end of a certificate from which it is shown as a fault to come, and as one.
-SOON_DAYS, URGENT_DAYS = 30, 7
-#: Free bytes below which the disk is shown as a fault to come.
-LOW_BYTES = 1 << 30
-_DAY = 86_400
 
 
 def facts(
@@ -115,7 +111,7 @@ def _disk(states: Mapping[str, bool | None], journal: Path) -> HealthFact:
     details = f"{_bytes(usage.free)} of {_bytes(usage.total)} free"
     if not states["accepting_requests"]:
         return HealthFact("Disk", "no room for new requests", "bad", details, "Free some space")
-    if usage.free < LOW_BYTES:
+    if usage.free < LITTLE_DISK_BYTES:
         return HealthFact("Disk", "nearly full", "busy", details, "Free some space soon")
     return HealthFact("Disk", "has room", "good", details)
 
@@ -162,11 +158,11 @@ def _held(numbers: Mapping[str, float | None]) -> list[HealthFact]:
 
 
 def _certificate(name: str, seconds: float) -> HealthFact:
-    days = seconds / _DAY
+    days = seconds / days_left.DAY
     ends = time.strftime("%Y-%m-%d", time.localtime(time.time() + seconds))
     if seconds <= 0:
         return HealthFact(f"Certificate {name}", "expired", "bad", f"on {ends}", "Replace the file")
-    tone = "good" if days > SOON_DAYS else "busy" if days > URGENT_DAYS else "bad"
+    tone = "good" if days > days_left.CERTIFICATE else "busy" if days > days_left.URGENT else "bad"
     advice = "" if tone == "good" else "Replace the file"
     return HealthFact(
         f"Certificate {name}", f"{counted(int(days), 'day')} left", tone, f"until {ends}", advice

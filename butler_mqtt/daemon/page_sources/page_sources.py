@@ -9,13 +9,14 @@ from pathlib import Path
 from butler_mqtt.audit import requests_again
 from butler_mqtt.audit.requests_choice import Declined
 from butler_mqtt.daemon.page_sources import going_on, health_facts, request_pages, rule_lines
+from butler_mqtt.domain.senders import Senders
 from butler_mqtt.http.backend import ListQuery, TaskListing
 from butler_mqtt.http.exposition import Levels
 from butler_mqtt.http.page.page_backend import ActionDeclined, PageBackend, Place, RequestLine
 from butler_mqtt.journal.search import Filters, Search
 from butler_mqtt.pipeline.command_submission import CommandLimits, submit
 from butler_mqtt.pipeline.operator_commands import Action, Command
-from butler_mqtt.settings import RuleSettings
+from butler_mqtt.settings import RuleSettings, Settings
 
 
 def page_backend(
@@ -27,6 +28,7 @@ def page_backend(
     subscription: Callable[[], str | None],
     alert_faults: Callable[[], Mapping[str, str]] = dict,
     rules: Callable[[], Sequence[RuleSettings]] = tuple,
+    senders: Callable[[], Senders] = lambda: Senders(Settings()),
 ) -> PageBackend:
     """
     Return what stands behind the page.
@@ -39,6 +41,7 @@ def page_backend(
         subscription: The state of the MQTT door, None without MQTT.
         alert_faults: The targets that do not take alerts, each with the reason.
         rules: Those of the configuration.
+        senders: Those of the configuration.
     """
 
     def lines(query: ListQuery) -> list[tuple[Place, RequestLine]]:
@@ -48,12 +51,12 @@ def page_backend(
         version=_Version(journal),
         going_on=lambda: going_on.read(journal),
         requests=lines,
-        request=lambda request_id: request_pages.whole(journal, request_id),
+        request=lambda request_id: request_pages.whole(journal, request_id, senders()),
         tasks=tasks,
-        failures=lambda limit, before: request_pages.failures(journal, limit + 1, before),
+        failures=lambda limit, before: request_pages.failures(journal, limit + 1, before, senders()),
         health=lambda: health_facts.facts(levels(), journal, subscription(), alert_faults()),
         rules=lambda: rule_lines.read(journal, rules()),
-        again=lambda request_id, task_id: _again(journal, request_id, task_id),
+        again=lambda request_id, task_id: _again(journal, request_id, task_id, senders()),
         owner=lambda request_id: requests_again.owner(journal, request_id),
         discard=lambda request_id: _discard(journal, request_id),
         sessions=Path(f"{journal}.sessions"),
@@ -84,11 +87,15 @@ class _Version:
                 raise
 
 
-def _again(journal: Path, request_id: str, task_id: str | None) -> Mapping[str, object]:
+def _again(journal: Path, request_id: str, task_id: str | None, senders: Senders) -> Mapping[str, object]:
     try:
-        return requests_again.retried(journal, request_id, task_id=task_id)
+        document = requests_again.retried(journal, request_id, task_id=task_id)
+        barred = senders.bars_again(requests_again.owner(journal, request_id))
     except Declined as error:
         raise ActionDeclined(str(error)) from None
+    if barred is not None:
+        raise ActionDeclined(f"request {request_id}: {barred}")
+    return document
 
 
 def _discard(journal: Path, request_id: str) -> int:

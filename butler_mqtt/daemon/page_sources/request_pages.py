@@ -12,6 +12,7 @@ from butler_mqtt.audit import requests_choice, requests_summary
 from butler_mqtt.audit.requests_again import FAILED
 from butler_mqtt.audit.requests_timeline import SCRIPT_LOG, steps
 from butler_mqtt.daemon.page_sources.going_on import origin
+from butler_mqtt.domain.senders import Senders
 from butler_mqtt.http.page.failure_views import FAILURES
 from butler_mqtt.http.page.page_backend import (
     FailedRequest,
@@ -49,18 +50,20 @@ def lines(
     return [(_place(one), _line(one)) for one in _newest_first(rows)]
 
 
-def whole(journal: Path, request_id: str) -> list[RequestPage]:
-    """Read the requests with an id, the newest first; raises JournalError."""
+def whole(journal: Path, request_id: str, senders: Senders) -> list[RequestPage]:
+    """Read the requests with an id, the newest first; *senders* are those of now; raises JournalError."""
     with Search(journal) as search:
         named = search.requests_rows(search.named(request_id))
     retries = _retries(journal, named, named)
     return [
-        _page(number, one, retries[one.request["id"]])
+        _page(number, one, retries[one.request["id"]], senders)
         for number, one in reversed([*enumerate(named, 1)][-MAX_SHOWN:])
     ]
 
 
-def failures(journal: Path, limit: int, before: Place | None) -> list[tuple[Place, FailedRequest]]:
+def failures(
+    journal: Path, limit: int, before: Place | None, senders: Senders
+) -> list[tuple[Place, FailedRequest]]:
     """Read the newest requests of which something failed; raises JournalError."""
     with Search(journal) as search:
         rows = search.requests_rows(search.find(Filters(states=FAILURES), limit, before=before))
@@ -68,7 +71,9 @@ def failures(journal: Path, limit: int, before: Place | None) -> list[tuple[Plac
     wrong = {start["task_id"] for one in rows for start in one.starts if _is_wrong(start)}
     with reading(journal) as connection:
         known = task_rows.of_tasks(connection, sorted(wrong))
-    return [(_place(one), _failed(one, known, retried[one.request["id"]])) for one in _newest_first(rows)]
+    return [
+        (_place(one), _failed(one, known, retried[one.request["id"]], senders)) for one in _newest_first(rows)
+    ]
 
 
 def _newest_first(rows: Sequence[RequestRows]) -> list[RequestRows]:
@@ -92,7 +97,7 @@ def _line(one: RequestRows) -> RequestLine:
     )
 
 
-def _page(number: int, one: RequestRows, retries: Sequence[str]) -> RequestPage:
+def _page(number: int, one: RequestRows, retries: Sequence[str], senders: Senders) -> RequestPage:
     logs = _logs(one)
     document = json.loads(one.request["document"] or "null")
     return RequestPage(
@@ -107,10 +112,13 @@ def _page(number: int, one: RequestRows, retries: Sequence[str]) -> RequestPage:
         one.held,
         [f"{row['kind']} for {row['topic']}: {row['reason']}" for row in one.dead_letters],
         retries,
+        _barred(one, senders),
     )
 
 
-def _failed(one: RequestRows, known: Mapping[str, TaskRows], retries: Sequence[str]) -> FailedRequest:
+def _failed(
+    one: RequestRows, known: Mapping[str, TaskRows], retries: Sequence[str], senders: Senders
+) -> FailedRequest:
     logs = _logs(one)
     return FailedRequest(
         _line(one),
@@ -119,7 +127,13 @@ def _failed(one: RequestRows, known: Mapping[str, TaskRows], retries: Sequence[s
         [_outcome(one, start, logs, known.get(start["task_id"])) for start in one.starts if _is_wrong(start)],
         retries,
         _can_retry(one),
+        _barred(one, senders),
     )
+
+
+def _barred(one: RequestRows, senders: Senders) -> str:
+    """Return why what failed of a request cannot be asked for again, empty if it can or nothing failed."""
+    return (senders.bars_again(one.request["identity"]) or "") if _can_retry(one) else ""
 
 
 def _is_wrong(start: Row) -> bool:

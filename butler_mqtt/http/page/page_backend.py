@@ -119,7 +119,7 @@ class RequestPage:
     One request whole.
 
     `number` counts the requests that had this id, of which there may be several. `retried_by` are
-    the ids of the requests that asked for it again.
+    the ids of the requests that asked for it again; `barred` is why nobody can, empty if one can.
     """
 
     line: RequestLine
@@ -133,11 +133,12 @@ class RequestPage:
     held: bool
     dead_letters: Sequence[str]
     retried_by: Sequence[str]
+    barred: str
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRequest:
-    """One request of which something failed, with what did."""
+    """One request of which something failed, with what did; `barred` as of `RequestPage`."""
 
     line: RequestLine
     refusal: str
@@ -145,6 +146,7 @@ class FailedRequest:
     tasks: Sequence[TaskOutcome]
     retried_by: Sequence[str]
     can_retry: bool
+    barred: str
 
 
 @dataclass(frozen=True, slots=True)

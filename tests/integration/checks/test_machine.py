@@ -15,6 +15,7 @@ from butler_mqtt import posix, settings
 from butler_mqtt.checks import machine
 from butler_mqtt.checks.finding import State
 from butler_mqtt.journal.sqlite import FORMAT, Journal
+from butler_mqtt.pipeline.disk_guard import LITTLE_DISK_BYTES
 from tests.integration.checks.site_and_broker import bad, by_name
 from tests.journals import put_empty
 
@@ -31,7 +32,7 @@ def of(path: Path) -> settings.Settings:
 
 
 def much(_folder: Path) -> int:
-    return 10 * machine.LITTLE_BYTES
+    return 10 * LITTLE_DISK_BYTES
 
 
 @pytest.fixture

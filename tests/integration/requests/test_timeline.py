@@ -61,7 +61,7 @@ def test_a_story_has_every_step_in_order_of_time(harness: Harness) -> None:
     assert [step.time for step in timeline] == sorted(step.time for step in timeline)
     assert "through mqtt, on qliksense/task/start" in text(timeline, "arrived")
     assert "reply to qliksense/task/start/reply" in text(timeline, "arrived")
-    assert text(timeline, "decided") == "decided: tasks selected: Sales (tag:0)"
+    assert text(timeline, "decided") == "decided: tasks selected: Sales (tag daily)"
     (run,) = harness.rows(tables.runs)
     assert run["execution_id"] in text(timeline, "began")
     assert "execution ended: succeeded" in text(timeline, "ended")
@@ -76,7 +76,7 @@ def test_a_timeline_shows_what_was_denied_and_not_found(make_harness: MakeHarnes
     harness.ask({"tag": ["x", "nothing"], "requestId": "erp-1"})
     finished(harness)
     timeline = steps_of(harness, "erp-1")
-    assert "Closed (tag:0): the allow-list does not let it start" in text(timeline, "denied")
+    assert "Closed (tag x): the allow-list does not let it start" in text(timeline, "denied")
     assert text(timeline, "notFound") == 'not found: {"tag": "nothing"}'
 
 

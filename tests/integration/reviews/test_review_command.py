@@ -162,3 +162,11 @@ def test_where_nothing_is_utf_8_json_is_ascii_and_text_has_no_traceback(
 def selector(remark: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = remark.get("selector", {})
     return found
+
+
+def test_what_is_advised_of_several_lines_in_a_row_stands_once(
+    tmp_path: Path, qrs: Settings, journal: Path
+) -> None:
+    shown = run(write(tmp_path, qrs, free_port()), journal).stdout
+    part = shown.partition("Tags and values in use")[2].partition("\n\n")[0]
+    assert (part.count("tag night"), part.count("could not be asked")) == (2, 1)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from butler_mqtt.checks.finding import State
-from butler_mqtt.checks.rest_tokens import WARN_DAYS, check
+from butler_mqtt.checks.rest_tokens import check
+from butler_mqtt.domain import days_left
 from butler_mqtt.settings import RestSettings, Token
 
 NOW = datetime(2031, 1, 31, 8, tzinfo=UTC)
@@ -25,8 +26,8 @@ def found(*ends: datetime | None, enable: bool = True) -> list[tuple[State, str]
         (NOW - DAY, State.WRONG),
         (NOW, State.WRONG),
         (NOW + timedelta(seconds=1), State.WARNING),
-        (NOW + WARN_DAYS * DAY, State.WARNING),
-        (NOW + (WARN_DAYS + 1) * DAY, State.OK),
+        (NOW + days_left.TOKEN * DAY, State.WARNING),
+        (NOW + (days_left.TOKEN + 1) * DAY, State.OK),
         (datetime.max.replace(tzinfo=UTC), State.OK),
     ],
     ids=["over", "now", "soon", "last warning", "later", "never"],

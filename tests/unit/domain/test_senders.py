@@ -158,6 +158,27 @@ def test_a_reader_starts_nothing_with_senders_or_without() -> None:
         assert refusal.code == "forbidden"
 
 
+@pytest.mark.parametrize(
+    ("senders", "owner", "words"),
+    [
+        (SENDERS, "erp", None),
+        (SENDERS, "former", "its sender former is not configured any more"),
+        (SENDERS, "crm", "its sender crm may not start any more"),
+        (SENDERS, OPERATOR, None),
+        (SENDERS, None, None),
+        (SENDERS, UNKNOWN, None),
+        (CLOSED, UNKNOWN, "it came from no sender, and unknownSenders is deny"),
+        (Senders(Settings()), "former", None),
+    ],
+    ids=["sender", "removed", "may-not", "operator", "from-before", "unknown", "denied", "no-senders"],
+)
+def test_what_a_sender_asked_for_may_be_asked_for_again_while_it_may_start(
+    senders: Senders, owner: str | None, words: str | None
+) -> None:
+    barred = senders.bars_again(owner)
+    assert (barred is None) if words is None else (barred is not None and words in barred)
+
+
 def test_what_arrives_on_a_topic_of_no_sender_is_turned_away() -> None:
     # A session may still have the subscription of a sender that was removed.
     stray = SENDERS.of(published("start/former"))

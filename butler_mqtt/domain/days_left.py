@@ -1,0 +1,16 @@
+"""From how many days before its end something is told that must be renewed: one home for all who tell."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: A token: the bearer tokens of the REST listener, and the one for the Qlik proxy.
+TOKEN: Final = 14
+#: A certificate, where somebody looks: in `check` and on the page.
+CERTIFICATE: Final = 30
+#: A certificate, where somebody is called: an alert, and the rule for Prometheus in `deploy/`.
+CERTIFICATE_ALERT: Final = 14
+#: A certificate, from which on the page shows it as a fault.
+URGENT: Final = 7
+#: Seconds of a day.
+DAY: Final = 86_400
