@@ -427,6 +427,18 @@ def test_held_messages_of_an_ended_connection_are_left_to_the_broker(make_harnes
     assert harness.broker.acknowledged[-1] == (2, 2)
 
 
+def test_a_held_message_survives_a_broker_that_has_lost_its_session(make_harness: MakeHarness) -> None:
+    harness = make_harness(Settings(start_task=StartTask(max_open_requests=1)))
+    harness.site.down = True
+    harness.send({"tag": "t"})
+    harness.send({"tag": "u"})
+    harness.turn()
+    harness.connect(present=False)
+    harness.site.down = False
+    harness.replied(2)
+    assert len(harness.rows(tables.deliveries)) == 2
+
+
 def test_a_held_call_survives_a_change_of_the_brokers_session(make_harness: MakeHarness) -> None:
     harness = make_harness(Settings(start_task=StartTask(max_open_requests=1)))
     harness.site.down = True

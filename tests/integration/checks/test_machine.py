@@ -16,6 +16,7 @@ from butler_mqtt.checks import machine
 from butler_mqtt.checks.finding import State
 from butler_mqtt.journal.sqlite import FORMAT, Journal
 from tests.integration.checks.site_and_broker import bad, by_name
+from tests.journals import put_empty
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
@@ -41,6 +42,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
     """Open a journal as a daemon does."""
+    put_empty(path)
     made = Journal(f"sqlite:///{path}")
     made.open()
     yield made

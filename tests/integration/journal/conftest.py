@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from butler_mqtt.journal.sqlite import Journal
+from tests.journals import put_empty
 
 MakeJournal = Callable[..., Journal]
 
@@ -34,8 +35,9 @@ def make_journal(file: Path) -> Iterator[MakeJournal]:
 
 
 @pytest.fixture
-def journal(make_journal: MakeJournal) -> Journal:
+def journal(make_journal: MakeJournal, file: Path) -> Journal:
     """Return an open journal without content."""
+    put_empty(file)
     journal = make_journal()
     journal.open()
     return journal

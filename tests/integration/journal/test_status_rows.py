@@ -14,10 +14,12 @@ from butler_mqtt.journal import tables
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.journal.status_rows import OpenCounts, StatusReader
 from butler_mqtt.journal.write_batch import Value, WriteBatch
+from tests.journals import put_empty
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
+    put_empty(tmp_path / "journal.sqlite")
     made = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
     made.open()
     yield made

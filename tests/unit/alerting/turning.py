@@ -15,6 +15,7 @@ from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.settings import AlertTarget
+from tests.journals import put_empty
 
 EACH = AlertTarget("bi", "json://h", min_interval_seconds=0.0)
 GROUPED = AlertTarget("bi", "json://h", min_interval_seconds=300.0)
@@ -37,6 +38,7 @@ class Turning:
     def __init__(self, folder: Path, target: AlertTarget) -> None:
         self.now = 0.0
         self.target = target
+        put_empty(folder / "journal.sqlite")
         self.journal = Journal(f"sqlite:///{folder / 'journal.sqlite'}")
         self.journal.open()
         self.crash()
