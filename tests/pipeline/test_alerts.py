@@ -19,6 +19,7 @@ from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import SHORT_LOOP, Harness
 from tests.pipeline.rule_fixtures import MakeRules
 from tests.pipeline.rule_harness import rule
+from tests.pipeline.site_double import Crash
 
 QUICK = replace(SHORT_LOOP, alerts=AlertTimings(first_pause=0.01, most_pause=0.05))
 
@@ -158,6 +159,19 @@ def test_what_comes_within_the_interval_goes_as_one_alert_at_its_end(
     harness.until(lambda: len(hook.came) == 2)
     assert hook.titles()[1] == "butler-mqtt: task Sales failed (3 times)"
     assert "In a row: 4th failure" in hook.came[1]["message"]
+
+
+def test_of_a_turn_that_did_not_get_on_disk_nothing_is_sent(make_harness: MakeHarness, hook: Webhook) -> None:
+    harness = make_harness(alerting(hook.url), timings=QUICK)
+    harness.send({"requestId": "erp-1", "taskId": harness.site.add("Sales", enabled=False)})
+    for act in (harness.turn, harness.find, harness.turn, harness.post):
+        act()
+    harness.journal.fail("before", Crash())
+    with pytest.raises(Crash):
+        harness.turn()
+    harness.restart()
+    harness.until(lambda: hook.came and not harness.rows(tables.alerts))
+    assert len(hook.came) == 1
 
 
 def test_killed_before_it_is_sent_it_is_sent_once_after_the_restart(

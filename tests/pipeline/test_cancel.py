@@ -15,7 +15,7 @@ from butler_mqtt.journal import held_requests, tables
 from butler_mqtt.settings import Settings, StartTask
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import Harness
-from tests.pipeline.site_double import Site, cut_after_effect, cut_before_effect
+from tests.pipeline.site_double import Crash, Site, cut_after_effect, cut_before_effect
 
 LATER = "2099-01-01T00:00:00Z"
 ALLOWED = Settings(start_task=StartTask(allow_stop=True))
@@ -640,3 +640,41 @@ def test_a_cancel_in_the_turn_of_the_decision_lets_nothing_begin(harness: Harnes
     harness.quiet()
     assert [one["taskId"] for one in reply_to(harness, "c")["tasksCancelled"]] == [task]
     assert harness.site.posts == []
+
+
+def test_what_was_stopped_when_the_daemon_was_killed_is_reported_as_stopped(stopping: Harness) -> None:
+    task = stopping.site.add("Sales")
+    stopping.ask({"requestId": "a", "taskId": task})
+    stopping.send({"requestId": "c", "cancel": "a", "stopRunning": True})
+    while not stopping.site.stops:
+        stopping.turn()
+        stopping.post()
+    stopping.restart()
+    assert [one["taskId"] for one in reply_to(stopping, "c")["tasksStopped"]] == [task]
+    assert stopping.site.stops == [task]
+
+
+def test_nothing_is_stopped_before_the_cancel_is_on_disk(stopping: Harness) -> None:
+    stopping.ask({"requestId": "a", "taskId": stopping.site.add("Sales")})
+    stopping.send({"requestId": "c", "cancel": "a", "stopRunning": True})
+    stopping.journal.fail("before", Crash())
+    with pytest.raises(Crash):
+        stopping.turn()
+    stopping.post()
+    assert stopping.site.stops == []
+
+
+def test_what_may_still_serve_another_request_is_not_stopped(stopping: Harness) -> None:
+    task = stopping.site.add("Sales")
+    # The other one has read the task before the execution began, and its POST is under way.
+    for body in ({"requestId": "a", "taskId": task}, {"requestId": "b", "taskName": "Sales"}):
+        stopping.send(body)
+        stopping.turn()
+        stopping.find()
+        stopping.turn()
+    stopping.post()
+    stopping.turn()
+    stopping.send({"requestId": "c", "cancel": "a", "stopRunning": True})
+    reply = reply_to(stopping, "c")
+    assert stopping.site.stops == []
+    assert [(one["taskId"], one["sharedWith"]) for one in reply["tasksRunning"]] == [(task, ["b"])]

@@ -10,7 +10,7 @@ from butler_mqtt.domain.completions import Posted, Reconfigured, RuleFilterAnswe
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.journal import tables
-from butler_mqtt.settings import Settings, StartTask, Webhook
+from butler_mqtt.settings import MqttSettings, Settings, StartTask, Webhook
 from tests.pipeline.rule_fixtures import MakeRules
 from tests.pipeline.rule_harness import TASK, rule
 
@@ -159,6 +159,36 @@ def test_without_the_session_nothing_is_taken_for_a_redelivery(make_rules: MakeR
     harness.connect(present=False)
     harness.bring_again(message)
     harness.replied(2)
+    assert harness.counts() == {"started": 2}
+
+
+def test_what_was_not_read_is_recognised_after_a_crash_beyond_the_last_ones(make_rules: MakeRules) -> None:
+    harness = make_rules(mqtt=MqttSettings(receive_maximum=2))
+    messages = [harness.published("erp/orders", f"{number}", 10 + number) for number in range(4)]
+    harness.replied(4)
+    harness.restart()
+    harness.bring_again(messages[0])
+    harness.turn()
+    assert len(harness.rows(tables.requests)) == 4
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["", "after a crash"])
+def test_a_session_that_was_lost_lends_its_messages_to_no_later_one(
+    make_rules: MakeRules, crash: bool
+) -> None:
+    harness = make_rules()
+    message = harness.published("erp/orders", "closed", 9)
+    harness.replied()
+    harness.connect(present=False)
+    harness.turn()
+    if crash:
+        harness.restart()
+    else:
+        harness.connect(present=True)
+    # The first copy of another message was lost with a connection.
+    harness.bring_again(message)
+    for _ in range(3):
+        harness.turn()
     assert harness.counts() == {"started": 2}
 
 

@@ -43,6 +43,18 @@ def test_messages_that_never_pause_become_a_request_after_the_longest_time(make_
     assert payloads(harness) == [b"14"]
 
 
+def test_the_longest_time_goes_on_through_a_crash(make_rules: MakeRules) -> None:
+    harness = make_rules(ORDERS)
+    for number in range(20):
+        harness.published("erp/orders", b"%d" % number)
+        harness.turn()
+        harness.window_clock.now += 20
+        if number == 10:
+            harness.restart()
+    harness.turn()
+    assert payloads(harness) == [b"14"]
+
+
 def test_messages_are_acknowledged_while_their_window_is_open(make_rules: MakeRules) -> None:
     harness = make_rules(ORDERS)
     harness.published("erp/orders", b"one", 8)
