@@ -6,8 +6,8 @@ import os
 import pty
 from collections.abc import Sequence
 
+from tests import programs
 from tests.brokers import until
-from tests.programs import Program
 
 
 def on_terminal(command: Sequence[str], width: int = 80) -> str:
@@ -15,7 +15,7 @@ def on_terminal(command: Sequence[str], width: int = 80) -> str:
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
     environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm-256color"}
-    process = Program(command, stdout=theirs, env=environment)
+    process = programs.start(command, stdout=theirs, env=environment)
     os.close(theirs)
     read = b""
 

@@ -25,10 +25,8 @@ def listing(settings: Settings, journal: Path, *, as_json: bool, long: bool) -> 
     Print the rules of the configuration with the counts of *journal*, which need not be there yet.
 
     Returns:
-        FAILED when there is no rule, or the journal cannot be read.
+        FAILED when the journal cannot be read.
     """
-    if not settings.rules:
-        return printing.failed("the configuration has no rules; docs/rules.md tells how to write one")
     try:
         counts, windows = _read(journal) if journal.exists() else ({}, {})
     except JournalError as error:
@@ -36,6 +34,9 @@ def listing(settings: Settings, journal: Path, *, as_json: bool, long: bool) -> 
     if as_json:
         for rule in settings.rules:
             printing.print_json(_record(rule, counts.get(rule.name), windows.get(rule.name, 0)))
+        return ExitCode.OK
+    if not settings.rules:
+        printing.print_line("the configuration has no rules; docs/rules.md tells how to write one")
         return ExitCode.OK
     table = ResultTable(
         _HEADINGS, wide_only=frozenset({"coalesced", "last match (UTC)"}), right=frozenset(_COUNTS)

@@ -132,7 +132,7 @@ def _reported(fault: ValidationError) -> Iterator[str]:
                 f"'{value}'" if isinstance(value, str) else json.dumps(value) for value in expected
             )
             yield f"{place} must be {allowed}, is {shown(found)}"
-        case "minLength":
+        case "minLength" | "minItems":
             yield f"{place} is empty"
         case "maxItems":
             yield f"{place} has {len(found)} entries, {expected} are allowed"

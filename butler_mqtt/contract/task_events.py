@@ -19,14 +19,28 @@ ENDS: dict[int, tuple[StartState, str]] = {
     ExecutionStatus.SKIPPED: (StartState.SKIPPED_BY_QLIK, "skipped"),
 }
 
+#: Event of an active execution that has a result of an attempt before.
+RETRYING = "retrying"
 #: Event of an active execution's status; the other active ones have none.
 PROGRESS: dict[int, str] = {
     ExecutionStatus.STARTED: "running",
     ExecutionStatus.DISTRIBUTION_RUNNING: "running",
-    ExecutionStatus.RETRY: "retrying",
+    ExecutionStatus.RETRY: RETRYING,
 }
 
 _ABORT_REASONS = {1: "manual", 2: "timeout", 3: "task_deleted"}
+
+
+def progress_of(execution: Execution) -> tuple[str, ...]:
+    """
+    Return the events that report how far an active *execution* has come.
+
+    The status of a retry lasts until a node takes it, which a poll may miss;
+    the result of the attempt before stays.
+    """
+    kind = PROGRESS.get(execution.status)
+    kinds = [RETRYING] if execution.earlier_results else []
+    return tuple(dict.fromkeys([*kinds, kind] if kind is not None else kinds))
 
 
 def end_of(execution: Execution | None) -> tuple[StartState, str]:

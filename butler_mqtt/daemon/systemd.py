@@ -72,7 +72,7 @@ class Notify:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 # A manager that does not read must not hold us up.
                 sender.settimeout(1.0)
-                sender.sendto(lines.encode(), self._address)
+                sender.sendto(lines.encode(errors="backslashreplace"), self._address)
         except OSError as error:
             if not self._failed:
                 _log.warning("systemd cannot be notified: %s", error, extra={"action": "notify_failed"})

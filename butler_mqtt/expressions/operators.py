@@ -35,7 +35,14 @@ def checked(value: int | float) -> int | float:
 
 
 def _no_such(sign: str, one: object, other: object) -> ValueFault:
-    return ValueFault(f"{kind(one)} {sign} {kind(other)} is not possible")
+    fault = f"{kind(one)} {sign} {kind(other)} is not possible"
+    if str not in {type(one), type(other)}:
+        return ValueFault(fault)
+    if sign == "+":
+        return ValueFault(f"{fault}; string(…) makes a text of a value")
+    if is_number(one) or is_number(other):
+        return ValueFault(f"{fault}; write int(…) or double(…) around the text")
+    return ValueFault(fault)
 
 
 def add(one: Any, other: Any, scope: Scope) -> Any:
@@ -50,10 +57,7 @@ def add(one: Any, other: Any, scope: Scope) -> Any:
         return one + other
     if isinstance(one, datetime | timedelta) and isinstance(other, datetime | timedelta):
         return _moved(operator.add, one, other, "+")
-    fault = _no_such("+", one, other)
-    if str in {type(one), type(other)}:
-        fault = ValueFault(f"{fault}; string(…) makes a text of a value")
-    raise fault
+    raise _no_such("+", one, other)
 
 
 def subtract(one: Any, other: Any, _: Scope) -> Any:

@@ -8,6 +8,7 @@ work unbounded is refused in this module: length, depth, macros in macros.
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from typing import Any, Final
@@ -300,6 +301,8 @@ class _Reader:
                 raise self._refused(f"a number of more than {_MAX_DIGITS} characters", token)
             case "INT_LIT":
                 return int(text, 16) if "x" in text else int(text)
+            case "FLOAT_LIT" if math.isinf(float(text)):
+                raise self._refused(f"{text} is too large a number", token)
             case "FLOAT_LIT":
                 return float(text)
             case "UINT_LIT":

@@ -115,15 +115,16 @@ def _application(routes: Sequence[Route], refused: Callable[[str], None]) -> Sta
     async def on_http(request: Request, error: Exception) -> Response:
         return _http_fault(request, error)
 
-    async def on_refusal(_request: Request, error: Exception) -> Response:
+    async def on_refusal(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)  # noqa: S101 -- registered for nothing else
         refused(error.code)
-        return refusal_response(error)
+        return refusal_response(error, request.scope["path"])
 
-    async def on_bug(_request: Request, _error: Exception) -> Response:
+    async def on_bug(request: Request, _error: Exception) -> Response:
         refused("internal_error")
+        details = "the request could not be processed; see the log"
         return refusal_response(
-            HttpRefusal("internal_error", "Internal error", "the request could not be processed; see the log")
+            HttpRefusal("internal_error", "Internal error", details), request.scope["path"]
         )
 
     app = Starlette(
@@ -145,9 +146,11 @@ def _http_fault(request: Request, error: Exception) -> Response:
         details = f"{request.method} is not allowed here; allowed: {allowed}"
         refusal = HttpRefusal("method_not_allowed", "Method not allowed", details, headers={"Allow": allowed})
     else:
-        details = f"there is nothing at {schema_errors.shown(request.scope['path'])}; /docs lists all paths"
+        paths = [route.path for route in request.app.routes if isinstance(route, Route)]
+        listed = "/docs lists all paths" if "/docs" in paths else f"here are {', '.join(paths)}"
+        details = f"there is nothing at {schema_errors.shown(request.scope['path'])}; {listed}"
         refusal = HttpRefusal("not_found", "Not found", details)
-    return refusal_response(refusal)
+    return refusal_response(refusal, request.scope["path"])
 
 
 def _seconds(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 from starlette.responses import Response
 
@@ -48,6 +49,11 @@ RETRY_AFTER: Mapping[str, int] = {
     "not_recorded": 5,
     "shutting_down": 10,
 }
+
+#: Paths whose errors have Butler's form: clients that read it need no change.
+_IN_BUTLERS_FORM = ("/v4/keyvaluesnamespaces", "/v4/keyvalues/", "/v4/keylist/")
+#: What Node.js calls a status where Python has another name for it, which changes between its versions.
+_NAMES = {413: "Payload Too Large"}
 
 #: Answers are for the caller alone, and no browser may guess another type than theirs.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -94,14 +100,29 @@ def reply_response(reply: str, headers: Mapping[str, str]) -> Response:
     return json_response(reply, status_of(read), {**headers, **extra})
 
 
-def refusal_response(refusal: RequestError) -> Response:
-    """Return a response with the error object of *refusal*."""
-    content: dict[str, object] = {} if refusal.request_id is None else {"requestId": refusal.request_id}
-    content |= {"error": refusal.error, "details": refusal.details, "code": refusal.code}
+def butlers_error(status: int, message: str, code: str | None = None) -> dict[str, object]:
+    """
+    Return an error object as Fastify makes it for Butler.
+
+    Fastify puts a code of its own there for what it refuses itself; *code* is ours.
+    """
+    name = _NAMES.get(status) or HTTPStatus(status).phrase
+    coded: dict[str, object] = {} if code is None else {"code": code}
+    return {"statusCode": status} | coded | {"error": name, "message": message}
+
+
+def refusal_response(refusal: RequestError, path: str) -> Response:
+    """Return a response with the error object of *refusal*, in the form that *path* has."""
+    status = STATUS.get(refusal.code, 400)
+    if path.startswith(_IN_BUTLERS_FORM):
+        content = butlers_error(status, refusal.details, refusal.code)
+    else:
+        content = {} if refusal.request_id is None else {"requestId": refusal.request_id}
+        content |= {"error": refusal.error, "details": refusal.details, "code": refusal.code}
     headers = dict(refusal.headers) if isinstance(refusal, HttpRefusal) else {}
     if refusal.code in RETRY_AFTER:
         headers.setdefault("Retry-After", str(RETRY_AFTER[refusal.code]))
-    response = json_response(content, STATUS.get(refusal.code, 400), headers)
+    response = json_response(content, status, headers)
     if isinstance(refusal, HttpRefusal):
         for challenge in refusal.challenges:
             response.headers.append("WWW-Authenticate", challenge)

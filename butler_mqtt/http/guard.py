@@ -7,12 +7,12 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from butler_mqtt.clock import now_ms, to_ms
 from butler_mqtt.errors import RequestError
 from butler_mqtt.http.error_responses import HttpRefusal, refusal_response
 from butler_mqtt.http.origins import refuse_foreign_host, refuse_foreign_origin, refuse_long_body
@@ -35,9 +35,10 @@ def known_token(token: str, known: Sequence[Token]) -> Token | None:
     return found
 
 
-def has_expired(token: Token, now: datetime | None = None) -> bool:
-    """Return whether a token is refused from *now* on, by default the present."""
-    return token.expires_at is not None and token.expires_at <= (now or datetime.now(UTC))
+def has_expired(token: Token, now: int) -> bool:
+    """Return whether a token is over at *now*, in milliseconds since 1970."""
+    ends_at = to_ms(token.expires_at)
+    return ends_at is not None and ends_at <= now
 
 
 class _Authenticated(NamedTuple):
@@ -66,7 +67,8 @@ class Guard:
     Passes requests on, with the name of the caller in `scope["state"]["principal"]`.
 
     `certified` beside it says whether that is the common name of a client
-    certificate, `role` which role the token has.
+    certificate, `role` which role the token has, `signed` that nobody was asked who calls since the
+    body is to be signed.
 
     Args:
         app: The application behind it.
@@ -141,9 +143,10 @@ class Guard:
                 refuse_long_body(request, self._max_body_bytes)
         except RequestError as refusal:
             self._refused(refusal.code)
-            await refusal_response(refusal)(scope, receive, send)
+            await refusal_response(refusal, scope["path"])(scope, receive, send)
             return
-        scope.setdefault("state", {}).update(state._asdict())
+        # A reload may change the webhook meanwhile: who was let in for a signature has to have one.
+        scope.setdefault("state", {}).update(state._asdict(), signed=signed)
         await (page or self._app)(scope, receive, send)
 
     def _caller(self, request: HTTPConnection, method: str) -> _Authenticated:
@@ -156,7 +159,8 @@ class Guard:
             return _NOBODY
         token = _token(request.headers.get("authorization", ""), method)
         known = None if token is None else known_token(token, self._tokens)
-        if known is not None and not has_expired(known):
+        # Not by the machine's clock: with one that is set back a token would be good again.
+        if known is not None and not has_expired(known, now_ms()):
             return _Authenticated(known.name, role=known.role)
         self._check_rate(f"address {_address(request)}")
         if known is not None:

@@ -110,7 +110,7 @@ class OriginGuard:
             refuse_foreign_origin(request)
             refuse_long_body(request, self._max_body_bytes)
         except RequestError as refusal:
-            await refusal_response(refusal)(scope, receive, send)
+            await refusal_response(refusal, scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

@@ -11,7 +11,6 @@ from butler_mqtt.contract import replies
 from butler_mqtt.domain.decisions import Decision, RefusedDecision
 from butler_mqtt.domain.model import Arrival, Request, Task
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest, OpenStart
-from butler_mqtt.domain.retryable_codes import RETRYABLE
 from butler_mqtt.domain.states import RequestState, StartState, move
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
@@ -24,6 +23,10 @@ from butler_mqtt.ledger.stage_records import StageRecords
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 _log = logging.getLogger("butler_mqtt.ledger")
+
+#: Codes of refusals, besides those of a request that could not be read, after which the same `requestId` may
+#: be sent again as a real retry (design: contract 4.1).
+_RETRYABLE = frozenset({"rate_limited", "qrs_unavailable"})
 
 
 class OpenRequests:
@@ -288,7 +291,7 @@ class OpenRequests:
 
     def _close(self, opened: OpenRequest, answer: str, code: str | None) -> None:
         self._turn.unit.update(tables.requests, opened.id, reply=answer, code=code, closed_at=now_ms())
-        if code in RETRYABLE:
+        if code in _RETRYABLE:
             self._turn.unit.update(tables.requests, opened.id, holds_id=False)
             self._turn.after(self._refusals.recorded, opened.id, 2 * len(opened.request.document))
         self.open.pop(opened.id, None)

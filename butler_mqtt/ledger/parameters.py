@@ -93,7 +93,10 @@ class Parameters:
         for one in asked:
             keys.setdefault(one.namespace, set()).add(one.key)
         fresh = 0
-        for namespace, names in keys.items():
+        # New ones first: room for them may come from namespaces without keys, and these are new then.
+        ordered = sorted(keys, key=lambda one: parameter_rows.namespace_id(transaction, one) is not None)
+        for namespace in ordered:
+            names = keys[namespace]
             found = self._room(transaction, namespace, names, fresh, now)
             if found is not ParameterOutcome.DONE:
                 details = "parameters: " + _TOO_MANY[found].format(namespace[:80], self._max_keys)

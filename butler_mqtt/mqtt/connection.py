@@ -100,6 +100,7 @@ class BrokerConnection:
         on_fatal: Called when the thread dies of an exception; the connection stays dead.
         max_backoff_seconds: The longest wait between two attempts.
         outages: What other connections to the broker know of it; None where there are none.
+        may_read: As for `NetworkLoop`.
     """
 
     def __init__(
@@ -112,8 +113,10 @@ class BrokerConnection:
         on_fatal: Callable[[BaseException], None],
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
         outages: Outages | None = None,
+        may_read: Callable[[], bool] = lambda: True,
     ) -> None:
         self._outages = outages or Outages()
+        self._may_read = may_read
         self._pauses = ReconnectPauses(max_backoff_seconds)
         self.client_id = client_id
         self.is_v5 = mqtt.protocol_version == "5"
@@ -180,6 +183,12 @@ class BrokerConnection:
         """Send a packet behind all that paho has queued, from the network thread; False when not now."""
         return self._loop is not None and self._loop.send_between(packet)
 
+    def wake(self) -> None:
+        """End the wait of the network loop, from another thread: what it may do has changed."""
+        loop = self._loop
+        if loop is not None:
+            loop.wake()
+
     def pause(self, seconds: float) -> None:
         """Wait on the network thread, showing progress; a stop cuts it short."""
         until = time.monotonic() + seconds
@@ -215,7 +224,7 @@ class BrokerConnection:
             client.on_disconnect = guarded(self._on_disconnect)
             self._peer.prepare(client)
             self._client = client
-            with NetworkLoop(client) as loop:
+            with NetworkLoop(client, may_read=self._may_read) as loop:
                 self._loop = loop
                 connect(client, self._mqtt, keep_session=self._keep_session, limited=True)
                 self._serve(client, loop)

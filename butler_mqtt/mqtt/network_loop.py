@@ -11,6 +11,7 @@ import contextlib
 import select
 import socket
 import threading
+from collections.abc import Callable
 from typing import Self
 
 from paho.mqtt import client as paho
@@ -31,18 +32,20 @@ class NetworkLoop:
 
     Args:
         client: Not connected yet.
+        may_read: Asked before each packet; while it says no, what comes stays with the system and the broker.
     """
 
-    def __init__(self, client: paho.Client) -> None:
+    def __init__(self, client: paho.Client, *, may_read: Callable[[], bool] = lambda: True) -> None:
         self._client = client
+        self._may_read = may_read
         self._thread = threading.get_ident()
         self._poll = select.poll()
         self._woken, self._waking = socket.socketpair()
         for one in (self._woken, self._waking):
             one.setblocking(False)
         self._poll.register(self._woken, select.POLLIN)
-        #: The number of the socket that is polled, and whether it is polled for room to write too.
-        self._known: tuple[int, bool] | None = None
+        #: The number of the socket that is polled, and what it is polled for.
+        self._known: tuple[int, int] | None = None
         client.on_socket_register_write = self._wake  # in place of paho's own waking, see `new_client`
         client.on_socket_close = self._forget
 
@@ -70,10 +73,12 @@ class NetworkLoop:
         if sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         assert isinstance(sock, PacketSocket)  # noqa: S101 -- narrows the type; see `new_client`
+        reads = self._may_read()
         # What other threads queue while paho ends its writing wakes nobody: it is found here.
-        at_once = sock.pending() or (client.want_write() and not sock.blocked)
+        at_once = (reads and sock.pending()) or (client.want_write() and not sock.blocked)
         # Reading first: a broker that closes the connection may have sent why, and writing would only fail.
-        if self._wait(sock, 0.0 if at_once else timeout) or sock.pending():
+        readable = self._wait(sock, 0.0 if at_once else timeout, reads=reads)
+        if readable or (reads and sock.pending()):
             rc = self._read(sock)
             if sock.problem is not None:
                 raise sock.problem
@@ -109,17 +114,18 @@ class NetworkLoop:
             rc = self._client.loop_read()
             if rc:
                 return rc
-            if self._client.socket() is None or not sock.pending():
+            if self._client.socket() is None or not sock.pending() or not self._may_read():
                 break
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
-    def _wait(self, sock: PacketSocket, timeout: float) -> bool:
+    def _wait(self, sock: PacketSocket, timeout: float, *, reads: bool) -> bool:
         """Wait until there is something to read, or to write; return whether there is something to read."""
-        wanted = (sock.fileno(), sock.blocked)
+        # An error and the end of the connection are told in any case.
+        wanted = (sock.fileno(), (select.POLLIN if reads else 0) | (select.POLLOUT if sock.blocked else 0))
         if wanted != self._known:
             if self._known is not None:
                 self._poll.unregister(self._known[0])
-            self._poll.register(wanted[0], select.POLLIN | (select.POLLOUT if sock.blocked else 0))
+            self._poll.register(*wanted)
             self._known = wanted
         readable = False
         for number, events in self._poll.poll(timeout * 1000):
@@ -132,6 +138,10 @@ class NetworkLoop:
 
     def _wake(self, _client: paho.Client, _userdata: object, _sock: object) -> None:
         # paho calls this for the first packet that is queued, not again until all are written.
+        self.wake()
+
+    def wake(self) -> None:
+        """End the wait of a turn, from another thread."""
         if threading.get_ident() != self._thread:
             # Full: it is awake already; closed: the connection has ended.
             with contextlib.suppress(OSError):

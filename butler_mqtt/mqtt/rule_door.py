@@ -22,6 +22,7 @@ from butler_mqtt import settings
 from butler_mqtt.domain.completions import RuleFilterAnswered
 from butler_mqtt.domain.model import Message
 from butler_mqtt.mqtt.connection import BrokerConnection, Ended
+from butler_mqtt.mqtt.in_hand import InHand
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded
 from butler_mqtt.mqtt.puback_proof import Proof
@@ -31,11 +32,12 @@ from butler_mqtt.mqtt.rule_subscriptions import ANSWER_SECONDS, RuleSubscription
 
 
 class _Session(NamedTuple):
-    """The connection that acknowledgements may go out on, and the proof that they were read."""
+    """The connection that acknowledgements may go out on, what waits for them, proof that they were read."""
 
     generation: int
     client: paho.Client
     proof: Proof
+    in_hand: InHand
 
 
 class RuleDoor:
@@ -90,6 +92,7 @@ class RuleDoor:
             on_fatal=on_fatal,
             max_backoff_seconds=max_backoff_seconds,
             outages=outages,
+            may_read=self._may_read,
         )
 
     @property
@@ -118,11 +121,14 @@ class RuleDoor:
             self._run_if_needed()
 
     def acknowledge(self, packet_id: int, generation: int) -> None:
-        """Send the PUBACK of a message; as `Door.acknowledge`."""
+        """Send the PUBACK of a message, as `Door.acknowledge`; one of QoS 0 is done with."""
         session = self._session
-        if session is not None and session.generation == generation and packet_id:
+        if session is None or session.generation != generation:
+            return
+        if packet_id:
             session.client.ack(packet_id, 1)
             session.proof.acknowledged()
+        session.in_hand.done()
 
     def stop(self, timeout: float = 5.0) -> None:
         """Disconnect and end the thread, within *timeout* seconds; the broker keeps the session."""
@@ -147,7 +153,8 @@ class RuleDoor:
         """Begin a generation; the next turn subscribes."""
         self._generation += 1
         proof = Proof(client, partial(self._on_read, self._generation))
-        self._session = _Session(self._generation, client, proof)
+        in_hand = InHand(self._mqtt.receive_maximum, self._connection.wake)
+        self._session = _Session(self._generation, client, proof, in_hand)
         self._subscriptions.accepted(
             with_identifiers=self._mqtt.protocol_version == "5" and limits.subscription_identifiers
         )
@@ -179,9 +186,14 @@ class RuleDoor:
             self._began = time.monotonic()
             self._connection.start()
 
+    def _may_read(self) -> bool:
+        return self._session is None or self._session.in_hand.may_read()
+
     def _received(self, _client: paho.Client, _userdata: object, packet: paho.MQTTMessage) -> None:
         if self._taken_over():
             return  # not acknowledged: it belongs to the other daemon
+        if self._session is not None:
+            self._session.in_hand.came()
         brought = self._subscriptions.brought(identifiers_of(packet), packet.topic)
         message = received(packet, generation=self._generation)
         self._on_message(message._replace(filters=brought, user_properties=user_properties_of(packet)))

@@ -24,7 +24,7 @@ from butler_mqtt.domain.completions import (
 )
 from butler_mqtt.intake.arrivals import Intake
 from butler_mqtt.outbox.outbox import Outbox
-from butler_mqtt.pipeline.held_arrivals import HeldArrivals
+from butler_mqtt.pipeline.arrival_queue import ArrivalQueue
 from butler_mqtt.pipeline.rule_messages import RuleMessages
 from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.starting.dispatcher import Dispatcher
@@ -50,7 +50,7 @@ class DroppedEvents:
         dispatcher: Dispatcher,
         outbox: Outbox,
         intake: Intake,
-        held: HeldArrivals,
+        held: ArrivalQueue,
         rules: RuleMessages,
         alerts: Alerts,
     ) -> None:

@@ -1,8 +1,8 @@
 """
 Messages for rules, from arrival to requests.
 
-They are judged within a turn, behind its requests and for a limited time: a flood
-must not hold those up. What is made of one is on disk with the turn, before its PUBACK.
+They are judged within a turn, behind its requests and for a limited time (`rule_pace`):
+a flood must not hold those up. What is made of one is on disk with the turn, before its PUBACK.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from butler_mqtt.clock import now_ms
@@ -27,6 +27,7 @@ from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.pipeline import rule_judging
 from butler_mqtt.pipeline.rule_counts import RuleCounts
 from butler_mqtt.pipeline.rule_filters import RuleFilters
+from butler_mqtt.pipeline.rule_pace import RulePace
 from butler_mqtt.pipeline.rule_packets import RulePackets
 from butler_mqtt.pipeline.rule_queue import RuleQueue
 from butler_mqtt.pipeline.rule_windows import EndedWindow, RuleWindows, WindowClock
@@ -38,13 +39,6 @@ if TYPE_CHECKING:
     from butler_mqtt.rules.rule import Rule
     from butler_mqtt.rules.rule_set import RuleSet
 
-#: Seconds of one turn for which messages are judged.
-SLICE_SECONDS = 0.02
-#: While requests arrive: seconds of one turn, and how much of the time all turns may take for it.
-BUSY_SLICE_SECONDS = 0.001
-BUSY_SHARE = 0.05
-#: Seconds after the last request during which more are expected.
-BUSY_SECONDS = 0.25
 #: Windows that are ended in one turn.
 MAX_ENDED = 100
 _MAX_WARNED = 1000
@@ -77,7 +71,6 @@ class RuleMessages:
     ) -> None:
         self._turn = turn
         self._has_room = has_room
-        self._monotonic = monotonic
         self._rules = _rule_set(settings)
         self._senders = Senders(settings)
         self._has_broker = settings.mqtt.enable
@@ -88,9 +81,7 @@ class RuleMessages:
         self._windows = RuleWindows(turn, ledger.rules, timer=timer)
         self._counts = RuleCounts(turn, ledger.rules)
         self._warned = RepeatedLines(monotonic, pause_seconds=rule_judging.WARN_SECONDS, most=_MAX_WARNED)
-        #: Until when requests are expected, and until when no message is judged beside them.
-        self._busy_until = float("-inf")
-        self._not_before = float("-inf")
+        self._pace = RulePace(monotonic)
         self._subscribe: Callable[[Mapping[int, str], Mapping[int, str]], None] = lambda _wanted, _not: None
         self.made: list[Arrival] = []
         self.refused: list[tuple[Arrival, RequestError]] = []
@@ -128,7 +119,7 @@ class RuleMessages:
         """Return in how many seconds there is something to do; None while only an arrival can bring it."""
         ends = self._windows.next_end
         if len(self._queue) and self._has_room(0):
-            waits = max(0.0, self._not_before - self._monotonic()) if self._is_busy() else 0.0
+            waits = self._pace.next_turn()
             return waits if ends is None else min(waits, ends)
         return ends
 
@@ -166,32 +157,32 @@ class RuleMessages:
 
         Args:
             transaction: That of the turn.
-            requests: Requests arrived with this turn.
+            requests: Requests arrived with this turn, or the outcomes of their POSTs.
             again: This turn was attempted before.
         """
-        now = self._monotonic()
         if requests:
-            self._busy_until = now + BUSY_SECONDS
+            self._pace.request_came()
         if not (self._calls or len(self._queue) or len(self._windows)):
             return
         self._end_windows(transaction)
         for call in self._calls:
             self._judge(transaction, call, again=again)
-        busy = self._is_busy()
-        if len(self._queue) and not (busy and now < self._not_before):
-            began = self._monotonic()
-            until = began + (BUSY_SLICE_SECONDS if busy else SLICE_SECONDS)
-            while len(self._queue) and self._has_room(len(self.made)):
-                self._judge(transaction, self._queue.take(), again=again)
-                if self._monotonic() >= until:
-                    break
-            ended = self._monotonic()
-            self._not_before = ended + (ended - began) * (1 / BUSY_SHARE - 1)
+
+        def judge_next() -> bool:
+            self._judge(transaction, self._queue.take(), again=again)
+            return self._can_judge()
+
+        if self._can_judge() and not self._pace.waits():
+            self._pace.judge(judge_next)
         self._counts.write()
 
     def commit(self) -> None:
         """Keep the changes of this turn."""
         self._queue.commit()
+
+    def refused_whole(self, arrivals: Iterable[Arrival]) -> None:
+        """Have those of *arrivals* acknowledged that are for rules: refused on disk after a fault."""
+        self._judged += [one for one in arrivals if one.door == "rule"]
 
     def acknowledge(self, acknowledge: Callable[[int, int], None]) -> None:
         """Have the messages acknowledged that were judged in this turn, which is on disk."""
@@ -203,8 +194,8 @@ class RuleMessages:
 
     # ---- judging
 
-    def _is_busy(self) -> bool:
-        return self._monotonic() < self._busy_until
+    def _can_judge(self) -> bool:
+        return len(self._queue) > 0 and self._has_room(len(self.made))
 
     def _judge(self, transaction: Transaction, arrival: Arrival, *, again: bool) -> None:
         """Judge one message by each of its rules."""
@@ -380,8 +371,7 @@ class RuleMessages:
         if self._warned.level(f"error {rule}") == logging.DEBUG:
             return
         _log.warning(
-            "rule %s: when cannot be evaluated, so that the message does not match: %s; "
-            "butler-mqtt rules test shows it with a payload of yours",
+            "rule %s: %s; the message does not match (try one with butler-mqtt rules test)",
             rule,
             problem,
             extra={"action": "rule_error"},

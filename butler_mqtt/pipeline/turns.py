@@ -46,13 +46,13 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
 from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.pipeline import turn_parts
+from butler_mqtt.pipeline.arrival_queue import ArrivalQueue
 from butler_mqtt.pipeline.backlog import Backlog
 from butler_mqtt.pipeline.cancel_requests import CancelRequests
 from butler_mqtt.pipeline.disk_guard import DiskGuard
 from butler_mqtt.pipeline.doorways import Acknowledging, RuleDoorway
 from butler_mqtt.pipeline.dropped_events import DroppedEvents
 from butler_mqtt.pipeline.expiry import Expiry
-from butler_mqtt.pipeline.held_arrivals import HeldArrivals
 from butler_mqtt.pipeline.journal_maintenance import JournalMaintenance
 from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.pipeline.recovery import Recovery
@@ -132,7 +132,7 @@ class Turns:
         unread, kept_days = self._intake.packets.unread, settings.journal.retention_days
         self.maintenance = JournalMaintenance(self._rows, refusals, unread, journal.path, kept_days, timings)
         self.disk = DiskGuard(journal, timings.tidy_seconds)
-        self._held = held = HeldArrivals(self._has_room)
+        self._held = held = ArrivalQueue(self._has_room)
         self.rules = RuleMessages(settings, self._rows, self._ledger, self._has_room, timer=window_clock)
         self.dropped_events = DroppedEvents(
             *parts[1:], self._outbox, self._intake, held, self.rules, self.alerts
@@ -228,10 +228,11 @@ class Turns:
         # POSTs first, for which somebody waits; the broker can wait for its PUBACKs.
         for effect in (*self._rows.urgent, *self._rows.effects):
             turn_parts.guarded(effect)
-        messages = [arrival.message for arrival in recorded if arrival.message is not None]
+        messages = [one.message for one in recorded if one.message is not None and one.door != "rule"]
         for message in messages:
             turn_parts.guarded(self._acknowledge, message.packet_id, message.generation)
         self._intake.packets.acknowledged(messages)
+        self.rules.refused_whole(recorded)
         turn_parts.guarded(self.rules.acknowledge, self._acknowledge_rule)
         self._outbox.add(self._rows.publications)
         turn_parts.guarded(self._outbox.publish)
@@ -317,9 +318,9 @@ class Turns:
                 self._connection_event(one)
             elif not isinstance(one, Posted):
                 self._apply(one, transaction)
+        requests = bool(arrivals or recorded) or self.dispatcher.runs.serve_doors(posted)
         if posted:
             self.dispatcher.posted(posted, transaction)
-        requests = bool(arrivals)
         receive()
         if not self._draining:
             self._judge(transaction, requests=requests, again=again)

@@ -193,8 +193,7 @@ class ExecutionTracker:
             return
         watch.gone_since = None
         if execution.active:
-            kind = task_events.PROGRESS.get(execution.status)
-            if kind is not None:
+            for kind in task_events.progress_of(execution):
                 self._ledger.runs.progressed(watch, kind)
             self._poll_in(None, watch)
         elif self._poller.logs.wanted(watch.task, execution) and log is None and watch.logs_asked < LOG_TRIES:

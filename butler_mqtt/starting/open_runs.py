@@ -93,6 +93,11 @@ class OpenRuns:
         for run in self._runs.values():
             yield from run.starts
 
+    def serve_doors(self, events: Sequence[Posted]) -> bool:
+        """Return whether one of these POSTs was for a request that no rule made."""
+        runs = (self._runs.get(event.run) for event in events)
+        return any(start.rule is None for run in runs if run is not None for start in run.starts)
+
     def withdraw(self, starts: Set[OpenStart], recall: Callable[[int], bool]) -> set[OpenStart]:
         """
         Take *starts* out of the runs of which nothing was sent; a run that serves no others ends.

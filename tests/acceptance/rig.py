@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from tests import programs
 from tests.brokers import Mosquitto, until
 from tests.integration.simulator.running import Client, Running
 from tests.journals import put_empty
@@ -219,7 +220,7 @@ class Daemon:
             put_empty(self.journal)
         # One that is not there any more was taken away by a test.
         self._makes_journal = True
-        self._process = Program(
+        self._process = programs.start(
             [sys.executable, "-m", "butler_mqtt", "run", "-c", str(self.config_file)],
             cwd=self.folder,
             env={**inherited, "PYTHONUNBUFFERED": "1", **environment},

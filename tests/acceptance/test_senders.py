@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ def site(qlik: Qlik, tmp_path: Path, make_daemon: Callable[..., Daemon]) -> Iter
             mqttConfig={"username": "butler-mqtt", "password": USERS["butler-mqtt"]},
             restServerConfig={"enable": True, "serverPort": port, "auth": {"tokens": tokens}},
             keyValueStore={"enable": True},
+            webPage={"enable": True},
         )
         senders: list[dict[str, object]] = [
             {
@@ -176,6 +178,23 @@ def test_the_broker_keeps_a_sender_from_the_topics_of_others(site: Site) -> None
         site.erp.publish({"requestId": f"on-{topic[-3:]}", "taskId": task}, topic=topic)
     site.publish({"taskId": task})
     assert site.daemon.rows("SELECT identity FROM requests") == [("erp",)]
+
+
+def test_an_operator_who_asks_again_on_the_page_does_not_reach_past_the_senders_gate(site: Site) -> None:
+    task = site.qlik.task("Off", tags=[site.mine], enabled=False)
+    assert site.publish({"requestId": "erp-1", "taskId": task})["tasksFailed"][0]["code"] == "task_disabled"
+    site.senders[0]["allowTask"] = {"tag": [site.other]}
+    site.daemon.configure()
+    site.daemon.signal(signal.SIGHUP)
+    site.daemon.wait_log("configuration reloaded")
+    path = f"{site.url}/ui/requests/erp-1/retry"
+    with requests.Session() as browser:
+        browser.trust_env = False
+        browser.post(f"{site.url}/ui/sign-in", data={"token": "anna-token"}, timeout=60)
+        form = browser.get(path, timeout=60).text
+        fields = dict(re.findall(r'name="(csrf|request_id)" value="([^"]*)"', form))
+        assert browser.post(path, data=fields, timeout=60).ok
+    assert site.call("GET", f"/v4/requests/{fields['request_id']}", "anna").json()["code"] == "all_denied"
 
 
 def test_a_reload_takes_senders_and_their_topics_over_on_the_same_connection(site: Site) -> None:

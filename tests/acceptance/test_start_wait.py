@@ -30,7 +30,7 @@ LOG = ["Loading", "Error: field not found", "Execution failed"]
 @contextmanager
 def started(daemon: Daemon, *arguments: str, stderr: int = subprocess.PIPE) -> Iterator[Program]:
     """Run the command beside the test."""
-    process = Program(
+    process = programs.start(
         [sys.executable, "-m", "butler_mqtt", "start", "--wait", "-c", str(daemon.config_file), *arguments],
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -45,7 +45,7 @@ def started(daemon: Daemon, *arguments: str, stderr: int = subprocess.PIPE) -> I
 def outcome(process: Program) -> tuple[int, str, str]:
     """Wait for the end; give exit code, standard output and standard error."""
     out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+    return process.wait(), out, err
 
 
 def call(daemon: Daemon, *arguments: str) -> tuple[int, str, str]:

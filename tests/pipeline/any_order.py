@@ -104,6 +104,12 @@ class AnythingHappens(RuleBasedStateMachine):
         if self.site.running(task_id) is None:
             self.site.begin(task_id)
 
+    @rule(data=st.data())
+    def somebody_is_faster(self, data: st.DataObject) -> None:
+        """An execution ends and another begins between two polls."""
+        self.end(data.draw(st.sampled_from(self.tasks)))
+        self.somebody_starts(data)
+
     def end(self, task_id: str, status: int = 7) -> None:
         """End what runs of a task, if anything does."""
         if self.site.running(task_id) is not None:

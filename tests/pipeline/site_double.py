@@ -265,6 +265,14 @@ def cut_before_effect(site: Site, task: Task) -> str | None:
     raise OutcomeUnknown("the connection ended before the answer")
 
 
+def cut_and_overtaken(site: Site, task: Task) -> str | None:
+    """Start the task and lose the answer; before anybody asks, it has ended and somebody begins another."""
+    if site.start_now(task) not in {EMPTY_GUID, None}:
+        site.end(task.id)
+        site.begin(task.id)
+    raise OutcomeUnknown("the connection ended before the answer")
+
+
 def killed_after_effect(site: Site, task: Task) -> str | None:
     """Start the task; the daemon is killed before it reads the answer."""
     site.start_now(task)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from butler_mqtt.journal import tables
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import Harness
 
@@ -65,3 +66,11 @@ def test_a_caller_whose_request_is_left_on_disk_is_answered_after_a_fault(make_h
     harness.site.down = False
     harness.until(lambda: all(waiting))
     assert {len(answers) for answers in waiting} == {1}
+
+
+def test_of_a_call_that_was_given_up_nothing_is_recorded(harness: Harness) -> None:
+    task = harness.site.add("Sales")
+    harness.call({"taskId": task}, given_up=lambda: True)
+    harness.ask({"tag": "none"})
+    assert [row["door"] for row in harness.rows(tables.deliveries)] == ["mqtt"]
+    assert harness.site.posts == []

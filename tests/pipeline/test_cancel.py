@@ -610,3 +610,33 @@ def test_a_journal_that_fails_with_the_cancel_takes_it_once(harness: Harness) ->
         reply_to(harness, where)
     assert ids(reply_to(harness, "before"), "tasksCancelled") == [task]
     assert [row["state"] for row in harness.rows(tables.requests)] == ["closed"] * 3
+
+
+def test_a_start_that_is_taken_back_from_the_threads_leaves_its_place_to_another(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(Settings(start_task=StartTask(max_concurrent_starts=1)))
+    for number in range(9):
+        harness.send({"requestId": f"r{number}", "taskId": harness.site.add(f"Task {number}")})
+    harness.turn()
+    harness.find()
+    harness.turn()
+    assert harness.pipeline.dispatcher.in_hand
+    for number in range(9):
+        harness.send({"cancel": f"r{number}"})
+    harness.turn()
+    assert harness.pipeline.dispatcher.in_hand == 0
+    assert harness.ask({"requestId": "last", "taskName": "Task 0"})["requestId"] == "last"
+    assert len(harness.site.posts) == 1
+
+
+def test_a_cancel_in_the_turn_of_the_decision_lets_nothing_begin(harness: Harness) -> None:
+    task = harness.site.add("Sales")
+    harness.send({"requestId": "a", "taskId": task})
+    harness.turn()
+    harness.find()
+    harness.send({"requestId": "c", "cancel": "a"})
+    harness.replied(2)
+    harness.quiet()
+    assert [one["taskId"] for one in reply_to(harness, "c")["tasksCancelled"]] == [task]
+    assert harness.site.posts == []

@@ -71,6 +71,22 @@ def test_one_that_began_after_the_request_and_still_runs_serves_it(make_harness:
     assert (harness.site.posts, execution_of(harness, 1)) == ([first], began)
 
 
+def test_one_that_began_before_the_request_and_after_an_older_reading_does_not(
+    make_harness: MakeHarness,
+) -> None:
+    harness = make_harness(ONE_AT_A_TIME)
+    first, second = harness.site.add("First"), harness.site.add("Second")
+    harness.ask({"taskId": second, "dryRun": True})
+    began = harness.site.begin(second)  # by another
+    harness.ask({"taskId": first})
+    asked = len(harness.site.asked)
+    assert harness.ask({"taskId": second})["tasksQueued"][0]["reason"] == "capacity"
+    assert len(harness.site.asked) == asked
+    harness.site.end(first)
+    harness.until(lambda: harness.rows(tables.starts)[-1]["reason"] == "running")
+    assert harness.rows(tables.starts)[-1]["behind"] == began
+
+
 def test_a_request_shows_its_present_place_in_the_queue_for_capacity(make_harness: MakeHarness) -> None:
     harness = make_harness(ONE_AT_A_TIME)
     first, _ = waiting(harness)

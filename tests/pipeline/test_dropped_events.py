@@ -6,12 +6,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from butler_mqtt.domain.completions import SessionBegan
+from butler_mqtt.domain.completions import AlertSent, PublicationsLost, RuleSessionBegan, SessionBegan
 from butler_mqtt.domain.model import Selector, Task
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
+from butler_mqtt.settings import AlertSettings, AlertTarget, Settings
+from tests.brokers import until
+from tests.integration.alerting.targets import webhook
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import Harness
+from tests.pipeline.rule_fixtures import MakeRules
 from tests.pipeline.site_double import Site, cut_after_effect
 
 
@@ -105,6 +109,91 @@ def test_what_the_broker_delivers_again_is_recognised(
     harness.deliver(message._replace(dup=True))
     harness.turn()
     assert len(harness.rows(tables.deliveries)) == 1
+
+
+def test_a_message_that_the_broker_refused_is_published_again(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.ask({"tag": "none"})
+    harness.broker.refuse(harness.broker.published[0].id)
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: PublicationRefused"]
+    harness.replied(2)
+
+
+def test_what_was_in_flight_when_the_connection_ended_is_published_again(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.ask({"tag": "none"})
+    harness.pipeline.emit(PublicationsLost(tuple(harness.broker.in_flight)))
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: PublicationsLost"]
+    harness.replied(2)
+
+
+def test_an_alert_is_sent_again(make_harness: MakeHarness, caplog: pytest.LogCaptureFixture) -> None:
+    with webhook() as hook:
+        hook.gate.clear()
+        target = AlertTarget("bi", hook.url, min_interval_seconds=0.0)
+        harness = make_harness(Settings(alerts=AlertSettings(True, (target,))))
+        harness.ask({"taskId": harness.site.add("Sales", enabled=False)})
+        until(lambda: hook.calls == 1)
+        harness.turn()
+        harness.pipeline.emit(AlertSent("bi", harness.rows(tables.alerts)[0]["id"]))
+        drop_what_is_queued(harness)
+        assert dropped(caplog) == ["dropped after a fault: AlertSent"]
+        # It is with the thread of its target once more, behind the one that is being sent.
+        harness.step()
+        harness.step()
+        hook.gate.set()
+        until(lambda: hook.calls == 2)
+
+
+def test_a_message_for_rules_that_the_broker_delivers_again_is_recognised(
+    make_rules: MakeRules, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = make_rules()
+    message = harness.published("erp/orders", "closed", 7)
+    harness.replied()
+    harness.turn()
+    harness.generation += 1
+    harness.pipeline.emit(RuleSessionBegan(harness.generation, present=True))
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: RuleSessionBegan"]
+    harness.bring_again(message)
+    harness.turn()
+    assert len(harness.rows(tables.requests)) == 1
+
+
+def test_a_request_is_refused_acknowledged_and_answered(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.turn()
+    harness.send({"tag": "none"})
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: Arrival"]
+    assert harness.broker.acknowledged == [(1, harness.generation)]
+    assert harness.replied()[0]["code"] == "internal_error"
+
+
+# ---- turns that are repeated, and succeed then
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_a_fault_about_a_commit_starts_nothing_twice(harness: Harness, where: str, turns: int) -> None:
+    harness.site.lasting = False
+    task = harness.site.add("Sales")
+    harness.turn()
+    harness.send({"taskId": task})
+    for _ in range(turns):
+        harness.step()
+    harness.journal.fail(where, RuntimeError("a fault of ours"))
+    harness.replied()
+    harness.quiet()
+    assert harness.site.posts == [task]
+    assert len(harness.rows(tables.deliveries)) == len(harness.broker.acknowledged) == 1
+    assert len(harness.replies()) == 1
 
 
 # ---- requests that cannot be decided

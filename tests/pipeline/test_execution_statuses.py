@@ -76,6 +76,16 @@ def test_a_failed_attempt_is_not_the_end_while_the_session_is_there(harness: Har
     assert [one["event"] for one in events(harness)] == ["started", "running", "retrying", "succeeded"]
 
 
+def test_a_retry_whose_own_status_no_poll_showed_is_reported_by_the_result_before(harness: Harness) -> None:
+    task = begun(harness)
+    harness.until(lambda: events(harness, "running"))
+    show(harness, task, status=2, session=True, earlier_results=("of the first attempt",))
+    steps(harness, 5)
+    harness.site.end(task, 7)
+    harness.until(lambda: answers(harness, b"end"))
+    assert [one["event"] for one in events(harness)] == ["started", "running", "retrying", "succeeded"]
+
+
 @pytest.mark.parametrize("shown", ["nothing", "an active result"])
 def test_a_result_that_does_not_come_after_the_session_is_unknown_in_the_end(
     make_harness: MakeHarness, shown: str

@@ -199,6 +199,23 @@ def test_two_looks_are_apart_when_they_were_taken_and_not_when_they_are_taken_in
     harness.until(lambda: harness.site.posts == [task])
 
 
+def test_after_a_failed_turn_no_more_starts_are_on_their_way_than_may_be(make_harness: MakeHarness) -> None:
+    harness = make_harness(Settings(start_task=StartTask(max_concurrent_starts=1)))
+    for number in range(9):
+        harness.send({"taskId": harness.site.add(f"Task {number}")})
+    harness.turn()
+    harness.find()
+    for _ in range(3):
+        harness.turn()
+    in_hand = harness.pipeline.dispatcher.in_hand
+    assert in_hand < 9
+    harness.journal.fail("before")
+    for _ in range(3):
+        harness.turn()
+        harness.find()
+    assert harness.pipeline.dispatcher.in_hand == in_hand
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_what_the_broker_took_is_not_published_again_after_a_failed_turn(
     harness: Harness, where: str

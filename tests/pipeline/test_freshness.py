@@ -18,25 +18,22 @@ import json
 from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
-from butler_mqtt.domain.model import EMPTY_GUID, Message, Task
+from butler_mqtt.domain.model import EMPTY_GUID, Task
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
-from tests.pipeline.harness import SHORT_QLIK, Harness
+from tests.pipeline.any_order import AnythingHappens
+from tests.pipeline.harness import SHORT_QLIK
 from tests.pipeline.site_double import (
     DATE_AGES,
     NODE_CLOCKS,
     OUR_USER,
     Site,
-    cut_after_effect,
-    cut_before_effect,
     guid,
 )
 
@@ -75,28 +72,19 @@ class Server(Site):
             self.history[task_id] = newer + self.history[task_id]
 
 
-def killed_after_effect(site: Site, task: Task) -> str | None:
-    """Start the task; the answer is lost with the process."""
-    site.start_now(task)
-    raise KeyboardInterrupt
-
-
-class Freshness(RuleBasedStateMachine):
+class Freshness(AnythingHappens):
     """What can happen, and at the end what must be so."""
 
+    site: Server
+
     def __init__(self) -> None:
-        super().__init__()
-        self.temporary = TemporaryDirectory()
-        self.site = Server()
-        self.harness = Harness(
-            Path(self.temporary.name), site=self.site, qlik_timings=replace(SHORT_QLIK, blind_retry=0.01)
-        )
-        self.tasks = [self.site.add(name, tags=("both",), app_id=APP) for name in ("Sales", "Stock")]
+        super().__init__(Server(), qlik_timings=replace(SHORT_QLIK, blind_retry=0.01))
+        for name in ("Sales", "Stock"):
+            self.site.add(name, tags=("both",), app_id=APP)
         #: The server's time at which each request was sent, by its id, and the tasks it asks for.
         self.sent: dict[str, tuple[datetime, list[str]]] = {}
         self.more: dict[str, dict[str, str]] = {}
-        self.held: dict[int, Message] = {}
-        self.kills = self.repeated = self.failures = 0
+        self.kills = self.repeated = 0
 
     @initialize(
         gives=st.sampled_from(["empty", "empty", "same", "second"]),
@@ -131,9 +119,7 @@ class Freshness(RuleBasedStateMachine):
         body |= {"tag": "both"} if which == "both" else {"taskName": which}
         tasks = self.tasks if which == "both" else [self.tasks[0 if which == "Sales" else 1]]
         self.sent[identity] = (self.now(), tasks)
-        message = self.harness.message(body, correlation=identity.encode())
-        self.held[message.packet_id] = message
-        self.harness.deliver(message)
+        self.publish(body, identity)
 
     @rule(wait=st.sampled_from(["started", "finished"]), data=st.data())
     def repetition(self, wait: str, data: st.DataObject) -> None:
@@ -145,106 +131,25 @@ class Freshness(RuleBasedStateMachine):
             name = {self.tasks[0]: "Sales", self.tasks[1]: "Stock"}[tasks[0]]
             body |= {"tag": "both"} if len(tasks) == 2 else {"taskName": name}
             self.repeated += 1
-            message = self.harness.message(body, correlation=f"{identity} again {self.repeated}".encode())
-            self.held[message.packet_id] = message
-            self.harness.deliver(message)
+            self.publish(body, f"{identity} again {self.repeated}")
 
-    @rule(seconds=st.sampled_from([0.001, 0.3, 0.9, 1.1, 4.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.site.clock = self.now() + timedelta(seconds=seconds)
-
-    @rule(task=st.integers(0, 1), status=st.sampled_from([7, 7, 8, 6]))
-    def execution_ends(self, task: int, status: int) -> None:
-        self.site.end_one(self.tasks[task], status)
-
-    @rule(task=st.integers(0, 1))
-    def somebody_starts(self, task: int) -> None:
-        if self.site.running(self.tasks[task]) is None:
-            self.site.begin(self.tasks[task])
-
-    @rule(task=st.integers(0, 1))
-    def somebody_is_faster(self, task: int) -> None:
-        """An execution ends and another begins between two polls."""
-        self.site.end_one(self.tasks[task])
-        self.somebody_starts(task)
-
-    @rule(fault=st.sampled_from([cut_after_effect, cut_before_effect, killed_after_effect]))
-    def next_start(self, fault: Any) -> None:
-        self.site.script.append(fault)
+    def end(self, task_id: str, status: int = 7) -> None:
+        self.site.end_one(task_id, status)
 
     @rule()
-    def kill(self) -> None:
+    def crash(self) -> None:
         self.kills += 1
-        self.taken_back()
-        self.harness.restart()
-        for packet_id, message in self.held.items():
-            self.harness.send(
-                json.loads(message.payload), packet_id=packet_id, dup=True, correlation=message.correlation
-            )
-
-    @rule(where=st.sampled_from(["before", "after"]))
-    def journal_fails(self, where: str) -> None:
-        if not self.harness.journal.faults:
-            self.failures += 1
-            self.harness.journal.fail(where)
-
-    @rule()
-    def confirm(self) -> None:
-        self.harness.broker.confirm()
-
-    @rule(part=st.sampled_from(["turn", "find", "post", "snapshot", "follow", "step", "step", "step"]))
-    def move(self, part: str) -> None:
-        try:
-            getattr(self.harness, part)()
-        except KeyboardInterrupt:
-            self.kill()
-
-    def taken_back(self) -> None:
-        for packet_id, generation in self.harness.broker.acknowledged:
-            if generation == self.harness.generation:
-                self.held.pop(packet_id, None)
-        self.harness.broker.acknowledged.clear()
+        super().crash()
 
     # ---- when everything is well again
 
-    def teardown(self) -> None:
-        try:
-            if self.harness.generation:
-                self.all_is_well()
-        finally:
-            if self.harness.generation:
-                self.harness.crash()
-            self.temporary.cleanup()
-
     def all_is_well(self) -> None:
-        harness = self.harness
-        self.site.script.clear()
-        harness.journal.faults.clear()
-        for _ in range(3000):
-            harness.step()
-            harness.broker.confirm()
-            self.site.pass_time(0.7)
-            for task_id in self.tasks:
-                self.site.end_one(task_id)
-            if self.nothing_is_open():
-                break
-        assert self.nothing_is_open(), self.what_is_open()
+        self.settle(lambda: not self.what_is_open(), 0.7)
         self.check_served()
         self.check_younger()
         self.check_number()
         self.check_events()
         self.check_replies()
-
-    def what_is_open(self) -> list[Any]:
-        going_on = {"planned", "waiting", "running"}
-        starts = [row for row in self.harness.rows(tables.starts) if row["state"] in going_on]
-        deliveries = [row for row in self.harness.rows(tables.deliveries) if row["answered_at"] is None]
-        return [*self.harness.open_rows(), *starts, *deliveries]
-
-    def nothing_is_open(self) -> bool:
-        if self.harness.open_rows() or self.harness.rows(tables.outbox):
-            return False
-        return not self.what_is_open()
 
     def request_ids(self) -> dict[int, str]:
         return {row["id"]: row["request_id"] for row in self.harness.rows(tables.requests)}
@@ -282,11 +187,12 @@ class Freshness(RuleBasedStateMachine):
             assert len(ours) <= len(asked), "more executions than requests"
 
     def check_events(self) -> None:
-        published: dict[int, set[bytes]] = defaultdict(set)
-        count: Counter[int] = Counter()
+        published: dict[str, set[bytes]] = defaultdict(set)
+        count: Counter[str] = Counter()
         for one in self.harness.broker.events:
-            published[one.id].add(one.payload)
-            count[one.id] += 1
+            key = json.loads(one.payload)["eventId"]
+            published[key].add(one.payload)
+            count[key] += 1
         events = [json.loads(payload) for payloads in published.values() for payload in payloads]
         assert all(len(payloads) == 1 for payloads in published.values()), "with another content"
         assert max(Counter(event["eventId"] for event in events).values(), default=1) == 1, "published twice"

@@ -242,6 +242,20 @@ def test_more_namespaces_and_keys_than_allowed_are_refused(harness: Harness) -> 
     assert (reply["code"], "no room for the namespace" in reply["details"]) == ("invalid_request", True)
 
 
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_change_is_on_disk_before_its_caller_is_told(harness: Harness, where: str) -> None:
+    seen: list[dict[str, str]] = []
+    harness.turn()
+    harness.pipeline.emit(
+        ParameterChange(
+            "sales", "a", "1", 0, lambda _outcome: seen.append(stored(harness)), given_up=lambda: False
+        )
+    )
+    harness.journal.fail(where)
+    harness.until(lambda: seen)
+    assert seen == [{"a": "1"}]
+
+
 def test_a_caller_who_gave_up_changes_nothing(harness: Harness) -> None:
     harness.pipeline.emit(ParameterChange("sales", "a", "1", 0, lambda _outcome: None, given_up=lambda: True))
     harness.turn()

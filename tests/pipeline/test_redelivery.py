@@ -200,6 +200,19 @@ def test_in_a_new_session_none_is_recognised(slow: Harness) -> None:
     assert {copies(slow)[message.packet_id] for message in messages} == {2}
 
 
+def test_a_session_that_began_with_a_turn_that_failed_is_that_of_its_messages_after_a_kill(
+    slow: Harness,
+) -> None:
+    slow.turn()
+    slow.connect(present=False)
+    slow.journal.fail("before")
+    slow.turn()
+    [message] = send(slow, 1)
+    slow.restart()
+    deliver_again(slow, [message])
+    assert copies(slow)[message.packet_id] == 1
+
+
 def test_a_turn_that_is_repeated_loses_no_message_that_may_come_again(slow: Harness) -> None:
     messages = send(slow, 5)
     slow.journal.fail("after")

@@ -273,6 +273,20 @@ def test_a_request_refused_for_an_outage_can_be_sent_again(make_harness: MakeHar
     assert harness.site.posts == [task]
 
 
+def test_one_that_is_sent_again_in_the_turn_of_that_refusal_is_carried_out(make_harness: MakeHarness) -> None:
+    # That looks for what is too late although requests arrive.
+    timings = replace(SHORT_LOOP, latest_tidy_seconds=SHORT_LOOP.tidy_seconds)
+    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.05)), timings=timings)
+    body = {"requestId": "a", "taskId": harness.site.add("Sales")}
+    harness.send(body)
+    harness.turn()
+    over = time.monotonic() + 0.05
+    until(lambda: time.monotonic() > over)
+    harness.send(body)
+    first, second = harness.replied(2)
+    assert (first["code"], second["totalTasksStarted"]) == ("qrs_unavailable", 1)
+
+
 def test_an_expired_request_uses_its_id_up(harness: Harness) -> None:
     harness.site.add("Sales")
     body = {"requestId": "a", "taskName": "Sales", "expiresAt": "2020-01-01T00:00:00Z"}
@@ -411,6 +425,18 @@ def test_held_messages_of_an_ended_connection_are_left_to_the_broker(make_harnes
     harness.turn()
     assert len(harness.rows(tables.deliveries)) == 2
     assert harness.broker.acknowledged[-1] == (2, 2)
+
+
+def test_a_held_message_survives_a_broker_that_has_lost_its_session(make_harness: MakeHarness) -> None:
+    harness = make_harness(Settings(start_task=StartTask(max_open_requests=1)))
+    harness.site.down = True
+    harness.send({"tag": "t"})
+    harness.send({"tag": "u"})
+    harness.turn()
+    harness.connect(present=False)
+    harness.site.down = False
+    harness.replied(2)
+    assert len(harness.rows(tables.deliveries)) == 2
 
 
 def test_a_held_call_survives_a_change_of_the_brokers_session(make_harness: MakeHarness) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
-from butler_mqtt.domain.completions import Reconfigured, RuleFilterAnswered
+import pytest
+
+from butler_mqtt.domain.completions import Posted, Reconfigured, RuleFilterAnswered
+from butler_mqtt.domain.model import Arrival
 from butler_mqtt.http.metrics import Metrics
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask, Webhook
@@ -72,6 +75,16 @@ def test_a_message_is_acknowledged_by_no_turn_that_fails(make_rules: MakeRules) 
     harness.journal.fail("before")
     harness.until(lambda: len(harness.rows(tables.requests)) == 1)
     assert harness.rule_broker.acknowledged == [(7, harness.generation)]
+
+
+def test_a_message_that_is_refused_for_a_fault_is_acknowledged_on_its_own_connection(
+    make_rules: MakeRules,
+) -> None:
+    harness = make_rules()
+    message = harness.message("broken", 7)
+    harness.pipeline.turns.act([Arrival("rule", message.payload, 0, message)])
+    assert harness.rule_broker.acknowledged == [(7, message.generation)]
+    assert harness.broker.acknowledged == []
 
 
 def test_each_rule_that_matches_makes_a_request(make_rules: MakeRules) -> None:
@@ -188,6 +201,20 @@ def test_a_message_waits_for_room(make_rules: MakeRules) -> None:
     assert harness.rule_broker.acknowledged == [(1, harness.generation), (2, harness.generation)]
 
 
+def test_a_message_that_comes_while_the_daemon_ends_is_left_to_the_next_process(
+    make_rules: MakeRules,
+) -> None:
+    harness = make_rules()
+    harness.pipeline.drain(0.0)
+    message = harness.published("erp/orders", "closed", 7)
+    harness.turn()
+    assert (harness.rule_broker.acknowledged, harness.rows(tables.requests)) == ([], [])
+    harness.restart()
+    harness.bring_again(message)
+    harness.replied()
+    assert harness.counts() == {"started": 1}
+
+
 def test_requests_of_the_same_turn_go_first(make_rules: MakeRules) -> None:
     harness = make_rules()
     harness.published("erp/orders", "closed")
@@ -205,6 +232,22 @@ def test_a_flood_is_judged_little_by_little_while_requests_arrive(make_rules: Ma
     assert len(harness.rows(tables.requests)) == 1
     assert 0 < len(harness.rule_broker.acknowledged) < 200
     harness.until(lambda: len(harness.rule_broker.acknowledged) == 450)
+
+
+def test_outcomes_for_requests_of_doors_hold_a_flood_back_and_those_of_its_own_do_not(
+    make_rules: MakeRules,
+) -> None:
+    harness = make_rules()
+    other = harness.site.add("Other")
+    harness.published("erp/orders", "closed")
+    harness.send({"taskId": other})
+    harness.until(lambda: len(harness.rows(tables.runs)) == 2)
+    runs = {row["task_id"]: Posted(row["id"], None) for row in harness.rows(tables.runs)}
+    serve_doors = harness.pipeline.dispatcher.runs.serve_doors
+    assert not serve_doors([runs[TASK]])
+    assert serve_doors([runs[TASK], runs[other]])
+    harness.replied(2)
+    assert not serve_doors([runs[other]])  # it is over
 
 
 # ---- filters
@@ -291,3 +334,24 @@ def test_an_unknown_webhook_matches_nothing(make_rules: MakeRules) -> None:
     answers = harness.webhook("gone", "closed")
     harness.until(lambda: answers)
     assert answers == [{"matched": False}]
+
+
+def test_the_log_says_once_what_is_wrong_with_a_condition(
+    make_rules: MakeRules, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = make_rules(rule(when="payload.total >= 5", payload="json"))
+    harness.published("erp/orders", {"total": "7"})
+    harness.until(lambda: harness.counts() == {"error": 1})
+    [line] = [one.getMessage() for one in caplog.records if vars(one).get("action") == "rule_error"]
+    assert line == (
+        "rule orders: when: payload.total >= 5: a text >= a number is not possible; write int(…) or "
+        "double(…) around the text; the message does not match (try one with butler-mqtt rules test)"
+    )
+
+
+def test_a_call_of_a_webhook_that_was_given_up_is_not_judged(make_rules: MakeRules) -> None:
+    harness = make_rules(rule(webhook=Webhook()))
+    harness.webhook("orders", "closed", given_up=lambda: True)
+    answers = harness.webhook("orders", "closed")
+    harness.until(lambda: answers)
+    assert harness.counts() == {"started": 1}

@@ -517,3 +517,24 @@ def test_our_own_user_is_preferred_when_an_execution_is_adopted(harness: Harness
     entry = only(ask(harness), "tasksStarted")
     ours = [one.id for one in harness.site.history[task_id] if one.user == OUR_USER]
     assert [entry["executionId"]] == ours
+
+
+def test_while_the_server_takes_no_start_one_at_a_time_tries(make_harness: MakeHarness) -> None:
+    harness = make_harness(Settings(start_task=StartTask(max_concurrent_starts=4)))
+    tried: list[Task] = []
+    harness.site.on_start = tried.append
+    for number in range(9):
+        harness.send({"taskId": harness.site.add(f"Task {number}")})
+    harness.turn()
+    harness.find()
+    harness.site.down = True
+    harness.turn()
+    harness.post()
+    assert len(tried) > 1
+    tried.clear()
+    while not tried:
+        harness.turn()
+        harness.post()
+    assert len(tried) == 1
+    harness.site.down = False
+    assert len(harness.replied(9)) == 9

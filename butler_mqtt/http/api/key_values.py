@@ -26,7 +26,7 @@ from butler_mqtt.errors import JournalError, RequestError
 from butler_mqtt.http.api.pending_response import PendingResponse
 from butler_mqtt.http.api.start_call import read_body
 from butler_mqtt.http.backend import Backend, KeyValueBackend
-from butler_mqtt.http.error_responses import HttpRefusal
+from butler_mqtt.http.error_responses import HttpRefusal, butlers_error
 
 #: Seconds within which a change must be on disk; a commit takes milliseconds.
 STORE_SECONDS = 10.0
@@ -35,7 +35,6 @@ MAX_TTL_MS = 3_153_600_000_000
 
 #: What JavaScript reads as a number; Python's own reading takes more, such as `1_000`.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_REASONS = {400: "Bad Request", 415: "Unsupported Media Type"}
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -248,8 +247,7 @@ def _response(content: object, status: int = 200) -> Response:
 
 
 def _refusal(error: KeyValueError) -> Response:
-    content = {"statusCode": error.status, "error": _REASONS[error.status], "message": str(error)}
-    return _response(content, error.status)
+    return _response(butlers_error(error.status, str(error)), error.status)
 
 
 def _no_namespace(namespace: str) -> KeyValueError:

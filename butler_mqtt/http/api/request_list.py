@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from butler_mqtt.contract.timestamps import FILTER_TIMES, filter_time
 from butler_mqtt.errors import JournalError
-from butler_mqtt.http.api.list_parameters import ListParameters
+from butler_mqtt.http.api.query_parameters import QueryParameters
 from butler_mqtt.http.backend import Backend, ListQuery
 from butler_mqtt.http.error_responses import HttpRefusal, json_response
 
@@ -55,7 +55,7 @@ class RequestList:
 
 def read_query(given: QueryParams) -> ListQuery:
     """Read the filters of a list; raises HttpRefusal `invalid_request`, naming the fault."""
-    parameters = ListParameters(given, _NAMES)
+    parameters = QueryParameters(given, _NAMES)
     return ListQuery(
         state=parameters.one_of("state", STATES),
         task=parameters.text("task"),

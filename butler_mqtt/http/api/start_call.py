@@ -46,11 +46,13 @@ def idempotency_key(request: Request) -> str | None:
     Return the id in the header `Idempotency-Key`, without the quotes of a structured field.
 
     Raises:
-        HttpRefusal: `invalid_request`: it is no request id.
+        HttpRefusal: `invalid_request`: it is no request id, or there are different ones.
     """
-    value = request.headers.get("idempotency-key")
-    if value is None:
+    values = request.headers.getlist("idempotency-key")
+    if not values:
         return None
+    # Joined as a proxy may do it: which of them counts would be anybody's guess.
+    value = ", ".join(dict.fromkeys(values))
     key = value.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]

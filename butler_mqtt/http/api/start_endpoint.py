@@ -91,7 +91,7 @@ class StartEndpoint:
 
         async def read(request: Request, key: str | None, max_body_bytes: int) -> StartCall:
             call = await webhook_call.read(request, self._backend.webhook, key, max_body_bytes)
-            if not webhook_call.is_signed(self._backend.webhook, request.scope["path"]):
+            if not request.scope["state"]["signed"]:
                 caller = self._backend.caller(request.scope["state"])
                 refusal = self._backend.senders().forbids_webhook(caller, request.path_params["rule"])
                 if refusal is not None:

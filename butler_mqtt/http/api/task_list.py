@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from butler_mqtt.contract import schema_errors
 from butler_mqtt.errors import JournalError
-from butler_mqtt.http.api.list_parameters import ListParameters, invalid
+from butler_mqtt.http.api.query_parameters import QueryParameters, invalid
 from butler_mqtt.http.backend import Backend, TaskQuery
 from butler_mqtt.http.error_responses import HttpRefusal, json_response
 
@@ -29,7 +29,7 @@ class TaskList:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one call; raises RequestError `invalid_request` for a parameter that is none."""
-        parameters = ListParameters(request.query_params, _NAMES)
+        parameters = QueryParameters(request.query_params, _NAMES)
         query = TaskQuery(
             parameters.limit(),
             parameters.text("tag"),

@@ -49,7 +49,7 @@ async def read(request: Request, webhooks: Webhooks, key: str | None, max_body_b
         raise HttpRefusal("not_found", "Not found", details)
     start_call.refuse_encoding(request)
     body = await start_call.read_body(request, max_body_bytes)
-    if webhook.secret is not None:
+    if webhook.secret is not None or request.scope["state"]["signed"]:
         _check_signature(request, rule, webhook, body)
     hidden = {*_HIDDEN, webhook.signature_header.lower()}
     names = dict.fromkeys(name for name in request.headers if name not in hidden)

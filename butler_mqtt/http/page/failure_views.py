@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from butler_mqtt.http.api.list_parameters import ListParameters
+from butler_mqtt.http.api.query_parameters import QueryParameters
 from butler_mqtt.http.api.request_list import read_query, written_place
 from butler_mqtt.http.page.page_backend import PageBackend
 from butler_mqtt.http.page.view import PageView, ViewCall
@@ -19,7 +19,7 @@ def views(backend: PageBackend) -> list[PageView]:
     """Return the view."""
 
     def read(call: ViewCall) -> dict[str, Any]:
-        ListParameters(call.query, ("after",))
+        QueryParameters(call.query, ("after",))
         found = backend.failures(_LIMIT, read_query(call.query).before)
         page = found[:_LIMIT]
         return {

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from butler_mqtt.clock import now_ms, to_ms
-from butler_mqtt.http.guard import known_token
+from butler_mqtt.http.guard import has_expired, known_token
 from butler_mqtt.settings import Token
 
 #: The longest session, in milliseconds.
@@ -121,8 +121,7 @@ class PageSessions:
             self._write()
 
     def _may_sign_in(self, token: Token, now: int) -> bool:
-        ends_at = to_ms(token.expires_at)
-        return token.role in ROLES and (ends_at is None or ends_at > now)
+        return token.role in ROLES and not has_expired(token, now)
 
     def _read(self) -> dict[str, _Kept]:
         try:

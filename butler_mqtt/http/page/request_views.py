@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 
 from butler_mqtt.contract import schema_errors
-from butler_mqtt.http.api.list_parameters import LIMIT
+from butler_mqtt.http.api.query_parameters import LIMIT
 from butler_mqtt.http.api.request_list import STATES, read_query, written_place
 from butler_mqtt.http.error_responses import HttpRefusal
 from butler_mqtt.http.page.page_backend import PageBackend

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from starlette.datastructures import QueryParams
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.http.api.list_parameters import ListParameters, invalid
+from butler_mqtt.http.api.query_parameters import QueryParameters, invalid
 from butler_mqtt.http.backend import TaskQuery
 from butler_mqtt.http.page.page_backend import PageBackend
 from butler_mqtt.http.page.view import PageView, ViewCall
@@ -22,7 +22,7 @@ def views(backend: PageBackend) -> list[PageView]:
 
     def read(call: ViewCall) -> dict[str, Any]:
         given = {name: value.strip() for name, value in call.query.items() if value.strip()}
-        parameters = ListParameters(QueryParams(given), _NAMES)
+        parameters = QueryParameters(QueryParams(given), _NAMES)
         query = TaskQuery(parameters.limit(), parameters.text("tag"), parameters.text("after"))
         found = backend.tasks(query)
         if found is None:

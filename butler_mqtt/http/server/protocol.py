@@ -71,6 +71,7 @@ class Protocol(HttpToolsProtocol):
         #: Nothing more is read: the last pending response ends the connection.
         self._ending = False
         self._header_bytes = 0
+        self._trailer_bytes = 0
         self._body_bytes = 0
         #: Bytes since the last end of a request, a head, a piece of a body or the size of a chunk.
         #: While a head is read, that is all of it; after the last chunk, all trailers.
@@ -175,7 +176,7 @@ class Protocol(HttpToolsProtocol):
         """Begin a request."""
         super().on_message_begin()
         self._part = _Part.HEAD
-        self._header_bytes = self._body_bytes = 0
+        self._header_bytes = self._trailer_bytes = self._body_bytes = 0
         if self._client_name is not None:
             self.scope["extensions"] = {"tls": {"client_cert_name": self._client_name}}
         self._expect(self._limits.head_seconds)
@@ -187,9 +188,12 @@ class Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header; a trailer is not for the application."""
+        size = len(name) + len(value) + 4
         if self._part is _Part.HEAD:
-            self._header_bytes += len(name) + len(value) + 4
+            self._header_bytes += size
             super().on_header(name, value)
+        else:
+            self._trailer_bytes += size
 
     def on_headers_complete(self) -> None:
         """Pass the request to the application, unless its head is too long."""
@@ -218,6 +222,8 @@ class Protocol(HttpToolsProtocol):
         """Stop waiting for the body."""
         if self.parser.should_upgrade():
             return
+        if self._header_bytes + self._trailer_bytes > self._limits.head_bytes:
+            self._refuse_head()  # they came together with the end, before their bytes could be counted
         self._part = _Part.NONE
         self._unfinished_bytes = 0
         self._expect(None)

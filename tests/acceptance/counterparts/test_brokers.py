@@ -69,8 +69,9 @@ def test_a_request_is_answered_and_starts_once(daemon: Daemon, sender: Sender, q
 
 def test_an_event_follows_each_end(daemon: Daemon, sender: Sender, qlik: Qlik) -> None:
     task = qlik.task()
-    sender.ask({"taskId": task, "wait": "finished"})
-    sender.wait(lambda got: got.topic.endswith(f"/event/{task}") and got.json["event"] == "succeeded")
+    answered = sender.ask({"taskId": task, "wait": "finished"})
+    event = sender.wait(lambda got: got.topic.endswith(f"/event/{task}") and got.json["event"] == "succeeded")
+    assert event.json["requestIds"] == [answered["requestId"]]
 
 
 def test_requests_published_while_the_daemon_is_killed_are_carried_out_later(

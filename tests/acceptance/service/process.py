@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests import programs
 from tests.brokers import Mosquitto, until
 from tests.integration.simulator.running import Running
-from tests.programs import Program
 
 
 class Manager:
@@ -65,7 +65,7 @@ class Service:
     def __init__(self, command: list[str], folder: Path, environ: Mapping[str, str]) -> None:
         self.log_file = folder / "service.log"
         with self.log_file.open("ab") as log:
-            self.process = Program(
+            self.process = programs.start(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **environ}
             )
 

@@ -91,6 +91,7 @@ def test_a_broker_that_comes_later_makes_it_ready(systemd: Manager, tmp_path: Pa
     late = Mosquitto(tmp_path / "broker")
     with service(write_config(tmp_path, port=late.port), systemd.environ):
         systemd.waits_for_status(lambda status: status.startswith("connecting"))
+        assert "READY=1" not in systemd.notified()
         with late:
             systemd.waits_for("READY=1", seconds=30)
 

@@ -73,6 +73,9 @@ class Pipeline:
     def _task_list(self, query: TaskQuery) -> list[tuple[str, Mapping[str, object]]] | None:
         return self.tasks(query)
 
+    def _webhook(self, name: str) -> Webhook | None:
+        return self.webhooks.get(name)
+
     def core(self) -> Backend:
         """Return the callables the door is made with."""
         return Backend(
@@ -85,7 +88,7 @@ class Pipeline:
             exposition=lambda: b"up 1\n",
             listing=self._list,
             tasks=self._task_list,
-            webhook=self.webhooks.get,
+            webhook=self._webhook,
             senders=lambda: self.senders,
         )
 

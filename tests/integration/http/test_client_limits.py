@@ -104,7 +104,11 @@ def test_a_client_that_does_not_read_is_cut_off() -> None:
         connection.connect(("127.0.0.1", one.port))
         connection.settimeout(10)
         connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
+        # Else nothing may have been accepted yet, and nothing is given up.
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
         until(lambda: not one.listener.connections, what="the connection is given up")
+        with pytest.raises(ConnectionError):
+            connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300)
 
 
 def test_connections_beyond_the_limit_are_closed_and_the_others_work_on() -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
+from butler_mqtt import clock
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.settings import RestSettings, Token
 from tests.integration.http.rest_listener import Door, door
@@ -125,6 +126,12 @@ def test_a_caller_beyond_its_rate_gets_429_and_when_to_come_back() -> None:
         assert requests.post(one.start, json={"tag": "x"}, headers=other, timeout=10).status_code == 200
 
 
+def test_who_guesses_tokens_is_slowed_down_and_callers_with_a_token_are_not() -> None:
+    with door(GUARDED, limit=RateLimit(rate=0.001, burst=2)) as one:
+        assert [status(one, f"guess-{number}") for number in range(3)] == [401, 401, 429]
+        assert status(one, "secret-1") == 200
+
+
 def test_a_token_that_has_expired_is_unauthorized_and_one_that_will_is_not() -> None:
     over = replace(KNOWN[0], expires_at=datetime.now(UTC) - timedelta(seconds=1))
     ahead = replace(KNOWN[1], expires_at=datetime.now(UTC) + timedelta(hours=1), role="operator")
@@ -139,6 +146,17 @@ def test_a_token_that_has_expired_is_unauthorized_and_one_that_will_is_not() -> 
         assert (answer.status_code, answer.json()["details"]) == (401, "the token has expired")
         assert ask("secret-2").status_code == 200
         assert [(one.principal, one.role) for one in one.pipeline.arrivals] == [("gateway", "operator")]
+
+
+def test_a_machine_s_clock_that_is_set_back_makes_no_token_good_again() -> None:
+    ends_at = datetime.now(UTC) + timedelta(hours=1)
+    ahead = timedelta(hours=2)
+    clock.STEADY.restart(lambda: round((datetime.now(UTC) + ahead).timestamp() * 1000))
+    with door(replace(GUARDED, tokens=(replace(KNOWN[0], expires_at=ends_at),))) as one:
+        ahead = timedelta(0)
+        headers = {"Authorization": "Bearer secret-1"}
+        answer = requests.post(one.start, json={}, headers=headers, timeout=10)
+        assert (answer.status_code, answer.json()["details"]) == (401, "the token has expired")
 
 
 def test_a_request_of_too_many_says_when_the_next_is_taken() -> None:

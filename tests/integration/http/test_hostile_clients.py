@@ -61,6 +61,18 @@ def test_trailers_and_head_together_have_one_limit(kind: str) -> None:
         assert ended.status in {431, 404}  # 404: the monitoring listener does not wait for the body
 
 
+@pytest.mark.parametrize(("beyond", "status"), [(0, 200), (1, 431)])
+def test_trailers_that_come_at_once_count_to_the_byte(beyond: int, status: int) -> None:
+    # Counted are the target, and each header and trailer with its colon, blank and line end.
+    head = b"POST /v4/reloadtask/start HTTP/1.1\r\n" + b"Host: localhost\r\nConnection: close\r\n" + CHUNKED
+    counted = len(head) - len(b"POST  HTTP/1.1\r\n") - len(b"\r\n")
+    trailer = b"x: " + b"y" * (16 * 1024 - counted - len(b"x: \r\n") + beyond) + b"\r\n"
+    with door() as one:
+        ended = one.hostile.send(head + LAST_CHUNK + trailer + b"\r\n")
+        assert ended.status == status
+        assert len(one.pipeline.arrivals) == (status == 200)
+
+
 def test_a_request_whose_trailers_are_too_long_is_not_carried_out() -> None:
     with door() as one:
         ended = one.hostile.send(START + CHUNKED + LAST_CHUNK + LINE * 20 + b"\r\n")
@@ -127,6 +139,9 @@ def test_a_client_that_does_not_read_the_answers_is_cut_off(kind: str) -> None:
     with BOTH[kind](limits=QUICK) as one, one.hostile.connect(receive_buffer=2048) as connection:
         connection.setblocking(False)
         until(lambda: _is_full(connection, (METRICS + b"\r\n") * 1000))
+        connection.setblocking(True)
+        # Else nothing may have been accepted yet, and nothing is given up.
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
         until(lambda: not one.listener.connections, seconds=20, what="the connection is given up")
 
 
@@ -142,6 +157,8 @@ def test_an_answer_that_is_left_unread_when_its_connection_was_closed_is_given_u
     with door(limits=QUICK) as one, one.hostile.connect(receive_buffer=2048) as connection:
         wanted = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n"
         connection.sendall((wanted + b"\r\n") * 400 + wanted + b"Connection: close\r\n\r\n")
+        # Else nothing may have been accepted yet, and nothing is given up.
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
         until(lambda: not one.listener.connections, seconds=20, what="the connection is given up")
 
 

@@ -1,4 +1,4 @@
-"""The schemas and the AsyncAPI document over HTTP: their references lead to what is served."""
+"""The schemas and the AsyncAPI document over HTTP: references, and hints of a 404, lead to what is served."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.docs.test_interface import references
-from tests.integration.http.rest_listener import door
+from tests.integration.http.rest_listener import door, monitoring_door
 
 
 def test_every_reference_of_the_served_document_leads_to_a_served_schema() -> None:
@@ -29,3 +29,12 @@ def test_another_name_is_404_and_says_which_there_are() -> None:
         answer = requests.get(f"{served.url}/schemas/config.schema.json", timeout=10)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert answer.json()["details"].endswith("request, reply, event")
+
+
+def test_a_path_that_is_not_there_names_those_of_its_listener() -> None:
+    with door() as rest, monitoring_door() as alone:
+        answers = [requests.get(f"{one.url}/nothing", timeout=10).json() for one in (rest, alone)]
+    assert [one["details"] for one in answers] == [
+        "there is nothing at '/nothing'; /docs lists all paths",
+        "there is nothing at '/nothing'; here are /healthz, /readyz, /metrics",
+    ]

@@ -212,6 +212,30 @@ def test_the_store_asks_for_tokens_as_starts_do(build: Build) -> None:
     assert closed.post({"key": "a", "value": "1"}, "/v4/keyvalues/n").status_code == 201
 
 
+def test_what_any_path_may_refuse_is_refused_in_butlers_form_here(build: Build) -> None:
+    digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    tokens = [{"name": "wall-display", "sha256": digest, "role": "reader"}]
+    daemon = build({"auth": {"tokens": tokens}, "maxBodyBytes": 100}, keyValueStore={"enable": True}).start()
+    no_token = daemon.call("GET", "/v4/keylist/n")
+    daemon.session.headers["Authorization"] = "Bearer test"
+    refused = [
+        no_token,
+        daemon.post({"key": "a", "value": "1"}, "/v4/keyvalues/n"),
+        daemon.call("GET", "/v4/keyvalues/n/a/b"),
+        daemon.call("PUT", "/v4/keyvaluesnamespaces"),
+        daemon.call("GET", "/v4/keyvaluesnamespaces", data="x" * 101),
+    ]
+    assert [list(one.json().values())[:3] for one in refused] == [
+        [401, "unauthorized", "Unauthorized"],
+        [403, "forbidden", "Forbidden"],
+        [404, "not_found", "Not Found"],
+        [405, "method_not_allowed", "Method Not Allowed"],
+        [413, "too_large", "Payload Too Large"],
+    ]
+    assert {tuple(one.json()) for one in refused} == {("statusCode", "code", "error", "message")}
+    assert [one.status_code for one in refused] == [one.json()["statusCode"] for one in refused]
+
+
 @pytest.mark.parametrize(
     "sections",
     [{}, {"keyValueStore": {"enable": True}, "restServerEndpointsEnable": {"keyValueStore": False}}],

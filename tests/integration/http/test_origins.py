@@ -93,6 +93,15 @@ def test_what_a_page_of_another_site_asks_is_refused(kind: str, method: str, ori
         assert one.pipeline.arrivals == []
 
 
+def test_one_foreign_site_among_two_is_refused() -> None:
+    with door() as one:
+        ended = one.hostile.send(
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n",
+            b"Origin: http://evil.example\r\nConnection: close\r\n\r\n",
+        )
+        assert ended.status == 403
+
+
 def test_our_own_page_may_ask() -> None:
     with door() as one:
         assert requests.post(one.start, json={"tag": "x"}, headers={"Origin": one.url}, timeout=10).ok
@@ -106,6 +115,12 @@ def test_a_bearer_token_does_for_every_name_and_site() -> None:
     }
     with door(GUARDED) as one:
         assert requests.post(one.start, json={"tag": "x"}, headers=headers, timeout=10).ok
+
+
+def test_where_no_token_is_asked_for_one_does_for_no_other_site() -> None:
+    headers = {"Origin": "https://portal.example.com", "Authorization": "Bearer anything"}
+    with door() as one:
+        assert requests.post(one.start, json={"tag": "x"}, headers=headers, timeout=10).status_code == 403
 
 
 def test_where_tokens_are_asked_for_every_name_is_served_and_no_other_site() -> None:

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from butler_mqtt.errors import JournalError
-from butler_mqtt.http.api.list_parameters import LIMIT
+from butler_mqtt.http.api.query_parameters import LIMIT
 from butler_mqtt.http.backend import ListQuery
 from tests.integration.http.daemon_with_listeners import NOBODY, ListeningDaemon
 from tests.integration.http.rest_listener import door

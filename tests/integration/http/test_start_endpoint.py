@@ -12,6 +12,7 @@ import requests
 from butler_mqtt.errors import JournalError
 from butler_mqtt.settings import RestSettings
 from tests.brokers import until
+from tests.integration.http.hostile_client import START
 from tests.integration.http.rest_listener import door
 
 TASK = "a8b4c123-def4-5678-9abc-def012345678"
@@ -82,6 +83,15 @@ def test_an_idempotency_key_that_cannot_be_an_id_is_refused(header: str | bytes)
         answer = requests.post(one.start, json={"tag": "x"}, headers={"Idempotency-Key": header}, timeout=10)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
         assert one.pipeline.arrivals == []
+
+
+@pytest.mark.parametrize(("second", "status"), [(b"a", 200), (b"b", 400)], ids=["equal", "different"])
+def test_a_second_idempotency_key_counts_only_where_it_is_the_same(second: bytes, status: int) -> None:
+    head = START + b"Connection: close\r\nIdempotency-Key: a\r\nIdempotency-Key: %b\r\n" % second
+    with door() as one:
+        ended = one.hostile.send(head + b'Content-Length: 14\r\n\r\n{"tag": "all"}')
+        assert ended.status == status
+        assert len(one.pipeline.arrivals) == (status == 200)
 
 
 def test_two_different_ids_in_header_and_body_are_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -91,6 +92,38 @@ def test_the_token_of_another_sender_than_the_rule_s_is_refused(guarded: Door) -
     assert call(guarded, "plain", {"Authorization": "Bearer secret-1"}).status_code == 200
     # Who signs needs no token, and so is nobody's.
     assert call(guarded, "github", {"X-Hub-Signature-256": SIGNATURE}).status_code == 200
+
+
+class ReloadedMeanwhile(dict[str, Webhook]):
+    """Webhooks of which each is another one from the second time, the third or so on that it is asked for."""
+
+    def __init__(self, before: Webhook, after: Webhook, change: int) -> None:
+        super().__init__(rule=before)
+        self._asked = itertools.count(1)
+        self._after, self._change = after, change
+
+    def get(self, name: str, _default: object = None, /) -> Webhook:
+        return self._after if next(self._asked) > self._change else self[name]
+
+
+@pytest.mark.parametrize("change", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("before", "after", "headers"),
+    [
+        (Webhook(), SIGNED["github"], {"Authorization": "Bearer secret-2"}),
+        (SIGNED["github"], Webhook(), {}),
+    ],
+    ids=["to be signed from now on", "with tokens from now on"],
+)
+def test_a_reload_during_a_call_lets_nobody_in(
+    before: Webhook, after: Webhook, headers: dict[str, str], change: int
+) -> None:
+    with door(GUARDED) as one:
+        erp, iot = Sender("erp", tokens=("erp",), rules=("rule",)), Sender("iot", tokens=("gateway",))
+        one.pipeline.senders = Senders(Settings(senders=(erp, iot)))
+        one.pipeline.webhooks = ReloadedMeanwhile(before, after, change)
+        assert call(one, "rule", headers).status_code in {401, 403}
+        assert one.pipeline.arrivals == []
 
 
 def test_a_rule_without_a_webhook_is_not_found(guarded: Door) -> None:

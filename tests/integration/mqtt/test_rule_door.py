@@ -136,6 +136,24 @@ def test_the_broker_keeps_messages_and_their_identifiers_while_the_daemon_is_dow
     assert keeper.sessions == [(1, True)]
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_more_than_the_limit_is_read_ahead_whatever_the_broker_sends(
+    broker: Mosquitto, version: str, qos: int
+) -> None:
+    # mosquitto 2.0 answers each PUBACK with as many messages as the limit allows at all.
+    mqtt = broker.settings(protocol_version=version, receive_maximum=10)
+    with rule_doorkeeper(mqtt) as keeper, plain_client(broker) as sender:
+        keeper.subscribe({1: "erp/#"})
+        for number in range(300):
+            sender.publish("erp/orders", str(number).encode(), qos=qos)
+        ahead: list[int] = []
+        for number in range(300):
+            assert keeper.take().payload == str(number).encode()
+            ahead.append(keeper.messages.qsize())
+    assert max(ahead) <= 10
+
+
 def test_a_filter_that_is_refused_is_named_and_the_others_work(tmp_path: Path) -> None:
     with (
         Mosquitto(tmp_path / "strict", refused_subscriptions=("secret/#",)) as broker,

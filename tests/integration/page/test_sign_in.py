@@ -112,7 +112,11 @@ def test_what_another_site_sends_is_refused(visitor: Visitor, headers: dict[str,
         assert "forbidden" in answer.text
 
 
-@pytest.mark.parametrize("path", ["/ui/start", "/ui/sign-out", "/ui/requests/x/cancel"])
+#: What only an operator's forms do.
+ACTIONS = ["/ui/start", *(f"/ui/requests/x/{action}" for action in ("cancel", "retry", "discard"))]
+
+
+@pytest.mark.parametrize("path", ["/ui/sign-out", *ACTIONS])
 def test_a_form_of_another_session_does_nothing(visitor: Visitor, path: str) -> None:
     visitor.sign_in("night-operator")
     fields = {"kind": "tag", "value": "x", "if_running": "queue", "step": "start", "request_id": "foreign"}
@@ -122,6 +126,16 @@ def test_a_form_of_another_session_does_nothing(visitor: Visitor, path: str) -> 
         assert "Form out of date" in answer.text
     assert visitor.get("/ui/").status_code == 200
     assert visitor.get("/ui/requests/foreign").status_code == 404
+
+
+@pytest.mark.parametrize("path", ACTIONS)
+def test_a_form_of_a_reader_does_nothing(visitor: Visitor, path: str) -> None:
+    visitor.sign_in("wall-display")
+    fields = {"kind": "tag", "value": "x", "if_running": "queue", "step": "start", "request_id": "reader"}
+    answer = visitor.post(path, {**fields, "csrf": visitor.csrf()})
+    assert answer.status_code == 403
+    assert "role reader" in answer.text
+    assert visitor.get("/ui/requests/reader").status_code == 404
 
 
 def test_a_form_that_is_sent_twice_has_its_effect_once(paged: ListeningDaemon, visitor: Visitor) -> None:

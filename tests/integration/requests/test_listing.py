@@ -27,11 +27,11 @@ from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES, Filters,
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.journal.write_batch import Value, WriteBatch
 from butler_mqtt.settings import Settings, StartTaskFilter
+from tests import programs
 from tests.integration.requests.conftest import MakeHarness, call, lines
 from tests.integration.requests.filling import RARE, TASKS
 from tests.pipeline.harness import Harness
 from tests.pipeline.site_double import guid
-from tests.programs import Program
 
 #: Everything is loaded before: the program itself may be where nobody can read.
 COUNT_AS_NOBODY = """
@@ -390,7 +390,7 @@ def test_following_shows_what_is_there_then_what_comes_and_changes_and_ends_well
     task = harness.site.add("Sales")
     harness.ask({"taskId": task, "requestId": "erp-1", "sender": "erp"})
     arguments = ["requests", "--follow", "--json", "--sender", "erp", "--journal", str(harness.path)]
-    process = Program(
+    process = programs.start(
         [sys.executable, "-m", "butler_mqtt", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     read: list[Any] = []

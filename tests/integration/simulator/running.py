@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import requests
 
+from tests import programs
 from tests.brokers import until
 from tests.programs import Program
 
@@ -63,7 +64,7 @@ class Running:
 def running(certs: Path, *arguments: str) -> Iterator[Running]:
     """Run a simulator with an admin port until the block ends."""
     command = [sys.executable, "-m", "butler_mqtt.simulator", "--port", "0", "--admin-port", "0"]
-    process = Program(
+    process = programs.start(
         [*command, "--certs", str(certs), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:

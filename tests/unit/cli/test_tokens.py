@@ -85,8 +85,8 @@ def test_the_list_shows_whose_each_token_is_and_when_it_ends(tmp_path: Path) -> 
     assert "ab" * 32 not in table
 
 
-def test_without_tokens_the_list_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_list_without_tokens_has_not_failed_and_says_how_to_make_one(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("Butler:\n  configQRS: {host: sense.test, useSSL: false}\n")
     done = call("list", "-c", str(tmp_path / "config.yaml"))
-    assert done.exit_code == 1
-    assert "butler-mqtt token add" in done.stderr
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "butler-mqtt token add" in done.stdout

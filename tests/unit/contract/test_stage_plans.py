@@ -82,6 +82,7 @@ def test_other_stages_make_another_request(other: tuple[dict[str, Any], ...]) ->
         ([{"tag": "a"}, {"name": "empty"}], "stages[1] names no task"),
         ([{"tag": "a"}] * 21, "stages has 21 entries, 20 are allowed"),
         (["extract"], "stages[0] must be an object"),
+        ([], "stages is empty"),
     ],
 )
 def test_a_fault_is_named_with_its_place(stages: list[Any], details: str) -> None:
@@ -97,6 +98,11 @@ def test_an_id_that_is_none_is_named_with_its_place() -> None:
 
 def test_twenty_stages_are_read() -> None:
     assert len(read(*[{"tag": f"t{number}"} for number in range(20)]).stages) == 20
+
+
+def test_no_stages_are_refused_beside_selectors_too() -> None:
+    error = refusal(tag="a")
+    assert (error.code, error.details) == ("invalid_request", "stages is empty")
 
 
 @pytest.mark.parametrize("beside", [{"tag": "b"}, {"match": {"tag": "all"}}], ids=["tag", "match"])

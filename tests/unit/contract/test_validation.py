@@ -420,7 +420,7 @@ def test_every_unbuilt_feature_of_a_request_is_named() -> None:
     [
         ({"stages": [{"tag": "a"}], "tag": "b"}, "'stages' excludes tag beside it"),
         ({"stages": [{"tag": "a"}, {"onFailure": "stop"}]}, "stages[1] names no task"),
-        ({"stages": []}, "the request names no task"),
+        ({"stages": []}, "stages is empty"),
         ({"stages": [{"tag": "a", "onFail": "stop"}]}, "stages[0]: unknown key 'onFail'"),
         ({"stages": [{"tag": 1}]}, "stages[0].tag must be a string or an array"),
         ({"cancel": "r1", "tag": "a"}, "'cancel' stands alone, not with tag"),

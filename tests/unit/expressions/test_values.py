@@ -70,13 +70,18 @@ def test_an_expression_has_the_value_that_cel_gives_it(expression: str, expected
     assert value(expression, payload) == expected
 
 
+A_NUMBER = "write int(…) or double(…) around the text"
+
+
 @pytest.mark.parametrize(
     ("expression", "reason"),
     [
         ("payload.other", "payload.other is not there"),
         ("payload.rows[2]", "payload.rows[2] is not there: payload.rows has 1 elements"),
         ("payload.status.other", "payload.status is a text and has no field 'other'"),
-        ("payload.status > 5", "payload.status > 5: a text > a number is not possible"),
+        ("payload.status > 5", f"payload.status > 5: a text > a number is not possible; {A_NUMBER}"),
+        ("1.5 <= payload.status", f"1.5 <= payload.status: a number <= a text is not possible; {A_NUMBER}"),
+        ("payload.status - 5", f"a text - a number is not possible; {A_NUMBER}"),
         ("payload.status + 5", "a text + a number is not possible; string(…) makes a text of a value"),
         ("payload.status && true", "payload.status is a text, neither true nor false"),
         ("1 / payload.zero", "division by zero"),

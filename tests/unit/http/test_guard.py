@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from starlette.responses import Response
 
-from butler_mqtt.http.guard import Guard, known_token
+from butler_mqtt.http.guard import Guard, has_expired, known_token
 from butler_mqtt.http.rate_limit import RateLimit
 from butler_mqtt.settings import RestSettings, RestTls, Token
 
@@ -36,3 +37,10 @@ def test_where_client_certificates_count_they_alone_get_in_without_tokens(
     guard = Guard(Response("open"), rest, RateLimit(), lambda _code: None)
     guard.reconfigured(replace(rest, tokens=()))
     assert "only client certificates get in" in caplog.text
+
+
+def test_a_token_is_over_from_its_last_moment_on() -> None:
+    one = replace(KNOWN[0], expires_at=datetime(2031, 1, 31, 8, tzinfo=UTC))
+    end = 1_927_612_800_000
+    assert [has_expired(one, now) for now in (end - 1, end)] == [False, True]
+    assert not has_expired(KNOWN[0], end)

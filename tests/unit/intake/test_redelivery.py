@@ -44,3 +44,21 @@ def test_what_is_proved_reaches_up_to_the_oldest_that_is_not() -> None:
     assert packets.read_up_to == 1
     packets.read([Packet(2, b"", 2)])
     assert packets.read_up_to == 3
+
+
+def test_a_proof_does_not_reach_what_has_used_its_packet_id_since() -> None:
+    """Having read a PUBACK a broker may send that packet id again before it answers the PINGREQ."""
+    packets = Packets(1, 0, (), (), 0)
+    before, since = packets.add(1, b"a"), packets.add(1, b"b")
+    packets.placed(before, 1)
+    packets.placed(since, 2)
+    packets.read([before])
+    assert packets.find(1, b"b") is since
+
+
+def test_an_acknowledgement_of_a_message_without_a_row_counts_too() -> None:
+    acknowledgements = Acknowledgements(1)
+    first, second = Packet(1, b"", 1), Packet(2, b"", 2)
+    for packet in (None, first, second):
+        acknowledgements.sent(packet)
+    assert acknowledgements.read(2) == [first]

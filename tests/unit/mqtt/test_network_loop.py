@@ -182,3 +182,42 @@ def test_what_the_broker_said_before_it_went_is_read_although_writing_fails(ends
         while not loop.turn(LONG):
             pass
     assert said == ["t"]
+
+
+def test_what_must_not_be_read_yet_is_left_to_the_system_and_what_is_queued_is_written() -> None:
+    client = Late(CallbackAPIVersion.VERSION2, "test", protocol=MQTTProtocolVersion.MQTTv311)
+    client.tls_set_context(SocketContext(LIMIT))
+    came: list[bytes] = []
+    most = [2]
+    client.on_message = lambda _client, _userdata, message: came.append(bytes(message.payload))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        NetworkLoop(client, may_read=lambda: len(came) < most[0]) as loop,
+    ):
+        client.connect("127.0.0.1", server.getsockname()[1])
+        broker, _ = server.accept()
+        with broker:
+            broker.sendall(CONNACK + MESSAGE * 3)
+            while len(came) < 2:
+                loop.turn(1)
+            client.publish("t", b"x")
+            loop.turn(0)
+            loop.turn(0)
+            assert len(came) == 2
+            broker.settimeout(10)
+            assert broker.recv(100).endswith(b"\x00\x01tx")
+            most[0] = 3
+            began = time.monotonic()
+            loop.turn(LONG)
+            assert time.monotonic() - began < LONG / 2
+            assert len(came) == 3
+
+
+def test_a_connection_that_is_not_read_wakes_when_another_thread_says_so(ends: Ends) -> None:
+    _client, loop, _broker = ends
+    other = threading.Timer(0.05, loop.wake)
+    other.start()
+    began = time.monotonic()
+    loop.turn(LONG)
+    other.join()
+    assert time.monotonic() - began < LONG / 2

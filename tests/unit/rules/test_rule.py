@@ -30,6 +30,9 @@ def refusal(start: dict[str, Any], payload: object) -> str:
     return caught.value.details
 
 
+A_NUMBER = "write int(…) or double(…) around the text"
+
+
 @pytest.mark.parametrize(
     ("when", "outcome", "reason"),
     [
@@ -40,7 +43,7 @@ def refusal(start: dict[str, Any], payload: object) -> str:
         (
             "payload.total > 'a'",
             RuleOutcome.ERROR,
-            "when: payload.total > 'a': a number > a text is not possible",
+            f"when: payload.total > 'a': a number > a text is not possible; {A_NUMBER}",
         ),
         ("payload.total", RuleOutcome.ERROR, "when: is a number, neither true nor false"),
     ],
@@ -319,7 +322,7 @@ def test_a_rule_that_cannot_be_used_names_its_place(settings: dict[str, Any], te
         ),
         (
             "payload.status > 5",
-            ["payload.status > 5 cannot be evaluated: a text > a number is not possible"],
+            [f"payload.status > 5 cannot be evaluated: a text > a number is not possible; {A_NUMBER}"],
         ),
         ("levels[1] == 'hr'", ["levels[1] == 'hr' is false: levels[1] is \"fin\""]),
         (

@@ -125,6 +125,23 @@ def test_what_has_expired_is_not_sent(one: Posting) -> None:
     assert one.qlik.done == []
 
 
+@pytest.mark.parametrize("more", [None, 60_000], ids=["without a time", "later"])
+def test_what_has_expired_for_one_start_only_is_sent(one: Posting, more: int | None) -> None:
+    shared = run(1, expires_at=now_ms() - 1)
+    shared.starts += run(1, expires_at=None if more is None else now_ms() + more).starts
+    one.qlik.gate.set()
+    one.post_workers.post(shared)
+    assert one.outcome() == Posted(1, "execution of task-1")
+
+
+def test_a_run_that_is_taken_back_is_not_in_hand_any_more(one: Posting) -> None:
+    one.post_workers.post(run(1))
+    one.post_workers.post(run(2))
+    until(lambda: one.qlik.done, what="the first is posted")
+    assert [one.post_workers.withdraw(number) for number in (1, 2)] == [False, True]
+    assert one.post_workers.in_hand == {1}
+
+
 def test_a_kind_that_does_not_show_that_it_is_disabled_is_read_before_it_is_posted(one: Posting) -> None:
     one.qlik.gate.set()
     one.post_workers.post(run(1, kind=TaskType.DISTRIBUTE))

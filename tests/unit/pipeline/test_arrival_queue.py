@@ -6,7 +6,7 @@ import pytest
 
 from butler_mqtt.domain.completions import SessionBegan
 from butler_mqtt.domain.model import Arrival, Message
-from butler_mqtt.pipeline.held_arrivals import HeldArrivals
+from butler_mqtt.pipeline.arrival_queue import ArrivalQueue
 
 
 class Room:
@@ -25,8 +25,8 @@ def room() -> Room:
 
 
 @pytest.fixture
-def held(room: Room) -> HeldArrivals:
-    return HeldArrivals(room)
+def held(room: Room) -> ArrivalQueue:
+    return ArrivalQueue(room)
 
 
 def rest(number: int) -> Arrival:
@@ -38,13 +38,13 @@ def mqtt(number: int, generation: int) -> Arrival:
     return Arrival("mqtt", b"%d" % number, number, message)
 
 
-def test_without_others_and_with_room_nothing_is_held(held: HeldArrivals, room: Room) -> None:
+def test_without_others_and_with_room_nothing_is_held(held: ArrivalQueue, room: Room) -> None:
     room.room = 1
     assert not held.holds(rest(1), 0)
     assert held.holds(rest(2), 1)
 
 
-def test_later_arrivals_do_not_overtake_those_that_are_held(held: HeldArrivals, room: Room) -> None:
+def test_later_arrivals_do_not_overtake_those_that_are_held(held: ArrivalQueue, room: Room) -> None:
     first, second = rest(1), rest(2)
     assert held.holds(first, 0)
     room.room = 9
@@ -53,7 +53,7 @@ def test_later_arrivals_do_not_overtake_those_that_are_held(held: HeldArrivals, 
     assert len(held) == 0
 
 
-def test_as_many_are_released_as_there_is_room_for(held: HeldArrivals, room: Room) -> None:
+def test_as_many_are_released_as_there_is_room_for(held: ArrivalQueue, room: Room) -> None:
     arrivals = [rest(number) for number in range(3)]
     for one in arrivals:
         held.holds(one, 0)
@@ -63,7 +63,7 @@ def test_as_many_are_released_as_there_is_room_for(held: HeldArrivals, room: Roo
 
 
 def test_a_turn_that_is_repeated_begins_with_what_was_held_at_the_last_commit(
-    held: HeldArrivals, room: Room
+    held: ArrivalQueue, room: Room
 ) -> None:
     held.holds(rest(1), 0)
     held.commit()
@@ -74,10 +74,19 @@ def test_a_turn_that_is_repeated_begins_with_what_was_held_at_the_last_commit(
     assert held.release() == released
 
 
-def test_messages_of_an_earlier_connection_are_forgotten(held: HeldArrivals, room: Room) -> None:
+def test_messages_of_an_earlier_connection_are_forgotten(held: ArrivalQueue, room: Room) -> None:
     arrivals = [mqtt(1, generation=1), rest(2), mqtt(3, generation=2)]
     for one in arrivals:
         held.holds(one, 0)
     held.session_began(SessionBegan(2, True))
     room.room = 9
     assert held.release() == arrivals[1:]
+
+
+def test_messages_of_a_session_that_the_broker_has_lost_stay(held: ArrivalQueue, room: Room) -> None:
+    arrivals = [mqtt(1, generation=1), rest(2)]
+    for one in arrivals:
+        held.holds(one, 0)
+    held.session_began(SessionBegan(2, False))
+    room.room = 9
+    assert held.release() == arrivals

@@ -9,7 +9,7 @@ from butler_mqtt.domain.completions import SessionBegan
 from butler_mqtt.domain.model import Arrival
 
 
-class HeldArrivals:
+class ArrivalQueue:
     """
     The arrivals that wait for room, oldest first.
 
@@ -50,7 +50,9 @@ class HeldArrivals:
         return True
 
     def session_began(self, event: SessionBegan) -> None:
-        """Forget the messages of earlier connections: never acknowledged, they are delivered again."""
+        """Forget messages of earlier connections that the broker delivers again: none is acknowledged yet."""
+        if not event.present:
+            return  # it has forgotten them, and nobody brings them again
         self._held = deque(
             arrival
             for arrival in self._held

@@ -20,7 +20,7 @@ _MAX_TEXT = 256
 _Value = TypeVar("_Value")
 
 
-class ListParameters:
+class QueryParameters:
     """
     The parameters of one call; every method raises HttpRefusal `invalid_request`, naming the fault.
 
