@@ -10,12 +10,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from butler_mqtt import clock
+from tests import compiled_statements
 
 # Machines are shared: no property test is judged by its time.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # Of the long tests: `--hypothesis-profile=thorough`.
 settings.register_profile("thorough", settings.get_profile("shared-machine"), max_examples=1000)
 settings.load_profile("shared-machine")
+
+compiled_statements.share()
 
 # Started in the background of a script, we would ignore Ctrl-C, and every program we start with us.
 signal.signal(signal.SIGINT, signal.default_int_handler)
