@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from butler_mqtt import clock
+from tests import compiled_statements
 
 # Machines are shared: no property test is judged by its time.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -15,8 +18,21 @@ settings.register_profile("shared-machine", deadline=None, suppress_health_check
 settings.register_profile("thorough", settings.get_profile("shared-machine"), max_examples=1000)
 settings.load_profile("shared-machine")
 
+compiled_statements.share()
+
 # Started in the background of a script, we would ignore Ctrl-C, and every program we start with us.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what is collected, which stays to the end, out of every search for garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
