@@ -20,7 +20,7 @@ from butler_mqtt.daemon.systemd import Notify
         ({"WATCHDOG_USEC": "soon"}, None),
         ({"WATCHDOG_USEC": "-5"}, None),
     ],
-    ids=str,
+    ids=["no watchdog", "any process", "this process", "another", "zero", "no number", "negative"],
 )
 def test_it_is_known_within_what_time_the_watchdog_is_to_be_fed(
     environ: dict[str, str], seconds: float | None
