@@ -65,8 +65,11 @@ def test_an_answer_that_cannot_be_parsed_puts_no_url_into_the_log(caplog: pytest
         def answer() -> None:
             connection, _ = listener.accept()
             with connection:
-                connection.recv(65536)
                 connection.sendall(b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: 0\r\n\r\n")
+                # Closed with something unread, the system would reset the connection under the answer.
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
 
         threading.Thread(target=answer, daemon=True).start()
         told: list[object] = []
