@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 from collections.abc import Iterator
@@ -56,11 +57,20 @@ def words(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def sources() -> Iterator[ast.Module]:
+@functools.cache
+def sources() -> list[ast.Module]:
     """Give the parsed modules of the daemon; the simulator and the tour are programs of their own."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        if file.relative_to(PACKAGE).parts[0] not in {"simulator", "demo"}:
-            yield ast.parse(file.read_text("utf-8"))
+    return [
+        ast.parse(file.read_text("utf-8"))
+        for file in sorted(PACKAGE.rglob("*.py"))
+        if file.relative_to(PACKAGE).parts[0] not in {"simulator", "demo"}
+    ]
+
+
+@functools.cache
+def nodes(module: ast.Module) -> list[ast.AST]:
+    """Give all that is in a module, which is asked for often."""
+    return list(ast.walk(module))
 
 
 def strings(node: ast.AST) -> set[str]:
@@ -72,7 +82,7 @@ def strings(node: ast.AST) -> set[str]:
 def actions_of(module: ast.Module) -> Iterator[str]:
     """Give what stands for `action` in `extra`: as text, through a variable, or through an argument."""
     passed = False
-    for node in ast.walk(module):
+    for node in nodes(module):
         if not isinstance(node, ast.Dict):
             continue
         for key, value in zip(node.keys, node.values, strict=True):
@@ -80,13 +90,13 @@ def actions_of(module: ast.Module) -> Iterator[str]:
                 yield from strings(value)
                 names = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
                 passed = passed or "action" in names
-                for other in ast.walk(module):
+                for other in nodes(module) if names else ():
                     if isinstance(other, ast.Assign) and names & {
                         target.id for target in other.targets if isinstance(target, ast.Name)
                     }:
                         yield from strings(other.value)
-    for node in ast.walk(module):
-        if passed and isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_warn":
+    for node in nodes(module) if passed else ():
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_warn":
             yield from strings(node.args[-1])
 
 
@@ -103,7 +113,7 @@ def levels_in(node: ast.AST, modules: list[ast.Module]) -> set[str]:
     # An attribute or an argument is what any module sets of its name.
     name = getattr(node, "attr", getattr(node, "id", None))
     for module in modules:
-        for one in ast.walk(module):
+        for one in nodes(module):
             if isinstance(one, ast.FunctionDef) and one.name in called:
                 found |= levels_in(ast.Module([one], []), [])
             elif isinstance(one, ast.Assign) and any(
@@ -117,7 +127,7 @@ def levels_of_actions(modules: list[ast.Module]) -> dict[str, set[str]]:
     """Give the levels at which each action is logged."""
     found: dict[str, set[str]] = {}
     for module in modules:
-        for call in ast.walk(module):
+        for call in nodes(module):
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
                 continue
             extra = [word.value for word in call.keywords if word.arg == "extra"]
@@ -177,7 +187,7 @@ def test_every_log_action_has_the_levels_that_are_documented() -> None:
     documented = {
         words(row[0])[0]: set(row[1].split(", ")) for row in rows("operations.md", "### Actions")[1:]
     }
-    written = levels_of_actions(list(sources()))
+    written = levels_of_actions(sources())
     composed = {action for action in written if action.endswith("_")}
     wrong = {
         action: f"documented {sorted(documented[action])}, written {sorted(levels)}"
