@@ -33,6 +33,8 @@ MAX_REFUSALS: Final = 5
 _GONE: Final = "the target is not configured any more"
 #: Subject of the alert that counts what is more.
 _MORE: Final = "more"
+#: The kind of alerts that something is well again.
+_RECOVERED: Final = "recovered"
 #: Seconds between two looks for rows that are not needed any more.
 _TIDY_SECONDS: Final = 5.0
 
@@ -231,11 +233,31 @@ class AlertBook:
         """Let an alert wait; with an older one about the same, which was being sent, it becomes one."""
         older = state.waiting.setdefault(key, one)
         if older is not one:
-            older.alert = older.alert.joined(one.alert)
-            self._turn.unit.update(tables.alerts, older.row, content=older.alert.encode())
+            self._join(state, older, one.alert, one.row)
             self._turn.unit.delete(tables.alerts, one.row)
 
+    def _join(self, state: _State, older: _Waiting, later: Alert, row: int | None = None) -> None:
+        """Make one of two alerts, which goes behind what the *later* one, of *row*, has put an end to."""
+        before = [one.due_at for one in _opposites(state, later) if row is None or one.row < row]
+        older.alert = older.alert.joined(later)
+        older.due_at = max(older.due_at, *(due_at + 1 for due_at in before), 0)
+        self._turn.unit.update(tables.alerts, older.row, content=older.alert.encode(), due_at=older.due_at)
+
+    def _take_back(self, state: _State, alert: Alert) -> None:
+        """
+        Delete what waits for its interval and is not so any more.
+
+        Sent at its end, behind this one, it would be the last that is told of the task.
+        What waits because the target does not take it goes before this one.
+        """
+        moment = self._now()
+        for one in _opposites(state, alert):
+            if not _is_due(state, one, moment):
+                del state.waiting[one.alert.kind, alert.subject]
+                self._turn.unit.delete(tables.alerts, one.row)
+
     def _put(self, state: _State, alert: Alert) -> None:
+        self._take_back(state, alert)
         key = (alert.kind, alert.subject)
         if key not in state.waiting and len(state.waiting) >= MAX_WAITING:
             alert = replace(
@@ -244,8 +266,7 @@ class AlertBook:
             key = (alert.kind, _MORE)
         one = state.waiting.get(key)
         if one is not None:
-            one.alert = one.alert.joined(alert)
-            self._turn.unit.update(tables.alerts, one.row, content=one.alert.encode())
+            self._join(state, one, alert)
             return
         now = self._now()
         one = _Waiting(self._turn.new_id(tables.alerts), alert, self._due(state, key, now))
@@ -298,7 +319,7 @@ class AlertBook:
                 self._sender.send(
                     state.target,
                     Letter(
-                        one.row, alert_text.title(alert), alert_text.body(alert), alert.kind == "recovered"
+                        one.row, alert_text.title(alert), alert_text.body(alert), alert.kind == _RECOVERED
                     ),
                 )
 
@@ -321,6 +342,15 @@ class AlertBook:
         self._turn.unit.update(tables.alerts, row, quarantined_at=self._now(), reason=reason, **made)
         self._turn.after(self._turn.counting.alert, target, "set_aside")
         self._turn.after(_log_set_aside, target, reason)
+
+
+def _opposites(state: _State, alert: Alert) -> list[_Waiting]:
+    """Return what waits about the same: recoveries where *alert* is none, else all but these."""
+    return [
+        one
+        for (kind, subject), one in state.waiting.items()
+        if subject == alert.subject and (kind == _RECOVERED) is not (alert.kind == _RECOVERED)
+    ]
 
 
 def _is_due(state: _State, one: _Waiting, moment: int) -> bool:

@@ -60,7 +60,7 @@ def judged(name: str, what: str, certificate: x509.Certificate, renew: str) -> F
     if days < 0:
         return wrong(name, f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}", renew)
     if days < days_left.CERTIFICATE:
-        return warning(name, f"{what} expires in {counted(days, 'day')}", f"{renew} in time")
+        return warning(name, f"{what} expires {days_left.within(days)}", f"{renew} in time")
     return ok(name, f"{what} is valid for {counted(days, 'more day')}")
 
 

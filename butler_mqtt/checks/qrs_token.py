@@ -49,5 +49,5 @@ def _judged(path: Path, claims: jwt_file.Claims) -> Finding:
         return wrong(_NAME, f"{path} expired on {claims.expires:%Y-%m-%d %H:%M} UTC", _RENEW)
     days = (claims.expires - now).days
     if days < days_left.TOKEN:
-        return warning(_NAME, f"{path} expires in {days} days", f"{_RENEW}, in time")
+        return warning(_NAME, f"{path} expires {days_left.within(days)}", f"{_RENEW}, in time")
     return ok(_NAME, f"{path} is valid for {days} more days")

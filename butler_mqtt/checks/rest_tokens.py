@@ -23,7 +23,7 @@ def check(rest: RestSettings, now: datetime | None = None) -> Iterator[Finding]:
         if days <= 0:
             yield wrong(_NAME, f"the token {token.name} has expired and is refused", _RENEW)
         elif days <= days_left.TOKEN:
-            yield warning(_NAME, f"the token {token.name} expires in {days:.1f} days", _RENEW)
+            yield warning(_NAME, f"the token {token.name} expires {days_left.within(int(days))}", _RENEW)
         else:
             good.append(f"{token.name} in {days:.0f} days")
     if good:

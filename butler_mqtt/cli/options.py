@@ -49,7 +49,14 @@ OfSenderOption = Annotated[
         help="On the topic of this one of `senders`; needed where unknownSenders is deny.",
     ),
 ]
-TimeoutOption = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait for the reply.")]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--timeout",
+        min=0,
+        help="Seconds to wait for the reply; without one it ends with 69, the request still holds.",
+    ),
+]
 
 
 def read_settings(

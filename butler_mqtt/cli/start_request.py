@@ -86,7 +86,7 @@ def start(
     if payload is None:
         printing.print_error(
             f"no reply to request {request_id} within {timeout:g} s; {presence}.\n"
-            "The broker has the request, the daemon will process it. The same command with "
+            "The broker has the request, the daemon processes it when it runs. The same command with "
             f"--request-id {request_id} requests the reply again; it starts nothing twice."
         )
         return ExitCode.UNAVAILABLE

@@ -63,6 +63,8 @@ def _expression(text: str | None, payload: str, place: Place, document: Document
         return
     if (offset := _field_of_nothing(expression, payload)) is not None:
         document.add_problem(place, _no_fields(payload), offset)
+    elif place[-1] == "when" and (problem := constant_parts.condition_problem(expression)) is not None:
+        document.add_problem(place, *problem)
 
 
 def _field_of_nothing(expression: Expression, payload: str) -> int | None:
@@ -108,6 +110,12 @@ def _ways_in(
         )
     if rule.webhook is None:
         return
+    if section["webhook"] is None:
+        # A secretFile that was deleted or indented wrongly must not open it to other callers.
+        document.add_problem(
+            (*place, "webhook"),
+            "is empty; write {} for callers with a token, {secretFile: …} for callers who sign",
+        )
     if "signatureHeader" in webhook and "secretFile" not in webhook:
         document.add_problem(
             (*place, "webhook", "signatureHeader"), "is set without secretFile, with which callers sign"

@@ -27,9 +27,10 @@ _REFERENCE: Final = re.compile(
 )
 #: Where systemd puts the files of `LoadCredential=` (systemd.exec(5), version 247 and later).
 _CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
-#: Keys whose values are never shown, and sections of which only names are.
+#: Keys whose values are never shown, sections of which few values are, and the keys of these.
 _SECRET: Final = frozenset({"password", "sha256", "url"})
 _SECRET_SECTIONS: Final = frozenset({"headers", "auth"})
+_SHOWN_THERE: Final = frozenset({"name", "role", "expiresAt"})
 
 
 @cache
@@ -209,7 +210,9 @@ def _shown(document: Document, place: Place, value: object, types: list[str]) ->
     """Return the value at *place* as the file has it, `***` for a secret."""
     if isinstance(value, dict | list) or place not in document.written:
         return "a section of keys" if isinstance(value, dict) else "a list"
-    if place[-1:] and (place[-1] in _SECRET or (_SECRET_SECTIONS & set(place) and place[-1] != "name")):
+    if place[-1:] and (
+        place[-1] in _SECRET or (_SECRET_SECTIONS & set(place) and place[-1] not in _SHOWN_THERE)
+    ):
         return "***"
     text = document.written[place]
     if value is None:

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 
 from butler_mqtt import logs
 from butler_mqtt.errors import ConfigError
+from butler_mqtt.printable import counted
 from butler_mqtt.settings import Settings
 
 #: Where the file has what the settings have elsewhere or under another name.
@@ -75,6 +76,13 @@ class Reload:
             ", ".join(changed) or "nothing",
             extra={"action": "reloaded"},
         )
+        new = set(self._settings.mqtt.rule_filters) - set(before.mqtt.rule_filters)
+        if new:
+            _log.info(
+                "%s subscribed to now; messages on them are judged from the line rules_subscribed on",
+                counted(len(new), "new topic filter of rules is", "new topic filters of rules are"),
+                extra={"action": "rules_subscribing"},
+            )
         if waiting:
             _log.warning(
                 "these changes wait for a restart: %s", ", ".join(waiting), extra={"action": "restart_needed"}

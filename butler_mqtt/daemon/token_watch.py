@@ -51,8 +51,8 @@ class TokenWatch:
                 )
             elif seconds <= days_left.TOKEN * days_left.DAY:
                 _log.warning(
-                    "the token %s expires in %.1f days: butler-mqtt token add makes a new one",
+                    "the token %s expires %s: butler-mqtt token add makes a new one",
                     name,
-                    seconds / days_left.DAY,
+                    days_left.within(int(seconds / days_left.DAY)),
                     extra={"action": "token_expiring"},
                 )

@@ -1,14 +1,18 @@
-"""What of a rule's `start` is wrong whatever a message holds."""
+"""What of a rule's `start` and of its `when` is wrong whatever a message holds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from butler_mqtt.contract import schema_errors, validation
 from butler_mqtt.errors import RequestError
+from butler_mqtt.expressions.compilation import Compilation
+from butler_mqtt.expressions.expression import VARIABLES, Expression
+from butler_mqtt.expressions.nodes import ConditionalNode, LogicalNode, NameNode, Node, walk
 from butler_mqtt.expressions.template import Path, TemplateProblem
+from butler_mqtt.expressions.values import EvaluationError, Scope, TooMuchWorkError, kind
 
 #: What stands for an expression while the rest is judged: something valid, by its key.
 _STANDS_FOR: Final[Mapping[str, object]] = {
@@ -52,6 +56,37 @@ def problems(start: Mapping[str, object], filled: Mapping[Path, bool]) -> list[T
     except RequestError as error:
         return [TemplateProblem((), error.details)]
     return []
+
+
+def condition_problem(condition: Expression) -> tuple[str, int] | None:
+    """Return what keeps *condition* from being true or false for any message, and the place in its text."""
+    compilation = Compilation(condition.text)
+    for node in _judged(condition.root):
+        if any(isinstance(one, NameNode) and one.name in VARIABLES for one in walk(node)):
+            continue
+        try:
+            value = compilation.compiled(node, VARIABLES)(Scope({}))
+        except EvaluationError as error:
+            return f"never has a value: {error.message}", error.offset
+        except TooMuchWorkError:
+            return "takes more steps than a rule may", node.start
+        if type(value) is not bool:
+            return f"{compilation.shown(node)} is {kind(value)}, neither true nor false", node.start
+    return None
+
+
+def _judged(node: Node) -> Iterator[Node]:
+    """Yield the parts of a condition each of which must be true or false itself."""
+    match node:
+        case LogicalNode():
+            for part in node.parts:
+                yield from _judged(part)
+        case ConditionalNode():
+            yield from _judged(node.condition)
+            yield from _judged(node.first)
+            yield from _judged(node.second)
+        case _:
+            yield node
 
 
 def _probe(value: Any, path: Path, filled: Mapping[Path, bool]) -> Any:

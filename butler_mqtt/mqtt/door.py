@@ -152,6 +152,7 @@ class Door:
     def reconfigured(self, mqtt: settings.MqttSettings) -> None:
         """Let requests arrive on other topics, without a new connection; called from another thread."""
         self._subscription.reconfigured(mqtt)
+        self._connection.wake()
 
     def stop(self, timeout: float = 5.0) -> None:
         """

@@ -157,7 +157,8 @@ class Requester:
             raise BrokerError(f"{self.where} refuses requests on {topic}: {named(reason)}")
         if reason.value == _NOBODY:
             raise BrokerError(
-                f"{self.where} has dropped the request: nobody is subscribed to {topic}; {self.presence()}"
+                f"{self.where} has dropped the request: nobody is subscribed to {topic}; {self.presence()}. "
+                "Start the daemon, then send it again"
             )
 
     def receive(self, ticket: bytes, seconds: float) -> bytes | None:

@@ -114,11 +114,12 @@ class RuleDoor:
         """
         Subscribe to filters and unsubscribe from others, by their identifiers, without a reconnect.
 
-        From any thread; within half a second.
+        From any thread; one after another, each when the broker has answered the one before.
         """
         with self._lock:
             self._subscriptions.want(wanted, unwanted)
             self._run_if_needed()
+        self._connection.wake()
 
     def acknowledge(self, packet_id: int, generation: int) -> None:
         """Send the PUBACK of a message, as `Door.acknowledge`; one of QoS 0 is done with."""

@@ -9,6 +9,7 @@ from butler_mqtt.domain.completions import RuleFilterAnswered
 from butler_mqtt.journal import rule_rows
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.rule_records import RuleRecords
+from butler_mqtt.printable import counted
 
 _log = logging.getLogger("butler_mqtt.rules")
 
@@ -29,12 +30,15 @@ class RuleFilters:
         #: What is wrong with those that do not work as they should, and those that do not work at all.
         self.problems: dict[int, str] = {}
         self._refused: set[int] = set()
+        #: Those for which the broker has not answered yet.
+        self._awaited: set[int] = set()
 
     def load(self, transaction: Transaction) -> None:
         """Read the filters that the session may have."""
         rows = rule_rows.filters(transaction)
         self.wanted = {row["id"]: row["filter"] for row in rows if row["unwanted_at"] is None}
         self.unwanted = {row["id"]: row["filter"] for row in rows if row["unwanted_at"] is not None}
+        self._awaited = set(self.wanted)
 
     def want(self, filters: Collection[str]) -> None:
         """
@@ -48,12 +52,15 @@ class RuleFilters:
                 del self.wanted[row]
                 self.problems.pop(row, None)
                 self._refused.discard(row)
+                self._awaited.discard(row)
                 self.unwanted[row] = topic_filter
                 self._records.filter_unwanted(row)
         known = set(self.wanted.values())
         for topic_filter in filters:
             if topic_filter not in known:
-                self.wanted[self._records.filter_added(topic_filter)] = topic_filter
+                row = self._records.filter_added(topic_filter)
+                self.wanted[row] = topic_filter
+                self._awaited.add(row)
 
     def answered(self, event: RuleFilterAnswered, rules: Collection[str]) -> None:
         """
@@ -94,7 +101,21 @@ class RuleFilters:
             self.problems.pop(row, None)
         else:
             self.problems[row] = event.problem
+        if self._awaited:
+            self._awaited.discard(row)
+            if not self._awaited:
+                self._log_complete()
 
     def working(self, row: int) -> bool:
         """Return whether messages arrive for a filter, as far as is known."""
         return row in self.wanted and row not in self._refused
+
+    def _log_complete(self) -> None:
+        """Tell that messages for all rules arrive from now on, as far as the broker grants that."""
+        count = len(self.wanted) - len(self._refused)
+        _log.info(
+            "rules: %s subscribed to, of %s",
+            counted(count, "topic filter is", "topic filters are"),
+            len(self.wanted),
+            extra={"action": "rules_subscribed"},
+        )

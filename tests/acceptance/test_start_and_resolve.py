@@ -128,6 +128,7 @@ def test_start_where_no_daemon_ever_was_ends_with_69_at_once(
     assert done.returncode == 69, done
     assert "nobody is subscribed to qliksense/task/start" in done.stderr
     assert "no daemon has ever shown itself" in done.stderr
+    assert "Start the daemon, then send it again" in done.stderr
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])

@@ -23,6 +23,19 @@ def test_a_message_that_matches_starts_its_task(make_rules: MakeRules) -> None:
     assert harness.counts() == {"started": 1}
 
 
+def test_topics_of_the_broker_itself_are_judged_as_any_other(make_rules: MakeRules) -> None:
+    late = rule("late", "$SYS/broker/uptime", when='text.endsWith("0 seconds")')
+    harness = make_rules(late, rule("wide", "$SYS/#", payload="json"), rule("all", "+/#"))
+    harness.published("$SYS/broker/uptime", b"11 seconds")
+    harness.published("$SYS/broker/uptime", b"20 seconds")
+    replies = harness.replied(3)
+    assert sorted((reply["rule"], reply.get("code")) for reply in replies) == [
+        ("late", None),
+        ("wide", "rule_failed"),
+        ("wide", "rule_failed"),
+    ]
+
+
 def test_its_reply_goes_to_the_topic_of_replies_whatever_the_message_asks_for(make_rules: MakeRules) -> None:
     harness = make_rules()
     harness.published("erp/orders", "closed", response_topic="qliksense/mine", correlation=b"c")

@@ -165,7 +165,7 @@ def _certificate(name: str, seconds: float) -> HealthFact:
     tone = "good" if days > days_left.CERTIFICATE else "busy" if days > days_left.URGENT else "bad"
     advice = "" if tone == "good" else "Replace the file"
     return HealthFact(
-        f"Certificate {name}", f"{counted(int(days), 'day')} left", tone, f"until {ends}", advice
+        f"Certificate {name}", f"expires {days_left.within(int(days))}", tone, f"until {ends}", advice
     )
 
 

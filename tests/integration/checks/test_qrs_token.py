@@ -36,6 +36,7 @@ def judged(folder: Path, claims: object) -> list[Finding]:
     [
         ({"exp": 400 * DAY}, State.OK, "is valid for 399 more days"),
         ({"exp": 3 * DAY}, State.WARNING, "expires in 2 days"),
+        ({"exp": DAY / 2}, State.WARNING, "expires in less than a day"),
         ({"exp": -DAY}, State.WRONG, "expired on 20"),
         ({"nbf": DAY, "exp": 90 * DAY}, State.WRONG, "is not valid before 20"),
         ({}, State.WARNING, "has no claim exp"),

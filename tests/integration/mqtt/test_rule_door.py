@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -114,6 +115,16 @@ def test_a_change_of_filters_needs_no_reconnect(broker: Mosquitto) -> None:
         sender.publish("mes/line", b"stopped")
         assert keeper.take().topic == "mes/line"
     assert len(keeper.sessions) == 1
+
+
+def test_changes_of_filters_wait_for_no_pause_of_the_network_loop(broker: Mosquitto) -> None:
+    with rule_doorkeeper(broker.settings()) as keeper:
+        keeper.subscribe({1: "erp/#"})
+        began = time.monotonic()
+        for row in range(2, 22):
+            keeper.subscribe({row: f"erp/{row}"}, {row - 1: f"erp/{row - 1}"})
+        # Twenty pauses of half a second would be 10.
+        assert time.monotonic() - began < 5
 
 
 def test_a_filter_whose_identifier_changes_stays_subscribed(broker: Mosquitto) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from butler_mqtt.alerting.alert_book import MAX_WAITING
@@ -115,6 +116,87 @@ def test_one_in_hand_and_one_behind_it_are_one_after_a_crash(make: Make) -> None
     turning.wait(0)
     assert turning.take().title == "butler-mqtt: task a failed (2 times)"
     assert not turning.rows()
+
+
+def test_a_failure_that_waits_is_taken_back_when_its_task_recovers(make: Make) -> None:
+    turning = make(GROUPED)
+    turning.fail()
+    turning.take()
+    turning.fail()
+    turning.fail("b")
+    turning.recover()
+    assert turning.titles(700) == ["b failed", "a recovered"]
+    assert not turning.rows()
+
+
+def test_a_recovery_that_waits_is_taken_back_when_its_task_fails_again(make: Make) -> None:
+    turning = make(GROUPED)
+    for change in (turning.fail, turning.recover):
+        change()
+        turning.take()
+    turning.wait(200)
+    turning.recover()
+    turning.wait(99)
+    turning.fail()
+    assert turning.titles(700) == ["a failed"]
+
+
+def test_a_failure_that_the_target_did_not_take_goes_before_the_recovery(make: Make) -> None:
+    turning = make(GROUPED)
+    turning.fail()
+    turning.fail()
+    turning.recover()
+    turning.refuse()
+    assert turning.titles(700) == ["a failed", "a recovered"]
+
+
+def test_a_target_that_wants_no_recoveries_gets_the_failure_that_waits(make: Make) -> None:
+    turning = make(replace(GROUPED, on=("executionFailed",)))
+    turning.fail()
+    turning.take()
+    turning.fail()
+    turning.recover()
+    assert turning.titles(700) == ["a failed"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            (
+                ("fail", 0),
+                ("recover", 0),
+                ("take", 0),
+                ("refuse", 0),
+                ("crash", 0),
+                ("wait", 5),
+                ("wait", 299),
+            )
+        ),
+        max_size=20,
+    )
+)
+@example([("fail", 0), ("recover", 0), ("fail", 0), ("refuse", 0)])
+@example([("recover", 0), ("refuse", 0), ("fail", 0), ("recover", 0)])
+@example([("fail", 0), ("recover", 0), ("fail", 0), ("crash", 0)])
+def test_the_last_alert_of_a_task_is_always_what_happened_last(steps: list[tuple[str, int]]) -> None:
+    happened, told = "", ""
+    with tempfile.TemporaryDirectory() as folder:
+        turning = Turning(Path(folder), GROUPED)
+        for what, seconds in steps:
+            if what in {"fail", "recover"}:
+                happened = f"{what}ed"
+                (turning.fail if what == "fail" else turning.recover)()
+            elif what == "wait":
+                turning.wait(seconds)
+            elif what == "crash":
+                turning.crash()
+            elif turning.desk.letters:
+                letter = turning.take() if what == "take" else turning.refuse()
+                told = letter.title.split()[3] if what == "take" else told
+        told = [told, *(title.split()[1] for title in turning.titles(1200))][-1]
+        turning.journal.close()
+    assert told == happened
 
 
 STEPS = st.lists(

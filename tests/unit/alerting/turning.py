@@ -66,6 +66,19 @@ class Turning:
         alert = Alert("executionFailed", subject, f"task {subject} failed", round(1000 * self.now))
         self.do(lambda _: self.book.add(alert, lambda _target: True))
 
+    def recover(self, subject: str = "a") -> None:
+        alert = Alert("recovered", subject, f"task {subject} recovered", round(1000 * self.now))
+        self.do(lambda _: self.book.add(alert, lambda _target: True))
+
+    def titles(self, seconds: float) -> list[str]:
+        """Let the target take whatever it is given for so long, and return what that was."""
+        found = []
+        for _ in range(round(seconds) // 5):
+            self.wait(5)
+            while self.desk.letters:
+                found.append(self.take().title.removeprefix("butler-mqtt: task "))
+        return found
+
     def wait(self, seconds: float) -> None:
         self.now += seconds
         self.do(lambda _: self.book.step())

@@ -203,8 +203,8 @@ class TestSecrets:
     @pytest.mark.parametrize(
         ("key", "value", "fault"),
         [
-            ("role", "admin", "allowed: sender, reader or operator"),
-            ("expiresAt", "2031-01-31", "allowed: a time with its offset"),
+            ("role", "admin", "'admin'; allowed: sender, reader or operator"),
+            ("expiresAt", "2031-01-31", "'2031-01-31'; allowed: a time with its offset"),
             ("expiresAt", "2031-02-30T08:00:00Z", "which the calendar or the clock does not have"),
         ],
     )

@@ -70,9 +70,15 @@ def test_the_secret_of_a_webhook_comes_from_its_file(tmp_path: Path) -> None:
 
 def test_a_webhook_without_keys_is_one(tmp_path: Path) -> None:
     (rule,) = load(
-        tmp_path, "restServerConfig: {enable: true}\nrules: [{name: a, webhook: , start: {tag: x}}]"
+        tmp_path, "restServerConfig: {enable: true}\nrules: [{name: a, webhook: {}, start: {tag: x}}]"
     ).rules
     assert rule.webhook == Webhook()
+
+
+def test_a_webhook_without_a_value_is_a_problem_that_says_what_to_write(tmp_path: Path) -> None:
+    found = of_rule(tmp_path, "name: a\nwebhook:\nstart: {tag: x}", "restServerConfig: {enable: true}")
+    what = "is empty; write {} for callers with a token, {secretFile: …} for callers who sign"
+    assert found == [f"line 5: Butler.rules[0].webhook: {what}"]
 
 
 @pytest.mark.parametrize(
@@ -105,8 +111,9 @@ def test_a_webhook_without_keys_is_one(tmp_path: Path) -> None:
         ),
         ("when: payload.a > 1 &&\n  payloa.b", 6, 7, "there is no variable 'payloa'; did you mean payload?"),
         ("when: payload.a &&", 5, 23, "ends too early: something is missing at the end"),
+        ("when: payload.a && 1 + 1", 5, 24, "1 + 1 is a number, neither true nor false"),
     ],
-    ids=["plain", "single quotes", "double quotes", "literal", "folded", "two lines", "the end"],
+    ids=["plain", "single quotes", "double quotes", "literal", "folded", "two lines", "the end", "constant"],
 )
 def test_a_problem_of_a_condition_has_its_line_and_column(
     tmp_path: Path, when: str, line: int, column: int, reason: str

@@ -10,7 +10,7 @@ import pytest
 from butler_mqtt.daemon.reload import MAX_PROBLEMS, Reload, differences
 from butler_mqtt.errors import ConfigError, Problem
 from butler_mqtt.logs import Formatter, LogFormat
-from butler_mqtt.settings import Settings, StartTask
+from butler_mqtt.settings import MqttSettings, Settings, StartTask
 
 
 def refused(problems: list[Problem]) -> Settings:
@@ -49,3 +49,16 @@ def test_a_file_full_of_problems_does_not_fill_the_log(caplog: pytest.LogCapture
     lines = reload([Problem("x", str(number)) for number in range(1000)], caplog)
     assert len(lines) == MAX_PROBLEMS + 2
     assert "and 980 more" in lines[-1]
+
+
+def test_a_reload_with_new_topics_of_rules_tells_that_they_are_not_subscribed_to_yet(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = Settings(mqtt=MqttSettings(rule_filters=("a",)))
+    after = replace(before, mqtt=replace(before.mqtt, rule_filters=("a", "b")))
+    Reload(before, lambda: after, lambda _before, _after: None).run()
+    (told,) = [
+        one.getMessage() for one in caplog.records if getattr(one, "action", "") == "rules_subscribing"
+    ]
+    assert told.startswith("1 new topic filter of rules is subscribed to now; ")

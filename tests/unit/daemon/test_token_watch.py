@@ -30,11 +30,11 @@ def test_tokens_that_end_soon_or_have_ended_are_warned_of_once_a_day(
         watch.check(NOW)
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "the token ended has expired and is refused",
-        "the token soon expires in 13.0 days",
+        "the token soon expires in 13 days",
     ]
     watch.reconfigured(rest(new=1))
     watch.check(NOW)
-    assert caplog.records[-1].getMessage().startswith("the token new expires in 1.0 days")
+    assert caplog.records[-1].getMessage().startswith("the token new expires in 1 day")
 
 
 def test_tokens_of_a_listener_that_is_off_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
@@ -50,7 +50,7 @@ def test_the_check_tells_when_tokens_end() -> None:
     found = [(one.state.value, one.text) for one in rest_tokens.check(rest(a=-1, b=3, c=100, d=None), NOW)]
     assert found == [
         ("wrong", "the token a has expired and is refused"),
-        ("warning", "the token b expires in 3.0 days"),
+        ("warning", "the token b expires in 3 days"),
         ("ok", "tokens expire: c in 100 days"),
     ]
     assert list(rest_tokens.check(rest(d=None), NOW)) == []

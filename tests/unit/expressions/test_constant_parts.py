@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from butler_mqtt.expressions.constant_parts import problems
+from butler_mqtt.expressions.constant_parts import condition_problem, problems
+from butler_mqtt.expressions.expression import Expression
 from butler_mqtt.expressions.template import Template
 
 
@@ -48,3 +49,37 @@ def test_what_no_message_can_make_right_is_named(start: dict[str, object], word:
     found = wrong(start)
     assert found
     assert word in found[0] or word == "no task"
+
+
+@pytest.mark.parametrize(
+    ("condition", "offset", "problem"),
+    [
+        ("1 + 1", 0, "1 + 1 is a number, neither true nor false"),
+        ('"a"', 0, '"a" is a text, neither true nor false'),
+        ("null", 0, "null is null, neither true nor false"),
+        ("[1, 2].map(x, x > 1)", 0, "[1, 2].map(x, x > 1) is a list, neither true nor false"),
+        ('payload.a && "b"', 13, '"b" is a text, neither true nor false'),
+        ("payload.a ? true : 5", 19, "5 is a number, neither true nor false"),
+        ("1 / 0 > 1", 4, "never has a value: division by zero"),
+    ],
+)
+def test_a_part_of_a_condition_that_no_message_makes_true_or_false_is_a_problem(
+    condition: str, offset: int, problem: str
+) -> None:
+    assert condition_problem(Expression(condition)) == (problem, offset)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "true",
+        "!false",
+        "1 < 2 && payload.a",
+        "[1, 2].exists(x, x > 1)",
+        'text == "a" ? payload.a : 1 in [1]',
+        "payload",
+        "size(text)",
+    ],
+)
+def test_a_condition_that_may_be_true_or_false_is_no_problem(condition: str) -> None:
+    assert condition_problem(Expression(condition)) is None
