@@ -63,7 +63,9 @@ def _expression(text: str | None, payload: str, place: Place, document: Document
         return
     if (offset := _field_of_nothing(expression, payload)) is not None:
         document.add_problem(place, _no_fields(payload), offset)
-    elif place[-1] == "when" and (problem := constant_parts.condition_problem(expression)) is not None:
+        return
+    judge = constant_parts.condition_problem if place[-1] == "when" else constant_parts.value_problem
+    if (problem := judge(expression)) is not None:
         document.add_problem(place, *problem)
 
 
@@ -87,6 +89,8 @@ def _start(values: Settings, rule: RuleSettings, place: Place, document: Documen
         for path, start, expression in template.expressions:
             if (offset := _field_of_nothing(expression, rule.payload)) is not None:
                 faults.append(TemplateProblem(path, _no_fields(rule.payload), start + offset))
+            elif (problem := constant_parts.value_problem(expression)) is not None:
+                faults.append(TemplateProblem(path, problem[0], start + problem[1]))
     faults += constant_parts.problems(rule.start, filled)
     if "parameters" in rule.start and not values.key_value_store.enable:
         faults.append(TemplateProblem(("parameters",), "needs keyValueStore.enable: true"))

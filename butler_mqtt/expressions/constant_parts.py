@@ -62,17 +62,35 @@ def condition_problem(condition: Expression) -> tuple[str, int] | None:
     """Return what keeps *condition* from being true or false for any message, and the place in its text."""
     compilation = Compilation(condition.text)
     for node in _judged(condition.root):
-        if any(isinstance(one, NameNode) and one.name in VARIABLES for one in walk(node)):
+        if not _is_constant(node):
             continue
-        try:
-            value = compilation.compiled(node, VARIABLES)(Scope({}))
-        except EvaluationError as error:
-            return f"never has a value: {error.message}", error.offset
-        except TooMuchWorkError:
-            return "takes more steps than a rule may", node.start
+        value, problem = _value(compilation, node)
+        if problem is not None:
+            return problem
         if type(value) is not bool:
             return f"{compilation.shown(node)} is {kind(value)}, neither true nor false", node.start
     return None
+
+
+def value_problem(expression: Expression) -> tuple[str, int] | None:
+    """Return what keeps *expression* from having a value for any message, and the place in its text."""
+    if not _is_constant(expression.root):
+        return None
+    return _value(Compilation(expression.text), expression.root)[1]
+
+
+def _is_constant(node: Node) -> bool:
+    return not any(isinstance(one, NameNode) and one.name in VARIABLES for one in walk(node))
+
+
+def _value(compilation: Compilation, node: Node) -> tuple[object, tuple[str, int] | None]:
+    """Return the value of a constant node, or its problem with the place."""
+    try:
+        return compilation.compiled(node, VARIABLES)(Scope({})), None
+    except EvaluationError as error:
+        return None, (f"never has a value: {error.message}", error.offset)
+    except TooMuchWorkError:
+        return None, ("takes more steps than a rule may", node.start)
 
 
 def _judged(node: Node) -> Iterator[Node]:

@@ -133,6 +133,7 @@ def test_a_problem_of_a_condition_has_its_line_and_column(
         ("{tag: x, wait: later}", 27, "start.wait", "wait must be 'started' or 'finished', is 'later'"),
         ("{tag: x, notBefore: tomorrow}", None, "start", "notBefore is 'tomorrow': not an RFC 3339 time"),
         ("{dryRun: true}", None, "start", "the request names no task: it needs at least one"),
+        ('{tag: "a-${{ 1 / 0 }}"}', 29, "start.tag", "never has a value: division by zero"),
         ("{taskId: abc}", 21, "start.taskId", "taskId must be a GUID, is 'abc'"),
         ("{tag: x, replyTopic: a}", 33, "start.replyTopic", "has no place in a rule, whose reply goes to"),
         ("{tag: x, parameters: {a: {b: c}}}", None, "start.parameters", "needs keyValueStore.enable: true"),

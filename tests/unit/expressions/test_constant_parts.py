@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from butler_mqtt.expressions.constant_parts import condition_problem, problems
+from butler_mqtt.expressions.constant_parts import condition_problem, problems, value_problem
 from butler_mqtt.expressions.expression import Expression
 from butler_mqtt.expressions.template import Template
 
@@ -83,3 +83,12 @@ def test_a_part_of_a_condition_that_no_message_makes_true_or_false_is_a_problem(
 )
 def test_a_condition_that_may_be_true_or_false_is_no_problem(condition: str) -> None:
     assert condition_problem(Expression(condition)) is None
+
+
+def test_an_expression_that_has_a_value_for_no_message_is_a_problem() -> None:
+    assert value_problem(Expression("2 + 1 / 0")) == ("never has a value: division by zero", 8)
+
+
+@pytest.mark.parametrize("text", ["1 + 1", "payload / 0", '"a"'])
+def test_an_expression_that_may_have_a_value_is_none(text: str) -> None:
+    assert value_problem(Expression(text)) is None
