@@ -98,21 +98,53 @@ class Packets:
 
 
 class Acknowledgements:
-    """The PUBACKs of one connection, in the order in which they went out, that wait for a proof."""
+    """
+    What is recorded and not acknowledged yet, and the PUBACKs of the newest connection that wait for a proof.
 
-    def __init__(self, generation: int) -> None:
-        self.generation = generation
+    Args:
+        generation: The connection.
+    """
+
+    def __init__(self, generation: int = 0) -> None:
+        #: By connection and packet id.
+        self._recorded: dict[tuple[int, int], Packet] = {}
+        self._generation = generation
+        #: In the order in which they went out.
         self._sent: deque[Packet | None] = deque(maxlen=MAX_WAITING)
         self._count = 0
 
-    def sent(self, packet: Packet | None) -> None:
-        """Add one more; None for a message that has no row."""
-        # Beyond the most the oldest are forgotten: their rows are compared until the packet id is used again.
-        self._sent.append(packet)
-        self._count += 1
+    def connection_began(self, generation: int) -> None:
+        """Begin to count anew, unless it is the connection that is known."""
+        if generation != self._generation:
+            self._generation = generation
+            self._sent.clear()
+            self._count = 0
 
-    def read(self, count: int) -> list[Packet]:
-        """Return the packets among the first *count* of the connection that waited for a proof."""
+    def recorded(self, message: Message, packet: Packet) -> None:
+        """Remember that *message* is *packet*, until it is acknowledged."""
+        self._recorded[message.generation, message.packet_id] = packet
+
+    def forget_recorded(self) -> None:
+        """Forget what is not acknowledged: the turn failed that would have recorded it."""
+        self._recorded.clear()
+
+    def sent(self, messages: Iterable[Message]) -> None:
+        """Add those of *messages*, in this order."""
+        for message in messages:
+            if not message.packet_id:
+                continue
+            # None stands for a message that has no row.
+            packet = self._recorded.pop((message.generation, message.packet_id), None)
+            if message.generation == self._generation:
+                # Beyond the most the oldest are forgotten: their rows are compared until the packet id is
+                # used again.
+                self._sent.append(packet)
+                self._count += 1
+
+    def read(self, generation: int, count: int) -> list[Packet]:
+        """Return the packets among the first *count* of a connection that waited for a proof."""
+        if generation != self._generation:
+            return []
         first = self._count - len(self._sent)
         taken = [self._sent.popleft() for _ in range(min(count - first, len(self._sent)))]
         return [packet for packet in taken if packet is not None]

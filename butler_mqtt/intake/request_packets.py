@@ -43,9 +43,7 @@ class RequestPackets:
         self._connections: dict[int, tuple[int, bool]] = {}
         #: What redeliveries are compared with: in the newest session, and in those a repeated turn asks for.
         self._packets: dict[int, Packets] = {}
-        #: What was recorded or recognised and is not acknowledged yet, by connection and packet id.
-        self._recorded: dict[tuple[int, int], Packet] = {}
-        self._acknowledged = Acknowledgements(0)
+        self._acknowledgements = Acknowledgements()
         self._noted = 0
         #: The newest delivery before the first attempt at the turn in hand: of a turn that is repeated only
         #: later ones can be on disk already.
@@ -60,13 +58,12 @@ class RequestPackets:
             if session <= self._session
         }
         self._packets.clear()
-        self._recorded.clear()
+        self._acknowledgements.forget_recorded()
         self._noted = self._of_session(transaction, self._session).read_up_to
 
     def session_began(self, generation: int, present: bool) -> None:
         """Record that a connection with the broker began, with or without the old session."""
-        if generation != self._acknowledged.generation:
-            self._acknowledged = Acknowledgements(generation)
+        self._acknowledgements.connection_began(generation)
         if generation in self._connections:
             return  # a turn that is repeated although it had been written
         present = present and self._session > 0
@@ -84,18 +81,13 @@ class RequestPackets:
 
     def acknowledged(self, messages: Iterable[Message]) -> None:
         """Record that *messages* were acknowledged, in this order."""
-        for message in messages:
-            if not message.packet_id:
-                continue
-            packet = self._recorded.pop((message.generation, message.packet_id), None)
-            if message.generation == self._acknowledged.generation:
-                self._acknowledged.sent(packet)
+        self._acknowledgements.sent(messages)
 
     def acknowledgements_read(self, generation: int, count: int) -> None:
         """Apply the proof that the broker has read the first *count* acknowledgements of a connection."""
         packets = self._packets.get(self._session)
-        if packets is not None and generation == self._acknowledged.generation:
-            packets.read(self._acknowledged.read(count))
+        if packets is not None:
+            packets.read(self._acknowledgements.read(generation, count))
 
     def note_acknowledged(self) -> None:
         """Write what is proved with a turn that is written anyway; without it more is compared."""
@@ -153,7 +145,7 @@ class RequestPackets:
                 extra={"action": "redelivery_recognised"},
             )
             self._notes.redelivered(queries.request_of(transaction, packet.row), message.packet_id)
-        self._recorded[message.generation, message.packet_id] = packet
+        self._acknowledgements.recorded(message, packet)
         return is_new, packet
 
     def placed(self, packet: Packet, session: int | None, delivery: int) -> None:

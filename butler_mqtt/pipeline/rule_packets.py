@@ -33,9 +33,7 @@ class RulePackets:
         self._packets = Packets(1, 0, (), (), limit)
         #: On disk, oldest first.
         self._kept: deque[Packet] = deque()
-        #: Recorded or recognised and not acknowledged yet, by connection and packet id.
-        self._recorded: dict[tuple[int, int], Packet] = {}
-        self._acknowledged = Acknowledgements(0)
+        self._acknowledgements = Acknowledgements()
         #: Whether the broker had kept the session, by connection.
         self._present: dict[int, bool] = {}
         #: The newest row before the turn in hand.
@@ -46,12 +44,11 @@ class RulePackets:
         kept = [Packet(row["packet_id"], row["digest"], row["id"]) for row in rule_rows.packets(transaction)]
         self._kept = deque(kept)
         self._packets = Packets(1, 0, kept, kept[-self._limit :], self._limit)
-        self._recorded.clear()
+        self._acknowledgements.forget_recorded()
 
     def session_began(self, event: RuleSessionBegan) -> None:
         """Forget all where the broker has forgotten the session."""
-        if event.generation != self._acknowledged.generation:
-            self._acknowledged = Acknowledgements(event.generation)
+        self._acknowledgements.connection_began(event.generation)
         if event.generation in self._present:
             return  # a turn that is repeated
         self._present = {event.generation: event.present}
@@ -82,23 +79,17 @@ class RulePackets:
             self._packets.placed(packet, self._records.packet_added(message.packet_id, content))
             self._kept.append(packet)
             self._forget()
-        self._recorded[message.generation, message.packet_id] = packet
+        self._acknowledgements.recorded(message, packet)
         return not known
 
     def acknowledged(self, messages: Iterable[Message]) -> None:
         """Record that *messages* were acknowledged, in this order."""
-        for message in messages:
-            if not message.packet_id:
-                continue
-            packet = self._recorded.pop((message.generation, message.packet_id), None)
-            if message.generation == self._acknowledged.generation:
-                self._acknowledged.sent(packet)
+        self._acknowledgements.sent(messages)
 
     def acknowledgements_read(self, generation: int, count: int) -> None:
         """Apply the proof that the broker has read the first *count* acknowledgements of a connection."""
-        if generation == self._acknowledged.generation:
-            self._packets.read(self._acknowledged.read(count))
-            self._forget()
+        self._packets.read(self._acknowledgements.read(generation, count))
+        self._forget()
 
     def _forget(self) -> None:
         """Drop the oldest beyond the limit whose acknowledgement was read."""

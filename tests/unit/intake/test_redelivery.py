@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from butler_mqtt.domain.model import Message
 from butler_mqtt.intake.redelivery import MAX_WAITING, Acknowledgements, Packet, Packets
+
+
+def message(packet_id: int) -> Message:
+    return Message("topic", b"", generation=1, packet_id=packet_id)
+
+
+def acknowledge(acknowledgements: Acknowledgements, packet: Packet) -> None:
+    """Record a message on connection 1 and acknowledge it."""
+    acknowledgements.recorded(message(packet.packet_id), packet)
+    acknowledgements.sent([message(packet.packet_id)])
 
 
 def test_as_many_are_remembered_as_there_are_packet_ids() -> None:
@@ -29,11 +40,11 @@ def test_acknowledgements_without_a_proof_are_bounded_and_the_newest_stay() -> N
     acknowledgements = Acknowledgements(1)
     sent = [Packet(1 + number % MAX_WAITING, b"", number + 1) for number in range(MAX_WAITING + 10)]
     for packet in sent:
-        acknowledgements.sent(packet)
-    assert acknowledgements.read(5) == []
-    assert acknowledgements.read(12) == sent[10:12]
-    assert acknowledgements.read(MAX_WAITING + 10) == sent[12:]
-    assert acknowledgements.read(MAX_WAITING + 10) == []
+        acknowledge(acknowledgements, packet)
+    assert acknowledgements.read(1, 5) == []
+    assert acknowledgements.read(1, 12) == sent[10:12]
+    assert acknowledgements.read(1, MAX_WAITING + 10) == sent[12:]
+    assert acknowledgements.read(1, MAX_WAITING + 10) == []
 
 
 def test_what_is_proved_reaches_up_to_the_oldest_that_is_not() -> None:
@@ -59,6 +70,25 @@ def test_a_proof_does_not_reach_what_has_used_its_packet_id_since() -> None:
 def test_an_acknowledgement_of_a_message_without_a_row_counts_too() -> None:
     acknowledgements = Acknowledgements(1)
     first, second = Packet(1, b"", 1), Packet(2, b"", 2)
-    for packet in (None, first, second):
-        acknowledgements.sent(packet)
-    assert acknowledgements.read(2) == [first]
+    acknowledgements.sent([message(3)])
+    for packet in (first, second):
+        acknowledge(acknowledgements, packet)
+    assert acknowledgements.read(1, 2) == [first]
+
+
+def test_a_proof_of_another_connection_proves_nothing() -> None:
+    acknowledgements = Acknowledgements(1)
+    first, second = Packet(1, b"", 1), Packet(2, b"", 2)
+    acknowledge(acknowledgements, first)
+    assert acknowledgements.read(2, 1) == []
+    acknowledgements.connection_began(2)
+    acknowledge(acknowledgements, second)  # it came on the connection before
+    assert acknowledgements.read(2, 1) == []
+
+
+def test_what_was_not_recorded_after_all_is_acknowledged_without_a_row() -> None:
+    acknowledgements = Acknowledgements(1)
+    acknowledgements.recorded(message(1), Packet(1, b"", 1))
+    acknowledgements.forget_recorded()
+    acknowledgements.sent([message(1)])
+    assert acknowledgements.read(1, 1) == []
