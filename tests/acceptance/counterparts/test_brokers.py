@@ -254,6 +254,8 @@ def test_a_message_on_a_filter_of_two_rules_is_for_both(
     ruled(daemon, orders(place, first), orders(place, second, name="second", start=start))
     sender.publish({"total": 101, "order": 1}, topic=f"{place}/berlin/orders")
     until(lambda: (qlik.posts(first), qlik.posts(second)) == (1, 1), what="both starts")
+    sender.drain()
+    assert (qlik.posts(first), qlik.posts(second)) == (1, 1)
 
 
 # ---- what only Aedes can be made to do
