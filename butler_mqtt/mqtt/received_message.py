@@ -12,6 +12,7 @@ from butler_mqtt.domain.model import Message
 
 #: The sender's properties; brokers count down or add the others.
 _LASTING = ("PayloadFormatIndicator", "ContentType", "ResponseTopic", "CorrelationData", "UserProperty")
+_READ = (*_LASTING, "MessageExpiryInterval")
 
 
 def received(message: paho.MQTTMessage, *, generation: int) -> Message:
@@ -33,10 +34,7 @@ def received(message: paho.MQTTMessage, *, generation: int) -> Message:
 
 def values_of(properties: Properties | None) -> dict[str, Any]:
     """Return the properties of a message by their names, in paho's spelling of them."""
-    if properties is None or properties.isEmpty():  # type: ignore[no-untyped-call] # paho leaves it untyped
-        return {}
-    names = (*_LASTING, "MessageExpiryInterval")
-    return {name: value for name in names if (value := getattr(properties, name, None)) is not None}
+    return {name: value for name in _READ if (value := getattr(properties, name, None)) is not None}
 
 
 def stable_text(values: Mapping[str, Any]) -> str:
