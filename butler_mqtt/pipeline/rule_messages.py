@@ -352,7 +352,7 @@ class RuleMessages:
         message = arrival.message
         if message is None or any(row in self._filters.wanted for row in message.filters or ()):
             return
-        self._turn.after(self._turn.counting.stale_rule_message)
+        self._turn.count(self._turn.counting.stale_rule_message)
         _log.log(
             self._warned.level(f"stale {message.topic}"),
             "a message on %s was acknowledged and not judged: no rule is for it any more",
