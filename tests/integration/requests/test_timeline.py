@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from butler_mqtt.audit.requests_steps import Step
-from butler_mqtt.audit.requests_timeline import steps
+from butler_mqtt.audit.requests_timeline import Step, steps
 from butler_mqtt.clock import now_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.request_rows import MAX_DELIVERIES, RequestRows
