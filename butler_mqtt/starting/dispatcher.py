@@ -8,7 +8,7 @@ itself only when nothing can have been sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from butler_mqtt.domain.completions import CapacityRead, Completion, ExecutionsPolled, Posted, StopAsked
@@ -118,6 +118,11 @@ class Dispatcher:
     def in_hand(self) -> int:
         """Count the POSTs whose outcome is not on disk."""
         return len(self.post_workers.in_hand)
+
+    @property
+    def places(self) -> Mapping[int, int]:
+        """Return the places of starts that wait for capacity, by their ids; for any thread."""
+        return self.pending.places
 
     def restore(self, run: Run) -> None:
         """Accept a run without an outcome that was read from the journal."""
