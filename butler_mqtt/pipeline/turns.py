@@ -369,7 +369,7 @@ class Turns:
             if not self.dispatcher.in_hand and not self._outbox:
                 self.drained.set()
             return
-        decided = self.resolver.turn(self.dispatcher.pending.queues.fresh)
+        decided = self.resolver.turn(self.dispatcher.fresh)
         self.dispatcher.pending.add(decided)
         self.stages.turn()
         self.resolver.ask_stages()
