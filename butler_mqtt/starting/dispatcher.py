@@ -122,7 +122,7 @@ class Dispatcher:
     @property
     def places(self) -> Mapping[int, int]:
         """Return the places of starts that wait for capacity, by their ids; for any thread."""
-        return self.pending.places
+        return self.pending.capacity_waits.places
 
     @property
     def fresh(self) -> int:
