@@ -151,7 +151,7 @@ class StageRecords:
         self._begin(stage)
         return [start for start in stage.starts if start.state is StartState.WAITING]
 
-    def settle(self, staged: StagedRequest) -> list[OpenStart]:
+    def end_if_over(self, staged: StagedRequest) -> list[OpenStart]:
         """
         Record the end of the stage that runs, if it is over, and whose turn comes then.
 

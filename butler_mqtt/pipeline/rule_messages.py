@@ -78,7 +78,7 @@ class RuleMessages:
     # ---- what lasts
 
     def begin(self, subscribe: Callable[[Mapping[int, str], Mapping[int, str]], None]) -> None:
-        """Have *subscribe* told which filters are wanted, and which not any more, whenever that changes."""
+        """Have *subscribe* called, whenever these change, with the filters wanted and those not any more."""
         self._rules.begin(subscribe)
 
     def load(self, transaction: Transaction) -> None:

@@ -39,7 +39,7 @@ class RulesInForce:
         self._subscribe: Callable[[Mapping[int, str], Mapping[int, str]], None] = lambda _wanted, _not: None
 
     def begin(self, subscribe: Callable[[Mapping[int, str], Mapping[int, str]], None]) -> None:
-        """Have *subscribe* told which filters are wanted, and which not any more, whenever that changes."""
+        """Have *subscribe* called, whenever these change, with the filters wanted and those not any more."""
         self._subscribe = subscribe
 
     def load(self, transaction: Transaction) -> None:

@@ -81,7 +81,7 @@ class BusyTasks:
 
 
 def _serves(execution: Execution, start: OpenStart) -> bool:
-    """Tell whether an execution that another began certainly began after *start* came; ids decide."""
+    """Return whether an execution that another began certainly began after *start* came; ids decide."""
     if start.state is StartState.WAITING and start.reason == "running":
         # What it waits behind was seen to run after it came, and a task runs once at a time.
         return start.seen_behind and start.behind is not None and execution.id != start.behind

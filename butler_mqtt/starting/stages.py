@@ -87,7 +87,7 @@ class Stages:
             for start in running.starts:
                 if start.state is StartState.SKIPPED and start.skipped_result is None:
                     self._tracker.await_result(start.execution_id or "", start.task, [start])
-        self._ledger.starts.settle(staged)
+        self._ledger.starts.end_stage_if_over(staged)
 
     def turn(self) -> None:
         """Begin the stages whose tasks are known now, and ask for those of others."""
@@ -95,7 +95,7 @@ class Stages:
         while stages.decided_now:
             staged = stages.decided_now.pop()
             self._pending.hold(start for start in staged.starts() if start.state is StartState.WAITING)
-            self._ledger.starts.settle(staged)
+            self._ledger.starts.end_stage_if_over(staged)
         for number, answer in self._questions.answers():
             asked = self._asked.pop(number, None)
             if asked is not None:
@@ -162,7 +162,7 @@ class Stages:
         self._gates.let_through(ready)
         self._pending.enter(ready)
         if stage is not None and not stage.goes_on:
-            self._ledger.starts.settle(staged)
+            self._ledger.starts.end_stage_if_over(staged)
 
     def _decide(self, staged: StagedRequest, answer: StageAnswer) -> Decision:
         if isinstance(answer, RequestError):
@@ -200,4 +200,4 @@ class Stages:
         if starts:
             self._ledger.starts.dropped(starts, code, details, state)
         else:
-            self._ledger.starts.settle(staged)
+            self._ledger.starts.end_stage_if_over(staged)
