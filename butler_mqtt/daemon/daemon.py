@@ -186,7 +186,7 @@ class Daemon:
         # Loaded here only: a web server costs a fifth of the daemon's memory.
         from butler_mqtt.daemon.listeners import Listeners  # noqa: PLC0415 -- as above
         from butler_mqtt.daemon.readiness import Sources  # noqa: PLC0415 -- as above
-        from butler_mqtt.http.server.listener import ListenerError  # noqa: PLC0415
+        from butler_mqtt.http.server.listener import ListenerError  # noqa: PLC0415 -- as above
 
         sources = Sources(
             emit=self.pipeline.emit,
