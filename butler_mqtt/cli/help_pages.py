@@ -11,8 +11,8 @@ from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import wrapped
 
-#: Columns of the lines behind the options, on a terminal of 80: two before them, two left free.
-HELP_WIDTH = 76
+#: Columns of the lines behind the options, on a terminal of 80: two before them.
+HELP_WIDTH = 78
 #: The page about each command, and the heading on it; other commands of a group are on the group's page.
 ABOUT = {
     "": "install.md",
@@ -79,12 +79,18 @@ def add_to_help(command: Any, typed: str = "", page: str = "") -> None:
         page: The page of the group it belongs to, where `ABOUT` has none for it.
     """
     page = ABOUT.get(typed, page)
-    # \b keeps the lines as they are: a path must not be broken at its hyphens.
-    example = f"{command.epilog}\n\n" if command.epilog else ""
-    lines = textwrap.wrap(
-        f"Read more: {where(page)}", HELP_WIDTH, break_long_words=False, break_on_hyphens=False
-    )
-    command.epilog = "\n".join([f"{example}\b", *lines])
+    examples = [line for line in (command.epilog or "").splitlines() if line.strip("\b ")]
+    parts = [part for part in (examples, [f"Read more: {where(page)}"]) if part]
+    command.epilog = "\n\n".join(map(_unbroken, parts))
     for name, one in getattr(command, "commands", {}).items():
         if one.add_help_option:  # else it reads its arguments itself
             add_to_help(one, f"{typed} {name}".strip(), page if typed else "")
+
+
+def _unbroken(lines: list[str]) -> str:
+    """Wrap a paragraph of help at its spaces alone: paths are copied from it, and have hyphens."""
+    wrapped_lines = (
+        textwrap.wrap(line, HELP_WIDTH, break_long_words=False, break_on_hyphens=False) for line in lines
+    )
+    # \b has click leave the lines as they are.
+    return "\n".join(["\b", *(one for those in wrapped_lines for one in those)])

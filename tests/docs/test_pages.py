@@ -58,6 +58,7 @@ HELPS = helps()
 def test_the_help_of_a_command_ends_with_an_example_and_a_page(path: str) -> None:
     *_, example, page = re.split(r"\n\s*\n", HELPS[path].strip())
     assert " ".join(example.split()).startswith("Example: butler-mqtt ")
+    assert not re.search(r"\w-\n", example), example  # it is copied from there
     found = re.fullmatch(r"Read more: (\S+?)(?:, \"(.+)\")?", " ".join(page.split()))
     assert found is not None, page
     assert Path(found[1]).is_file()
