@@ -162,8 +162,8 @@ class Starts:
         """Let the stages of *starts* that are over by now end."""
         for staged in {start.stage.of.id: start.stage.of for start in starts if start.stage}.values():
             if staged.id in self._stages.open:
-                self._give_up(staged, self._stages.end_if_over(staged))
-            if staged.owner is not None:
+                self.end_stage_if_over(staged)
+            elif staged.owner is not None:
                 self._requests.reply_if_decided(staged.owner)
 
     def _give_up(self, staged: StagedRequest, starts: Sequence[OpenStart]) -> None:
