@@ -20,7 +20,7 @@ from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.outage_backoff import Backoff
-from butler_mqtt.resolving.resolver import refused_by_qlik
+from butler_mqtt.resolving.request_decisions import refused_by_qlik
 from butler_mqtt.starting.busy_tasks import BusyTasks
 from butler_mqtt.starting.conclusions import (
     EXPIRED,

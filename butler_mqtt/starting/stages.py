@@ -20,7 +20,8 @@ from butler_mqtt.domain.states import StageState, StartState
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal.sqlite_errors import is_of_the_journal
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.resolving.resolver import Resolver, without_refusals
+from butler_mqtt.resolving.request_decisions import without_refusals
+from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.resolving.stage_questions import StageAnswer
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.conclusions import EXPIRED
