@@ -345,7 +345,7 @@ class Turns:
     def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:
             case Resolved():
-                self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
+                self.dispatcher.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
                 self.dispatcher.runs.polled(event, transaction)
             case ExecutionsPolled() | StopAsked() | CapacityRead():

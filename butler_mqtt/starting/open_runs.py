@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Set
 from datetime import datetime
 
@@ -37,6 +36,7 @@ from butler_mqtt.starting.execution_tracker import ExecutionTracker
 from butler_mqtt.starting.id_trust import IdTrust
 from butler_mqtt.starting.pending_starts import PendingStarts
 from butler_mqtt.starting.reconciler import Reconciler
+from butler_mqtt.starting.repeated_runs import RepeatedRuns
 
 _log = logging.getLogger("butler_mqtt.open_runs")
 
@@ -54,6 +54,7 @@ class OpenRuns:
         deadlines: When a run of which nothing was sent is too late.
         backoff: Pauses while the server is unreachable.
         server_time: The server's clock as last seen.
+        refresh: Has a task, by id, read once more; it comes back through `repeated.read`.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class OpenRuns:
         deadlines: Deadlines,
         backoff: Backoff,
         server_time: Callable[[], datetime | None],
+        refresh: Callable[[str], None],
     ) -> None:
         self._ledger = ledger
         self._pending = pending
@@ -79,8 +81,7 @@ class OpenRuns:
         self._waiting_lines = RepeatedLines()
         self._server_time = server_time
         self._runs: dict[int, Run] = {}
-        #: Runs to be posted again.
-        self.repeat: deque[Run] = deque()
+        self.repeated = RepeatedRuns(refresh)
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -88,7 +89,7 @@ class OpenRuns:
     def reset(self) -> None:
         """Forget all runs; they are read again from the journal."""
         self._runs.clear()
-        self.repeat.clear()
+        self.repeated.clear()
 
     def starts(self) -> Iterator[OpenStart]:
         """Return the starts of all runs."""
@@ -115,14 +116,14 @@ class OpenRuns:
         for run in [self._runs[one] for one in {start.run for start in starts} if one in self._runs]:
             gone = [start for start in run.starts if start in starts]
             others = [start for start in run.starts if start not in gone]
-            waits = run in self.repeat
+            waits = run in self.repeated
             if not waits and (others or run.state is not RunState.INTENDED or not recall(run.id)):
                 stay.update(gone)
                 continue
             run.starts = others
             if not others:
                 if waits:
-                    self.repeat.remove(run)
+                    self.repeated.remove(run)
                 self._end_unserving(run)
         return stay
 
@@ -192,13 +193,13 @@ class OpenRuns:
     def drop_late(self) -> None:
         """Drop the runs, or those of their starts, of which nothing was sent and that are too late."""
         now = now_ms()
-        for run in list(self.repeat):
+        for run in list(self.repeated):
             conclusion = self._deadlines.of_run(run)
             late = [start for start in run.starts if start.expires_at is not None and start.expires_at <= now]
             if conclusion is None and len(late) == len(run.starts):
                 conclusion = EXPIRED
             if conclusion is not None:
-                self.repeat.remove(run)
+                self.repeated.remove(run)
                 self._conclude(run, conclusion)
             elif late:
                 run.starts = [start for start in run.starts if start not in late]
@@ -230,7 +231,7 @@ class OpenRuns:
 
     def _unavailable(self, run: Run, error: QlikUnavailable) -> None:
         pause = self._backoff.failed(error.retry_after)
-        self.repeat.append(run)
+        self.repeated.add(run)
         _log.log(
             self._waiting_lines.level(str(error)),
             "task %s (%s) is not started yet: %s; next try in %.1f s",
@@ -291,7 +292,7 @@ class OpenRuns:
                     run.baseline = Baseline.of(run.task, self._server_time())
                 self._ledger.runs.again(run, renewed=renewed)
                 run.claimed = None
-                self.repeat.append(run)
+                self.repeated.add(run)
                 return
             case Began(execution_id, adopted):
                 self._began(run, execution_id, adopted=adopted)
