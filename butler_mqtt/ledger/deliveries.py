@@ -106,6 +106,8 @@ class Deliveries:
         self._turn.unit.delete(tables.outbox, publication.id)
         if publication.delivery is not None:
             self._turn.unit.update(tables.deliveries, publication.delivery, confirmed_at=now_ms())
+            if publication.instead_of is not None:
+                self._turn.unit.update(tables.deliveries, publication.delivery, reply_topic=publication.topic)
 
     def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
         """Record that the broker did not take a message, for *reason*; it is sent again."""
@@ -136,7 +138,9 @@ class Deliveries:
 
     def dead_letter(self, publication: Publication, reason: str) -> None:
         """Record that a message is a dead letter: the broker does not take it, for *reason*."""
-        self._turn.unit.update(tables.outbox, publication.id, quarantined_at=now_ms(), reason=reason)
+        self._turn.unit.update(
+            tables.outbox, publication.id, topic=publication.topic, quarantined_at=now_ms(), reason=reason
+        )
         self._turn.alerting.undeliverable(publication, reason)
         _log.error(
             "request %s: a message for %s cannot be published: %s; it is a dead letter now: fix the cause, "

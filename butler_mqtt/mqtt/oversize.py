@@ -61,7 +61,11 @@ class PacketLimit:
 
 
 class PacketFilter:
-    """Passes the bytes of a connection on, with packets that are too large cut short."""
+    """
+    Passes the bytes of a connection on, with packets that are too large cut short.
+
+    A packet begins to go on when its length is known, a PUBLISH when its topic is.
+    """
 
     def __init__(self, limit: PacketLimit) -> None:
         self._limit = limit
@@ -96,8 +100,13 @@ class PacketFilter:
                 self._drop -= step
                 begin = position = position + step
             else:
-                length, body = _remaining(data, position)
+                length, body = remaining_length(data, position)
                 if 0 <= length <= self._largest - (body - position):
+                    if body + length > end and not _shows_topic(data, position, body, length):
+                        pieces.append(data[begin:position])
+                        self._head = data[position:]
+                        begin = end
+                        break
                     self._left = body - position + length
                     continue
                 pieces.append(data[begin:position])
@@ -127,7 +136,7 @@ class PacketFilter:
         after = body + 2 + int.from_bytes(data[body : body + 2], "big") + (2 if first & 0x06 else 0)
         head = data[body:after]
         if self._limit.is_v5:
-            size, behind = _remaining(data, after - 1) if len(data) >= after else (-1, 0)
+            size, behind = remaining_length(data, after - 1) if len(data) >= after else (-1, 0)
             if size < 0:
                 return b"", -1
             if behind + size - body <= HEADER_ROOM:
@@ -143,7 +152,21 @@ class PacketFilter:
         return data[start : start + 1] + variable_length(len(head) + self._left) + head, after
 
 
-def _remaining(data: bytes, start: int) -> tuple[int, int]:
+def topic_of(data: bytes, body: int) -> bytes:
+    """Return the topic, as UTF-8, of the PUBLISH whose variable header begins at *body*."""
+    start = body + 2
+    return data[start : start + int.from_bytes(data[body:start], "big")]
+
+
+def _shows_topic(data: bytes, start: int, body: int, length: int) -> bool:
+    """Return whether a packet that is not whole yet is no PUBLISH, or its topic is whole."""
+    if data[start] & 0xF0 != PUBLISH:
+        return True
+    needed = 2 + int.from_bytes(data[body : body + 2], "big") if len(data) >= body + 2 else 2
+    return len(data) >= body + min(needed, length)
+
+
+def remaining_length(data: bytes, start: int) -> tuple[int, int]:
     """
     Read the variable byte integer behind the byte at *start* (MQTT 5.0, 1.5.5).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -87,6 +87,11 @@ class RuleSubscriptions:
     def overdue(self) -> bool:
         """Return whether the broker has let the time for its answer pass."""
         return self._step is not None and self._monotonic() > self._step.until
+
+    def postpone(self) -> None:
+        """Give the broker its time again: an answer may stand behind messages that are not read yet."""
+        if self._step is not None:
+            self._step = replace(self._step, until=self._monotonic() + ANSWER_SECONDS)
 
     def accepted(self, *, with_identifiers: bool) -> None:
         """Begin with a connection; *with_identifiers*: the broker has Subscription Identifiers."""

@@ -54,6 +54,7 @@ class Outbox:
     Args:
         records: Where it is recorded what the broker took or refused.
         publish: Passes a message to the broker; False when there is no room or no connection.
+        placed: Returns a message with the topic it may go to now.
         suspects: The messages that the broker may be hanging up on.
         pause_seconds: To the second attempt, doubled for each further one.
     """
@@ -64,10 +65,12 @@ class Outbox:
         publish: Callable[[Publication], bool],
         suspects: Suspects | None = None,
         *,
+        placed: Callable[[Publication], Publication] = lambda publication: publication,
         pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         self._records = records
         self._publish = publish
+        self._placed = placed
         self._pause_seconds = pause_seconds
         self._pending: deque[Publication] = deque()
         self._in_flight: dict[int, Publication] = {}
@@ -253,6 +256,7 @@ class Outbox:
         return False
 
     def _offer(self, publication: Publication) -> bool:
+        publication = self._placed(publication)
         # Registered before publishing: the confirmation comes from another thread.
         self._in_flight[publication.id] = publication
         if self._publish(publication):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from butler_mqtt import logs
-from butler_mqtt.domain.completions import Completion
+from butler_mqtt.domain.completions import Completion, Reconfigured
 from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.refusal_bounds import Refusals
@@ -140,6 +140,9 @@ class Pipeline:
         if isinstance(happened, Arrival) and happened.message is None and happened.request_id is None:
             # Fixed before it is recorded, so that a repeated turn finds what the first one may have written.
             happened = happened._replace(request_id=str(uuid.uuid4()))
+        elif isinstance(happened, Reconfigured):
+            # At once: nothing more may be published on topics that are subscribed to after this.
+            self.turns.topics.reconfigured(happened.settings.mqtt)
         self._event_queue.put(happened)
 
     def drain(self, timeout: float) -> bool:

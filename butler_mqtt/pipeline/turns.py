@@ -45,6 +45,7 @@ from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
 from butler_mqtt.outbox.outbox import Outbox
+from butler_mqtt.outbox.present_topics import PresentTopics
 from butler_mqtt.pipeline import turn_parts
 from butler_mqtt.pipeline.arrival_queue import ArrivalQueue
 from butler_mqtt.pipeline.backlog import Backlog
@@ -121,7 +122,9 @@ class Turns:
         pending, tracker = self.dispatcher.pending, self.dispatcher.tracker
         self.stages = Stages(settings, self.resolver, self._ledger, pending, tracker)
         self._intake = Intake(settings, self._rows, self._ledger)
-        self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
+        self.topics = topics = PresentTopics(settings.mqtt, publish, emit)
+        records, pause = self._ledger.deliveries, timings.publish_pause_seconds
+        self._outbox = Outbox(records, topics.publish, placed=topics.placed, pause_seconds=pause)
         stored = StoredRequests(settings.start_task.if_running)
         self.backlog = Backlog(self._ledger, self.resolver, stored, in_memory)
         parts = (self._ledger, self.resolver, self.dispatcher)
