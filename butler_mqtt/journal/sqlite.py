@@ -302,7 +302,7 @@ class Journal:
             _make_tables(connection)
         else:
             # Loaded here only: Alembic costs a tenth of the daemon's memory and is needed once a release.
-            from butler_mqtt.journal import upgrade  # noqa: PLC0415
+            from butler_mqtt.journal import upgrade  # noqa: PLC0415 -- as above
 
             upgrade.upgrade(connection, FORMAT)
         _log.info(

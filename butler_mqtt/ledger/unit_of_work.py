@@ -92,7 +92,7 @@ class UnitOfWork:
     def __init__(self, counting: Counting | None = None) -> None:
         self.counting = counting or NotCounting()
         self._counts = counting is not None
-        #: Told what may be worth an alert.
+        #: Gets what may be worth an alert.
         self.alerting: AlertHooks = NoAlerts()
         self._last: dict[str, int] = {}
         #: That of the turn, for what is read or written at once.

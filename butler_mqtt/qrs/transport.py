@@ -57,7 +57,6 @@ class HttpAnswer:
     content_type: str = ""
     date: str = ""
     retry_after: str = ""
-    location: str = ""
     reason: str = ""
     #: The lines of `Set-Cookie`; read only where the calls go through a proxy.
     cookies: tuple[str, ...] = ()
@@ -185,7 +184,6 @@ class Transport:
             content_type=headers.get("Content-Type", ""),
             date=headers.get("Date", ""),
             retry_after=headers.get("Retry-After", ""),
-            location=headers.get("Location", ""),
             reason=response.reason or "",
             cookies=tuple(headers.getlist("Set-Cookie")) if self._settings.through_proxy else (),  # type: ignore[attr-defined] # urllib3's, see Adapter
         )
