@@ -103,7 +103,7 @@ def addresses_of(host: str, port: int) -> list[str]:
     return [socket.getnameinfo(one[4], numeric)[0] for one in found]
 
 
-class Asked:
+class CallTarget:
     """What the present call asks for, encoded as it is sent."""
 
     url = "/"
@@ -114,7 +114,7 @@ class _Metered(_Connection):
 
     response_class = _FinalResponse
     meter: Meter
-    asked: Asked
+    asked: CallTarget
     resolve: Resolve
 
     def connect(self) -> None:
@@ -161,7 +161,7 @@ class PlainConnection(_Metered, HTTPConnection):
     """A connection without TLS; *resolve* returns the addresses of a host."""
 
     def __init__(
-        self, *args: Any, meter: Meter, asked: Asked, resolve: Resolve = addresses_of, **options: Any
+        self, *args: Any, meter: Meter, asked: CallTarget, resolve: Resolve = addresses_of, **options: Any
     ) -> None:
         super().__init__(*args, **options)
         self.meter = meter
@@ -186,7 +186,7 @@ class TlsConnection(_Metered, HTTPSConnection):
         self,
         *args: Any,
         meter: Meter,
-        asked: Asked,
+        asked: CallTarget,
         settings: Settings,
         resolve: Resolve = addresses_of,
         **options: Any,
@@ -226,7 +226,7 @@ class Adapter(HTTPAdapter):
 
     def __init__(self, settings: Settings, meter: Meter) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._asked = Asked()
+        self._asked = CallTarget()
         self._pool = _pool(settings, meter, self._asked)
 
     def get_connection_with_tls_context(self, *_args: Any, **_options: Any) -> urllib3.HTTPConnectionPool:
@@ -257,7 +257,7 @@ class Adapter(HTTPAdapter):
         super().close()
 
 
-def _pool(settings: Settings, meter: Meter, asked: Asked) -> urllib3.HTTPConnectionPool:
+def _pool(settings: Settings, meter: Meter, asked: CallTarget) -> urllib3.HTTPConnectionPool:
     options: dict[str, Any] = {
         "maxsize": 1,
         "meter": meter,
