@@ -217,12 +217,14 @@ class Dispatcher:
 
     def _polled(self, event: ExecutionsPolled) -> None:
         """Apply what a poll showed; of many executions a part, so that no request waits for all of them."""
-        if not isinstance(event.shown, QlikError) and self.fresh < MANY_PLANNED:
-            shown = list(event.shown.items())
-            event = replace(event, shown=dict(shown[:ENDS_OF_A_TURN]))
-            if rest := dict(shown[ENDS_OF_A_TURN:]):
-                self._rows.after(self._emit, replace(event, shown=rest))
-        self.tracker.polled(event)
+        if isinstance(event.shown, QlikError) or self.fresh >= MANY_PLANNED:
+            self.tracker.polled(event)
+            return
+        shown = list(event.shown.items())
+        self.tracker.polled(replace(event, shown=dict(shown[:ENDS_OF_A_TURN])))
+        if rest := dict(shown[ENDS_OF_A_TURN:]):
+            self.tracker.polling = True  # until the rest is applied
+            self._rows.after(self._emit, replace(event, shown=rest))
 
     def _repeated(self) -> Run | None:
         """Take the next run that may be posted again; None if there is none, or its task is to be read."""
