@@ -26,7 +26,8 @@ from butler_mqtt.mqtt.in_hand import InHand
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded
 from butler_mqtt.mqtt.puback_proof import Proof
-from butler_mqtt.mqtt.received_message import identifiers_of, received, user_properties_of
+from butler_mqtt.mqtt.publish_content import content_of
+from butler_mqtt.mqtt.received_message import received
 from butler_mqtt.mqtt.reconnect_pauses import MAX_BACKOFF_SECONDS
 from butler_mqtt.mqtt.rule_subscriptions import ANSWER_SECONDS, RuleSubscriptions
 
@@ -92,7 +93,7 @@ class RuleDoor:
             on_fatal=on_fatal,
             max_backoff_seconds=max_backoff_seconds,
             outages=outages,
-            may_read=self._may_read,
+            may_pass=self._has_room,
         )
 
     @property
@@ -168,6 +169,8 @@ class RuleDoor:
         if session is None:
             return
         session.proof.turned(self._connection.send_between)
+        if not session.in_hand.has_room():
+            self._subscriptions.postpone()
         if self._subscriptions.overdue:
             self._subscriptions.ended(hung_up=False)
             self._connection.leave(f"the broker did not answer within {ANSWER_SECONDS:.0f} s")
@@ -187,17 +190,18 @@ class RuleDoor:
             self._began = time.monotonic()
             self._connection.start()
 
-    def _may_read(self) -> bool:
-        return self._session is None or self._session.in_hand.may_read()
+    def _has_room(self, _topic: bytes) -> bool:
+        return self._session is None or self._session.in_hand.has_room()
 
     def _received(self, _client: paho.Client, _userdata: object, packet: paho.MQTTMessage) -> None:
         if self._taken_over():
             return  # not acknowledged: it belongs to the other daemon
-        if self._session is not None:
-            self._session.in_hand.came()
-        brought = self._subscriptions.brought(identifiers_of(packet), packet.topic)
-        message = received(packet, generation=self._generation)
-        self._on_message(message._replace(filters=brought, user_properties=user_properties_of(packet)))
+        if self._session is not None and not self._session.in_hand.takes():
+            return
+        content = content_of(packet)
+        brought = self._subscriptions.brought(content.identifiers, packet.topic)
+        message = received(packet, content, generation=self._generation)
+        self._on_message(message._replace(filters=brought, user_properties=content.user_properties))
 
     def _subscribed(
         self,

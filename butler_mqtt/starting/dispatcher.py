@@ -123,6 +123,16 @@ class Dispatcher:
         """Count the POSTs whose outcome is not on disk."""
         return len(self.post_workers.in_hand)
 
+    @property
+    def places(self) -> Mapping[int, int]:
+        """Return the places of starts that wait for capacity, by their ids; for any thread."""
+        return self.pending.capacity_waits.places
+
+    @property
+    def fresh(self) -> int:
+        """Count the starts in the queues that are not recorded as waiting."""
+        return self.pending.queues.fresh
+
     def restore(self, run: Run) -> None:
         """Accept a run without an outcome that was read from the journal."""
         self.runs.restore(run, in_hand=run.id in self.post_workers.in_hand)
@@ -199,7 +209,7 @@ class Dispatcher:
     def poll(self) -> None:
         """Submit the polls that are due."""
         self.reconciler.poll()
-        self.tracker.poll(busy=self.pending.queues.fresh >= MANY_PLANNED)
+        self.tracker.poll(busy=self.fresh >= MANY_PLANNED)
 
     # ---- helpers
 
