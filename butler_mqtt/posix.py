@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import mmap
 import os
+import resource
 import statistics
 import struct
 import tempfile
@@ -63,6 +64,18 @@ def share_sqlite_lock(descriptor: int) -> None:
     """
     wish = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, _SQLITE_SHARED_FIRST, 1, 0)
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wish)
+
+
+def open_files(wanted: int) -> int:
+    """Let this process have *wanted* files open, as far as the system allows; return how many it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return max(soft, wanted)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    return soft
 
 
 def free_bytes(folder: Path) -> int:

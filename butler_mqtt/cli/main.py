@@ -26,7 +26,7 @@ from butler_mqtt.cli import (
     start,
     tokens,
 )
-from butler_mqtt.cli.terminal import echo, fit_streams
+from butler_mqtt.cli.terminal import echo, explained, fit_streams
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import wrapped
 
@@ -110,7 +110,14 @@ def main() -> None:
     fit_streams()
     command = typer.main.get_command(app)
     help_pages.add_to_help(command)
-    command(prog_name="butler-mqtt")
+    try:
+        command(prog_name="butler-mqtt")
+    except OSError as error:
+        explanation = explained(error)
+        if explanation is None:
+            raise
+        echo(f"butler-mqtt: {explanation}", err=True)
+        sys.exit(ExitCode.FAILED)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract.request_status import request_status
 from butler_mqtt.contract.task_status import task_status
-from butler_mqtt.daemon import readiness, token_watch
+from butler_mqtt.daemon import open_files, readiness, token_watch
 from butler_mqtt.daemon.readiness import Sources
 from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
 from butler_mqtt.errors import JournalError
@@ -85,33 +85,8 @@ class Listeners:
         )
         self._listeners: list[Listener] = []
         self._guard: Guard | None = None
-        rest, monitoring = settings.rest, settings.monitoring
         try:
-            if rest.enable:
-
-                def door(ending: asyncio.Event) -> Guard:
-                    # As it was at the start: that decides whether it asks for tokens.
-                    page = self._page(core, ending) if settings.web_page.enable else None
-                    guard = self._guard = application.rest(core, rest, ending, page=page)
-                    guard.reconfigured(self._settings.rest)
-                    return guard
-
-                self._listeners.append(
-                    Listener(
-                        "REST", door, rest.server_host, rest.server_port, on_fatal=on_fatal, tls=rest.tls
-                    )
-                )
-            if monitoring.enable:
-                self._listeners.append(
-                    Listener(
-                        "monitoring",
-                        lambda _ending: application.monitoring(core, monitoring, rest.max_body_bytes),
-                        monitoring.host,
-                        monitoring.port,
-                        on_fatal=on_fatal,
-                        limits=HttpLimits(connections=MONITORING_CONNECTIONS),
-                    )
-                )
+            self._listen(core, on_fatal)
         except BaseException:
             self.stop(0)
             raise
@@ -133,6 +108,46 @@ class Listeners:
         """End; answers in progress have *timeout* seconds."""
         for listener in self._listeners:
             listener.stop(timeout)
+
+    def _listen(self, core: Backend, on_fatal: Callable[[BaseException], None]) -> None:
+        settings = self._settings
+        rest, monitoring = settings.rest, settings.monitoring
+        wanted = {
+            **({"REST": HttpLimits().connections} if rest.enable else {}),
+            **({"monitoring": MONITORING_CONNECTIONS} if monitoring.enable else {}),
+        }
+        given = open_files.connections(wanted)
+        if rest.enable:
+
+            def door(ending: asyncio.Event) -> Guard:
+                # As it was at the start: that decides whether it asks for tokens.
+                page = self._page(core, ending) if settings.web_page.enable else None
+                guard = self._guard = application.rest(core, rest, ending, page=page)
+                guard.reconfigured(self._settings.rest)
+                return guard
+
+            self._listeners.append(
+                Listener(
+                    "REST",
+                    door,
+                    rest.server_host,
+                    rest.server_port,
+                    on_fatal=on_fatal,
+                    tls=rest.tls,
+                    limits=HttpLimits(connections=given["REST"]),
+                )
+            )
+        if monitoring.enable:
+            self._listeners.append(
+                Listener(
+                    "monitoring",
+                    lambda _ending: application.monitoring(core, monitoring, rest.max_body_bytes),
+                    monitoring.host,
+                    monitoring.port,
+                    on_fatal=on_fatal,
+                    limits=HttpLimits(connections=given["monitoring"]),
+                )
+            )
 
     def _page(self, core: Backend, ending: asyncio.Event) -> Page:
         """Make the page for operators; what it needs is loaded only where it is on."""

@@ -28,6 +28,7 @@ from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded
 from butler_mqtt.mqtt.presence import Presence, Status, new_instance, parse, session_taken_over
 from butler_mqtt.mqtt.puback_proof import Proof
+from butler_mqtt.mqtt.publish_content import content_of
 from butler_mqtt.mqtt.received_message import received
 from butler_mqtt.mqtt.reconnect_pauses import MAX_BACKOFF_SECONDS
 from butler_mqtt.mqtt.status_wait import RETAINED_STATUS_SECONDS, StatusWait
@@ -286,7 +287,7 @@ class Door:
             self._open(client)
 
     def _received(self, client: paho.Client, _userdata: object, packet: paho.MQTTMessage) -> None:
-        message = received(packet, generation=self._generation)
+        message = received(packet, content_of(packet), generation=self._generation)
         if message.topic == self._mqtt.status_topic:
             self._accept_status(client, message)
         elif self.state is DoorState.TAKEN_OVER:

@@ -26,6 +26,7 @@ from butler_mqtt.mqtt.paho_client import (
     problem_of,
     tls_reason,
 )
+from butler_mqtt.mqtt.publish_content import content_of
 
 #: Seconds for the broker to answer one step.
 STEP_SECONDS = 5.0
@@ -234,5 +235,5 @@ class Probe:
         self._confirmed = reason
 
     def _on_message(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        self.received.append((message.topic, bytes(message.payload)))
+        self.received.append((message.topic, content_of(message).payload))
         client.ack(message.mid, message.qos)

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from paho.mqtt import client as paho
-from paho.mqtt.properties import Properties
 
 from butler_mqtt.domain.model import Message
+from butler_mqtt.mqtt.publish_content import PublishContent
 
 #: The sender's properties; brokers count down or add the others.
 _LASTING = ("PayloadFormatIndicator", "ContentType", "ResponseTopic", "CorrelationData", "UserProperty")
 
 
-def received(message: paho.MQTTMessage, *, generation: int) -> Message:
-    """Return *message* of the connection *generation*."""
-    values = values_of(message.properties)
+def received(message: paho.MQTTMessage, content: PublishContent, *, generation: int) -> Message:
+    """Return *message* with its *content*, of the connection *generation*."""
+    values = content.values
     return Message(
         topic=message.topic,
-        payload=bytes(message.payload),
+        payload=content.payload,
         packet_id=message.mid,
         generation=generation,
         dup=bool(message.dup),
@@ -31,26 +31,8 @@ def received(message: paho.MQTTMessage, *, generation: int) -> Message:
     )
 
 
-def values_of(properties: Properties | None) -> dict[str, Any]:
-    """Return the properties of a message by their names, in paho's spelling of them."""
-    if properties is None or properties.isEmpty():  # type: ignore[no-untyped-call] # paho leaves it untyped
-        return {}
-    names = (*_LASTING, "MessageExpiryInterval")
-    return {name: value for name in names if (value := getattr(properties, name, None)) is not None}
-
-
 def stable_text(values: Mapping[str, Any]) -> str:
     """Write the properties of a message so that a redelivery gives the same text; without any: empty."""
     lasting = {name: values[name] for name in _LASTING if name in values}
     # What the journal has of earlier messages was made of this text too: it must not change.
     return repr(lasting) if lasting else ""
-
-
-def identifiers_of(message: paho.MQTTMessage) -> tuple[int, ...]:
-    """Return the Subscription Identifiers of a message, none with MQTT 3.1.1."""
-    return tuple(getattr(message.properties, "SubscriptionIdentifier", ()))
-
-
-def user_properties_of(message: paho.MQTTMessage) -> tuple[tuple[str, str], ...]:
-    """Return the user properties of a message, in their order."""
-    return tuple((name, value) for name, value in getattr(message.properties, "UserProperty", ()))

@@ -22,6 +22,7 @@ from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt import refusals
 from butler_mqtt.mqtt.paho_client import connect, guarded, named, new_client, problem_of, tls_reason
 from butler_mqtt.mqtt.presence import UNREACHABLE, Status, parse
+from butler_mqtt.mqtt.publish_content import content_of
 
 #: The longest one turn of the network loop waits, seconds.
 TURN_SECONDS = 0.2
@@ -263,7 +264,7 @@ class Requester:
 
     def _on_message(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         client.ack(message.mid, message.qos)
-        payload = bytes(message.payload)
+        payload, values = content_of(message)
         if message.topic == self._mqtt.status_topic:
             self.daemon = parse(payload) or self.daemon
             return
@@ -271,7 +272,7 @@ class Requester:
             self.events.append(payload)
             return
         self.received += 1
-        ticket = getattr(message.properties, "CorrelationData", None) or _request_id(payload)
+        ticket = values.get("CorrelationData") or _request_id(payload)
         self._replies[ticket if ticket in self._tickets else OTHERS].append(payload)
 
 

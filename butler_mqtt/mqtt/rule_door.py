@@ -26,7 +26,8 @@ from butler_mqtt.mqtt.in_hand import InHand
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded
 from butler_mqtt.mqtt.puback_proof import Proof
-from butler_mqtt.mqtt.received_message import identifiers_of, received, user_properties_of
+from butler_mqtt.mqtt.publish_content import content_of
+from butler_mqtt.mqtt.received_message import received
 from butler_mqtt.mqtt.reconnect_pauses import MAX_BACKOFF_SECONDS
 from butler_mqtt.mqtt.rule_subscriptions import ANSWER_SECONDS, RuleSubscriptions
 
@@ -197,9 +198,10 @@ class RuleDoor:
             return  # not acknowledged: it belongs to the other daemon
         if self._session is not None and not self._session.in_hand.takes():
             return
-        brought = self._subscriptions.brought(identifiers_of(packet), packet.topic)
-        message = received(packet, generation=self._generation)
-        self._on_message(message._replace(filters=brought, user_properties=user_properties_of(packet)))
+        content = content_of(packet)
+        brought = self._subscriptions.brought(content.identifiers, packet.topic)
+        message = received(packet, content, generation=self._generation)
+        self._on_message(message._replace(filters=brought, user_properties=content.user_properties))
 
     def _subscribed(
         self,

@@ -118,7 +118,7 @@ class RuleSubscriptions:
         if self._hangups[step.row] >= HANGUPS:
             self._again[step.row] = self._monotonic() + LATER_SECONDS
             packet = "SUBSCRIBE to" if step.subscribes else "UNSUBSCRIBE from"
-            self._tell(step.row, f"the broker closes the connection on {packet} {step.topic_filter}")
+            self._report(step.row, f"the broker closes the connection on {packet} {step.topic_filter}")
 
     def turned(self, client: paho.Client) -> None:
         """Send what is due, as far as not too many answers are awaited."""
@@ -155,7 +155,7 @@ class RuleSubscriptions:
         reason = reasons[0]
         if reason.is_failure:
             self._again[step.row] = self._monotonic() + RETRY_SECONDS
-            self._tell(
+            self._report(
                 step.row,
                 f"the subscription to {step.topic_filter} was answered with {named(reason)}; "
                 f"the broker's ACL must let {login_name(self._mqtt)} read it at QoS 1",
@@ -174,7 +174,7 @@ class RuleSubscriptions:
             return
         self._done.add((step.row, False))
         if any(reason.value >= 0x80 for reason in reasons):
-            self._tell(
+            self._report(
                 step.row, f"UNSUBSCRIBE from {step.topic_filter} was answered with {named(reasons[0])}"
             )
         else:
@@ -211,7 +211,7 @@ class RuleSubscriptions:
                 continue
             if not self._with_identifiers and (other := self._overlapped(row, wanted)) is not None:
                 self._done.add((row, True))
-                self._tell(
+                self._report(
                     row,
                     f"the broker has no Subscription Identifiers, and {topic_filter} overlaps with {other}; "
                     "give the rules filters that do not overlap",
@@ -257,5 +257,5 @@ class RuleSubscriptions:
             return False
         return self._monotonic() >= self._again.get(step.row, 0.0)
 
-    def _tell(self, row: int, problem: str) -> None:
+    def _report(self, row: int, problem: str) -> None:
         self._on_answer(RuleFilterAnswered(row, subscribed=False, problem=problem))

@@ -14,7 +14,7 @@ from butler_mqtt.clock import now_ms
 from butler_mqtt.contract import topics
 from butler_mqtt.errors import BrokerError
 from butler_mqtt.mqtt.probe import Probe
-from butler_mqtt.mqtt.received_message import user_properties_of
+from butler_mqtt.mqtt.publish_content import content_of
 
 
 class Heard(NamedTuple):
@@ -59,8 +59,8 @@ class TopicListener(Probe):
         return self._heard.popleft()
 
     def _on_message(self, client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        properties = tuple(user_properties_of(message))
+        content = content_of(message)
         self._heard.append(
-            Heard(message.topic, bytes(message.payload), properties, now_ms(), bool(message.retain))
+            Heard(message.topic, content.payload, content.user_properties, now_ms(), bool(message.retain))
         )
         client.ack(message.mid, message.qos)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from butler_mqtt import logs
@@ -24,6 +24,7 @@ from butler_mqtt.pipeline.doorways import Acknowledging, RuleDoorway
 from butler_mqtt.pipeline.event_queue import EventQueue
 from butler_mqtt.pipeline.failed_turns import FailedTurns
 from butler_mqtt.pipeline.loop_timings import LoopTimings
+from butler_mqtt.pipeline.qlik_threads import QlikThreads
 from butler_mqtt.pipeline.rule_windows import WindowClock
 from butler_mqtt.pipeline.turns import Turns
 from butler_mqtt.qlik_timings import QlikTimings
@@ -82,6 +83,10 @@ class Pipeline:
         )
         self.resolver = self.turns.resolver
         self.dispatcher = self.turns.dispatcher
+        self.alerts = self.turns.alerts
+        self.qlik_threads = QlikThreads(
+            self.resolver, self.dispatcher, settings.start_task.max_concurrent_starts
+        )
         self._failed = FailedTurns(
             self.turns,
             journal,
@@ -106,6 +111,11 @@ class Pipeline:
     def held_requests(self) -> int:
         """Count the requests held since a backup was restored."""
         return self.turns.backlog.held
+
+    @property
+    def rule_problems(self) -> Mapping[str, str]:
+        """Return what is wrong with the filters of rules, by filter."""
+        return self.turns.rules.problems
 
     @property
     def obstacle(self) -> str | None:

@@ -331,9 +331,9 @@ class Turns:
 
     def _judge(self, transaction: Transaction, *, requests: bool, again: bool) -> None:
         """Judge messages for rules, behind the requests of the turn; record what they are made into."""
-        self.rules.step(transaction, requests=requests, again=again)
-        self._receive(transaction, self.rules.made, again=again)
-        for arrival, error in self.rules.refused:
+        outcomes = self.rules.step(transaction, requests=requests, again=again)
+        self._receive(transaction, outcomes.made, again=again)
+        for arrival, error in outcomes.refused:
             self._intake.refuse(arrival, error)
 
     def _connection_event(self, event: SessionBegan | AcknowledgementsRead) -> None:
@@ -348,7 +348,7 @@ class Turns:
     def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:
             case Resolved():
-                self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
+                self.dispatcher.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
                 self.dispatcher.runs.polled(event, transaction)
             case ExecutionsPolled() | StopAsked() | CapacityRead():
@@ -372,7 +372,7 @@ class Turns:
             if not self.dispatcher.in_hand and not self._outbox:
                 self.drained.set()
             return
-        decided = self.resolver.turn(self.dispatcher.pending.queues.fresh)
+        decided = self.resolver.turn(self.dispatcher.fresh)
         self.dispatcher.pending.add(decided)
         self.stages.turn()
         self.resolver.ask_stages()

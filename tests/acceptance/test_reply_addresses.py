@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import pytest
 
 from tests.acceptance.conftest import Place
-from tests.acceptance.rig import Qlik
+from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import EVENTS, REPLY, START, STATUS, Sender
+from tests.brokers import Mosquitto
+from tests.integration.mqtt.recording import plain_client
 
 FORBIDDEN = {
     "the topic we subscribe to": START,
@@ -101,3 +106,19 @@ def test_every_delivery_gets_one_reply_and_nothing_else_is_published_there(each:
         each.sender.answer(topic)
     each.sender.drain()
     assert [len(each.sender.heard(topic)) for topic in topics] == [1] * 20
+
+
+def test_a_byte_order_mark_in_any_property_is_text_and_what_comes_behind_it_arrives(
+    broker: Mosquitto, make_daemon: Callable[..., Daemon]
+) -> None:
+    """MQTT allows U+FEFF (5.0, 1.5.4), and the client library ends the connection on it, at each delivery."""
+    daemon = make_daemon(broker).start()
+    topic = "qliksense/test/with-\ufeff-in-it"
+    body = json.dumps({"requestId": "byte-order-mark", "tag": "nobody-has-it"})
+    # A listener of MQTT 3.1.1, since it is delivered the request too.
+    with Sender(broker.port, "3.1.1") as listener, plain_client(broker) as sender:
+        mark = "\ufeff"
+        sender.publish(START, body, ResponseTopic=topic, UserProperty=(mark, mark), ContentType=mark)
+        assert listener.wait(lambda got: got.topic == topic).json["requestId"] == "byte-order-mark"
+        listener.drain()
+    assert daemon.logged("mqtt_lost") == 0

@@ -1,8 +1,10 @@
-"""On which CPU a process stays."""
+"""On which CPU a process stays, and how many files it may open."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,3 +49,19 @@ def test_the_thread_stays_on_one_of_the_cpus_it_may_use_whatever_the_folder(
         cpu, affinity = thread.submit(stay).result()
     assert affinity == {cpu} <= allowed
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "wanted", "had"), [(64, 4096, 546, 546), (1024, 4096, 546, 1024), (64, 128, 546, 128)]
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(
+    soft: int, hard: int, wanted: int, had: int
+) -> None:
+    """In a process of its own, which cannot raise its hard limit again."""
+    program = (
+        "import resource; from butler_mqtt.posix import open_files;"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}));"
+        f"print(open_files({wanted}), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(had), str(had), str(hard)]

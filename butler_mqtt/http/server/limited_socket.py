@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
+import os
 import socket
+import time
 from typing import Any
+
+from butler_mqtt.repeated_lines import RepeatedLines
 
 #: Connections that wait in the kernel to be accepted.
 BACKLOG = 512
+#: The system, or this process, has no file descriptor or no memory for one more connection.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+#: Seconds in which nothing is accepted when that is so: the event loop would ask again at once.
+PAUSE_SECONDS = 0.05
+
+_log = logging.getLogger("butler_mqtt.http")
 
 
 class _Connection(socket.socket):
@@ -35,16 +48,70 @@ class LimitedSocket(socket.socket):
     limit = 0
     open = 0
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._lines = RepeatedLines()
+        #: A descriptor to do without when there is none for a connection, which then can be closed.
+        self._spare: int | None = None
+        self._keep_spare()
+
+    def close(self) -> None:
+        """Close it."""
+        self._give_spare()
+        super().close()
+
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept the next connection for which there is a place; raises BlockingIOError when none waits."""
+        """
+        Accept the next connection for which there is a place.
+
+        Raises:
+            BlockingIOError: None waits, or none can be accepted now, for which asyncio would log thousands
+                of tracebacks a second.
+        """
         while True:
-            accepted, address = super().accept()
+            try:
+                accepted, address = super().accept()
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                self._turn_away(error)
+                continue
             connection = _Connection(self.family, self.type, self.proto, fileno=accepted.detach())
             if self.open < self.limit:
                 self.open += 1
                 connection.listener = self
                 return connection, address
             connection.close()
+
+    def _turn_away(self, cause: OSError) -> None:
+        """Close the next connection, for which nothing is left; raises BlockingIOError if it cannot."""
+        if self._lines.level("exhausted") == logging.INFO:
+            _log.error(
+                "a connection cannot be taken: %s; %d of HTTP are open. Raise LimitNOFILE (ulimit -n), or "
+                "find what else uses up the system's files",
+                cause.strerror,
+                self.open,
+                extra={"action": "http_no_files"},
+            )
+        self._give_spare()
+        try:
+            super().accept()[0].close()
+        except BlockingIOError:
+            raise
+        except OSError:
+            time.sleep(PAUSE_SECONDS)
+            raise BlockingIOError(errno.EAGAIN, cause.strerror) from None
+        finally:
+            self._keep_spare()
+
+    def _keep_spare(self) -> None:
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _give_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
 
 
 def listen(host: str, port: int, limit: int) -> LimitedSocket:

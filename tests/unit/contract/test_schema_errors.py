@@ -121,7 +121,7 @@ def test_a_sender_and_the_daemon_take_null_at_the_same_keys() -> None:
         holder = functools.reduce(lambda found, step: found[step], place[:-1], changed)
         holder[place[-1]] = None
         try:
-            validation.parse(json.dumps(changed).encode(), max_bytes=10_000, supported=validation.FEATURES)
+            validation.parse(json.dumps(changed).encode(), max_bytes=10_000, parameters=True)
             taken = True
         except RequestError:
             taken = False

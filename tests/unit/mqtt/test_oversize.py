@@ -1,4 +1,4 @@
-"""Packets that are too large are cut short, wherever the pieces that come in begin and end."""
+"""Packets are cut short and made readable, wherever the pieces that come in begin and end."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def packet(
         body += variable_length(len(properties)) + properties
     body += payload
     return bytes([PUBLISH | flags]) + variable_length(len(body)) + body
+
+
+def shown(payload: bytes, *, topic: bytes = b"t", flags: int = 0x02, properties: bytes) -> bytes:
+    """Return what paho is shown of a PUBLISH of MQTT 5: its properties are the beginning of the payload."""
+    content = variable_length(len(properties)) + properties + payload
+    return packet(content, topic=topic, flags=flags, properties=b"")
 
 
 def user_property(size: int) -> bytes:
@@ -56,19 +62,13 @@ def test_what_is_not_too_large_goes_on_as_it_is(size: int) -> None:
     assert passed(b"".join(packets), size=size) == packets
 
 
-def test_a_message_goes_on_when_its_topic_is_whole() -> None:
+def test_a_message_goes_on_when_topic_and_packet_id_are_whole() -> None:
     packets = PacketFilter(PacketLimit(PAYLOAD, is_v5=False))
     whole = packet(b"payload", topic=b"long/topic")
     given = [packets.feed(PONG + whole[:4])]
-    given += [packets.feed(whole[place : place + 1]) for place in range(4, 14)]
-    assert given == [PONG, *[b""] * 9, whole[:14]]
-    assert packets.feed(whole[14:]) == whole[14:]
-
-
-def test_a_topic_longer_than_its_packet_is_not_waited_for() -> None:
-    packets = PacketFilter(PacketLimit(PAYLOAD, is_v5=False))
-    wrong = b"\x30\x03\x00\xfft"
-    assert packets.feed(wrong[:4]) + packets.feed(wrong[4:]) == wrong
+    given += [packets.feed(whole[place : place + 1]) for place in range(4, 16)]
+    assert given == [PONG, *[b""] * 11, whole[:16]]
+    assert packets.feed(whole[16:]) == whole[16:]
 
 
 def test_the_largest_packet_that_was_asked_for_goes_on_whole() -> None:
@@ -92,16 +92,49 @@ def test_properties_go_on_with_it(size: int) -> None:
     properties = b"\x08\0\x05reply" + b"\x09\0\x02id" + user_property(60_000)
     large = packet(b"x" * 2 * TOO_LARGE, properties=properties)
     assert passed(large + PONG, is_v5=True, size=size) == [
-        packet(b"x" * (PAYLOAD + 1), properties=properties),
+        shown(b"x" * (PAYLOAD + 1), properties=properties),
         PONG,
     ]
+
+
+@pytest.mark.parametrize("properties", [b"", b"\x26\0\x03\xef\xbb\xbf\0\x01v", b"\xff" * 200])
+@pytest.mark.parametrize("flags", [0x00, 0x02, 0x0A])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 16])
+def test_properties_are_never_read_by_the_client_library(properties: bytes, flags: int, size: int) -> None:
+    packets = [packet(b"x" * length, flags=flags, properties=properties) for length in (0, 120, PAYLOAD)]
+    assert passed(PONG + b"".join(packets) + PONG, is_v5=True, size=size) == [
+        PONG,
+        *(shown(b"x" * length, flags=flags, properties=properties) for length in (0, 120, PAYLOAD)),
+        PONG,
+    ]
+
+
+@pytest.mark.parametrize("is_v5", [False, True])
+@pytest.mark.parametrize(
+    ("topic", "sound"),
+    [(b"a/\xff/b", "a/\ufffd/b"), (b"\xff" * 65535, "\ufffd" * 21845), ("a/\xe4".encode(), "a/\xe4")],
+    ids=["one", "many", "none"],
+)
+def test_of_a_topic_what_is_no_utf_8_is_replaced(topic: bytes, sound: str, is_v5: bool) -> None:
+    properties = b"" if is_v5 else None
+    # What stands for the properties, and their length at the beginning of what is shown as the payload.
+    more = b"\0" if is_v5 else b""
+    for size in (1, 2 * TOO_LARGE):
+        large = packet(b"x" * size, topic=topic, properties=properties)
+        expected = packet(more + b"x" * min(size, PAYLOAD + 1), topic=sound.encode(), properties=properties)
+        assert passed(large + PONG, is_v5=is_v5) == [expected, PONG]
+
+
+def test_a_message_that_ends_within_its_topic_breaks_the_protocol() -> None:
+    with pytest.raises(ProtocolError, match="a PUBLISH of 5 bytes that ends within its topic"):
+        passed(b"\x32\x05\0\x05topic\0\x07")
 
 
 def test_properties_that_are_too_large_themselves_are_left_out() -> None:
     large = packet(b"", properties=user_property(65_000) * 5)
     cut, last = passed(large + PONG, is_v5=True)
     assert last == PONG
-    without = packet(b"x" * (PAYLOAD + 1), properties=b"")
+    without = shown(b"x" * (PAYLOAD + 1), properties=b"")
     assert (cut[:9], len(cut)) == (without[:9], len(without))
 
 
