@@ -62,7 +62,7 @@ def test_what_is_not_too_large_goes_on_as_it_is(size: int) -> None:
     assert passed(b"".join(packets), size=size) == packets
 
 
-def test_a_message_goes_on_when_its_topic_and_packet_id_are_whole() -> None:
+def test_a_message_goes_on_when_topic_and_packet_id_are_whole() -> None:
     packets = PacketFilter(PacketLimit(PAYLOAD, is_v5=False))
     whole = packet(b"payload", topic=b"long/topic")
     given = [packets.feed(PONG + whole[:4])]
