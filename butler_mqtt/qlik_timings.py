@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class QlikTimings:
-    """Seconds, and one number, that no operator configures; tests pass shorter ones."""
+    """Seconds, and two numbers, that no operator configures; tests pass shorter ones."""
 
     #: Longest pause between two tries while the server is unreachable.
     longest_pause: float = 10.0
@@ -36,3 +36,6 @@ class QlikTimings:
     script_log_pause: float = 2.0
     #: Starts that are decided and not carried out yet, from which on requests wait to be decided.
     most_planned: int = 1000
+    #: Tasks read once more before their POST, or read and not posted: as many as go with one question, and no
+    #: more, since what is read and has to wait is soon too old to be judged by.
+    most_read: int = 400

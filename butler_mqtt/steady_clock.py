@@ -35,6 +35,11 @@ def elapsed_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
+def elapsed_ms_at(monotonic: float) -> int:
+    """Return what `elapsed_ms` was at a *monotonic* time, if the machine was not suspended since."""
+    return elapsed_ms() - round((time.monotonic() - monotonic) * 1000)
+
+
 def _wall_ms() -> int:
     return time.time_ns() // 1_000_000
 

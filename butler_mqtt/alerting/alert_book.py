@@ -2,7 +2,7 @@
 The alerts in the journal: grouped, sent one at a time for each target, repeated, set aside.
 
 Written within the turns of the pipeline, which alone uses it. A row is there from
-the transaction that tells of its cause until another alert about the same may be
+the transaction that records its cause until another alert about the same may be
 sent; it is handed to the sender only after that transaction is on disk.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from butler_mqtt.alerting import alert_text
-from butler_mqtt.alerting.alert_sender import AlertSender, Letter
+from butler_mqtt.alerting.alert_sender import AlertSender, OutgoingAlert
 from butler_mqtt.alerting.alert_timings import AlertTimings
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.alert import Alert, decode
@@ -35,7 +35,7 @@ _GONE: Final = "the target is not configured any more"
 _MORE: Final = "more"
 #: The kind of alerts that something is well again.
 _RECOVERED: Final = "recovered"
-#: Seconds between two looks for rows that are not needed any more.
+#: Seconds between two searches for rows that are not needed any more.
 _TIDY_SECONDS: Final = 5.0
 
 _log = logging.getLogger("butler_mqtt.alerting")
@@ -247,7 +247,7 @@ class AlertBook:
         """
         Delete what waits for its interval and is not so any more.
 
-        Sent at its end, behind this one, it would be the last that is told of the task.
+        Sent at its end, behind this one, it would be the last that is heard of the task.
         What waits because the target does not take it goes before this one.
         """
         moment = self._now()
@@ -318,7 +318,7 @@ class AlertBook:
                 alert = one.alert
                 self._sender.send(
                     state.target,
-                    Letter(
+                    OutgoingAlert(
                         one.row, alert_text.title(alert), alert_text.body(alert), alert.kind == _RECOVERED
                     ),
                 )

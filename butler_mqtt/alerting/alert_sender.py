@@ -35,7 +35,7 @@ class Sending(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class OutgoingAlert:
     """One alert for one target, by its row, as it is sent; *good*: something is well again."""
 
     row: int
@@ -66,10 +66,10 @@ class AlertSender:
     ) -> None:
         self._emit = emit
         self._reach = reach
-        self._queues: dict[AlertTarget, SimpleQueue[Letter | None]] = {}
+        self._queues: dict[AlertTarget, SimpleQueue[OutgoingAlert | None]] = {}
 
-    def send(self, target: AlertTarget, letter: Letter) -> None:
-        """Have a letter sent; the thread of its target begins with the first."""
+    def send(self, target: AlertTarget, alert: OutgoingAlert) -> None:
+        """Have a alert sent; the thread of its target begins with the first."""
         queue = self._queues.get(target)
         if queue is None:
             queue = self._queues[target] = SimpleQueue()
@@ -77,25 +77,25 @@ class AlertSender:
             threading.Thread(
                 target=self._work, args=(target, queue), name=f"{THREAD}{target.name}", daemon=True
             ).start()
-        queue.put(letter)
+        queue.put(alert)
 
     def keep(self, targets: Iterable[AlertTarget]) -> None:
-        """Let the threads of all other targets end after the letter in hand."""
+        """Let the threads of all other targets end after the alert in hand."""
         kept = set(targets)
         for target in [one for one in self._queues if one not in kept]:
             self._queues.pop(target).put(None)
 
-    def _work(self, target: AlertTarget, queue: SimpleQueue[Letter | None]) -> None:
+    def _work(self, target: AlertTarget, queue: SimpleQueue[OutgoingAlert | None]) -> None:
         reached: Sending | None = None
-        while (letter := queue.get()) is not None:
+        while (alert := queue.get()) is not None:
             try:
                 if reached is None:
                     reached = self._reach(target.url)
-                reached.send(letter.title, letter.body, good=letter.good)
+                reached.send(alert.title, alert.body, good=alert.good)
             except TargetRefused as error:
-                self._emit(AlertNotSent(target.name, letter.row, str(error), error.final))
+                self._emit(AlertNotSent(target.name, alert.row, str(error), error.final))
             except Exception as error:  # noqa: BLE001 -- else the thread ends and the alert waits for ever
                 # Without the error's own text, in which the URL may be.
-                self._emit(AlertNotSent(target.name, letter.row, f"a fault: {type(error).__name__}"))
+                self._emit(AlertNotSent(target.name, alert.row, f"a fault: {type(error).__name__}"))
             else:
-                self._emit(AlertSent(target.name, letter.row))
+                self._emit(AlertSent(target.name, alert.row))

@@ -1,4 +1,4 @@
-"""What is wrong at present, so that its end can be told, after a restart too."""
+"""What is wrong at present, so that its end can be reported, after a restart too."""
 
 from __future__ import annotations
 

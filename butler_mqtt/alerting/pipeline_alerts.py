@@ -25,7 +25,7 @@ class Alerts:
 
     Args:
         settings: Section `alerts`.
-        turn: The unit of work, which tells the ledger whom to tell.
+        turn: The unit of work, which knows where the ledger reports to.
         emit: Submits what became of an alert, from any thread.
         timings: Pauses.
     """
@@ -106,5 +106,5 @@ class Alerts:
         self._book.dropped(event)
 
     def stop(self) -> None:
-        """Let the threads end after the letter in hand."""
+        """Let the threads end after the alert in hand."""
         self._sender.keep(())

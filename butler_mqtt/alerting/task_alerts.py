@@ -1,4 +1,4 @@
-"""Alerts about requests, their starts, and the executions that serve them: what the ledger tells of."""
+"""Alerts about requests, their starts, and the executions that serve them: what the ledger reports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REFUSED: Final = {
 
 class TaskAlerts:
     """
-    Writes alerts with the states that they tell of; the ledger's `AlertHooks`.
+    Writes alerts with the states that they report; the ledger's `AlertHooks`.
 
     Args:
         book: Where alerts go.
@@ -83,7 +83,7 @@ class TaskAlerts:
         self.on_success(watch.task)
         was = self._conditions.well(watch.task.id)
         if was is not None:
-            self._tell(
+            self._alert(
                 "recovered",
                 "recovered",
                 watch.task,
@@ -141,11 +141,11 @@ class TaskAlerts:
     def overdue(self, task: Task, reason: str, since: int) -> None:
         """Alert a task that has not succeeded for too long."""
         self._facts.note(task)
-        self._tell("overdue", "is overdue", task, (), reason, since=since)
+        self._alert("overdue", "is overdue", task, (), reason, since=since)
 
     def in_time(self, task: Task, reason: str) -> None:
         """Alert that a task that was overdue has succeeded."""
-        self._tell("recovered", "recovered: it is not overdue any more", task, (), reason)
+        self._alert("recovered", "recovered: it is not overdue any more", task, (), reason)
 
     def _worse(
         self,
@@ -160,7 +160,7 @@ class TaskAlerts:
     ) -> None:
         now = self._conditions.worse(task.id, self._now())
         kind, words = end
-        self._tell(
+        self._alert(
             kind,
             words,
             task,
@@ -173,7 +173,7 @@ class TaskAlerts:
             log=log,
         )
 
-    def _tell(
+    def _alert(
         self,
         kind: str,
         words: str,

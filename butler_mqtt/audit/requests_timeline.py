@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from butler_mqtt.audit import requests_stages
-from butler_mqtt.audit.requests_steps import Step
 from butler_mqtt.contract import stage_plans
 from butler_mqtt.contract.selectors import selectors_of
 from butler_mqtt.contract.timestamps import stamp_ms
@@ -32,12 +31,32 @@ _WAITS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    One thing that happened.
+
+    `time` is in milliseconds since 1970, `step` one of the documented words,
+    `task_id` the task it is about, if it is about one.
+    """
+
+    time: int
+    step: str
+    text: str
+    task_id: str | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the step for programs."""
+        of_task = {"taskId": self.task_id} if self.task_id else {}
+        return {"time": stamp_ms(self.time), "step": self.step, "text": self.text, **of_task}
+
+
 def steps(request_rows: RequestRows) -> list[Step]:
     """Return what happened to a request, in order of time."""
     timeline = [
         *_arrivals(request_rows),
         *_decision(request_rows),
-        *requests_stages.steps(request_rows),
+        *_stages(request_rows),
         *(step for start in request_rows.starts for step in _start(request_rows, start)),
         *_end(request_rows),
         *_replies(request_rows),
@@ -117,6 +136,37 @@ def _found(selectors: Sequence[Selector], kinds: str) -> str:
         else:
             words.append(one)
     return ", ".join(dict.fromkeys(words))
+
+
+def _stages(request_rows: RequestRows) -> Iterator[Step]:
+    """Yield when each stage began and ended, and which will not begin."""
+    last = max([stage["ended_at"] or 0 for stage in request_rows.stages], default=0)
+    for stage in request_rows.stages:
+        name = f"stage {stage['number']}" + (f" ({stage['name']})" if stage["name"] else "")
+        starts = [start for start in request_rows.starts if start["stage"] == stage["number"]]
+        if stage["began_at"] is not None:
+            names = ", ".join(start["task_name"] for start in starts if start["state"] != "denied") or "none"
+            yield Step(stage["began_at"], "stageBegan", f"{name} began: tasks: {names}")
+        if stage["ended_at"] is not None:
+            text = f"{name} {stage['state']}{_what_failed(stage, starts)}"
+            yield Step(stage["ended_at"], "stageEnded", text)
+        if stage["state"] == "notStarted":
+            at = last or request_rows.request["decided_at"] or request_rows.request["received_at"]
+            yield Step(at, "stageNotStarted", f"{name} is not started")
+
+
+def _what_failed(stage: Row, starts: Sequence[Row]) -> str:
+    """Say what kept a stage from succeeding."""
+    if stage["state"] != "failed":
+        return ""
+    reasons = [
+        f"{start['task_name']} {start['skipped_result'] or start['state']}"
+        for start in starts
+        if (start["skipped_result"] or start["state"]) not in {"succeeded", "running", "skipped"}
+    ]
+    missing = json.loads(stage["not_found"] or "[]")
+    reasons += [f"not found: {json.dumps(one, ensure_ascii=False)}" for one in missing]
+    return ": " + ", ".join(reasons) if reasons else ""
 
 
 def _start(request_rows: RequestRows, start: Row) -> Iterator[Step]:

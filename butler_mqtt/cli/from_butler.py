@@ -79,8 +79,8 @@ def _comments(source: Path, made: Conversion) -> Iterator[tuple[tuple[str, ...],
                 f"{', '.join(names)} ({instead})", _WIDTH, initial_indent="  ", subsequent_indent="    "
             )
         ]
-        told = f"these sections of {source.name} have no meaning here and were left out ({_PAGE}):"
-        at_end += _lines(told, tuple(sections))
+        heading = f"these sections of {source.name} have no meaning here and were left out ({_PAGE}):"
+        at_end += _lines(heading, tuple(sections))
     if at_end:
         yield (), at_end
 

@@ -11,9 +11,9 @@ from butler_mqtt.cli.terminal import echo
 from butler_mqtt.exit_codes import ExitCode
 from butler_mqtt.printable import wrapped
 
-#: Columns of the lines behind the options, on a terminal of 80: two before them, two left free.
-HELP_WIDTH = 76
-#: The page about each command, and the heading on it; commands of a group are on the group's page.
+#: Columns of the lines behind the options, on a terminal of 80: two before them.
+HELP_WIDTH = 78
+#: The page about each command, and the heading on it; other commands of a group are on the group's page.
 ABOUT = {
     "": "install.md",
     "run": "operations.md",
@@ -25,10 +25,17 @@ ABOUT = {
     "init": "install.md#Configuration",
     "resolve": "troubleshooting.md#A task is not started",
     "requests": "audit.md",
+    "requests retry": "audit.md#Again",
+    "requests export": "audit.md#Audit log",
+    "requests prune": "audit.md#Sooner",
+    "requests backup": "operations.md#Backup",
+    "requests restore": "operations.md#Restore",
+    "requests resume": "operations.md#Restore",
     "review": "operations.md#Review",
     "alerts": "alerts.md",
     "rules": "rules.md",
     "token": "rest.md#Who may ask",
+    "simulate-qrs": "simulator.md",
 }
 #: The page about each exit code that an operator has to act on.
 ADVICE = {
@@ -62,23 +69,28 @@ def print_advice(code: int) -> None:
         echo(wrapped(line, sys.stderr), err=True)
 
 
-def add_to_help(command: Any, page: str = "") -> None:
+def add_to_help(command: Any, typed: str = "", page: str = "") -> None:
     """
     Name the page at the end of the `--help` of a command and of the commands below it.
 
     Args:
         command: Of click, as `typer.main.get_command` makes it.
-        page: The page of the group it belongs to; else the one in `ABOUT`.
+        typed: What is typed for it behind `butler-mqtt`.
+        page: The page of the group it belongs to, where `ABOUT` has none for it.
     """
-    name = command.name or ""
-    page = page or ABOUT.get("" if name == "butler-mqtt" else name, "")
-    # \b keeps the lines as they are: a path must not be broken at its hyphens.
-    example = f"{command.epilog}\n\n" if command.epilog else ""
-    lines = textwrap.wrap(
-        f"Read more: {where(page)}", HELP_WIDTH, break_long_words=False, break_on_hyphens=False
+    page = ABOUT.get(typed, page)
+    examples = [line for line in (command.epilog or "").splitlines() if line.strip("\b ")]
+    parts = [part for part in (examples, [f"Read more: {where(page)}"]) if part]
+    command.epilog = "\n\n".join(map(_unbroken, parts))
+    for name, one in getattr(command, "commands", {}).items():
+        if one.add_help_option:  # else it reads its arguments itself
+            add_to_help(one, f"{typed} {name}".strip(), page if typed else "")
+
+
+def _unbroken(lines: list[str]) -> str:
+    """Wrap a paragraph of help at its spaces alone: paths are copied from it, and have hyphens."""
+    wrapped_lines = (
+        textwrap.wrap(line, HELP_WIDTH, break_long_words=False, break_on_hyphens=False) for line in lines
     )
-    command.epilog = "\n".join([f"{example}\b", *lines])
-    for one in getattr(command, "commands", {}).values():
-        if not one.add_help_option:
-            continue  # it reads its arguments itself
-        add_to_help(one, page if name not in {"", "butler-mqtt"} else "")
+    # \b has click leave the lines as they are.
+    return "\n".join(["\b", *(one for those in wrapped_lines for one in those)])

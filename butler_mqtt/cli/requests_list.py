@@ -12,8 +12,7 @@ from typing import NoReturn
 from butler_mqtt import clock
 from butler_mqtt.audit import requests_summary
 from butler_mqtt.audit.requests_choice import owner, retry_sender
-from butler_mqtt.audit.requests_steps import Step
-from butler_mqtt.audit.requests_timeline import steps
+from butler_mqtt.audit.requests_timeline import Step, steps
 from butler_mqtt.cli import printing
 from butler_mqtt.cli.requests_export import record
 from butler_mqtt.cli.result_table import Cell, ResultTable, cut_id

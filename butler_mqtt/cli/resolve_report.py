@@ -52,13 +52,15 @@ def refused(error: RequestError) -> dict[str, Any]:
 def ask(
     settings: Settings,
     document: Mapping[str, object],
-    supported: frozenset[str] = validation.SUPPORTED,
+    *,
+    parameters: bool = False,
     caller: Caller = ANYBODY,
 ) -> dict[str, Any]:
     """
     Return which tasks the request *document* means, which of them are denied, and what was not found.
 
-    *caller* is whose gate judges it beside the allow-list, and a task that is denied tells which did.
+    *caller* is whose gate judges it beside the allow-list, and a task that is denied tells which did;
+    *parameters* says whether the request may have some.
 
     Raises:
         RequestError: The request would be refused.
@@ -70,7 +72,7 @@ def ask(
         json.dumps(document).encode(),
         max_bytes=settings.mqtt.max_payload_bytes,
         max_selectors=settings.start_task.max_tasks_per_request,
-        supported=supported,
+        parameters=parameters,
     )
     senders = Senders(settings)
     if refusal := senders.forbids(caller, *asked(request)):

@@ -9,7 +9,7 @@ from typing import Any
 
 from butler_mqtt.cli import printing, resolve_report
 from butler_mqtt.clock import now_ms
-from butler_mqtt.contract import topics, validation
+from butler_mqtt.contract import topics
 from butler_mqtt.domain.senders import Senders
 from butler_mqtt.errors import BrokerError, QlikError, RequestError
 from butler_mqtt.exit_codes import ExitCode
@@ -161,7 +161,7 @@ class Trial:
         """Return the tasks of a request as they would be judged for the sender of *rule*, or its refusal."""
         caller = self._senders.of_rule(rule.name)
         try:
-            return resolve_report.ask(self._settings, request, supported=validation.FEATURES, caller=caller)
+            return resolve_report.ask(self._settings, request, parameters=True, caller=caller)
         except RequestError as error:
             return resolve_report.refused(error)
 

@@ -84,8 +84,8 @@ def add(
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show the tokens that there are, whose they are and when they end."""
     from butler_mqtt.cli import printing  # noqa: PLC0415 -- `add` needs none of this
-    from butler_mqtt.cli.result_table import Cell, ResultTable  # noqa: PLC0415
-    from butler_mqtt.config import loader  # noqa: PLC0415
+    from butler_mqtt.cli.result_table import Cell, ResultTable  # noqa: PLC0415 -- as above
+    from butler_mqtt.config import loader  # noqa: PLC0415 -- as above
 
     settings = read_settings(config, check_files=False, log_in=False)
     owners = {token: sender.name for sender in settings.senders for token in sender.tokens}

@@ -216,7 +216,7 @@ class _Converting:
         if not value:
             self._made.values[path] = None
         elif _WINDOWS_PATH.match(value):
-            self._tell(
+            self._report(
                 path,
                 f"was {shown(value)}{self._where(*path)}, on another machine: copy the file, and name it",
             )
@@ -243,9 +243,9 @@ class _Converting:
                 key = path[:1] if path[:1] in _PARTS else ()
             line = f" (line {problem.line})" if problem.line else ""
             text = f"{problem.path.removeprefix('Butler.')}{line} is not taken over: {problem.message}"
-            self._tell(key, text)
+            self._report(key, text)
 
-    def _tell(self, path: tuple[str, ...], text: str, *instead: str) -> None:
+    def _report(self, path: tuple[str, ...], text: str, *instead: str) -> None:
         """Have a person decide, unless it is in a section that is off."""
         if path and self._is(path[0], "enable") is False:
             self._made.note(path, text, *instead)
@@ -266,7 +266,7 @@ class _Converting:
     def _topic(self) -> None:
         path = ("mqttConfig", "taskStartTopic")
         if path in self._made.values and ("Butler", *path) not in self._document.lines:
-            self._tell(
+            self._report(
                 path,
                 "was no key: Butler before 5 takes requests on this topic, and it is kept. Once no sender "
                 "uses it any more, write",
@@ -312,7 +312,7 @@ class _Converting:
             )
         ca = self._made.values.pop((section, "tls", "ca"), None)
         if ca is not None:
-            self._tell(
+            self._report(
                 (section, "tls", "ca"),
                 f"was {shown(ca)}{self._where(section, 'tls', 'ca')}, intermediate certificates: append them "
                 "to the file of cert. Here, ca would let clients log in with certificates",

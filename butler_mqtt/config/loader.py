@@ -76,7 +76,7 @@ def load(
     sender_checks.check(values, document, butler, [rule.name for rule in values.rules])
     if butler.get("rules"):
         # The language of rules is read for those who have some.
-        from butler_mqtt.config import rule_checks  # noqa: PLC0415
+        from butler_mqtt.config import rule_checks  # noqa: PLC0415 -- as above
 
         rule_checks.check(values, document, butler)
     if document.problems:

@@ -103,7 +103,7 @@ class _Preparation:
 
     def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
         self.ignored: list[str] = []
-        self._told = False
+        self._reported = False
         self._document = document
         self._environ = environ
 
@@ -165,9 +165,9 @@ class _Preparation:
 
     def _hint(self, name: str) -> str:
         """Return what to do about a variable that is not set, once."""
-        if name != _CREDENTIALS or self._told:
+        if name != _CREDENTIALS or self._reported:
             return ""
-        self._told = True
+        self._reported = True
         # systemd sets INVOCATION_ID for each service.
         if "INVOCATION_ID" in self._environ:
             return (

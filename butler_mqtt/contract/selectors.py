@@ -10,6 +10,20 @@ from butler_mqtt.domain.model import Match, Selector, SelectorKind
 _MATCHES: dict[str | None, Match] = {None: Match.ANY, **{how.value: how for how in Match}}
 
 
+#: See `any_case`.
+AnyCase = tuple[str, str]
+
+
+def any_case(text: str) -> AnyCase:
+    """
+    Return what is equal for texts that whoever disregards letter case takes for one.
+
+    `str.casefold` takes more for one: `Straße` and `STRASSE`, of which the server, that
+    compares letter by letter, may have a tag each.
+    """
+    return text.lower(), text.upper()
+
+
 def selectors_of(holder: Mapping[str, Any], path_task_id: str | None = None) -> tuple[Selector, ...]:
     """
     Return each selector once, kind by kind, so that the order of keys does not matter.
@@ -18,7 +32,7 @@ def selectors_of(holder: Mapping[str, Any], path_task_id: str | None = None) -> 
         holder: A well-formed request, or one of its stages.
         path_task_id: A task id that goes before those of the holder.
     """
-    found: dict[tuple[str, str, str], Selector] = {}
+    found: dict[tuple[SelectorKind, AnyCase, AnyCase], Selector] = {}
     for kind in SelectorKind:
         entries = holder.get(kind, [])
         if not isinstance(entries, list):
@@ -34,7 +48,7 @@ def selectors_of(holder: Mapping[str, Any], path_task_id: str | None = None) -> 
         else:
             selectors = [Selector(kind, entry) for entry in entries]
         for selector in selectors:
-            found.setdefault((kind, selector.name.casefold(), selector.value.casefold()), selector)
+            found.setdefault((kind, any_case(selector.name), any_case(selector.value)), selector)
     return tuple(found.values())
 
 

@@ -80,6 +80,15 @@ def filter_problem(topic_filter: str) -> str | None:
     return _text_problem(topic_filter)
 
 
+def comes_back(mqtt: settings.MqttSettings, topic: str) -> str | None:
+    """Return why a message on *topic* would come back to this daemon, None if it would not."""
+    if topic in mqtt.start_topics or topic == mqtt.status_topic:
+        return "is a topic this daemon listens to"
+    if any(matches(one, topic) for one in mqtt.rule_filters):
+        return "is a topic of a rule"
+    return None
+
+
 def may_reply(mqtt: settings.MqttSettings, topic: str) -> str | None:
     """
     Return why a sender may not have replies at *topic*, None if it may.
@@ -90,10 +99,8 @@ def may_reply(mqtt: settings.MqttSettings, topic: str) -> str | None:
     """
     if reason := problem(topic) or ("begins with $, the broker's own" if topic.startswith("$") else None):
         return reason
-    if topic in mqtt.start_topics or topic == mqtt.status_topic:
-        return "is a topic this daemon listens to"
-    if any(matches(one, topic) for one in mqtt.rule_filters):
-        return "is a topic of a rule"
+    if reason := comes_back(mqtt, topic):
+        return reason
     if topic == mqtt.task_event_topic or topic.startswith(f"{mqtt.task_event_topic}/"):
         return f"lies under taskEventTopic {mqtt.task_event_topic}"
     allowed = topic == mqtt.task_start_reply_topic or any(

@@ -23,25 +23,8 @@ from butler_mqtt.contract.selectors import grouped, match_of, matches, selectors
 from butler_mqtt.domain.model import Parameter, Request, SelectorKind
 from butler_mqtt.errors import RequestError
 
-#: What a request may ask for beyond the first version: a key, or one value of a key.
-FEATURES = frozenset(
-    {
-        "stages",
-        "cancel",
-        "stopRunning",
-        "notBefore",
-        "wait: finished",
-        "ifRunning: queue",
-        "parameters",
-        "parametersTtlSeconds",
-    }
-)
-#: The features that are built; the others are refused with `not_supported`, never ignored.
-SUPPORTED: frozenset[str] = frozenset(
-    {"stages", "cancel", "stopRunning", "notBefore", "wait: finished", "ifRunning: queue"}
-)
-#: Those that are supported as well while `keyValueStore` is enabled.
-PARAMETERS: frozenset[str] = frozenset({"parameters", "parametersTtlSeconds"})
+#: Keys that are refused with `not_supported`, never ignored, while `keyValueStore` is off.
+PARAMETERS = ("parameters", "parametersTtlSeconds")
 
 #: Problems named in one refusal.
 MAX_PROBLEMS = 5
@@ -75,7 +58,7 @@ def parse(
     max_bytes: int,
     path_task_id: str | None = None,
     max_selectors: int = 200,
-    supported: frozenset[str] = SUPPORTED,
+    parameters: bool = False,
 ) -> Request:
     """
     Read one request.
@@ -86,7 +69,7 @@ def parse(
         max_bytes: The longest payload read.
         path_task_id: The task id of a REST path; it goes before those of the body.
         max_selectors: How many different selectors one request may have.
-        supported: Those of `FEATURES` that are built.
+        parameters: Whether it may have parameters: the key-value store is on.
 
     Raises:
         RequestError: `invalid_json`, `invalid_request`, `invalid_task_id`,
@@ -98,7 +81,8 @@ def parse(
         raise _refusal("too_large", f"the request has at least {len(payload)} bytes, {max_bytes} are allowed")
     body = _read(payload, empty_is_object=path_task_id is not None)
     try:
-        _refuse_unsupported(body, supported)
+        if not parameters:
+            _refuse_parameters(body)
         _refuse_flood(body, max_selectors)
         times = _check(body, path_task_id)
         return _request(body, times, path_task_id, max_selectors)
@@ -111,9 +95,7 @@ def parse(
 
 def reread(document: str) -> Request:
     """Read a request again from its own `Request.document`, whatever the limits are today."""
-    return parse(
-        document.encode(), max_bytes=sys.maxsize, max_selectors=sys.maxsize // 10, supported=FEATURES
-    )
+    return parse(document.encode(), max_bytes=sys.maxsize, max_selectors=sys.maxsize // 10, parameters=True)
 
 
 def _read(payload: bytes, *, empty_is_object: bool) -> Any:
@@ -135,23 +117,13 @@ def _request_id(body: object) -> str | None:
     return found if isinstance(found, str) and schema_errors.REQUEST_ID.match(found) else None
 
 
-def _refuse_unsupported(body: object, supported: frozenset[str]) -> None:
-    if not isinstance(body, dict):
-        return
-    missing = FEATURES - supported
-    asked = [key for key in body if key in missing]
-    asked += [
-        f"{key}: {body[key]}"
-        for key in ("wait", "ifRunning")
-        if isinstance(body.get(key), str) and f"{key}: {body[key]}" in missing
-    ]
+def _refuse_parameters(body: object) -> None:
+    asked = [key for key in PARAMETERS if isinstance(body, dict) and key in body]
     if asked:
         names = ", ".join(f"'{name}'" for name in asked)
+        need = "needs" if len(asked) == 1 else "need"
         raise _refusal(
-            "not_supported",
-            f"{names} needs keyValueStore.enable: true in the daemon's configuration"
-            if PARAMETERS.issuperset(asked)
-            else f"this version does not support {names}",
+            "not_supported", f"{names} {need} keyValueStore.enable: true in the daemon's configuration"
         )
 
 

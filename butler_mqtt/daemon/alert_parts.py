@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from butler_mqtt.alerting.alert_timings import AlertTimings
 from butler_mqtt.alerting.neighbour_alerts import Neighbours
 from butler_mqtt.pipeline.pipeline import Pipeline
-from butler_mqtt.qrs.repository import RepositoryClient
+from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 from butler_mqtt.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ class AlertParts:
         qrs: RepositoryClient,
         broker_obstacle: Callable[[], str | None],
         stop: threading.Event,
-        spawn: Callable[[str, Callable[[Any], None]], None],
+        spawn: Callable[[str, Callable[[RepositoryConnection], None]], None],
     ) -> None:
         self._pipeline = pipeline
         self._qrs = qrs
         self._stop = stop
         self._spawn = spawn
         self._watch: AlertWatch | None = None
-        pipeline.turns.alerts.join(
+        pipeline.alerts.join(
             Neighbours(
                 qrs_unreachable_since=lambda: qrs.unreachable_since,
                 qrs_reachable=lambda: qrs.reachable,

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from butler_mqtt import __version__
 from butler_mqtt.daemon import qrs_probe
@@ -33,7 +33,7 @@ from butler_mqtt.journal import checkpoint
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.pipeline.pipeline import Pipeline
 from butler_mqtt.printable import counted
-from butler_mqtt.qrs.repository import RepositoryClient
+from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 from butler_mqtt.settings import Settings
 
 if TYPE_CHECKING:
@@ -173,11 +173,8 @@ class Daemon:
         pipeline = self.pipeline
         self._supervisor.spawn("pipeline", pipeline.run)
         self._supervisor.spawn("checkpoint", partial(checkpoint.work, self._journal, self._ending.stop))
-        self._call_qlik("resolver", pipeline.resolver.work)
-        self._call_qlik("reconciler", pipeline.dispatcher.reconciler.work)
-        self._call_qlik("execution tracker", pipeline.dispatcher.poller.work)
-        for number in range(self._settings.start_task.max_concurrent_starts):
-            self._call_qlik(f"POST worker {number + 1}", pipeline.dispatcher.post_workers.work)
+        for name, work in pipeline.qlik_threads.works():
+            self._call_qlik(name, work)
         self._call_qlik("probe", lambda qlik: qrs_probe.work(self._qrs, qlik, self._ending.stop))
         self._alerts.use(self._settings)
         if self._broker is not None:
@@ -189,7 +186,7 @@ class Daemon:
         # Loaded here only: a web server costs a fifth of the daemon's memory.
         from butler_mqtt.daemon.listeners import Listeners  # noqa: PLC0415 -- as above
         from butler_mqtt.daemon.readiness import Sources  # noqa: PLC0415 -- as above
-        from butler_mqtt.http.server.listener import ListenerError  # noqa: PLC0415
+        from butler_mqtt.http.server.listener import ListenerError  # noqa: PLC0415 -- as above
 
         sources = Sources(
             emit=self.pipeline.emit,
@@ -201,9 +198,9 @@ class Daemon:
             subscription=lambda: None if self._broker is None else str(self._broker.door.state),
             reachable=lambda: self._qrs.reachable,
             held=lambda: self.pipeline.held_requests,
-            places=lambda: self.pipeline.dispatcher.pending.places,
+            places=lambda: self.pipeline.dispatcher.places,
             reached_at=lambda: self._qrs.reached_at,
-            alert_faults=self.pipeline.turns.alerts.faults,
+            alert_faults=self.pipeline.alerts.faults,
             rules=self._rules_problem,
         )
         try:
@@ -220,10 +217,10 @@ class Daemon:
         """Return which messages for rules do not arrive, None when all do."""
         if self._broker is None or self._broker.rule_door.connected is False:
             return "not connected"
-        refused = sorted(self.pipeline.turns.rules.problems)
+        refused = sorted(self.pipeline.rule_problems)
         return f"not subscribed: {', '.join(refused)}" if refused else None
 
-    def _call_qlik(self, name: str, work: Callable[[Any], None]) -> None:
+    def _call_qlik(self, name: str, work: Callable[[RepositoryConnection], None]) -> None:
         """Run *work* in a thread that has a connection to Qlik of its own."""
         qrs = self._settings.qrs
         # One call may read several lists, each with its retries.
@@ -278,7 +275,7 @@ class Daemon:
 
     def _journal_failed(self, error: JournalError) -> None:
         # What is queued is in a journal that perhaps nobody will read again.
-        self.pipeline.dispatcher.post_workers.abandon()
+        self.pipeline.qlik_threads.abandon_posts()
         self._ending.journal_failed(error)
 
     # ---- stopping
@@ -298,18 +295,14 @@ class Daemon:
                 extra={"action": "stopping"},
             )
         # Nobody would record the outcome of a POST from now on.
-        self.pipeline.dispatcher.post_workers.abandon()
+        self.pipeline.qlik_threads.abandon_posts()
         if self._broker is not None:
             self._broker.stop()
         if self._listeners is not None:
             self._listeners.stop(5.0)
         self.pipeline.stop()
-        self.pipeline.turns.alerts.stop()
-        self.pipeline.resolver.stop()
-        self.pipeline.dispatcher.reconciler.stop()
-        self.pipeline.dispatcher.poller.stop()
-        for _ in range(self._settings.start_task.max_concurrent_starts):
-            self.pipeline.dispatcher.post_workers.stop()
+        self.pipeline.alerts.stop()
+        self.pipeline.qlik_threads.stop()
         self._supervisor.join(deadline)
         self.pipeline.close()
         _log.info("stopped", extra={"action": "stopped"})

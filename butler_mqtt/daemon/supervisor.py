@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TypeVar, cast
 
 from butler_mqtt.daemon.watchdog import CallTimes, Progress
 from butler_mqtt.errors import JournalError
+
+_Target = TypeVar("_Target")
 
 _log = logging.getLogger("butler_mqtt.daemon")
 
@@ -59,11 +61,14 @@ class Supervisor:
         self._threads.append(thread)
         thread.start()
 
-    def spawn_caller(self, name: str, work: Callable[[Any], None], target: object, seconds: float) -> None:
+    def spawn_caller(
+        self, name: str, work: Callable[[_Target], None], target: _Target, seconds: float
+    ) -> None:
         """Run *work* with *target* in a thread; a call of *target* may take so many *seconds*."""
         calls = CallTimes(target)
         self.progress.watch(name, calls.since, seconds)
-        self.spawn(name, partial(work, calls))
+        # It has the methods of *target*, and no others are called.
+        self.spawn(name, partial(work, cast("_Target", calls)))
 
     def check(self) -> None:
         """Find the threads that make no progress; log a change."""

@@ -1,4 +1,4 @@
-"""From how many days before its end something is told that must be renewed: one home for all who tell."""
+"""From how many days before its end something that must be renewed is reported: one home for all reports."""
 
 from __future__ import annotations
 

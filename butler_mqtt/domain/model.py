@@ -241,7 +241,8 @@ class Publication:
     One message to publish: QoS 1, never retained.
 
     `id` is the row of the outbox, `delivery` the delivery it answers (None for
-    an event).
+    an event). `instead_of`: the topic it has in the journal, where it may not go there
+    any more.
     """
 
     id: int
@@ -250,6 +251,7 @@ class Publication:
     request_id: str
     correlation: bytes | None = None
     delivery: int | None = None
+    instead_of: str | None = None
 
 
 class Parameter(NamedTuple):

@@ -172,7 +172,8 @@ class Run:
     a row that could not reach it, `claimed` the execution id it answered with,
     `refusal` its error instead; `outage` says what stands in the repository's
     place where the last POST was answered by that. These times are monotonic; `intended_at` is
-    milliseconds since 1970.
+    milliseconds since 1970. `read_at` is when its task was read last since the intent, in milliseconds
+    since the machine was started; 0: not since.
     """
 
     id: int
@@ -190,6 +191,7 @@ class Run:
     claimed: str | None = None
     refusal: QlikRefused | None = None
     outage: str | None = None
+    read_at: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -52,7 +52,7 @@ def problems(start: Mapping[str, object], filled: Mapping[Path, bool]) -> list[T
         return [one for one in found if not any("${{" in str(step) for step in one.path)]
     body = _probe(start, (), filled)
     try:
-        validation.parse(json.dumps(body).encode(), max_bytes=1_000_000, supported=validation.FEATURES)
+        validation.parse(json.dumps(body).encode(), max_bytes=1_000_000, parameters=True)
     except RequestError as error:
         return [TemplateProblem((), error.details)]
     return []

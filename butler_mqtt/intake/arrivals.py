@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from butler_mqtt.clock import from_ms, now_ms
-from butler_mqtt.contract import topics, validation
+from butler_mqtt.contract import topics
 from butler_mqtt.domain.model import Arrival, Request
 from butler_mqtt.domain.open_work import Address, Delivery, OpenRequest
 from butler_mqtt.domain.senders import Caller
@@ -59,10 +59,9 @@ class Intake:
         self._settings = settings
         # A sender names the same topic in each of its requests; a topic has 64 KB at most.
         self._may_reply = lru_cache(maxsize=64)(partial(topics.may_reply, settings.mqtt))
-        supported = validation.SUPPORTED
-        if settings.key_value_store.enable:
-            supported |= validation.PARAMETERS
-        self._bodies = BodyCache(settings.start_task.max_tasks_per_request, supported)
+        self._bodies = BodyCache(
+            settings.start_task.max_tasks_per_request, parameters=settings.key_value_store.enable
+        )
         self._admission = Admission(settings)
         self._turn = turn
         self._ledger = ledger

@@ -25,12 +25,12 @@ class BodyCache:
 
     Args:
         max_selectors: How many different selectors one request may have.
-        supported: Those of `validation.FEATURES` that are supported.
+        parameters: Whether requests may have some.
     """
 
-    def __init__(self, max_selectors: int, supported: frozenset[str] = validation.SUPPORTED) -> None:
+    def __init__(self, max_selectors: int, *, parameters: bool = False) -> None:
         self._max_selectors = max_selectors
-        self._supported = supported
+        self._parameters = parameters
         #: By path id and the text around the id: the request, and the text around the id in its document.
         self._known: dict[tuple[str | None, bytes, bytes], tuple[Request, str, str]] = {}
 
@@ -52,7 +52,7 @@ class BodyCache:
             max_bytes=max_bytes,
             path_task_id=path_task_id,
             max_selectors=self._max_selectors,
-            supported=self._supported,
+            parameters=self._parameters,
         )
         # Names of parameters are the sender's: one may be `requestId` too.
         if short and not request.parameters:

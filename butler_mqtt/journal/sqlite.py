@@ -294,7 +294,7 @@ class Journal:
                 f"this one reads up to {FORMAT}: install the newer version again, or move the file away"
             )
         # Loaded here only: Alembic costs a tenth of the daemon's memory and is needed once a release.
-        from butler_mqtt.journal import upgrade  # noqa: PLC0415
+        from butler_mqtt.journal import upgrade  # noqa: PLC0415 -- as above
 
         upgrade.upgrade(connection, FORMAT)
         _log.info(

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from butler_mqtt.contract.selectors import selectors_of
+from butler_mqtt.contract.selectors import AnyCase, any_case, selectors_of
 from butler_mqtt.domain.model import Selector, SelectorKind
 from butler_mqtt.journal.read_only import ReadOnlyJournal
 
@@ -186,12 +186,12 @@ class _Uses:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._uses: dict[Selector, SelectorUse] = {}
+        self._uses: dict[tuple[SelectorKind, AnyCase, AnyCase], SelectorUse] = {}
         self.dropped = 0
 
     def add(self, selector: Selector, row: int, requests: int = 1) -> None:
         """Count so many requests, the last of them in *row*."""
-        key = Selector(selector.kind, selector.value.casefold(), selector.name.casefold())
+        key = selector.kind, any_case(selector.value), any_case(selector.name)
         use = self._uses.setdefault(key, SelectorUse(selector))
         use.requests += requests
         if row >= use.last:

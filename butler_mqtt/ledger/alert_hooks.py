@@ -1,4 +1,4 @@
-"""What the ledger tells of that may be worth an alert; who alerts is above it."""
+"""What the ledger reports that may be worth an alert; who alerts is above it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from butler_mqtt.domain.states import StartState
 
 
 class AlertHooks(Protocol):
-    """Called within the turn whose transaction records what is told."""
+    """Called within the turn whose transaction records what is reported."""
 
     def intended(self, task: Task) -> None:
         """Note what was read of a task that is about to be started."""

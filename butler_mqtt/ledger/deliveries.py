@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.contract import replies
@@ -25,8 +25,12 @@ class Deliveries:
 
     def __init__(self, turn: UnitOfWork, callers: Callers) -> None:
         self._turn = turn
-        #: Who waits for a reply at the REST door.
-        self.callers = callers
+        self._callers = callers
+
+    @property
+    def awaited(self) -> Collection[int]:
+        """Return the deliveries for whose reply somebody waits at the REST door."""
+        return self._callers.deliveries
 
     def session_began(self) -> int:
         """Record a new session with the broker and return its row."""
@@ -63,7 +67,7 @@ class Deliveries:
         )
         self._turn.after(self._turn.counting.received, arrival.door)
         if arrival.on_reply is not None:
-            self._turn.after(self.callers.add, identity, arrival.on_reply)
+            self._turn.after(self._callers.add, identity, arrival.on_reply)
         return Delivery(identity, arrival.door, arrival.received_at, wait, address.reply_topic, correlation)
 
     def answer(self, delivery: Delivery, row: int, request_id: str, answer: str, code: str) -> None:
@@ -90,7 +94,7 @@ class Deliveries:
 
     def pass_on(self, delivery: int, answer: str) -> None:
         """Pass the reply to *delivery* to who waits for it, once the turn is on disk."""
-        self._turn.after(self.callers.answer, delivery, answer)
+        self._turn.after(self._callers.answer, delivery, answer)
 
     def announce(self, row: int, request_id: str, topic: str, event: Mapping[str, object]) -> None:
         """Publish *event* on *topic*; *row* is a request it belongs to."""
@@ -102,6 +106,8 @@ class Deliveries:
         self._turn.unit.delete(tables.outbox, publication.id)
         if publication.delivery is not None:
             self._turn.unit.update(tables.deliveries, publication.delivery, confirmed_at=now_ms())
+            if publication.instead_of is not None:
+                self._turn.unit.update(tables.deliveries, publication.delivery, reply_topic=publication.topic)
 
     def refused_by_broker(self, publication: Publication, refusals: int, reason: str) -> None:
         """Record that the broker did not take a message, for *reason*; it is sent again."""
@@ -132,7 +138,9 @@ class Deliveries:
 
     def dead_letter(self, publication: Publication, reason: str) -> None:
         """Record that a message is a dead letter: the broker does not take it, for *reason*."""
-        self._turn.unit.update(tables.outbox, publication.id, quarantined_at=now_ms(), reason=reason)
+        self._turn.unit.update(
+            tables.outbox, publication.id, topic=publication.topic, quarantined_at=now_ms(), reason=reason
+        )
         self._turn.alerting.undeliverable(publication, reason)
         _log.error(
             "request %s: a message for %s cannot be published: %s; it is a dead letter now: fix the cause, "

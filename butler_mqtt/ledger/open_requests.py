@@ -198,7 +198,7 @@ class OpenRequests:
         """
         Record which tasks the request starts.
 
-        One with stages is replied to when `Starts.settle` has been called.
+        One with stages is replied to when `Starts.end_stage_if_over` has been called.
 
         Returns:
             The starts that are to be carried out now; none for a dry run.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from butler_mqtt.clock import now_ms, to_ms
 from butler_mqtt.contract import replies, stage_summary
 from butler_mqtt.domain.decisions import Decision
-from butler_mqtt.domain.model import Task
+from butler_mqtt.domain.model import Request, Task
 from butler_mqtt.domain.open_stages import OpenStage, StagedRequest
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.domain.stage_outcomes import stops_the_rest, succeeded
@@ -56,7 +56,7 @@ class StageRecords:
         #: Those decided in this turn, and those whose next stage has its turn.
         self.decided_now: list[StagedRequest] = []
         self.due: dict[int, StagedRequest] = {}
-        #: Whether one came into `due` since somebody looked.
+        #: Whether one came into `due` since `starting.stages` took them up.
         self.newly_due = False
 
     def load(self, opened: Iterable[StagedRequest]) -> None:
@@ -92,12 +92,8 @@ class StageRecords:
         planned = []
         for task in decision.tasks:
             stage = staged.stages[decision.stages[task.id] - 1]
-            state, reason = StartState.WAITING, "stage" if stage is not first else "notBefore"
-            if request.dry_run:
-                state, reason = StartState.WOULD_START, ""
-            elif stage is first and at_once:
-                state, reason = StartState.PLANNED, ""
-            start = self._start(staged, stage, task, state, decision, reason or None)
+            state, reason = _first_state(request, is_first=stage is first, at_once=at_once)
+            start = self._start(staged, stage, task, state, decision, reason)
             if state is StartState.WAITING:
                 self._events.publish("queued", task, [start], reason=reason)
             elif state is StartState.PLANNED:
@@ -151,7 +147,7 @@ class StageRecords:
         self._begin(stage)
         return [start for start in stage.starts if start.state is StartState.WAITING]
 
-    def settle(self, staged: StagedRequest) -> list[OpenStart]:
+    def end_if_over(self, staged: StagedRequest) -> list[OpenStart]:
         """
         Record the end of the stage that runs, if it is over, and whose turn comes then.
 
@@ -262,6 +258,15 @@ class StageRecords:
     def _move(self, stage: OpenStage, state: StageState) -> None:
         stage.state = move(stage.state, state, stage.id)
         self._turn.unit.update(tables.stages, stage.id, state=state)
+
+
+def _first_state(request: Request, *, is_first: bool, at_once: bool) -> tuple[StartState, str | None]:
+    """Return the state of a start as its request is decided, and what it waits for."""
+    if request.dry_run:
+        return StartState.WOULD_START, None
+    if is_first and at_once:
+        return StartState.PLANNED, None
+    return StartState.WAITING, "notBefore" if is_first else "stage"
 
 
 def _next(staged: StagedRequest) -> OpenStage:

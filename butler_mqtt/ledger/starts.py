@@ -97,11 +97,11 @@ class Starts:
         """Record how the execution ended for which *starts* were skipped; their stages waited for that."""
         for start in starts:
             self._skipped_result(start, state)
-        self._settle(starts)
+        self._end_stages_if_over(starts)
 
-    def settle(self, staged: StagedRequest) -> None:
+    def end_stage_if_over(self, staged: StagedRequest) -> None:
         """Record what a request with stages has come to, and reply to it if that decides it."""
-        self._give_up(staged, self._stages.settle(staged))
+        self._give_up(staged, self._stages.end_if_over(staged))
         if staged.owner is not None:
             self._requests.reply_if_decided(staged.owner)
 
@@ -152,18 +152,18 @@ class Starts:
         if state in NOT_STARTED:
             self._incidents.moved(waiting)
             self._turn.alerting.not_started(waiting, state)
-        self._settle(starts)
+        self._end_stages_if_over(starts)
         for owner in {start.owner.id: start.owner for start in starts if start.owner is not None}.values():
             self._requests.reply_if_decided(owner)
 
     # ---- stages
 
-    def _settle(self, starts: Sequence[OpenStart]) -> None:
+    def _end_stages_if_over(self, starts: Sequence[OpenStart]) -> None:
         """Let the stages of *starts* that are over by now end."""
         for staged in {start.stage.of.id: start.stage.of for start in starts if start.stage}.values():
             if staged.id in self._stages.open:
-                self._give_up(staged, self._stages.settle(staged))
-            if staged.owner is not None:
+                self.end_stage_if_over(staged)
+            elif staged.owner is not None:
                 self._requests.reply_if_decided(staged.owner)
 
     def _give_up(self, staged: StagedRequest, starts: Sequence[OpenStart]) -> None:

@@ -91,7 +91,7 @@ class UnitOfWork:
 
     def __init__(self, counting: Counting | None = None) -> None:
         self.counting = counting or NotCounting()
-        #: Told what may be worth an alert.
+        #: Gets what may be worth an alert.
         self.alerting: AlertHooks = NoAlerts()
         self._last: dict[str, int] = {}
         #: That of the turn, for what is read or written at once.

@@ -36,7 +36,6 @@ class OtherVersion(ProtocolError):
     """
 
     def __init__(self, speaks: str, code: int) -> None:
-        self.speaks = speaks
         #: Whether it would have refused us for now only.
         self.passing = speaks == "3.1.1" and code == SERVER_UNAVAILABLE
         refused = "the broker refuses the connection"

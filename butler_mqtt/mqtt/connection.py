@@ -100,7 +100,7 @@ class BrokerConnection:
         on_fatal: Called when the thread dies of an exception; the connection stays dead.
         max_backoff_seconds: The longest wait between two attempts.
         outages: What other connections to the broker know of it; None where there are none.
-        may_read: As for `NetworkLoop`.
+        may_pass: As for `PacketSocket`.
     """
 
     def __init__(
@@ -113,10 +113,10 @@ class BrokerConnection:
         on_fatal: Callable[[BaseException], None],
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
         outages: Outages | None = None,
-        may_read: Callable[[], bool] = lambda: True,
+        may_pass: Callable[[bytes], bool] = lambda _topic: True,
     ) -> None:
         self._outages = outages or Outages()
-        self._may_read = may_read
+        self._may_pass = may_pass
         self._pauses = ReconnectPauses(max_backoff_seconds)
         self.client_id = client_id
         self.is_v5 = mqtt.protocol_version == "5"
@@ -224,7 +224,7 @@ class BrokerConnection:
             client.on_disconnect = guarded(self._on_disconnect)
             self._peer.prepare(client)
             self._client = client
-            with NetworkLoop(client, may_read=self._may_read) as loop:
+            with NetworkLoop(client, may_pass=self._may_pass) as loop:
                 self._loop = loop
                 connect(client, self._mqtt, keep_session=self._keep_session, limited=True)
                 self._serve(client, loop)

@@ -23,6 +23,7 @@ from butler_mqtt.domain.model import Message
 from butler_mqtt.mqtt.connection import BrokerConnection, Ended
 from butler_mqtt.mqtt.door_state import DoorState, ReportedState
 from butler_mqtt.mqtt.hangups import Hangups
+from butler_mqtt.mqtt.in_hand import InHand
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded
 from butler_mqtt.mqtt.presence import Presence, Status, new_instance, parse, session_taken_over
@@ -30,7 +31,7 @@ from butler_mqtt.mqtt.puback_proof import Proof
 from butler_mqtt.mqtt.publish_content import content_of
 from butler_mqtt.mqtt.received_message import received
 from butler_mqtt.mqtt.reconnect_pauses import MAX_BACKOFF_SECONDS
-from butler_mqtt.mqtt.status_wait import StatusWait
+from butler_mqtt.mqtt.status_wait import RETAINED_STATUS_SECONDS, StatusWait
 from butler_mqtt.mqtt.subscription import SUBACK_SECONDS, RequestSubscription
 
 logger = logging.getLogger("butler_mqtt.mqtt")
@@ -40,11 +41,12 @@ RETAIN_NOT_SUPPORTED = 0x9A
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """The connection that acknowledgements may go out on, and the proof that they were read."""
+    """The connection that acknowledgements may go out on, what waits for them, proof that they were read."""
 
     generation: int
     client: paho.Client
     proof: Proof
+    in_hand: InHand
 
 
 class Door:
@@ -95,6 +97,7 @@ class Door:
         self._generation = 0
         self._session: _Session | None = None
         ours = Status("online", self.instance, datetime.now(UTC), version)
+        self._status_topic = mqtt.status_topic.encode()
         self._presence = Presence(mqtt, ours, qrs_unreachable)
         self._hangups = Hangups(mqtt.status_topic)
         self._subscription = RequestSubscription(mqtt)
@@ -107,6 +110,7 @@ class Door:
             on_fatal=on_fatal,
             max_backoff_seconds=max_backoff_seconds,
             outages=outages,
+            may_pass=self._has_room,
         )
 
     @property
@@ -139,16 +143,19 @@ class Door:
 
     def acknowledge(self, packet_id: int, generation: int) -> None:
         """
-        Send the PUBACK of a message; call in order of arrival, from any thread.
+        Send the PUBACK of a message; call in order of arrival, from any thread; one of QoS 0 is done with.
 
         An acknowledgement of an earlier connection is dropped: the broker has
         forgotten that delivery and sends the message again.
         """
         session = self._session
-        if session is not None and session.generation == generation and packet_id:
+        if session is None or session.generation != generation:
+            return
+        if packet_id:
             # A client object serves one connection, so this cannot reach a later one.
             session.client.ack(packet_id, 1)
             session.proof.acknowledged()
+        session.in_hand.done()
 
     def reconfigured(self, mqtt: settings.MqttSettings) -> None:
         """Let requests arrive on other topics, without a new connection; called from another thread."""
@@ -195,7 +202,8 @@ class Door:
         if self._presence.born and self._presence.shown:
             self._status_wait.begin()
         proof = Proof(client, partial(self._on_read, self._generation))
-        self._session = _Session(self._generation, client, proof)
+        in_hand = InHand(self._mqtt.receive_maximum, self._connection.wake)
+        self._session = _Session(self._generation, client, proof, in_hand)
         if not limits.retain_available:
             self._presence.drop_retain()
         _warn_of_short_session(self._mqtt, limits)
@@ -206,8 +214,14 @@ class Door:
     @guarded
     def turned(self) -> None:
         """Do what is due."""
+        waited = self._status_wait.overdue
         if self._session is not None:
             self._session.proof.turned(self._connection.send_between)
+            if not self._session.in_hand.has_room():
+                if not self.ready and self.state is not DoorState.TAKEN_OVER:
+                    # The answer stands behind messages, which show that there is a subscription.
+                    waited = waited or self._subscription.awaited() > RETAINED_STATUS_SECONDS
+                self._subscription.postpone()
             sent = self._presence.refresh(self._session.client) if self.ready else None
             if sent is not None:
                 self._hangups.sent(sent)
@@ -216,7 +230,7 @@ class Door:
         if self._subscription.overdue:
             self._subscription.end()
             self._connection.leave(f"the broker did not answer SUBSCRIBE within {SUBACK_SECONDS:.0f} s")
-        if self._status_wait.overdue:
+        if waited:
             self._end_wait()
         if self._session is not None and self._hangups.retry():
             self._connection.leave(f"trying again with the status on {self._mqtt.status_topic}")
@@ -278,7 +292,7 @@ class Door:
             self._accept_status(client, message)
         elif self.state is DoorState.TAKEN_OVER:
             pass  # not acknowledged: it belongs to the other daemon
-        else:
+        elif self._session is not None and self._session.in_hand.takes():
             self._subscription.brought(client, message.topic)
             if self._status_wait.going_on:
                 self._status_wait.hold(message)
@@ -296,6 +310,9 @@ class Door:
         self._presence.acknowledged(packet_id, reason)
 
     # Messages.
+
+    def _has_room(self, topic: bytes) -> bool:
+        return self._session is None or self._session.in_hand.has_room() or topic == self._status_topic
 
     def _open(self, client: paho.Client) -> None:
         """Be online."""

@@ -1,5 +1,5 @@
 """
-How many messages of a connection the daemon has in hand, and whether it reads more.
+How many messages of a connection the daemon has in hand, and whether it takes more.
 
 A broker is asked not to send more than `receiveMaximum` without an acknowledgement, which
 is not enough: MQTT 3.1.1 has no such limit, messages of QoS 0 are never acknowledged, and
@@ -11,18 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-#: Seconds without a message done with after which is read on all the same: the answer to a PINGREQ may
-#: stand behind them, and a connection on which that is not read is given up.
-PATIENCE_SECONDS = 10.0
+#: Seconds from one pause to the next message at the latest, if there is room for it.
+PAUSE_SECONDS = 1.0
 
 
 class InHand:
     """
-    Counts on one connection: `came` for the network thread, `done` for another.
+    Counts on one connection: `takes` for the network thread, `done` for another.
 
     Args:
-        most: No more is read while there are so many, until half of them are done with.
-        wake: Called by `done` when more may be read.
+        most: No more is taken while there are so many, until half of them are done with: reading
+            them one by one would cost the thread that is at work on them more.
+        wake: Called by `done` when more may be taken.
         monotonic: The clock, seconds.
     """
 
@@ -35,12 +35,21 @@ class InHand:
         # A writer each.
         self._came = 0
         self._done = 0
-        #: While nothing is read: how many were done with when that was last looked at, and when it changed.
-        self._paused: tuple[int, float] | None = None
+        self._paused_at: float | None = None
+        self._left_out = False
 
-    def came(self) -> None:
-        """Count a message that was passed on."""
+    def takes(self) -> bool:
+        """
+        Count a message that has come, and return whether it is to be passed on.
+
+        It is not when it came all the same, as the rest of a connection that has ended does: the
+        broker delivers it again, and all that came after it, which is not passed on either.
+        """
+        if self._left_out or self._came - self._done >= self._most:
+            self._left_out = True
+            return False
         self._came += 1
+        return True
 
     def done(self) -> None:
         """Count a message that is done with."""
@@ -48,15 +57,16 @@ class InHand:
         if self._came - self._done == self._most // 2:
             self._wake()
 
-    def may_read(self) -> bool:
-        """Return whether more may be read; on the network thread."""
-        done = self._done
-        left = self._came - done
-        paused = self._paused
-        if left < self._most if paused is None else left <= self._most // 2:
-            self._paused = None
+    def has_room(self) -> bool:
+        """Return whether another message may be read; on the network thread."""
+        left = self._came - self._done
+        if self._paused_at is None:
+            if left < self._most:
+                return True
+            self._paused_at = self._monotonic()
+        elif left <= self._most // 2 or (
+            left < self._most and self._monotonic() - self._paused_at >= PAUSE_SECONDS
+        ):
+            self._paused_at = None
             return True
-        if paused is None or paused[0] != done:
-            self._paused = (done, self._monotonic())
-            return False
-        return self._monotonic() - paused[1] >= PATIENCE_SECONDS
+        return False

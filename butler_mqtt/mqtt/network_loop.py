@@ -32,18 +32,21 @@ class NetworkLoop:
 
     Args:
         client: Not connected yet.
-        may_read: Asked before each packet; while it says no, what comes stays with the system and the broker.
+        may_pass: As for `PacketSocket`.
     """
 
-    def __init__(self, client: paho.Client, *, may_read: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, client: paho.Client, *, may_pass: Callable[[bytes], bool] = lambda _topic: True
+    ) -> None:
         self._client = client
-        self._may_read = may_read
+        self._may_pass = may_pass
         self._thread = threading.get_ident()
         self._poll = select.poll()
         self._woken, self._waking = socket.socketpair()
         for one in (self._woken, self._waking):
             one.setblocking(False)
         self._poll.register(self._woken, select.POLLIN)
+        self._gated: PacketSocket | None = None
         #: The number of the socket that is polled, and what it is polled for.
         self._known: tuple[int, int] | None = None
         client.on_socket_register_write = self._wake  # in place of paho's own waking, see `new_client`
@@ -73,11 +76,17 @@ class NetworkLoop:
         if sock is None:
             return MQTTErrorCode.MQTT_ERR_NO_CONN
         assert isinstance(sock, PacketSocket)  # noqa: S101 -- narrows the type; see `new_client`
-        reads = self._may_read()
+        if sock is not self._gated:
+            self._gated = sock
+            sock.may_pass = self._may_pass
+        reads = not sock.held_up
         # What other threads queue while paho ends its writing wakes nobody: it is found here.
         at_once = (reads and sock.pending()) or (client.want_write() and not sock.blocked)
         # Reading first: a broker that closes the connection may have sent why, and writing would only fail.
         readable = self._wait(sock, 0.0 if at_once else timeout, reads=reads)
+        if readable and not reads:
+            # It has ended. What is held up cannot be acknowledged any more; behind it may stand why it ended.
+            sock.may_pass = lambda _topic: True
         if readable or (reads and sock.pending()):
             rc = self._read(sock)
             if sock.problem is not None:
@@ -114,14 +123,15 @@ class NetworkLoop:
             rc = self._client.loop_read()
             if rc:
                 return rc
-            if self._client.socket() is None or not sock.pending() or not self._may_read():
+            if self._client.socket() is None or not sock.pending() or sock.held_up:
                 break
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _wait(self, sock: PacketSocket, timeout: float, *, reads: bool) -> bool:
         """Wait until there is something to read, or to write; return whether there is something to read."""
-        # An error and the end of the connection are told in any case.
-        wanted = (sock.fileno(), (select.POLLIN if reads else 0) | (select.POLLOUT if sock.blocked else 0))
+        # An error is told in any case, the end of the stream of one that is not read only when asked for.
+        read = select.POLLIN if reads else select.POLLRDHUP
+        wanted = (sock.fileno(), read | (select.POLLOUT if sock.blocked else 0))
         if wanted != self._known:
             if self._known is not None:
                 self._poll.unregister(self._known[0])

@@ -73,7 +73,11 @@ class PacketLimit:
 
 
 class PacketFilter:
-    """Passes the bytes of a connection on, each PUBLISH as its content can be read, and none too large."""
+    """
+    Passes the bytes of a connection on, each PUBLISH as its content can be read, and none too large.
+
+    A packet begins to go on when its length is known, a PUBLISH when its topic is.
+    """
 
     def __init__(self, limit: PacketLimit) -> None:
         self._limit = limit
@@ -110,7 +114,7 @@ class PacketFilter:
                 self._drop -= step
                 begin = position = position + step
             else:
-                length, body = _remaining(data, position)
+                length, body = remaining_length(data, position)
                 small = 0 <= length <= self._largest - (body - position)
                 # A PUBLISH of no length is left to the client library, which refuses it.
                 if small and (data[position] & 0xF0 != PUBLISH or not length):
@@ -170,7 +174,7 @@ class PacketFilter:
         if after < 0:
             return b"", -1
         if self._limit.is_v5:
-            size, behind = _remaining(data, after - 1)
+            size, behind = remaining_length(data, after - 1)
             if size < 0:
                 return b"", -1
             if behind + size - body <= HEADER_ROOM:
@@ -186,7 +190,13 @@ class PacketFilter:
         return data[start : start + 1] + variable_length(len(head) + self._left) + head, after
 
 
-def _remaining(data: bytes, start: int) -> tuple[int, int]:
+def topic_of(data: bytes, body: int) -> bytes:
+    """Return the topic, as UTF-8, of the PUBLISH whose variable header begins at *body*."""
+    start = body + 2
+    return data[start : start + int.from_bytes(data[body:start], "big")]
+
+
+def remaining_length(data: bytes, start: int) -> tuple[int, int]:
     """
     Read the variable byte integer behind the byte at *start* (MQTT 5.0, 1.5.5).
 

@@ -1,5 +1,5 @@
 """
-The socket under paho: cuts packets that are too large, and sends a packet of ours between those of paho.
+The socket under paho: cuts packets that are too large, holds messages up, sends packets of ours between.
 
 paho gets it through the one public place where it asks for a socket: the TLS
 context, which it is given with and without TLS (`SocketContext`).
@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from butler_mqtt.mqtt.connack import ConnackForm
-from butler_mqtt.mqtt.oversize import PacketFilter, PacketLimit, ProtocolError
+from butler_mqtt.mqtt.oversize import (
+    PUBLISH,
+    PacketFilter,
+    PacketLimit,
+    ProtocolError,
+    remaining_length,
+    topic_of,
+)
 from butler_mqtt.mqtt.websocket_place import Place
 
 if TYPE_CHECKING:
@@ -41,6 +49,12 @@ class PacketSocket:
         self._form = ConnackForm(is_v5=limit.is_v5)
         self._read = b""
         self._position = 0
+        #: The end of the packet that is being read, counted like `_position`.
+        self._end = 0
+        #: Asked before each PUBLISH, with its topic. While it says no, that stays here, and what follows
+        #: with the system and the broker. All else goes on, so that a broker which keeps to Receive Maximum
+        #: is always heard.
+        self.may_pass: Callable[[bytes], bool] = _everything
         #: The rest of a packet of ours, which has to leave before anything of paho.
         self._rest = b""
         #: Whether the system took less than it was given: poll for room before the next write.
@@ -52,6 +66,15 @@ class PacketSocket:
     def unsent(self) -> bool:
         """Whether a part of a packet of ours has not left yet."""
         return bool(self._rest)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether nothing can be read before `may_pass` says yes."""
+        at = self._position
+        if at != self._end or at == len(self._read) or self._read[at] & 0xF0 != PUBLISH:
+            return False
+        _, body = remaining_length(self._read, at)
+        return not self.may_pass(topic_of(self._read, body))
 
     def do_handshake(self) -> None:
         """Shake hands where TLS or websockets need it; close the socket if that fails: paho does not."""
@@ -69,11 +92,16 @@ class PacketSocket:
         Return at most *length* bytes, none at the end of the stream.
 
         Raises:
-            BlockingIOError: Nothing came, or only what is dropped.
+            BlockingIOError: Nothing came, or only what is dropped, or a message is held up.
             ProtocolError: See `problem`.
         """
         if self._position == len(self._read) and not self._read_more():
             return b""
+        if self._position == self._end:
+            if self.held_up:
+                raise BlockingIOError
+            remaining, body = remaining_length(self._read, self._position)
+            self._end = body + remaining
         part = self._read[self._position : self._position + length]
         self._position += len(part)
         return part
@@ -141,6 +169,7 @@ class PacketSocket:
         """Read what is there; False at the end of the stream."""
         if self.problem is not None:
             raise self.problem
+        self._end -= len(self._read)
         self._read, self._position = b"", 0
         data = self._sock.recv(READ_AHEAD)
         if not data:
@@ -159,6 +188,10 @@ class PacketSocket:
     def _send_rest(self) -> None:
         while self._rest:
             self._rest = self._rest[self._sock.send(self._rest) :]
+
+
+def _everything(_topic: bytes) -> bool:
+    return True
 
 
 class SocketContext(ssl.SSLContext):

@@ -9,12 +9,13 @@ PUBACK before its PINGREQ was read (MQTT 5.0, 3.12 and 4.6).
 paho sends a PINGREQ only on a connection that was silent for the keep-alive
 time, which a busy one never is, and has no call for it. So the two bytes are
 written between its packets; the answer goes to paho, which reports it in its
-log, a public callback. paho's own PINGREQs prove as much, and every answer
-belongs to the oldest that has none, whoever asked.
+log. paho's own PINGREQs prove as much, and every answer belongs to the oldest
+that has none, whoever asked.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,18 @@ BETWEEN_SECONDS = 1.0
 #: What paho writes in its log; a test with the real library holds it to this.
 PAHO_ASKED = "Sending PINGREQ"
 PAHO_ANSWERED = "Received PINGRESP"
+
+
+class _Lines(logging.Logger):
+    """Passes on what paho logs, unformatted: for `on_log` it writes out each packet and its properties."""
+
+    def __init__(self, logged: Callable[[str], None]) -> None:
+        super().__init__("paho")
+        self._logged = logged
+
+    def log(self, level: int, msg: object, *args: object, **options: object) -> None:  # noqa: ARG002 -- the base's
+        """Pass on a line, without what belongs into it."""
+        self._logged(str(msg))
 
 
 class Proof:
@@ -55,7 +68,7 @@ class Proof:
         self._covered = 0
         self._proved = 0
         self._asked_at = float("-inf")
-        client.on_log = self._logged
+        client.enable_logger(_Lines(self._logged))
 
     def acknowledged(self) -> None:
         """Count an acknowledgement that was passed to paho; from the one thread that acknowledges."""
@@ -79,7 +92,7 @@ class Proof:
             self._covered = sent
             self._asked.append(sent)
 
-    def _logged(self, _client: paho.Client, _userdata: object, _level: int, line: str) -> None:
+    def _logged(self, line: str) -> None:
         # Lines about acknowledgements come from another thread; these two from the network's alone.
         if line == PAHO_ASKED:
             self._asked.append(self._sent)

@@ -48,7 +48,7 @@ class ReplyPublisher:
         on_confirmed: Gets the id of a publication the broker has taken (PUBACK below 0x80).
         on_refused: Gets id, reason and whether it is final; else it may be tried again later.
         on_lost: Gets the ids that were in flight when a connection ended, to be published again, and how
-            the broker closed it, as in `events.Lost`.
+            the broker closed it, as in `PublicationsLost`.
         on_room: Called when `publish` may work again: connected, or confirmations came.
         on_fatal: Gets the exception the network thread died of.
         instance: The process, as in `Door.instance`; makes the client id unique.

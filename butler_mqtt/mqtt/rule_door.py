@@ -93,7 +93,7 @@ class RuleDoor:
             on_fatal=on_fatal,
             max_backoff_seconds=max_backoff_seconds,
             outages=outages,
-            may_read=self._may_read,
+            may_pass=self._has_room,
         )
 
     @property
@@ -169,6 +169,8 @@ class RuleDoor:
         if session is None:
             return
         session.proof.turned(self._connection.send_between)
+        if not session.in_hand.has_room():
+            self._subscriptions.postpone()
         if self._subscriptions.overdue:
             self._subscriptions.ended(hung_up=False)
             self._connection.leave(f"the broker did not answer within {ANSWER_SECONDS:.0f} s")
@@ -188,14 +190,14 @@ class RuleDoor:
             self._began = time.monotonic()
             self._connection.start()
 
-    def _may_read(self) -> bool:
-        return self._session is None or self._session.in_hand.may_read()
+    def _has_room(self, _topic: bytes) -> bool:
+        return self._session is None or self._session.in_hand.has_room()
 
     def _received(self, _client: paho.Client, _userdata: object, packet: paho.MQTTMessage) -> None:
         if self._taken_over():
             return  # not acknowledged: it belongs to the other daemon
-        if self._session is not None:
-            self._session.in_hand.came()
+        if self._session is not None and not self._session.in_hand.takes():
+            return
         content = content_of(packet)
         brought = self._subscriptions.brought(content.identifiers, packet.topic)
         message = received(packet, content, generation=self._generation)

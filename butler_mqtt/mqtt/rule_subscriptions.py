@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -88,6 +88,11 @@ class RuleSubscriptions:
         """Return whether the broker has let the time for its answer pass."""
         return self._step is not None and self._monotonic() > self._step.until
 
+    def postpone(self) -> None:
+        """Give the broker its time again: an answer may stand behind messages that are not read yet."""
+        if self._step is not None:
+            self._step = replace(self._step, until=self._monotonic() + ANSWER_SECONDS)
+
     def accepted(self, *, with_identifiers: bool) -> None:
         """Begin with a connection; *with_identifiers*: the broker has Subscription Identifiers."""
         self._with_identifiers = with_identifiers
@@ -104,7 +109,7 @@ class RuleSubscriptions:
         if self._hangups[step.row] >= HANGUPS:
             self._again[step.row] = self._monotonic() + LATER_SECONDS
             packet = "SUBSCRIBE to" if step.subscribes else "UNSUBSCRIBE from"
-            self._tell(step.row, f"the broker closes the connection on {packet} {step.topic_filter}")
+            self._report(step.row, f"the broker closes the connection on {packet} {step.topic_filter}")
 
     def turned(self, client: paho.Client) -> None:
         """Send what is next, unless an answer is awaited."""
@@ -134,7 +139,7 @@ class RuleSubscriptions:
         reason = reasons[0]
         if reason.is_failure:
             self._again[step.row] = self._monotonic() + RETRY_SECONDS
-            self._tell(
+            self._report(
                 step.row,
                 f"the subscription to {step.topic_filter} was answered with {named(reason)}; "
                 f"the broker's ACL must let {login_name(self._mqtt)} read it at QoS 1",
@@ -154,7 +159,7 @@ class RuleSubscriptions:
         self._step = None
         self._done.add((step.row, False))
         if any(reason.value >= 0x80 for reason in reasons):
-            self._tell(
+            self._report(
                 step.row, f"UNSUBSCRIBE from {step.topic_filter} was answered with {named(reasons[0])}"
             )
         else:
@@ -184,7 +189,7 @@ class RuleSubscriptions:
                 continue
             if not self._with_identifiers and (other := self._overlapped(row, wanted)) is not None:
                 self._done.add((row, True))
-                self._tell(
+                self._report(
                     row,
                     f"the broker has no Subscription Identifiers, and {topic_filter} overlaps with {other}; "
                     "give the rules filters that do not overlap",
@@ -230,5 +235,5 @@ class RuleSubscriptions:
             until = self._monotonic() + ANSWER_SECONDS
             self._step = _Step(row, topic_filter, subscribes, packet_id, until)
 
-    def _tell(self, row: int, problem: str) -> None:
+    def _report(self, row: int, problem: str) -> None:
         self._on_answer(RuleFilterAnswered(row, subscribed=False, problem=problem))

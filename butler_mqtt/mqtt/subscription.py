@@ -34,6 +34,7 @@ class RequestSubscription:
         #: Topics that this connection was not subscribed to, or is not any more.
         self._left: set[str] = set()
         self._with_status = False
+        self._sent_at = 0.0
         self._until: float | None = None
 
     @property
@@ -49,6 +50,15 @@ class RequestSubscription:
     def overdue(self) -> bool:
         """Whether the broker has let the time for its answer pass."""
         return self._until is not None and time.monotonic() > self._until
+
+    def awaited(self) -> float:
+        """Return for how many seconds the broker's answer is awaited."""
+        return 0.0 if self._until is None else time.monotonic() - self._sent_at
+
+    def postpone(self) -> None:
+        """Give the broker its time again: the answer may stand behind messages that are not read yet."""
+        if self._until is not None:
+            self._until = time.monotonic() + SUBACK_SECONDS
 
     def began(self) -> None:
         """Begin with a connection: its session may hold any topic."""
@@ -66,7 +76,8 @@ class RequestSubscription:
         mqtt = self._mqtt
         gone = [topic for topic in self._topics if topic not in mqtt.start_topics]
         self._topics, self._with_status = mqtt.start_topics, with_status
-        self._until = time.monotonic() + SUBACK_SECONDS
+        self._sent_at = time.monotonic()
+        self._until = self._sent_at + SUBACK_SECONDS
         self._left.difference_update(self._topics)
         if gone:
             self._left.update(gone)

@@ -77,7 +77,13 @@ class WebSocket:
             raise WebSocketError(f"WebSocket handshake error: {error}") from error
 
     def recv(self, length: int) -> bytes:
-        """Return what came, nothing at the end; raises BlockingIOError without anything for the caller."""
+        """
+        Return what came, nothing at the end.
+
+        Raises:
+            BlockingIOError: Nothing for the caller came yet.
+            WebSocketError: What came is no websocket.
+        """
         if self._early:
             data, self._early = self._early, b""
             return data

@@ -4,17 +4,15 @@ Messages for the broker: published until it has taken them.
 A message the broker refuses is published again a bounded number of times, then
 it is a dead letter; until then later messages of the same request wait, those of
 other requests do not. The same goes for one that the broker answers by closing the
-connection (`suspects`).
+connection (`hangup_suspects`).
 """
 
 from __future__ import annotations
 
 import heapq
 import time
-from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
@@ -23,6 +21,7 @@ from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.outbox.hangup_suspects import Next, Suspects
+from butler_mqtt.outbox.held_back import HeldBack, place
 
 #: Messages kept in memory; more are read from the journal when these have gone.
 MAX_IN_MEMORY = 2000
@@ -48,14 +47,6 @@ class PublicationRecords(Protocol):
         """Record that a message is a dead letter: the broker will not take it."""
 
 
-@dataclass(slots=True)
-class _HeldBack:
-    """A request's message that was refused, and its later ones, which wait for it."""
-
-    first: Publication
-    waiting: list[Publication] = field(default_factory=list)
-
-
 class Outbox:
     """
     Publishes the rows of the outbox in order.
@@ -63,6 +54,7 @@ class Outbox:
     Args:
         records: Where it is recorded what the broker took or refused.
         publish: Passes a message to the broker; False when there is no room or no connection.
+        placed: Returns a message with the topic it may go to now.
         suspects: The messages that the broker may be hanging up on.
         pause_seconds: To the second attempt, doubled for each further one.
     """
@@ -73,10 +65,12 @@ class Outbox:
         publish: Callable[[Publication], bool],
         suspects: Suspects | None = None,
         *,
+        placed: Callable[[Publication], Publication] = lambda publication: publication,
         pause_seconds: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         self._records = records
         self._publish = publish
+        self._placed = placed
         self._pause_seconds = pause_seconds
         self._pending: deque[Publication] = deque()
         self._in_flight: dict[int, Publication] = {}
@@ -86,7 +80,7 @@ class Outbox:
         self._refusals: dict[int, int] = {}
         self._again: list[tuple[float, int, Publication]] = []
         self._sequence = count()
-        self._held: dict[str, _HeldBack] = {}
+        self._held = HeldBack()
         self._last_read = 0
         self._more = False
 
@@ -96,7 +90,7 @@ class Outbox:
             + len(self._in_flight)
             + len(self._again)
             + len(self._suspects)
-            + sum(len(held.waiting) for held in self._held.values())
+            + len(self._held)
         )
 
     @property
@@ -195,7 +189,7 @@ class Outbox:
             return
         self._refusals[event.id] = refusals
         self._records.refused_by_broker(publication, refusals, event.reason)
-        if self._holds_up(publication):
+        if self._held.hold_up(publication):
             due = time.monotonic() + self._pause_seconds * 2 ** (refusals - 1)
             heapq.heappush(self._again, (due, next(self._sequence), publication))
 
@@ -205,12 +199,12 @@ class Outbox:
 
         Args:
             identities: What was in flight.
-            hung_up: How the broker closed the connection, as in `events.Lost`.
+            hung_up: How the broker closed the connection, as in `PublicationsLost`.
         """
         alone = self._suspects.ended()
         gone = [one for identity in identities if (one := self._take(identity)) is not None]
         again = []
-        for publication in sorted(gone, key=_place):
+        for publication in sorted(gone, key=place):
             if hung_up and publication.id == alone:
                 if not self._blamed(publication, hung_up):
                     continue
@@ -253,30 +247,16 @@ class Outbox:
 
     def _put_back(self, publication: Publication) -> bool:
         """Let a message wait for an earlier one of its request, or to be sent alone."""
-        if self._waits(publication):
-            insort(self._held[publication.request_id].waiting, publication, key=_place)
+        if self._held.wait(publication):
             return True
         if publication.id in self._suspects:
-            if self._holds_up(publication):
+            if self._held.hold_up(publication):
                 self._suspects.append(publication)
             return True
         return False
 
-    def _holds_up(self, publication: Publication) -> bool:
-        """Let later messages of its request wait; False when it waits itself for an earlier one."""
-        held = self._held.setdefault(publication.request_id, _HeldBack(publication))
-        if held.first.id < publication.id:
-            insort(held.waiting, publication, key=_place)
-            return False
-        held.first = publication
-        return True
-
-    def _waits(self, publication: Publication) -> bool:
-        """Return whether an earlier message of its request was refused and is still to be published."""
-        held = self._held.get(publication.request_id)
-        return held is not None and publication.id > held.first.id
-
     def _offer(self, publication: Publication) -> bool:
+        publication = self._placed(publication)
         # Registered before publishing: the confirmation comes from another thread.
         self._in_flight[publication.id] = publication
         if self._publish(publication):
@@ -288,11 +268,4 @@ class Outbox:
         """Release the messages that waited for this one, which is published or a dead letter."""
         self._refusals.pop(publication.id, None)
         self._suspects.acquit(publication.id)
-        held = self._held.get(publication.request_id)
-        if held is not None and held.first.id == publication.id:
-            del self._held[publication.request_id]
-            self._pending.extendleft(reversed(held.waiting))
-
-
-def _place(publication: Publication) -> int:
-    return publication.id
+        self._pending.extendleft(reversed(self._held.release(publication)))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from butler_mqtt import logs
-from butler_mqtt.domain.completions import Completion
+from butler_mqtt.domain.completions import Completion, Reconfigured
 from butler_mqtt.domain.model import Arrival, Publication
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal.refusal_bounds import Refusals
@@ -24,6 +24,7 @@ from butler_mqtt.pipeline.doorways import Acknowledging, RuleDoorway
 from butler_mqtt.pipeline.event_queue import EventQueue
 from butler_mqtt.pipeline.failed_turns import FailedTurns
 from butler_mqtt.pipeline.loop_timings import LoopTimings
+from butler_mqtt.pipeline.qlik_threads import QlikThreads
 from butler_mqtt.pipeline.rule_windows import WindowClock
 from butler_mqtt.pipeline.turns import Turns
 from butler_mqtt.qlik_timings import QlikTimings
@@ -82,6 +83,10 @@ class Pipeline:
         )
         self.resolver = self.turns.resolver
         self.dispatcher = self.turns.dispatcher
+        self.alerts = self.turns.alerts
+        self.qlik_threads = QlikThreads(
+            self.resolver, self.dispatcher, settings.start_task.max_concurrent_starts
+        )
         self._failed = FailedTurns(
             self.turns,
             journal,
@@ -108,6 +113,11 @@ class Pipeline:
         return self.turns.backlog.held
 
     @property
+    def rule_problems(self) -> Mapping[str, str]:
+        """Return what is wrong with the filters of rules, by filter."""
+        return self.turns.rules.problems
+
+    @property
     def obstacle(self) -> str | None:
         """Return why requests are not accepted now, None while they are."""
         problem = self._failed.fault or self.turns.disk.obstacle
@@ -130,6 +140,9 @@ class Pipeline:
         if isinstance(happened, Arrival) and happened.message is None and happened.request_id is None:
             # Fixed before it is recorded, so that a repeated turn finds what the first one may have written.
             happened = happened._replace(request_id=str(uuid.uuid4()))
+        elif isinstance(happened, Reconfigured):
+            # At once: nothing more may be published on topics that are subscribed to after this.
+            self.turns.topics.reconfigured(happened.settings.mqtt)
         self._event_queue.put(happened)
 
     def drain(self, timeout: float) -> bool:

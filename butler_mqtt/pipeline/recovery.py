@@ -63,9 +63,9 @@ class Recovery:
         """Replace what is in memory by what is open in the journal."""
         ledger = self._ledger
         self._backlog.load(transaction)
-        if ledger.deliveries.callers.deliveries:
+        if awaited := ledger.deliveries.awaited:
             # Their replies are on disk, though the commit of these seemed to have failed.
-            for row in queries.answers(transaction, ledger.deliveries.callers.deliveries):
+            for row in queries.answers(transaction, awaited):
                 ledger.deliveries.pass_on(row["id"], row["answer"])
         self._resolver.reset()
         self._dispatcher.reset()

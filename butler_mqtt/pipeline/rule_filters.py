@@ -111,7 +111,7 @@ class RuleFilters:
         return row in self.wanted and row not in self._refused
 
     def _log_complete(self) -> None:
-        """Tell that messages for all rules arrive from now on, as far as the broker grants that."""
+        """Log that messages for all rules arrive from now on, as far as the broker grants that."""
         count = len(self.wanted) - len(self._refused)
         _log.info(
             "rules: %s subscribed to, of %s",

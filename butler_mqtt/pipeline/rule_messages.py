@@ -7,37 +7,31 @@ a flood must not hold those up. What is made of one is on disk with the turn, be
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from butler_mqtt.clock import now_ms
-from butler_mqtt.contract import topics
-from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.domain.completions import RuleAcknowledgementsRead, RuleFilterAnswered, RuleSessionBegan
-from butler_mqtt.domain.model import Arrival, RuleOrigin
-from butler_mqtt.domain.senders import Senders
+from butler_mqtt.domain.model import Arrival
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.pipeline import rule_judging
-from butler_mqtt.pipeline.rule_counts import RuleCounts
-from butler_mqtt.pipeline.rule_filters import RuleFilters
+from butler_mqtt.pipeline.rule_outcomes import RuleOutcomes
 from butler_mqtt.pipeline.rule_pace import RulePace
 from butler_mqtt.pipeline.rule_packets import RulePackets
 from butler_mqtt.pipeline.rule_queue import RuleQueue
-from butler_mqtt.pipeline.rule_windows import EndedWindow, RuleWindows, WindowClock
+from butler_mqtt.pipeline.rule_windows import RuleWindows, WindowClock
+from butler_mqtt.pipeline.rules_in_force import RulesInForce
 from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.settings import RuleSettings, Settings
 
 if TYPE_CHECKING:
     from butler_mqtt.rules.message import DecodedMessage
     from butler_mqtt.rules.rule import Rule
-    from butler_mqtt.rules.rule_set import RuleSet
 
 #: Windows that are ended in one turn.
 MAX_ENDED = 100
@@ -71,49 +65,39 @@ class RuleMessages:
     ) -> None:
         self._turn = turn
         self._has_room = has_room
-        self._rules = _rule_set(settings)
-        self._senders = Senders(settings)
-        self._has_broker = settings.mqtt.enable
+        self._rules = RulesInForce(settings, turn, ledger.rules)
         self._queue = RuleQueue()
         self._calls: list[Arrival] = []
-        self._filters = RuleFilters(ledger.rules)
         self._packets = RulePackets(ledger.rules, settings.mqtt.receive_maximum)
         self._windows = RuleWindows(turn, ledger.rules, timer=timer)
-        self._counts = RuleCounts(turn, ledger.rules)
         self._warned = RepeatedLines(monotonic, pause_seconds=rule_judging.WARN_SECONDS, most=_MAX_WARNED)
         self._pace = RulePace(monotonic)
-        self._subscribe: Callable[[Mapping[int, str], Mapping[int, str]], None] = lambda _wanted, _not: None
-        self.made: list[Arrival] = []
-        self.refused: list[tuple[Arrival, RequestError]] = []
+        self._outcomes = RuleOutcomes(turn, ledger.rules, self._warned)
         self._judged: list[Arrival] = []
 
     # ---- what lasts
 
     def begin(self, subscribe: Callable[[Mapping[int, str], Mapping[int, str]], None]) -> None:
-        """Have *subscribe* told which filters are wanted, and which not any more, whenever that changes."""
-        self._subscribe = subscribe
+        """Have *subscribe* called, whenever these change, with the filters wanted and those not any more."""
+        self._rules.begin(subscribe)
 
     def load(self, transaction: Transaction) -> None:
         """Read from the journal, in place of what is in memory; what waits to be judged stays."""
         # What a turn that failed has judged is not on disk, and must not be acknowledged.
-        self.made, self.refused, self._judged = [], [], []
-        self._counts.load(transaction)
+        self._judged = []
+        self._outcomes.load(transaction)
         self._packets.load(transaction)
         self._windows.load(transaction)
-        self._filters.load(transaction)
-        self._want()
+        self._rules.load(transaction)
 
     def reconfigured(self, settings: Settings) -> None:
         """Judge by other rules from now on; open windows go on under those they began with."""
-        self._rules = _rule_set(settings)
-        self._senders = Senders(settings)
-        self._want()
+        self._rules.reconfigured(settings)
 
     @property
     def problems(self) -> Mapping[str, str]:
         """Return what is wrong with filters, by filter; may be read by any thread."""
-        wanted = self._filters.wanted
-        return {wanted[row]: text for row, text in list(self._filters.problems.items()) if row in wanted}
+        return self._rules.problems
 
     def next_due(self) -> float | None:
         """Return in how many seconds there is something to do; None while only an arrival can bring it."""
@@ -129,7 +113,8 @@ class RuleMessages:
         """Forget what was made of messages in the last turn."""
         self._queue.begin()
         self._calls.clear()
-        self.made, self.refused, self._judged = [], [], []
+        self._judged = []
+        self._outcomes.begin()
         self._packets.begin(self._turn.last_id(tables.rule_packets), again=again)
 
     def add(self, arrival: Arrival) -> None:
@@ -148,12 +133,11 @@ class RuleMessages:
             case RuleAcknowledgementsRead(generation, count):
                 self._packets.acknowledgements_read(generation, count)
             case RuleFilterAnswered():
-                rules = self._of_filter(self._filters.wanted.get(event.row, ""))
-                self._filters.answered(event, [rule.name for rule in rules])
+                self._rules.answered(event)
 
-    def step(self, transaction: Transaction, *, requests: bool, again: bool) -> None:
+    def step(self, transaction: Transaction, *, requests: bool, again: bool) -> RuleOutcomes:
         """
-        End windows and judge messages; what comes of it is in `made` and `refused`.
+        End windows and judge messages; return what comes of it.
 
         Args:
             transaction: That of the turn.
@@ -163,7 +147,7 @@ class RuleMessages:
         if requests:
             self._pace.request_came()
         if not (self._calls or len(self._queue) or len(self._windows)):
-            return
+            return self._outcomes
         self._end_windows(transaction)
         for call in self._calls:
             self._judge(transaction, call, again=again)
@@ -174,7 +158,8 @@ class RuleMessages:
 
         if self._can_judge() and not self._pace.waits():
             self._pace.judge(judge_next)
-        self._counts.write()
+        self._outcomes.write()
+        return self._outcomes
 
     def commit(self) -> None:
         """Keep the changes of this turn."""
@@ -195,7 +180,7 @@ class RuleMessages:
     # ---- judging
 
     def _can_judge(self) -> bool:
-        return len(self._queue) > 0 and self._has_room(len(self.made))
+        return len(self._queue) > 0 and self._has_room(len(self._outcomes.made))
 
     def _judge(self, transaction: Transaction, arrival: Arrival, *, again: bool) -> None:
         """Judge one message by each of its rules."""
@@ -219,9 +204,9 @@ class RuleMessages:
                 extra={"action": "redelivery_recognised"},
             )
             return
-        rules = self._rules_for(arrival)
+        rules = self._rules.of(arrival)
         if not rules:
-            self._not_meant(arrival)
+            self._no_rule(arrival)
             return
         # Loaded already: there are rules.
         from butler_mqtt.rules.message import DecodedMessage  # noqa: PLC0415 -- as above
@@ -235,34 +220,13 @@ class RuleMessages:
     ) -> None:
         judgement = rule_judging.judged(rule, decoded)
         if isinstance(judgement, RequestError):
-            self._fail(rule.name, arrival, judgement)
-        elif judgement.outcome == "matched" and rule.settings.coalesce is not None:
+            self._outcomes.fail(rule.name, arrival, judgement)
+        elif judgement.outcome != "matched":
+            self._outcomes.unmatched(rule.name, arrival, judgement)
+        elif rule.settings.coalesce is not None:
             self._coalesce(transaction, rule.settings, judgement.key, arrival, decoded)
-        elif judgement.outcome == "matched":
-            self._make(rule, arrival, decoded)
         else:
-            problem = judgement.reason if judgement.outcome == "error" else None
-            self._counts.count(rule.name, str(judgement.outcome), problem)
-            if problem is not None:
-                self._warn(rule.name, problem)
-            self._answer(arrival, {"matched": False})
-
-    def _make(self, rule: Rule, arrival: Arrival, decoded: DecodedMessage) -> None:
-        """Make a request of a message that matches."""
-        body = rule_judging.rendered(rule, decoded, 1)
-        if isinstance(body, RequestError):
-            self._fail(rule.name, arrival, body)
-            return
-        self._counts.count(rule.name, "started")
-        self.made.append(
-            arrival._replace(payload=body, message=None, origin=rule_judging.origin_of(rule.name, arrival))
-        )
-
-    def _fail(self, rule: str, arrival: Arrival, error: RequestError) -> None:
-        self._counts.count(rule, "failed", error.details)
-        self.refused.append(
-            (arrival._replace(message=None, origin=rule_judging.origin_of(rule, arrival)), error)
-        )
+            self._outcomes.make(rule, arrival, decoded)
 
     def _coalesce(
         self,
@@ -272,85 +236,24 @@ class RuleMessages:
         arrival: Arrival,
         decoded: DecodedMessage,
     ) -> None:
-        owner = self._senders.of_rule(rule.name).identity
+        owner = self._rules.owner_of(rule.name)
         window, ended = self._windows.add(transaction, rule, key, decoded.message, owner=owner)
         for one in ended:
-            self._make_of_window(one)
-        self._counts.count(rule.name, "coalesced")
-        self._answer(
-            arrival,
-            {
-                "matched": True,
-                "rule": rule.name,
-                "status": "coalesced",
-                "messages": window.count,
-                "startsAt": stamp_ms(self._windows.ends_at(window)),
-            },
-        )
+            self._outcomes.make_of_window(one)
+        self._outcomes.coalesced(rule.name, arrival, window.count, self._windows.ends_at(window))
 
     def _end_windows(self, transaction: Transaction) -> None:
         due = self._windows.due()
         for _ in range(MAX_ENDED):
-            if not self._has_room(len(self.made)) or (window := next(due, None)) is None:
+            if not self._has_room(len(self._outcomes.made)) or (window := next(due, None)) is None:
                 return
-            self._make_of_window(self._windows.end(transaction, window))
+            self._outcomes.make_of_window(self._windows.end(transaction, window))
 
-    def _make_of_window(self, window: EndedWindow) -> None:
-        settings, message = window.rule, window.message
-        origin = RuleOrigin(settings.name, message.payload, window.topic, window.messages)
-        arrival = Arrival("rule", b"", now_ms(), origin=origin, on_behalf_of=window.owner)
-        body = rule_judging.rendered_by(settings, message, window.messages)
-        if isinstance(body, RequestError):
-            self._counts.count(settings.name, "failed", body.details)
-            self.refused.append((arrival, body))
-            return
-        self._counts.count(settings.name, "started")
-        self.made.append(arrival._replace(payload=body))
-
-    # ---- helpers
-
-    def _rules_for(self, arrival: Arrival) -> tuple[Rule, ...]:
-        """
-        Return the rules that judge this copy of a message.
-
-        Where several filters of one rule match its topic, the broker may send a
-        copy for each: that of the filter subscribed to first is judged.
-        """
-        if self._rules is None:
-            return ()
-        if arrival.webhook is not None:
-            rule = self._rules.of_webhook(arrival.webhook.rule)
-            return () if rule is None else (rule,)
-        message = arrival.message
-        if message is None or not message.filters:
-            return ()
-        wanted = self._filters.wanted
-        # A restored journal may give an identifier again that the broker knows as another filter's.
-        known = (row for row in message.filters if row in wanted)
-        brought = [row for row in known if topics.matches(wanted[row], message.topic)]
-        found = dict.fromkeys(rule for row in brought for rule in self._of_filter(wanted[row]))
-        if len(brought) == 1 and all(len(rule.settings.topics) == 1 for rule in found):
-            return tuple(found)
-        matching = [
-            row
-            for row, topic_filter in sorted(wanted.items())
-            if self._filters.working(row) and topics.matches(topic_filter, message.topic)
-        ]
-        return tuple(
-            rule
-            for rule in found
-            if next((row for row in matching if wanted[row] in rule.settings.topics), None)
-            in {*message.filters, None}
-        )
-
-    def _of_filter(self, topic_filter: str) -> tuple[Rule, ...]:
-        return () if self._rules is None else self._rules.of_filter(topic_filter)
-
-    def _not_meant(self, arrival: Arrival) -> None:
+    def _no_rule(self, arrival: Arrival) -> None:
         """Count a message for which there is no rule, or not on this copy of it."""
-        self._answer(arrival, {"matched": False})
+        self._outcomes.no_rule(arrival)
         message = arrival.message
-        if message is None or any(row in self._filters.wanted for row in message.filters or ()):
+        if message is None or self._rules.brought(message):
             return
         self._turn.after(self._turn.counting.stale_rule_message)
         _log.log(
@@ -359,33 +262,3 @@ class RuleMessages:
             message.topic,
             extra={"action": "rule_message_stale"},
         )
-
-    def _answer(self, arrival: Arrival, answer: Mapping[str, object]) -> None:
-        """Answer who called a webhook, once the turn is on disk."""
-        if arrival.on_stored is not None:
-            self._turn.after(arrival.on_stored, arrival.request_id)
-        if arrival.on_reply is not None:
-            self._turn.after(arrival.on_reply, json.dumps(answer))
-
-    def _warn(self, rule: str, problem: str) -> None:
-        if self._warned.level(f"error {rule}") == logging.DEBUG:
-            return
-        _log.warning(
-            "rule %s: %s; the message does not match (try one with butler-mqtt rules test)",
-            rule,
-            problem,
-            extra={"action": "rule_error"},
-        )
-
-    def _want(self) -> None:
-        """Have the filters of the rules subscribed to once this turn is on disk."""
-        self._filters.want(self._rules.filters() if self._rules is not None and self._has_broker else ())
-        self._turn.after(self._subscribe, dict(self._filters.wanted), dict(self._filters.unwanted))
-
-
-def _rule_set(settings: Settings) -> RuleSet | None:
-    if not settings.rules:
-        return None
-    from butler_mqtt.rules.rule_set import RuleSet  # noqa: PLC0415 -- costly to load, and needed here only
-
-    return RuleSet(settings.rules)

@@ -45,6 +45,7 @@ from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
 from butler_mqtt.outbox.outbox import Outbox
+from butler_mqtt.outbox.present_topics import PresentTopics
 from butler_mqtt.pipeline import turn_parts
 from butler_mqtt.pipeline.arrival_queue import ArrivalQueue
 from butler_mqtt.pipeline.backlog import Backlog
@@ -121,7 +122,9 @@ class Turns:
         pending, tracker = self.dispatcher.pending, self.dispatcher.tracker
         self.stages = Stages(settings, self.resolver, self._ledger, pending, tracker)
         self._intake = Intake(settings, self._rows, self._ledger)
-        self._outbox = Outbox(self._ledger.deliveries, publish, pause_seconds=timings.publish_pause_seconds)
+        self.topics = topics = PresentTopics(settings.mqtt, publish, emit)
+        records, pause = self._ledger.deliveries, timings.publish_pause_seconds
+        self._outbox = Outbox(records, topics.publish, placed=topics.placed, pause_seconds=pause)
         stored = StoredRequests(settings.start_task.if_running)
         self.backlog = Backlog(self._ledger, self.resolver, stored, in_memory)
         parts = (self._ledger, self.resolver, self.dispatcher)
@@ -328,9 +331,9 @@ class Turns:
 
     def _judge(self, transaction: Transaction, *, requests: bool, again: bool) -> None:
         """Judge messages for rules, behind the requests of the turn; record what they are made into."""
-        self.rules.step(transaction, requests=requests, again=again)
-        self._receive(transaction, self.rules.made, again=again)
-        for arrival, error in self.rules.refused:
+        outcomes = self.rules.step(transaction, requests=requests, again=again)
+        self._receive(transaction, outcomes.made, again=again)
+        for arrival, error in outcomes.refused:
             self._intake.refuse(arrival, error)
 
     def _connection_event(self, event: SessionBegan | AcknowledgementsRead) -> None:
@@ -345,7 +348,7 @@ class Turns:
     def _apply(self, event: Completion, transaction: Transaction) -> None:
         match event:
             case Resolved():
-                self.dispatcher.refresh.read(self.resolver.resolved(event), event.asked_at)
+                self.dispatcher.read(self.resolver.resolved(event), event.asked_at)
             case Polled():
                 self.dispatcher.runs.polled(event, transaction)
             case ExecutionsPolled() | StopAsked() | CapacityRead():
@@ -369,7 +372,7 @@ class Turns:
             if not self.dispatcher.in_hand and not self._outbox:
                 self.drained.set()
             return
-        decided = self.resolver.turn(self.dispatcher.pending.queues.fresh)
+        decided = self.resolver.turn(self.dispatcher.fresh)
         self.dispatcher.pending.add(decided)
         self.stages.turn()
         self.resolver.ask_stages()

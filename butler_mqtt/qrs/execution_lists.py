@@ -34,7 +34,8 @@ class ExecutionLists:
         for start in range(0, len(asked), MAX_IDS):
             group = asked[start : start + MAX_IDS]
             results = self._by_id("executionresult", "executionID", group)
-            shown = {one.id: one for one in json_fields.executions([], results) if one.id is not None}
+            executions = json_fields.executions([], results)
+            shown = {one.id: one for one in executions if one.id is not None}
             # Why an execution is being aborted only its session shows.
             alive = {one for one in group if one in shown and shown[one].active}
             alive -= {one for one in alive if shown[one].status in _ABORTING}
@@ -42,7 +43,9 @@ class ExecutionLists:
                 alive = set()
             doubtful = [one for one in group if one not in alive]
             sessions = self.sessions_by_id(doubtful) if doubtful else []
-            for execution in json_fields.executions(sessions, results):
+            if sessions:
+                executions = json_fields.executions(sessions, results)
+            for execution in executions:
                 if execution.id in known:
                     known[execution.id] = (
                         replace(execution, session=True) if execution.id in alive else execution

@@ -2,8 +2,8 @@
 `requests`' adapter over one connection that knows what was sent and keeps its limits.
 
 Only public faces are used: the methods that `HTTPAdapter` has for subclasses,
-urllib3's pool with a connection class of ours, `SSLContext.sslsocket_class`,
-and `http.client`'s `connect`, `send` and `response_class`.
+urllib3's pool with a connection class of ours and its `request`,
+`SSLContext.sslsocket_class`, and `http.client`'s `connect`, `send` and `response_class`.
 
 Whether anything was sent cannot be seen from the exception: `ConnectionError`
 covers both a refused connection and an answer cut off, and `ReadTimeout` also
@@ -41,6 +41,9 @@ MAX_IDLE_SECONDS = 30.0
 _RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 _NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+#: Seconds by which the timeout of a socket may be wrong.
+_SLACK = 0.01
+
 Resolve = Callable[[str, int], list[str]]
 
 # It would log the address of a call, with what senders wrote, where the headers of an answer are odd.
@@ -57,36 +60,40 @@ class _FinalResponse(http.client.HTTPResponse):
             super().begin()
 
 
-class _PlainSocket(socket.socket):
+if TYPE_CHECKING:
+    _Socket = socket.socket
+    _Connection = HTTPConnection
+else:
+    _Socket = _Connection = object
+
+
+class _MeteredSocket(_Socket):
     """A socket that reads within the limits of the present call."""
 
     meter: Meter
 
     def recv_into(self, *args: Any, **options: Any) -> int:
         """Read as the base class does; raises AnswerTooSlow or AnswerTooLarge."""
-        _not_longer_than(self, self.meter.left())
+        left, timeout = self.meter.left(), self.gettimeout()
+        if timeout is None or left < timeout:
+            self.settimeout(left)
         count = super().recv_into(*args, **options)
         self.meter.received(count)
         return count
 
-
-class _TlsSocket(HandshakeSocket):
-    """The same over TLS; a handshake is bounded by the timeout of the socket as a whole."""
-
-    meter: Meter
-
-    def recv_into(self, *args: Any, **options: Any) -> int:
-        """Read as the base class does; raises AnswerTooSlow or AnswerTooLarge."""
-        _not_longer_than(self, self.meter.left())
-        count = super().recv_into(*args, **options)
-        self.meter.received(count)
-        return count
+    def settimeout(self, value: float | None) -> None:
+        """Set it where it changes: the system is asked for that, and other threads go first."""
+        now = self.gettimeout()
+        if not value or not now or abs(value - now) > _SLACK:
+            super().settimeout(value)
 
 
-def _not_longer_than(sock: socket.socket, left: float) -> None:
-    timeout = sock.gettimeout()
-    if timeout is None or left < timeout:
-        sock.settimeout(left)
+class _PlainSocket(_MeteredSocket, socket.socket):
+    """Without TLS."""
+
+
+class _TlsSocket(_MeteredSocket, HandshakeSocket):
+    """Over TLS; a handshake is bounded by the timeout of the socket as a whole."""
 
 
 def addresses_of(host: str, port: int) -> list[str]:
@@ -96,18 +103,18 @@ def addresses_of(host: str, port: int) -> list[str]:
     return [socket.getnameinfo(one[4], numeric)[0] for one in found]
 
 
-if TYPE_CHECKING:
-    _Base = HTTPConnection
-else:
-    _Base = object
+class Asked:
+    """What the present call asks for, encoded as it is sent."""
+
+    url = "/"
 
 
-class _Metered(_Base):
+class _Metered(_Connection):
     """A connection of urllib3 that connects in a bounded time and notes when it begins to write."""
 
     response_class = _FinalResponse
     meter: Meter
-
+    asked: Asked
     resolve: Resolve
 
     def connect(self) -> None:
@@ -132,6 +139,13 @@ class _Metered(_Base):
         finally:
             self.host = host
 
+    def request(self, method: str, url: str, *args: Any, **options: Any) -> None:  # noqa: ARG002 -- the base's name
+        """Write what is `asked`, whatever the *url* that the pool was given."""
+        if self.sock is not None:
+            # Nothing is left of connecting, whose time urllib3 would set now; `send` sets the right one.
+            self.timeout = self.sock.gettimeout()
+        super().request(method, self.asked.url, *args, **options)
+
     def send(self, data: Any) -> None:
         """Write a part of a call; connecting is none."""
         if self.sock is None:
@@ -146,9 +160,12 @@ class _Metered(_Base):
 class PlainConnection(_Metered, HTTPConnection):
     """A connection without TLS; *resolve* returns the addresses of a host."""
 
-    def __init__(self, *args: Any, meter: Meter, resolve: Resolve = addresses_of, **options: Any) -> None:
+    def __init__(
+        self, *args: Any, meter: Meter, asked: Asked, resolve: Resolve = addresses_of, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self.meter = meter
+        self.asked = asked
         self.resolve = resolve
 
     def connect(self) -> None:
@@ -169,12 +186,14 @@ class TlsConnection(_Metered, HTTPSConnection):
         self,
         *args: Any,
         meter: Meter,
+        asked: Asked,
         settings: Settings,
         resolve: Resolve = addresses_of,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self.meter = meter
+        self.asked = asked
         self.resolve = resolve
         self._settings = settings
 
@@ -202,12 +221,13 @@ class Adapter(HTTPAdapter):
 
     Environment, proxies and cookies have no part in it: they are the business
     of a `Session`, which would cost as much processor time again. The URL of a
-    request is its path, and its body is read from `Response.raw`.
+    request is its path, encoded, and its body is read from `Response.raw`.
     """
 
     def __init__(self, settings: Settings, meter: Meter) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._pool = _pool(settings, meter)
+        self._asked = Asked()
+        self._pool = _pool(settings, meter, self._asked)
 
     def get_connection_with_tls_context(self, *_args: Any, **_options: Any) -> urllib3.HTTPConnectionPool:
         """Return our one connection, whatever `requests` would make of its arguments."""
@@ -217,8 +237,9 @@ class Adapter(HTTPAdapter):
         """Leave it to our TLS context, where `requests` would load CAs of its own."""
 
     def request_url(self, request: PreparedRequest, _proxies: Any) -> str:
-        """Return what is asked for: no proxy has a part in it."""
-        return str(request.url)
+        """Pass on what is asked for; urllib3 gets a short URL, since it looks at each character of one."""
+        self._asked.url = str(request.url)
+        return "/"
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
         """Return the answer without searching it for cookies, which takes long."""
@@ -236,10 +257,11 @@ class Adapter(HTTPAdapter):
         super().close()
 
 
-def _pool(settings: Settings, meter: Meter) -> urllib3.HTTPConnectionPool:
+def _pool(settings: Settings, meter: Meter, asked: Asked) -> urllib3.HTTPConnectionPool:
     options: dict[str, Any] = {
         "maxsize": 1,
         "meter": meter,
+        "asked": asked,
         "socket_options": [
             _NO_DELAY,
             _RESET_ON_CLOSE,

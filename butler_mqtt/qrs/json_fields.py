@@ -16,6 +16,7 @@ from butler_mqtt.domain.model import EMPTY_GUID, Execution, ExecutionStatus, Tas
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 #: Beyond it a JSON number is not exact (RFC 8259, 6).
 _LARGEST = 2**53
+_OLDEST = datetime.min.replace(tzinfo=UTC)
 #: Longest text taken from the server into a reply.
 MAX_MESSAGE = 500
 #: By kind of task the key under which an execution session names it; of other kinds none is known.
@@ -91,6 +92,7 @@ def task(raw: Mapping[str, object]) -> Task | None:
         return None
     enabled = raw.get("enabled")
     kind = number(raw.get("taskType"))
+    last = part(raw, "operational", "lastExecutionResult")
     return Task(
         id=identity,
         # Half a character, which JSON can carry and UTF-8 cannot, must not keep a reply from being written.
@@ -104,9 +106,9 @@ def task(raw: Mapping[str, object]) -> Task | None:
             if isinstance(property_name := part(item, "definition", "name"), str)
             and isinstance(value := item.get("value"), str)
         ),
-        last=_last(part(raw, "operational", "lastExecutionResult")),
+        last=_last(last),
         app_available=_app_available(raw, kind),
-        last_shown=isinstance(part(raw, "operational", "lastExecutionResult"), dict),
+        last_shown=isinstance(last, dict),
         app_id=reference(part(raw, "app", "id")),
         app_name=text(part(raw, "app", "name")),
     )
@@ -142,6 +144,7 @@ def result(raw: Mapping[str, object]) -> Execution:
     """Return one execution result; `id` is its execution's, where it names it."""
     started = time(raw.get("startTime"))
     status = number(raw.get("status"))
+    message, details = _messages(raw.get("details"))
     return Execution(
         id=reference(raw.get("executionID")),
         result_id=reference(raw.get("id")),
@@ -151,34 +154,22 @@ def result(raw: Mapping[str, object]) -> Execution:
         started=started,
         stopped=time(raw.get("stopTime")),
         duration_ms=number(raw.get("duration")),
-        message=_message(raw.get("details")),
-        details=_details(raw.get("details")),
+        message=message,
+        details=details,
         task_id=reference(raw.get("taskID")),
     )
 
 
-def _details(details: object) -> tuple[str, ...]:
-    """Return the last messages in order of time."""
-    oldest = datetime.min.replace(tzinfo=UTC)
-    rows = [
-        (time(item.get("detailCreatedDate")) or oldest, place, message)
+def _messages(details: object) -> tuple[str, tuple[str, ...]]:
+    """Return the most relevant message, the last error or else the last of all; and the newest ones."""
+    rows = sorted(
+        (time(item.get("detailCreatedDate")) or _OLDEST, place, message, number(item.get("detailsType")) == 0)
         for place, item in enumerate(objects(details))
         if (message := text(item.get("message")))
-    ]
-    return tuple(message for _, _, message in sorted(rows)[-MAX_DETAILS:])
-
-
-def _message(details: object) -> str:
-    """Return the most relevant detail: the last error, else the last of all, by their times."""
-    rows = [
-        (number(item.get("detailsType")) == 0, time(item.get("detailCreatedDate")), place, message)
-        for place, item in enumerate(objects(details))
-        if (message := text(item.get("message")))
-    ]
-    if not rows:
-        return ""
-    oldest = datetime.min.replace(tzinfo=UTC)
-    return max(rows, key=lambda row: (row[0], row[1] or oldest, row[2]))[3]
+    )
+    messages = [message for _, _, message, _ in rows]
+    errors = [message for _, _, message, is_error in rows if is_error]
+    return (errors or messages or [""])[-1], tuple(messages[-MAX_DETAILS:])
 
 
 def executions(sessions: object, results: object) -> tuple[Execution, ...]:
@@ -214,14 +205,13 @@ def executions(sessions: object, results: object) -> tuple[Execution, ...]:
 
 
 def _age(execution: Execution) -> datetime:
-    return execution.began or datetime.min.replace(tzinfo=UTC)
+    return execution.began or _OLDEST
 
 
 def _merge(rows: Iterable[Execution], session: Mapping[str, object] | None, owner: str) -> Execution:
     rows = list(rows)
-    oldest = datetime.min.replace(tzinfo=UTC)
     # max() keeps the first of equals: pass the later rows first.
-    newest = max(reversed(rows), key=lambda row: row.started or row.began or oldest, default=None)
+    newest = max(reversed(rows), key=lambda row: row.started or row.began or _OLDEST, default=None)
     task_id = next((row.task_id for row in rows if row.task_id is not None), None)
     began = [moment for moment in (row.began for row in rows) if moment is not None]
     if session is not None and (created := time(session.get("createdDate"))) is not None:

@@ -12,7 +12,12 @@ LONGEST_PAUSE = 10.0
 
 
 class Pause(tenacity.wait.wait_base):
-    """Exponential pauses with jitter; the server's own Retry-After when it is longer."""
+    """
+    Exponential pauses with jitter; the server's own Retry-After when it is longer.
+
+    Args:
+        first: Seconds; doubled for each further one, with as much again as *first* by chance.
+    """
 
     def __init__(self, first: float) -> None:
         self._wait = tenacity.wait_exponential(multiplier=first, max=LONGEST_PAUSE)

@@ -31,7 +31,7 @@ class AnswerCache:
 
     @property
     def stale(self) -> bool:
-        """Tell whether an answer in use is to be renewed."""
+        """Return whether an answer in use is to be renewed."""
         return self._stale
 
     def store(self, answers: Answers, asked_at: float) -> None:

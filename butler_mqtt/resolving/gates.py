@@ -3,7 +3,9 @@ The two gates of every start: `startTaskFilter`, and what the sender of its requ
 
 They judge tasks when a request or a stage is decided, and once more before a POST
 if the configuration has changed since, the daemon was started again, or the task
-may have changed: its tags decide, and a start may wait for hours.
+may have changed: its tags decide, and a start may wait for hours, for its first
+POST or for another one. They judge by a reading of the task that is as young as
+the one for the request had to be.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class Gates:
 
     Args:
         settings: With the allow-list and the senders.
-        longest: Seconds for which what they said of a start is good.
+        longest: Seconds for which what they said of a start is good, and the oldest reading to judge by.
     """
 
     def __init__(self, settings: Settings, longest: float) -> None:
@@ -43,17 +45,21 @@ class Gates:
         """Return the gate of the sender of a request; None: it lets everything through."""
         return self._senders.gate(identity, dry_run=dry_run)
 
-    def let_through(self, starts: Iterable[OpenStart]) -> None:
-        """Note that *starts* have just been judged."""
-        now = elapsed_ms()
+    def let_through(self, starts: Iterable[OpenStart], at: int | None = None) -> None:
+        """Note that *starts* have been judged, *at* a moment as `elapsed_ms` counts; by default just now."""
+        moment = elapsed_ms() if at is None else at
         for start in starts:
-            start.judged, start.judged_at = self._number, now
+            start.judged, start.judged_at = self._number, moment
 
     def changed(self, starts: Iterable[OpenStart]) -> bool:
         """Return whether one of *starts* is to be judged again, by its task as it is now."""
         return not self._open and any(self._is_old(start) for start in starts)
 
-    def shut_out(self, starts: Sequence[OpenStart], task: Task) -> list[OpenStart]:
+    def too_old(self, starts: Iterable[OpenStart], read_at: int) -> bool:
+        """Return whether *starts* are to be judged again, and a task read at *read_at* is too old for it."""
+        return self.changed(starts) and elapsed_ms() - read_at > self._longest_ms
+
+    def shut_out(self, starts: Sequence[OpenStart], task: Task, read_at: int) -> list[OpenStart]:
         """Judge those of *starts* again that need it, and return those that may not go on."""
         if not self.changed(starts):
             return []
@@ -62,7 +68,7 @@ class Gates:
             for start in starts
             if self._is_old(start) and not decisions.passes(task, self.allow, self.own(start.identity))
         ]
-        self.let_through(start for start in starts if start not in shut)
+        self.let_through((start for start in starts if self._is_old(start) and start not in shut), read_at)
         return shut
 
     def _is_old(self, start: OpenStart) -> bool:

@@ -22,12 +22,12 @@ class Backoff:
 
     @property
     def failing(self) -> bool:
-        """Tell whether the last try failed."""
+        """Return whether the last try failed."""
         return self._failures > 0
 
     @property
     def paused(self) -> bool:
-        """Tell whether it is too early for the next try."""
+        """Return whether it is too early for the next try."""
         return time.monotonic() < self._until
 
     def failed(self, requested: float | None = None) -> float:

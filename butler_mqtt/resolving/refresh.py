@@ -4,7 +4,7 @@ Starts whose task is read once more before the POST.
 The intent keeps what the server showed before the POST, so that ids can tell
 later what is new. That needs a reading that is younger than the start: there is
 none after a restart, and a task read for an earlier request may be some
-seconds old.
+seconds old. The gates need one that is not older than that.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from dataclasses import dataclass
 
 from butler_mqtt.domain.model import Task
 from butler_mqtt.domain.open_work import OpenStart
+from butler_mqtt.steady_clock import elapsed_ms_at
 
 
 @dataclass(slots=True, eq=False)
 class _Held:
+    """Starts of one task, held since a monotonic time; `read_at` is in ms since the machine was started."""
+
     starts: list[OpenStart]
     since: float
+    read_at: int = 0
 
 
 class TaskRefresh:
@@ -35,7 +39,7 @@ class TaskRefresh:
     def __init__(self, request: Callable[[str], None]) -> None:
         self._request = request
         self._held: dict[str, _Held] = {}
-        self._ready: deque[list[OpenStart]] = deque()
+        self._ready: deque[_Held] = deque()
 
     def __len__(self) -> int:
         return len(self._held) + len(self._ready)
@@ -57,29 +61,35 @@ class TaskRefresh:
                 start.task = task or start.task
                 start.unread = start.found_before = False
                 start.judged = None  # by what its task was before
-            self._ready.append(held.starts)
+            held.read_at = elapsed_ms_at(asked_at)
+            self._ready.append(held)
 
     def starts(self) -> Iterator[OpenStart]:
         """Return all starts that are held."""
-        for held in self._held.values():
+        for held in (*self._held.values(), *self._ready):
             yield from held.starts
-        for ready in self._ready:
-            yield from ready
 
-    def take(self) -> list[OpenStart]:
-        """Return the starts of a task that has been read; empty if there are none."""
-        return self._ready.popleft() if self._ready else []
+    def take(self) -> tuple[list[OpenStart], int] | None:
+        """
+        Return the starts of a task that has been read, None if there are none.
+
+        With them comes when it was read, in milliseconds since the machine was started.
+        """
+        if not self._ready:
+            return None
+        held = self._ready.popleft()
+        return held.starts, held.read_at
 
     def remove(self, chosen: Callable[[OpenStart], bool]) -> list[str]:
         """Remove the starts for which *chosen* is true; return the ids of the tasks that have none left."""
         empty: list[str] = []
-        for starts in [*(held.starts for held in self._held.values()), *self._ready]:
-            task_id = starts[0].task.id
-            starts[:] = [start for start in starts if not chosen(start)]
-            if not starts:
+        for held in (*self._held.values(), *self._ready):
+            task_id = held.starts[0].task.id
+            held.starts = [start for start in held.starts if not chosen(start)]
+            if not held.starts:
                 empty.append(task_id)
         self._held = {task_id: held for task_id, held in self._held.items() if held.starts}
-        self._ready = deque(starts for starts in self._ready if starts)
+        self._ready = deque(held for held in self._ready if held.starts)
         return empty
 
     def reset(self) -> None:

@@ -17,18 +17,17 @@ from queue import SimpleQueue
 from typing import Protocol
 
 from butler_mqtt.clock import now_ms
-from butler_mqtt.domain import decisions
 from butler_mqtt.domain.completions import Answers, Completion, Resolved
 from butler_mqtt.domain.model import Selector, SelectorKind, Task
 from butler_mqtt.domain.open_work import OpenRequest, OpenStart
 from butler_mqtt.errors import QlikError, QlikRefused, RequestError
-from butler_mqtt.journal.sqlite_errors import is_of_the_journal
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.qlik_timings import QlikTimings
 from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.answer_cache import AnswerCache
 from butler_mqtt.resolving.gates import Gates
 from butler_mqtt.resolving.outage_backoff import Backoff
+from butler_mqtt.resolving.request_decisions import RequestDecisions
 from butler_mqtt.resolving.stage_questions import StageQuestions, selectors_of
 from butler_mqtt.settings import Settings
 
@@ -73,7 +72,7 @@ class Resolver:
         emit: Callable[[Completion], None],
         timings: QlikTimings,
     ) -> None:
-        self._settings = settings
+        self._deadline = settings.start_task.request_deadline_seconds
         self._ledger = ledger
         self._emit = emit
         #: Tasks to be read whatever the cache has.
@@ -91,8 +90,7 @@ class Resolver:
         #: What stages mean whose turn has come.
         self.stage_questions = StageQuestions()
         self.gates = Gates(settings, timings.cache_age)
-        #: Requests, by row, whose decision a fault of ours kept from being recorded.
-        self._unrecordable: set[int] = set()
+        self._decisions = RequestDecisions(ledger, self.gates, settings.start_task.max_tasks_per_request)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -145,7 +143,6 @@ class Resolver:
 
     def reconfigured(self, settings: Settings) -> None:
         """Decide from now on with another allow-list, and other senders."""
-        self._settings = settings
         self.gates.reconfigured(settings)
 
     def resolved(self, event: Resolved) -> Mapping[str, Task | None]:
@@ -178,7 +175,7 @@ class Resolver:
     def give_up(self) -> None:
         """Refuse the requests that are too late."""
         now, monotonic = now_ms(), time.monotonic()
-        deadline = self._settings.start_task.request_deadline_seconds
+        deadline = self._deadline
         unavailable = RequestError(
             "qrs_unavailable",
             "Qlik Sense cannot be reached",
@@ -219,7 +216,7 @@ class Resolver:
             answers = self._cache.get(self._waiting[0].request.selectors)
             if answers is None:
                 break
-            starts = self._decide_one(self._waiting.popleft(), answers)
+            starts = self._decisions.record(self._waiting.popleft(), answers)
             for start in starts:
                 start.found_before = True
             decided += starts
@@ -264,43 +261,7 @@ class Resolver:
     def _decide(self, answers: Answers, job: _ResolveJob) -> None:
         """Decide the requests of *job*, which are the first of those waiting."""
         while self._waiting and self._waiting[0].id in job.requests:
-            self._decided += self._decide_one(self._waiting.popleft(), answers)
-
-    def _decide_one(self, opened: OpenRequest, answers: Answers) -> list[OpenStart]:
-        if opened.id in self._unrecordable:
-            self._unrecordable.discard(opened.id)
-            self._ledger.requests.refused(opened, _internal_error())
-            return []
-        try:
-            decision = decisions.decide(
-                opened.request,
-                without_refusals({selector: answers[selector] for selector in opened.request.selectors}),
-                allow=self.gates.allow,
-                max_tasks=self._settings.start_task.max_tasks_per_request,
-                own=self.gates.own(opened.identity, dry_run=opened.request.dry_run),
-            )
-        except RequestError as error:
-            self._ledger.requests.refused(opened, error)
-            return []
-        except Exception:  # noqa: BLE001 -- else it comes again with every turn, and no other request is decided
-            _log_fault(opened)
-            self._ledger.requests.refused(opened, _internal_error())
-            return []
-        try:
-            if decisions.may_begin(opened.request, decision):
-                self._ledger.parameters.store(opened.request)
-            starts = self._ledger.requests.decided(opened, decision)
-            self.gates.let_through(starts)
-            return starts
-        except RequestError as error:
-            self._ledger.requests.refused(opened, error)
-            return []
-        except Exception as error:
-            # Half of it is in the unit of work, so the turn has to fail; repeated, it refuses this one.
-            if not is_of_the_journal(error):
-                _log_fault(opened)
-                self._unrecordable.add(opened.id)
-            raise
+            self._decided += self._decisions.record(self._waiting.popleft(), answers)
 
     def _ask(self, *, with_requests: bool = True) -> None:
         if self._job is not None or self._backoff.paused:
@@ -331,37 +292,6 @@ class Resolver:
         self._jobs.put(self._job)
 
 
-def _log_fault(opened: OpenRequest) -> None:
-    _log.exception(
-        "request %s cannot be decided and is refused",
-        opened.request_id,
-        extra={"action": "bug", "request_id": opened.request_id},
-    )
-
-
-def _internal_error() -> RequestError:
-    return RequestError(
-        "internal_error", "Internal error", "the request could not be processed; see the daemon's log"
-    )
-
-
 def _only(answer: tuple[Task, ...] | QlikRefused | None) -> Task | None:
     """Return the task of an answer to a question for one id; None where the server shows none."""
     return answer[0] if isinstance(answer, tuple) and answer else None
-
-
-def without_refusals(answers: Answers) -> Mapping[Selector, tuple[Task, ...]]:
-    """Return the tasks of each selector; raises RequestError where the server refused a question."""
-    tasks: dict[Selector, tuple[Task, ...]] = {}
-    for selector, answer in answers.items():
-        if isinstance(answer, QlikRefused):
-            raise refused_by_qlik(answer)
-        tasks[selector] = answer
-    return tasks
-
-
-def refused_by_qlik(error: QlikRefused) -> RequestError:
-    """Return the error, with one of the reply codes, for what the server refused."""
-    if error.status in {401, 403}:
-        return RequestError("qrs_forbidden", "Qlik Sense refused access", str(error))
-    return RequestError("qrs_rejected", "Qlik Sense rejected the request", str(error))

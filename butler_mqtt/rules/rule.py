@@ -136,7 +136,7 @@ class Rule:
                 body,
                 max_bytes=MAX_REQUEST_BYTES,
                 max_selectors=sys.maxsize // 10,
-                supported=validation.FEATURES,
+                parameters=True,
             )
         except RequestError as error:
             raise self._failed(f"start makes no valid request: {error.details}{_hint(error)}") from None

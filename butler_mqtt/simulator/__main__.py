@@ -11,12 +11,15 @@ import yaml
 from butler_mqtt.simulator.serving import ServeOptions, serve
 
 
-def options(arguments: list[str]) -> ServeOptions:
-    """Read the command line; exits with 2 when it is wrong."""
+def options(
+    arguments: list[str], *, program: str = "simulate-qrs", page: str = "docs/simulator.md"
+) -> ServeOptions:
+    """Read the command line; exits with 2 when it is wrong. *program* and *page* are for its help."""
     parser = argparse.ArgumentParser(
-        prog="simulate-qrs",
+        prog=program,
         description="A simulated Qlik Sense Repository Service.",
-        epilog="Example: simulate-qrs --port 0 --certs certs --tasks site.yaml --switch alreadyRunning=same",
+        epilog=f"Example: {program} --port 0 --certs certs --tasks site.yaml --switch alreadyRunning=same. "
+        f"Read more: {page}",
     )
     default = ServeOptions()
     parser.add_argument("--host", default=default.host, help="address to listen on (%(default)s)")

@@ -75,7 +75,7 @@ class BlockedStarts:
             heapq.heapify(self._timed)
 
     def behind(self, task_id: str) -> tuple[bool, str | None]:
-        """Tell whether starts of the task have to wait now, and behind which execution."""
+        """Return whether starts of the task have to wait now, and behind which execution."""
         group = self._groups.get(task_id)
         if group is None or task_id in self._free:
             return False, None

@@ -26,7 +26,7 @@ from butler_mqtt.journal.sqlite_errors import is_of_the_journal
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 from butler_mqtt.qrs.retry_pauses import pause_after
-from butler_mqtt.resolving.resolver import refused_by_qlik
+from butler_mqtt.resolving.request_decisions import refused_by_qlik
 from butler_mqtt.starting.execution_tracker import ExecutionTracker
 from butler_mqtt.starting.open_runs import OpenRuns
 from butler_mqtt.starting.pending_starts import PendingStarts

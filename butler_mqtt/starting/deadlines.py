@@ -26,7 +26,7 @@ class Deadlines:
 
     @property
     def unreachable(self) -> bool:
-        """Tell whether the server has not answered within the deadline."""
+        """Return whether the server has not answered within the deadline."""
         return self._is_over(0.0)
 
     def of_start(self, start: OpenStart, now: int) -> NotStarted | None:

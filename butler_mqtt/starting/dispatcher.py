@@ -8,7 +8,7 @@ itself only when nothing can have been sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from butler_mqtt.domain.completions import CapacityRead, Completion, ExecutionsPolled, Posted, StopAsked
@@ -52,7 +52,7 @@ class Dispatcher:
         rows: Gathers what is to be done after the commit.
         ledger: Where intents and outcomes are recorded.
         emit: Submits an event to the pipeline; called from the threads.
-        refresh: Has a task, by id, read once more; it comes back through `refresh.read`.
+        refresh: Has a task, by id, read once more; it comes back through `read`.
         gates: What may be started, when the configuration has changed since that was decided.
         server_time: The server's clock as last seen.
         timings: Pauses and intervals.
@@ -77,6 +77,7 @@ class Dispatcher:
         self._rows = rows
         self._ledger = ledger
         self._gates = gates
+        self._most_read = timings.most_read
         self._deadlines = Deadlines(deadline)
         self._backoff = Backoff(timings.longest_pause)
         self._window = PostWindow(settings.max_concurrent_starts)
@@ -99,6 +100,7 @@ class Dispatcher:
             deadlines=self._deadlines,
             backoff=self._backoff,
             server_time=server_time,
+            refresh=refresh,
         )
         self.cancellation = Cancellation(
             rows,
@@ -118,6 +120,16 @@ class Dispatcher:
     def in_hand(self) -> int:
         """Count the POSTs whose outcome is not on disk."""
         return len(self.post_workers.in_hand)
+
+    @property
+    def places(self) -> Mapping[int, int]:
+        """Return the places of starts that wait for capacity, by their ids; for any thread."""
+        return self.pending.capacity_waits.places
+
+    @property
+    def fresh(self) -> int:
+        """Count the starts in the queues that are not recorded as waiting."""
+        return self.pending.queues.fresh
 
     def restore(self, run: Run) -> None:
         """Accept a run without an outcome that was read from the journal."""
@@ -141,6 +153,11 @@ class Dispatcher:
             # Before it may be posted once more.
             self._rows.at_once_after(self.post_workers.recorded, event.run)
         self.runs.posted(events, transaction)
+
+    def read(self, tasks: Mapping[str, Task | None], asked_at: float) -> None:
+        """Apply tasks as they were read at the monotonic time *asked_at*; None: not shown."""
+        self.refresh.read(tasks, asked_at)
+        self.runs.repeated.read(tasks, asked_at)
 
     def apply(self, event: ExecutionsPolled | StopAsked | CapacityRead) -> None:
         """Apply what a poll of executions showed, what came of a stop, or how many reloads the site runs."""
@@ -174,26 +191,15 @@ class Dispatcher:
         self._window.full = False
         room = self._room_for_reloads()
         while len(self._posting) < limit:
-            if self.runs.repeat:
-                run = self.runs.repeat.popleft()
-                shut = self._shut_out(run.starts, run.task)
-                if shut and not self.runs.leave_out(run, shut):
-                    continue
-            elif starts := self.refresh.take():  # room was kept for them
-                task = starts[0].task
-                shut = self._shut_out(starts, task)
-                if len(shut) == len(starts):
-                    self.pending.queues.release(task.id)
-                    continue
-                run = self.runs.intend([start for start in starts if start not in shut] if shut else starts)
-            elif room > 0 and (starts := self.pending.take()):
+            if not (run := self._repeated() or self._refreshed()):
+                starts = self.pending.take() if room > 0 and len(self.refresh) < self._most_read else []
+                if not starts:
+                    return
                 room -= 1
                 if self._id_trust.needs_refresh(starts) or self._gates.changed(starts):
                     self.refresh.hold(starts)
                     continue
                 run = self.runs.intend(starts)
-            else:
-                return
             self._posting.add(run.id)
             self._rows.at_once_after(self._submit, run)
         self._window.full = room > 0
@@ -201,13 +207,38 @@ class Dispatcher:
     def poll(self) -> None:
         """Submit the polls that are due."""
         self.reconciler.poll()
-        self.tracker.poll(busy=self.pending.queues.fresh >= MANY_PLANNED)
+        self.tracker.poll(busy=self.fresh >= MANY_PLANNED)
 
     # ---- helpers
 
-    def _shut_out(self, starts: Sequence[OpenStart], task: Task) -> list[OpenStart]:
+    def _repeated(self) -> Run | None:
+        """Take the next run that may be posted again; None if there is none, or its task is to be read."""
+        while (run := self.runs.repeated.take()) is not None:
+            if self._gates.too_old(run.starts, run.read_at):
+                self.runs.repeated.hold(run)
+                continue
+            shut = self._shut_out(run.starts, run.task, run.read_at)
+            if not shut or self.runs.leave_out(run, shut):
+                return run
+        return None
+
+    def _refreshed(self) -> Run | None:
+        """Intend the next run for starts whose task has been read; room was kept for them."""
+        while (taken := self.refresh.take()) is not None:
+            starts, read_at = taken
+            if self._gates.too_old(starts, read_at):
+                # POSTs have been paused since.
+                self.refresh.hold(starts)
+                continue
+            shut = self._shut_out(starts, starts[0].task, read_at)
+            if len(shut) < len(starts):
+                return self.runs.intend([one for one in starts if one not in shut] if shut else starts)
+            self.pending.queues.release(starts[0].task.id)
+        return None
+
+    def _shut_out(self, starts: Sequence[OpenStart], task: Task, read_at: int) -> list[OpenStart]:
         """Deny those of *starts* that the gates do not let through any more, and return them."""
-        shut = self._gates.shut_out(starts, task)
+        shut = self._gates.shut_out(starts, task, read_at)
         if shut:
             self._ledger.starts.denied(shut)
         return shut

@@ -33,7 +33,7 @@ class IdTrust:
 
     def needs_refresh(self, starts: Sequence[OpenStart]) -> bool:
         """
-        Tell whether the task of *starts* is to be read once more before the POST.
+        Return whether the task of *starts* is to be read once more before the POST.
 
         Once the server has shown that it does not answer with old ids, or often
         enough that its ids are new, an older reading will do.
@@ -48,7 +48,7 @@ class IdTrust:
 
     def may_be_old(self, run: Run, answer: str) -> bool:
         """
-        Tell whether an execution id may be that of an execution that ran before the POST.
+        Return whether an execution id may be that of an execution that ran before the POST.
 
         It may have run when the task was read, or since, if that was for an
         earlier request.

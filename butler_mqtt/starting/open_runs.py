@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Set
 from datetime import datetime
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import Polled, Posted
-from butler_mqtt.domain.model import EMPTY_GUID, Execution
+from butler_mqtt.domain.model import EMPTY_GUID
 from butler_mqtt.domain.open_work import Doubt, OpenStart, Run
-from butler_mqtt.domain.reconciliation import Baseline, began_after_reading
-from butler_mqtt.domain.states import RunState, StartState
+from butler_mqtt.domain.reconciliation import Baseline
+from butler_mqtt.domain.states import RunState
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.repeated_lines import RepeatedLines
 from butler_mqtt.resolving.outage_backoff import Backoff
-from butler_mqtt.resolving.resolver import refused_by_qlik
+from butler_mqtt.resolving.request_decisions import refused_by_qlik
+from butler_mqtt.starting.busy_tasks import BusyTasks
 from butler_mqtt.starting.conclusions import (
     EXPIRED,
     AppRuns,
@@ -36,6 +36,7 @@ from butler_mqtt.starting.execution_tracker import ExecutionTracker
 from butler_mqtt.starting.id_trust import IdTrust
 from butler_mqtt.starting.pending_starts import PendingStarts
 from butler_mqtt.starting.reconciler import Reconciler
+from butler_mqtt.starting.repeated_runs import RepeatedRuns
 
 _log = logging.getLogger("butler_mqtt.open_runs")
 
@@ -53,6 +54,7 @@ class OpenRuns:
         deadlines: When a run of which nothing was sent is too late.
         backoff: Pauses while the server is unreachable.
         server_time: The server's clock as last seen.
+        refresh: Has a task, by id, read once more; it comes back through `repeated.read`.
     """
 
     def __init__(
@@ -66,19 +68,20 @@ class OpenRuns:
         deadlines: Deadlines,
         backoff: Backoff,
         server_time: Callable[[], datetime | None],
+        refresh: Callable[[str], None],
     ) -> None:
         self._ledger = ledger
         self._pending = pending
         self._tracker = tracker
         self._reconciler = reconciler
+        self._busy_tasks = BusyTasks(ledger, pending, tracker)
         self._id_trust = id_trust
         self._deadlines = deadlines
         self._backoff = backoff
         self._waiting_lines = RepeatedLines()
         self._server_time = server_time
         self._runs: dict[int, Run] = {}
-        #: Runs to be posted again.
-        self.repeat: deque[Run] = deque()
+        self.repeated = RepeatedRuns(refresh)
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -86,7 +89,7 @@ class OpenRuns:
     def reset(self) -> None:
         """Forget all runs; they are read again from the journal."""
         self._runs.clear()
-        self.repeat.clear()
+        self.repeated.clear()
 
     def starts(self) -> Iterator[OpenStart]:
         """Return the starts of all runs."""
@@ -113,17 +116,15 @@ class OpenRuns:
         for run in [self._runs[one] for one in {start.run for start in starts} if one in self._runs]:
             gone = [start for start in run.starts if start in starts]
             others = [start for start in run.starts if start not in gone]
-            waits = run in self.repeat
+            waits = run in self.repeated
             if not waits and (others or run.state is not RunState.INTENDED or not recall(run.id)):
                 stay.update(gone)
                 continue
             run.starts = others
             if not others:
                 if waits:
-                    self.repeat.remove(run)
-                self._ledger.runs.began_nothing(run)
-                self._runs.pop(run.id)
-                self._pending.queues.release(run.task.id)
+                    self.repeated.remove(run)
+                self._end_unserving(run)
         return stay
 
     def leave_out(self, run: Run, starts: Sequence[OpenStart]) -> bool:
@@ -134,12 +135,9 @@ class OpenRuns:
             Whether it serves others; else it has ended.
         """
         run.starts = [start for start in run.starts if start not in starts]
-        if run.starts:
-            return True
-        self._ledger.runs.began_nothing(run)
-        self._runs.pop(run.id)
-        self._pending.queues.release(run.task.id)
-        return False
+        if not run.starts:
+            self._end_unserving(run)
+        return bool(run.starts)
 
     def intend(self, starts: list[OpenStart]) -> Run:
         """Record the intent to post one run for *starts*, all of one task."""
@@ -195,17 +193,23 @@ class OpenRuns:
     def drop_late(self) -> None:
         """Drop the runs, or those of their starts, of which nothing was sent and that are too late."""
         now = now_ms()
-        for run in list(self.repeat):
+        for run in list(self.repeated):
             conclusion = self._deadlines.of_run(run)
             late = [start for start in run.starts if start.expires_at is not None and start.expires_at <= now]
             if conclusion is None and len(late) == len(run.starts):
                 conclusion = EXPIRED
             if conclusion is not None:
-                self.repeat.remove(run)
+                self.repeated.remove(run)
                 self._conclude(run, conclusion)
             elif late:
                 run.starts = [start for start in run.starts if start not in late]
                 self._ledger.starts.dropped(late, EXPIRED.code, EXPIRED.details, EXPIRED.state)
+
+    def _end_unserving(self, run: Run) -> None:
+        """End a run that serves no starts any more, of which nothing was sent."""
+        self._ledger.runs.began_nothing(run)
+        self._runs.pop(run.id)
+        self._pending.queues.release(run.task.id)
 
     # ---- answers to POSTs
 
@@ -227,7 +231,7 @@ class OpenRuns:
 
     def _unavailable(self, run: Run, error: QlikUnavailable) -> None:
         pause = self._backoff.failed(error.retry_after)
-        self.repeat.append(run)
+        self.repeated.add(run)
         _log.log(
             self._waiting_lines.level(str(error)),
             "task %s (%s) is not started yet: %s; next try in %.1f s",
@@ -288,14 +292,15 @@ class OpenRuns:
                     run.baseline = Baseline.of(run.task, self._server_time())
                 self._ledger.runs.again(run, renewed=renewed)
                 run.claimed = None
-                self.repeat.append(run)
+                self.repeated.add(run)
                 return
             case Began(execution_id, adopted):
                 self._began(run, execution_id, adopted=adopted)
             case RanAlready(execution):
-                self._ran_already(run, execution)
+                self._id_trust.ran_already(run)
+                self._busy_tasks.ran_already(run, execution)
             case AppRuns(execution):
-                self._app_runs(run, execution)
+                self._busy_tasks.app_runs(run, execution)
             case NotStarted(code, details, state):
                 self._ledger.runs.not_started(run, code, details, state)
             case Undecidable(details):
@@ -310,67 +315,3 @@ class OpenRuns:
             before, now = run.baseline.server_date, self._server_time()
             window = None if adopted or before is None or now is None else (before, now)
             self._tracker.track(execution_id, run.task, run.id, run.starts, {"started"}, window=window)
-
-    def _ran_already(self, run: Run, execution: Execution) -> None:
-        """Let the starts of a run that met a running execution share it, skip, or wait behind it."""
-        self._id_trust.ran_already(run)
-        shared = [start for start in run.starts if _serves(execution, start)]
-        others = [start for start in run.starts if start not in shared]
-        if shared and execution.id is not None:
-            self._share(run, execution.id, shared)
-        else:
-            others = run.starts
-            self._ledger.runs.began_nothing(run)
-        self._skip(run, others, execution)
-        self._pending.wait_behind(
-            run.task, [start for start in others if not start.skip_if_running], execution.id
-        )
-
-    def _app_runs(self, run: Run, execution: Execution) -> None:
-        """Let the starts of a run skip, or wait behind, an execution of another task of their app."""
-        _log.info(
-            "task %s (%s) is not started yet: execution %s of task %s, which reloads the same app, runs",
-            run.task.name,
-            run.task.id,
-            execution.id,
-            execution.task_id,
-            extra={"action": "app_busy", "request_id": run.starts[0].request_id},
-        )
-        self._ledger.runs.began_nothing(run)
-        self._skip(run, run.starts, execution, running_task=execution.task_id)
-        self._pending.wait_behind(
-            run.task, [start for start in run.starts if not start.skip_if_running], execution.id
-        )
-
-    def _skip(
-        self, run: Run, starts: Sequence[OpenStart], execution: Execution, running_task: str | None = None
-    ) -> None:
-        """Leave a running task alone for those that ask for it; their stages wait for its execution."""
-        skipped = [start for start in starts if start.skip_if_running]
-        self._ledger.starts.skipped(skipped, execution.id, running_task=running_task)
-        in_stages = [start for start in skipped if start.stage is not None]
-        if in_stages and execution.id is not None:
-            self._tracker.await_result(execution.id, run.task, in_stages)
-
-    def _share(self, run: Run, execution_id: str, starts: list[OpenStart]) -> None:
-        """Let an execution that another began serve *starts* too."""
-        watch = self._tracker.get(execution_id)
-        if watch is not None and watch.run is not None:
-            self._ledger.runs.began_nothing(run)
-            self._ledger.starts.running(starts, watch.run, execution_id, adopted=True)
-            watch.starts.extend(starts)
-        else:
-            run.starts = starts
-            self._ledger.runs.executing(run, execution_id, adopted=True)
-            self._tracker.track(execution_id, run.task, run.id, starts, {"started"})
-
-
-def _serves(execution: Execution, start: OpenStart) -> bool:
-    """Tell whether an execution that another began certainly began after *start* came; ids decide."""
-    if start.state is StartState.WAITING and start.reason == "running":
-        # What it waits behind was seen to run after it came, and a task runs once at a time.
-        return start.seen_behind and start.behind is not None and execution.id != start.behind
-    if start.first_read is not None and began_after_reading(execution, start.first_read):
-        return True
-    read_after = not start.found_before and not start.unread
-    return read_after and began_after_reading(execution, start.task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.model import Task
@@ -12,15 +12,11 @@ from butler_mqtt.domain.states import StageState, StartState
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.resolving.refresh import TaskRefresh
 from butler_mqtt.starting.blocked_starts import BlockedStarts
+from butler_mqtt.starting.capacity_waits import CapacityWaits
 from butler_mqtt.starting.conclusions import EXPIRED, NotStarted
 from butler_mqtt.starting.deadlines import Deadlines
 from butler_mqtt.starting.execution_tracker import ExecutionTracker
 from butler_mqtt.starting.task_queues import TaskQueues
-
-#: Seconds between two counts of places, and how many times as long as one takes at least: in a queue of a
-#: hundred thousand it takes a tenth of a second.
-PLACES_SECONDS = 0.5
-PLACES_SHARE = 20
 
 
 class PendingStarts:
@@ -49,34 +45,16 @@ class PendingStarts:
         self._deadlines = deadlines
         self._refresh = refresh
         self.queues = TaskQueues()
+        self.capacity_waits = CapacityWaits(ledger, self.queues)
         self._blocked_first = False
-        #: Starts in the queues that waited for their stage or their time before.
-        self._begun: set[OpenStart] = set()
-        self._places: Mapping[int, int] = {}
-        self._places_at = 0.0
 
     def __len__(self) -> int:
         return len(self.queues)
 
-    @property
-    def waited(self) -> int:
-        """Count those in the queues that waited for their stage or their time before."""
-        return len(self._begun)
-
-    @property
-    def places(self) -> Mapping[int, int]:
-        """
-        Return the places of starts that wait for capacity by their ids, as they were lately; for any thread.
-
-        Starts that wait no more may still be there.
-        """
-        return self._places
-
     def reset(self) -> None:
         """Forget all starts; they are read again from the journal."""
         self.queues.clear()
-        self._begun.clear()
-        self._places = {}
+        self.capacity_waits.clear()
         self._blocked.clear()
         self._refresh.reset()
 
@@ -122,7 +100,7 @@ class PendingStarts:
     def withdraw(self, starts: Collection[OpenStart]) -> None:
         """Forget *starts*; those without a run are not carried out any more."""
         gone = set(starts)
-        self._begun -= gone
+        self.capacity_waits.left(gone)
         for task_id in {start.task.id for start in gone}:
             self.queues.remove_of(task_id, gone.__contains__)
         self._blocked.remove(gone)
@@ -160,12 +138,7 @@ class PendingStarts:
 
     def wait_for_capacity(self) -> None:
         """Record that the starts in the queues wait for the end of another execution."""
-        now = time.monotonic()
-        if now >= self._places_at:
-            self._places = {start.id: place for place, start in self.queues.places()}
-            self._places_at = now + max(PLACES_SECONDS, PLACES_SHARE * (time.monotonic() - now))
-        if self.queues.fresh or self._begun:
-            self._record_places()
+        self.capacity_waits.record()
         for start in self._blocked.free_starts():
             start.unread = True
 
@@ -209,20 +182,6 @@ class PendingStarts:
 
     # ---- helpers
 
-    def _record_places(self) -> None:
-        for place, start in self.queues.places():
-            if start.state is StartState.WAITING and start not in self._begun:
-                continue
-            if not (start.unread or start.found_before):
-                start.first_read = start.task
-            # What ends meanwhile began before the POST to come: no baseline for it without another reading.
-            start.unread = True
-            if start.reason != "capacity":
-                start.place = place
-                self._ledger.starts.waits(start, "capacity")
-        self.queues.all_recorded()
-        self._begun.clear()
-
     def _take_blocked(self) -> list[OpenStart]:
         starts = self._blocked.take(self.queues.is_taken)
         if starts:
@@ -239,7 +198,7 @@ class PendingStarts:
             return []
         # Whatever waits for this task is served by an execution that begins now.
         starts = [*self._of_stages(start), start, *self._blocked.join(start.task.id)]
-        self._begun.difference_update(starts)
+        self.capacity_waits.left(starts)
         return starts
 
     def _of_stages(self, first: OpenStart) -> list[OpenStart]:
@@ -274,11 +233,10 @@ class PendingStarts:
             start.entered = start.owner.entered if planned and start.owner else time.monotonic()
             self._blocked.leave(start)
             self.queues.add(start)
-            if start.state is StartState.WAITING:
-                self._begun.add(start)
+            self.capacity_waits.entered(start)
 
     def _wait(self, start: OpenStart, execution_id: str | None, *, since: float) -> None:
-        self._begun.discard(start)
+        self.capacity_waits.left((start,))
         start.waits_since = since
         self._ledger.starts.waits(start, "running", execution_id)
         self._blocked.add(start)
@@ -289,5 +247,5 @@ class PendingStarts:
             self._tracker.wait_for(execution_id, task)
 
     def _drop(self, start: OpenStart, conclusion: NotStarted) -> None:
-        self._begun.discard(start)
+        self.capacity_waits.left((start,))
         self._ledger.starts.dropped([start], conclusion.code, conclusion.details, conclusion.state)

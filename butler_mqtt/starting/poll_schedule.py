@@ -34,7 +34,7 @@ class PollSchedule:
         self._due.clear()
 
     def is_due(self, now: float, tracked: int, *, busy: bool) -> bool:
-        """Tell whether a poll is due while *tracked* executions are tracked; *busy*: seldom."""
+        """Return whether a poll is due while *tracked* executions are tracked; *busy*: seldom."""
         if not self._due or self._due[0][0] > now:
             return False
         return not busy or tracked > MAX_PUT_OFF or now >= self._last + self._timings.busy_poll

@@ -39,6 +39,7 @@ from butler_mqtt.starting.conclusions import (
     RanAlready,
     Undecidable,
 )
+from butler_mqtt.steady_clock import elapsed_ms_at
 
 #: Tasks read with one call: as many as share a query.
 MAX_SNAPSHOTS = 30
@@ -209,6 +210,11 @@ class Reconciler:
         others |= {start.behind for start in run.starts if start.behind is not None}
         # The first POST was answered with "not started": only one that was repeated can have begun something.
         may_have_begun = run.doubt is not Doubt.EMPTY or run.attempts > 1
+        before = run.task.last
+        if snapshot.task is not None:
+            # What waits from now on is compared with what ran now, and the gates judge by it another POST.
+            # One read from the journal has neither kind nor newest execution.
+            run.task, run.read_at = snapshot.task, elapsed_ms_at(asked_at)
         verdict = reconcile(
             snapshot,
             run.baseline,
@@ -225,16 +231,14 @@ class Reconciler:
         if verdict.kind in {VerdictKind.NOTHING, VerdictKind.UNCLEAR} and run.doubt is Doubt.OUTCOME:
             return self._nothing_yet(run, verdict, snapshot, asked_at)
         self._runs.pop(run.id, None)
-        return self._conclude(run, verdict, snapshot)
+        return self._conclude(run, verdict, snapshot, before)
 
     # ---- helpers
 
-    def _conclude(self, run: Run, verdict: Verdict, snapshot: TaskSnapshot) -> Conclusion:
+    def _conclude(
+        self, run: Run, verdict: Verdict, snapshot: TaskSnapshot, before: Execution | None
+    ) -> Conclusion:
         execution = verdict.execution
-        before = run.task.last
-        if snapshot.task is not None:
-            # What waits from now on is compared with what ran now.
-            run.task = snapshot.task
         if execution is not None:
             when = "began after the request" if verdict.kind is VerdictKind.ADOPT else "ran already"
             self._note(run, f"the Qlik server showed that execution {execution.id} {when}")
@@ -269,15 +273,13 @@ class Reconciler:
         self._note(run, "the Qlik server still showed nothing that began")
         provable = verdict.proved and snapshot.sessions_readable and run.baseline.comparable
         if provable and run.outage is not None:
-            return self._after_outage(run, run.outage, snapshot)
+            return self._after_outage(run, run.outage)
         if provable and now_ms() - run.intended_at < self._timings.longest_intent * 1000:
             _warn(run, "reconciled: it began nothing, so it is posted again", "run_repeated")
-            # One read from the journal has neither kind nor newest execution.
-            run.task = snapshot.task or run.task
             return PostAgain()
         return _UNDECIDABLE
 
-    def _after_outage(self, run: Run, outage: str, snapshot: TaskSnapshot) -> Conclusion:
+    def _after_outage(self, run: Run, outage: str) -> Conclusion:
         """Return what is concluded where nothing began, and another answered in the repository's place."""
         if time.monotonic() - run.since >= self._deadline:
             return NotStarted(
@@ -287,7 +289,6 @@ class Reconciler:
             )
         if run.attempts == 1:
             _warn(run, "reconciled: it began nothing; it is posted again until it is taken", "run_repeated")
-        run.task = snapshot.task or run.task
         return PostAgain(renewed=True)
 
     def _pause(self, failures: int) -> float:

@@ -34,7 +34,7 @@ class ScriptLogs:
         self._lines = lines
 
     def wanted(self, task: Task, execution: Execution) -> bool:
-        """Tell whether an execution is a failed reload whose script log is to be read."""
+        """Return whether an execution is a failed reload whose script log is to be read."""
         return (
             self._lines > 0
             and task.task_type in {None, TaskType.RELOAD}

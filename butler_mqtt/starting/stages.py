@@ -20,7 +20,8 @@ from butler_mqtt.domain.states import StageState, StartState
 from butler_mqtt.errors import RequestError
 from butler_mqtt.journal.sqlite_errors import is_of_the_journal
 from butler_mqtt.ledger.ledger import Ledger
-from butler_mqtt.resolving.resolver import Resolver, without_refusals
+from butler_mqtt.resolving.request_decisions import without_refusals
+from butler_mqtt.resolving.resolver import Resolver
 from butler_mqtt.resolving.stage_questions import StageAnswer
 from butler_mqtt.settings import Settings
 from butler_mqtt.starting.conclusions import EXPIRED
@@ -87,7 +88,7 @@ class Stages:
             for start in running.starts:
                 if start.state is StartState.SKIPPED and start.skipped_result is None:
                     self._tracker.await_result(start.execution_id or "", start.task, [start])
-        self._ledger.starts.settle(staged)
+        self._ledger.starts.end_stage_if_over(staged)
 
     def turn(self) -> None:
         """Begin the stages whose tasks are known now, and ask for those of others."""
@@ -95,7 +96,7 @@ class Stages:
         while stages.decided_now:
             staged = stages.decided_now.pop()
             self._pending.hold(start for start in staged.starts() if start.state is StartState.WAITING)
-            self._ledger.starts.settle(staged)
+            self._ledger.starts.end_stage_if_over(staged)
         for number, answer in self._questions.answers():
             asked = self._asked.pop(number, None)
             if asked is not None:
@@ -162,7 +163,7 @@ class Stages:
         self._gates.let_through(ready)
         self._pending.enter(ready)
         if stage is not None and not stage.goes_on:
-            self._ledger.starts.settle(staged)
+            self._ledger.starts.end_stage_if_over(staged)
 
     def _decide(self, staged: StagedRequest, answer: StageAnswer) -> Decision:
         if isinstance(answer, RequestError):
@@ -200,4 +201,4 @@ class Stages:
         if starts:
             self._ledger.starts.dropped(starts, code, details, state)
         else:
-            self._ledger.starts.settle(staged)
+            self._ledger.starts.end_stage_if_over(staged)

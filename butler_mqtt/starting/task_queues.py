@@ -106,7 +106,7 @@ class TaskQueues:
         self._recorded = self._waiting
 
     def is_taken(self, task_id: str) -> bool:
-        """Tell whether a run of the task is in hand."""
+        """Return whether a run of the task is in hand."""
         return task_id in self._taken
 
     def occupy(self, task_id: str) -> None:

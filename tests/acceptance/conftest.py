@@ -43,10 +43,9 @@ def qlik_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qlik]:
 
 @pytest.fixture
 def qlik(qlik_server: Qlik) -> Iterator[Qlik]:
-    """The simulator, calm before and after each test."""
-    qlik_server.calm()
-    yield qlik_server
-    qlik_server.calm()
+    """The simulator, calm before and after each test, without the tasks of the tests before."""
+    with qlik_server.one_test() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Qlik:
         self.port = int(port)
         self._client = Client(simulator)
         self._switches = self._client.admin("GET", "/switches")
+        self._added: list[dict[str, Any]] = []
 
     def close(self) -> None:
         self._client.close()
@@ -63,6 +64,17 @@ class Qlik:
         self.admin("DELETE", "/faults")
         self.admin("PUT", "/switches", self._switches)
 
+    @contextmanager
+    def one_test(self) -> Iterator[Qlik]:
+        """Be calm before and after a test, and let no selector of the next test find the tasks it added."""
+        self.calm()
+        before = len(self._added)
+        yield self
+        self.calm()
+        added, self._added = self._added[before:], self._added[:before]
+        unnamed = [{**one, "name": one["id"], "tags": [], "customProperties": {}} for one in added]
+        self.admin("POST", "/tasks", unnamed)
+
     def switch(self, **positions: Any) -> None:
         """Put switches into positions."""
         self._client.switch(**positions)
@@ -77,16 +89,16 @@ class Qlik:
 
     def task(self, name: str = "", **fields: Any) -> str:
         """Add a task that nobody had before and give its id."""
-        task_id = str(uuid.uuid4())
-        fields = {"durationSeconds": 0.01, **fields}
-        self.admin("POST", "/tasks", {"id": task_id, "name": name or f"Task {next(_numbers)}", **fields})
-        return task_id
+        return self._add([{"name": name or f"Task {next(_numbers)}", **fields}])[0]
 
     def tasks(self, count: int, **fields: Any) -> list[str]:
         """Add several at once and give their ids."""
-        fields = {"durationSeconds": 0.01, **fields}
-        made = [{"id": str(uuid.uuid4()), "name": f"Task {next(_numbers)}", **fields} for _ in range(count)]
+        return self._add([{"name": f"Task {next(_numbers)}", **fields} for _ in range(count)])
+
+    def _add(self, definitions: list[dict[str, Any]]) -> list[str]:
+        made = [{"id": str(uuid.uuid4()), "durationSeconds": 0.01, **one} for one in definitions]
         self.admin("POST", "/tasks", made)
+        self._added += made
         return [str(one["id"]) for one in made]
 
     def executions(self, task_id: str) -> int:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from butler_mqtt.contract import validation
 from tests.acceptance.conftest import Place
 from tests.acceptance.rig import Daemon, Qlik
 from tests.acceptance.sender import REPLY, Sender
@@ -86,28 +85,11 @@ def test_a_request_larger_than_allowed_is_refused_and_one_that_fits_is_taken(
     assert "262144" in answer["details"]
 
 
-@pytest.mark.parametrize("feature", sorted(validation.FEATURES))
-def test_what_is_not_built_is_refused_and_never_ignored(feature: str, sender: Sender, qlik: Qlik) -> None:
-    """`validation.SUPPORTED` says what is built; such a key is then not answered with `not_supported`."""
+def test_parameters_are_refused_while_the_store_is_off_and_never_ignored(sender: Sender, qlik: Qlik) -> None:
     task = qlik.task()
-    key, _, value = feature.partition(": ")
-    values: dict[str, object] = {
-        "stages": [{"taskId": task}],
-        "cancel": "some-request",
-        "stopRunning": True,
-        "parameters": {"finance": {"company": "ACME"}},
-        "parametersTtlSeconds": 60,
-        "notBefore": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
-    }
-    body = {key: value or values[key]}
-    if key == "stopRunning":
-        body["cancel"] = "some-request"
-    if key not in {"stages", "cancel", "stopRunning"}:
-        body["taskId"] = task
-    answer = sender.ask(body)
-    built = feature in validation.SUPPORTED and {"cancel"} & set(body) <= validation.SUPPORTED
-    assert (answer.get("code") == "not_supported") is not built, answer
-    assert built or qlik.posts(task) == 0
+    for key, value in (("parameters", {"finance": {"company": "ACME"}}), ("parametersTtlSeconds", 60)):
+        assert sender.ask({"taskId": task, key: value})["code"] == "not_supported"
+    assert qlik.posts(task) == 0
 
 
 def ago(seconds: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from butler_mqtt.audit import requests_stages, requests_timeline
+from butler_mqtt.audit import requests_timeline
 from butler_mqtt.cli import requests_command
 from butler_mqtt.journal.search import ENDED, GOING_ON, REQUEST_STATES
 from tests.integration.requests.conftest import call, lines
@@ -25,8 +25,7 @@ COMMAND = typer.main.get_command(requests_command.app)
 def test_every_step_of_a_story_is_documented() -> None:
     named = {
         str(node.args[1].value)
-        for module in (requests_timeline, requests_stages)
-        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        for node in ast.walk(ast.parse(inspect.getsource(requests_timeline)))
         if isinstance(node, ast.Call)
         and getattr(node.func, "id", "") == "Step"
         and isinstance(node.args[1], ast.Constant)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from butler_mqtt.cli import help_pages, main
 from butler_mqtt.exit_codes import ExitCode
@@ -57,13 +58,29 @@ HELPS = helps()
 def test_the_help_of_a_command_ends_with_an_example_and_a_page(path: str) -> None:
     *_, example, page = re.split(r"\n\s*\n", HELPS[path].strip())
     assert " ".join(example.split()).startswith("Example: butler-mqtt ")
+    assert not re.search(r"\w-\n", example), example  # it is copied from there
     found = re.fullmatch(r"Read more: (\S+?)(?:, \"(.+)\")?", " ".join(page.split()))
     assert found is not None, page
     assert Path(found[1]).is_file()
 
 
-def test_every_command_of_the_top_has_a_page() -> None:
-    assert {path.split(" ")[1] for path in HELPS if " " in path} == set(help_pages.ABOUT) - {""}
+def test_every_command_of_the_top_has_a_page_and_each_page_a_command() -> None:
+    assert {path.split(" ")[1] for path in HELPS if " " in path} <= set(help_pages.ABOUT)
+    typed = set(help_pages.ABOUT) - {"", "simulate-qrs"}  # whose options are not click's
+    assert {f"butler-mqtt {one}" for one in typed} <= set(HELPS)
+
+
+def test_the_help_of_the_simulator_ends_with_an_example_and_a_page_too() -> None:
+    done = CliRunner().invoke(main.app, ["simulate-qrs", "--help"])
+    text = " ".join(done.output.split())
+    assert done.exit_code == 0
+    assert "Example: butler-mqtt simulate-qrs --" in text
+    assert text.endswith("docs/simulator.md")
+
+
+def test_a_command_of_a_group_names_the_page_that_is_about_it() -> None:
+    for command, page in (("backup", "operations.md"), ("resend", "audit.md")):
+        assert f"docs/{page}" in HELPS[f"butler-mqtt requests {command}"]
 
 
 @pytest.mark.parametrize("code", [code for code in ExitCode if code > ExitCode.USAGE])

@@ -51,6 +51,7 @@ class Site:
     `date_age` seconds late; `began_at` has the true time at which each began.
     With `shows_last` False tasks do not show their newest execution. With `app_once` an app is
     reloaded by one of its tasks at a time; `app_errors` are raised where its executions are read.
+    `polled` has the ids of each poll of executions, `execution_errors` what the next of them raise.
     """
 
     def __init__(self) -> None:
@@ -66,7 +67,9 @@ class Site:
         self.snapshot_sizes: list[int] = []
         self.unreadable = ""
         self.down = False
-        self.log_lines: list[str] = []  # of every script log
+        self.log_lines: list[str] | None = []  # of every script log; None: there is none yet
+        self.log_error: QlikError | None = None
+        self.polled: list[Sequence[str]] = []
         self.lasting = True
         self.on_start: Callable[[Task], None] = lambda _task: None
         self.node_clocks: Sequence[float] = (0.0,)
@@ -226,6 +229,7 @@ class Site:
         return tuple(execution for one in of_app for execution in self.history[one])
 
     def executions(self, ids: Sequence[str]) -> dict[str, Execution | None]:
+        self.polled.append(ids)
         if self.execution_errors:
             raise self.execution_errors.popleft()
         everything = {one.id: one for many in self.history.values() for one in many}
@@ -236,7 +240,9 @@ class Site:
 
     def script_log(self, task_id: str, execution: Execution, lines: int) -> list[str] | None:
         del task_id, execution
-        return self.log_lines[-lines:]
+        if self.log_error is not None:
+            raise self.log_error
+        return None if self.log_lines is None else self.log_lines[-lines:]
 
     def _answer(self, faults: deque[QlikError]) -> None:
         if faults:

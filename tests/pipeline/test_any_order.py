@@ -154,11 +154,11 @@ class AnyOrder(AnythingHappens):
     # ---- the server
 
     @rule()
-    def find_fails(self) -> None:
+    def resolving_fails(self) -> None:
         self.site.resolve_errors.append(QlikUnavailable("connection refused"))
 
     @rule()
-    def look_fails(self) -> None:
+    def snapshot_fails(self) -> None:
         self.site.snapshot_errors.append(QlikUnavailable("connection refused"))
 
     @rule(task=st.sampled_from(["Sales", "Stock"]))

@@ -97,7 +97,7 @@ def test_a_request_shows_its_present_place_in_the_queue_for_capacity(make_harnes
         reader = StatusReader(harness.path)
         rows = reader.request("last")
         assert rows is not None
-        places = harness.pipeline.dispatcher.pending.places
+        places = harness.pipeline.dispatcher.places
         status = request_status(rows.request, rows.deliveries, rows.starts, places=places)
         queued = status["tasksQueued"]
         assert isinstance(queued, list)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from butler_mqtt.domain.model import Execution, ExecutionStatus
-from butler_mqtt.errors import QlikRefused, QlikUnavailable
+from butler_mqtt.domain.model import ExecutionStatus
+from butler_mqtt.errors import QlikError, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import SHORT_QLIK, Harness
@@ -114,11 +114,9 @@ def test_what_waits_behind_an_execution_does_not_wait_for_its_result(harness: Ha
     assert not events(harness, "succeeded")
 
 
-def test_what_waits_behind_a_failed_execution_does_not_wait_for_its_log(
-    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_waits_behind_a_failed_execution_does_not_wait_for_its_log(make_harness: MakeHarness) -> None:
     harness = make_harness(qlik_timings=replace(SHORT_QLIK, script_log_pause=30.0))
-    monkeypatch.setattr(harness.site, "script_log", lambda *_: None)
+    harness.site.log_lines = None
     task = begun(harness)
     harness.ask({"requestId": "b", "taskId": task})
     harness.site.end(task, 8)
@@ -127,13 +125,8 @@ def test_what_waits_behind_a_failed_execution_does_not_wait_for_its_log(
 
 
 @pytest.mark.parametrize("error", [QlikUnavailable("500"), QlikRefused("403", 403)])
-def test_a_log_that_cannot_be_read_costs_the_others_nothing(
-    harness: Harness, error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(_task_id: str, _execution: Execution, _lines: int) -> list[str]:
-        raise error
-
-    monkeypatch.setattr(harness.site, "script_log", broken)
+def test_a_log_that_cannot_be_read_costs_the_others_nothing(harness: Harness, error: QlikError) -> None:
+    harness.site.log_error = error
     tasks = [harness.site.add(f"Task {number}") for number in range(4)]
     harness.ask({"requestId": "r", "taskId": tasks})
     for place, task in enumerate(tasks):
@@ -143,25 +136,15 @@ def test_a_log_that_cannot_be_read_costs_the_others_nothing(
     assert all("scriptLog" not in one for one in events(harness, "failed"))
 
 
-def test_an_outage_while_executions_are_tracked_ends_nothing(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, outage, refused = harness.site.executions, True, 0
-
-    def executions(ids: list[str]) -> dict[str, Execution | None]:
-        nonlocal refused
-        if outage:
-            refused += 1
-            raise QlikUnavailable("refused") if refused % 2 else QlikRefused("403", 403)
-        return real(ids)
-
+def test_an_outage_while_executions_are_tracked_ends_nothing(harness: Harness) -> None:
     # From before the start, so that no poll finds the execution still running.
-    monkeypatch.setattr(harness.site, "executions", executions)
+    errors = harness.site.execution_errors
+    errors.extend([QlikUnavailable("refused"), QlikRefused("403", 403)] * 20)
     task = begun(harness)
     harness.site.end(task)
-    harness.until(lambda: refused > 3)
+    harness.until(lambda: len(errors) <= 36)
     assert not answers(harness, b"end")
-    outage = False
+    errors.clear()
     harness.until(lambda: answers(harness, b"end"))
     assert [one["event"] for one in events(harness)] == ["started", "succeeded"]
 

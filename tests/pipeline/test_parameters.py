@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,7 +72,9 @@ def test_the_latest_request_overwrites_a_value_and_leaves_the_others(harness: Ha
 
 
 def test_a_dry_run_stores_nothing(harness: Harness) -> None:
-    harness.ask({"taskId": harness.site.add("Sales"), "dryRun": True, "parameters": {"sales": {"a": "1"}}})
+    task = harness.site.add("Sales")
+    reply = harness.ask({"taskId": task, "dryRun": True, "parameters": {"sales": {"a": "1"}}})
+    assert reply["status"] == "ok"
     assert ParameterReader(harness.path).namespaces() == []
 
 
@@ -257,9 +260,11 @@ def test_a_change_is_on_disk_before_its_caller_is_told(harness: Harness, where: 
 
 
 def test_a_caller_who_gave_up_changes_nothing(harness: Harness) -> None:
-    harness.pipeline.emit(ParameterChange("sales", "a", "1", 0, lambda _outcome: None, given_up=lambda: True))
+    for key, gone in (("a", True), ("b", False)):
+        given_up = partial(bool, gone)
+        harness.pipeline.emit(ParameterChange("sales", key, "1", 0, lambda _outcome: None, given_up=given_up))
     harness.turn()
-    assert ParameterReader(harness.path).namespaces() == []
+    assert stored(harness) == {"b": "1"}
 
 
 @pytest.mark.parametrize("keys", [1_000, pytest.param(10_000, marks=pytest.mark.long)])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from butler_mqtt.domain.model import Execution
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
 from butler_mqtt.settings import MqttSettings, Settings, StartTask, StartTaskFilter
@@ -581,48 +579,38 @@ def test_what_grows_too_old_while_the_disk_is_slow_is_read_anew_all_the_same(
     assert [selector.value for one in harness.site.asked for selector in one] == [task, task]
 
 
-def test_an_execution_is_looked_at_after_the_commit_which_that_would_slow_down(
-    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
+def test_an_execution_is_polled_after_the_commit_which_that_would_slow_down(
+    make_harness: MakeHarness,
 ) -> None:
     harness = make_harness(qlik_timings=replace(SHORT_QLIK, least_poll=1e-9))
-    snapshots = _looks_at_what_has_begun(harness, monkeypatch)
+    _post_one(harness)
     harness.journal.fail("before", Crash())
     with pytest.raises(Crash):
         harness.turn()
     harness.follow()
-    assert not snapshots
+    assert not harness.site.polled
     harness.restart()
-    harness.until(lambda: snapshots)
+    harness.until(lambda: harness.site.polled)
 
 
-def test_no_execution_is_looked_at_any_more_while_the_daemon_ends(
-    make_harness: MakeHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_execution_is_polled_any_more_while_the_daemon_ends(make_harness: MakeHarness) -> None:
     harness = make_harness(qlik_timings=replace(SHORT_QLIK, least_poll=1e-9))
-    snapshots = _looks_at_what_has_begun(harness, monkeypatch)
+    _post_one(harness)
     harness.pipeline.drain(0.0)
     harness.turn()
     harness.follow()
-    assert not snapshots
+    assert not harness.site.polled
     harness.restart()
-    harness.until(lambda: snapshots)
+    harness.until(lambda: harness.site.polled)
 
 
-def _looks_at_what_has_begun(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
-    """Give the looks at executions, of which one has begun that the next turn takes in."""
-    snapshots: list[Sequence[str]] = []
-
-    def executions(ids: Sequence[str]) -> dict[str, Execution | None]:
-        snapshots.append(ids)
-        return {}
-
-    monkeypatch.setattr(harness.site, "executions", executions)
+def _post_one(harness: Harness) -> None:
+    """Begin an execution that the next turn takes in."""
     harness.send({"taskId": harness.site.add("Sales")})
     harness.turn()
     harness.find()
     harness.turn()
     harness.post()
-    return snapshots
 
 
 def test_what_is_asked_for_while_it_is_read_anew_is_not_read_once_more(

@@ -167,6 +167,7 @@ def test_a_window_of_a_restored_backup_becomes_nothing(make_rules: MakeRules) ->
     harness = make_rules(ORDERS)
     harness.published("erp/orders", b"one")
     harness.turn()
+    assert len(harness.rows(tables.rule_windows)) == 1
     harness.crash()
     with harness.journal_file() as connection:
         held_requests.hold(connection, now_ms())

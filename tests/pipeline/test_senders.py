@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -202,11 +203,13 @@ def test_what_waits_when_a_gate_is_tightened_is_judged_again_before_it_starts(
 def test_a_task_that_lost_its_tag_while_a_start_of_it_waited_is_not_started(
     make_harness: MakeHarness, how: str
 ) -> None:
-    timings = replace(SHORT_QLIK, cache_age=0.0, renewal_age=0.0)
+    timings = replace(SHORT_QLIK, cache_age=0.1, renewal_age=0.1)
     harness = make_harness(settings_of(ERP), qlik_timings=timings)
     task = waits(harness, how)
     posts = list(harness.site.posts)
     harness.site.change(task, tags=("retired",))
+    judged_at = time.monotonic()
+    harness.until(lambda: time.monotonic() > judged_at + 0.1)
     let_go(harness)
     assert harness.site.posts == posts
     assert states(harness)[-1] == "denied"

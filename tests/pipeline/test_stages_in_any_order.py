@@ -101,7 +101,7 @@ class StagesInAnyOrder(AnythingHappens):
     # ---- the server
 
     @rule()
-    def find_fails(self) -> None:
+    def resolving_fails(self) -> None:
         self.site.resolve_errors.append(QlikUnavailable("connection refused"))
 
     # ---- when everything is well again

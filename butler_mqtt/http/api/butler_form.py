@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from butler_mqtt.contract import parameter_values
+from butler_mqtt.contract.selectors import AnyCase, any_case
 from butler_mqtt.domain.model import EMPTY_GUID, Parameter
 from butler_mqtt.errors import RequestError
 
@@ -142,7 +143,7 @@ def answer(asked: ButlerRequest, state: Mapping[str, Any] | None) -> dict[str, o
     return {
         "tasksId": _ids(asked, tasks, missing),
         "tasksTag": _matched(tasks, "tag"),
-        "tasksTagDenied": _denied(asked.tags, tasks, "tag", lambda tag: {"tag": tag}, str.casefold),
+        "tasksTagDenied": _denied(asked.tags, tasks, "tag", lambda tag: {"tag": tag}, any_case),
         "tasksCP": _matched(tasks, "customProperty"),
         "tasksCPDenied": _denied(
             asked.pairs, tasks, "customProperty", lambda pair: {"name": pair[0], "value": pair[1]}, _folded
@@ -195,8 +196,8 @@ def _denied(
     return [entry_of(one) for key, one in unique.items() if key in refused]
 
 
-def _folded(pair: Pair) -> Pair:
-    return pair[0].casefold(), pair[1].casefold()
+def _folded(pair: Pair) -> tuple[AnyCase, AnyCase]:
+    return any_case(pair[0]), any_case(pair[1])
 
 
 def _task(entry: Mapping[str, Any]) -> dict[str, object]:

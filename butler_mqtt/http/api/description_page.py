@@ -14,7 +14,7 @@ from butler_mqtt.http.api import openapi_completion
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """Return the page for *document*, which `openapi.document` has made."""
+    """Return the page for *document*, which `openapi_completion.document` has made."""
     page = Template(resources.files(__package__).joinpath("description_page.html").read_text("utf-8"))
     info = document["info"]
     return page.substitute(

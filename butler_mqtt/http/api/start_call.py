@@ -90,7 +90,7 @@ async def read(request: Request, key: str | None, max_body_bytes: int) -> StartC
             "Invalid request",
             'allTaskIdsMustExist goes with Butler\'s array body; an object says "allMustExist": true',
         )
-    elif key is not None and b'"requestId"' in body:
+    elif key is not None and (b'"requestId"' in body or b"\\u" in body):  # no other escape writes a letter
         _check_same_id(body, key)
     return StartCall(body, path_task_id, key, prefers_async(request), butler)
 

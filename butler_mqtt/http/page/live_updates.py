@@ -18,7 +18,7 @@ from butler_mqtt.http.error_responses import HttpRefusal
 POLL_SECONDS = 1.0
 REST_SECONDS = 2.0
 TICK_SECONDS = 15.0
-#: Pages that are told; each holds a connection of the listener, whose other callers need some too.
+#: Pages that get events; each holds a connection of the listener, whose other callers need some too.
 MOST_PAGES = 120
 #: Milliseconds after which a browser connects again.
 RETRY_MS = 2000
@@ -62,7 +62,7 @@ class LiveUpdates:
         return self._poller is not None
 
     def refuse_when_full(self) -> None:
-        """Raise HttpRefusal `rate_limited` when as many pages are told as may be."""
+        """Raise HttpRefusal `rate_limited` when as many pages get events as may."""
         if self._pages >= MOST_PAGES:
             raise HttpRefusal(
                 "rate_limited",
@@ -107,13 +107,13 @@ class LiveUpdates:
             changed = seen not in {None, version}
             seen = version
             if changed:
-                self._tell()
+                self._announce()
             pause = self._rest_seconds if changed else self._poll_seconds
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), pause)
-        self._tell()
+        self._announce()
 
-    def _tell(self) -> None:
+    def _announce(self) -> None:
         self.changes += 1
         self._news.set()
         self._news = asyncio.Event()

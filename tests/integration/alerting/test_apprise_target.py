@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from butler_mqtt.alerting.alert_sender import AlertSender, Letter, TargetRefused
+from butler_mqtt.alerting.alert_sender import AlertSender, OutgoingAlert, TargetRefused
 from butler_mqtt.alerting.apprise_target import AppriseTarget, fault, secrets
 from butler_mqtt.domain.completions import AlertSent
 from butler_mqtt.settings import AlertTarget
@@ -75,7 +75,7 @@ def test_an_answer_that_cannot_be_parsed_puts_no_url_into_the_log(caplog: pytest
         told: list[object] = []
         sender = AlertSender(told.append)
         target = AlertTarget("bi", f"json://127.0.0.1:{listener.getsockname()[1]}/s3cret-path")
-        sender.send(target, Letter(1, "title", "body", good=False))
+        sender.send(target, OutgoingAlert(1, "title", "body", good=False))
         assert until(lambda: told) == [AlertSent("bi", 1)]
     assert "s3cret" not in caplog.text
 

@@ -24,10 +24,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Qlik]:
 
 @pytest.fixture
 def qlik(site: Qlik) -> Iterator[Qlik]:
-    """The simulator, calm before and after each test."""
-    site.calm()
-    yield site
-    site.calm()
+    """The simulator, calm before and after each test, without the tasks of the tests before."""
+    with site.one_test() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

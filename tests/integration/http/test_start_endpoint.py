@@ -103,6 +103,17 @@ def test_two_different_ids_in_header_and_body_are_refused() -> None:
         assert requests.post(one.start, json={"tag": "x", "requestId": "a"}, headers=headers, timeout=10).ok
 
 
+@pytest.mark.parametrize("key", [r"\u0072equestId", r"request\u0049d", r"requestI\u0064"])
+def test_the_id_in_the_body_is_compared_however_its_key_is_written(key: str) -> None:
+    with door() as one:
+        headers = {"Idempotency-Key": "a"}
+        other, same = (f'{{"tag": "x", "{key}": "{written}"}}' for written in ("b", r"\u0061"))
+        answer = requests.post(one.start, data=other, headers=headers, timeout=10)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_request")
+        assert one.pipeline.arrivals == []
+        assert requests.post(one.start, data=same, headers=headers, timeout=10).ok
+
+
 def test_what_is_not_answered_in_time_gets_202_and_the_place_of_the_answer() -> None:
     with door(RestSettings(rest_wait_seconds=0.1)) as one:
         one.pipeline.answer = None

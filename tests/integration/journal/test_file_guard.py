@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sqlite3
 import stat
@@ -10,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -34,6 +34,17 @@ def write(journal: Journal, first: int, rows: int = 1) -> None:
         journal.write(unit)
     if rows == 0:
         journal.write(WriteBatch())
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Have the system open no file for this process, as where it has too many."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
 
 
 def stored(file: Path) -> list[int]:
@@ -444,19 +455,11 @@ def test_what_a_killed_daemon_left_open_to_others_is_closed_to_them(
     assert stored(again.path) == [1]
 
 
-def test_a_journal_that_cannot_be_opened_at_once_again_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_journal_that_cannot_be_opened_at_once_again_is_tried_again(tmp_path: Path) -> None:
     opened = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
     opened.open()
-
-    def refuse(*_: object) -> NoReturn:
-        raise sqlite3.OperationalError("unable to open database file")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("butler_mqtt.journal.sqlite.writing_engine", refuse)
-        with pytest.raises(JournalError) as caught:
-            opened.reopen()
+    with no_more_files(), pytest.raises(JournalError, match="unable to open database file") as caught:
+        opened.reopen()
     assert caught.value.recoverable
     opened.reopen()
     opened.close()

@@ -327,3 +327,49 @@ def test_a_topic_that_was_removed_while_the_daemon_was_down_is_unsubscribed_with
         sender.publish(TOPIC, b"5")
         assert keeper.take().payload == b"5"
         assert broker.log().count("Received UNSUBSCRIBE") == 1
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_more_than_the_limit_is_read_ahead_whatever_the_broker_sends(
+    broker: Mosquitto, version: str, qos: int
+) -> None:
+    # mosquitto 2.0 answers each PUBACK with as many messages as the limit allows at all.
+    mqtt = broker.settings(protocol_version=version, receive_maximum=10)
+    with doorkeeper(mqtt) as keeper, plain_client(broker) as sender:
+        keeper.open()
+        for number in range(300):
+            sender.publish(TOPIC, str(number), qos=qos)
+        ahead: list[int] = []
+        for number in range(300):
+            message = keeper.take()
+            assert message.payload == str(number).encode()
+            keeper.acknowledge(message)
+            ahead.append(keeper.messages.qsize())
+    assert max(ahead) <= 10
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_messages_in_flight_beyond_the_limit_keep_no_connection_from_being_ready(
+    broker: Mosquitto, version: str
+) -> None:
+    # At a new connection mosquitto sends all of them again, and answers SUBSCRIBE after them.
+    mqtt = broker.settings(protocol_version=version, receive_maximum=10)
+    with doorkeeper(mqtt) as first:
+        first.open()
+    with plain_client(broker) as sender:
+        for number in range(100):
+            sender.publish(TOPIC, str(number))
+    with doorkeeper(mqtt) as second:
+        second.open()
+        for _ in range(10):
+            second.acknowledge(second.take())
+        until(lambda: second.messages.qsize() == 10, what="as many as may be in hand")
+    with doorkeeper(mqtt) as third:
+        third.open()
+        assert third.messages.qsize() <= 10
+        taken = [third.take() for _ in range(10)]
+        for message in taken:
+            third.acknowledge(message)
+        numbers = [int(message.payload) for message in taken]
+        assert numbers == list(range(numbers[0], numbers[0] + 10))

@@ -95,8 +95,8 @@ def made(between_seconds: float = 0.0) -> tuple[Proof, paho.Client, list[int], T
 
 
 def log(client: paho.Client, line: str) -> None:
-    assert client.on_log is not None
-    client.on_log(client, None, logging.DEBUG, line)
+    assert client.logger is not None
+    client.logger.log(logging.DEBUG, line)
 
 
 def test_one_question_is_under_way_at_a_time_and_proves_what_went_before_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 from collections.abc import Iterator
@@ -9,19 +10,34 @@ from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
 from tests.brokers import until
 from tests.integration.http.daemon_with_listeners import ListeningDaemon
 from tests.integration.page.conftest import ROLES, tokens
 
+_addresses = (f"127.0.2.{number}" for number in itertools.count(1))
+
+
+class FromAddress(HTTPAdapter):
+    """Connects from an address of the loopback network."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, source_address=(self._address, 0))
+
 
 class Visitor:
-    """A browser without a screen: keeps cookies, follows nothing."""
+    """A browser without a screen: keeps cookies, follows nothing, comes from an address of its own."""
 
     def __init__(self, paged: ListeningDaemon) -> None:
         self._url = paged.url
         self.session = requests.Session()
         self.session.trust_env = False
+        self.session.mount("http://", FromAddress(next(_addresses)))
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> requests.Response:
         return self.session.get(self._url + path, headers=headers, allow_redirects=False, timeout=30)
@@ -216,9 +232,16 @@ def configure(paged: ListeningDaemon, *names: str) -> None:
 
 
 def test_signing_in_is_slowed_down_after_some_attempts(visitor: Visitor) -> None:
-    """The last test of this module: nobody may sign in from here for a while."""
     answers = [visitor.sign_in("guess") for _ in range(12)]
     late = answers[-1]
     assert (late.status_code, "Too many attempts" in late.text) == (429, True)
     assert int(late.headers["Retry-After"]) > 0
     assert visitor.sign_in("night-operator").status_code == 429
+
+
+def test_one_who_guesses_slows_nobody_else_down(paged: ListeningDaemon, visitor: Visitor) -> None:
+    while visitor.sign_in("guess").status_code != 429:
+        pass
+    other = Visitor(paged)
+    with other.session:
+        assert other.sign_in("night-operator").status_code == 303

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from butler_mqtt.audit.requests_steps import Step
-from butler_mqtt.audit.requests_timeline import steps
+from butler_mqtt.audit.requests_timeline import Step, steps
 from butler_mqtt.clock import now_ms
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.request_rows import MAX_DELIVERIES, RequestRows
@@ -320,6 +319,7 @@ def test_what_was_not_understood_is_shown_as_it_came(harness: Harness, payload: 
 def test_names_cannot_forge_a_step_or_move_the_cursor(harness: Harness) -> None:
     harness.ask({"taskId": harness.site.add("A\n  2020-01-01  closed\x1b[2J"), "requestId": "erp-1"})
     done = call("erp-1", "--journal", harness.path)
+    assert "2020-01-01" in done.stdout
     assert "\x1b" not in done.stdout
     assert not any(line.startswith("  2020") for line in done.stdout.splitlines())
 

@@ -31,6 +31,8 @@ SECONDS = 120.0
 BLOCK_SECONDS = 4.0
 #: Requests handed in for each turn.
 LOAD = 5
+#: Seconds from one turn to the next, for the other threads and the disk: a load, not a flood.
+PACE_SECONDS = 0.02
 KEPT_DAYS = 30.0
 
 
@@ -171,7 +173,7 @@ def _turn(harness: Harness, task: str, turns: Turns, commits: list[tuple[float, 
     harness.follow()
     harness.broker.confirm()
     turns.checkpoints += [seconds for seconds, _, copied in commits[first:] if copied]
-    time.sleep(0.02)
+    time.sleep(PACE_SECONDS)
 
 
 def _hindrances() -> tuple[int, int]:

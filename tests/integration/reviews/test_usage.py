@@ -39,6 +39,14 @@ def test_tags_and_properties_are_counted_by_request_in_any_letter_case_and_in_st
     assert written(usage(harness).asked) == {"tag  daily": 3, "customProperty Group nightly": 2}
 
 
+def test_tags_that_the_server_may_tell_apart_are_counted_each_for_itself(harness: Harness) -> None:
+    harness.ask({"tag": ["Straße", "STRASSE"]})
+    harness.ask({"tag": "straße"})
+    found = usage(harness)
+    assert written(found.asked) == {"tag  straße": 2, "tag  STRASSE": 1}
+    assert written(found.not_found) == {"tag  straße": 2, "tag  STRASSE": 1}
+
+
 def test_what_was_not_found_is_counted_whether_the_request_was_carried_out_or_refused(
     harness: Harness,
 ) -> None:

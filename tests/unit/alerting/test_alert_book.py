@@ -24,9 +24,9 @@ def test_a_refused_alert_is_tried_after_pauses_that_grow_to_five_minutes(make: M
     for pause in (5, 10, 20, 40, 80, 160, 300, 300):
         turning.refuse()
         turning.wait(pause - 0.5)
-        assert not turning.desk.letters
+        assert not turning.desk.given
         turning.wait(0.5)
-        assert len(turning.desk.letters) == 1
+        assert len(turning.desk.given) == 1
 
 
 def test_it_is_set_aside_after_an_hour_and_the_next_one_is_tried(make: Make) -> None:
@@ -71,9 +71,9 @@ def test_the_interval_outlives_a_restart(make: Make) -> None:
     turning.crash()
     turning.fail()
     turning.wait(299)
-    assert not turning.desk.letters
+    assert not turning.desk.given
     turning.wait(1)
-    assert len(turning.desk.letters) == 1
+    assert len(turning.desk.given) == 1
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["sent", "waiting"])
@@ -88,7 +88,7 @@ def test_a_clock_that_is_set_back_keeps_no_alert_back(make: Make, *, waits: bool
     if not waits:
         turning.fail()
     turning.wait(300)
-    assert len(turning.desk.letters) == 1
+    assert len(turning.desk.given) == 1
 
 
 def test_too_many_are_counted_in_one(make: Make) -> None:
@@ -191,7 +191,7 @@ def test_the_last_alert_of_a_task_is_always_what_happened_last(steps: list[tuple
                 turning.wait(seconds)
             elif what == "crash":
                 turning.crash()
-            elif turning.desk.letters:
+            elif turning.desk.given:
                 letter = turning.take() if what == "take" else turning.refuse()
                 told = letter.title.split()[3] if what == "take" else told
         told = [told, *(title.split()[1] for title in turning.titles(1200))][-1]
@@ -227,7 +227,7 @@ def test_whatever_happens_all_is_counted_and_the_interval_is_kept(steps: list[tu
             last[subject] = turning.now
 
         for what, value in steps:
-            assert len(turning.desk.letters) <= 1
+            assert len(turning.desk.given) <= 1
             if what == "fail":
                 raised[str(value)] += 1
                 turning.fail(str(value))
@@ -235,11 +235,11 @@ def test_whatever_happens_all_is_counted_and_the_interval_is_kept(steps: list[tu
                 turning.wait(float(str(value)))
             elif what == "crash":
                 turning.crash()
-            elif turning.desk.letters:
+            elif turning.desk.given:
                 (take if what == "take" else turning.refuse)()
         for _ in range(2 * len(steps) + 2):
             turning.wait(300)
-            if turning.desk.letters:
+            if turning.desk.given:
                 take()
         assert not turning.rows() or all(row["quarantined_at"] for row in turning.rows())
         for row in turning.rows():

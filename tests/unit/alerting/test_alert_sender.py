@@ -7,7 +7,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from butler_mqtt.alerting.alert_sender import AlertSender, Letter, TargetRefused
+from butler_mqtt.alerting.alert_sender import AlertSender, OutgoingAlert, TargetRefused
 from butler_mqtt.domain.completions import AlertNotSent, AlertSent
 from butler_mqtt.settings import AlertTarget
 
@@ -16,7 +16,7 @@ BI, OPS = AlertTarget("bi", "json://bi"), AlertTarget("ops", "json://ops")
 
 
 class Target:
-    """Takes letters, fails with what it has for one, and waits while it is closed."""
+    """Takes alerts, fails with what it has for one, and waits while it is closed."""
 
     def __init__(self) -> None:
         self.faults: dict[str, Exception] = {}
@@ -39,7 +39,7 @@ class Rig:
         self.sender = AlertSender(self.events.put, self.targets.__getitem__)
 
     def send(self, target: AlertTarget, row: int, title: str = "title") -> None:
-        self.sender.send(target, Letter(row, title, "body", good=False))
+        self.sender.send(target, OutgoingAlert(row, title, "body", good=False))
 
     def event(self) -> AlertSent | AlertNotSent:
         return self.events.get(timeout=SECONDS)

@@ -56,7 +56,7 @@ class Around:
 
     def taken(self) -> list[str]:
         titles = []
-        while self.turning.desk.letters:
+        while self.turning.desk.given:
             titles.append(self.turning.take().title.removeprefix("butler-mqtt: "))
         return titles
 

@@ -54,7 +54,7 @@ class Watched:
 
     def told(self) -> list[str]:
         titles = []
-        while self.turning.desk.letters:
+        while self.turning.desk.given:
             titles.append(self.turning.take().title.removeprefix("butler-mqtt: task "))
         return titles
 

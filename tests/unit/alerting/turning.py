@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from butler_mqtt.alerting.alert_book import AlertBook
-from butler_mqtt.alerting.alert_sender import AlertSender, Letter
+from butler_mqtt.alerting.alert_sender import AlertSender, OutgoingAlert
 from butler_mqtt.alerting.alert_timings import AlertTimings
 from butler_mqtt.domain.alert import Alert
 from butler_mqtt.domain.completions import AlertNotSent, AlertSent
@@ -26,10 +26,10 @@ class Desk(AlertSender):
 
     def __init__(self) -> None:
         super().__init__(lambda _event: None)
-        self.letters: list[Letter] = []
+        self.given: list[OutgoingAlert] = []
 
-    def send(self, _target: AlertTarget, letter: Letter) -> None:
-        self.letters.append(letter)
+    def send(self, _target: AlertTarget, alert: OutgoingAlert) -> None:
+        self.given.append(alert)
 
 
 class Turning:
@@ -75,7 +75,7 @@ class Turning:
         found = []
         for _ in range(round(seconds) // 5):
             self.wait(5)
-            while self.desk.letters:
+            while self.desk.given:
                 found.append(self.take().title.removeprefix("butler-mqtt: task "))
         return found
 
@@ -83,16 +83,16 @@ class Turning:
         self.now += seconds
         self.do(lambda _: self.book.step())
 
-    def take(self) -> Letter:
+    def take(self) -> OutgoingAlert:
         """Let the target take what it was given."""
-        letter = self.desk.letters.pop()
-        self.do(lambda _: self.book.sent(AlertSent("bi", letter.row)))
-        return letter
+        alert = self.desk.given.pop()
+        self.do(lambda _: self.book.sent(AlertSent("bi", alert.row)))
+        return alert
 
-    def refuse(self, *, final: bool = False) -> Letter:
-        letter = self.desk.letters.pop()
-        self.do(lambda _: self.book.not_sent(AlertNotSent("bi", letter.row, "no", final)))
-        return letter
+    def refuse(self, *, final: bool = False) -> OutgoingAlert:
+        alert = self.desk.given.pop()
+        self.do(lambda _: self.book.not_sent(AlertNotSent("bi", alert.row, "no", final)))
+        return alert
 
     def rows(self) -> list[alert_rows.AlertRow]:
         with self.journal.transaction() as transaction:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
@@ -19,36 +19,31 @@ def stream(encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
 
 
-def printed(monkeypatch: pytest.MonkeyPatch, encoding: str, *, as_json: bool) -> bytes:
+def printed(encoding: str, *, as_json: bool) -> bytes:
     """Give the bytes of a reply printed to a standard output with *encoding*."""
-    for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, stream(encoding))
-    terminal.fit_streams()
-    show(REPLY, as_json=as_json)
-    sys.stdout.flush()
-    assert isinstance(sys.stdout.buffer, io.BytesIO)
-    return sys.stdout.buffer.getvalue()
+    with redirect_stdout(stream(encoding)) as output, redirect_stderr(stream(encoding)):
+        terminal.fit_streams()
+        show(REPLY, as_json=as_json)
+        output.flush()
+    assert isinstance(output.buffer, io.BytesIO)
+    return output.buffer.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso8859-1", "cp437", "koi8-r"])
-def test_a_name_is_printed_with_what_the_terminal_lacks_replaced(
-    monkeypatch: pytest.MonkeyPatch, encoding: str
-) -> None:
-    text = printed(monkeypatch, encoding, as_json=False).decode(encoding)
+def test_a_name_is_printed_with_what_the_terminal_lacks_replaced(encoding: str) -> None:
+    text = printed(encoding, as_json=False).decode(encoding)
     assert NAME.encode(encoding, "replace").decode(encoding) in text
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso8859-1", "cp437"])
-def test_json_is_ascii_where_the_terminal_is_not_utf_8(
-    monkeypatch: pytest.MonkeyPatch, encoding: str
-) -> None:
-    text = printed(monkeypatch, encoding, as_json=True).decode("ascii")
+def test_json_is_ascii_where_the_terminal_is_not_utf_8(encoding: str) -> None:
+    text = printed(encoding, as_json=True).decode("ascii")
     assert json.loads(text) == REPLY
 
 
 def test_json_is_utf_8_where_the_terminal_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LC_ALL", raising=False)
-    assert NAME.encode() in printed(monkeypatch, "utf-8", as_json=True)
+    assert NAME.encode() in printed("utf-8", as_json=True)
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX"])
@@ -56,4 +51,4 @@ def test_json_is_ascii_where_the_locale_is_c_though_python_writes_utf_8(
     monkeypatch: pytest.MonkeyPatch, locale: str
 ) -> None:
     monkeypatch.setenv("LC_ALL", locale)
-    assert json.loads(printed(monkeypatch, "utf-8", as_json=True).decode("ascii")) == REPLY
+    assert json.loads(printed("utf-8", as_json=True).decode("ascii")) == REPLY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,25 @@ def test_a_selector_stands_once_whatever_the_case_of_its_letters() -> None:
         Selector(SelectorKind.TAG, "Daily"),
         Selector(SelectorKind.CUSTOM_PROPERTY, "x", "A"),
     )
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [("Straße", "STRASSE"), ("\u212aelvin", "kelvin"), ("ma\u017fs", "mass"), ("\u03c3", "\u03c2")],
+    ids=ascii,
+)
+def test_what_the_server_may_know_as_two_stands_twice(texts: tuple[str, str]) -> None:
+    one, other = texts
+    assert one.casefold() == other.casefold()
+    assert [selector.value for selector in selectors_of({"tag": [one, other]})] == [one, other]
+    pairs = [{"name": "line", "value": text} for text in texts] + [
+        {"name": text, "value": "1"} for text in texts
+    ]
+    assert len(selectors_of({"customProperty": pairs})) == 4
+
+
+def test_letters_beyond_ascii_have_cases_too() -> None:
+    assert len(selectors_of({"taskName": ["Änderung", "ÄNDERUNG", "änderung"]})) == 1
 
 
 def test_the_id_of_the_path_goes_first_and_does_not_stand_twice() -> None:

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 
 from butler_mqtt.clock import from_ms, to_ms
 from butler_mqtt.contract import schema_errors
-from butler_mqtt.contract.validation import FEATURES, SUPPORTED, parse
+from butler_mqtt.contract.validation import parse
 from butler_mqtt.domain.model import Match, Request, Selector, SelectorKind
 from butler_mqtt.errors import RequestError
 from tests.project import ROOT
@@ -32,12 +32,12 @@ def read(
     *,
     path: str | None = None,
     max_selectors: int = 200,
-    supported: frozenset[str] = SUPPORTED,
+    parameters: bool = False,
 ) -> Request:
     """Parse bytes as they are, anything else as JSON."""
     payload = body if isinstance(body, bytes) else json.dumps(body).encode()
     return parse(
-        payload, max_bytes=MAX_BYTES, path_task_id=path, max_selectors=max_selectors, supported=supported
+        payload, max_bytes=MAX_BYTES, path_task_id=path, max_selectors=max_selectors, parameters=parameters
     )
 
 
@@ -126,7 +126,7 @@ def test_a_byte_order_mark_changes_nothing() -> None:
 
 
 def test_a_selector_asked_twice_counts_once_and_the_order_asked_is_kept() -> None:
-    request = read({"taskId": [TWO, ONE, TWO.upper()], "tag": ["b", "A", "a", "B", "straße", "STRASSE"]})
+    request = read({"taskId": [TWO, ONE, TWO.upper()], "tag": ["b", "A", "a", "B", "straße", "Straße"]})
     assert request.selectors == (*ids(TWO, ONE), *tags("b", "A", "straße"))
 
 
@@ -384,35 +384,18 @@ def test_more_different_selectors_than_allowed_are_refused() -> None:
 def test_a_flood_of_entries_is_refused_before_it_is_read() -> None:
     assert refusal({"tag": ["a"] * 2001}).code == "too_many_tasks"
     assert len(read({"tag": ["a"] * 2000}).selectors) == 1
-    assert refusal({"stages": [{"tag": ["a"] * 2001}]}, supported=FEATURES).code == "too_many_tasks"
+    assert refusal({"stages": [{"tag": ["a"] * 2001}]}).code == "too_many_tasks"
 
 
-# Features that are built later.
+# Features that are off.
 
 
-@pytest.mark.parametrize(
-    ("feature", "body"),
-    [
-        ("stages", {"stages": [{"tag": "a"}]}),
-        ("cancel", {"cancel": "erp-1"}),
-        ("stopRunning", {"cancel": "erp-1", "stopRunning": True}),
-        ("notBefore", {"tag": "a", "notBefore": "2031-01-31T08:00:00Z"}),
-        ("wait: finished", {"tag": "a", "wait": "finished"}),
-        ("ifRunning: queue", {"tag": "a", "ifRunning": "queue"}),
-    ],
-)
-def test_a_feature_that_is_not_built_is_refused_and_a_built_one_is_read(
-    feature: str, body: dict[str, object]
-) -> None:
-    error = refusal({**body, "requestId": "r1"}, supported=FEATURES - {feature})
+def test_parameters_are_refused_while_the_store_is_off_and_read_while_it_is_on() -> None:
+    body = {"tag": "a", "parameters": {"n": {"k": 1}}, "parametersTtlSeconds": 60}
+    error = refusal({**body, "requestId": "r1"})
     assert (error.code, error.error, error.request_id) == ("not_supported", "Not supported", "r1")
-    assert error.details == f"this version does not support '{feature}'"
-    assert json.loads(read(body, supported=FEATURES).document).keys() == body.keys()
-
-
-def test_every_unbuilt_feature_of_a_request_is_named() -> None:
-    error = refusal({"stages": [], "wait": "finished"}, supported=frozenset())
-    assert error.details == "this version does not support 'stages', 'wait: finished'"
+    assert error.details.startswith("'parameters', 'parametersTtlSeconds' need keyValueStore.enable: true")
+    assert json.loads(read(body, parameters=True).document).keys() == body.keys()
 
 
 @pytest.mark.parametrize(
@@ -430,13 +413,13 @@ def test_every_unbuilt_feature_of_a_request_is_named() -> None:
     ],
 )
 def test_keys_that_exclude_each_other_are_refused(body: object, details: str) -> None:
-    error = refusal(body, supported=FEATURES)
+    error = refusal(body)
     assert error.code == "invalid_request"
     assert error.details.startswith(details)
 
 
 def test_a_path_id_excludes_stages() -> None:
-    assert refusal({"stages": [{"tag": "a"}]}, path=ONE, supported=FEATURES).code == "invalid_request"
+    assert refusal({"stages": [{"tag": "a"}]}, path=ONE).code == "invalid_request"
 
 
 # The normalised document and the fingerprint.
@@ -479,7 +462,7 @@ FULL: dict[str, Any] = {
     ],
 )
 def test_requests_that_mean_the_same_have_one_fingerprint(same: dict[str, Any]) -> None:
-    assert read(same, supported=FEATURES).fingerprint == read(FULL).fingerprint
+    assert read(same, parameters=True).fingerprint == read(FULL).fingerprint
 
 
 def test_a_path_id_is_merged_into_the_fingerprint() -> None:
@@ -506,7 +489,7 @@ def test_a_path_id_is_merged_into_the_fingerprint() -> None:
     ],
 )
 def test_requests_that_mean_something_else_have_another_fingerprint(other: dict[str, Any]) -> None:
-    assert read(other, supported=FEATURES).fingerprint != read(FULL).fingerprint
+    assert read(other, parameters=True).fingerprint != read(FULL).fingerprint
 
 
 names = st.text(st.characters(min_codepoint=0x20, exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -540,8 +523,8 @@ bodies = st.fixed_dictionaries(
 
 @given(bodies)
 def test_the_document_parses_to_the_same_request(body: dict[str, Any]) -> None:
-    request = read(body, supported=FEATURES)
-    assert read(request.document.encode(), supported=FEATURES) == request
+    request = read(body, parameters=True)
+    assert read(request.document.encode(), parameters=True) == request
 
 
 @given(bodies, st.randoms(use_true_random=False))
@@ -555,7 +538,7 @@ def test_spelling_does_not_change_document_or_fingerprint(
     for key in SelectorKind:
         if len(respelled.get(key, ())) == 1 and chance.random() < 0.5:
             respelled[key] = respelled[key][0]
-    first, second = read(body, supported=FEATURES), read(respelled, supported=FEATURES)
+    first, second = read(body, parameters=True), read(respelled, parameters=True)
     assert (first.document, first.fingerprint) == (second.document, second.fingerprint)
 
 
@@ -594,7 +577,7 @@ def test_any_bytes_get_an_answer(payload: bytes, path: str | None) -> None:
 def test_any_json_gets_an_answer(value: object) -> None:
     payload = json.dumps(value).encode()
     assert answered(payload)
-    assert answered(payload, supported=FEATURES)
+    assert answered(payload, parameters=True)
 
 
 @given(bodies, words, anything)
@@ -656,11 +639,9 @@ def test_the_schema_is_a_valid_schema() -> None:
     Draft202012Validator.check_schema(schema_errors.SCHEMA)
 
 
-def test_every_key_and_every_feature_is_documented() -> None:
+def test_every_key_is_documented() -> None:
     text = DOCUMENT.read_text("utf-8")
-    missing = [key for key in schema_errors.SCHEMA["properties"] if f"`{key}`" not in text]
-    unbuilt = [feature for feature in FEATURES - SUPPORTED if f"`{feature}`" not in text]
-    assert (missing, unbuilt) == ([], [])
+    assert [key for key in schema_errors.SCHEMA["properties"] if f"`{key}`" not in text] == []
 
 
 def documented() -> list[tuple[str, dict[str, Any] | None]]:

@@ -21,6 +21,7 @@ from butler_mqtt.mqtt.properties import variable_length
 CONNACK = b"\x20\x02\x00\x00"
 #: A message of QoS 0 on topic `t`.
 MESSAGE = b"\x30\x03\x00\x01t"
+SUBACK = b"\x90\x03\x00\x01\x01"
 PING = b"\xc0\x00"
 LIMIT = PacketLimit(payload=262_144, is_v5=False)
 #: Longer than any of these tests may take: a turn that waits so long has missed something.
@@ -184,33 +185,111 @@ def test_what_the_broker_said_before_it_went_is_read_although_writing_fails(ends
     assert said == ["t"]
 
 
-def test_what_must_not_be_read_yet_is_left_to_the_system_and_what_is_queued_is_written() -> None:
-    client = Late(CallbackAPIVersion.VERSION2, "test", protocol=MQTTProtocolVersion.MQTTv311)
-    client.tls_set_context(SocketContext(LIMIT))
-    came: list[bytes] = []
-    most = [2]
-    client.on_message = lambda _client, _userdata, message: came.append(bytes(message.payload))
-    with (
-        socket.create_server(("127.0.0.1", 0)) as server,
-        NetworkLoop(client, may_read=lambda: len(came) < most[0]) as loop,
-    ):
-        client.connect("127.0.0.1", server.getsockname()[1])
-        broker, _ = server.accept()
-        with broker:
-            broker.sendall(CONNACK + MESSAGE * 3)
-            while len(came) < 2:
-                loop.turn(1)
-            client.publish("t", b"x")
-            loop.turn(0)
-            loop.turn(0)
-            assert len(came) == 2
-            broker.settimeout(10)
-            assert broker.recv(100).endswith(b"\x00\x01tx")
-            most[0] = 3
-            began = time.monotonic()
-            loop.turn(LONG)
-            assert time.monotonic() - began < LONG / 2
-            assert len(came) == 3
+@pytest.fixture
+def held_up() -> Iterator[HeldUp]:
+    """Yield a connection on which two messages came and no third may pass."""
+    made = HeldUp()
+    with made.connected():
+        yield made
+
+
+class HeldUp:
+    """A client that takes `most` messages, its loop and the broker's end."""
+
+    broker: socket.socket
+
+    def __init__(self, *, keepalive: int = 60) -> None:
+        self._keepalive = keepalive
+        self.client = Late(CallbackAPIVersion.VERSION2, "test", protocol=MQTTProtocolVersion.MQTTv311)
+        self.client.tls_set_context(SocketContext(LIMIT))
+        self.client.on_message = self.count
+        self.client.on_subscribe = lambda *_: self.answers.append("SUBACK")
+        self.client.on_disconnect = lambda *_: self.answers.append("end")
+        self.answers: list[str] = []
+        self.came, self.most = 0, 2
+        self.loop = NetworkLoop(self.client, may_pass=lambda topic: topic == b"s" or self.came < self.most)
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[None]:
+        """Connect, and let two messages come."""
+        with socket.create_server(("127.0.0.1", 0)) as server, self.loop:
+            self.client.connect("127.0.0.1", server.getsockname()[1], self._keepalive)
+            self.broker, _ = server.accept()
+            with self.broker:
+                self.broker.settimeout(10)
+                self.broker.sendall(CONNACK + MESSAGE * 2)
+                while self.came < 2:
+                    self.loop.turn(1)
+                assert self.broker.recv(100)
+                yield
+
+    def count(self, *_: object) -> None:
+        self.came += 1
+
+
+def test_a_message_that_must_not_pass_yet_stays_and_what_is_queued_is_written(held_up: HeldUp) -> None:
+    held_up.broker.sendall(MESSAGE)
+    held_up.client.publish("t", b"x")
+    for _ in range(4):
+        held_up.loop.turn(0)
+    assert held_up.came == 2
+    assert held_up.broker.recv(100).endswith(b"\x00\x01tx")
+    held_up.most = 3
+    began = time.monotonic()
+    held_up.loop.turn(LONG)
+    assert time.monotonic() - began < LONG / 2
+    assert held_up.came == 3
+
+
+def test_while_no_message_may_pass_all_else_is_read(held_up: HeldUp) -> None:
+    held_up.broker.sendall(SUBACK + MESSAGE + SUBACK)
+    for _ in range(4):
+        held_up.loop.turn(0)
+    assert (held_up.came, held_up.answers) == (2, ["SUBACK"])
+    held_up.most = 3
+    held_up.loop.turn(LONG)
+    assert (held_up.came, held_up.answers) == (3, ["SUBACK", "SUBACK"])
+
+
+def test_a_connection_on_which_nothing_may_pass_costs_no_processor_time(held_up: HeldUp) -> None:
+    held_up.broker.sendall(MESSAGE * 50_000)
+    for _ in range(2):
+        held_up.loop.turn(0.5)  # reads ahead once
+    began = time.monotonic()
+    held_up.loop.turn(0.2)
+    assert time.monotonic() - began >= 0.2
+
+
+def test_its_end_is_noticed_at_once_with_what_the_broker_said_before(held_up: HeldUp) -> None:
+    held_up.broker.sendall(MESSAGE)
+    for _ in range(2):
+        held_up.loop.turn(0)
+    held_up.broker.sendall(SUBACK)
+    held_up.broker.shutdown(socket.SHUT_WR)
+    began = time.monotonic()
+    while not held_up.loop.turn(LONG):
+        pass
+    assert time.monotonic() - began < LONG / 2
+    assert held_up.answers == ["SUBACK", "end"]
+
+
+def test_a_topic_that_may_pass_in_any_case_is_let_through(held_up: HeldUp) -> None:
+    held_up.broker.sendall(MESSAGE.replace(b"t", b"s") + MESSAGE)
+    for _ in range(4):
+        held_up.loop.turn(0)
+    assert held_up.came == 3
+
+
+def test_a_broker_that_does_not_answer_is_given_up_while_nothing_may_pass() -> None:
+    given_up = HeldUp(keepalive=1)
+    with given_up.connected():
+        given_up.broker.sendall(MESSAGE)
+        began = time.monotonic()
+        while not given_up.answers:
+            given_up.loop.turn(0.2)
+            assert time.monotonic() - began < LONG, "it was not noticed"
+        assert set(given_up.answers) == {"end"}
+        assert given_up.broker.recv(100) == PING
 
 
 def test_a_connection_that_is_not_read_wakes_when_another_thread_says_so(ends: Ends) -> None:

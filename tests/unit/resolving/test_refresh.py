@@ -5,10 +5,18 @@ from __future__ import annotations
 import time
 
 from butler_mqtt.domain.model import Task
+from butler_mqtt.domain.open_work import OpenStart
 from butler_mqtt.resolving.refresh import TaskRefresh
+from butler_mqtt.steady_clock import elapsed_ms_at
 from tests.unit.starting.starts import TASK, start
 
 READ = Task("task", "Sales, renamed")
+
+
+def taken(refresh: TaskRefresh) -> list[OpenStart]:
+    found = refresh.take()
+    assert found is not None
+    return found[0]
 
 
 def test_a_start_goes_on_with_its_task_as_it_was_read_after_it_was_held() -> None:
@@ -17,7 +25,7 @@ def test_a_start_goes_on_with_its_task_as_it_was_read_after_it_was_held() -> Non
     refresh.hold([held])
     assert asked == ["task"]
     refresh.read({"task": READ}, time.monotonic())
-    assert refresh.take() == [held]
+    assert taken(refresh) == [held]
     assert (held.task, held.unread, held.found_before) == (READ, False, False)
     assert len(refresh) == 0
 
@@ -27,7 +35,7 @@ def test_a_reading_from_before_is_none() -> None:
     refresh = TaskRefresh(lambda _task: None)
     refresh.hold([start()])
     refresh.read({"task": READ, "other": READ}, before)
-    assert refresh.take() == []
+    assert refresh.take() is None
     assert len(refresh) == 1
 
 
@@ -35,7 +43,7 @@ def test_a_task_that_is_not_shown_stays_as_it_was() -> None:
     refresh, held = TaskRefresh(lambda _task: None), start()
     refresh.hold([held])
     refresh.read({"task": None}, time.monotonic())
-    assert refresh.take() == [held]
+    assert taken(refresh) == [held]
     assert held.task is TASK
 
 
@@ -47,4 +55,14 @@ def test_starts_that_are_taken_back_leave_the_others_and_name_the_tasks_without_
     refresh.read({"other": None}, time.monotonic())
     assert refresh.remove(lambda one: one in (gone, other)) == ["other"]
     assert list(refresh.starts()) == [kept]
-    assert refresh.take() == []
+    assert refresh.take() is None
+
+
+def test_with_a_start_comes_when_its_task_was_read() -> None:
+    refresh = TaskRefresh(lambda _task: None)
+    refresh.hold([start()])
+    asked_at = time.monotonic()
+    refresh.read({"task": READ}, asked_at)
+    found = refresh.take()
+    assert found is not None
+    assert abs(found[1] - elapsed_ms_at(asked_at)) <= 1

@@ -226,6 +226,20 @@ def test_only_the_tag_whose_task_is_denied_is_named() -> None:
     }
 
 
+def test_tags_and_pairs_that_the_server_may_tell_apart_are_each_named() -> None:
+    texts = ("Straße", "STRASSE")
+    asked = read(
+        [*(item("starttasktag", tag=text) for text in texts), *(pair("street", text) for text in texts)]
+    )
+    pairs = [{"name": "street", "value": text} for text in texts]
+    selectors: list[dict[str, object]] = [{"tag": text} for text in texts]
+    selectors += [{"customProperty": one} for one in pairs]
+    state = {"tasksDenied": [entry(ONE, *selectors, status="denied")], "tasksNotFound": []}
+    found = butler_form.answer(asked, state)
+    assert found["tasksTagDenied"] == [{"tag": text} for text in texts]
+    assert found["tasksCPDenied"] == pairs
+
+
 def test_all_task_ids_must_exist_asks_for_the_ids_alone() -> None:
     asked = read([task_id(ONE), item("starttasktag", tag="x")], all_ids=True)
     assert body(asked) == {"taskId": [ONE], "tag": ["x"], "allMustExist": "taskId"}
