@@ -15,7 +15,7 @@ from butler_mqtt.journal.write_batch import Value
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 
-class Asked(Protocol):
+class RequestFacts(Protocol):
     """What a start needs of its request."""
 
     id: int
@@ -42,7 +42,7 @@ class NewStarts:
 
     def insert(
         self,
-        asked: Asked,
+        asked: RequestFacts,
         owner: OpenRequest | None,
         task: Task,
         state: StartState,
