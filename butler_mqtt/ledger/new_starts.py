@@ -103,9 +103,9 @@ class NewStarts:
 
     def _count(self, start: OpenStart) -> None:
         if start.state is not StartState.PLANNED:
-            self._turn.after(self._turn.counting.start, start.state.value)
+            self._turn.count(self._turn.counting.start, start.state.value)
         if start.state is StartState.DENIED:
-            self._turn.after(self._turn.counting.denied, start.identity)
+            self._turn.count(self._turn.counting.denied, start.identity)
 
     def _skips(self, request: Request) -> bool:
         return self._skip_if_running if request.if_running is None else request.if_running == "skip"

@@ -116,7 +116,7 @@ class RuleDoor:
         """
         Subscribe to filters and unsubscribe from others, by their identifiers, without a reconnect.
 
-        From any thread; one after another, each when the broker has answered the one before.
+        From any thread; each with a packet of its own.
         """
         with self._lock:
             self._subscriptions.want(wanted, unwanted)
