@@ -16,6 +16,7 @@ from tests.brokers import free_port, until
 from tests.integration.mqtt.recording import VERSIONS, doorkeeper, publisher
 from tests.scripted_broker import (
     CONNECT,
+    PINGREQ,
     PUBLISH,
     SUBSCRIBE,
     Packet,
@@ -264,3 +265,54 @@ def test_a_network_thread_that_dies_is_reported() -> None:
     connection.stop(5)
     assert isinstance(fatal[0], ZeroDivisionError)
     assert not connection.alive
+
+
+class Patient:
+    """A user of a connection that takes no more than it is told to, and notes how the connection ended."""
+
+    will_topic = None
+
+    def __init__(self) -> None:
+        self.ends: list[Ended] = []
+
+    def prepare(self, client: object) -> None:
+        """Need nothing."""
+
+    def accepted(self, client: object, session_present: bool, limits: BrokerLimits) -> None:
+        """Need nothing."""
+
+    def turned(self) -> None:
+        """Need nothing."""
+
+    def ended(self, ended: Ended) -> bool:
+        self.ends.append(ended)
+        return False
+
+
+@pytest.mark.parametrize(
+    ("room", "reason"),
+    [
+        (True, "the broker did not answer for 1 s"),
+        (False, "for 1 s no answer of the broker could be read: messages stand before it that wait for room"),
+    ],
+    ids=["room", "no room"],
+)
+def test_a_connection_that_is_given_up_says_why(room: bool, reason: str) -> None:
+    peer, fatal = Patient(), list[BaseException]()
+    with ScriptedBroker(
+        answers={PINGREQ: lambda _: b"".join(message(TOPIC, 10, qos=0, is_v5=True))}
+    ) as broker:
+        connection = BrokerConnection(
+            broker.settings(),
+            client_id="patient",
+            keep_session=False,
+            peer=peer,
+            on_fatal=fatal.append,
+            may_pass=lambda _topic: room,
+            keepalive_seconds=1,
+        )
+        connection.start()
+        until(lambda: peer.ends, what="given up")
+        connection.stop(5)
+    assert (peer.ends[0].reason, peer.ends[0].hung_up) == (reason, False)
+    assert fatal == []
