@@ -76,7 +76,7 @@ class PacketFilter:
     """
     Passes the bytes of a connection on, each PUBLISH as its content can be read, and none too large.
 
-    A packet begins to go on when its length is known, a PUBLISH when its topic is.
+    A packet begins to go on when its length is known, a PUBLISH when its topic and packet id are.
     """
 
     def __init__(self, limit: PacketLimit) -> None:

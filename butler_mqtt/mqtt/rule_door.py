@@ -21,7 +21,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.domain.completions import RuleFilterAnswered
 from butler_mqtt.domain.model import Message
-from butler_mqtt.mqtt.connection import BrokerConnection, Ended
+from butler_mqtt.mqtt.connection import BrokerConnection
+from butler_mqtt.mqtt.connection_attempt import Ended
 from butler_mqtt.mqtt.in_hand import InHand
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded

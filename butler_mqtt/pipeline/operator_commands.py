@@ -8,6 +8,7 @@ Applying a command twice changes nothing, so the file is removed after the commi
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import time
@@ -28,6 +29,9 @@ from butler_mqtt.printable import counted
 MAX_MESSAGES = 200
 #: A command is a list of numbers; a larger file holds none.
 MAX_BYTES = 65536
+
+#: No file can be opened now, whatever is in it.
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _log = logging.getLogger("butler_mqtt.operator_commands")
 
@@ -218,6 +222,8 @@ class OperatorCommands:
         except FileNotFoundError:
             return
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in _PASSING:
+                return  # whether there is a command shows later
             _log.warning(
                 "the command in %s cannot be applied: %s",
                 self._file,

@@ -115,6 +115,14 @@ class PageSessions:
                 return PageSession(token.name, token.role, _digest(f"csrf {secret}"), self._parts)
         return None
 
+    def among(self, secrets: Sequence[str]) -> tuple[str | None, PageSession | None]:
+        """Return the first of *secrets* that has a session, and this; None and None when none has."""
+        for secret in secrets:
+            session = self.of(secret)
+            if session is not None:
+                return secret, session
+        return None, None
+
     def end(self, secret: str | None) -> None:
         """End a session."""
         if secret and self._kept.pop(_digest(secret), None) is not None:

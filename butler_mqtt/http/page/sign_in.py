@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 
 from butler_mqtt.http.error_responses import HttpRefusal
@@ -16,6 +16,7 @@ from butler_mqtt.http.page.rendering import HEADERS, html, rendered
 from butler_mqtt.http.rate_limit import RateLimit
 
 COOKIE = "butler_mqtt_page"
+_PAIR = f"{COOKIE}="
 #: Attempts of one address that fail at once, and each second after that; and of all addresses together.
 BURST, RATE = 10, 0.1
 ALL_BURST, ALL_RATE = 200, 5.0
@@ -96,10 +97,21 @@ class SignIn:
         """End the session."""
         if request.state.session is not None:
             check_csrf(await read_form(request), request.state.session)
-            self._sessions.end(request.cookies.get(COOKIE))
+            self._sessions.end(request.state.secret)
         answer = _redirect("/ui/sign-in")
         answer.delete_cookie(COOKIE, path="/ui")
         return answer
+
+
+def secrets_of(request: HTTPConnection) -> list[str]:
+    """
+    Return what a browser sends as the cookie of a session, perhaps several.
+
+    Browsers know no ports and share what a sibling of a name sets for both: others can set a cookie of this
+    name, which must not hide ours.
+    """
+    pairs = (pair.strip() for header in request.headers.getlist("cookie") for pair in header.split(";"))
+    return [pair.removeprefix(_PAIR) for pair in pairs if pair.startswith(_PAIR)]
 
 
 def _form(following: str, *, failed: bool = False) -> str:

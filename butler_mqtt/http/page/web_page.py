@@ -28,7 +28,7 @@ from butler_mqtt.http.page.page_addresses import PageAddresses
 from butler_mqtt.http.page.page_backend import PageBackend
 from butler_mqtt.http.page.page_sessions import PageSession, PageSessions
 from butler_mqtt.http.page.rendering import HEADERS, html, rendered
-from butler_mqtt.http.page.sign_in import COOKIE, SignIn
+from butler_mqtt.http.page.sign_in import SignIn, secrets_of
 from butler_mqtt.http.page.view import PageView, ViewCall
 from butler_mqtt.settings import RestSettings, Settings
 
@@ -124,8 +124,8 @@ class WebPage:
             )
             await _refusal(refusal, None)(scope, receive, send)
             return
-        session = self._sessions.of(request.cookies.get(COOKIE))
-        scope.setdefault("state", {})["session"] = session
+        secret, session = self._sessions.among(secrets_of(request))
+        scope.setdefault("state", {}).update(session=session, secret=secret)
         if session is None and not path.startswith(self.OPEN) and path != "/ui":
             await self._sign_in_first(scope)(scope, receive, send)
             return
@@ -184,7 +184,7 @@ class WebPage:
 
     async def _events(self, request: Request) -> Response:
         self._live.refuse_when_full()
-        secret = request.cookies.get(COOKIE)
+        secret = request.state.secret
         events: AsyncIterator[str] = self._live.events(lambda: self._sessions.of(secret) is not None)
         return StreamingResponse(events, headers=HEADERS, media_type="text/event-stream")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
 from butler_mqtt import settings
-from butler_mqtt.mqtt.connection import BrokerConnection, Ended
+from butler_mqtt.mqtt.connection import BrokerConnection
+from butler_mqtt.mqtt.connection_attempt import ConnectionAttempt, Ended
 from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.mqtt.oversize import HEADER_ROOM
 from butler_mqtt.mqtt.paho_client import BrokerLimits
@@ -267,28 +269,6 @@ def test_a_network_thread_that_dies_is_reported() -> None:
     assert not connection.alive
 
 
-class Patient:
-    """A user of a connection that takes no more than it is told to, and notes how the connection ended."""
-
-    will_topic = None
-
-    def __init__(self) -> None:
-        self.ends: list[Ended] = []
-
-    def prepare(self, client: object) -> None:
-        """Need nothing."""
-
-    def accepted(self, client: object, session_present: bool, limits: BrokerLimits) -> None:
-        """Need nothing."""
-
-    def turned(self) -> None:
-        """Need nothing."""
-
-    def ended(self, ended: Ended) -> bool:
-        self.ends.append(ended)
-        return False
-
-
 @pytest.mark.parametrize(
     ("room", "reason"),
     [
@@ -298,21 +278,17 @@ class Patient:
     ids=["room", "no room"],
 )
 def test_a_connection_that_is_given_up_says_why(room: bool, reason: str) -> None:
-    peer, fatal = Patient(), list[BaseException]()
-    with ScriptedBroker(
-        answers={PINGREQ: lambda _: b"".join(message(TOPIC, 10, qos=0, is_v5=True))}
-    ) as broker:
-        connection = BrokerConnection(
+    answer = b"".join(message(TOPIC, 10, qos=0, is_v5=True))
+    with ScriptedBroker(answers={PINGREQ: lambda _: answer}) as broker:
+        ended = ConnectionAttempt(
             broker.settings(),
             client_id="patient",
             keep_session=False,
-            peer=peer,
-            on_fatal=fatal.append,
+            peer=Dying(),
+            stopping=threading.Event(),
+            on_accepted=lambda _present: None,
+            on_turn=lambda: None,
             may_pass=lambda _topic: room,
             keepalive_seconds=1,
-        )
-        connection.start()
-        until(lambda: peer.ends, what="given up")
-        connection.stop(5)
-    assert (peer.ends[0].reason, peer.ends[0].hung_up) == (reason, False)
-    assert fatal == []
+        ).run()
+    assert (ended.reason, ended.hung_up) == (reason, False)

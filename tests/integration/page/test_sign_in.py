@@ -75,6 +75,21 @@ def test_a_session_is_a_cookie_that_no_script_and_no_other_site_gets(visitor: Vi
     assert visitor.get("/ui/health").status_code == 200
 
 
+def test_cookies_of_other_ports_and_hosts_do_not_hide_a_session(visitor: Visitor) -> None:
+    """A page on another port of this host, or on a sibling of its name, can set cookies of the same name."""
+    visitor.sign_in("wall-display")
+    ours = f"butler_mqtt_page={visitor.session.cookies['butler_mqtt_page']}"
+    visitor.session.cookies.clear()
+    junk = 'butler_mqtt_page=junk; butler_mqtt_page="; butler_mqtt_page'
+    sent = {"Cookie": f"{junk}; {ours}; {junk}"}
+    assert visitor.get("/ui/health", sent).status_code == 200
+    assert visitor.get("/ui/health", {"Cookie": junk}).status_code == 303
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', visitor.get("/ui/", sent).text)
+    assert found is not None
+    assert visitor.post("/ui/sign-out", {"csrf": found[1]}, sent).status_code == 303
+    assert visitor.get("/ui/health", sent).status_code == 303
+
+
 def test_every_answer_says_that_nothing_else_may_be_loaded(visitor: Visitor) -> None:
     for path in ("/ui/sign-in", "/ui/static/page.css", "/ui/", "/ui/static/none"):
         policy = visitor.get(path).headers["Content-Security-Policy"]

@@ -23,6 +23,7 @@ from tests.acceptance.sender import Sender
 from tests.brokers import Mosquitto, until
 from tests.integration.requests.conftest import IMPATIENT, SHORT, beside, call, delivered
 from tests.integration.requests.filling import fill
+from tests.open_files import no_more_files
 from tests.pipeline.harness import Harness
 
 HOUR = 3_600_000
@@ -103,6 +104,19 @@ def test_a_command_whose_turn_fails_is_carried_out(harness: Harness) -> None:
     for _ in range(10):
         harness.journal.fail("before")
     harness.until(lambda: not ids(harness))
+
+
+def test_a_command_waits_while_no_file_can_be_opened(harness: Harness) -> None:
+    some(harness)
+    new_session(harness)
+    command = place(harness.path)
+    order = Order(before=now_ms() + HOUR, refused=False, last=0)
+    command.write_text(Command(Action.PRUNE, (), order).encode())
+    with no_more_files():
+        for _ in range(5):
+            harness.turn()
+    assert (command.exists(), len(ids(harness))) == (True, 3)
+    harness.until(lambda: not command.exists() and not ids(harness))
 
 
 def test_an_id_that_was_deleted_is_free_and_one_that_was_not_is_not(harness: Harness) -> None:

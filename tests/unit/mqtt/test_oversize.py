@@ -62,13 +62,19 @@ def test_what_is_not_too_large_goes_on_as_it_is(size: int) -> None:
     assert passed(b"".join(packets), size=size) == packets
 
 
-def test_a_message_goes_on_when_topic_and_packet_id_are_whole() -> None:
+def test_a_message_goes_on_when_its_topic_and_packet_id_are_whole() -> None:
     packets = PacketFilter(PacketLimit(PAYLOAD, is_v5=False))
     whole = packet(b"payload", topic=b"long/topic")
     given = [packets.feed(PONG + whole[:4])]
     given += [packets.feed(whole[place : place + 1]) for place in range(4, 16)]
     assert given == [PONG, *[b""] * 11, whole[:16]]
     assert packets.feed(whole[16:]) == whole[16:]
+
+
+def test_a_topic_longer_than_its_packet_is_not_waited_for() -> None:
+    packets = PacketFilter(PacketLimit(PAYLOAD, is_v5=False))
+    with pytest.raises(ProtocolError, match="ends within its topic"):
+        packets.feed(b"\x30\x03\x00\xff")
 
 
 def test_the_largest_packet_that_was_asked_for_goes_on_whole() -> None:

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import resource
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from butler_mqtt.http.server.limited_socket import listen
+from tests.open_files import no_more_files
 
 
 @pytest.mark.parametrize("host", ["a..b", ".x", "a" * 64], ids=["empty part", "no part", "long part"])
 def test_a_name_that_cannot_be_one_is_an_error_of_the_system_like_any_other(host: str) -> None:
     with pytest.raises(OSError, match="no host name"):
         listen(host, 0, 1)
-
-
-@contextlib.contextmanager
-def no_more_files() -> Iterator[None]:
-    """Let this process open no file beyond those that are open; one that is closed frees its place."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.open(os.devnull, os.O_RDONLY)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_cannot_be_taken_for_want_of_files_is_closed_with_one_line(
