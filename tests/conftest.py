@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -45,3 +46,12 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 def own_clock() -> None:
     """Let each test begin with a clock that no journal of another test has made doubtful."""
     clock.STEADY.restart()
+
+
+@pytest.fixture(autouse=True)
+def own_log_level() -> Iterator[None]:
+    """Let each test begin with the level of the log that the one before found."""
+    logger = logging.getLogger("butler_mqtt")
+    level = logger.level
+    yield
+    logger.setLevel(level)

@@ -177,7 +177,7 @@ class AlertBook:
             # Its target is not configured any more, or it was sent again by an operator meanwhile.
             self._turn.unit.delete(tables.alerts, event.row)
             return
-        self._turn.after(self._turn.counting.alert, event.target, "sent")
+        self._turn.count(self._turn.counting.alert, event.target, "sent")
         if state.fault:
             self._turn.after(_log_well, event.target)
         state.failures, state.fault, state.resume_at = 0, "", 0.0
@@ -213,7 +213,7 @@ class AlertBook:
         if late or (event.final and one.attempts >= MAX_REFUSALS):
             self._set_aside(one.row, event.target, event.reason, one.attempts)
             return
-        self._turn.after(self._turn.counting.alert, event.target, "failed")
+        self._turn.count(self._turn.counting.alert, event.target, "failed")
         key = (one.alert.kind, one.alert.subject)
         newer = state.waiting.pop(key, None)
         self._turn.unit.update(tables.alerts, one.row, attempts=one.attempts, reason=event.reason)
@@ -340,7 +340,7 @@ class AlertBook:
     def _set_aside(self, row: int, target: str, reason: str, attempts: int | None = None) -> None:
         made = {} if attempts is None else {"attempts": attempts}
         self._turn.unit.update(tables.alerts, row, quarantined_at=self._now(), reason=reason, **made)
-        self._turn.after(self._turn.counting.alert, target, "set_aside")
+        self._turn.count(self._turn.counting.alert, target, "set_aside")
         self._turn.after(_log_set_aside, target, reason)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
@@ -40,6 +39,8 @@ def health(
             echo("set monitoring.enable: true, or name another listener with --url", err=True)
             end(ExitCode.UNAVAILABLE)
     base = _parsed(url)
+    from http.client import HTTPException  # noqa: PLC0415 -- the other commands need none of this
+
     try:
         status, body = _asked(base, timeout)
     except (OSError, HTTPException, UnicodeError) as error:
@@ -79,6 +80,8 @@ def _asked(base: SplitResult, timeout: float) -> tuple[int, bytes]:
         http.client.HTTPException: What answers does not speak HTTP.
         UnicodeError: The host name cannot be one.
     """
+    from http.client import HTTPConnection, HTTPSConnection  # noqa: PLC0415 -- as above
+
     kind = HTTPSConnection if base.scheme == "https" else HTTPConnection
     connection = kind(str(base.hostname), base.port, timeout=timeout)
     try:

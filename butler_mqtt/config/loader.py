@@ -339,8 +339,8 @@ class _Reading:
         topics, when = item.get("topic", ()), item.get("when")
         webhook, coalesce = item.get("webhook"), item.get("coalesce")
         place: Place = ("Butler", "rules", index, "webhook")
-        if "webhook" in item:
-            webhook = self._webhook(webhook or {}, (*place, "secretFile"))
+        if webhook is not None:
+            webhook = self._webhook(webhook, (*place, "secretFile"))
         if coalesce is not None:
             coalesce = self._filled(settings.Coalesce(), coalesce)
         return self._filled(

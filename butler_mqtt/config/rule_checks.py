@@ -102,7 +102,7 @@ def _ways_in(
     values: Settings, rule: RuleSettings, place: Place, section: Mapping[str, Any], document: Document
 ) -> None:
     """Check that messages can come, and what a webhook needs."""
-    coalesce, webhook = rule.coalesce, section.get("webhook") or {}
+    coalesce, webhook = rule.coalesce, section.get("webhook", {})
     if not rule.topics and rule.webhook is None:
         document.add_problem(
             place, f"rule {rule.name} needs a topic, a webhook or both: where its messages come from"
@@ -114,12 +114,6 @@ def _ways_in(
         )
     if rule.webhook is None:
         return
-    if section["webhook"] is None:
-        # A secretFile that was deleted or indented wrongly must not open it to other callers.
-        document.add_problem(
-            (*place, "webhook"),
-            "is empty; write {} for callers with a token, {secretFile: …} for callers who sign",
-        )
     if "signatureHeader" in webhook and "secretFile" not in webhook:
         document.add_problem(
             (*place, "webhook", "signatureHeader"), "is set without secretFile, with which callers sign"

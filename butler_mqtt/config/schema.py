@@ -25,6 +25,8 @@ _REFERENCE: Final = re.compile(
     r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^{}]*))?\}"
     r"|^\$(?P<directory>CREDENTIALS_DIRECTORY)(?=/)|\$\{[^}]*\}?"
 )
+#: The `format` of a section that is not there when it is null.
+_EXPLICIT: Final = "explicit"
 #: Where systemd puts the files of `LoadCredential=` (systemd.exec(5), version 247 and later).
 _CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
 #: Keys whose values are never shown, sections of which few values are, and the keys of these.
@@ -88,9 +90,21 @@ def _types(part: Mapping[str, Any]) -> list[str]:
     return [types] if isinstance(types, str) else types
 
 
+def _empty(part: Mapping[str, Any]) -> dict[str, Any] | list[Any] | None:
+    """Return what null stands for: an empty section or list, whose entries may all be commented out."""
+    kind = next(iter(_types(part)), "")
+    if kind not in {"object", "array"} or part.get("format") == _EXPLICIT:
+        return None
+    return {} if kind == "object" else []
+
+
 def _with_sections(part: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:
     """Return *value* with an empty section for each that *part* of the schema has and *value* lacks."""
-    sections = {key: inner for key, inner in part["properties"].items() if inner.get("type") == "object"}
+    sections = {
+        key: inner
+        for key, inner in part["properties"].items()
+        if inner.get("type") in ("object", ["object", "null"]) and inner.get("format") != _EXPLICIT
+    }
     return value | {
         key: _with_sections(inner, value.get(key, {}))
         for key, inner in sections.items()
@@ -109,9 +123,8 @@ class _Preparation:
 
     def prepare(self, part: Mapping[str, Any], value: Any, place: Place) -> Any:
         part = _resolved(part)
-        # A section or list whose entries are all commented out reads as null.
-        if value is None and _types(part) in (["object"], ["array"]):
-            value = {} if _types(part) == ["object"] else []
+        if value is None:
+            value = _empty(part)
         if isinstance(value, dict) and "properties" in part:
             return self._section(part, value, place)
         if isinstance(value, list) and "items" in part:

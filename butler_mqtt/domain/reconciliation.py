@@ -61,6 +61,12 @@ class Baseline:
             return cls(NEVER_RAN if task.last_shown else None, None, server_date)
         return cls(task.last.result_id, task.last.began, server_date)
 
+    def is_before(self, task: Task) -> bool:
+        """Return whether *task* as it was read later shows another newest execution."""
+        if self.result_id is None or not (task.last_shown or task.last is not None):
+            return False
+        return self.result_id != (NEVER_RAN if task.last is None else task.last.result_id)
+
     @property
     def dated(self) -> bool:
         """Return whether there is any server time to compare with."""

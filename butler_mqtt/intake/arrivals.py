@@ -274,7 +274,7 @@ class Intake:
 
     def _count(self, one: _Parsed, outcome: str) -> None:
         if one.caller.identity is not None:
-            self._turn.after(self._turn.counting.asked, one.caller.identity, outcome)
+            self._turn.count(self._turn.counting.asked, one.caller.identity, outcome)
 
     def _place(self, one: _Parsed, delivery: Delivery) -> None:
         if one.packet is not None:

@@ -34,6 +34,11 @@ from butler_mqtt.journal.write_batch import WriteBatch
 #: The newest format; `migrations/versions` holds the way to it.
 FORMAT = "0010"
 
+_VERSION_TABLE = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"
+    " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+
 #: The first with UPDATE … FROM.
 OLDEST_SQLITE = (3, 33)
 
@@ -293,10 +298,13 @@ class Journal:
                 f"the journal {self.path} has format {version}, written by a newer butler-mqtt; "
                 f"this one reads up to {FORMAT}: install the newer version again, or move the file away"
             )
-        # Loaded here only: Alembic costs a tenth of the daemon's memory and is needed once a release.
-        from butler_mqtt.journal import upgrade  # noqa: PLC0415 -- as above
+        if version is None:
+            _make_tables(connection)
+        else:
+            # Loaded here only: Alembic costs a tenth of the daemon's memory and is needed once a release.
+            from butler_mqtt.journal import upgrade  # noqa: PLC0415 -- as above
 
-        upgrade.upgrade(connection, FORMAT)
+            upgrade.upgrade(connection, FORMAT)
         _log.info(
             "journal %s %s %s",
             self.path,
@@ -316,6 +324,14 @@ class Journal:
             return journal_error(self.path, error)
         # Not the journal is at fault but what was to be written: the next transaction can succeed.
         return RuntimeError(f"the journal {self.path} refused a row: {driver_error(error)}")
+
+
+def _make_tables(connection: Connection) -> None:
+    """Make the tables of a new journal as all migrations would, with Alembic's own, in one transaction."""
+    with connection.begin():
+        tables.metadata.create_all(connection, checkfirst=False)
+        connection.execute(text(_VERSION_TABLE))
+        connection.execute(text("INSERT INTO alembic_version VALUES (:format)"), {"format": FORMAT})
 
 
 def _driver_of(connection: Connection) -> sqlite3.Connection:

@@ -65,7 +65,7 @@ class Deliveries:
                 "wait": wait,
             },
         )
-        self._turn.after(self._turn.counting.received, arrival.door)
+        self._turn.count(self._turn.counting.received, arrival.door)
         if arrival.on_reply is not None:
             self._turn.after(self._callers.add, identity, arrival.on_reply)
         return Delivery(identity, arrival.door, arrival.received_at, wait, address.reply_topic, correlation)
@@ -75,7 +75,7 @@ class Deliveries:
         now = now_ms()
         self._turn.unit.update(tables.deliveries, delivery.id, answered_at=now)
         seconds = max(0, now - delivery.received_at) / 1000
-        self._turn.after(self._turn.counting.answered, delivery.door, code, seconds)
+        self._turn.count(self._turn.counting.answered, delivery.door, code, seconds)
         if delivery.reply_topic is None:
             self.pass_on(delivery.id, answer)
             return

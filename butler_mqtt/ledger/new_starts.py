@@ -15,7 +15,7 @@ from butler_mqtt.journal.write_batch import Value
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
 
 
-class Asked(Protocol):
+class RequestFacts(Protocol):
     """What a start needs of its request."""
 
     id: int
@@ -42,7 +42,7 @@ class NewStarts:
 
     def insert(
         self,
-        asked: Asked,
+        asked: RequestFacts,
         owner: OpenRequest | None,
         task: Task,
         state: StartState,
@@ -103,9 +103,9 @@ class NewStarts:
 
     def _count(self, start: OpenStart) -> None:
         if start.state is not StartState.PLANNED:
-            self._turn.after(self._turn.counting.start, start.state.value)
+            self._turn.count(self._turn.counting.start, start.state.value)
         if start.state is StartState.DENIED:
-            self._turn.after(self._turn.counting.denied, start.identity)
+            self._turn.count(self._turn.counting.denied, start.identity)
 
     def _skips(self, request: Request) -> bool:
         return self._skip_if_running if request.if_running is None else request.if_running == "skip"

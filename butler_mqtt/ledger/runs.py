@@ -168,7 +168,7 @@ class Runs:
             )
         if script_log:
             self._notes.script_log(watch.run, script_log)
-        self._turn.after(self._turn.counting.ended, state.value)
+        self._turn.count(self._turn.counting.ended, state.value)
         published = task_events.outcome(execution, abort_reason=watch.abort_reason)
         self._events.publish(
             kind, watch.task, watch.starts, watch.execution_id, **published, scriptLog=list(script_log)

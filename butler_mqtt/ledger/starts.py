@@ -88,7 +88,7 @@ class Starts:
             if start.state is StartState.WAITING:  # else the reply says it
                 message = "startTaskFilter, or what its sender may start, does not allow the task any more"
                 self._events.publish("failed", start.task, [start], code="all_denied", message=message)
-            self._turn.after(self._turn.counting.denied, start.identity)
+            self._turn.count(self._turn.counting.denied, start.identity)
         if starts:
             self._incidents.denied(starts)
             self.move(starts, StartState.DENIED)
@@ -144,7 +144,7 @@ class Starts:
             before = start.state
             start.state = move(before, state, start.id)
             if before is not StartState.RUNNING:
-                self._turn.after(self._turn.counting.start, _counted_as(start, state))
+                self._turn.count(self._turn.counting.start, _counted_as(start, state))
             start.code, start.details = code, details
             self._turn.unit.update(
                 tables.starts, start.id, state=state, code=code, details=details, changed_at=now_ms()

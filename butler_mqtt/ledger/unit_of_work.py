@@ -91,6 +91,7 @@ class UnitOfWork:
 
     def __init__(self, counting: Counting | None = None) -> None:
         self.counting = counting or NotCounting()
+        self._counts = counting is not None
         #: Gets what may be worth an alert.
         self.alerting: AlertHooks = NoAlerts()
         self._last: dict[str, int] = {}
@@ -108,6 +109,11 @@ class UnitOfWork:
     def after(self, call: Callable[..., None], *arguments: object) -> None:
         """Have *call* done once the rows are on disk."""
         self.effects.append(partial(call, *arguments))
+
+    def count(self, count: Callable[..., None], *arguments: object) -> None:
+        """Have *count*, one of `counting`, done once the rows are on disk, where anything is counted."""
+        if self._counts:
+            self.after(count, *arguments)
 
     def at_once_after(self, call: Callable[..., None], *arguments: object) -> None:
         """Have *call* done once the rows are on disk, before all that is not urgent."""

@@ -20,7 +20,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Message
-from butler_mqtt.mqtt.connection import BrokerConnection, Ended
+from butler_mqtt.mqtt.connection import BrokerConnection
+from butler_mqtt.mqtt.connection_attempt import Ended
 from butler_mqtt.mqtt.door_state import DoorState, ReportedState
 from butler_mqtt.mqtt.hangups import Hangups
 from butler_mqtt.mqtt.in_hand import InHand

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from butler_mqtt.mqtt.connection import Ended
+from butler_mqtt.mqtt.connection_attempt import Ended
 from butler_mqtt.mqtt.reconnect_pauses import STABLE_SECONDS
 
 #: So many in a row are a suspicion.

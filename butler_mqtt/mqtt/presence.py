@@ -19,7 +19,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
-from butler_mqtt.mqtt.connection import Ended
+from butler_mqtt.mqtt.connection_attempt import Ended
 from butler_mqtt.mqtt.paho_client import login_name, named
 
 logger = logging.getLogger("butler_mqtt.mqtt")

@@ -19,7 +19,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt import settings
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.mqtt.connection import BrokerConnection, Ended
+from butler_mqtt.mqtt.connection import BrokerConnection
+from butler_mqtt.mqtt.connection_attempt import Ended
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded, named
 from butler_mqtt.mqtt.presence import new_instance

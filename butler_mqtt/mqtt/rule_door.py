@@ -21,7 +21,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from butler_mqtt import settings
 from butler_mqtt.domain.completions import RuleFilterAnswered
 from butler_mqtt.domain.model import Message
-from butler_mqtt.mqtt.connection import BrokerConnection, Ended
+from butler_mqtt.mqtt.connection import BrokerConnection
+from butler_mqtt.mqtt.connection_attempt import Ended
 from butler_mqtt.mqtt.in_hand import InHand
 from butler_mqtt.mqtt.outages import Outages
 from butler_mqtt.mqtt.paho_client import BrokerLimits, guarded
@@ -115,7 +116,7 @@ class RuleDoor:
         """
         Subscribe to filters and unsubscribe from others, by their identifiers, without a reconnect.
 
-        From any thread; one after another, each when the broker has answered the one before.
+        From any thread; each with a packet of its own.
         """
         with self._lock:
             self._subscriptions.want(wanted, unwanted)

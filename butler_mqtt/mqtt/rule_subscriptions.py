@@ -1,15 +1,17 @@
 """
-What the connection of rules has to subscribe to and unsubscribe from, one packet after another.
+What the connection of rules has to subscribe to and unsubscribe from, a packet for each filter.
 
-One at a time, so that a broker which closes the connection on one shows which: a
-SUBSCRIBE carries one Subscription Identifier in any case (MQTT 5.0, 3.8.2.1.2).
+A SUBSCRIBE carries one Subscription Identifier in any case (MQTT 5.0, 3.8.2.1.2). They are
+sent without waiting for the answers, each of which would take a round trip; after the broker
+has closed a connection on several of them, one at a time, which shows on which.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 from paho.mqtt import client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -24,6 +26,8 @@ from butler_mqtt.mqtt.paho_client import login_name, named
 
 #: A broker that takes longer to answer is left and tried again.
 ANSWER_SECONDS = 10.0
+#: Packets without an answer at most.
+AT_ONCE = 100
 #: Seconds after which a filter that was refused is tried again.
 RETRY_SECONDS = 60.0
 #: A filter on which the broker closed the connection so often is left out for `LATER_SECONDS`.
@@ -31,15 +35,12 @@ HANGUPS = 3
 LATER_SECONDS = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A packet without an answer; `until` is monotonic."""
+class _Step(NamedTuple):
+    """What a packet says of a filter."""
 
     row: int
     topic_filter: str
     subscribes: bool
-    packet_id: int
-    until: float
 
 
 class RuleSubscriptions:
@@ -67,7 +68,11 @@ class RuleSubscriptions:
         #: Wanted and unwanted filters by identifier; replaced as one by another thread.
         self._plan: tuple[Mapping[int, str], Mapping[int, str]] = ({}, {})
         self._with_identifiers = False
-        self._step: _Step | None = None
+        #: Those without an answer, with their packet ids, and until when one is awaited.
+        self._steps: dict[_Step, int] = {}
+        self._until = 0.0
+        #: Whether the broker has closed a connection on one of several.
+        self._one_by_one = False
         #: What needs nothing more on this connection: identifiers, each with whether it was subscribed to.
         self._done: set[tuple[int, bool]] = set()
         #: When refused ones are tried again, and how often the broker closed the connection on them.
@@ -86,25 +91,29 @@ class RuleSubscriptions:
     @property
     def overdue(self) -> bool:
         """Return whether the broker has let the time for its answer pass."""
-        return self._step is not None and self._monotonic() > self._step.until
+        return bool(self._steps) and self._monotonic() > self._until
 
     def postpone(self) -> None:
         """Give the broker its time again: an answer may stand behind messages that are not read yet."""
-        if self._step is not None:
-            self._step = replace(self._step, until=self._monotonic() + ANSWER_SECONDS)
+        self._until = self._monotonic() + ANSWER_SECONDS
 
     def accepted(self, *, with_identifiers: bool) -> None:
         """Begin with a connection; *with_identifiers*: the broker has Subscription Identifiers."""
         self._with_identifiers = with_identifiers
-        self._step = None
+        self._steps.clear()
         self._done.clear()
         self._again = {row: at for row, at in self._again.items() if self._hangups.get(row, 0) >= HANGUPS}
 
     def ended(self, *, hung_up: bool) -> None:
         """Take the end of a connection; *hung_up*: the broker closed it, perhaps on what was sent last."""
-        step, self._step = self._step, None
-        if step is None or not hung_up:
+        steps = list(self._steps)
+        self._steps.clear()
+        if not steps or not hung_up:
             return
+        if len(steps) > 1:
+            self._one_by_one = True
+            return
+        (step,) = steps
         self._hangups[step.row] = self._hangups.get(step.row, 0) + 1
         if self._hangups[step.row] >= HANGUPS:
             self._again[step.row] = self._monotonic() + LATER_SECONDS
@@ -112,10 +121,18 @@ class RuleSubscriptions:
             self._report(step.row, f"the broker closes the connection on {packet} {step.topic_filter}")
 
     def turned(self, client: paho.Client) -> None:
-        """Send what is next, unless an answer is awaited."""
-        if self._step is None:
-            wanted, unwanted = self._plan
-            self._unsubscribe_next(client, wanted, unwanted) or self._subscribe_next(client, wanted)
+        """Send what is due, as far as not too many answers are awaited."""
+        most = 1 if self._one_by_one else AT_ONCE
+        if len(self._steps) >= most:
+            return
+        wanted, unwanted = self._plan
+        for step in chain(self._to_unsubscribe(wanted, unwanted), self._to_subscribe(wanted)):
+            self._send(client, step)
+            if len(self._steps) >= most:
+                return
+        if not self._steps:
+            # Whatever the broker objected to is left out, or was answered after all.
+            self._one_by_one = False
 
     def brought(self, identifiers: Sequence[int], topic: str) -> tuple[int, ...]:
         """Return for which filters a message came: those it names, else the one that matches its topic."""
@@ -131,10 +148,9 @@ class RuleSubscriptions:
 
     def subscribed(self, packet_id: int, reasons: Sequence[ReasonCode]) -> None:
         """Take the answer to a SUBSCRIBE."""
-        step = self._step
-        if step is None or step.packet_id != packet_id or not step.subscribes:
+        step = self._answered(packet_id, subscribes=True)
+        if step is None:
             return
-        self._step = None
         self._hangups.pop(step.row, None)
         reason = reasons[0]
         if reason.is_failure:
@@ -153,10 +169,9 @@ class RuleSubscriptions:
 
     def unsubscribed(self, packet_id: int, reasons: Sequence[ReasonCode]) -> None:
         """Take the answer to an UNSUBSCRIBE; MQTT 3.1.1 has no reasons."""
-        step = self._step
-        if step is None or step.packet_id != packet_id or step.subscribes:
+        step = self._answered(packet_id, subscribes=False)
+        if step is None:
             return
-        self._step = None
         self._done.add((step.row, False))
         if any(reason.value >= 0x80 for reason in reasons):
             self._report(
@@ -167,25 +182,32 @@ class RuleSubscriptions:
 
     # ---- helpers
 
-    def _unsubscribe_next(
-        self, client: paho.Client, wanted: Mapping[int, str], unwanted: Mapping[int, str]
-    ) -> bool:
+    def _answered(self, packet_id: int, *, subscribes: bool) -> _Step | None:
+        """Take out what was answered; None when that is no packet of these."""
+        for step, sent in self._steps.items():
+            if sent == packet_id and step.subscribes == subscribes:
+                self._until = self._monotonic() + ANSWER_SECONDS
+                del self._steps[step]
+                return step
+        return None
+
+    def _to_unsubscribe(self, wanted: Mapping[int, str], unwanted: Mapping[int, str]) -> Iterator[_Step]:
+        again = set(wanted.values())
         for row, topic_filter in sorted(unwanted.items()):
-            if not self._is_due(row, subscribes=False):
+            step = _Step(row, topic_filter, subscribes=False)
+            if not self._is_due(step):
                 continue
-            if topic_filter in wanted.values():
+            if topic_filter in again:
                 # The subscription is that of the wanted row now, which replaces its identifier.
                 self._done.add((row, False))
                 self._on_answer(RuleFilterAnswered(row, subscribed=False))
-                continue
-            result, packet_id = client.unsubscribe(topic_filter)
-            self._sent(row, topic_filter, result, packet_id, subscribes=False)
-            return True
-        return False
+            else:
+                yield step
 
-    def _subscribe_next(self, client: paho.Client, wanted: Mapping[int, str]) -> bool:
+    def _to_subscribe(self, wanted: Mapping[int, str]) -> Iterator[_Step]:
         for row, topic_filter in sorted(wanted.items()):
-            if not self._is_due(row, subscribes=True):
+            step = _Step(row, topic_filter, subscribes=True)
+            if not self._is_due(step):
                 continue
             if not self._with_identifiers and (other := self._overlapped(row, wanted)) is not None:
                 self._done.add((row, True))
@@ -194,18 +216,23 @@ class RuleSubscriptions:
                     f"the broker has no Subscription Identifiers, and {topic_filter} overlaps with {other}; "
                     "give the rules filters that do not overlap",
                 )
-                continue
-            if self._mqtt.protocol_version != "5":
-                result, packet_id = client.subscribe(topic_filter, 1)
             else:
-                result, packet_id = client.subscribe(
-                    topic_filter,
-                    options=SubscribeOptions(1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND),
-                    properties=self._identifier(row),
-                )
-            self._sent(row, topic_filter, result, packet_id, subscribes=True)
-            return True
-        return False
+                yield step
+
+    def _send(self, client: paho.Client, step: _Step) -> None:
+        if not step.subscribes:
+            result, packet_id = client.unsubscribe(step.topic_filter)
+        elif self._mqtt.protocol_version != "5":
+            result, packet_id = client.subscribe(step.topic_filter, 1)
+        else:
+            result, packet_id = client.subscribe(
+                step.topic_filter,
+                options=SubscribeOptions(1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND),
+                properties=self._identifier(step.row),
+            )
+        if result == paho.MQTT_ERR_SUCCESS and packet_id is not None:
+            self._steps[step] = packet_id
+            self._until = self._monotonic() + ANSWER_SECONDS
 
     def _identifier(self, row: int) -> Properties | None:
         if not self._with_identifiers:
@@ -225,15 +252,10 @@ class RuleSubscriptions:
             None,
         )
 
-    def _is_due(self, row: int, *, subscribes: bool) -> bool:
-        return (row, subscribes) not in self._done and self._monotonic() >= self._again.get(row, 0.0)
-
-    def _sent(
-        self, row: int, topic_filter: str, result: int, packet_id: int | None, *, subscribes: bool
-    ) -> None:
-        if result == paho.MQTT_ERR_SUCCESS and packet_id is not None:
-            until = self._monotonic() + ANSWER_SECONDS
-            self._step = _Step(row, topic_filter, subscribes, packet_id, until)
+    def _is_due(self, step: _Step) -> bool:
+        if (step.row, step.subscribes) in self._done or step in self._steps:
+            return False
+        return self._monotonic() >= self._again.get(step.row, 0.0)
 
     def _report(self, row: int, problem: str) -> None:
         self._on_answer(RuleFilterAnswered(row, subscribed=False, problem=problem))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from butler_mqtt.alerting.alert_timings import AlertTimings
 from butler_mqtt.journal.retention import PruningPace
+from butler_mqtt.outbox.hangup_suspects import QUIET_SECONDS
 from butler_mqtt.outbox.outbox import FIRST_PAUSE_SECONDS
 
 
@@ -24,6 +25,8 @@ class LoopTimings:
     command_seconds: float = 0.5
     #: Between the first two attempts to publish a message that the broker refuses.
     publish_pause_seconds: float = FIRST_PAUSE_SECONDS
+    #: For which a connection must have lasted before a message is sent on it that a broker may hang up on.
+    quiet_seconds: float = QUIET_SECONDS
     #: Of what is old in the journal.
     pruning: PruningPace = field(default_factory=PruningPace)
     #: Of alerts.

@@ -59,7 +59,7 @@ class RuleCounts:
             # It is shown beside the name of the rule.
             counts.problem = problem.removeprefix(f"rule {rule}: ")[:_MAX_PROBLEM]
         self._changed.add(rule)
-        self._turn.after(self._turn.counting.rule_message, rule, outcome)
+        self._turn.count(self._turn.counting.rule_message, rule, outcome)
 
     def write(self) -> None:
         """Record what was counted in this turn."""

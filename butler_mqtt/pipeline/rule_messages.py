@@ -255,7 +255,7 @@ class RuleMessages:
         message = arrival.message
         if message is None or self._rules.brought(message):
             return
-        self._turn.after(self._turn.counting.stale_rule_message)
+        self._turn.count(self._turn.counting.stale_rule_message)
         _log.log(
             self._warned.level(f"stale {message.topic}"),
             "a message on %s was acknowledged and not judged: no rule is for it any more",

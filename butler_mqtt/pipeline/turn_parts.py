@@ -15,7 +15,10 @@ from butler_mqtt.domain.completions import (
 from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.ledger.ledger import Ledger
 from butler_mqtt.ledger.unit_of_work import UnitOfWork
+from butler_mqtt.outbox.hangup_suspects import Suspects
 from butler_mqtt.outbox.outbox import Outbox
+from butler_mqtt.outbox.present_topics import PresentTopics
+from butler_mqtt.pipeline.loop_timings import LoopTimings
 from butler_mqtt.settings import Settings
 
 #: Sends the PUBACK of a packet, by its id and the generation of its connection.
@@ -33,6 +36,17 @@ def new_ledger(settings: Settings, rows: UnitOfWork, refusals: Refusals) -> Ledg
         if_running=settings.start_task.if_running,
         caller_seconds=settings.rest.rest_wait_seconds,
         max_keys=settings.key_value_store.max_keys_per_namespace,
+    )
+
+
+def new_outbox(ledger: Ledger, topics: PresentTopics, timings: LoopTimings) -> Outbox:
+    """Return the outbox that publishes by *topics*, with the pauses of *timings*."""
+    return Outbox(
+        ledger.deliveries,
+        topics.publish,
+        Suspects(timings.quiet_seconds),
+        placed=topics.placed,
+        pause_seconds=timings.publish_pause_seconds,
     )
 
 

@@ -44,7 +44,6 @@ from butler_mqtt.journal.refusal_bounds import Refusals
 from butler_mqtt.journal.sqlite import Journal, highest_ids
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.ledger.unit_of_work import Counting, UnitOfWork
-from butler_mqtt.outbox.outbox import Outbox
 from butler_mqtt.outbox.present_topics import PresentTopics
 from butler_mqtt.pipeline import turn_parts
 from butler_mqtt.pipeline.arrival_queue import ArrivalQueue
@@ -123,8 +122,7 @@ class Turns:
         self.stages = Stages(settings, self.resolver, self._ledger, pending, tracker)
         self._intake = Intake(settings, self._rows, self._ledger)
         self.topics = topics = PresentTopics(settings.mqtt, publish, emit)
-        records, pause = self._ledger.deliveries, timings.publish_pause_seconds
-        self._outbox = Outbox(records, topics.publish, placed=topics.placed, pause_seconds=pause)
+        self._outbox = turn_parts.new_outbox(self._ledger, topics, timings)
         stored = StoredRequests(settings.start_task.if_running)
         self.backlog = Backlog(self._ledger, self.resolver, stored, in_memory)
         parts = (self._ledger, self.resolver, self.dispatcher)

@@ -2,8 +2,8 @@
 `requests`' adapter over one connection that knows what was sent and keeps its limits.
 
 Only public faces are used: the methods that `HTTPAdapter` has for subclasses,
-urllib3's pool with a connection class of ours and its `request`,
-`SSLContext.sslsocket_class`, and `http.client`'s `connect`, `send` and `response_class`.
+urllib3's pool with a connection class of ours, `SSLContext.sslsocket_class`,
+and `http.client`'s `connect`, `send` and `response_class`.
 
 Whether anything was sent cannot be seen from the exception: `ConnectionError`
 covers both a refused connection and an answer cut off, and `ReadTimeout` also
@@ -103,18 +103,11 @@ def addresses_of(host: str, port: int) -> list[str]:
     return [socket.getnameinfo(one[4], numeric)[0] for one in found]
 
 
-class Asked:
-    """What the present call asks for, encoded as it is sent."""
-
-    url = "/"
-
-
 class _Metered(_Connection):
     """A connection of urllib3 that connects in a bounded time and notes when it begins to write."""
 
     response_class = _FinalResponse
     meter: Meter
-    asked: Asked
     resolve: Resolve
 
     def connect(self) -> None:
@@ -139,13 +132,6 @@ class _Metered(_Connection):
         finally:
             self.host = host
 
-    def request(self, method: str, url: str, *args: Any, **options: Any) -> None:  # noqa: ARG002 -- the base's name
-        """Write what is `asked`, whatever the *url* that the pool was given."""
-        if self.sock is not None:
-            # Nothing is left of connecting, whose time urllib3 would set now; `send` sets the right one.
-            self.timeout = self.sock.gettimeout()
-        super().request(method, self.asked.url, *args, **options)
-
     def send(self, data: Any) -> None:
         """Write a part of a call; connecting is none."""
         if self.sock is None:
@@ -160,12 +146,9 @@ class _Metered(_Connection):
 class PlainConnection(_Metered, HTTPConnection):
     """A connection without TLS; *resolve* returns the addresses of a host."""
 
-    def __init__(
-        self, *args: Any, meter: Meter, asked: Asked, resolve: Resolve = addresses_of, **options: Any
-    ) -> None:
+    def __init__(self, *args: Any, meter: Meter, resolve: Resolve = addresses_of, **options: Any) -> None:
         super().__init__(*args, **options)
         self.meter = meter
-        self.asked = asked
         self.resolve = resolve
 
     def connect(self) -> None:
@@ -186,14 +169,12 @@ class TlsConnection(_Metered, HTTPSConnection):
         self,
         *args: Any,
         meter: Meter,
-        asked: Asked,
         settings: Settings,
         resolve: Resolve = addresses_of,
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self.meter = meter
-        self.asked = asked
         self.resolve = resolve
         self._settings = settings
 
@@ -226,8 +207,7 @@ class Adapter(HTTPAdapter):
 
     def __init__(self, settings: Settings, meter: Meter) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self._asked = Asked()
-        self._pool = _pool(settings, meter, self._asked)
+        self._pool = _pool(settings, meter)
 
     def get_connection_with_tls_context(self, *_args: Any, **_options: Any) -> urllib3.HTTPConnectionPool:
         """Return our one connection, whatever `requests` would make of its arguments."""
@@ -237,9 +217,8 @@ class Adapter(HTTPAdapter):
         """Leave it to our TLS context, where `requests` would load CAs of its own."""
 
     def request_url(self, request: PreparedRequest, _proxies: Any) -> str:
-        """Pass on what is asked for; urllib3 gets a short URL, since it looks at each character of one."""
-        self._asked.url = str(request.url)
-        return "/"
+        """Return what is asked for: no proxy has a part in it."""
+        return str(request.url)
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
         """Return the answer without searching it for cookies, which takes long."""
@@ -257,11 +236,10 @@ class Adapter(HTTPAdapter):
         super().close()
 
 
-def _pool(settings: Settings, meter: Meter, asked: Asked) -> urllib3.HTTPConnectionPool:
+def _pool(settings: Settings, meter: Meter) -> urllib3.HTTPConnectionPool:
     options: dict[str, Any] = {
         "maxsize": 1,
         "meter": meter,
-        "asked": asked,
         "socket_options": [
             _NO_DELAY,
             _RESET_ON_CLOSE,

@@ -27,7 +27,7 @@ class Gates:
 
     Args:
         settings: With the allow-list and the senders.
-        longest: Seconds for which what they said of a start is good, and the oldest reading to judge by.
+        longest: Seconds for which what they said of a start is good.
     """
 
     def __init__(self, settings: Settings, longest: float) -> None:
@@ -55,12 +55,15 @@ class Gates:
         """Return whether one of *starts* is to be judged again, by its task as it is now."""
         return not self._open and any(self._is_old(start) for start in starts)
 
-    def too_old(self, starts: Iterable[OpenStart], read_at: int) -> bool:
-        """Return whether *starts* are to be judged again, and a task read at *read_at* is too old for it."""
-        return self.changed(starts) and elapsed_ms() - read_at > self._longest_ms
-
     def shut_out(self, starts: Sequence[OpenStart], task: Task, read_at: int) -> list[OpenStart]:
-        """Judge those of *starts* again that need it, and return those that may not go on."""
+        """
+        Judge those of *starts* again that need it, and return those that may not go on.
+
+        Args:
+            starts: Of one task.
+            task: As it was read at *read_at*.
+            read_at: In milliseconds since the machine was started.
+        """
         if not self.changed(starts):
             return []
         shut = [

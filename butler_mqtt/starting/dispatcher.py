@@ -36,6 +36,7 @@ from butler_mqtt.starting.pending_starts import PendingStarts
 from butler_mqtt.starting.post_workers import PostWorkers
 from butler_mqtt.starting.posts_in_flight import PostWindow
 from butler_mqtt.starting.reconciler import Reconciler
+from butler_mqtt.steady_clock import elapsed_ms
 
 #: Starts that are ready, from which on they go before polls of executions.
 MANY_PLANNED = 100
@@ -78,6 +79,7 @@ class Dispatcher:
         self._ledger = ledger
         self._gates = gates
         self._most_read = timings.most_read
+        self._longest_ms = timings.cache_age * 1000
         self._deadlines = Deadlines(deadline)
         self._backoff = Backoff(timings.longest_pause)
         self._window = PostWindow(settings.max_concurrent_starts)
@@ -157,7 +159,7 @@ class Dispatcher:
     def read(self, tasks: Mapping[str, Task | None], asked_at: float) -> None:
         """Apply tasks as they were read at the monotonic time *asked_at*; None: not shown."""
         self.refresh.read(tasks, asked_at)
-        self.runs.repeated.read(tasks, asked_at)
+        self.runs.read(tasks, asked_at)
 
     def apply(self, event: ExecutionsPolled | StopAsked | CapacityRead) -> None:
         """Apply what a poll of executions showed, what came of a stop, or how many reloads the site runs."""
@@ -214,7 +216,8 @@ class Dispatcher:
     def _repeated(self) -> Run | None:
         """Take the next run that may be posted again; None if there is none, or its task is to be read."""
         while (run := self.runs.repeated.take()) is not None:
-            if self._gates.too_old(run.starts, run.read_at):
+            # What was sent before began nothing when the task was read last; meanwhile it may have.
+            if self._is_stale(run.read_at) and (run.attempts > 1 or self._gates.changed(run.starts)):
                 self.runs.repeated.hold(run)
                 continue
             shut = self._shut_out(run.starts, run.task, run.read_at)
@@ -226,7 +229,7 @@ class Dispatcher:
         """Intend the next run for starts whose task has been read; room was kept for them."""
         while (taken := self.refresh.take()) is not None:
             starts, read_at = taken
-            if self._gates.too_old(starts, read_at):
+            if self._is_stale(read_at) and self._gates.changed(starts):
                 # POSTs have been paused since.
                 self.refresh.hold(starts)
                 continue
@@ -235,6 +238,10 @@ class Dispatcher:
                 return self.runs.intend([one for one in starts if one not in shut] if shut else starts)
             self.pending.queues.release(starts[0].task.id)
         return None
+
+    def _is_stale(self, read_at: int) -> bool:
+        """Return whether a task that was read at *read_at* has to be read again before a POST."""
+        return elapsed_ms() - read_at > self._longest_ms
 
     def _shut_out(self, starts: Sequence[OpenStart], task: Task, read_at: int) -> list[OpenStart]:
         """Deny those of *starts* that the gates do not let through any more, and return them."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 
 from butler_mqtt.clock import now_ms
 from butler_mqtt.domain.completions import Polled, Posted
-from butler_mqtt.domain.model import EMPTY_GUID
+from butler_mqtt.domain.model import EMPTY_GUID, Task
 from butler_mqtt.domain.open_work import Doubt, OpenStart, Run
 from butler_mqtt.domain.reconciliation import Baseline
 from butler_mqtt.domain.states import RunState
@@ -54,7 +54,7 @@ class OpenRuns:
         deadlines: When a run of which nothing was sent is too late.
         backoff: Pauses while the server is unreachable.
         server_time: The server's clock as last seen.
-        refresh: Has a task, by id, read once more; it comes back through `repeated.read`.
+        refresh: Has a task, by id, read once more; it comes back through `read`.
     """
 
     def __init__(
@@ -183,6 +183,13 @@ class OpenRuns:
                     self._refused(run, event.answer)
                 else:
                     self._in_doubt(run, event.answer)
+
+    def read(self, tasks: Mapping[str, Task | None], asked_at: float) -> None:
+        """Apply tasks as they were read for runs to be posted again, at the monotonic time *asked_at*."""
+        for run in self.repeated.read(tasks, asked_at):
+            if run.attempts > 1 and run.baseline.is_before(run.task):
+                self.repeated.remove(run)
+                self._in_doubt(run, OutcomeUnknown("its task was started since, maybe by an earlier POST"))
 
     def polled(self, event: Polled, transaction: Transaction) -> None:
         """Apply what a poll showed of the task of a run in doubt."""

@@ -42,8 +42,9 @@ class RepeatedRuns:
         self._unread[run.task.id] = (run, time.monotonic())
         self._request(run.task.id)
 
-    def read(self, tasks: Mapping[str, Task | None], asked_at: float) -> None:
-        """Apply tasks as they were read at the monotonic time *asked_at*; None: not shown."""
+    def read(self, tasks: Mapping[str, Task | None], asked_at: float) -> list[Run]:
+        """Apply tasks as they were read at the monotonic time *asked_at*; return the runs that may go now."""
+        done: list[Run] = []
         for task_id, task in tasks.items():
             run, since = self._unread.get(task_id, (None, 0.0))
             if run is None or since > asked_at:
@@ -53,6 +54,8 @@ class RepeatedRuns:
             run.task = task or run.task
             run.read_at = elapsed_ms_at(asked_at)
             self._ready.append(run)
+            done.append(run)
+        return done
 
     def remove(self, run: Run) -> None:
         """Forget *run*, which is not to be posted again."""

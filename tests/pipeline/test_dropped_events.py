@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from butler_mqtt.domain.completions import AlertSent, PublicationsLost, RuleSessionBegan, SessionBegan
+from butler_mqtt.domain.completions import (
+    AlertSent,
+    PublicationsLost,
+    PublisherReady,
+    RuleSessionBegan,
+    SessionBegan,
+)
 from butler_mqtt.domain.model import Selector, Task
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
@@ -14,7 +21,7 @@ from butler_mqtt.settings import AlertSettings, AlertTarget, Settings
 from tests.brokers import until
 from tests.integration.alerting.targets import webhook
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import Harness
+from tests.pipeline.harness import SHORT_LOOP, Harness
 from tests.pipeline.rule_fixtures import MakeRules
 from tests.pipeline.site_double import Site, cut_after_effect
 
@@ -129,6 +136,22 @@ def test_what_was_in_flight_when_the_connection_ended_is_published_again(
     drop_what_is_queued(harness)
     assert dropped(caplog) == ["dropped after a fault: PublicationsLost"]
     harness.replied(2)
+
+
+def test_a_suspected_message_is_sent_alone_although_it_was_not_told_of_the_connection(
+    make_harness: MakeHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = make_harness(timings=replace(SHORT_LOOP, quiet_seconds=0.01))
+    harness.ask({"tag": "none"})
+    for replies in (1, 2):
+        harness.replied(replies)
+        harness.pipeline.emit(PublicationsLost(tuple(harness.broker.in_flight), "connection closed"))
+        harness.turn()
+    harness.until(lambda: harness.rows(tables.outbox)[0]["reason"])
+    harness.pipeline.emit(PublisherReady())
+    drop_what_is_queued(harness)
+    assert dropped(caplog) == ["dropped after a fault: PublisherReady"]
+    harness.replied(3)
 
 
 def test_an_alert_is_sent_again(make_harness: MakeHarness, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ from butler_mqtt.journal import tables
 from butler_mqtt.settings import MqttSettings, Sender, Settings, StartTaskFilter
 from tests.pipeline.conftest import MakeHarness
 from tests.pipeline.harness import SHORT_QLIK, Harness
-from tests.pipeline.site_double import Crash, cut_after_effect, cut_before_effect
+from tests.pipeline.site_double import OUR_USER, Crash, cut_after_effect, cut_before_effect
 
 DAILY = StartTaskFilter(enable=True, tags=("daily",))
 WEEKLY = StartTaskFilter(enable=True, tags=("weekly",))
@@ -49,9 +49,9 @@ def publish(harness: Harness, topic: str, **body: Any) -> None:
     harness.deliver(harness.message(body)._replace(topic=topic))
 
 
-def posted_in_vain(harness: Harness, fault: Any) -> None:
-    """Let the next POST fail, and the server be out of reach until what it was judged by is too old."""
-    harness.site.script.append(fault)
+def posted_in_vain(harness: Harness, *faults: Any) -> None:
+    """Let the next POSTs fail, and the server be out of reach until what they were judged by is too old."""
+    harness.site.script.extend(faults)
     harness.until(lambda: not harness.site.script)
     harness.turn()
     harness.site.down = True
@@ -265,3 +265,18 @@ def test_no_more_tasks_are_read_ahead_than_are_posted_soon(make_harness: MakeHar
     harness.site.asked.clear()
     harness.until(lambda: len(harness.site.posts) == 5)
     assert [len(asked) for asked in harness.site.asked] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("senders", [(ERP, CRM), ()], ids=["gates", "no gates"])
+def test_what_had_effect_after_all_while_the_server_was_out_of_reach_is_adopted(
+    make: Callable[..., Harness], senders: tuple[Sender, ...]
+) -> None:
+    harness = make(senders=senders)
+    task = harness.site.add("Sales", tags=("daily",))
+    publish(harness, "start/erp" if senders else harness.settings.mqtt.task_start_topic, taskId=task)
+    posted_in_vain(harness, IN_DOUBT, UNREACHABLE)
+    late = harness.site.begin(task, OUR_USER)
+    harness.site.end(task)
+    [reply] = harness.replied()
+    assert [(one["executionId"], one["adopted"]) for one in reply["tasksStarted"]] == [(late, True)]
+    assert harness.site.posts == []

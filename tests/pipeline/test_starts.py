@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from butler_mqtt.clock import now_ms
+from butler_mqtt.contract.timestamps import stamp_ms
 from butler_mqtt.domain.model import EMPTY_GUID, Task, TaskType
 from butler_mqtt.errors import OutcomeUnknown, QlikRefused, QlikUnavailable
 from butler_mqtt.journal import tables
@@ -18,7 +19,7 @@ from butler_mqtt.settings import Settings, StartTask
 from butler_mqtt.starting.posts_in_flight import FIRST_WINDOW, LARGEST_WINDOW
 from tests.brokers import until
 from tests.pipeline.conftest import MakeHarness
-from tests.pipeline.harness import SHORT_QLIK, Harness
+from tests.pipeline.harness import SHORT_LOOP, SHORT_QLIK, Harness
 from tests.pipeline.site_double import OUR_USER, Site, cut_after_effect, cut_before_effect
 
 Script = Callable[[Site, Task], str | None]
@@ -324,6 +325,32 @@ def test_few_starts_are_in_hand_until_the_daemon_has_run_for_a_while(make_harnes
 
     harness.until(all_started)
     assert most == LARGEST_WINDOW
+
+
+def test_a_start_whose_time_is_over_when_its_turn_comes_is_not_written_as_an_intent(
+    make_harness: MakeHarness,
+) -> None:
+    # No check for what is too late comes between.
+    rarely = replace(SHORT_LOOP, tidy_seconds=3600.0, latest_tidy_seconds=3600.0)
+    settings = Settings(start_task=StartTask(max_concurrent_starts=1, max_tasks_per_request=1000))
+    harness = make_harness(settings, timings=rarely)
+    for number in range(FIRST_WINDOW):
+        harness.site.add(f"First {number}", tags=("first",))
+    last = harness.site.add("Last")
+    harness.send({"tag": "first"})
+    in_hand = harness.pipeline.dispatcher.post_workers.in_hand
+    while len(in_hand) < FIRST_WINDOW:
+        harness.turn()
+        harness.find()
+    over_at = now_ms() + 400
+    harness.send({"requestId": "late", "taskId": last, "expiresAt": stamp_ms(over_at)})
+    while len(harness.rows(tables.starts)) == FIRST_WINDOW:
+        harness.turn()
+        harness.find()
+    until(lambda: now_ms() > over_at, what="its time is over")
+    replies = {reply["requestId"]: reply for reply in harness.replied(2)}
+    assert replies["late"]["code"] == "expired"
+    assert len(harness.rows(tables.runs)) == FIRST_WINDOW
 
 
 def test_more_starts_are_in_hand_at_once_where_a_thread_had_nothing_to_post(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect, select
+from sqlalchemy import create_engine, select
 
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import queries, tables
@@ -23,44 +26,41 @@ from tests.integration.journal.conftest import MakeJournal
 MIGRATIONS = Path(tables.__file__).parent / "migrations"
 
 
-def described(engine: Engine) -> dict[str, object]:
-    """Return columns, keys and indexes of every table, in a form that can be compared."""
-    found = inspect(engine)
-    whole: dict[str, object] = {}
-    for table in found.get_table_names():
-        if table == "alembic_version":
-            continue
-        whole[table] = (
-            [
-                (column["name"], str(column["type"]), column["nullable"])
-                for column in found.get_columns(table)
-            ],
-            found.get_pk_constraint(table)["constrained_columns"],
-            sorted(
-                (key["constrained_columns"], key["referred_table"]) for key in found.get_foreign_keys(table)
-            ),
-            sorted(
-                (
-                    str(index["name"]),
-                    index["column_names"],
-                    bool(index["unique"]),
-                    str(index["dialect_options"].get("sqlite_where", "")).casefold().replace(" = 1", " is 1"),
-                )
-                for index in found.get_indexes(table)
-            ),
-        )
-    return whole
+def made_of(file: Path) -> list[tuple[str, str]]:
+    """Return the statements that made what a journal holds, by name, however they are laid out."""
+    with sqlite3.connect(file) as journal:
+        rows = journal.execute("SELECT name, sql FROM sqlite_master WHERE sql NOT NULL ORDER BY name")
+        found = [(name, re.sub(r"\s*([(),])\s*", r"\1", " ".join(sql.split()))) for name, sql in rows]
+    journal.close()
+    return found
 
 
-def test_the_migrations_make_the_tables_the_program_uses(journal: Journal, tmp_path: Path) -> None:
-    migrated = create_engine(f"sqlite:///{journal.path}")
-    direct = create_engine(f"sqlite:///{tmp_path / 'direct.sqlite'}")
-    tables.metadata.create_all(direct)
-    assert described(migrated) == described(direct)
-    with migrated.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
-    migrated.dispose()
-    direct.dispose()
+def test_the_migrations_make_the_tables_that_a_new_journal_gets(journal: Journal, tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'migrated.sqlite'}")
+    with engine.connect() as connection:
+        upgrade(connection, FORMAT)
+        migrations = MigrationContext.configure(connection)
+        assert compare_metadata(migrations, tables.metadata) == []
+        assert migrations.get_current_revision() == FORMAT
+    engine.dispose()
+    assert made_of(journal.path) == made_of(tmp_path / "migrated.sqlite")
+
+
+def test_alembic_knows_the_format_of_a_new_journal(journal: Journal) -> None:
+    engine = create_engine(f"sqlite:///{journal.path}")
+    with engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == FORMAT
+    engine.dispose()
+
+
+def test_a_new_journal_is_made_without_alembic(tmp_path: Path) -> None:
+    program = (
+        "import sys; from butler_mqtt.journal.sqlite import Journal;"
+        f" Journal('sqlite:///{tmp_path / 'new.sqlite'}').open(); print('alembic' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout == b"False\n"
+    )
 
 
 def test_the_newest_migration_is_the_format_the_program_writes() -> None:

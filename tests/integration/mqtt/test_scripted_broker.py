@@ -7,7 +7,8 @@ import logging
 import pytest
 
 from butler_mqtt import settings
-from butler_mqtt.mqtt.connection import BrokerConnection, Ended
+from butler_mqtt.mqtt.connection import BrokerConnection
+from butler_mqtt.mqtt.connection_attempt import Ended
 from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.mqtt.oversize import HEADER_ROOM
 from butler_mqtt.mqtt.paho_client import BrokerLimits

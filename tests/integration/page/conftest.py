@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.acceptance.rig import Daemon, Qlik
 from tests.brokers import Mosquitto
@@ -15,6 +15,8 @@ from tests.integration.http.daemon_with_listeners import ListeningDaemon
 from tests.integration.simulator.running import running
 
 CHROMIUM = "/usr/bin/chromium"
+# Machines are shared: what a page shows in the end is judged, not when.
+expect.set_options(timeout=30_000)
 RULE = {"name": "orders-closed", "topic": ["erp/+/orders/closed"], "start": {"tag": "finance"}}
 #: Tokens by their names; each is the token itself too.
 ROLES = {"night-operator": "operator", "wall-display": "reader", "erp": "sender"}

@@ -17,7 +17,7 @@ from urllib3.exceptions import ConnectTimeoutError
 from butler_mqtt.domain.model import Task
 from butler_mqtt.errors import OutcomeUnknown, QlikUnavailable
 from butler_mqtt.qrs.answer_limits import BODY_BYTES, HEAD_BYTES, Limits, Meter
-from butler_mqtt.qrs.http_connection import Asked, PlainConnection
+from butler_mqtt.qrs.http_connection import PlainConnection
 from butler_mqtt.qrs.repository import RepositoryClient, RepositoryConnection
 from butler_mqtt.settings import QrsSettings as Settings
 from butler_mqtt.settings import Retry
@@ -205,7 +205,7 @@ def test_all_addresses_of_a_host_share_the_time_to_connect() -> None:
     addresses = [f"127.0.0.{number}" for number in range(2, 12)]
     with deaf(addresses) as port:
         connection = PlainConnection(
-            "qlik", port, timeout=0.5, meter=Meter(LIMITS), asked=Asked(), resolve=lambda *_: addresses.copy()
+            "qlik", port, timeout=0.5, meter=Meter(LIMITS), resolve=lambda *_: addresses.copy()
         )
         began = time.monotonic()
         with pytest.raises(ConnectTimeoutError):
@@ -222,7 +222,6 @@ def test_a_host_is_reached_at_the_address_that_answers() -> None:
             port,
             timeout=1,
             meter=Meter(LIMITS),
-            asked=Asked(),
             resolve=lambda *_: ["127.0.0.2", "127.0.0.3"],
         )
         connection.connect()

@@ -77,8 +77,8 @@ def test_a_webhook_without_keys_is_one(tmp_path: Path) -> None:
 
 def test_a_webhook_without_a_value_is_a_problem_that_says_what_to_write(tmp_path: Path) -> None:
     found = of_rule(tmp_path, "name: a\nwebhook:\nstart: {tag: x}", "restServerConfig: {enable: true}")
-    what = "is empty; write {} for callers with a token, {secretFile: …} for callers who sign"
-    assert found == [f"line 5: Butler.rules[0].webhook: {what}"]
+    allowed = "{} for callers with a token, {secretFile: …, signatureHeader: …} for callers who sign"
+    assert found == [f"line 5: Butler.rules[0].webhook: is empty; allowed: {allowed}"]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 
+from butler_mqtt.config import loader
 from butler_mqtt.config.schema import butler_keys, keys_of, schema
-from butler_mqtt.config.yaml_file import dotted
+from butler_mqtt.config.yaml_file import Place, dotted
+from butler_mqtt.errors import ConfigError
 from tests.unit.config.configuration_files import PEM, load_whole, problems_of_whole
 
 #: The parts of a Butler 16 file that this program reads, as Butler writes them, and some that it ignores.
@@ -119,3 +127,90 @@ def test_no_key_is_both_known_and_ignored() -> None:
     ignored = {f"{section}.{key}" for section, keys in butler_keys().items() for key in keys}
     assert len(ignored) > 50
     assert not known & ignored
+
+
+#: Something of everything, so that each key can be set to null.
+EVERYTHING = """
+Butler:
+    configQRS:
+        host: sense.test
+        useSSL: false
+        headers: { static: [{ name: X-Qlik-User, value: x }] }
+    startTaskFilter:
+        allowTask: { taskId: [ID], tag: [a], customProperty: [{ name: a, value: b }] }
+    restServerConfig:
+        enable: true
+        auth: { tokens: [{ name: erp, tokenFile: token }] }
+    senders:
+        - name: erp
+          topic: start/erp
+          tokens: [erp]
+          rules: [orders]
+          certificates: []
+          may: [start]
+          allowTask: { taskId: [ID], tag: [a], customProperty: [{ name: a, value: b }] }
+    rules:
+        - name: orders
+          topic: [erp/orders]
+          webhook: { secretFile: secret, signatureHeader: X-Signature }
+          start: { tag: a, requestId: "${{ payload.id }}" }
+          when: "true"
+          coalesce: { quietSeconds: 1, maxSeconds: 2, key: topic }
+    alerts:
+        targets:
+            - name: team
+              urlFile: url
+              "on": [overdue]
+              tasks: { tag: [a], customProperty: [{ name: a, value: b }] }
+        overdue:
+            - { tag: a, everySeconds: 60 }
+            - { customProperty: { name: a, value: b }, everySeconds: 60 }
+""".replace("ID", "7552d9fc-d1bb-4975-9a38-18357de531ea")
+
+
+def places(part: Any, value: Any, place: Place = ()) -> Iterator[Place]:
+    """Yield the place of each key of the schema, in each entry that a list of *value* has."""
+    part = schema()["$defs"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+    for key, inner in part.get("properties", {}).items():
+        yield (*place, key)
+        yield from places(inner, value.get(key, {}) if isinstance(value, dict) else {}, (*place, key))
+    for index, item in enumerate(value if isinstance(value, list) else ()):
+        yield (*place, index)
+        yield from places(part.get("items", {}), item, (*place, index))
+
+
+def changed(value: Any, place: Place, *, absent: bool) -> Any:
+    """Return a copy of *value* with null, or nothing, at *place*."""
+    whole = holder = copy.deepcopy(value)
+    for key in place[:-1]:
+        holder = holder.setdefault(key, {}) if isinstance(holder, dict) else holder[key]
+    holder[place[-1]] = None
+    if absent:
+        del holder[place[-1]]
+    return whole
+
+
+def test_an_editor_and_the_daemon_take_null_at_the_same_keys(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    validator = jsonschema.Draft202012Validator(schema())
+
+    def works(content: Any) -> bool:
+        # JSON is YAML, and is read faster.
+        file.write_text(json.dumps(content))
+        try:
+            loader.load(file, {}, check_files=False)
+        except ConfigError:
+            return False
+        return True
+
+    everything = yaml.safe_load(EVERYTHING)
+    assert works(everything)
+    assert validator.is_valid(everything)
+    differ = []
+    for place in places(schema(), everything):
+        content = changed(everything, place, absent=False)
+        shown, taken = validator.is_valid(content), works(content)
+        # One of two keys may be needed, which a schema does not say: then it is as if the key were absent.
+        if shown != taken and (taken or works(changed(everything, place, absent=True))):
+            differ.append((dotted(place), "editor" if shown else "daemon"))
+    assert differ == []

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
 import pytest
 
-from butler_mqtt.contract.schema_errors import MAX_FAULTS, faults, faults_beside, shown
+from butler_mqtt.contract import validation
+from butler_mqtt.contract.schema_errors import MAX_FAULTS, SCHEMA, faults, faults_beside, shown
+from butler_mqtt.errors import RequestError
 
 
 @pytest.mark.parametrize(
@@ -65,3 +74,57 @@ def test_a_place_that_an_expression_fills_is_judged_by_what_it_may_become() -> N
     assert faults_beside(body, {("tag",): True, ("dryRun",): True}) == []
     assert faults_beside(body, {("tag",): True, ("dryRun",): False}) != []
     assert faults_beside({"tga": "x"}, {})[0] == (("tga",), "unknown key, did you mean 'tag'?")
+
+
+TASK_ID = "7552d9fc-d1bb-4975-9a38-18357de531ea"
+SELECTORS = {
+    "taskId": [TASK_ID],
+    "taskName": ["a"],
+    "tag": ["a"],
+    "customProperty": [{"name": "a", "value": "b"}],
+    "match": {"tag": "all", "customProperty": "all", "criteria": "all"},
+}
+#: Between them they have every key.
+EVERYTHING: tuple[dict[str, object], ...] = (
+    {
+        **SELECTORS,
+        "requestId": "r",
+        "sender": "s",
+        "replyTopic": "a/b",
+        "allMustExist": False,
+        "ifRunning": "queue",
+        "dryRun": False,
+        "wait": "started",
+        "parameters": {"a": {"b": "c"}},
+        "parametersTtlSeconds": 5,
+        **dict.fromkeys(("issuedAt", "expiresAt", "notBefore"), "2030-01-01T00:00:00Z"),
+    },
+    {"stages": [{**SELECTORS, "name": "a", "onFailure": "stop"}]},
+    {"cancel": "r", "stopRunning": True},
+)
+
+
+def places(value: object) -> Iterator[tuple[str | int, ...]]:
+    """Yield the place of each key and of each entry of a list."""
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in steps:
+        yield (step,)
+        yield from ((step, *rest) for rest in places(inner))
+
+
+def test_a_sender_and_the_daemon_take_null_at_the_same_keys() -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    assert {place[0] for body in EVERYTHING for place in places(body)} == set(SCHEMA["properties"])
+    differ = []
+    for whole, place in ((body, place) for body in EVERYTHING for place in places(body)):
+        changed: Any = copy.deepcopy(whole)
+        holder = functools.reduce(lambda found, step: found[step], place[:-1], changed)
+        holder[place[-1]] = None
+        try:
+            validation.parse(json.dumps(changed).encode(), max_bytes=10_000, parameters=True)
+            taken = True
+        except RequestError:
+            taken = False
+        if taken != validator.is_valid(changed):
+            differ.append(place)
+    assert differ == []

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from butler_mqtt.domain.model import Execution, Task, TaskSnapshot
 from butler_mqtt.domain.reconciliation import (
+    NEVER_RAN,
     SERVER_CLOCK_SLACK,
     Baseline,
     VerdictKind,
@@ -300,3 +301,24 @@ def test_what_is_adopted_is_never_an_execution_from_before(
         assert baseline.began or baseline.server_date
     elif verdict.kind is VerdictKind.NOTHING:
         assert not any(one.session for one in executions)
+
+
+RESULT = Execution(None, "result a", None, 7)
+
+
+@pytest.mark.parametrize(
+    ("result_id", "task", "another"),
+    [
+        ("result a", Task("t", "T", last=RESULT, last_shown=True), False),
+        ("result b", Task("t", "T", last=RESULT, last_shown=True), True),
+        (NEVER_RAN, Task("t", "T", last=RESULT, last_shown=True), True),
+        (NEVER_RAN, Task("t", "T", last_shown=True), False),
+        ("result a", Task("t", "T"), False),
+        (None, Task("t", "T", last=RESULT, last_shown=True), False),
+    ],
+    ids=["the same", "another", "the first", "none yet", "none is shown", "none was shown"],
+)
+def test_a_later_reading_shows_whether_another_execution_began(
+    result_id: str | None, task: Task, another: bool
+) -> None:
+    assert Baseline(result_id).is_before(task) is another

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from butler_mqtt.mqtt.connection import Ended
+from butler_mqtt.mqtt.connection_attempt import Ended
 from butler_mqtt.mqtt.hangups import LATER_SECONDS, RETRY_SECONDS, Hangups
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from butler_mqtt.mqtt.connection import Ended
+from butler_mqtt.mqtt.connection_attempt import Ended
 from butler_mqtt.mqtt.presence import Presence, Status, parse, session_taken_over
 from butler_mqtt.settings import MqttSettings
 from tests.unit.dates import STAMPS

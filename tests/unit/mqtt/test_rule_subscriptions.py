@@ -1,4 +1,4 @@
-"""One filter of rules after another is subscribed to, each with its answer."""
+"""Filters of rules are subscribed to, each with a packet and an answer of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from butler_mqtt.domain.completions import RuleFilterAnswered
-from butler_mqtt.mqtt.rule_subscriptions import ANSWER_SECONDS, HANGUPS, RETRY_SECONDS, RuleSubscriptions
+from butler_mqtt.mqtt.rule_subscriptions import (
+    ANSWER_SECONDS,
+    AT_ONCE,
+    HANGUPS,
+    RETRY_SECONDS,
+    RuleSubscriptions,
+)
 from butler_mqtt.settings import MqttSettings
 
 
@@ -52,20 +58,62 @@ class Rig:
     def turn(self) -> None:
         self.subscriptions.turned(cast("paho.Client", self.client))
 
-    def answer(self, code: int) -> None:
+    def answer(self, code: int, packet_id: int | None = None) -> None:
+        """Answer a SUBSCRIBE, by default the last."""
         reason = ReasonCode(PacketTypes.SUBACK, identifier=code)
-        self.subscriptions.subscribed(len(self.client.sent), [reason])
+        self.subscriptions.subscribed(packet_id or len(self.client.sent), [reason])
+
+    def hang_up(self) -> None:
+        self.subscriptions.ended(hung_up=True)
+        self.subscriptions.accepted(with_identifiers=True)
 
 
-def test_the_next_filter_waits_for_the_answer_to_the_one_before() -> None:
+def test_no_filter_waits_for_the_answer_to_the_one_before() -> None:
     rig = Rig({1: "a", 2: "b"})
     rig.turn()
     rig.turn()
-    assert rig.client.sent == ["a"]
-    rig.answer(1)
+    assert rig.client.sent == ["a", "b"]
+    rig.answer(1, 2)
+    rig.answer(1, 1)
     rig.turn()
     assert rig.client.sent == ["a", "b"]
-    assert rig.answers == [RuleFilterAnswered(1, subscribed=True)]
+    assert [one.row for one in rig.answers] == [2, 1]
+
+
+def test_many_filters_are_not_all_on_their_way_at_once() -> None:
+    rig = Rig({number: f"f{number:03}" for number in range(1, AT_ONCE + 3)})
+    rig.turn()
+    assert len(rig.client.sent) == AT_ONCE
+    rig.answer(1, 1)
+    rig.turn()
+    assert rig.client.sent[AT_ONCE:] == [f"f{AT_ONCE + 1:03}"]
+
+
+def test_the_time_for_an_answer_begins_again_with_each() -> None:
+    rig = Rig({1: "a", 2: "b"})
+    rig.turn()
+    rig.now = ANSWER_SECONDS
+    rig.answer(1, 1)
+    rig.now += ANSWER_SECONDS
+    assert not rig.subscriptions.overdue
+    rig.now += 0.1
+    assert rig.subscriptions.overdue
+
+
+def test_after_a_hangup_on_several_the_next_filter_waits_until_all_are_answered() -> None:
+    rig = Rig({1: "a", 2: "b"})
+    rig.turn()
+    rig.hang_up()
+    rig.turn()
+    assert rig.client.sent[2:] == ["a"]
+    rig.answer(1)
+    rig.turn()
+    assert rig.client.sent[2:] == ["a", "b"]
+    rig.answer(1)
+    rig.turn()
+    rig.hang_up()
+    rig.turn()
+    assert rig.client.sent[4:] == ["a", "b"]
 
 
 def test_an_answer_to_another_packet_is_none() -> None:
@@ -103,12 +151,14 @@ def test_a_lower_quality_of_service_is_a_problem_of_a_filter_that_is_subscribed_
 
 def test_a_filter_on_which_the_broker_hangs_up_each_time_is_left_out() -> None:
     rig = Rig({1: "a", 2: "b"})
-    for _ in range(HANGUPS):
-        rig.turn()
-        rig.subscriptions.ended(hung_up=True)
-        rig.subscriptions.accepted(with_identifiers=True)
     rig.turn()
-    assert rig.client.sent == ["a"] * HANGUPS + ["b"]
+    assert rig.client.sent == ["a", "b"]
+    for _ in range(HANGUPS):
+        rig.hang_up()
+        rig.turn()
+    rig.hang_up()
+    rig.turn()
+    assert rig.client.sent[2:] == ["a"] * HANGUPS + ["b"]
     assert rig.answers[0].problem == "the broker closes the connection on SUBSCRIBE to a"
 
 
@@ -135,7 +185,7 @@ def test_without_identifiers_filters_that_overlap_are_not_both_subscribed_to(
 def test_a_filter_is_unsubscribed_from_before_others_are_subscribed_to() -> None:
     rig = Rig({2: "b"}, {1: "a"})
     rig.turn()
-    assert rig.client.sent == ["not a"]
+    assert rig.client.sent == ["not a", "b"]
 
 
 def test_a_filter_that_is_wanted_under_another_number_stays() -> None:

@@ -310,6 +310,37 @@ def test_refusals_are_counted_across_restarts(
     assert records.dead_letters == [(1, "quota")]
 
 
+def test_what_was_refused_before_a_turn_that_failed_is_not_taken_to_be_in_flight(
+    records: Records, wire: Wire, journal: Journal
+) -> None:
+    outbox = Outbox(records, wire, pause_seconds=3600.0)
+    _stored(journal, range(1, 2))
+    with journal.transaction() as connection:
+        outbox.load(connection)
+    outbox.publish()
+    outbox.refused(PublicationRefused(1, "quota", final=False))
+    outbox.add([])  # the refusal is on disk
+    with journal.transaction() as connection:
+        outbox.load(connection)
+    outbox.publish()
+    assert wire.sent == [1, 1]
+
+
+def test_what_was_confirmed_in_a_turn_that_failed_is_in_flight_again(
+    outbox: Outbox, records: Records, wire: Wire, journal: Journal
+) -> None:
+    _stored(journal, range(1, 2))
+    with journal.transaction() as connection:
+        outbox.load(connection)
+    outbox.publish()
+    outbox.confirmed(1)
+    with journal.transaction() as connection:
+        outbox.load(connection)
+    outbox.publish()
+    outbox.confirmed(1)
+    assert (wire.sent, records.taken) == ([1], [1, 1])
+
+
 # ---- a broker that hangs up on a message
 
 

@@ -59,16 +59,6 @@ def test_a_start_is_good_for_so_long_since_its_task_was_read() -> None:
     assert gates.changed([old])
 
 
-def test_a_reading_is_too_old_only_for_what_is_to_be_judged() -> None:
-    gates, judged = Gates(CLOSED, LONGEST), start()
-    gates.let_through([judged])
-    now = elapsed_ms()
-    assert gates.too_old([start()], now - 61_000)
-    assert not gates.too_old([start()], now - 59_000)
-    assert not gates.too_old([judged], now - 61_000)
-    assert not Gates(OPEN, LONGEST).too_old([start()], now - 61_000)
-
-
 def test_one_that_was_judged_lately_keeps_its_time_beside_one_that_was_not() -> None:
     gates, lately, before = Gates(CLOSED, LONGEST), start(), start()
     gates.let_through([lately])
