@@ -13,7 +13,9 @@ import pytest
 
 from butler_mqtt.domain.model import EMPTY_GUID, Execution, Task
 from butler_mqtt.errors import QlikRefused
+from butler_mqtt.journal import tables
 from butler_mqtt.settings import Settings, StartTask
+from butler_mqtt.starting.dispatcher import ENDS_OF_A_TURN
 from tests.pipeline.fixtures import MakeHarness
 from tests.pipeline.harness import SHORT_QLIK, Harness
 from tests.pipeline.site_double import Site
@@ -279,3 +281,18 @@ def test_an_id_the_server_does_not_show_yet_is_believed(harness: Harness) -> Non
     [entry] = harness.ask({"requestId": "b", "taskId": task})["tasksStarted"]
     assert entry["executionId"] == "0000000a-eeee-4000-8000-00000000000a"
     assert "adopted" not in entry
+
+
+def test_the_ends_of_many_executions_leave_turns_to_requests(harness: Harness) -> None:
+    tasks = [harness.site.add(f"Sales {number}") for number in range(2 * ENDS_OF_A_TURN + 1)]
+    for task in tasks:
+        harness.send({"taskId": task})
+    harness.until(lambda: len(events(harness, "started")) == len(tasks))
+    for task in tasks:
+        harness.site.end(task)
+    in_one_turn, before = 0, 0
+    while before < len(tasks):
+        harness.step()
+        ended = sum(run["ended_at"] is not None for run in harness.rows(tables.runs))
+        in_one_turn, before = max(in_one_turn, ended - before), ended
+    assert in_one_turn <= ENDS_OF_A_TURN
