@@ -232,16 +232,11 @@ def _unauthenticated(rest: RestSettings, document: Document, section: dict[str, 
         return
     if not document.is_valid(host, allow, tokens):
         return
-
-    def where(place: Place) -> str:
-        line = document.lines.get(place)
-        return f"in line {line}" if line else f"below line {document.line(_REST)}"
-
     document.add_problem(
         host,
         f"{rest.server_host!r} lets other machines start tasks without a token; "
-        f"write `auth: {{ tokens: [ {{ name: …, tokenFile: … }} ] }}` {where(tokens)}, "
-        f"or `allowUnauthenticated: true` {where(allow)}, "
+        f"write `auth: {{ tokens: [ {{ name: …, tokenFile: … }} ] }}` {document.where(tokens, _REST)}, "
+        f"or `allowUnauthenticated: true` {document.where(allow, _REST)}, "
         "or listen on 127.0.0.1",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from butler_mqtt.config.yaml_file import Document, Place
+from butler_mqtt.config.yaml_file import Document
 from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import Settings
 
@@ -19,12 +19,12 @@ def check(values: Settings, document: Document, butler: dict[str, Any]) -> None:
     enable, host = (*_PAGE, "enable"), (*_REST, "serverHost")
     section = butler["restServerConfig"]
     if not values.rest.enable:
-        where = _where(document, (*_REST, "enable"))
+        where = document.where((*_REST, "enable"), _REST)
         document.add_problem(enable, f"is true, and the page needs `restServerConfig.enable: true` {where}")
         return
     tokens = section["auth"].get("tokens", ())
     if not any(token.get("role") in {"reader", "operator"} for token in tokens):
-        where = _where(document, (*_REST, "auth", "tokens"))
+        where = document.where((*_REST, "auth", "tokens"), _REST)
         document.add_problem(
             enable,
             "is true, and nobody could sign in: "
@@ -40,12 +40,7 @@ def check(values: Settings, document: Document, butler: dict[str, Any]) -> None:
             "such as `origins: [https://butler.example.com:8443]`",
         )
     if not values.rest.tls.enable:
-        where = _where(document, (*_REST, "tls", "enable"))
+        where = document.where((*_REST, "tls", "enable"), _REST)
         document.add_problem(
             enable, f"is true, and {beyond}: that needs `restServerConfig.tls.enable: true` {where}"
         )
-
-
-def _where(document: Document, place: Place) -> str:
-    line = document.lines.get(place)
-    return f"in line {line}" if line else f"below line {document.line(_REST)}"

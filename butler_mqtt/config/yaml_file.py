@@ -107,6 +107,11 @@ class Document:
             (self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), None
         )
 
+    def where(self, place: Place, section: Place) -> str:
+        """Say in which line *place* is; below which it belongs, where only its *section* is in the text."""
+        line = self.lines.get(place)
+        return f"in line {line}" if line else f"below line {self.line(section)}"
+
 
 @dataclass(slots=True)
 class _Scalar:

@@ -97,6 +97,7 @@ def rest(
         settings,
         limit or RateLimit(),
         backend.refused,
+        backend.refused_calls,
         page=page,
         signed=partial(webhook_call.is_signed, backend.webhook),
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from butler_mqtt.domain.completions import ParameterChange
 from butler_mqtt.domain.model import Arrival
 from butler_mqtt.domain.senders import ANYBODY, Caller, Senders
+from butler_mqtt.http.refused_calls import RefusedCalls
 from butler_mqtt.settings import Settings, Webhook
 
 _NO_SENDERS = Senders(Settings())
@@ -115,7 +116,7 @@ class Backend:
     `exposition` the metrics as text in Prometheus' format (it may block).
     `webhook` returns that of the rule of a name, None without. `key_values` is None
     while there is no key-value store. `senders` returns those of the configuration as
-    it is now.
+    it is now. `refused_calls` logs who was refused.
     """
 
     emit: Callable[[Arrival], None]
@@ -130,6 +131,7 @@ class Backend:
     key_values: KeyValueBackend | None = None
     webhook: Callable[[str], Webhook | None] = lambda _rule: None
     senders: Callable[[], Senders] = lambda: _NO_SENDERS
+    refused_calls: RefusedCalls = field(default_factory=RefusedCalls)
 
     def caller(self, state: Mapping[str, object]) -> Caller:
         """Return who calls, by what the guard left in the `state` of the scope."""

@@ -17,6 +17,7 @@ from butler_mqtt.errors import RequestError
 from butler_mqtt.http.error_responses import HttpRefusal, refusal_response
 from butler_mqtt.http.origins import refuse_foreign_host, refuse_foreign_origin, refuse_long_body
 from butler_mqtt.http.rate_limit import RATE, RateLimit
+from butler_mqtt.http.refused_calls import RefusedCalls
 from butler_mqtt.loopback import is_loopback
 from butler_mqtt.settings import RestSettings, Token
 
@@ -75,6 +76,7 @@ class Guard:
         rest: Tokens, and whether client certificates count.
         limit: How often each caller may send a request.
         refused: Counts refusals, by code.
+        calls: Logs refusals.
         page: What answers at `/ui` and below, if anything does.
         signed: Whether a path is that of a webhook whose callers sign the body: what is behind it checks
             the signature, and no token is asked for.
@@ -89,6 +91,7 @@ class Guard:
         rest: RestSettings,
         limit: RateLimit,
         refused: Callable[[str], None],
+        calls: RefusedCalls,
         *,
         page: Page | None = None,
         signed: Callable[[str], bool] = lambda _path: False,
@@ -104,6 +107,7 @@ class Guard:
         self._max_body_bytes = rest.max_body_bytes
         self._rate_limit = limit
         self._refused = refused
+        self._calls = calls
 
     def reconfigured(self, rest: RestSettings) -> None:
         """
@@ -170,12 +174,7 @@ class Guard:
         else:
             why, details = "it sent no token", "send the header 'Authorization: Bearer <token>'"
             details += " or a client certificate" if self._certificates else ""
-        _log.warning(
-            "a caller from %s was refused: %s",
-            _address(request),
-            why,
-            extra={"action": "rest_unauthorized"},
-        )
+        self._calls.unauthorized(f"a caller from {_address(request)} was refused: {why}")
         raise HttpRefusal("unauthorized", "Unauthorized", details, challenges=_challenges(method))
 
     def _refuse_pages(self, request: HTTPConnection) -> None:
@@ -186,12 +185,7 @@ class Guard:
             if not (self._authenticates and _is_bearer(request)):
                 refuse_foreign_origin(request)
         except RequestError as refusal:
-            _log.warning(
-                "a request from %s was refused: %s",
-                _address(request),
-                refusal.details,
-                extra={"action": "rest_forbidden"},
-            )
+            self._calls.forbidden(f"a request from {_address(request)} was refused: {refusal.details}")
             raise
 
     def _check_rate(self, caller: str) -> None:

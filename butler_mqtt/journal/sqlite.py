@@ -27,7 +27,7 @@ from butler_mqtt import posix
 from butler_mqtt.errors import JournalError
 from butler_mqtt.journal import tables
 from butler_mqtt.journal.file_guard import Files, JournalLost
-from butler_mqtt.journal.sqlite_errors import advice, driver_error, journal_error
+from butler_mqtt.journal.sqlite_errors import IO_ERROR, advice, driver_error, journal_error
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.journal.write_batch import WriteBatch
 
@@ -52,6 +52,9 @@ _GIVEN_BACK_AT_ONCE = 2000
 
 #: Statements that the driver keeps prepared: more than there are kinds of changes in each of their sizes.
 CACHED_STATEMENTS = 512
+
+#: Milliseconds to wait for readers of the log when it is to be emptied; it is tried again.
+_RESET_MS = 250
 
 _log = logging.getLogger("butler_mqtt.journal")
 
@@ -86,6 +89,8 @@ class Journal:
         self._lock: int | None = None
         self._files = Files(self.path)
         self._lost = False
+        #: Whether the disk failed since the log was last emptied: not all of it may be on the disk.
+        self._log_in_doubt = False
         self._engine: Engine | None = None
         self._connection: Connection | None = None
         self._driver: sqlite3.Connection | None = None
@@ -121,6 +126,8 @@ class Journal:
             self._connection = self._engine.connect()
             self._driver = _driver_of(self._connection)
             self._migrate(self._connection)
+            if self._log_in_doubt:
+                self._empty_log(self._driver)
             self._files.opened()
         except JournalLost as lost:
             self._give_up(lost)
@@ -266,6 +273,24 @@ class Journal:
         with suppress(OSError):
             self._files.keep_log()
 
+    def _empty_log(self, driver: sqlite3.Connection) -> None:
+        """
+        Have all of the log written into the file, and begin it anew.
+
+        A page whose writing failed counts as written from then on (fsync(2)): what is read of it comes from
+        memory, the next sync does not write it, and after a power cut it ends the log, with all that
+        was committed and acknowledged behind it. Raises sqlite3.Error while somebody reads from it.
+        """
+        (usual,) = driver.execute("PRAGMA busy_timeout").fetchone()
+        driver.execute(f"PRAGMA busy_timeout = {_RESET_MS}")
+        try:
+            busy, _pages, _moved = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {usual}")
+        if busy:
+            raise sqlite3.OperationalError("disk I/O error before, and the log is locked by a reader")
+        self._log_in_doubt = False
+
     def _take_lock(self) -> int:
         try:
             return posix.lock(Path(f"{self.path}.lock"))
@@ -319,6 +344,8 @@ class Journal:
         except JournalLost as lost:
             self._give_up(lost)
             return lost
+        if IO_ERROR in str(driver_error(error)):
+            self._log_in_doubt = True
         of_the_file = isinstance(error, (OperationalError, sqlite3.OperationalError))
         if of_the_file or type(error) in _OF_THE_FILE:
             return journal_error(self.path, error)

@@ -10,8 +10,10 @@ from sqlalchemy.exc import DBAPIError
 
 from butler_mqtt.errors import JournalError
 
+#: SQLite's words for a disk that does not write or sync.
+IO_ERROR = "disk I/O error"
 #: SQLite's words for states that end by themselves or by an operator's hand, without a restart.
-_RECOVERABLE = ("disk is full", "readonly database", "disk I/O error", "locked", "unable to open")
+_RECOVERABLE = ("disk is full", "readonly database", IO_ERROR, "locked", "unable to open")
 
 #: Where the journal is when nobody has chosen a place for it.
 _USUAL = "without it the journal stands in $STATE_DIRECTORY, else beside the configuration file"

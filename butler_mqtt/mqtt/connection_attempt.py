@@ -23,7 +23,15 @@ from butler_mqtt.mqtt import refusals
 from butler_mqtt.mqtt.connack import OtherVersion
 from butler_mqtt.mqtt.network_loop import NetworkLoop
 from butler_mqtt.mqtt.oversize import ProtocolError
-from butler_mqtt.mqtt.paho_client import BrokerLimits, connect, guarded, named, new_client, tls_reason
+from butler_mqtt.mqtt.paho_client import (
+    KEEPALIVE_SECONDS,
+    BrokerLimits,
+    connect,
+    guarded,
+    named,
+    new_client,
+    tls_reason,
+)
 
 CONNACK_TIMEOUT_SECONDS = 10.0
 #: Seconds that one turn of the network loop waits for traffic at most.
@@ -32,6 +40,7 @@ TURN_SECONDS = 0.5
 #: CONNACK reasons that pass by themselves: unavailable, busy, quota, use another server, rate exceeded.
 _PASSING = frozenset({0x88, 0x89, 0x97, 0x9C, 0x9F})
 
+_KEEP_ALIVE_TIMEOUT = 0x8D
 #: DISCONNECT reasons that no packet of ours causes: unavailable, busy, shutting down, keep alive
 #: timeout, session taken over, administrative action, use another server, server moved, rate exceeded,
 #: maximum connect time (MQTT 5.0, 3.14.2.1).
@@ -93,6 +102,7 @@ class ConnectionAttempt:
         on_accepted: Called with whether the session was present, before the peer.
         on_turn: Called after each turn of the network loop, before the peer.
         may_pass: As for `PacketSocket`.
+        keepalive_seconds: Without traffic, after which the broker is asked for an answer, and given up.
     """
 
     def __init__(
@@ -106,6 +116,7 @@ class ConnectionAttempt:
         on_accepted: Callable[[bool], None],
         on_turn: Callable[[], None],
         may_pass: Callable[[bytes], bool],
+        keepalive_seconds: int = KEEPALIVE_SECONDS,
     ) -> None:
         self._mqtt = mqtt
         self._client_id = client_id
@@ -115,6 +126,7 @@ class ConnectionAttempt:
         self._on_accepted = on_accepted
         self._on_turn = on_turn
         self._may_pass = may_pass
+        self._keepalive_seconds = keepalive_seconds
         self._client: paho.Client | None = None
         self._loop: NetworkLoop | None = None
         self._accepted_at: float | None = None
@@ -130,7 +142,13 @@ class ConnectionAttempt:
             self._client = client
             with NetworkLoop(client, may_pass=self._may_pass) as loop:
                 self._loop = loop
-                connect(client, self._mqtt, keep_session=self._keep_session, limited=True)
+                connect(
+                    client,
+                    self._mqtt,
+                    keep_session=self._keep_session,
+                    limited=True,
+                    keepalive_seconds=self._keepalive_seconds,
+                )
                 self._serve(client, loop)
         except (BrokerError, OSError, UnicodeError) as error:
             return self._failed(error)
@@ -223,10 +241,20 @@ class ConnectionAttempt:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        if flags.is_disconnect_packet_from_server and self._ended is None:
-            self._ended = Ended(
-                f"the broker closed the connection: {named(reason)}", lasted=self._lasted(), code=reason.value
-            )
+        if self._ended is not None:
+            return
+        if flags.is_disconnect_packet_from_server:
+            why = f"the broker closed the connection: {named(reason)}"
+            self._ended = Ended(why, lasted=self._lasted(), code=reason.value)
+        elif reason.value == _KEEP_ALIVE_TIMEOUT:
+            seconds = f"for {self._keepalive_seconds} s"
+            why = f"the broker did not answer {seconds}"
+            if self._loop is not None and self._loop.held_up:
+                why = (
+                    f"{seconds} no answer of the broker could be read: "
+                    "messages stand before it that wait for room"
+                )
+            self._ended = Ended(why, lasted=self._lasted(), ours=True)
 
     def _lasted(self) -> float | None:
         return None if self._accepted_at is None else time.monotonic() - self._accepted_at

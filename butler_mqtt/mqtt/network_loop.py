@@ -47,6 +47,8 @@ class NetworkLoop:
             one.setblocking(False)
         self._poll.register(self._woken, select.POLLIN)
         self._gated: PacketSocket | None = None
+        #: Whether messages were held up when it turned last.
+        self.held_up = False
         #: The number of the socket that is polled, and what it is polled for.
         self._known: tuple[int, int] | None = None
         client.on_socket_register_write = self._wake  # in place of paho's own waking, see `new_client`
@@ -79,7 +81,8 @@ class NetworkLoop:
         if sock is not self._gated:
             self._gated = sock
             sock.may_pass = self._may_pass
-        reads = not sock.held_up
+        self.held_up = sock.held_up
+        reads = not self.held_up
         # What other threads queue while paho ends its writing wakes nobody: it is found here.
         at_once = (reads and sock.pending()) or (client.want_write() and not sock.blocked)
         # Reading first: a broker that closes the connection may have sent why, and writing would only fail.

@@ -123,7 +123,12 @@ def new_client(
 
 
 def connect(
-    client: paho.Client, mqtt: settings.MqttSettings, *, keep_session: bool, limited: bool = False
+    client: paho.Client,
+    mqtt: settings.MqttSettings,
+    *,
+    keep_session: bool,
+    limited: bool = False,
+    keepalive_seconds: int = KEEPALIVE_SECONDS,
 ) -> None:
     """
     Open the socket and send CONNECT, with *limited* as in `new_client`.
@@ -133,7 +138,7 @@ def connect(
         UnicodeError: The host name cannot be one.
     """
     if mqtt.protocol_version != "5":
-        client.connect(mqtt.broker_host, mqtt.broker_port, KEEPALIVE_SECONDS)
+        client.connect(mqtt.broker_host, mqtt.broker_port, keepalive_seconds)
         return
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho leaves it untyped
     if limited:
@@ -145,7 +150,7 @@ def connect(
     client.connect(
         mqtt.broker_host,
         mqtt.broker_port,
-        KEEPALIVE_SECONDS,
+        keepalive_seconds,
         clean_start=not keep_session,
         properties=properties,
     )

@@ -152,7 +152,6 @@ class Reconciler:
     def doubt(self, run: Run, doubt: Doubt) -> None:
         """Accept a run whose outcome is in doubt, and poll as soon as that can show something."""
         run.doubt = doubt
-        run.failures = 0
         run.in_doubt_since = now = time.monotonic()
         self._runs[run.id] = run
         # The first of the two polls may have been before the restart.

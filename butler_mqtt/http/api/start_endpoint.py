@@ -90,7 +90,9 @@ class StartEndpoint:
         """Answer a call of the webhook of a rule; raises as `__call__`."""
 
         async def read(request: Request, key: str | None, max_body_bytes: int) -> StartCall:
-            call = await webhook_call.read(request, self._backend.webhook, key, max_body_bytes)
+            call = await webhook_call.read(
+                request, self._backend.webhook, key, max_body_bytes, self._backend.refused_calls
+            )
             if not request.scope["state"]["signed"]:
                 caller = self._backend.caller(request.scope["state"])
                 refusal = self._backend.senders().forbids_webhook(caller, request.path_params["rule"])

@@ -75,6 +75,7 @@ class WebPage:
         self._sessions = PageSessions(backend.sessions, settings.rest.tokens, parts)
         self._live = LiveUpdates(backend.version, ending)
         self._refused = core.refused
+        self._refused_calls = core.refused_calls
         self._parts: dict[tuple[bool, str], _Part] = {}
         # One after another: pages that ask at once then share what the first one got.
         self._one_at_a_time = asyncio.Lock()
@@ -119,9 +120,7 @@ class WebPage:
             self._addresses.check(request)
         except HttpRefusal as refusal:
             self._refused(refusal.code)
-            _log.warning(
-                "a call of the page was refused: %s", refusal.details, extra={"action": "rest_forbidden"}
-            )
+            self._refused_calls.forbidden(f"a call of the page was refused: {refusal.details}")
             await _refusal(refusal, None)(scope, receive, send)
             return
         secret, session = self._sessions.among(secrets_of(request))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sqlite3
 import stat
@@ -21,6 +20,7 @@ from butler_mqtt.journal.file_guard import JournalLost
 from butler_mqtt.journal.sqlite import Journal
 from butler_mqtt.journal.write_batch import WriteBatch
 from tests.integration.journal.conftest import MakeJournal
+from tests.open_files import no_more_files
 
 #: Committed before something happens to the files.
 BEFORE = 50
@@ -34,17 +34,6 @@ def write(journal: Journal, first: int, rows: int = 1) -> None:
         journal.write(unit)
     if rows == 0:
         journal.write(WriteBatch())
-
-
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """Have the system open no file for this process, as where it has too many."""
-    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
 
 
 def stored(file: Path) -> list[int]:
@@ -458,7 +447,7 @@ def test_what_a_killed_daemon_left_open_to_others_is_closed_to_them(
 def test_a_journal_that_cannot_be_opened_at_once_again_is_tried_again(tmp_path: Path) -> None:
     opened = Journal(f"sqlite:///{tmp_path / 'journal.sqlite'}")
     opened.open()
-    with no_more_files(), pytest.raises(JournalError, match="unable to open database file") as caught:
+    with no_more_files(3), pytest.raises(JournalError, match="unable to open database file") as caught:
         opened.reopen()
     assert caught.value.recoverable
     opened.reopen()

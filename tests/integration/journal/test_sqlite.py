@@ -39,6 +39,52 @@ def stored(journal: Journal) -> list[int]:
 # ---- durable
 
 
+def log_bytes(file: Path) -> int:
+    return Path(f"{file}-wal").stat().st_size
+
+
+def disk_fails(journal: Journal) -> None:
+    with pytest.raises(JournalError, match="disk I/O error"), journal.transaction():
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+@contextmanager
+def reader(file: Path) -> Iterator[sqlite3.Connection]:
+    """Read as an operator's command does, so that SQLite keeps the log when the journal is closed."""
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("SELECT * FROM sessions").fetchall()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def test_after_a_fault_of_the_disk_nothing_relies_on_the_log(journal: Journal, file: Path) -> None:
+    """What of it is on the disk nobody knows, and what is behind a gap would be lost at a power cut."""
+    journal.write(sessions(1))
+    with reader(file):
+        journal.reopen()
+        assert log_bytes(file) > 0
+        disk_fails(journal)
+        journal.reopen()
+        assert log_bytes(file) == 0
+        journal.write(sessions(2))
+        assert stored(journal) == [1, 2]
+
+
+def test_while_somebody_reads_from_it_the_journal_cannot_be_written(journal: Journal, file: Path) -> None:
+    journal.write(sessions(1))
+    with reader(file) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT * FROM sessions").fetchall()
+        disk_fails(journal)
+        with pytest.raises(JournalError, match="reader") as caught:
+            journal.reopen()
+        assert caught.value.recoverable
+    journal.reopen()
+    assert stored(journal) == [1]
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["new", "reopened"])
 def test_every_connection_writes_ahead_and_syncs_each_commit(journal: Journal, again: bool) -> None:
     if again:

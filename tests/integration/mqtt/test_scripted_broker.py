@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
 from butler_mqtt import settings
 from butler_mqtt.mqtt.connection import BrokerConnection
-from butler_mqtt.mqtt.connection_attempt import Ended
+from butler_mqtt.mqtt.connection_attempt import ConnectionAttempt, Ended
 from butler_mqtt.mqtt.door_state import DoorState
 from butler_mqtt.mqtt.oversize import HEADER_ROOM
 from butler_mqtt.mqtt.paho_client import BrokerLimits
@@ -17,6 +18,7 @@ from tests.brokers import free_port, until
 from tests.integration.mqtt.recording import VERSIONS, doorkeeper, publisher
 from tests.scripted_broker import (
     CONNECT,
+    PINGREQ,
     PUBLISH,
     SUBSCRIBE,
     Packet,
@@ -265,3 +267,28 @@ def test_a_network_thread_that_dies_is_reported() -> None:
     connection.stop(5)
     assert isinstance(fatal[0], ZeroDivisionError)
     assert not connection.alive
+
+
+@pytest.mark.parametrize(
+    ("room", "reason"),
+    [
+        (True, "the broker did not answer for 1 s"),
+        (False, "for 1 s no answer of the broker could be read: messages stand before it that wait for room"),
+    ],
+    ids=["room", "no room"],
+)
+def test_a_connection_that_is_given_up_says_why(room: bool, reason: str) -> None:
+    answer = b"".join(message(TOPIC, 10, qos=0, is_v5=True))
+    with ScriptedBroker(answers={PINGREQ: lambda _: answer}) as broker:
+        ended = ConnectionAttempt(
+            broker.settings(),
+            client_id="patient",
+            keep_session=False,
+            peer=Dying(),
+            stopping=threading.Event(),
+            on_accepted=lambda _present: None,
+            on_turn=lambda: None,
+            may_pass=lambda _topic: room,
+            keepalive_seconds=1,
+        ).run()
+    assert (ended.reason, ended.hung_up) == (reason, False)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from butler_mqtt.http.guard import Guard, has_expired, known_token
 from butler_mqtt.http.rate_limit import RateLimit
+from butler_mqtt.http.refused_calls import RefusedCalls
 from butler_mqtt.settings import RestSettings, RestTls, Token
 
 
@@ -34,7 +35,7 @@ def test_where_client_certificates_count_they_alone_get_in_without_tokens(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     rest = RestSettings(tls=RestTls(enable=True, ca=tmp_path), tokens=KNOWN)
-    guard = Guard(Response("open"), rest, RateLimit(), lambda _code: None)
+    guard = Guard(Response("open"), rest, RateLimit(), lambda _code: None, RefusedCalls())
     guard.reconfigured(replace(rest, tokens=()))
     assert "only client certificates get in" in caplog.text
 

@@ -58,3 +58,7 @@ def test_a_start_that_waited_is_read_once_more_only_while_ids_are_unproved() -> 
     judge, waited = trust(), [start(reason="running")]
     assert [judge.needs_refresh(waited) for _ in range(MAX_UNPROVED + 1)] == [True] * MAX_UNPROVED + [False]
     assert not trust().needs_refresh([start(reason="running", seen_behind=True)])
+
+
+def test_a_start_with_a_reading_of_its_own_is_not_read_once_more_where_clocks_differ() -> None:
+    assert not trust(clocks_differ=True).needs_refresh([start()])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import resource
 import socket
 
 import pytest
@@ -41,15 +40,10 @@ def test_what_cannot_be_taken_for_want_of_files_is_closed_with_one_line(
 
 
 def test_without_one_to_do_without_nothing_is_taken_until_there_are_files_again() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen("127.0.0.1", 0, 10))
         stack.enter_context(socket.create_connection(listener.getsockname(), timeout=60))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
-        try:
-            with pytest.raises(BlockingIOError):
-                listener.accept()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with no_more_files(1), pytest.raises(BlockingIOError):
+            listener.accept()
         connection, _ = listener.accept()
         connection.close()
