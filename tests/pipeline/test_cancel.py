@@ -183,6 +183,18 @@ def test_a_request_whose_tasks_are_not_known_is_refused_as_cancelled(harness: Ha
     assert harness.site.posts == []
 
 
+def test_a_request_that_is_taken_back_is_not_decided_when_its_tasks_are_found(
+    harness: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    send(harness)
+    harness.turn()
+    harness.send({"requestId": "c", "cancel": "r"})
+    harness.turn()
+    for act in (harness.find, harness.turn):
+        act()
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == []
+
+
 def test_a_request_and_its_cancel_in_one_turn_start_nothing(harness: Harness) -> None:
     send(harness)
     assert cancel(harness)["status"] == "ok"

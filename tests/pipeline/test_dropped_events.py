@@ -17,7 +17,7 @@ from butler_mqtt.domain.completions import (
 from butler_mqtt.domain.model import Selector, Task
 from butler_mqtt.errors import QlikRefused
 from butler_mqtt.journal import tables
-from butler_mqtt.settings import AlertSettings, AlertTarget, Settings
+from butler_mqtt.settings import AlertSettings, AlertTarget, MqttSettings, Sender, Settings
 from tests.brokers import until
 from tests.integration.alerting.targets import webhook
 from tests.pipeline.conftest import MakeHarness
@@ -186,6 +186,18 @@ def test_a_message_for_rules_that_the_broker_delivers_again_is_recognised(
     harness.bring_again(message)
     harness.turn()
     assert len(harness.rows(tables.requests)) == 1
+
+
+def test_one_that_is_refused_so_counts_for_the_limit_of_its_sender(make_harness: MakeHarness) -> None:
+    erp = Sender("erp", "start/erp", requests_per_minute=2)
+    harness = make_harness(Settings(senders=(erp,), mqtt=MqttSettings(sender_topics=("start/erp",))))
+    harness.turn()
+    for number in range(3):
+        harness.deliver(harness.message({"tag": "none"})._replace(topic="start/erp"))
+        if not number:
+            drop_what_is_queued(harness)
+        harness.replied(number + 1)
+    assert [one.get("code") for one in harness.replies()] == ["internal_error", None, "rate_limited"]
 
 
 def test_a_request_is_refused_acknowledged_and_answered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -160,3 +161,19 @@ def test_an_execution_shown_by_two_polls_at_once_ends_once(harness: Harness) -> 
         harness.step()
     steps(harness, 5)
     assert [one["event"] for one in events(harness)].count("succeeded") == 1
+
+
+def test_the_wait_for_a_result_begins_anew_when_a_session_is_there_again(make_harness: MakeHarness) -> None:
+    harness = make_harness(qlik_timings=replace(SHORT_QLIK, result_lag=0.3))
+    task = begun(harness)
+    show(harness, task, session=False, status=2)
+    steps(harness, 5)
+    show(harness, task, session=True, status=2)
+    gone_at = time.monotonic()
+    harness.until(lambda: time.monotonic() > gone_at + 0.3)
+    show(harness, task, session=False, status=2)
+    steps(harness, 5)
+    assert not events(harness, "unknown")
+    harness.site.end(task, 7)
+    harness.until(lambda: answers(harness, b"end"))
+    assert events(harness, "succeeded")

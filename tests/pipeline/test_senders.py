@@ -455,6 +455,7 @@ def test_the_last_minute_is_counted_by_the_journal(make_harness: MakeHarness, ho
     assert ask(harness, "start/erp", requestId="r3", taskId=task)["code"] == "rate_limited"
     reconfigure(harness, settings_of(replace(LIMITED, requests_per_minute=4), CRM))
     assert ask(harness, "start/erp", requestId="r3", taskId=task)["status"] == "ok"
+    assert ask(harness, "start/erp", requestId="r4", taskId=task)["code"] == "rate_limited"
 
 
 def test_a_minute_later_the_next_request_is_taken(make_harness: MakeHarness) -> None:
