@@ -224,12 +224,15 @@ def ended_since(snapshot: TaskSnapshot, baseline: Baseline, before: Execution | 
     Return whether an execution ended about when, or after, the server was asked to start another.
 
     *before* is the newest execution as it was read before: it ran then, or
-    another has run since. Where that does not decide, the time of an end does,
-    as it does for those of other tasks of the app.
+    another has run since. Of the one before a restart only the id is known: it
+    may have run. Where that does not decide, the time of an end does, as it
+    does for those of other tasks of the app.
     """
     if not may_run(snapshot):
         return False
     last = snapshot.task.last if snapshot.task is not None else None
+    if before is None and baseline.result_id not in {None, NEVER_RAN}:
+        return True
     if before is not None and before.active:
         return True
     if last is not None and baseline.result_id is not None and last.result_id != baseline.result_id:

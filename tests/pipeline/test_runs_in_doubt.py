@@ -78,6 +78,28 @@ def test_what_waits_to_be_posted_again_is_posted_once_after_a_fault_of_the_journ
     assert harness.site.posts == [task]
 
 
+def test_what_kept_it_from_starting_ended_on_a_node_with_a_slow_clock_and_the_journal_failed(
+    harness: Harness,
+) -> None:
+    task = harness.site.add("Sales")
+    harness.site.node_clocks = (-60.0,)
+    harness.site.begin(task)
+
+    def refused(site: Site, task: Task) -> str | None:
+        answer = site.start_now(task)
+        site.end(task.id)
+        return answer
+
+    harness.site.script.append(refused)
+    harness.send({"taskId": task})
+    for act in (harness.turn, harness.find, harness.turn, harness.post):
+        act()
+    harness.journal.fail("before")
+    [reply] = harness.replied()
+    assert reply["totalTasksStarted"] == 1, reply
+    assert harness.site.posts == [task]
+
+
 def test_one_that_is_denied_leaves_its_place_to_others(make_harness: MakeHarness) -> None:
     settings = Settings(
         start_task=StartTask(max_concurrent_reloads=1),

@@ -253,11 +253,12 @@ ENDED = replace(BEFORE, stopped=INTENT - timedelta(seconds=50))
         (execution("new", 1, 7), ENDED, True),
         (replace(ENDED, stopped=INTENT - timedelta(seconds=2)), ENDED, True),
         (replace(ENDED, stopped=INTENT - timedelta(seconds=2.001)), ENDED, False),
+        (ENDED, None, True),
     ],
-    ids=["long over", "ran before", "another since", "ended about then", "ended before"],
+    ids=["long over", "ran before", "another since", "ended about then", "ended before", "id alone known"],
 )
 def test_what_kept_a_start_from_beginning_may_have_ended_since(
-    last: Execution, before: Execution, ended: bool
+    last: Execution, before: Execution | None, ended: bool
 ) -> None:
     task = replace(TASK, last=replace(last, id=None), last_shown=True)
     assert ended_since(snapshot(last, task=task), BASELINE, before) is ended
