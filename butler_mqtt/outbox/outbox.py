@@ -21,7 +21,7 @@ from butler_mqtt.domain.model import Publication
 from butler_mqtt.journal import queries
 from butler_mqtt.journal.transaction import Transaction
 from butler_mqtt.outbox.hangup_suspects import Next, Suspects
-from butler_mqtt.outbox.held_back import HeldBack, place
+from butler_mqtt.outbox.message_order import MessageOrder, place
 
 #: Messages kept in memory; more are read from the journal when these have gone.
 MAX_IN_MEMORY = 2000
@@ -80,7 +80,7 @@ class Outbox:
         self._refusals: dict[int, int] = {}
         self._again: list[tuple[float, int, Publication]] = []
         self._sequence = count()
-        self._held = HeldBack()
+        self._held = MessageOrder()
         self._last_read = 0
         self._more = False
 

@@ -103,7 +103,7 @@ def test_a_retry_asks_for_the_tasks_of_the_one_named(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "complaint"), [(3, "there is no number 3"), (0, "greater than or equal to 1")]
+    ("number", "complaint"), [(3, "there is no number 3"), (0, "0 is not in the range x>=1")]
 )
 def test_a_number_that_does_not_exist_is_refused(
     harness: Harness, tmp_path: Path, number: int, complaint: str

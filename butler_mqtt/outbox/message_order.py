@@ -1,4 +1,4 @@
-"""Messages that wait for an earlier one of their request, which the broker refused: their order is kept."""
+"""The order of the messages of a request: those behind one that the broker refused wait for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _OfRequest:
     waiting: list[Publication] = field(default_factory=list)
 
 
-class HeldBack:
+class MessageOrder:
     """Knows, of each request with a refused message, which one the others wait for."""
 
     def __init__(self) -> None:

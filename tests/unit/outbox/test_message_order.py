@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from butler_mqtt.domain.model import Publication
-from butler_mqtt.outbox.held_back import HeldBack
+from butler_mqtt.outbox.message_order import MessageOrder
 
 
 def message(identity: int, request_id: str = "r") -> Publication:
@@ -15,11 +15,11 @@ def ids(publications: list[Publication]) -> list[int]:
 
 
 def test_without_a_refused_message_none_waits() -> None:
-    assert not HeldBack().wait(message(1))
+    assert not MessageOrder().wait(message(1))
 
 
 def test_later_messages_of_the_request_wait_and_are_released_in_order() -> None:
-    held = HeldBack()
+    held = MessageOrder()
     assert held.hold_up(message(1))
     assert held.wait(message(3))
     assert held.wait(message(2))
@@ -31,7 +31,7 @@ def test_later_messages_of_the_request_wait_and_are_released_in_order() -> None:
 
 
 def test_one_that_is_refused_behind_another_waits_itself() -> None:
-    held = HeldBack()
+    held = MessageOrder()
     assert held.hold_up(message(1))
     assert not held.hold_up(message(2))
     assert held.release(message(2)) == []
@@ -39,7 +39,7 @@ def test_one_that_is_refused_behind_another_waits_itself() -> None:
 
 
 def test_an_earlier_one_that_is_refused_later_goes_first() -> None:
-    held = HeldBack()
+    held = MessageOrder()
     assert held.hold_up(message(2))
     assert held.wait(message(3))
     assert held.hold_up(message(1))
