@@ -17,7 +17,7 @@ from butler_mqtt.domain.completions import PublicationRefused
 from butler_mqtt.domain.model import Publication
 from butler_mqtt.settings import MqttSettings
 
-#: Topics of which the judgement is kept: a sender names the same in each request, and so do events of a task.
+#: Topics of which the judgement is kept: a sender names the same in each request.
 MANY = 1024
 
 _log = logging.getLogger("butler_mqtt.outbox")
@@ -48,6 +48,9 @@ class PresentTopics:
         self._reply_problem = lru_cache(MANY)(partial(topics.may_reply, mqtt))
         self._event_problem = lru_cache(MANY)(partial(topics.comes_back, mqtt))
         self._default = mqtt.task_start_reply_topic
+        # Nothing of ours meets these, by the configuration's own checks: only an event that was
+        # written under another taskEventTopic can come back.
+        self._events = f"{mqtt.task_event_topic}/"
 
     def placed(self, publication: Publication) -> Publication:
         """Return a message as it is published: a reply that may not go to its topic on the common one."""
@@ -59,7 +62,7 @@ class PresentTopics:
 
     def publish(self, publication: Publication) -> bool:
         """Pass a message to the broker; an event that may not go to its topic is refused for good."""
-        if publication.delivery is None:
+        if publication.delivery is None and not publication.topic.startswith(self._events):
             problem = self._event_problem(publication.topic)
             if problem is not None:
                 self._refuse(PublicationRefused(publication.id, f"its topic {problem}", final=True))
