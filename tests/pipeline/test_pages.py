@@ -58,7 +58,7 @@ def test_a_start_waits_for_as_long_as_another_answers_and_is_carried_out_once(
 
 
 def test_at_the_deadline_it_is_an_outage_that_names_the_page(make_harness: MakeHarness) -> None:
-    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.2)))
+    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.5)))
     task = harness.site.add("Sales")
     harness.site.script.extend([page] * 1000)
     reply = harness.ask({"taskId": task, "requestId": "a"})

@@ -257,7 +257,7 @@ def test_equal_bodies_under_the_ids_of_different_tasks_are_different_requests(ha
 
 
 def test_a_request_refused_for_an_outage_can_be_sent_again(make_harness: MakeHarness) -> None:
-    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.05)))
+    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.5)))
     task = harness.site.add("Sales")
     harness.site.down = True
     body = {"requestId": "a", "taskId": task}
@@ -274,11 +274,11 @@ def test_a_request_refused_for_an_outage_can_be_sent_again(make_harness: MakeHar
 def test_one_that_is_sent_again_in_the_turn_of_that_refusal_is_carried_out(make_harness: MakeHarness) -> None:
     # That looks for what is too late although requests arrive.
     timings = replace(SHORT_LOOP, latest_tidy_seconds=SHORT_LOOP.tidy_seconds)
-    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.05)), timings=timings)
+    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.5)), timings=timings)
     body = {"requestId": "a", "taskId": harness.site.add("Sales")}
     harness.send(body)
     harness.turn()
-    over = time.monotonic() + 0.05
+    over = time.monotonic() + 0.5
     until(lambda: time.monotonic() > over)
     harness.send(body)
     first, second = harness.replied(2)

@@ -400,7 +400,7 @@ def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
 
 
 def test_a_start_the_server_does_not_accept_is_dropped_at_its_deadline(make_harness: MakeHarness) -> None:
-    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.1)))
+    harness = make_harness(Settings(start_task=StartTask(request_deadline_seconds=0.5)))
     harness.site.add("Sales")
     harness.site.script.extend([QlikUnavailable("connection refused")] * 1000)
     assert ask(harness, requestId="a")["code"] == "qrs_unavailable"
