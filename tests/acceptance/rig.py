@@ -320,6 +320,11 @@ class Daemon:
         """Count the lines with *text* since the last start."""
         return sum(text in line for line in self.lines[self._begun :])
 
+    def wait_logged(self, text: str, times: int = 1) -> int:
+        """Wait for so many lines with *text* since the last start, and count them."""
+        until(lambda: self.logged(text) >= times, what=f"{times} lines with {text!r}")
+        return self.logged(text)
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read the journal beside the daemon."""
         return journal_rows(self.journal, query)

@@ -158,7 +158,7 @@ def test_many_redeliveries_are_all_recognised_and_what_is_new_among_them_is_star
         )
         sender.drain()
         assert [qlik.posts(task) for task in tasks] == [1] * 60
-        assert daemon.logged(RECOGNISED) == 40
+        assert daemon.wait_logged(RECOGNISED, 40) == 40
 
 
 def test_an_equal_request_on_a_lost_session_is_a_new_one(

@@ -107,7 +107,7 @@ def test_after_the_log_was_deleted_the_next_start_knows_all_that_was_acknowledge
             assert sender.answer(sender.send(body))["totalTasksStarted"] == 1
         delete_log(daemon.journal)
         assert daemon.wait() == 73
-        assert daemon.logged("nothing of it is lost") == 1
+        assert daemon.wait_logged("nothing of it is lost") == 1
         daemon.start()
         for number, task in enumerate(tasks):
             body = {"taskId": task, "requestId": f"known-{number}"}

@@ -33,7 +33,7 @@ def test_hundreds_of_acknowledged_requests_without_ids_are_recognised_after_a_ki
         until(lambda: daemon.rows("SELECT 1 FROM requests WHERE closed_at IS NULL") == [], what="answered")
         assert [qlik.posts(task) for task in tasks] == [1] * REQUESTS
         assert daemon.rows("SELECT count(*) FROM deliveries") == [(REQUESTS,)]
-        assert daemon.logged(RECOGNISED) == 2 * REQUESTS
+        assert daemon.wait_logged(RECOGNISED, 2 * REQUESTS) == 2 * REQUESTS
         assert broker.pings, "it was not asked what it has read"
 
 

@@ -35,7 +35,7 @@ def test_a_stored_retained_request_is_acknowledged_logged_once_and_not_acted_upo
         sender.drain()
         assert qlik.posts(task) == 0
         assert not any(b'"stored"' in got.payload for got in sender.all() if got.topic != START)
-        assert daemon.logged(IGNORED) == 1
+        assert daemon.wait_logged(IGNORED) == 1
         assert daemon.stop() == 0
         sender.publish({"taskId": task, "requestId": "live"})
         daemon.start()

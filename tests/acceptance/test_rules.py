@@ -124,7 +124,7 @@ def test_a_reload_changes_rules_and_subscriptions_without_a_reconnect(
     sender.publish({"total": 101}, topic="mes/line")
     until(lambda: replies(sender, other), what="a reply")
     assert (qlik.posts(task), qlik.posts(other)) == (0, 1)
-    assert daemon.logged("as butler-mqtt-rules") == 1
+    assert daemon.wait_logged("as butler-mqtt-rules") == 1
 
 
 def test_what_cannot_be_rendered_is_refused_and_kept(

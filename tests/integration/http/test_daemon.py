@@ -111,7 +111,7 @@ def test_butlers_own_example_gets_butlers_answer(listening: ListeningDaemon) -> 
         "tasksCPDenied": [],
     }
     assert (qlik.executions(one), qlik.executions(two)) == (1, 1)
-    assert listening.daemon.logged("1 keyvaluestore item of a request was ignored") >= 1
+    assert listening.daemon.wait_logged("1 keyvaluestore item of a request was ignored") >= 1
 
 
 def test_all_task_ids_must_exist_holds_the_ids_back_and_not_the_tags(listening: ListeningDaemon) -> None:

@@ -293,5 +293,4 @@ def test_the_installed_daemon_deletes_while_requests_come(
     assert count(daemon.journal, "request_id NOT LIKE 'r-%'") in range(9_900, 10_200)
     assert {one["status"] for one in answers} == {"ok"}
     assert json.dumps(daemon.rows("PRAGMA integrity_check")) == '[["ok"]]'
-    daemon.wait_log("[action=requests_pruned]")
-    assert daemon.logged("[action=requests_pruned]") == 1
+    assert daemon.wait_logged("[action=requests_pruned]") == 1
